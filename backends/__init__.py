@@ -1,0 +1,1 @@
+"""The engines: everything that runs a primitive. Imports nothing else of teola's."""

@@ -1,0 +1,80 @@
+"""From texts to BERT's input: tokenised, and cut into batches of similar length."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from backends.errors import EngineUnavailable
+
+Ids = NDArray[np.int64]
+Text = str | tuple[str, str]  # a text, or a pair that is told apart by token types
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Texts that run together. `rows` says where each was in the input."""
+
+    rows: list[int]
+    ids: Ids  # [B, T]
+    types: Ids  # [B, T]
+    mask: Ids  # [B, T], 1 for a token and 0 for padding
+
+
+class BertTokenizer:
+    """The tokenizer of a model folder; longer texts are cut at `max_len` tokens, [SEP] kept."""
+
+    def __init__(self, folder: Path, max_len: int | None = None) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise EngineUnavailable(f"{folder} has no tokenizer.json")
+        self.max_len = max_len or stated_max_len(folder)
+        self._tokenizer: Any = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(self.max_len)  # pairs: the longer half is cut first
+
+    def encode(self, texts: Sequence[Text]) -> list[Encoding]:
+        """One encoding a text, in order, not padded."""
+        return list(self._tokenizer.encode_batch(list(texts)))
+
+
+def stated_max_len(folder: Path) -> int:
+    """`sentence_bert_config.json` states what a model was trained for, `config.json` what fits."""
+    for name, field in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("config.json", "max_position_embeddings"),
+    ):
+        path = folder / name
+        if path.is_file() and (length := json.loads(path.read_text("utf-8")).get(field)):
+            return int(length)
+    return 512
+
+
+def token_batches(encodings: Sequence[Encoding], budget_tokens: int) -> Iterator[TokenBatch]:
+    """Longest first, each batch at most `budget_tokens` with its padding (or a single text).
+
+    Neighbours in length share a batch, so little of it is padding.
+    """
+    order = sorted(range(len(encodings)), key=lambda row: -len(encodings[row].ids))
+    start = 0
+    while start < len(order):
+        length = len(encodings[order[start]].ids)
+        size = max(1, budget_tokens // max(1, length))
+        rows = order[start : start + size]
+        yield _pad(rows, [encodings[row] for row in rows], length)
+        start += size
+
+
+def _pad(rows: list[int], encodings: Sequence[Encoding], length: int) -> TokenBatch:
+    ids, types, mask = (np.zeros((len(rows), length), np.int64) for _ in range(3))
+    for row, encoding in enumerate(encodings):
+        count = len(encoding.ids)
+        ids[row, :count] = encoding.ids
+        types[row, :count] = encoding.type_ids
+        mask[row, :count] = 1
+    return TokenBatch(rows, ids, types, mask)

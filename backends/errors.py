@@ -1,0 +1,38 @@
+"""What engines and their set-up raise.
+
+EngineError
+├── EngineUnavailable     not started, gone, or its model or package is missing here
+├── EngineOverloaded      no room now; the same request may pass later
+├── RequestTooLong        the request can never fit this engine
+└── RequestRejected       the request is wrong for this engine (op, arguments, content)
+    └── DocumentError     a file that cannot be found, read or understood
+ConfigError               an unknown scheme, model or option: wrong before anything ran
+"""
+
+
+class EngineError(RuntimeError):
+    """A request failed at an engine."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot run anything: not started, gone, or something it needs is missing."""
+
+
+class EngineOverloaded(EngineError):
+    """The engine has no room at the moment; the same request may pass later."""
+
+
+class RequestTooLong(EngineError):
+    """The request can never fit: longer than the model's context or than the whole KV pool."""
+
+
+class RequestRejected(EngineError):
+    """The request is wrong for this engine: unknown op, bad argument, impossible content."""
+
+
+class DocumentError(RequestRejected):
+    """A document is missing, unreadable or of an unknown kind."""
+
+
+class ConfigError(ValueError):
+    """A setting is wrong: an unknown scheme, model, option or engine name."""

@@ -1,0 +1,77 @@
+"""What all fake engines share: latency, failures on request, a journal of what ran."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backends.base import EngineInfo, Kind, Outcome, Request, Result
+from backends.errors import ConfigError, EngineError, RequestRejected
+
+COMMON_OPTIONS = ("latency_s", "max_batch_items", "num_slots", "fail")
+
+
+class FakeEngine:
+    """Runs each batch after `latency_s`: seconds a batch, or a mapping from op to seconds.
+
+    `fail` maps an op to the message of the EngineError that every such request gets.
+    `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch.
+    """
+
+    kind: Kind
+    own_options: tuple[str, ...] = ()
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        known = (*COMMON_OPTIONS, *self.own_options)
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"unknown option {name!r} of {url!r}; known: {', '.join(known)}")
+        self.options = options
+        self.journal: list[tuple[tuple[str, tuple[Any, ...]], ...]] = []
+        self._aborted: set[str] = set()
+        self._running: set[str] = set()
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(
+            kind=self.kind,
+            model="fake",
+            max_batch_items=self.options.get("max_batch_items", 64),
+            num_slots=self.options.get("num_slots", 1),
+        )
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+    def abort(self, request_id: str) -> None:
+        if request_id in self._running:
+            self._aborted.add(request_id)
+
+    async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
+        self.journal.append(tuple((r.op, r.inputs) for r in requests))
+        ids = {r.id for r in requests}
+        self._running |= ids
+        try:
+            await asyncio.sleep(max(self._latency(r.op) for r in requests))
+            return [await self._outcome(r) for r in requests]
+        finally:
+            self._running -= ids
+            self._aborted -= ids
+
+    def _latency(self, op: str) -> float:
+        latency = self.options.get("latency_s", 0.0)
+        return float(latency.get(op, 0.0) if isinstance(latency, Mapping) else latency)
+
+    async def _outcome(self, request: Request) -> Outcome:
+        if request.op in self.options.get("fail", {}):
+            return EngineError(self.options["fail"][request.op])
+        try:
+            return await self.answer(request)
+        except Exception as error:  # the outcome of this request alone
+            return error
+
+    async def answer(self, request: Request) -> Result:
+        """The deterministic result of one request."""
+        raise RequestRejected(f"the fake {self.kind} engine does not run {request.op!r}")

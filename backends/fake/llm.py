@@ -1,0 +1,145 @@
+"""A scripted language model."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from backends.base import EngineInfo, Request, Result, Turn, Usage
+from backends.errors import EngineError, RequestRejected, RequestTooLong
+from backends.fake.engine import FakeEngine
+
+WORD = re.compile(r"\S+\s*")
+
+
+@dataclass(slots=True)
+class FakeContext:
+    """The whole text of a sequence; a token is a word."""
+
+    text: str
+    owner: "FakeLLM"
+    released: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.text.split())
+
+    def release(self) -> None:
+        if not self.released:
+            self.released = True
+            self.owner.num_live_contexts -= 1
+
+
+class FakeLLM(FakeEngine):
+    """Answers from a script, else with words made from the prompt's hash.
+
+    Options: `replies`, a mapping from a regular expression (searched in the whole prompt) to the
+    reply; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled word;
+    `max_context_tokens` in words.
+    With a JSON schema and no matching reply, the smallest valid document is returned.
+    """
+
+    kind = "llm"
+    own_options = ("replies", "token_s", "prefill_token_s", "max_context_tokens")
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        super().__init__(url, options)
+        self.num_live_contexts = 0
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(
+            kind="llm",
+            model="fake",
+            num_slots=self.options.get("num_slots", 64),
+            capabilities=frozenset({"prefill", "fork", "structured", "seed", "stream", "abort"}),
+            max_context_tokens=self.options.get("max_context_tokens"),
+        )
+
+    async def answer(self, request: Request) -> Result:
+        if request.op == "prefill":
+            return await self._prefill(request)
+        if request.op == "decode":
+            return await self._decode(request)
+        raise RequestRejected(f"the fake llm does not run {request.op!r}")
+
+    async def _prefill(self, request: Request) -> Result:
+        parent, *parts = request.inputs
+        added = "".join(f"<|{p.role}|>" if isinstance(p, Turn) else p for p in parts)
+        text = (parent.text if parent is not None else "") + added
+        limit = self.options.get("max_context_tokens")
+        if limit is not None and len(text.split()) > limit:
+            raise RequestTooLong(
+                f"the prompt has {len(text.split())} tokens, more than the context of {limit}; "
+                "shorten it or use a model with a longer context"
+            )
+        await asyncio.sleep(self.options.get("prefill_token_s", 0.0) * len(added.split()))
+        return Result((self._context(text),), Usage(prefill_tokens=len(added.split())))
+
+    async def _decode(self, request: Request) -> Result:
+        (context,) = request.inputs
+        words = WORD.findall(self._reply(context.text, request.attrs))
+        limit = request.attrs.get("max_tokens", 256)
+        reason: Literal["stop", "length"] = "stop" if len(words) <= limit else "length"
+        spoken = ""
+        for word in words[:limit]:
+            await asyncio.sleep(self.options.get("token_s", 0.0))
+            if request.id in self._aborted:
+                raise EngineError("the request was aborted")
+            spoken += word
+            if request.emit is not None:
+                request.emit(word)
+        usage = Usage(decode_tokens=min(len(words), limit))
+        return Result((spoken, self._context(context.text + spoken)), usage, reason)
+
+    def _context(self, text: str) -> FakeContext:
+        self.num_live_contexts += 1
+        return FakeContext(text, self)
+
+    def _reply(self, prompt: str, attrs: Mapping[str, Any]) -> str:
+        for pattern, reply in self.options.get("replies", {}).items():
+            if re.search(pattern, prompt):
+                return str(reply)
+        words = _words(prompt + json.dumps(_sampling(attrs), sort_keys=True))
+        if "schema" in attrs:
+            return json.dumps(_smallest(attrs["schema"], attrs["schema"].get("$defs", {}), words))
+        return words
+
+
+def _sampling(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: attrs[name] for name in ("temperature", "seed") if attrs.get(name)}
+
+
+def _words(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"reply {digest[:4]} {digest[4:8]}"
+
+
+def _smallest(schema: Mapping[str, Any], defs: Mapping[str, Any], words: str) -> Any:
+    if "$ref" in schema:
+        return _smallest(defs[schema["$ref"].rsplit("/", 1)[-1]], defs, words)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "const" in schema:
+        return schema["const"]
+    if "anyOf" in schema:
+        return _smallest(schema["anyOf"][0], defs, words)
+    match schema.get("type"):
+        case "object":
+            properties = schema.get("properties", {})
+            return {n: _smallest(s, defs, f"{words} {n}") for n, s in properties.items()}
+        case "array":
+            count = max(schema.get("minItems", 2), min(2, schema.get("maxItems", 2)))
+            items = schema.get("items", {})
+            return [_smallest(items, defs, f"{words} {i}") for i in range(count)]
+        case "integer" | "number":
+            return schema.get("minimum", 0)
+        case "boolean":
+            return False
+        case "null":
+            return None
+        case _:
+            return words[: schema.get("maxLength", len(words))]

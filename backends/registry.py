@@ -1,0 +1,87 @@
+"""From a URL to an engine: `kind` and scheme name a lazy factory.
+
+Third parties add schemes by an entry point in the group `teola.engines`: its name is
+`kind.scheme` (`llm.acme`), its object a function `(kind, url, options) -> Engine`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from backends.base import Engine, Kind
+from backends.errors import ConfigError
+
+ENTRY_POINT_GROUP = "teola.engines"
+
+Factory = Callable[[str, str, Mapping[str, Any]], Engine]
+
+FACTORIES: dict[str, str] = {
+    "llm.local": "backends.llm.factory:create",
+    "llm.hf": "backends.llm.factory:create",
+    "embedder.local": "backends.embedder.factory:create",
+    "embedder.hf": "backends.embedder.factory:create",
+    "reranker.local": "backends.reranker.factory:create",
+    "reranker.hf": "backends.reranker.factory:create",
+    "store.local": "backends.store.factory:create",
+    "python.python": "backends.tools.factory:create",
+    "llm.fake": "backends.fake.factory:create",
+    "embedder.fake": "backends.fake.factory:create",
+    "reranker.fake": "backends.fake.factory:create",
+    "store.fake": "backends.fake.factory:create",
+    "python.fake": "backends.fake.factory:create",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Which engine an app wants: enough to make one, and to tell two apart."""
+
+    kind: Kind
+    url: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Equal for specs that one engine can serve."""
+        return repr((self.kind, self.url, sorted(self.options.items(), key=lambda kv: kv[0])))
+
+
+def create(spec: EngineSpec) -> Engine:
+    """Make the engine of `spec`, not yet started. Raises ConfigError for an unknown scheme."""
+    return find_factory(spec.kind, spec.url)(spec.kind, spec.url, spec.options)
+
+
+def check_scheme(kind: str, url: str) -> str:
+    """`kind.scheme` of a URL, without loading anything.
+
+    Raises ConfigError, with the known schemes, if nobody serves it.
+    """
+    scheme, colon, _ = url.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"{kind} engine {url!r} has no scheme; write one of {_known(kind)}, "
+            f"for example 'local:{url}'"
+        )
+    name = f"{kind}.{scheme}"
+    if name not in FACTORIES and not entry_points(group=ENTRY_POINT_GROUP, name=name):
+        raise ConfigError(
+            f"unknown scheme {scheme!r} in {kind} engine {url!r}; known: {_known(kind)}"
+        )
+    return name
+
+
+def find_factory(kind: str, url: str) -> Factory:
+    """The factory for the scheme of `url`; an entry point goes before a built-in scheme."""
+    name = check_scheme(kind, url)
+    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return cast(Factory, entry.load())
+    module, _, attribute = FACTORIES[name].partition(":")
+    return cast(Factory, getattr(import_module(module), attribute))
+
+
+def _known(kind: str) -> str:
+    names = {*FACTORIES, *(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))}
+    schemes = sorted(name.split(".", 1)[1] for name in names if name.startswith(f"{kind}."))
+    return ", ".join(f"{scheme}:" for scheme in schemes)

@@ -1,0 +1,1 @@
+"""From the user's decorated functions to a graph of primitives."""

@@ -1,0 +1,49 @@
+"""What the user names to say which engine does the work: LLM, Embedder, Reranker, Store.
+
+A component is light: it holds a URL and options. The engine behind it is made when an app first
+runs, and shared by every component that asks for the same one.
+"""
+
+from typing import Any
+
+from backends.base import Kind
+from backends.registry import EngineSpec, check_scheme
+
+
+class Component:
+    """A URL and options. Raises ConfigError at once for a scheme that nobody serves."""
+
+    kind: Kind
+
+    def __init__(self, url: str, *, name: str | None = None, **options: Any) -> None:
+        check_scheme(self.kind, url)
+        self.name = name
+        self.spec = EngineSpec(self.kind, url, options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.spec.url!r})"
+
+
+class LLM(Component):
+    """A language model: `LLM("local:smollm2-135m")`, `LLM("local:/models/qwen.gguf")`.
+
+    `name` is what `--engine NAME=URL` overrides; by default the variable that holds it. Other
+    keyword arguments are the engine's options (`dtype=`, `device=`, `kv_tokens=` ...).
+    """
+
+    kind = "llm"
+
+
+class Embedder(Component):
+    """A text embedding model: `Embedder("local:all-minilm-l6-v2")`."""
+
+    kind = "embedder"
+
+
+class Python(Component):
+    """Where tools and other Python functions run."""
+
+    kind = "python"
+
+
+PYTHON = Python("python:", name="python")

@@ -1,0 +1,20 @@
+"""What the tracer raises when an app cannot be turned into a graph."""
+
+import linecache
+
+from graph_opt.errors import GraphError
+
+
+class TraceError(GraphError):
+    """An app or prompt function is written in a way that cannot be traced; shows the line."""
+
+    def __init__(self, problem: str, file: str, line: int) -> None:
+        source = linecache.getline(file, line).strip()
+        shown = f"\n    {source}" if source else ""
+        super().__init__(f"{file}:{line}: {problem}{shown}")
+        self.file = file
+        self.line = line
+
+
+class SymbolicError(TraceError):
+    """A value that is only known when the app runs was used as if it were known now."""

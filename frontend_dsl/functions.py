@@ -1,0 +1,89 @@
+"""Functions on values of a traced app: map, join, flatten, load, split."""
+
+from collections.abc import Callable, Sequence
+from types import GenericAlias
+from typing import Any, TypeVar, cast
+
+from backends.documents import Doc
+from frontend_dsl.components import Component
+from frontend_dsl.tools import tool
+from frontend_dsl.tracer import tracing
+from frontend_dsl.value import item_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map_(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`[function(item) for item in items]`; the items' work runs side by side."""
+    tracer = tracing("tl.map")
+    name = getattr(function, "__name__", "map")
+    with tracer.call("map" if name == "<lambda>" else f"map_{name}"):
+        items_value = tracer.lift(items)
+        item_type = item_of(items_value._type)
+        body, captured, result_type = tracer.trace_body("body", function, item_type)
+        result = tracer.emit(
+            "map",
+            (items_value, *captured),
+            {"order": "sequential"},
+            "map",
+            GenericAlias(list, (result_type,)),
+            body=body,
+        )
+    return cast(list[R], result)
+
+
+def join(items: Sequence[Any], template: str = "{text}", sep: str = "\n") -> str:
+    """One text from many items: the template once for each, with `sep` between.
+
+    Fields: `{i}` counts from 1, `{text}` the item; of a Doc also `{id}`, `{score}` and its
+    metadata; of a model its fields.
+    """
+    tracer = tracing("tl.join")
+    with tracer.call("join"):
+        attrs = {"template": template, "sep": sep}
+        return cast(str, tracer.emit("join", (items,), attrs, "join", str))
+
+
+def flatten(lists: Sequence[Sequence[T]]) -> list[T]:
+    """The items of all lists, in order."""
+    tracer = tracing("tl.flatten")
+    with tracer.call("flatten"):
+        value = tracer.lift(lists)
+        return cast(list[T], tracer.emit("flatten", (value,), {}, "flatten", item_of(value._type)))
+
+
+def load(files: Sequence[str]) -> list[Doc]:
+    """Read text, Markdown, HTML, PDF and JSON-lines files, folders and glob patterns."""
+    return _load(files)
+
+
+def split(
+    docs: Sequence[Doc],
+    *,
+    chunk_tokens: int = 256,
+    overlap: int = 32,
+    tokenizer: Component | None = None,
+) -> list[Doc]:
+    """Cut documents into passages of at most `chunk_tokens` tokens at natural boundaries.
+
+    `tokenizer` is the local LLM or Embedder whose tokens count; a general one by default.
+    """
+    url = tokenizer.spec.url if tokenizer is not None else None
+    return _split(docs, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=url)
+
+
+@tool(pure=True, name="load")
+def _load(files: Sequence[str]) -> list[Doc]:
+    from backends.tools.load import load as load_files
+
+    return load_files(files)
+
+
+@tool(pure=True, name="split")
+def _split(
+    docs: Sequence[Doc], *, chunk_tokens: int, overlap: int, tokenizer: str | None
+) -> list[Doc]:
+    from backends.tools.split import split as split_docs
+
+    return split_docs(docs, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=tokenizer)

@@ -1,0 +1,31 @@
+"""The JSON schema of a declared output type."""
+
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from graph_opt.graph import Json
+
+
+def json_schema(type_: Any) -> dict[str, Json]:
+    """The schema that decoding is held to. Raises TypeError for a type without one."""
+    try:
+        return cast(dict[str, Json], _without_titles(TypeAdapter(type_).json_schema()))
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise TypeError(f"out={type_!r} has no JSON schema: {error}") from error
+
+
+def _without_titles(schema: Any) -> Any:
+    """The titles that pydantic makes from names say nothing that the names do not."""
+    if isinstance(schema, list):
+        return [_without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_titles(item) for name, item in value.items()}
+        if key in ("properties", "$defs")
+        else _without_titles(value)
+        for key, value in schema.items()
+        if key != "title" or not isinstance(value, str)
+    }

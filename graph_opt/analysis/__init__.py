@@ -1,0 +1,1 @@
+"""The analyses, one file each: facts about a graph, which they leave as it is."""

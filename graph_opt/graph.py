@@ -1,0 +1,134 @@
+"""The graph of primitives: immutable, in SSA form, topological, and checked when made.
+
+A `Graph` that exists is well formed (`verify.py`); `str(graph)` is its whole content (`text.py`).
+There is no run state here: the plan and the run are separate things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from graph_opt.errors import GraphError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """An argument that is the value of another node; in text `%name`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A part of a prompt that the engine spells: a chat turn (`@user`) or a space (`@sp`)."""
+
+    word: str
+
+
+Arg: TypeAlias = "Ref | Marker | Json"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in the user's code a node comes from."""
+
+    call: str  # the component called, nested calls as "outer/inner"
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One primitive; its first output names it."""
+
+    outputs: tuple[str, ...]
+    op: str
+    args: tuple[Arg, ...] = ()
+    attrs: Mapping[str, Json] = field(default_factory=dict)
+    after: tuple[str, ...] = ()  # names of nodes that must be finished first
+    body: Graph | None = None  # of a map: closed, its params are the item and the captures
+    origin: Origin | None = field(default=None, compare=False)
+
+    def __hash__(self) -> int:
+        return hash((self.outputs, self.op))
+
+    @property
+    def name(self) -> str:
+        return self.outputs[0]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the values read, in the order of the args, with repeats."""
+        return tuple(arg.name for arg in self.args if isinstance(arg, Ref))
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in topological order and the values returned. The name is a label, not compared."""
+
+    name: str = field(compare=False)
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    _producers: dict[str, Node] = field(init=False, repr=False, compare=False)
+    _children: dict[str, tuple[Node, ...]] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The verifier and the printer read graphs, so they import this module, and it them late.
+        from graph_opt.verify import verify
+
+        verify(self.nodes, self.outputs)
+        producers = {value: node for node in self.nodes for value in node.outputs}
+        object.__setattr__(self, "_producers", producers)
+        object.__setattr__(self, "_children", None)
+
+    def __str__(self) -> str:
+        from graph_opt.text import to_text
+
+        return to_text(self, origins=False)
+
+    @property
+    def params(self) -> tuple[Node, ...]:
+        """The `input` nodes, in order."""
+        return tuple(node for node in self.nodes if node.op == "input")
+
+    def node(self, name: str) -> Node:
+        """The node of this name (its first output)."""
+        found = self._producers.get(name)
+        if found is None or found.name != name:
+            raise GraphError(f"graph {self.name!r} has no node %{name}")
+        return found
+
+    def producer(self, value: str) -> Node:
+        """The node that makes this value, which may be any of its outputs."""
+        found = self._producers.get(value)
+        if found is None:
+            raise GraphError(f"graph {self.name!r} has no value %{value}")
+        return found
+
+    def consumers(self, value: str) -> tuple[Node, ...]:
+        """The nodes that read this value, in order."""
+        children = self.children(self.producer(value))
+        return tuple(child for child in children if value in child.inputs)
+
+    def parents(self, node: Node) -> tuple[Node, ...]:
+        """The nodes that must come before, by data or control, each once."""
+        names = [self._producers[value].name for value in node.inputs]
+        return tuple(self._producers[name] for name in dict.fromkeys((*names, *node.after)))
+
+    def children(self, node: Node) -> tuple[Node, ...]:
+        """The nodes that must come later, by data or control, in order, each once."""
+        if self._children is None:
+            object.__setattr__(self, "_children", self._build_children())
+        assert self._children is not None, "built above"
+        return self._children[node.name]
+
+    def _build_children(self) -> dict[str, tuple[Node, ...]]:
+        lists: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for parent in self.parents(node):
+                lists[parent.name].append(node)
+        return {name: tuple(nodes) for name, nodes in lists.items()}

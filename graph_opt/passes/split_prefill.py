@@ -1,0 +1,98 @@
+"""Cut a prompt where its parts become ready at different times, and where two prompts part ways.
+
+The head of a prompt is prefilled while the rest is still being computed; a head that two prompts
+of one context have in common becomes a piece of its own, which `deduplicate` then shares. A cut
+changes no token, since prompts are tokenised part by part.
+
+    %c1 = prefill %c0 "Answer from these passages:" %docs [engine="m"]
+    ->
+    %c1.0 = prefill %c0 "Answer from these passages:" [engine="m"]
+    %c1 = prefill %c1.0 %docs [engine="m"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from graph_opt.analysis.readiness import readiness
+from graph_opt.graph import Arg, Graph, Marker, Node, Ref
+from graph_opt.rewrite import fresh_name, in_bodies, rewrite
+
+BYTES_PER_TOKEN = 4  # of English text, for an estimate
+VALUE_TOKENS = 16  # the length of a value is unknown before the run; most are longer than this
+
+
+def split_prefill(graph: Graph, min_head_tokens: int = 8) -> Graph:
+    """The graph with each prefill in as many pieces as pay: a head of at least so many tokens."""
+    graph = in_bodies(graph, lambda body: split_prefill(body, min_head_tokens))
+    ranks = readiness(graph)
+
+    def cut(node: Node, _: Graph) -> Sequence[Node] | None:
+        if node.op != "prefill":
+            return None
+        shared = set(_shared_heads(node, graph, min_head_tokens))
+        late = _late_parts(node, graph, ranks, shared, min_head_tokens)
+        cuts = sorted(index for index in {*late, *shared} if _can_cut(node.args, index))
+        return list(_pieces(node, cuts, graph)) if cuts else None
+
+    return rewrite(graph, cut, recurse=False)
+
+
+def _late_parts(
+    node: Node, graph: Graph, ranks: dict[str, int], cuts: set[int], min_head_tokens: int
+) -> Iterator[int]:
+    """Where a part is ready later than the context and all parts before it, and the head pays."""
+    start, latest = 1, ranks[graph.producer(node.inputs[0]).name]
+    for index, part in enumerate(node.args[1:], 1):
+        rank = ranks[graph.producer(part.name).name] if isinstance(part, Ref) else 0
+        if rank <= latest:
+            continue
+        latest = rank
+        before = index - 1 if node.args[index - 1] == Marker("sp") else index
+        start = max([start, *(cut for cut in cuts if cut <= before)])
+        if _is_worth(node.args[start:before], min_head_tokens):
+            yield before
+            start = before
+
+
+def _shared_heads(node: Node, graph: Graph, min_head_tokens: int) -> Iterator[int]:
+    """Where the node parts ways with another prefill of the same context."""
+    for other in graph.consumers(node.inputs[0]):
+        if other.op != "prefill" or other.name == node.name or other.attrs != node.attrs:
+            continue
+        end = _common_len(node.args, other.args)
+        if _is_worth(node.args[1:end], min_head_tokens):
+            yield end
+
+
+def _common_len(one: Sequence[Arg], two: Sequence[Arg]) -> int:
+    pairs = enumerate(zip(one, two, strict=False))
+    differing = (index for index, (a, b) in pairs if a != b or type(a) is not type(b))
+    end = next(differing, min(len(one), len(two)))
+    return end - 1 if one[end - 1] == Marker("sp") else end
+
+
+def _is_worth(parts: Sequence[Arg], min_head_tokens: int) -> bool:
+    return sum(map(_num_tokens, parts)) >= max(1, min_head_tokens)
+
+
+def _num_tokens(part: Arg) -> float:
+    if isinstance(part, Ref):
+        return VALUE_TOKENS
+    return len(part.encode()) / BYTES_PER_TOKEN if isinstance(part, str) else 0
+
+
+def _can_cut(args: Sequence[Arg], index: int) -> bool:
+    return any(not isinstance(part, Marker) and part != "" for part in args[index:])
+
+
+def _pieces(node: Node, cuts: Sequence[int], graph: Graph) -> Iterator[Node]:
+    context, after = node.args[0], node.after
+    for number, (start, end) in enumerate(pairwise([1, *cuts, len(node.args)])):
+        is_last = end == len(node.args)
+        name = node.name if is_last else fresh_name(graph, f"{node.name}.{number}")
+        args = (context, *node.args[start:end])
+        yield replace(node, outputs=(name,), args=args, after=after)
+        context, after = Ref(name), ()

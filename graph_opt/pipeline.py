@@ -1,0 +1,92 @@
+"""The passes in order, and running them: each result is verified, each step can be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graph_opt.errors import GraphError
+from graph_opt.graph import Graph
+from graph_opt.passes.cull import cull
+from graph_opt.passes.deduplicate import deduplicate
+from graph_opt.passes.prune_dependencies import prune_dependencies
+from graph_opt.passes.split_prefill import split_prefill
+
+Pass: TypeAlias = "Callable[[Graph], Graph]"
+
+PASSES: tuple[Pass, ...] = (
+    prune_dependencies,  # first: the program's order hides what is independent from all others
+    cull,  # before work is put into nodes that nobody uses
+    deduplicate,  # equal contexts become one, so that prompts of one context can be compared
+    split_prefill,  # needs true ranks, so after pruning, and one context, so after merging
+    deduplicate,  # shares the equal heads that the split has made
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass did."""
+
+    name: str
+    before: Graph
+    after: Graph
+    added: tuple[str, ...]  # names of nodes, as are the next two
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line for a person: `split_prefill: 1 added (%c1.0), 1 changed (%c1)`."""
+        kinds = (("added", self.added), ("removed", self.removed), ("changed", self.changed))
+        parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds if names]
+        return f"{self.name}: {', '.join(parts) or 'nothing to do'}"
+
+
+def optimize(
+    graph: Graph, passes: Sequence[Pass] = PASSES, trace: list[PassReport] | None = None
+) -> Graph:
+    """The graph after all passes; reports are appended to `trace`.
+
+    `GraphError` names the pass that failed and those that ran before it.
+    """
+    for index, run in enumerate(passes):
+        try:
+            result = run(graph)
+        except Exception as error:
+            ran = ", ".join(map(_pass_name, passes[:index])) or "none"
+            message = f"pass {_pass_name(run)} failed (passes before it: {ran}): {error}"
+            raise GraphError(message) from error
+        if trace is not None:
+            trace.append(_report(_pass_name(run), graph, result))
+        graph = result
+    return graph
+
+
+def explain_passes(graph: Graph, passes: Sequence[Pass] = PASSES) -> list[PassReport]:
+    """What each pass does to the graph, in order."""
+    trace: list[PassReport] = []
+    optimize(graph, passes, trace)
+    return trace
+
+
+def _pass_name(run: Pass) -> str:
+    return getattr(run, "__name__", repr(run))
+
+
+def _report(name: str, before: Graph, after: Graph) -> PassReport:
+    old = {node.name: node for node in before.nodes}
+    new = {node.name: node for node in after.nodes}
+    return PassReport(
+        name,
+        before,
+        after,
+        added=tuple(name for name in new if name not in old),
+        removed=tuple(name for name in old if name not in new),
+        changed=tuple(name for name in new if name in old and new[name] != old[name]),
+    )
+
+
+def _some(names: Sequence[str], limit: int = 4) -> str:
+    shown = ", ".join(f"%{name}" for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown}, ..."

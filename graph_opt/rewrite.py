@@ -1,0 +1,127 @@
+"""The driver of all passes: walk a graph, ask a rule about each node, keep names and order right.
+
+A rule answers `None` (keep the node), nodes to put in its place (none: drop it), or a
+`Replacement`, which also says which earlier values now stand for the old ones. What was ordered
+through a removed node stays ordered: its place passes to what replaces it and to its parents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from graph_opt.graph import Arg, Graph, Node, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Nodes to put in the place of a node, and earlier values to read instead of its own."""
+
+    nodes: Sequence[Node] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)  # old value -> value to read instead
+
+
+Rule: TypeAlias = "Callable[[Node, Graph], Replacement | Sequence[Node] | None]"
+
+
+def rewrite(graph: Graph, rule: Rule, recurse: bool = True) -> Graph:
+    """The graph after asking the rule about each node once, in order, bodies first.
+
+    The rule sees each node as earlier answers left it (values renamed), and the graph before any.
+    """
+    rewriting = _Rewriting(graph)
+    for old in graph.nodes:
+        node = rewriting.update(old)
+        if recurse and node.body is not None:
+            node = replace(node, body=rewrite(node.body, rule))
+        rewriting.answer(node, rule(node, graph))
+    return rewriting.finish()
+
+
+def in_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
+    """The graph with `change` applied to the body of each of its maps."""
+
+    def rule(node: Node, _: Graph) -> Sequence[Node] | None:
+        return None if node.body is None else [replace(node, body=change(node.body))]
+
+    return rewrite(graph, rule, recurse=False)
+
+
+def drop(graph: Graph, names: Collection[str]) -> Graph:
+    """The graph without these nodes, whose values nobody may read any more."""
+    return rewrite(graph, lambda node, _: () if node.name in names else None, recurse=False)
+
+
+def substitute(args: Iterable[Arg], rename: Mapping[str, str]) -> tuple[Arg, ...]:
+    """The args with the values they read renamed."""
+    return tuple(
+        Ref(rename.get(arg.name, arg.name)) if isinstance(arg, Ref) else arg for arg in args
+    )
+
+
+def fresh_name(graph: Graph, wanted: str) -> str:
+    """The wanted name, or with underscores behind it where the graph has that name already."""
+    taken = {value for node in graph.nodes for value in node.outputs}
+    while wanted in taken:
+        wanted += "_"
+    return wanted
+
+
+class _Rewriting:
+    """The state of one walk: the new nodes, and what became of the values and places of others."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.makers: dict[str, Node] = {}  # value -> new node
+        self.rename: dict[str, str] = {}  # old value -> new value
+        self.heirs: dict[str, tuple[str, ...]] = {}  # removed node -> nodes to be after instead
+        self.owed: dict[str, tuple[str, ...]] = {}  # old value -> nodes its readers must be after
+
+    def update(self, old: Node) -> Node:
+        after = [heir for name in old.after for heir in self.heirs.get(name, (name,))]
+        after += [name for value in old.inputs for name in self.owed.get(value, ())]
+        args = substitute(old.args, self.rename)
+        return replace(old, args=args, after=tuple(dict.fromkeys(after)))
+
+    def answer(self, node: Node, answer: Replacement | Sequence[Node] | None) -> None:
+        if answer is None:
+            self.append([node])
+        elif isinstance(answer, Replacement):
+            self.append(answer.nodes)
+            self.redirect(node, answer.rename)
+            self.retire(node, answer)
+        else:
+            self.append(answer)
+            self.retire(node, Replacement(answer))
+
+    def append(self, nodes: Sequence[Node]) -> None:
+        self.nodes += nodes
+        self.makers.update({value: node for node in nodes for value in node.outputs})
+
+    def redirect(self, node: Node, rename: Mapping[str, str]) -> None:
+        for old, new in rename.items():
+            maker = self.makers[new]
+            known = {maker.name, *maker.after}
+            self.rename[old] = new
+            self.owed[old] = tuple(name for name in node.after if name not in known)
+
+    def retire(self, node: Node, replacement: Replacement) -> None:
+        if node.name in self.makers and self.makers[node.name].name == node.name:
+            return
+        standins = [new.name for new in replacement.nodes]
+        standins += [self.makers[new].name for new in replacement.rename.values()]
+        standins += [name for value in node.inputs for name in self.places(value)]
+        self.heirs[node.name] = tuple(dict.fromkeys((*standins, *node.after)))
+
+    def places(self, value: str) -> tuple[str, ...]:
+        """The nodes to be after instead of the one that makes or made this value."""
+        maker = self.makers.get(value)
+        if maker is None:
+            return self.heirs[self.graph.producer(value).name]
+        return () if maker.op == "input" else (maker.name,)
+
+    def finish(self) -> Graph:
+        outputs = tuple(self.rename.get(value, value) for value in self.graph.outputs)
+        return Graph(self.graph.name, tuple(self.nodes), outputs)

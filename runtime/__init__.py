@@ -1,0 +1,1 @@
+"""Running queries: the graph scheduler above, one engine scheduler for each engine below."""

@@ -1,0 +1,138 @@
+"""The lower tier: one scheduler for each engine, forming batches over all running queries.
+
+A batch starts as soon as a slot is free; a request never waits for a batch to fill.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from backends.base import Engine, Outcome, Request
+from backends.errors import EngineError, EngineUnavailable
+from runtime.clock import now
+from runtime.policy.base import Policy, Ticket
+from runtime.policy.topology import topology
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Told to a job when its batch starts."""
+
+    engine: str
+    batch: int
+    batch_size: int  # requests in the batch
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request with the callbacks of the query that waits for it."""
+
+    request: Request
+    query: str
+    depth: int
+    on_start: Callable[[Started], None]
+    on_done: Callable[[Outcome], None]
+
+
+class EngineScheduler:
+    """Queues jobs for one engine. All methods are called on the engine's event loop."""
+
+    def __init__(self, name: str, engine: Engine, policy: Policy = topology) -> None:
+        self.name = name
+        self.engine = engine
+        self._policy = policy
+        self._waiting: dict[str, tuple[Ticket, Job]] = {}  # by request id, in arrival order
+        self._running: dict[str, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._orders = count()
+        self._batches = count()
+        self._started: asyncio.Task[None] | None = None
+        self._pump_is_due = False
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. Jobs submitted in one turn of the loop are batched together."""
+        ticket = Ticket(
+            order=next(self._orders),
+            arrival_s=now(),
+            query=job.query,
+            depth=job.depth,
+            op=job.request.op,
+            num_items=job.request.num_items,
+        )
+        self._waiting[job.request.id] = (ticket, job)
+        self._pump_soon()
+
+    def cancel(self, job: Job) -> None:
+        """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
+        if self._waiting.pop(job.request.id, None) is None and job.request.id in self._running:
+            self.engine.abort(job.request.id)
+
+    async def close(self) -> None:
+        """Stop what runs and free the engine."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._started is not None:
+            self._started.cancel()
+            await asyncio.gather(self._started, return_exceptions=True)
+        await self.engine.close()
+
+    def _pump_soon(self) -> None:
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_is_due = False
+        info = self.engine.info
+        while self._waiting and len(self._tasks) < info.num_slots:
+            tickets = [ticket for ticket, _ in self._waiting.values()]
+            chosen = {ticket.order for ticket in self._policy(tickets, info.max_batch_items, now())}
+            assert chosen, "a policy must choose something when anything waits"
+            batch = [job for ticket, job in self._waiting.values() if ticket.order in chosen]
+            for job in batch:
+                del self._waiting[job.request.id]
+                self._running[job.request.id] = job
+            task = asyncio.get_running_loop().create_task(self._run(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._slot_is_free)
+
+    def _slot_is_free(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._waiting:
+            self._pump_soon()
+
+    async def _run(self, batch: Sequence[Job]) -> None:
+        outcomes: Sequence[Outcome]
+        try:
+            await self._start_engine()
+            note = Started(self.name, next(self._batches), len(batch))
+            for job in batch:
+                job.on_start(note)
+            outcomes = await self.engine.execute([job.request for job in batch])
+        except asyncio.CancelledError:
+            outcomes = [EngineUnavailable(f"engine {self.name!r} was closed")] * len(batch)
+        except Exception as error:  # the outcome of each request of this batch
+            outcomes = [_as_engine_error(self.name, error)] * len(batch)
+        for job, outcome in zip(batch, outcomes, strict=True):
+            del self._running[job.request.id]
+            job.on_done(outcome)
+
+    async def _start_engine(self) -> None:
+        if self._started is None or (self._started.done() and self._started.exception()):
+            self._started = asyncio.get_running_loop().create_task(self.engine.start())
+        await asyncio.shield(self._started)
+
+
+def _as_engine_error(name: str, error: Exception) -> Exception:
+    if isinstance(error, (EngineError, ValueError)):
+        return error
+    wrapped = EngineError(f"engine {name!r} broke: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def close_all(schedulers: Mapping[str, EngineScheduler]) -> "asyncio.Future[list[None]]":
+    """Close every engine, all at once."""
+    return asyncio.gather(*(scheduler.close() for scheduler in schedulers.values()))

@@ -1,0 +1,35 @@
+"""What a query ends with when it does not end with a value.
+
+QueryError
+├── QueryCancelled
+├── QueryTimeout
+└── NodeFailed        one primitive failed; names it, the user's line, and the cause
+    └── OutputInvalid the model's text is not a value of the declared type
+"""
+
+
+class QueryError(RuntimeError):
+    """A query did not finish."""
+
+
+class QueryCancelled(QueryError):
+    """The caller cancelled the query; its requests were stopped and its KV freed."""
+
+
+class QueryTimeout(QueryError):
+    """The query ran longer than its timeout_s; its requests were stopped and its KV freed."""
+
+
+class NodeFailed(QueryError):
+    """A primitive failed: `node` is its path in the graph, `cause` what the engine said."""
+
+    def __init__(self, node: str, where: str, cause: Exception) -> None:
+        place = f" ({where})" if where else ""
+        super().__init__(f"%{node}{place} failed: {cause}")
+        self.node = node
+        self.where = where
+        self.cause = cause
+
+
+class OutputInvalid(NodeFailed):
+    """The text of a decode is not a value of the type that the prompt function declared."""

@@ -1,0 +1,1 @@
+"""Which waiting requests form the next batch: pure functions (waiting, room, now) -> choice."""

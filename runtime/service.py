@@ -1,0 +1,74 @@
+"""Runs the queries of all apps of this process over one set of engines."""
+
+import asyncio
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from backends.errors import ConfigError
+from backends.registry import EngineSpec, create
+from runtime.engine_scheduler import EngineScheduler, close_all
+from runtime.errors import QueryCancelled, QueryTimeout
+from runtime.events import Listener
+from runtime.graph_scheduler import Query
+from runtime.layout import Layout
+from runtime.policy.base import Policy
+from runtime.policy.topology import topology
+
+
+class Runtime:
+    """Engines are made when first named and shared by every app that asks for the same one."""
+
+    def __init__(self, policy: Policy = topology) -> None:
+        self._policy = policy
+        self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
+        self._names = count(1)
+
+    async def run(
+        self,
+        layout: Layout,
+        inputs: Mapping[str, Any],
+        engines: Mapping[str, EngineSpec],
+        symbols: Mapping[str, Any],
+        *,
+        about: Mapping[str, Any] | None = None,
+        listener: Listener | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """The values the graph returns. `about` goes into the query's first event.
+
+        Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
+        engine that cannot be named. Cancelling the awaiting task cancels the query.
+        """
+        schedulers = {name: self.scheduler(name, spec) for name, spec in engines.items()}
+        query = Query(f"q{next(self._names)}", layout, inputs, schedulers, symbols, listener)
+        timer = None
+        if timeout_s is not None:
+            error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")
+            timer = asyncio.get_running_loop().call_later(timeout_s, query.fail, error)
+        try:
+            query.start(about or {})
+            return await asyncio.shield(query.result)
+        except asyncio.CancelledError:
+            query.fail(QueryCancelled(f"query {query.name} was cancelled"))
+            if query.result.done():
+                query.result.exception()  # seen: the caller gets the CancelledError instead
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:
+        """The scheduler of the engine that serves `spec`, made when first asked for."""
+        if spec.key not in self._schedulers:
+            try:
+                engine = create(spec)
+            except ConfigError as error:
+                raise ConfigError(f"engine {name!r}: {error}") from error
+            self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy)
+        return self._schedulers[spec.key]
+
+    async def close(self) -> None:
+        """Stop every engine and free what it holds."""
+        schedulers, self._schedulers = self._schedulers, {}
+        await close_all(schedulers)

@@ -1,0 +1,43 @@
+"""`@tl.app`: the front end's apps, tied to the runtime."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, overload
+
+from frontend_dsl.app import App, make_app
+from teola.runner import default_runner
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def app(function: Callable[P, R], /) -> App[P, R]: ...
+@overload
+def app(
+    *,
+    optimize: bool = True,
+    timeout_s: float | None = None,
+    engines: Mapping[str, str] | None = None,
+) -> Callable[[Callable[P, R]], App[P, R]]: ...
+
+
+def app(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    optimize: bool = True,
+    timeout_s: float | None = None,
+    engines: Mapping[str, str] | None = None,
+) -> Any:
+    """Make a typed function an LLM app: traced once, compiled to a graph of primitives.
+
+    Arguments of type int, float, bool, enum or Literal specialise the graph; all others are known
+    only when the app runs. `optimize=False` runs the plain graph, one call after another.
+    `engines` replaces engines by name with other URLs.
+    """
+    options: dict[str, Any] = {
+        "optimize": optimize,
+        "timeout_s": timeout_s,
+        "engines": dict(engines or {}),
+    }
+    return make_app(default_runner, function, **options)

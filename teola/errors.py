@@ -1,0 +1,57 @@
+"""Every error teola raises.
+
+    GraphError                an app cannot be a graph, or a pass broke it    (before running)
+    └── TraceError            with the file, line and text of the user's code
+        └── SymbolicError     a run-time value used as if it were known
+    ConfigError               unknown scheme, model, option or engine name
+    ArgumentError             an app called with a missing, unknown or wrong argument
+    QueryError                a query did not finish                          (while running)
+    ├── QueryCancelled
+    ├── QueryTimeout
+    └── NodeFailed            names the primitive and the user's line; `cause` is what failed
+        └── OutputInvalid     decoded text that is not a value of the declared type
+    EngineError               what a NodeFailed is caused by, when an engine said no
+    ├── EngineUnavailable
+    ├── EngineOverloaded
+    ├── RequestTooLong
+    └── RequestRejected
+        └── DocumentError
+
+`except tl.errors.ALL:` catches them all.
+"""
+
+from backends.errors import (
+    ConfigError,
+    DocumentError,
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
+from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.signature import ArgumentError
+from graph_opt.errors import GraphError
+from runtime.errors import NodeFailed, OutputInvalid, QueryCancelled, QueryError, QueryTimeout
+
+ALL = (GraphError, ConfigError, ArgumentError, QueryError, EngineError)
+
+__all__ = [
+    "ALL",
+    "ArgumentError",
+    "ConfigError",
+    "DocumentError",
+    "EngineError",
+    "EngineOverloaded",
+    "EngineUnavailable",
+    "GraphError",
+    "NodeFailed",
+    "OutputInvalid",
+    "QueryCancelled",
+    "QueryError",
+    "QueryTimeout",
+    "RequestRejected",
+    "RequestTooLong",
+    "SymbolicError",
+    "TraceError",
+]

@@ -6,12 +6,15 @@ Third parties add schemes by an entry point in the group `teola.engines`: its na
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "teola.engines"
 
@@ -65,7 +68,7 @@ def check_scheme(kind: str, url: str) -> str:
             f"for example 'local:{url}'"
         )
     name = f"{kind}.{scheme}"
-    if name not in FACTORIES and not entry_points(group=ENTRY_POINT_GROUP, name=name):
+    if name not in FACTORIES and name not in _added():
         raise ConfigError(
             f"unknown scheme {scheme!r} in {kind} engine {url!r}; known: {_known(kind)}"
         )
@@ -75,13 +78,20 @@ def check_scheme(kind: str, url: str) -> str:
 def find_factory(kind: str, url: str) -> Factory:
     """The factory for the scheme of `url`; an entry point goes before a built-in scheme."""
     name = check_scheme(kind, url)
-    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return cast(Factory, entry.load())
+    if name in _added():
+        return cast(Factory, _added()[name].load())
     module, _, attribute = FACTORIES[name].partition(":")
     return cast(Factory, getattr(import_module(module), attribute))
 
 
 def _known(kind: str) -> str:
-    names = {*FACTORIES, *(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))}
+    names = {*FACTORIES, *_added()}
     schemes = sorted(name.split(".", 1)[1] for name in names if name.startswith(f"{kind}."))
     return ", ".join(f"{scheme}:" for scheme in schemes)
+
+
+@cache
+def _added() -> "Mapping[str, EntryPoint]":
+    from importlib.metadata import entry_points  # late: 20 ms that most imports can do without
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}

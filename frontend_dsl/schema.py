@@ -2,14 +2,14 @@
 
 from typing import Any, cast
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-
 from graph_opt.graph import Json
 
 
 def json_schema(type_: Any) -> dict[str, Json]:
     """The schema that decoding is held to. Raises TypeError for a type without one."""
+    from pydantic import TypeAdapter  # late: it would double teola's import time
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
     try:
         return cast(dict[str, Json], _without_titles(TypeAdapter(type_).json_schema()))
     except (PydanticSchemaGenerationError, PydanticUserError) as error:

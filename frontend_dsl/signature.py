@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
 MISSING: Any = inspect.Parameter.empty
 
 
@@ -87,6 +85,8 @@ def _sort(
 
 
 def _checked(name: str, parameter: AppParameter, value: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError  # late: it would double teola's import time
+
     try:
         return TypeAdapter(parameter.type).validate_python(value)
     except ValidationError as error:

@@ -109,17 +109,20 @@ class Value:
 def split_marks(text: str) -> list["str | Value"]:
     """The text between markers and the values the markers stand for, in order, no empty text."""
     pieces: list[str | Value] = []
-    for i, piece in enumerate(_MARK.split(text)):
-        if i % 2:
-            pieces.append(_values[int(piece)])
-        elif piece:
-            pieces.append(piece)
-    return pieces
+    end = 0
+    for mark in _MARK.finditer(text):
+        value = _values.get(int(mark[1]))
+        if value is None:  # the user's own text happens to look like a marker
+            continue
+        pieces += [text[end : mark.start()]] if mark.start() > end else []
+        pieces.append(value)
+        end = mark.end()
+    return [*pieces, text[end:]] if end < len(text) else pieces
 
 
 def has_marks(value: object) -> bool:
     """Whether a string holds the marker of a symbolic value."""
-    return isinstance(value, str) and _MARK.search(value) is not None
+    return isinstance(value, str) and any(isinstance(p, Value) for p in split_marks(value))
 
 
 def type_name(type_: Any) -> str:

@@ -16,8 +16,8 @@ from graph_opt.passes.split_prefill import split_prefill
 Pass: TypeAlias = "Callable[[Graph], Graph]"
 
 PASSES: tuple[Pass, ...] = (
-    prune_dependencies,  # first: the program's order hides what is independent from all others
-    cull,  # before work is put into nodes that nobody uses
+    cull,  # first: no work for nodes that nobody uses, and no order kept for their sake
+    prune_dependencies,  # the program's order hides what is independent from all that follow
     deduplicate,  # equal contexts become one, so that prompts of one context can be compared
     split_prefill,  # needs true ranks, so after pruning, and one context, so after merging
     deduplicate,  # shares the equal heads that the split has made

@@ -7,7 +7,7 @@ through a removed node stays ordered: its place passes to what replaces it and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -110,10 +110,15 @@ class _Rewriting:
     def retire(self, node: Node, replacement: Replacement) -> None:
         if node.name in self.makers and self.makers[node.name].name == node.name:
             return
-        standins = [new.name for new in replacement.nodes]
-        standins += [self.makers[new].name for new in replacement.rename.values()]
-        standins += [name for value in node.inputs for name in self.places(value)]
-        self.heirs[node.name] = tuple(dict.fromkeys((*standins, *node.after)))
+        standins = [*replacement.nodes, *(self.makers[new] for new in replacement.rename.values())]
+        covered = {name for standin in standins for name in self.parents(standin)}
+        parents = [name for name in self.parents(node) if name not in covered]
+        self.heirs[node.name] = tuple(dict.fromkeys((*(new.name for new in standins), *parents)))
+
+    def parents(self, node: Node) -> Iterator[str]:
+        for value in node.inputs:
+            yield from self.places(value)
+        yield from node.after
 
     def places(self, value: str) -> tuple[str, ...]:
         """The nodes to be after instead of the one that makes or made this value."""

@@ -175,7 +175,7 @@ def _parse_node(reader: _Reader) -> Node:
     after = _parse_values(reader) if reader.accept(_AFTER) else ()
     body = _parse_body(reader, outputs[0]) if reader.accept(_OPEN) else None
     if body is None:
-        reader.expect(_NEWLINE, "an arg, [attrs], `after`, `{` or the end of the line")
+        reader.expect(_NEWLINE, "[attrs] once, `after`, `{` or the end of the line")
     return Node(outputs, op, args, attrs, after, body)
 
 

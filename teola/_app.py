@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
-from frontend_dsl.app import App, make_app
-from teola.runner import default_runner
+from frontend_dsl.app import App, Runner, make_app
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,4 +39,10 @@ def app(
         "timeout_s": timeout_s,
         "engines": dict(engines or {}),
     }
-    return make_app(default_runner, function, **options)
+    return make_app(_runner, function, **options)
+
+
+def _runner() -> Runner:
+    from teola.runner import default_runner  # late: asyncio and pydantic are not needed to define
+
+    return default_runner()

@@ -34,7 +34,7 @@ def split_prefill(graph: Graph, min_head_tokens: int = 8) -> Graph:
             return None
         shared = set(_shared_heads(node, graph, min_head_tokens))
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
-        cuts = sorted(index for index in {*late, *shared} if _can_cut(node.args, index))
+        cuts = list(_between_texts(node.args, sorted({*late, *shared})))
         return list(_pieces(node, cuts, graph)) if cuts else None
 
     return rewrite(graph, cut, recurse=False)
@@ -84,8 +84,16 @@ def _num_tokens(part: Arg) -> float:
     return len(part.encode()) / BYTES_PER_TOKEN if isinstance(part, str) else 0
 
 
-def _can_cut(args: Sequence[Arg], index: int) -> bool:
-    return any(not isinstance(part, Marker) and part != "" for part in args[index:])
+def _between_texts(args: Sequence[Arg], cuts: Sequence[int]) -> Iterator[int]:
+    start = 1
+    for cut in cuts:
+        if _has_text(args[start:cut]) and _has_text(args[cut:]):
+            yield cut
+            start = cut
+
+
+def _has_text(parts: Sequence[Arg]) -> bool:
+    return any(not isinstance(part, Marker) and part != "" for part in parts)
 
 
 def _pieces(node: Node, cuts: Sequence[int], graph: Graph) -> Iterator[Node]:

@@ -1,0 +1,48 @@
+# Every verb sets up what it needs: from nothing but Python >= 3.11, make and a clone.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+QUESTION ?= Which page size does SQLite use by default since version 3.12.0?
+
+.PHONY: help install models demo check test bench clean
+
+help:
+	@echo "make install  the environment in $(VENV), with everything for running and testing"
+	@echo "make models   fetch the models that the samples and tests use (about 250 MB, once)"
+	@echo "make demo     answer a question from the sample's documents and show the trace"
+	@echo "make test     all tests, on real models too"
+	@echo "make check    lint, types, architecture"
+	@echo "make bench    the benchmarks (minutes)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --progress-bar on --editable ".[dev]"
+	touch $(STAMP)
+
+models: $(STAMP)
+	$(BIN)/teola models fetch smollm2-135m all-minilm-l6-v2
+
+demo: models
+	$(BIN)/run-graph samples/advanced_rag.py:rag --question "$(QUESTION)" \
+	    --files samples/data/sqlite --trace .demo/trace.jsonl
+	$(BIN)/teola trace .demo/trace.jsonl
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+test: models
+	$(BIN)/teola models fetch bert-mini-reranker
+	$(BIN)/python -m pytest
+
+bench: models
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

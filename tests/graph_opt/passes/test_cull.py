@@ -1,0 +1,100 @@
+from graph_text import assert_keeps, assert_rewrites
+
+from graph_opt.passes.cull import cull
+
+
+def test_nodes_nobody_reads_go_with_all_that_fed_only_them() -> None:
+    assert_rewrites(
+        cull,
+        """
+        %q = input [type="str"]
+        %unused = input [type="str"]
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 %q [engine="m"]
+        %t, %c2 = decode %c1 [engine="m", temperature=1]
+        %u = format "to " %t
+        return %q
+        """,
+        """
+        %q = input [type="str"]
+        %unused = input [type="str"]
+        return %q
+        """,
+    )
+
+
+def test_effects_stay_with_what_they_need() -> None:
+    assert_keeps(
+        cull,
+        """
+        %q = input [type="str"]
+        %v = embed %q [engine="e"]
+        %i = ingest %q %v [engine="s"]
+        %a = call %q [fn="send"]
+        return %q
+        """,
+    )
+
+
+def test_one_read_output_keeps_a_decode() -> None:
+    assert_keeps(
+        cull,
+        """
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 "Hi" [engine="m"]
+        %t, %c2 = decode %c1 [engine="m"]
+        %u, %c3 = decode %c2 [engine="m"]
+        return %u
+        """,
+    )
+
+
+def test_an_order_through_a_dropped_node_is_kept() -> None:
+    assert_rewrites(
+        cull,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="f"]
+        %b = embed %q [engine="e"] after %a
+        %d = call %q [fn="g", pure=true] after %b
+        %c = call %q [fn="h"] after %d
+        return %q
+        """,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="f"]
+        %c = call %q [fn="h"] after %a
+        return %q
+        """,
+    )
+
+
+def test_captures_that_no_body_reads_go_and_so_does_what_made_them() -> None:
+    assert_rewrites(
+        cull,
+        """
+        %qs = input [type="list"]
+        %a = embed %qs [engine="e"]
+        %b = format %qs
+        %m = map %qs %a %b {
+          %x = input [type="str"]
+          %v = input [type="Vector"]
+          %s = input [type="str"]
+          %dead = join %v
+          %r = format %x %s
+          return %r
+        }
+        return %m
+        """,
+        """
+        %qs = input [type="list"]
+        %b = format %qs
+        %m = map %qs %b {
+          %x = input [type="str"]
+          %s = input [type="str"]
+          %r = format %x %s
+          return %r
+        }
+        return %m
+        """,
+    )

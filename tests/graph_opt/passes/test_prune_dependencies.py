@@ -1,0 +1,157 @@
+from graph_text import assert_keeps, assert_rewrites
+
+from graph_opt.passes.prune_dependencies import prune_dependencies
+
+
+def test_calls_that_share_nothing_run_side_by_side() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %i = ingest %q null [engine="s"]
+        %v = embed %q [engine="e"] after %i
+        %r = rerank %q %v [engine="r"] after %v
+        return %r
+        """,
+        """
+        %q = input [type="str"]
+        %i = ingest %q null [engine="s"]
+        %v = embed %q [engine="e"]
+        %r = rerank %q %v [engine="r"]
+        return %r
+        """,
+    )
+
+
+def test_effects_stay_ordered_when_the_pure_node_between_them_is_freed() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="send"]
+        %b = embed %q [engine="e"] after %a
+        %c = call %q [fn="send"] after %b
+        return %c
+        """,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="send"]
+        %b = embed %q [engine="e"]
+        %c = call %q [fn="send"] after %a
+        return %c
+        """,
+    )
+
+
+def test_reads_of_a_store_stay_between_the_writes_around_them_and_not_in_a_row() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %i = ingest %q null [engine="s"]
+        %h = search null %q [engine="s"] after %i
+        %k = search null %q [engine="s", k=2] after %h
+        %j = ingest %q null [engine="s"] after %k
+        %other = ingest %q null [engine="t"] after %j
+        return %h, %k
+        """,
+        """
+        %q = input [type="str"]
+        %i = ingest %q null [engine="s"]
+        %h = search null %q [engine="s"] after %i
+        %k = search null %q [engine="s", k=2] after %i
+        %j = ingest %q null [engine="s"] after %h, %k
+        %other = ingest %q null [engine="t"]
+        return %h, %k
+        """,
+    )
+
+
+def test_a_data_edge_makes_the_control_edge_redundant() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="f"]
+        %b = format %a
+        %c = call %b [fn="g"] after %a
+        return %c
+        """,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="f"]
+        %b = format %a
+        %c = call %b [fn="g"]
+        return %c
+        """,
+    )
+
+
+def test_effects_without_an_order_get_none() -> None:
+    assert_keeps(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="f"]
+        %b = call %q [fn="g"]
+        return %a, %b
+        """,
+    )
+
+
+def test_a_search_of_an_index_is_ordered_by_data_and_pure_calls_by_nothing() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %i = ingest %q null [engine="s"]
+        %h = search %i %q [engine="s"] after %i
+        %a = call %q [fn="f", pure=true] after %h
+        return %h, %a
+        """,
+        """
+        %q = input [type="str"]
+        %i = ingest %q null [engine="s"]
+        %h = search %i %q [engine="s"]
+        %a = call %q [fn="f", pure=true]
+        return %h, %a
+        """,
+    )
+
+
+def test_only_maps_with_effects_stay_sequential_and_bodies_are_pruned_too() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %qs = input [type="list"]
+        %a = map %qs [order="sequential"] {
+          %x = input [type="str"]
+          %u = embed %x [engine="e"]
+          %v = embed %x [engine="e"] after %u
+          return %v
+        }
+        %b = map %qs [order="sequential"] after %a {
+          %x = input [type="str"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        %c = call %qs [fn="send"] after %b
+        return %a, %c
+        """,
+        """
+        %qs = input [type="list"]
+        %a = map %qs {
+          %x = input [type="str"]
+          %u = embed %x [engine="e"]
+          %v = embed %x [engine="e"]
+          return %v
+        }
+        %b = map %qs [order="sequential"] {
+          %x = input [type="str"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        %c = call %qs [fn="send"] after %b
+        return %a, %c
+        """,
+    )

@@ -1,0 +1,93 @@
+import pytest
+from graph_text import graph
+
+from graph_opt.errors import GraphError
+from graph_opt.graph import Graph, Node, Origin, Ref
+
+WRONG = [
+    ("%x = const [value=1]\n%x = const [value=2]\nreturn", "%x is defined twice"),
+    ('%t, %t = decode %c [engine="m"]\nreturn', "%t is defined twice"),
+    ("%a = format %b\n%b = const [value=1]\nreturn", "reads %b, which no earlier node makes"),
+    ("%a = format %a\nreturn", "reads %a, which no earlier node makes"),
+    ("%a = format after %b\nreturn", "is after %b, which names no earlier node"),
+    (
+        '%t, %d = decode %c [engine="m"]\n%a = format after %d\nreturn',
+        "is after %d, which names no earlier node",
+    ),
+    ("return %x", "returns %x, which no node makes"),
+    ("%a = fromat\nreturn", "unknown op; known are call, "),
+    ('%a, %b = embed "x" [engine="e"]\nreturn', "has 2 outputs; the op makes 1"),
+    ('%a = search null [engine="s"]\nreturn', "has 1 args; the op takes 2 to 3"),
+    ('%a = embed "x"\nreturn', "has no attr 'engine'"),
+    ('%a = embed "x" [engine=3]\nreturn', "attr 'engine' is 3; it must be a string"),
+    ("%a = const [value=NaN]\nreturn", "attrs must be JSON values"),
+    ("%a = format Infinity\nreturn", "use a Ref, a Marker or a JSON value"),
+    ("%a = format @user\nreturn", "markers are for the parts of a prefill"),
+    ('%a = prefill %c @tool "x" [engine="m"]\nreturn', "unknown marker @tool"),
+    ('%a = prefill %c "x" @sp [engine="m"]\nreturn', "@sp must be followed by a value"),
+    ('%a = prefill %c @sp @user [engine="m"]\nreturn', "@sp must be followed by a value"),
+    ('%a = prefill "c" "x" [engine="m"]\nreturn', "its first arg must be a context"),
+    ('%a = prefill %q "x" [engine="m"]\nreturn', "its first arg must be a context"),
+    ('%t, %d = decode %c [engine="m"]\n%a, %b = decode %t [engine="m"]\nreturn', "be a context"),
+    ('%a = prefill %c "x" [engine="n"]\nreturn', "runs on 'n' but %c lives on 'm'; use one engine"),
+    ("%a = format %c\nreturn", "arg 0 is the context %c; only an LLM can read"),
+    ('%a = prefill %c %c [engine="m"]\nreturn', "arg 1 is the context %c; only an LLM can read"),
+    ("%a = map %q\nreturn", "a map needs a body"),
+    ("%a = format %q {\n  return\n}\nreturn", "only a map has a body"),
+    ("%a = map %q {\n  %b = const [value=1]\n  return %b\n}\nreturn", "its body has 0 inputs"),
+    ('%a = map %q {\n  %x = input [type="s"]\n  return\n}\nreturn', "its body returns 0 values"),
+    ('%a = map %q {\n  %x = input [type="s"]\n  return %q\n}\nreturn', "returns %q, which no node"),
+    (
+        '%a = map %q %c {\n  %x = input [type="s"]\n  %d = input [type="s"]\n  return %x\n}\nreturn',
+        "body input %d must have type context iff its arg is a context",
+    ),
+    (
+        '%a = map %q %c {\n  %x = input [type="s"]\n  %d = input [type="context"]\n  return %d\n}\n'
+        "return",
+        "its body returns a context",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "message"), WRONG)
+def test_a_wrong_graph_cannot_be_made(lines: str, message: str) -> None:
+    with pytest.raises(GraphError) as error:
+        graph(f'%q = input [type="str"]\n%c = context [engine="m"]\n{lines}')
+    assert message in str(error.value)
+
+
+def test_the_message_names_the_node_and_the_users_line() -> None:
+    node = Node(("a",), "format", (Ref("b"),), origin=Origin("expand", "app.py", 12))
+    with pytest.raises(GraphError, match=r"^%a \(format from app.py:12\): reads %b"):
+        Graph("g", (node,), ())
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1: 2}, object(), float("nan"), [b""]])
+def test_attrs_that_json_would_change_are_refused(value: object) -> None:
+    with pytest.raises(GraphError, match="attrs must be JSON values"):
+        Graph("g", (Node(("a",), "const", (), {"value": value}),), ())  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é", "a\n"])
+def test_names_that_have_no_text_form_are_refused(name: str) -> None:
+    with pytest.raises(GraphError, match="no value name"):
+        Graph("g", (Node((name,), "const", (), {"value": 1}),), ())
+    with pytest.raises(GraphError, match="no attr name"):
+        Graph("g", (Node(("a",), "const", (), {"value": 1, name: 1}),), ())
+
+
+def test_a_context_may_be_a_param_and_a_capture() -> None:
+    graph(
+        """
+        %q = input [type="list"]
+        %c = input [type="context"]
+        %m = map %q %c {
+          %x = input [type="str"]
+          %d = input [engine="m", type="context"]
+          %e = prefill %d %x [engine="m"]
+          %t, %f = decode %e [engine="m"]
+          return %t
+        }
+        return %m, %c
+        """
+    )

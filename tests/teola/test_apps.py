@@ -1,0 +1,270 @@
+"""Whole apps on fake engines: every door, both modes, and what goes wrong."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import teola as tl
+from runtime.events import Event
+from teola.errors import ConfigError, NodeFailed, QueryTimeout
+from teola.runner import AppRunner, default_runner
+from teola.trace import read_events
+
+llm = tl.LLM("fake:", replies={"Say hello": "hello there my friend"})
+slow = tl.LLM("fake:", token_s=0.05, replies={"": "word " * 200})
+store = tl.Store("fake:", embedder=tl.Embedder("fake:"))
+reranker = tl.Reranker("fake:")
+
+
+class Queries(BaseModel):
+    queries: list[str]
+
+
+@tl.prompt(llm, out=Queries)
+def expand(question: str) -> str:
+    return f"Write queries for {question}"
+
+
+@tl.prompt(llm)
+def answer(question: str, docs: list[tl.Doc]) -> str:
+    return f"Passages:\n{tl.join(docs)}\nQuestion: {question}"
+
+
+@tl.app
+def rag(question: str, texts: list[str], k: int = 2) -> str:
+    index = store.index(passages(texts))
+    hits = tl.map(lambda q: index.search(q, k=3), expand(question).queries)
+    return answer(question, reranker(question, tl.flatten(hits), k=k))
+
+
+@tl.tool(pure=True)
+def passages(texts: list[str]) -> list[tl.Doc]:
+    return [tl.Doc(text) for text in texts]
+
+
+@tl.prompt(llm)
+def greet(name: str) -> str:
+    return f"Say hello to {name}"
+
+
+@tl.app
+def hello(name: str) -> str:
+    return greet(name)
+
+
+@tl.prompt(slow)
+def ramble(topic: str) -> str:
+    return f"Talk about {topic}"
+
+
+@tl.app
+def lecture(topic: str) -> str:
+    return ramble(topic)
+
+
+TEXTS = ["the sea is blue", "grass is green", "the sun is yellow"]
+
+
+def test_the_optimized_run_gives_the_plain_runs_answer() -> None:
+    fast = rag("which colour is the sea?", TEXTS)
+    plain = rag.using(optimize=False)("which colour is the sea?", TEXTS)
+    assert fast == plain
+    assert fast.startswith("reply ")
+
+
+def test_the_optimized_run_overlaps_what_the_plain_run_does_in_turn() -> None:
+    def overlaps(events: list[Event]) -> bool:
+        began = {e.node: e.t for e in events if e.kind == "start"}
+        ended = {e.node: e.t for e in events if e.kind == "end"}
+        return began["expand.prompt"] < ended["index"]
+
+    heard: dict[bool, list[Event]] = {True: [], False: []}
+    for mode, events in heard.items():
+        rag.using(optimize=mode, listener=events.append)("sea?", TEXTS)
+    assert overlaps(heard[True])
+    assert not overlaps(heard[False])
+
+
+def test_an_app_can_be_awaited() -> None:
+    assert asyncio.run(hello.arun("Ada")) == "hello there my friend"
+
+
+def test_an_app_can_be_called_inside_a_running_loop_as_in_a_notebook() -> None:
+    async def cell() -> str:
+        return hello("Ada")
+
+    assert asyncio.run(cell()) == "hello there my friend"
+
+
+def test_many_calls_run_as_one_batch_in_order() -> None:
+    assert hello.batch([{"name": "Ada"}, {"name": "Bob"}]) == ["hello there my friend"] * 2
+
+
+def test_a_failed_call_of_a_batch_leaves_its_exception_in_its_place() -> None:
+    @tl.tool
+    def pick(name: str) -> str:
+        if name == "Bob":
+            raise ValueError("not Bob")
+        return name
+
+    @tl.app
+    def checked(name: str) -> str:
+        return greet(pick(name))
+
+    good, bad = checked.batch([{"name": "Ada"}, {"name": "Bob"}])
+    assert good == "hello there my friend"
+    assert isinstance(bad, NodeFailed)
+    assert "not Bob" in str(bad)
+
+
+def test_streaming_gives_the_answers_tokens_and_then_done() -> None:
+    events = list(hello.stream("Ada"))
+    text = "".join(e.fields["text"] for e in events if e.kind == "text" and e.fields["final"])
+    assert text == "hello there my friend"
+    assert events[0].kind == "query"
+    assert events[-1].kind == "done"
+
+
+def test_leaving_a_stream_early_cancels_the_query() -> None:
+    heard: list[Event] = []
+    stream: Iterator[Event] = lecture.using(listener=heard.append).stream("tea")
+    for event in stream:
+        if event.kind == "text":
+            break
+    del stream, event
+    deadline = time.monotonic() + 5
+    while heard[-1].kind != "done" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert heard[-1].fields["status"] == "QueryCancelled"
+
+
+def test_a_timeout_ends_the_query() -> None:
+    with pytest.raises(QueryTimeout):
+        lecture.using(timeout_s=0.2)("tea")
+
+
+def test_cancelling_the_awaiting_task_cancels_the_query() -> None:
+    heard: list[Event] = []
+
+    async def main() -> None:
+        task = asyncio.create_task(lecture.using(listener=heard.append).arun("tea"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    deadline = time.monotonic() + 5
+    while heard[-1].kind != "done" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert heard[-1].fields["status"] == "QueryCancelled"
+
+
+def test_an_engine_is_replaced_by_name() -> None:
+    assert hello.using(engines={"llm": "fake:"})("Ada").startswith("reply ")
+
+
+def test_replacing_an_engine_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="no engine named 'gpt'; it has llm"):
+        hello.using(engines={"gpt": "fake:"})("Ada")
+
+
+def test_a_failure_names_the_users_line() -> None:
+    @tl.tool
+    def boom(name: str) -> str:
+        raise KeyError(name)
+
+    @tl.app
+    def app(name: str) -> str:
+        return greet(boom(name))
+
+    with pytest.raises(NodeFailed, match=r"test_apps\.py:\d+\) failed"):
+        app("x")
+
+
+def test_an_async_tool_is_awaited_and_may_call_an_app() -> None:
+    @tl.tool
+    async def ask(name: str) -> str:
+        return await hello.arun(name)
+
+    @tl.app
+    def app(name: str) -> str:
+        return f"<{ask(name)}>"
+
+    assert app("Ada") == "<hello there my friend>"
+
+
+def test_calling_an_app_from_the_engines_own_loop_is_told_not_hung() -> None:
+    @tl.tool
+    async def ask(name: str) -> str:
+        return hello(name)
+
+    @tl.app
+    def app(name: str) -> str:
+        return f"<{ask(name)}>"
+
+    with pytest.raises(NodeFailed, match=r"await app\.arun"):
+        app("Ada")
+
+
+def test_apps_may_be_called_from_many_threads() -> None:
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(hello("x"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == ["hello there my friend"] * 8
+
+
+def test_a_trace_file_holds_the_graph_and_what_ran(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "t.jsonl"
+    rag.using(trace=str(path))("sea?", TEXTS)
+    events = read_events(path)
+    assert events[0].fields["app"] == "rag"
+    assert "graph rag {" in events[0].fields["graph"]
+    assert events[0].fields["origins"]["map[].search"][0] == "map/search"
+    ended = {e.node for e in events if e.kind == "end"}
+    assert {"index", "map[0].search", "map[1].search", "answer"} <= ended
+    assert events[-1].fields == {"status": "ok"}
+
+
+@pytest.mark.parametrize("content", ["", "not json\n", json.dumps({"t": 0}) + "\n", "[1]\n"])
+def test_a_file_that_is_no_trace_is_told(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"t\.jsonl"):
+        read_events(path)
+
+
+def test_a_plan_shows_the_graph_before_and_after_and_what_each_pass_did() -> None:
+    plan = rag.explain()
+    assert "before:" in plan
+    assert "prune_dependencies: " in plan
+    assert "after:" in plan
+    assert plan.index("after %index") < plan.index("passes:")
+
+
+def test_a_runner_can_be_closed_and_used_again() -> None:
+    runner = AppRunner()
+    program, inputs = hello._prepare(("Ada",), {})
+    assert runner.run(program, inputs, hello.options) == "hello there my friend"
+    runner.close()
+    assert runner.run(program, inputs, hello.options) == "hello there my friend"
+    runner.close()
+
+
+def test_there_is_one_runner_in_a_process() -> None:
+    assert default_runner() is default_runner()
+
+
+def test_a_tool_outside_of_an_app_is_the_function_itself() -> None:
+    result: Any = passages(["x"])
+    assert result == [tl.Doc("x")]

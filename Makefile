@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-QUESTION ?= Which page size does SQLite use by default since version 3.12.0?
+QUESTION ?= Until which year do the developers intend to support SQLite?
 
 .PHONY: help install models demo check test bench clean
 
@@ -42,7 +42,7 @@ test: models
 	$(BIN)/python -m pytest
 
 bench: models
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/bench_app.py
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from backends.errors import EngineUnavailable
+from backends.errors import ConfigError, EngineUnavailable
 
 Ids = NDArray[np.int64]
 Text = str | tuple[str, str]  # a text, or a pair that is told apart by token types
@@ -24,6 +24,7 @@ class TokenBatch:
     ids: Ids  # [B, T]
     types: Ids  # [B, T]
     mask: Ids  # [B, T], 1 for a token and 0 for padding
+    words: Ids  # [B, T], 1 for a token of the text itself: not [CLS], [SEP] or padding
 
 
 class BertTokenizer:
@@ -33,7 +34,7 @@ class BertTokenizer:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise EngineUnavailable(f"{folder} has no tokenizer.json")
-        self.max_len = max_len or stated_max_len(folder)
+        self.max_len = _checked_max_len(folder, max_len)
         self._tokenizer: Any = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_len)  # pairs: the longer half is cut first
@@ -41,18 +42,6 @@ class BertTokenizer:
     def encode(self, texts: Sequence[Text]) -> list[Encoding]:
         """One encoding a text, in order, not padded."""
         return list(self._tokenizer.encode_batch(list(texts)))
-
-
-def stated_max_len(folder: Path) -> int:
-    """`sentence_bert_config.json` states what a model was trained for, `config.json` what fits."""
-    for name, field in (
-        ("sentence_bert_config.json", "max_seq_length"),
-        ("config.json", "max_position_embeddings"),
-    ):
-        path = folder / name
-        if path.is_file() and (length := json.loads(path.read_text("utf-8")).get(field)):
-            return int(length)
-    return 512
 
 
 def token_batches(encodings: Sequence[Encoding], budget_tokens: int) -> Iterator[TokenBatch]:
@@ -70,11 +59,25 @@ def token_batches(encodings: Sequence[Encoding], budget_tokens: int) -> Iterator
         start += size
 
 
+def _checked_max_len(folder: Path, wanted: int | None) -> int:
+    """What is wanted, else what the model was trained for; neither is more than fits it."""
+    positions = _stated(folder / "config.json", "max_position_embeddings") or 512
+    trained = _stated(folder / "sentence_bert_config.json", "max_seq_length") or positions
+    if wanted is not None and wanted > positions:
+        raise ConfigError(f"max_len {wanted} is more than the {positions} tokens of {folder}")
+    return wanted or min(trained, positions)
+
+
+def _stated(path: Path, field: str) -> int | None:
+    return json.loads(path.read_text(encoding="utf-8")).get(field) if path.is_file() else None
+
+
 def _pad(rows: list[int], encodings: Sequence[Encoding], length: int) -> TokenBatch:
-    ids, types, mask = (np.zeros((len(rows), length), np.int64) for _ in range(3))
+    ids, types, mask, words = (np.zeros((len(rows), length), np.int64) for _ in range(4))
     for row, encoding in enumerate(encodings):
         count = len(encoding.ids)
         ids[row, :count] = encoding.ids
         types[row, :count] = encoding.type_ids
         mask[row, :count] = 1
-    return TokenBatch(rows, ids, types, mask)
+        words[row, :count] = 1 - np.array(encoding.special_tokens_mask, np.int64)
+    return TokenBatch(rows, ids, types, mask, words)

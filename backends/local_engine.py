@@ -37,8 +37,13 @@ class LocalEngine:
 
     async def start(self) -> None:
         async with self._starting:
-            if self._runner is None:
+            if self._runner is not None:
+                return
+            try:
                 self._runner = await self._in_thread(self._load)
+            finally:
+                if self._runner is None:
+                    await self.close()
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
         runner = self._runner
@@ -56,10 +61,18 @@ class LocalEngine:
         thread, self._thread = self._thread, None
         if thread is not None:
             if runner is not None:
-                await asyncio.get_running_loop().run_in_executor(thread, runner.close)
+                await _in_thread_or_here(thread, runner.close)
             thread.shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._info.kind)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+async def _in_thread_or_here(thread: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    """While the interpreter shuts down, its thread pools take no more work."""
+    try:
+        await asyncio.get_running_loop().run_in_executor(thread, work)
+    except RuntimeError:
+        work()

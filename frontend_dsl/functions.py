@@ -9,6 +9,7 @@ from frontend_dsl.components import Component
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
 from frontend_dsl.value import item_of
+from graph_opt.graph import Json
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,12 +46,17 @@ def join(items: Sequence[Any], template: str = "{text}", sep: str = "\n") -> str
         return cast(str, tracer.emit("join", (items,), attrs, "join", str))
 
 
-def flatten(lists: Sequence[Sequence[T]]) -> list[T]:
-    """The items of all lists, in order."""
+def flatten(lists: Sequence[Sequence[T]], *, unique: bool = False) -> list[T]:
+    """The items of all lists, in order.
+
+    `unique` keeps the first of items that are equal; of documents, of those with the same id.
+    """
     tracer = tracing("tl.flatten")
     with tracer.call("flatten"):
         value = tracer.lift(lists)
-        return cast(list[T], tracer.emit("flatten", (value,), {}, "flatten", item_of(value._type)))
+        attrs: dict[str, Json] = {"unique": True} if unique else {}
+        type_ = item_of(value._type)
+        return cast(list[T], tracer.emit("flatten", (value,), attrs, "flatten", type_))
 
 
 def load(files: Sequence[str]) -> list[Doc]:

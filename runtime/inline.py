@@ -94,7 +94,13 @@ def _format(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:
 
 
 def _flatten(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001
-    return [item for part in args[0] for item in part]
+    items = [item for part in args[0] for item in part]
+    if not node.attrs.get("unique"):
+        return items
+    first: dict[Any, Any] = {}
+    for item in items:
+        first.setdefault((item.id or item.text) if isinstance(item, Doc) else to_text(item), item)
+    return list(first.values())
 
 
 def _pack(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001

@@ -1,7 +1,7 @@
 """Retrieval-augmented generation with query expansion and reranking.
 
-    run-graph samples/advanced_rag.py:rag --question "Which page size is the default since 3.12.0?" \\
-        --files samples/data/sqlite
+    run-graph samples/advanced_rag.py:rag --files samples/data/sqlite \\
+        --question "Until which year do the developers intend to support SQLite?"
 
 A model writes search queries, each is searched for, what they find is reranked against the
 question, and the best passages answer it. Documents are indexed while the queries are written,
@@ -28,12 +28,11 @@ def expand(question: str) -> str:
     return f"Write three short search queries, in other words, for: {question}"
 
 
-@tl.prompt(llm, max_tokens=96)
+@tl.prompt(
+    llm, max_tokens=48, system="Answer the question from the passages, in one sentence.", stop="\n"
+)
 def answer(question: str, docs: list[tl.Doc]) -> str:
-    return (
-        "Answer the question in one sentence, from these passages only.\n\n"
-        f"{tl.join(docs, '[{i}] {text}')}\n\nQuestion: {question}"
-    )
+    return f"{tl.join(docs, '[{i}] {text}')}\n\nQuestion: {question}"
 
 
 @tl.app
@@ -41,4 +40,4 @@ def rag(question: str, files: list[str], k: int = 2) -> str:
     """Answer a question from documents, searching for it in several ways."""
     index = store.index(tl.split(tl.load(files), chunk_tokens=200, overlap=30))
     found = tl.map(lambda query: index.search(query, k=8), expand(question).queries)
-    return answer(question, reranker(question, tl.flatten(found), k=k))
+    return answer(question, reranker(question, tl.flatten(found, unique=True), k=k))

@@ -1,6 +1,6 @@
 """Questions answered from documents, the plain way: split, embed, search, answer.
 
-    run-graph samples/doc_qa.py:ask --question "Until which year will SQLite be supported?" \\
+    run-graph samples/doc_qa.py:ask --question "Does SQLite need a separate server process?" \\
         --files samples/data/sqlite
 """
 
@@ -10,12 +10,11 @@ llm = tl.LLM("local:smollm2-135m")
 store = tl.Store("local:", embedder=tl.Embedder("local:all-minilm-l6-v2"))
 
 
-@tl.prompt(llm, max_tokens=96)
+@tl.prompt(
+    llm, max_tokens=48, system="Answer the question from the passages, in one sentence.", stop="\n"
+)
 def answer(question: str, docs: list[tl.Doc]) -> str:
-    return (
-        "Answer the question in one sentence, from these passages only.\n\n"
-        f"{tl.join(docs, '[{i}] {text}')}\n\nQuestion: {question}"
-    )
+    return f"{tl.join(docs, '[{i}] {text}')}\n\nQuestion: {question}"
 
 
 @tl.app

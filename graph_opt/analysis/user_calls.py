@@ -91,7 +91,10 @@ class _Grouping:
 
     def finish(self) -> UserCalls:
         calls = tuple(self.call(call, nodes) for call, nodes in self.members.items())
-        return UserCalls(calls, tuple(self.edges))
+        plain = (
+            e for e in self.edges if e.kind == "data" or e._replace(kind="data") not in self.edges
+        )
+        return UserCalls(calls, tuple(plain))
 
     def call(self, call: str, nodes: list[Node]) -> UserCall:
         first = nodes[0]

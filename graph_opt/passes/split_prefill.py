@@ -12,13 +12,15 @@ changes no token, since prompts are tokenised part by part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from graph_opt.analysis.readiness import readiness
 from graph_opt.graph import Arg, Graph, Marker, Node, Ref
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite
+from graph_opt.text import arg_text, json_text
 
 BYTES_PER_TOKEN = 4  # of English text, for an estimate
 VALUE_TOKENS = 16  # the length of a value is unknown before the run; most are longer than this
@@ -27,12 +29,12 @@ VALUE_TOKENS = 16  # the length of a value is unknown before the run; most are l
 def split_prefill(graph: Graph, min_head_tokens: int = 8) -> Graph:
     """The graph with each prefill in as many pieces as pay: a head of at least so many tokens."""
     graph = in_bodies(graph, lambda body: split_prefill(body, min_head_tokens))
-    ranks = readiness(graph)
+    ranks, counts = readiness(graph), _count_heads(graph)
 
     def cut(node: Node, _: Graph) -> Sequence[Node] | None:
         if node.op != "prefill":
             return None
-        shared = set(_shared_heads(node, graph, min_head_tokens))
+        shared = set(_shared_heads(node, counts, min_head_tokens))
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
         cuts = list(_between_texts(node.args, sorted({*late, *shared})))
         return list(_pieces(node, cuts, graph)) if cuts else None
@@ -50,28 +52,35 @@ def _late_parts(
         if rank <= latest:
             continue
         latest = rank
-        before = index - 1 if node.args[index - 1] == Marker("sp") else index
+        before = _before_space(node.args, index)
         start = max([start, *(cut for cut in cuts if cut <= before)])
         if _is_worth(node.args[start:before], min_head_tokens):
             yield before
             start = before
 
 
-def _shared_heads(node: Node, graph: Graph, min_head_tokens: int) -> Iterator[int]:
+def _shared_heads(node: Node, counts: Counter[Hashable], min_head_tokens: int) -> Iterator[int]:
     """Where the node parts ways with another prefill of the same context."""
-    for other in graph.consumers(node.inputs[0]):
-        if other.op != "prefill" or other.name == node.name or other.attrs != node.attrs:
-            continue
-        end = _common_len(node.args, other.args)
-        if _is_worth(node.args[1:end], min_head_tokens):
-            yield end
+    num_alike = [counts[head] for head in _heads(node)]
+    for end in range(2, len(node.args)):
+        if num_alike[end] < num_alike[end - 1] and _is_worth(node.args[1:end], min_head_tokens):
+            yield _before_space(node.args, end)
 
 
-def _common_len(one: Sequence[Arg], two: Sequence[Arg]) -> int:
-    pairs = enumerate(zip(one, two, strict=False))
-    differing = (index for index, (a, b) in pairs if a != b or type(a) is not type(b))
-    end = next(differing, min(len(one), len(two)))
-    return end - 1 if one[end - 1] == Marker("sp") else end
+def _count_heads(graph: Graph) -> Counter[Hashable]:
+    return Counter(head for node in graph.nodes if node.op == "prefill" for head in _heads(node))
+
+
+def _heads(node: Node) -> Iterator[Hashable]:
+    """A key for the first arg, the first two, and so on; equal where the args so far are."""
+    head: Hashable = json_text(dict(node.attrs))
+    for arg in node.args:
+        head = (head, arg_text(arg))
+        yield head
+
+
+def _before_space(args: Sequence[Arg], cut: int) -> int:
+    return cut - 1 if args[cut - 1] == Marker("sp") else cut
 
 
 def _is_worth(parts: Sequence[Arg], min_head_tokens: int) -> bool:

@@ -75,7 +75,7 @@ def _map(
     node: Node, read: list[Any], world: World, random: Random | None, path: tuple[int, ...]
 ) -> list[object]:
     assert node.body is not None
-    items = read[0] if isinstance(read[0], list) else [read[0]]
+    items = read[0] if isinstance(read[0], list) else [f"{read[0]}.0", f"{read[0]}.1"]
     indices = list(range(len(items)))
     if random is not None and node.attrs.get("order") != "sequential":
         random.shuffle(indices)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Ref
 from graph_opt.ops import access, has_effects
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FEW_LITERALS = st.sampled_from(["Be brief and answer in English.", "Write queries:", "x", ""])
 ANY_TEXT = st.text(max_size=12)
@@ -25,6 +28,13 @@ NO_ATTRS: st.SearchStrategy[dict[str, Json]] = st.just({})
 ANY_ATTRS = st.dictionaries(
     st.from_regex(r"x_[A-Za-z0-9_]{0,4}", fullmatch=True), ANY_JSON, max_size=2
 )
+SAMPLINGS: list[dict[str, Json]] = [{}, {"temperature": 0.7}, {"temperature": 1, "seed": 3}]
+INLINE: list[tuple[str, dict[str, Json]]] = [
+    ("get", {"path": ["a", 0]}),
+    ("join", {}),
+    ("flatten", {}),
+    ("parse", {"type": "Q"}),
+]
 ENGINES = st.sampled_from(["a", "b"])
 
 
@@ -40,6 +50,7 @@ class Builder:
     ) -> None:
         self.draw, self.literals, self.attrs, self.depth = draw, literals, attrs, depth
         self.nodes: list[Node] = []
+        self.ancestors: dict[str, set[str]] = {}
         self.values: list[str] = []
         self.contexts: dict[str, str] = {}
         self.is_chained = draw(st.booleans())  # the program's order, or order among effects only
@@ -62,23 +73,39 @@ class Builder:
 
     def append(self, node: Node) -> Node:
         node = replace(node, after=self.order(node))
+        self.ancestors[node.name] = self.behind(node)
         self.nodes.append(node)
         return node
 
     def order(self, node: Node) -> tuple[str, ...]:
+        """The node before, as a tracer draws it; or just what keeps conflicting nodes in order."""
         earlier = [other for other in self.nodes if other.op != "input"]
         if not earlier or node.op == "input":
             return ()
-        after = [earlier[-1].name] if self.is_chained else []
-        after += [o.name for o in earlier if access(o).conflicts(access(node))][-1:]
-        after += self.draw(st.lists(st.sampled_from(earlier).map(lambda o: o.name), max_size=1))
-        return tuple(dict.fromkeys(after))
+        after = [self.draw(st.sampled_from(earlier)).name] if self.draw(st.booleans()) else []
+        if self.is_chained:
+            return tuple(dict.fromkeys((earlier[-1].name, *after)))
+        for other in reversed(earlier):
+            is_open = other.name not in self.behind(replace(node, after=tuple(after)))
+            if is_open and access(other).conflicts(access(node)):
+                after.append(other.name)
+        return tuple(after)
+
+    def behind(self, node: Node) -> set[str]:
+        parents = {
+            other.name for other in self.nodes if not set(node.inputs).isdisjoint(other.outputs)
+        }
+        parents.update(node.after)
+        return parents.union(*(self.ancestors[parent] for parent in parents))
 
     def value(self, op: str, *args: Arg, **attrs: Json) -> None:
         self.values.append(self.add(op, *args, **attrs).name)
 
     def param(self, type_: str = "str", engine: str | None = None) -> None:
-        node = self.add("input", type=type_, **({} if engine is None else {"engine": engine}))
+        attrs: dict[str, Json] = (
+            {"type": type_} if engine is None else {"type": type_, "engine": engine}
+        )
+        node = self.add("input", **attrs)
         if engine is None:
             self.values.append(node.name)
         else:
@@ -106,15 +133,15 @@ def _decode(b: Builder) -> None:
     if not b.contexts:
         _prefill(b)
     context = b.draw(st.sampled_from(sorted(b.contexts)))
-    sampling = b.draw(st.sampled_from([{}, {"temperature": 0.7}, {"temperature": 1, "seed": 3}]))
+    sampling = b.draw(st.sampled_from(SAMPLINGS))
     engine = b.contexts[context]
-    node = b.add("decode", Ref(context), engine=engine, **sampling)
+    node = b.add("decode", Ref(context), **sampling, engine=engine)
     b.values.append(node.outputs[0])
     b.contexts[node.outputs[1]] = engine
 
 
 def _search(b: Builder) -> None:
-    index = b.draw(st.one_of(st.none(), st.just(b.ref())))
+    index = b.draw(st.sampled_from([None, None, b.ref()]))
     b.value("search", index, b.part(), engine=b.draw(ENGINES))
 
 
@@ -129,11 +156,7 @@ def _call(b: Builder) -> None:
 
 
 def _inline(b: Builder) -> None:
-    op, attrs = b.draw(
-        st.sampled_from(
-            [("get", {"path": ["a", 0]}), ("join", {}), ("flatten", {}), ("parse", {"type": "Q"})]
-        )
-    )
+    op, attrs = b.draw(st.sampled_from(INLINE))
     b.value(op, b.ref(), **attrs)
 
 
@@ -147,7 +170,7 @@ def _map(b: Builder) -> None:
         inner.param()
     for context in contexts:
         inner.param("context", b.contexts[context])
-    body = _grow(inner, max_steps=4, max_outputs=1)
+    body = _grow(inner, max_steps=4, is_body=True)
     args = (b.ref(), *captures, *map(Ref, contexts))
     node = Node((b.name(),), "map", args, {}, body=body)
     if has_effects(node) or b.is_chained:
@@ -173,11 +196,17 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
 )
 
 
-def _grow(b: Builder, max_steps: int, max_outputs: int) -> Graph:
+STATEFUL = (_search, _search, _ingest, _call, _map, lambda b: b.value("embed", b.ref(), engine="a"))
+PROMPTS = (_context, _prefill, _prefill, _decode, _map, _call)
+
+
+def _grow(b: Builder, max_steps: int, is_body: bool) -> Graph:
+    steps = b.draw(st.sampled_from([STEPS, STATEFUL, PROMPTS]))
+    palette = b.draw(st.lists(st.sampled_from(steps), min_size=1, max_size=5))  # few: more equals
     for _ in range(b.draw(st.integers(1, max_steps))):
-        b.draw(st.sampled_from(STEPS))(b)
-    values = st.sampled_from(b.values)
-    outputs = b.draw(st.lists(values, min_size=1, max_size=max_outputs))
+        b.draw(st.sampled_from(palette))(b)
+    values = st.lists(st.sampled_from(b.values), min_size=1, max_size=3)
+    outputs = b.values[-1:] if is_body else b.draw(values | st.just(b.values))
     return Graph("random", tuple(b.nodes), tuple(outputs))
 
 
@@ -191,4 +220,4 @@ def graphs(
     builder = Builder(draw, literals, attrs, depth=2)
     for _ in range(draw(st.integers(1, 2))):
         builder.param()
-    return _grow(builder, max_steps=14, max_outputs=3)
+    return _grow(builder, max_steps=14, is_body=False)

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 from graph_reference import execute
-from graph_strategies import graphs
+from graph_strategies import graphs, patient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ def _inputs(graph: Graph) -> list[object]:
 
 
 @pytest.mark.parametrize("run", dict.fromkeys(PASSES), ids=lambda run: run.__name__)
+@patient
 @given(graph=graphs(), seed=st.integers(0, 2**16))
 def test_a_pass_keeps_outputs_and_effects(run: Pass, graph: Graph, seed: int) -> None:
     expected = execute(graph, _inputs(graph))
@@ -25,6 +26,7 @@ def test_a_pass_keeps_outputs_and_effects(run: Pass, graph: Graph, seed: int) ->
     assert execute(result, _inputs(graph), Random(seed)) == expected
 
 
+@patient
 @given(graph=graphs(), seed=st.integers(0, 2**16))
 def test_the_pipeline_keeps_outputs_and_effects(graph: Graph, seed: int) -> None:
     expected = execute(graph, _inputs(graph))
@@ -33,6 +35,7 @@ def test_the_pipeline_keeps_outputs_and_effects(graph: Graph, seed: int) -> None
     assert execute(result, _inputs(graph), Random(seed)) == expected
 
 
+@patient
 @given(graph=graphs())
 def test_a_second_run_of_the_pipeline_finds_nothing(graph: Graph) -> None:
     once = optimize(graph)

@@ -1,5 +1,5 @@
 import pytest
-from graph_strategies import ANY_ATTRS, ANY_TEXT, graphs
+from graph_strategies import ANY_ATTRS, ANY_TEXT, graphs, patient
 from hypothesis import given
 
 from graph_opt.errors import GraphError
@@ -29,6 +29,7 @@ def test_text_is_kept_to_the_letter() -> None:
     assert str(parse(RAG)) == RAG
 
 
+@patient
 @given(graphs(ANY_TEXT, ANY_ATTRS))
 def test_parse_is_the_inverse_of_str(graph: Graph) -> None:
     text = str(graph)

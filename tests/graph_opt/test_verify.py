@@ -4,6 +4,14 @@ from graph_text import graph
 from graph_opt.errors import GraphError
 from graph_opt.graph import Graph, Node, Origin, Ref
 
+MAP_OF_CONTEXT = """
+%a = map %q %c {{
+  %x = input [type="str"]
+  %d = input [type="{type}"]
+  return %{result}
+}}
+return"""
+
 WRONG = [
     ("%x = const [value=1]\n%x = const [value=2]\nreturn", "%x is defined twice"),
     ('%t, %t = decode %c [engine="m"]\nreturn', "%t is defined twice"),
@@ -38,14 +46,10 @@ WRONG = [
     ('%a = map %q {\n  %x = input [type="s"]\n  return\n}\nreturn', "its body returns 0 values"),
     ('%a = map %q {\n  %x = input [type="s"]\n  return %q\n}\nreturn', "returns %q, which no node"),
     (
-        '%a = map %q %c {\n  %x = input [type="s"]\n  %d = input [type="s"]\n  return %x\n}\nreturn',
+        MAP_OF_CONTEXT.format(type="str", result="x"),
         "body input %d must have type context iff its arg is a context",
     ),
-    (
-        '%a = map %q %c {\n  %x = input [type="s"]\n  %d = input [type="context"]\n  return %d\n}\n'
-        "return",
-        "its body returns a context",
-    ),
+    (MAP_OF_CONTEXT.format(type="context", result="d"), "its body returns a context"),
 ]
 
 

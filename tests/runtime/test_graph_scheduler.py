@@ -271,3 +271,14 @@ def test_waiting_for_what_never_comes_is_told_apart_from_time_passing() -> None:
 
     with pytest.raises(Deadlock):
         run_virtual(main())
+
+
+def test_flattening_can_keep_the_first_of_equal_documents(world: Worlds) -> None:
+    graph = """\
+    graph g {
+      %lists = input [type="list[list[Doc]]"]
+      %f = flatten %lists [unique=true]
+      return %f
+    }"""
+    a, b, again = Doc("x", "1", 0.9), Doc("y", "2"), Doc("x", "1", 0.1)
+    assert world().run_all(graph, inputs={"lists": [[a, b], [again]]}) == [[[a, b]]]

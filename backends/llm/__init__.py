@@ -1,0 +1,16 @@
+"""The embedded engine: Llama-family models in torch, continuous batching over paged KV.
+
+One step: `scheduler` picks decode rows and prefill chunks, `batch` lays them out, `model` runs
+them, `sampler` picks tokens, `core` finishes requests. `kv_cache` owns every page: `page_pool`
+counts the holders, `radix` finds shared prefixes, `kv_pool` is the memory. `engine` puts a thread
+and the Engine protocol around `core`.
+
+Letters of the shape comments:
+
+    T  tokens of a step, all sequences end to end      B  decode rows of a step
+    E  hidden size       F  MLP width                  V  vocabulary
+    H  query heads       K  key/value heads            G  query heads a KV head, H = K * G
+    D  head size         L  layers
+    Q  tokens of one prefill chunk                     N  keys a row may see
+    P  pages             S  tokens a page
+"""

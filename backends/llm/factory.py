@@ -1,0 +1,28 @@
+"""Makes embedded LLM engines from `local:` and `hf:` URLs; nothing is loaded before `start`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backends.base import Engine
+from backends.errors import ConfigError
+from backends.llm.engine import LLMEngine, SteppedCore
+from backends.llm.options import LLMOptions
+from backends.models import check_url, resolve
+from backends.optional import optional_imports
+from backends.options import read_options
+
+
+def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
+    """An engine for `local:<file, folder or catalogue name>` or `hf:org/name`. Raises ConfigError
+    for a wrong kind, URL or option; where the model is missing, `start` says what to do."""
+    if kind != "llm":
+        raise ConfigError(f"backends.llm makes engines of kind 'llm', not {kind!r}")
+    check_url(url)
+    settings = read_options(LLMOptions, f"llm engine {url!r}", options)
+
+    def load() -> SteppedCore:
+        with optional_imports("local"):
+            from backends.llm.loader import load_core
+        return load_core(resolve(url), settings)
+
+    return LLMEngine(url, settings.max_running, load)

@@ -1,0 +1,112 @@
+"""Llama and Qwen2 forward over a ragged batch: norms, rotary GQA over paged KV, SwiGLU."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backends.llm.attention import attend
+from backends.llm.batch import StepBatch
+from backends.llm.config import ModelConfig
+from backends.llm.kv_pool import KVPool
+from backends.llm.rope import Rope, rotate
+from backends.llm.weights import ROPE_FACTORS
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights of one layer; projections that read the same input are one matrix."""
+
+    attention_norm: Tensor  # [E]
+    qkv: Tensor  # [(H + 2K) * D, E]
+    qkv_bias: Tensor | None  # [(H + 2K) * D]
+    out: Tensor  # [E, H * D]
+    mlp_norm: Tensor  # [E]
+    gate_up: Tensor  # [2F, E]
+    down: Tensor  # [E, F]
+
+
+class LlamaModel:
+    """Takes the tensors out of `weights` (Hugging Face names) so that none is held twice."""
+
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+        self.config = config
+        self.embedding = weights.pop("model.embed_tokens.weight")  # [V, E]
+        self.norm = weights.pop("model.norm.weight")  # [E]
+        self.head = self.embedding  # [V, E]
+        if not config.tied_embeddings:
+            self.head = weights.pop("lm_head.weight")
+        self.rope = Rope(config, self.device, weights.pop(ROPE_FACTORS, None))
+        self.layers = [_take_layer(weights, i) for i in range(config.num_layers)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    def forward(self, batch: StepBatch, kv: KVPool) -> Tensor | None:
+        """Writes the step's KV; logits [B, V] (float32) of the decode rows, None without any."""
+        x = F.embedding(batch.tokens, self.embedding)  # [T, E]
+        cos, sin = self.rope.angles(batch.positions)  # [T, 1, D] both
+        for i, layer in enumerate(self.layers):
+            x = x + self._attention(x, i, layer, cos, sin, kv, batch)
+            x = x + self._mlp(x, layer)
+        if not batch.num_decodes:
+            return None
+        rows = self._norm(x[: batch.num_decodes], self.norm)  # [B, E]
+        return F.linear(rows, self.head).float()
+
+    def _attention(
+        self,
+        x: Tensor,
+        i: int,
+        layer: Layer,
+        cos: Tensor,
+        sin: Tensor,
+        kv: KVPool,
+        batch: StepBatch,
+    ) -> Tensor:
+        num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
+        normed = self._norm(x, layer.attention_norm)  # [T, E]
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias)  # [T, (H + 2K) * D]
+        heads = qkv.view(len(x), -1, self.config.head_dim)  # [T, H + 2K, D]
+        turned = rotate(heads[:, : num_heads + num_kv_heads], cos, sin)  # [T, H + K, D]
+        q, k = turned[:, :num_heads], turned[:, num_heads:]  # [T, H, D], [T, K, D]
+        kv.write(i, batch.slots, k, heads[:, num_heads + num_kv_heads :])
+        return F.linear(attend(q, i, kv, batch), layer.out)  # [T, E]
+
+    def _mlp(self, x: Tensor, layer: Layer) -> Tensor:
+        normed = self._norm(x, layer.mlp_norm)  # [T, E]
+        gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)  # [T, F] both
+        return F.linear(F.silu(gate) * up, layer.down)  # [T, E]
+
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        wide = x.float()  # [T, E]
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.rms_eps)  # [T, 1]
+        return (wide * scale).to(x.dtype) * weight
+
+
+def _take_layer(weights: dict[str, Tensor], i: int) -> Layer:
+    prefix = f"model.layers.{i}."
+
+    def take(name: str) -> Tensor:
+        return weights.pop(prefix + name)
+
+    def join(names: list[str]) -> Tensor:
+        return torch.cat([take(name) for name in names])
+
+    qkv = [f"self_attn.{name}_proj" for name in "qkv"]
+    has_bias = f"{prefix}{qkv[0]}.bias" in weights
+    return Layer(
+        attention_norm=take("input_layernorm.weight"),
+        qkv=join([f"{name}.weight" for name in qkv]),
+        qkv_bias=join([f"{name}.bias" for name in qkv]) if has_bias else None,
+        out=take("self_attn.o_proj.weight"),
+        mlp_norm=take("post_attention_layernorm.weight"),
+        gate_up=join(["mlp.gate_proj.weight", "mlp.up_proj.weight"]),
+        down=take("mlp.down_proj.weight"),
+    )

@@ -1,0 +1,36 @@
+"""Parts of a prompt to token ids, one part at a time."""
+
+from collections.abc import Sequence
+
+from backends.base import Part, Turn
+from backends.llm.chat import ChatTemplate, Role
+from backends.llm.tokenizer import Tokenizer
+
+
+class PromptEncoder:
+    """A part's ids depend on the part, the open turn and whether anything came before: never on
+    how a prompt is cut into calls."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
+        self.tokenizer = tokenizer
+        self._template = template
+        closing = tokenizer.encode_markup(template.end_of_turn)[:1]
+        ends = [i for i in closing if i in tokenizer.special_ids]
+        self.stop_ids = frozenset((*tokenizer.eos_ids, *ends))
+
+    def encode(
+        self, parts: Sequence[Part], ids: Sequence[int], turn: Role | None
+    ) -> tuple[list[int], Role | None]:
+        """All ids, `ids` first, and the turn that is open after them. Raises RequestRejected."""
+        out = list(ids)
+        for part in parts:
+            if isinstance(part, Turn):
+                out += self.tokenizer.encode_markup(self._template.markup(turn, part.role))
+                turn = part.role
+            elif part:
+                out += self._start(out) + self.tokenizer.encode_text(part)
+        return out, turn
+
+    def _start(self, ids: list[int]) -> list[int]:
+        bos = self.tokenizer.bos_id
+        return [bos] if self.tokenizer.add_bos and not ids and bos is not None else []

@@ -1,0 +1,57 @@
+"""Token ids of text and of markup: two doors, so that text can never turn into a special token."""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from backends.errors import RequestRejected
+
+
+class Tokenizer:
+    """A Hugging Face tokenizer with what the engine needs to know of its special tokens."""
+
+    def __init__(
+        self,
+        rust: RustTokenizer,
+        eos_ids: Sequence[int],
+        bos_id: int | None = None,
+        add_bos: bool = False,
+    ) -> None:
+        self._markup = rust
+        self._text = RustTokenizer.from_str(rust.to_str())
+        self._text.encode_special_tokens = True
+        added = rust.get_added_tokens_decoder()
+        self.special_ids = frozenset(i for i, token in added.items() if token.special)
+        self.eos_ids = tuple(eos_ids)
+        self.bos_id = bos_id
+        self.add_bos = add_bos and bos_id is not None
+
+    @property
+    def vocab_size(self) -> int:
+        size: int = self._markup.get_vocab_size(with_added_tokens=True)
+        return size
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a user's or program's text; "<|im_end|>" in it is ten characters like any."""
+        ids: list[int] = self._text.encode(text, add_special_tokens=False).ids
+        if self.special_ids.intersection(ids):
+            raise RequestRejected("this tokenizer would turn a piece of the text into markup")
+        return ids
+
+    def encode_markup(self, markup: str) -> list[int]:
+        """Ids of template markup, special tokens included."""
+        ids: list[int] = self._markup.encode(markup, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens left out."""
+        text: str = self._markup.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def token(self, token_id: int | None) -> str:
+        """A token as the vocabulary writes it; "" for none."""
+        return "" if token_id is None else self._markup.id_to_token(token_id) or ""
+
+    def to_json(self) -> str:
+        text: str = self._markup.to_str()
+        return text

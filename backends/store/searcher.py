@@ -1,0 +1,131 @@
+"""Searches over sets of documents; a set's BM25 index is built once and kept while it is valid."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from backends.documents import Doc
+from backends.errors import RequestRejected
+from backends.store.bm25 import Bm25
+from backends.store.collection import Collection, Rows
+from backends.store.jobs import Search
+from backends.store.ranking import Hits, fuse, nearest, top_k
+
+_KEPT_INDEXES = 64
+_HYBRID_DEPTH = 100  # how far down each side of a hybrid search is ranked, at least
+
+Ids = tuple[str, ...] | None
+Found = list[Doc] | RequestRejected
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    stamp: tuple[int, int]  # size and last write of the set when the index was built
+    index: Bm25
+
+
+class Searcher:
+    """Runs searches over one collection. Hits are (row, score); used from one thread."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._kept: OrderedDict[Ids, _Kept] = OrderedDict()
+
+    def run(self, searches: Sequence[Search]) -> list[Found]:
+        """One answer a search, in order; those over the same set share one matrix product."""
+        members: dict[Ids, list[int]] = {}
+        for i, search in enumerate(searches):
+            members.setdefault(search.ids, []).append(i)
+        found: dict[int, Found] = {}
+        for ids, group in members.items():
+            answers = self._search_set(ids, [searches[i] for i in group])
+            found.update(zip(group, answers, strict=True))
+        return [found[i] for i in range(len(searches))]
+
+    def _search_set(self, ids: Ids, searches: Sequence[Search]) -> list[Found]:
+        try:
+            rows = self._collection.select(ids)
+        except RequestRejected as error:
+            return [error] * len(searches)
+        shared = [s for s in searches if s.where is None and not self._problem(rows, s)]
+        near = dict(zip(map(id, shared), self._nearest(rows, shared), strict=True))
+        return [
+            self._problem(rows, search)
+            or self._documents(self._hits(rows, search, near.get(id(search))))
+            for search in searches
+        ]
+
+    def _problem(self, rows: Rows, search: Search) -> RequestRejected | None:
+        if search.mode == "bm25" or not len(rows):
+            return None
+        dimensions = self._collection.dimensions
+        if dimensions is None or not len(self._collection.with_vectors(rows)):
+            return RequestRejected(
+                f"no document of this index has a vector, so mode {search.mode!r} finds none; "
+                "ingest with an embedder, or use mode='bm25'"
+            )
+        assert search.vector is not None, "read_request lets no such search pass"
+        if len(search.vector) != dimensions:
+            return RequestRejected(
+                f"the query's vector has {len(search.vector)} dimensions, "
+                f"the store's have {dimensions}: they come from different embedders"
+            )
+        return None
+
+    def _hits(self, rows: Rows, search: Search, near: Hits | None) -> Hits:
+        """`near` is the vector side where it was computed with others already."""
+        scope = self._filter(rows, search)
+        if search.mode == "bm25":
+            return self._by_words(rows, scope, search, search.k)
+        if near is None:
+            (near,) = self._nearest(scope, [search])
+        if search.mode == "vector":
+            return near
+        return fuse([near, self._by_words(rows, scope, search, _depth(search))], search.k)
+
+    def _filter(self, rows: Rows, search: Search) -> Rows:
+        if search.where is None:
+            return rows
+        docs = self._collection.docs
+        return np.array([row for row in rows if search.where(docs[row].metadata)], np.int64)
+
+    def _nearest(self, rows: Rows, searches: Sequence[Search]) -> list[Hits]:
+        rows = self._collection.with_vectors(rows)
+        wanting = [search for search in searches if search.mode != "bm25"]
+        if not wanting or not len(rows):
+            return [[] for _ in searches]
+        queries = np.stack([s.vector for s in wanting if s.vector is not None])  # [Q, D]
+        depths = [_depth(search) for search in wanting]
+        hits = iter(nearest(self._collection.vectors(rows), queries, depths))
+        return [
+            [(int(rows[position]), score) for position, score in next(hits)]
+            if search.mode != "bm25"
+            else []
+            for search in searches
+        ]
+
+    def _by_words(self, rows: Rows, scope: Rows, search: Search, k: int) -> Hits:
+        """The best k of `scope`; statistics are those of all `rows`. Texts without a word: none."""
+        scores = self._index(search.ids, rows).scores(search.query)  # [R]
+        scores = np.where(np.isin(rows, scope), scores, 0)
+        return [(int(rows[position]), score) for position, score in top_k(scores, k) if score > 0]
+
+    def _index(self, ids: Ids, rows: Rows) -> Bm25:
+        stamp = (len(rows), int(self._collection.written[rows].max(initial=0)))
+        kept = self._kept.get(ids)
+        if kept is None or kept.stamp != stamp:
+            texts = [self._collection.docs[row].text for row in rows]
+            kept = self._kept[ids] = _Kept(stamp, Bm25(texts))
+        self._kept.move_to_end(ids)
+        if len(self._kept) > _KEPT_INDEXES:
+            self._kept.popitem(last=False)
+        return kept.index
+
+    def _documents(self, hits: Hits) -> list[Doc]:
+        return [replace(self._collection.docs[row], score=score) for row, score in hits]
+
+
+def _depth(search: Search) -> int:
+    return max(search.k, _HYBRID_DEPTH) if search.mode == "hybrid" else search.k

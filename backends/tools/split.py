@@ -1,0 +1,97 @@
+"""Documents to passages of a bounded number of tokens, cut where the text has its joints."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from backends.documents import Doc
+from backends.errors import DocumentError, RequestRejected
+from backends.optional import optional_imports
+
+_MARKDOWN = frozenset({".md", ".markdown"})
+_BUILT_IN_MODEL = "gpt-4"  # its tokenizer, cl100k, is part of the splitter: nothing is downloaded
+_LONGEST_CHARACTER = 4  # tokens: a character is never split
+
+
+def split(
+    docs: Sequence[Doc], chunk_tokens: int = 256, overlap: int = 32, tokenizer: Any = None
+) -> list[Doc]:
+    """Passages of at most `chunk_tokens`, neighbours sharing up to `overlap` tokens.
+
+    Tokens are those of `tokenizer` (a `tokenizers.Tokenizer` or the path of a `tokenizer.json`),
+    by default of the built-in cl100k. A document whose source is Markdown is cut at its headings
+    first. A passage has the id `PARENT:NUMBER`, its parent's metadata, and `parent`, `chunk`
+    (from 0) and `offset` (in characters). Raises RequestRejected, DocumentError.
+    """
+    _check(chunk_tokens, overlap)
+    with optional_imports("local"):
+        from semantic_text_splitter import MarkdownSplitter, TextSplitter
+    markdown = _splitter(MarkdownSplitter, chunk_tokens, overlap, tokenizer)
+    plain = _splitter(TextSplitter, chunk_tokens, overlap, tokenizer)
+    return [
+        passage
+        for doc in docs
+        for passage in _passages(doc, (markdown if _is_markdown(doc) else plain).chunks(doc.text))
+    ]
+
+
+def _check(chunk_tokens: int, overlap: int) -> None:
+    if chunk_tokens < _LONGEST_CHARACTER:
+        raise RequestRejected(
+            f"chunk_tokens must be {_LONGEST_CHARACTER} or more, got {chunk_tokens}: "
+            "one character may take so many"
+        )
+    if not 0 <= overlap < chunk_tokens:
+        raise RequestRejected(
+            f"overlap must be from 0 to below chunk_tokens ({chunk_tokens}), got {overlap}"
+        )
+
+
+def _splitter(kind: Any, chunk_tokens: int, overlap: int, tokenizer: Any) -> Any:
+    if tokenizer is None:
+        return kind.from_tiktoken_model(_BUILT_IN_MODEL, chunk_tokens, overlap)
+    return kind.from_huggingface_tokenizer(_whole(tokenizer), chunk_tokens, overlap)
+
+
+def _whole(tokenizer: Any) -> Any:
+    """A copy that counts all of a text: many stored tokenizers truncate or pad."""
+    with optional_imports("local"):
+        from tokenizers import Tokenizer
+    if isinstance(tokenizer, str | Path):
+        if not Path(tokenizer).is_file():
+            raise DocumentError(f"there is no tokenizer at {str(tokenizer)!r}")
+        copy = Tokenizer.from_file(str(tokenizer))
+    elif isinstance(tokenizer, Tokenizer):
+        copy = Tokenizer.from_str(tokenizer.to_str())
+    else:
+        raise RequestRejected(
+            "tokenizer must be a tokenizers.Tokenizer or the path of a tokenizer.json, "
+            f"got {type(tokenizer).__name__}"
+        )
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _is_markdown(doc: Doc) -> bool:
+    return Path(str(doc.metadata.get("source", ""))).suffix.lower() in _MARKDOWN
+
+
+def _passages(doc: Doc, chunks: Sequence[str]) -> Iterator[Doc]:
+    start = end = 0
+    for number, chunk in enumerate(chunks):
+        start = _find(doc.text, chunk, start, end)
+        end = start + len(chunk)
+        metadata = {**doc.metadata, "parent": doc.id, "chunk": number, "offset": start}
+        yield Doc(chunk, f"{doc.id}:{number}", metadata=metadata)
+
+
+def _find(text: str, chunk: str, last_start: int, last_end: int) -> int:
+    """The first place where `chunk` goes on from the one before: it must end after that one's end.
+
+    The splitter can report offsets itself, but in 0.33 that panics on some overlapping Markdown
+    with characters of several bytes.
+    """
+    start = text.find(chunk, max(last_start, last_end + 1 - len(chunk)))
+    assert start >= 0, "the splitter changed the text"
+    return start

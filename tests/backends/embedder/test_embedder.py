@@ -1,0 +1,232 @@
+"""The local embedder on a tiny random BERT, and on the real one against transformers."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from backends.base import Engine, Outcome, Request, Result
+from backends.bert import load_bert
+from backends.bert_tokens import BertTokenizer, token_batches
+from backends.documents import Doc
+from backends.embedder.factory import create
+from backends.errors import ConfigError, EngineUnavailable, RequestRejected
+from backends.models import locate
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "a", "mat", "dog"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(WORDS),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=16,
+        )
+    ).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    vocabulary = {word: i for i, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def embed(*inputs: Any, op: str = "embed") -> Request:
+    return Request("0" * 32, op, inputs)
+
+
+def run(engine: Engine, *requests: Request) -> list[Outcome]:
+    async def main() -> list[Outcome]:
+        await engine.start()
+        try:
+            return await engine.execute(requests)
+        finally:
+            await engine.close()
+
+    return asyncio.run(main())
+
+
+def vectors(outcome: Outcome) -> np.ndarray:
+    assert isinstance(outcome, Result), outcome
+    return np.asarray(outcome.outputs[0])
+
+
+def test_our_bert_computes_what_transformers_computes(tiny: Path) -> None:
+    ids = np.array([[2, 4, 5, 6, 3], [2, 10, 3, 0, 0]])
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    types = np.array([[0, 0, 0, 1, 1], [0, 0, 0, 0, 0]])
+    with torch.no_grad():
+        theirs = BertModel.from_pretrained(tiny)(
+            input_ids=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask),
+            token_type_ids=torch.from_numpy(types),
+        ).last_hidden_state
+    ours = load_bert(tiny, "cpu").encode(ids, types, mask)
+    seen = torch.from_numpy(mask).bool()
+    torch.testing.assert_close(ours[seen], theirs[seen], atol=1e-5, rtol=0)
+
+
+def test_a_str_gives_one_vector_and_a_list_one_a_row(tiny: Path) -> None:
+    one, many, documents, none = run(
+        create("embedder", f"local:{tiny}", {}),
+        embed("the cat"),
+        embed(["the cat", "a dog"]),
+        embed([Doc("the cat")]),
+        embed([]),
+    )
+    assert vectors(one).shape == (32,)
+    assert vectors(many).shape == (2, 32)
+    assert vectors(none).shape == (0, 32)
+    assert vectors(one).dtype == np.float32
+    np.testing.assert_allclose(vectors(many)[0], vectors(one), atol=1e-6)
+    np.testing.assert_allclose(vectors(documents)[0], vectors(one), atol=1e-6)
+    assert isinstance(many, Result)
+    assert many.usage.num_items == 2
+
+
+def test_vectors_have_unit_length_even_of_the_empty_text(tiny: Path) -> None:
+    (outcome,) = run(create("embedder", f"local:{tiny}", {}), embed(["", "the cat sat"]))
+    np.testing.assert_allclose(np.linalg.norm(vectors(outcome), axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong", [embed(3), embed(["the", 3]), embed("the", "cat"), embed("the", op="rerank")]
+)
+def test_a_wrong_request_fails_alone(tiny: Path, wrong: Request) -> None:
+    first, bad, last = run(
+        create("embedder", f"local:{tiny}", {}), embed("the cat"), wrong, embed("a dog")
+    )
+    assert isinstance(bad, RequestRejected)
+    assert not np.allclose(vectors(first), vectors(last))
+
+
+def test_a_model_pools_as_its_folder_says(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "cls")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (outcome,) = run(create("embedder", f"local:{folder}", {"device": "cpu"}), embed("the cat"))
+    ids = np.array([[2, 4, 5, 3]])
+    first = load_bert(tiny, "cpu").encode(ids, ids * 0, ids * 0 + 1)[0, 0].numpy()
+    np.testing.assert_allclose(vectors(outcome), first / np.linalg.norm(first), atol=1e-6)
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(EngineUnavailable, match="pooling_mode_max_tokens"):
+        run(create("embedder", f"local:{folder}", {}))
+
+
+def test_texts_are_cut_at_the_length_the_model_states(tiny: Path) -> None:
+    cut, whole = run(
+        create("embedder", f"local:{tiny}", {}), embed("cat " * 14), embed("cat " * 500)
+    )
+    np.testing.assert_allclose(vectors(cut), vectors(whole), atol=1e-6)
+
+
+def test_a_length_that_does_not_fit_the_model_is_a_config_error(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="max_len 17 is more than the 16 tokens"):
+        run(create("embedder", f"local:{tiny}", {"max_len": 17}))
+
+
+def test_batches_keep_to_the_budget_and_waste_little(tiny: Path) -> None:
+    lengths = [1, 14, 1, 1, 14, 1]
+    encodings = BertTokenizer(tiny).encode(["cat " * length for length in lengths])
+    batches = list(token_batches(encodings, budget_tokens=32))
+    assert [batch.rows for batch in batches] == [[1, 4], [0, 2, 3, 5]]
+    assert [batch.ids.shape for batch in batches] == [(2, 16), (4, 3)]
+    assert all(batch.mask.all() for batch in batches)
+
+
+def test_engines_share_the_weights_of_one_folder(tiny: Path) -> None:
+    first = load_bert(tiny, "cpu")
+    assert load_bert(tiny, "cpu") is first
+    assert load_bert(tiny, "cpu", "bfloat16") is not first
+
+
+def test_unknown_options_name_the_known_ones(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option 'batch'\. Known options: .*max_len"):
+        create("embedder", f"local:{tiny}", {"batch": 3})
+
+
+def test_an_unknown_model_is_a_config_error_and_a_missing_one_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEOLA_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="neither a path here nor a model"):
+        create("embedder", "local:nothing", {})
+    engine = create("embedder", "local:all-minilm-l6-v2", {})
+    with pytest.raises(EngineUnavailable, match="teola models fetch all-minilm-l6-v2"):
+        run(engine)
+
+
+def test_a_folder_without_a_bert_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="holds no BERT model"):
+        run(create("embedder", f"local:{tmp_path}", {}))
+
+
+def test_an_engine_that_is_not_started_says_so(tiny: Path) -> None:
+    engine = create("embedder", f"local:{tiny}", {})
+    with pytest.raises(EngineUnavailable, match="not started"):
+        asyncio.run(engine.execute([embed("the cat")]))
+
+
+def test_an_engine_starts_again_after_close(tiny: Path) -> None:
+    engine = create("embedder", f"local:{tiny}", {})
+    (first,) = run(engine, embed("the cat"))
+    (second,) = run(engine, embed("the cat"))
+    np.testing.assert_array_equal(vectors(first), vectors(second))
+
+
+def varied_texts() -> list[str]:
+    rng = np.random.default_rng(0)
+    words = ["time", "river", "graph", "of", "the", "quick", "Paris", "naïve", "东京", "3.14", "--"]
+    texts = [" ".join(rng.choice(words, size=int(n))) for n in rng.geometric(0.03, size=44)]
+    return [*texts, "", " ", "a", "The capital of France is Paris.", "😀 emoji", "x" * 3000]
+
+
+@pytest.mark.model
+def test_the_real_embedder_agrees_with_transformers() -> None:
+    folder = locate("all-minilm-l6-v2")
+    model = BertModel.from_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    texts = varied_texts()
+    assert len(texts) == 50
+    (outcome,) = run(create("embedder", "local:all-minilm-l6-v2", {"device": "cpu"}), embed(texts))
+    for ours, text in zip(vectors(outcome), texts, strict=True):
+        ids = tokenizer(text, truncation=True, max_length=256, return_tensors="pt").input_ids
+        with torch.no_grad():
+            hidden = model(input_ids=ids).last_hidden_state[0]
+        mean = hidden.mean(dim=0).numpy()
+        assert ours @ mean / np.linalg.norm(mean) >= 0.9999
+
+
+@pytest.mark.model
+def test_a_text_has_the_same_vector_in_a_batch_and_alone() -> None:
+    texts = varied_texts()
+    outcomes = run(
+        create("embedder", "local:all-minilm-l6-v2", {"device": "cpu"}),
+        embed(texts),
+        *(embed(text) for text in texts),
+    )
+    alone = run(
+        create("embedder", "local:all-minilm-l6-v2", {"device": "cpu", "budget_tokens": 1}),
+        embed(texts),
+    )
+    np.testing.assert_allclose(vectors(outcomes[0]), vectors(alone[0]), atol=1e-5)
+    np.testing.assert_allclose(
+        np.stack([vectors(outcome) for outcome in outcomes[1:]]), vectors(alone[0]), atol=1e-5
+    )

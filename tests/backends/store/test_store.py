@@ -1,0 +1,363 @@
+"""The store engine, in memory and on disk: both must behave alike."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.base import Engine, Outcome, Request, Result
+from backends.documents import Doc, Index
+from backends.errors import ConfigError, EngineUnavailable, RequestRejected
+from backends.store.factory import create
+from backends.store.runner import StoreRunner
+
+CAPITALS = [
+    Doc("Paris is the capital of France", "fr", metadata={"continent": "europe", "size": 2}),
+    Doc("Berlin is the capital of Germany", "de", metadata={"continent": "europe", "size": 3}),
+    Doc("Tokyo is the capital of Japan", "jp", metadata={"continent": "asia", "size": 14}),
+    Doc("Bananas are yellow", "bananas", metadata={"size": 0}),
+]
+PLANE = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], np.float32)
+EAST, NORTH = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
+
+
+def ingest(docs: Any, vectors: Any = None) -> Request:
+    return Request("0" * 32, "ingest", (docs, vectors))
+
+
+def search(query: Any, vector: Any = None, index: Any = None, **attrs: Any) -> Request:
+    return Request("1" * 32, "search", (index, query, vector), attrs)
+
+
+class Store:
+    """A started engine with the asynchrony taken away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._loop = asyncio.Runner()
+        self._engine = engine
+        try:
+            self._loop.run(engine.start())
+        except EngineUnavailable:
+            self._loop.close()
+            raise
+
+    def run(self, *requests: Request) -> list[Outcome]:
+        return self._loop.run(self._engine.execute(requests))
+
+    def value(self, request: Request) -> Any:
+        (outcome,) = self.run(request)
+        assert isinstance(outcome, Result), outcome
+        return outcome.outputs[0]
+
+    def ids(self, request: Request) -> list[str]:
+        return [doc.id for doc in self.value(request)]
+
+    def error(self, request: Request) -> str:
+        (outcome,) = self.run(request)
+        assert isinstance(outcome, RequestRejected), outcome
+        return str(outcome)
+
+    def close(self) -> None:
+        self._loop.run(self._engine.close())
+        self._loop.close()
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = "local:" if request.param == "memory" else f"local:{tmp_path / 'store'}"
+    opened = Store(create("store", url, {}))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def capitals(store: Store) -> Store:
+    store.run(ingest(CAPITALS, PLANE))
+    return store
+
+
+def reopen(folder: Path) -> Store:
+    return Store(create("store", f"local:{folder}", {}))
+
+
+def test_ingest_returns_the_index_of_its_documents(store: Store) -> None:
+    (outcome,) = store.run(ingest(CAPITALS, PLANE))
+    assert isinstance(outcome, Result)
+    assert outcome.outputs == (Index("default", ("fr", "de", "jp", "bananas")),)
+    assert outcome.usage.num_items == 4
+
+
+def test_vector_search_is_by_cosine_whatever_the_lengths(store: Store) -> None:
+    store.run(ingest(CAPITALS, PLANE * np.array([[9], [1], [0.1], [3]], np.float32)))
+    docs = store.value(search("", EAST * 7, k=3))
+    assert [doc.id for doc in docs] == ["fr", "de", "jp"]
+    assert [doc.score for doc in docs] == pytest.approx([1, 0.8, 0], abs=1e-6)
+    assert docs[0].metadata == CAPITALS[0].metadata
+
+
+def test_equal_scores_go_by_insertion(store: Store) -> None:
+    docs = [Doc(str(i), f"d{i}") for i in range(20)]
+    store.run(ingest(docs, np.ones((20, 3), np.float32)))
+    vector = np.ones(3, np.float32)
+    assert store.ids(search("", vector, k=5)) == ["d0", "d1", "d2", "d3", "d4"]
+
+
+def test_k_is_ten_unless_told(store: Store) -> None:
+    store.run(ingest([Doc(str(i)) for i in range(20)], np.ones((20, 2), np.float32)))
+    assert len(store.ids(search("", EAST))) == 10
+    assert len(store.ids(search("", EAST, k=0))) == 0
+    assert len(store.ids(search("", EAST, k=99))) == 20
+
+
+def test_bm25_finds_by_words_and_leaves_out_texts_without_any(capitals: Store) -> None:
+    assert capitals.ids(search("capital of Japan", mode="bm25")) == ["jp", "fr", "de"]
+    assert capitals.ids(search("zebra", mode="bm25")) == []
+    assert capitals.ids(search("", mode="bm25")) == []
+
+
+def test_hybrid_is_the_fusion_of_both(capitals: Store) -> None:
+    # by vector: jp 1, de 2, fr 3, bananas 4 (equal to fr, inserted later); by words: bananas 1
+    docs = capitals.value(search("yellow bananas", NORTH, mode="hybrid"))
+    assert [(doc.id, doc.score) for doc in docs] == [
+        ("bananas", pytest.approx(1 / 64 + 1 / 61)),
+        ("jp", pytest.approx(1 / 61)),
+        ("de", pytest.approx(1 / 62)),
+        ("fr", pytest.approx(1 / 63)),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["vector", "bm25", "hybrid"])
+def test_where_filters_before_k(capitals: Store, mode: str) -> None:
+    found = capitals.ids(search("capital", EAST, mode=mode, k=1, where={"continent": "asia"}))
+    assert found == ["jp"]
+    assert capitals.ids(search("capital", EAST, mode=mode, where={"size": {"gt": 99}})) == []
+
+
+def test_where_does_not_change_a_bm25_score(capitals: Store) -> None:
+    plain = {doc.id: doc.score for doc in capitals.value(search("capital Japan", mode="bm25"))}
+    (found,) = capitals.value(search("capital Japan", mode="bm25", where={"continent": "asia"}))
+    assert found.score == plain["jp"]
+
+
+def test_an_unknown_operator_is_rejected(capitals: Store) -> None:
+    assert "unknown operator 'above'" in capitals.error(search("", EAST, where={"a": {"above": 1}}))
+
+
+@pytest.mark.parametrize("mode", ["vector", "bm25", "hybrid"])
+def test_an_index_sees_its_own_documents_only(capitals: Store, mode: str) -> None:
+    index = capitals.value(ingest(CAPITALS[:2], PLANE[:2]))
+    before = capitals.value(search("capital of France", EAST, index, mode=mode))
+    assert {doc.id for doc in before} == {"fr", "de"}
+    capitals.run(ingest([Doc("capital capital France", "x")], EAST[None]))
+    assert capitals.value(search("capital of France", EAST, index, mode=mode)) == before
+
+
+def test_an_upsert_into_a_searched_index_is_seen(capitals: Store) -> None:
+    index = capitals.value(ingest(CAPITALS[:2], PLANE[:2]))
+    assert capitals.ids(search("Lyon", index=index, mode="bm25")) == []
+    capitals.run(ingest([Doc("Lyon is in France", "fr")], EAST[None]))
+    assert capitals.ids(search("Lyon", index=index, mode="bm25")) == ["fr"]
+
+
+def test_ingesting_again_changes_nothing(capitals: Store) -> None:
+    before = capitals.value(search("capital", EAST, mode="hybrid"))
+    assert capitals.value(ingest(CAPITALS, PLANE)).ids == ("fr", "de", "jp", "bananas")
+    assert capitals.value(search("capital", EAST, mode="hybrid")) == before
+
+
+def test_a_document_without_an_id_is_known_by_its_content(store: Store) -> None:
+    docs = [Doc("a"), Doc("a"), Doc("a", metadata={"n": 1}), Doc("b")]
+    first = store.value(ingest(docs, np.eye(4, dtype=np.float32)))
+    assert len(set(first.ids)) == len(first.ids) == 3
+    assert store.value(ingest(docs[::-1], np.eye(4, dtype=np.float32))).ids == first.ids[::-1]
+
+
+def test_documents_without_vectors_are_found_by_words(store: Store) -> None:
+    index = store.value(ingest(CAPITALS))
+    assert store.ids(search("bananas", index=index, mode="bm25")) == ["bananas"]
+    assert "no document of this index has a vector" in store.error(search("x", EAST, index))
+
+
+def test_searches_of_an_empty_store_find_nothing(store: Store) -> None:
+    for mode in ("vector", "bm25", "hybrid"):
+        assert store.value(search("x", EAST, mode=mode)) == []
+    assert store.value(search("x", EAST, store.value(ingest([])))) == []
+
+
+def test_another_dimension_is_rejected_with_both_named(capitals: Store) -> None:
+    wide = np.ones((1, 3), np.float32)
+    assert "3 dimensions, the store's have 2" in capitals.error(ingest([Doc("x")], wide))
+    assert "3 dimensions, the store's have 2" in capitals.error(search("x", wide[0]))
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (ingest("text"), "takes a list of Doc"),
+        (ingest([Doc("a")], np.ones((2, 2), np.float32)), r"must be float [1, D]"),
+        (ingest([Doc("a")], np.array([[np.nan, 1]], np.float32)), "NaN"),
+        (search(3, EAST), "takes a query str"),
+        (search("x"), "needs the query's vector"),
+        (search("x", EAST, mode="fuzzy"), "unknown mode 'fuzzy'; known: vector, bm25, hybrid"),
+        (search("x", EAST, k=-1), "k must be a count"),
+        (search("x", EAST, k=True), "k must be a count"),
+        (search("x", EAST, Index("other")), "is of collection 'other'"),
+        (search("x", EAST, Index("default", ("gone",))), "no document 'gone'"),
+        (search("x", EAST, "index"), "takes an Index or None"),
+        (Request("2" * 32, "embed", ("x",)), "a store runs 'ingest'"),
+    ],
+)
+def test_a_wrong_request_fails_alone(capitals: Store, request_: Request, reason: str) -> None:
+    good, bad, other = capitals.run(search("x", EAST), request_, ingest([Doc("n")], EAST[None]))
+    assert isinstance(good, Result)
+    assert isinstance(other, Result)
+    assert isinstance(bad, RequestRejected)
+    assert reason in str(bad)
+
+
+def test_a_batch_finds_what_its_searches_find_alone(capitals: Store) -> None:
+    index = Index("default", ("jp", "fr"))
+    requests = [
+        search("capital", EAST, k=2),
+        search("capital", NORTH, k=9),
+        search("capital", NORTH, index),
+        search("bananas", mode="bm25"),
+        search("capital", EAST, mode="hybrid", where={"size": {"ge": 3}}),
+    ]
+    together = capitals.run(*requests)
+    assert together == [capitals.run(request)[0] for request in requests]
+
+
+def test_unknown_options_name_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'path'\. Known options: collection, max_batch_items"):
+        create("store", "local:", {"path": "x"})
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 12))
+def test_search_is_brute_force_over_the_index_and_the_filter(seed: int, count: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-2, 3, size=(count, 3)).astype(np.float32)  # many ties, some zero
+    query = rng.integers(-2, 3, size=3).astype(np.float32)
+    docs = [Doc(f"text {i}", str(i), metadata={"n": int(rng.integers(4))}) for i in range(count)]
+    ids = tuple(str(i) for i in rng.permutation(count)[: max(1, count // 2)])
+    runner = StoreRunner("default", None)
+    _, outcome = runner.run(
+        [
+            ingest(docs, vectors),
+            search("", query, Index("default", ids), k=k, where={"n": {"ge": 2}}),
+        ]
+    )
+
+    def cosine(row: int) -> float:
+        lengths = np.linalg.norm(vectors[row]) * np.linalg.norm(query)
+        return round(float(vectors[row] @ query / max(lengths, 1e-9)), 5)
+
+    wanted = sorted(int(i) for i in ids if docs[int(i)].metadata["n"] >= 2)
+    expected = sorted(wanted, key=lambda row: (-cosine(row), row))[:k]
+    assert isinstance(outcome, Result)
+    found = [round(doc.score, 5) for doc in outcome.outputs[0]]
+    assert found == pytest.approx([cosine(row) for row in expected], abs=2e-5)
+
+
+def test_a_reopened_store_gives_the_same_results(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    requests = [
+        search("text 3 of 7", rng.normal(size=8).astype(np.float32), mode=mode, k=30)
+        for mode in ("vector", "bm25", "hybrid")
+    ]
+    first = reopen(tmp_path)
+    for part in range(5):
+        docs = [
+            Doc(f"text {i} of {part}\u2028ü", metadata={"n": (i, part)}) for i in range(part, 20)
+        ]
+        first.run(ingest(docs, rng.normal(size=(len(docs), 8)).astype(np.float32)))
+    first.run(ingest([Doc("without a vector", "bare")]))
+    before = first.run(*requests)
+    first.close()
+    second = reopen(tmp_path)
+    assert second.run(*requests) == before
+    assert isinstance(before[0], Result)
+    assert len(before[0].outputs[0]) == 30
+    second.close()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".npy"])
+@pytest.mark.parametrize("keep", [0, 0.5, 0.99])
+def test_a_torn_last_segment_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, keep: float
+) -> None:
+    store = reopen(tmp_path)
+    store.run(ingest(CAPITALS[:2], PLANE[:2]))
+    store.run(ingest(CAPITALS[2:], PLANE[2:]))
+    store.close()
+    last = max(tmp_path.glob(f"*{suffix}"))
+    last.write_bytes(last.read_bytes()[: int(last.stat().st_size * keep)])
+
+    with caplog.at_level(logging.WARNING):
+        store = reopen(tmp_path)
+    assert "torn" in caplog.text
+    assert last.name in caplog.text
+    assert store.ids(search("", EAST)) == ["fr", "de"]
+    store.run(ingest(CAPITALS[3:], PLANE[3:]))  # goes on in the torn one's place
+    store.close()
+    store = reopen(tmp_path)
+    assert store.ids(search("", EAST)) == ["fr", "de", "bananas"]
+    store.close()
+
+
+def test_a_crash_before_the_last_rename_leaves_no_trace(tmp_path: Path) -> None:
+    store = reopen(tmp_path)
+    store.run(ingest(CAPITALS[:2], PLANE[:2]))
+    store.run(ingest(CAPITALS[2:], PLANE[2:]))
+    store.close()
+    last = max(tmp_path.glob("*.jsonl"))
+    last.rename(last.with_name(last.name + ".part"))
+    store = reopen(tmp_path)
+    assert store.ids(search("", EAST)) == ["fr", "de"]
+    store.run(ingest(CAPITALS[2:3], PLANE[2:3]))
+    store.close()
+    store = reopen(tmp_path)
+    assert store.ids(search("", EAST)) == ["fr", "de", "jp"]
+    store.close()
+
+
+def test_damage_in_the_middle_is_never_passed_over(tmp_path: Path) -> None:
+    store = reopen(tmp_path)
+    store.run(ingest(CAPITALS[:2], PLANE[:2]))
+    store.run(ingest(CAPITALS[2:], PLANE[2:]))
+    store.close()
+    first = min(tmp_path.glob("*.npy"))
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(EngineUnavailable, match=f"{first.name} is torn.*not the last segment"):
+        reopen(tmp_path)
+
+
+def test_two_processes_may_write_one_folder(tmp_path: Path) -> None:
+    one, two = reopen(tmp_path), reopen(tmp_path)
+    one.run(ingest(CAPITALS[:2], PLANE[:2]))
+    two.run(ingest(CAPITALS[2:], PLANE[2:]))
+    everything = ["fr", "de", "jp", "bananas"]
+    assert one.ids(search("", EAST)) == two.ids(search("", EAST)) == everything
+    one.close()
+    two.close()
+
+
+def test_metadata_that_is_not_json_is_rejected_on_disk(tmp_path: Path) -> None:
+    store = reopen(tmp_path)
+    assert "document 'x' cannot be stored as JSON" in store.error(
+        ingest([Doc("text", "x", metadata={"f": object()})])
+    )
+    store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EngineUnavailable, match="cannot open the store"):
+        reopen(tmp_path / "file")

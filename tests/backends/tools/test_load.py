@@ -1,0 +1,179 @@
+"""Loading of small files made here, and of real ones where they are."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from backends.documents import Doc
+from backends.errors import DocumentError
+from backends.tools.load import load
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "documents"
+
+
+def make_pdf(*pages: str, title: str = "") -> bytes:
+    """A PDF of one line a page, with its cross-reference table."""
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for i, text in enumerate(pages):
+        stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET"
+        objects.append(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] "
+            f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * i} 0 R >>"
+        )
+        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    objects.append(f"<< /Title ({title}) >>")
+    body, offsets = "%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{content}\nendobj\n"
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    trailer = f"trailer\n<< /Size {size} /Root 1 0 R /Info {len(objects)} 0 R >>\n"
+    tail = f"startxref\n{len(body)}\n%%EOF\n"
+    return f"{body}xref\n0 {size}\n0000000000 65535 f \n{table}{trailer}{tail}".encode()
+
+
+def only(docs: list[Doc]) -> Doc:
+    assert len(docs) == 1
+    return docs[0]
+
+
+def test_text_is_one_document_named_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("héllo\n", encoding="utf-8")
+    source = {"source": str(path), "title": "notes"}
+    assert load([str(path)]) == [Doc("héllo\n", "notes.txt#1", metadata=source)]
+
+
+def test_the_title_of_markdown_is_its_first_heading(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("intro\n\n## The title ##\ntext")
+    doc = only(load([str(path)]))
+    assert doc.metadata["title"] == "The title"
+    assert doc.text == "intro\n\n## The title ##\ntext"
+
+
+def test_html_keeps_title_and_text_and_drops_code(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(
+        "<html><head><title> A &amp; B </title><style>p {}</style></head>"
+        "<body><script>alert(1)</script><h1>Head</h1><p>Some <b>bold</b> text</p></body></html>"
+    )
+    doc = only(load([str(path)]))
+    assert doc.metadata["title"] == "A & B"
+    assert doc.text.split() == ["Head", "Some", "bold", "text"]
+
+
+def test_a_pdf_gives_a_document_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(make_pdf("First page", "", "Third page", title="My title"))
+    docs = load([str(path)])
+    assert [(doc.id, doc.text.strip()) for doc in docs] == [
+        ("a.pdf#1", "First page"),
+        ("a.pdf#3", "Third page"),
+    ]
+    assert docs[1].metadata == {"page": 3, "source": str(path), "title": "My title"}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_json_lines_give_a_document_a_line(tmp_path: Path, suffix: str) -> None:
+    records = [{"id": "x", "title": "X", "text": "one", "year": 3}, {"text": "two"}]
+    content = "\n\n".join(map(json.dumps, records)).encode()
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    first, second = load([str(path)])
+    assert (first.id, first.text) == (f"a{suffix}#x", "one")
+    assert first.metadata == {"year": 3, "source": str(path), "title": "X"}
+    assert (second.id, second.text) == (f"a{suffix}#3", "two")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "docs" / "sub").mkdir(parents=True)
+    for name in ("docs/b.txt", "docs/a.txt", "docs/sub/a.txt", "docs/skip.bin"):
+        (tmp_path / name).write_text(name)
+    return tmp_path / "docs"
+
+
+def test_a_folder_gives_all_its_known_files_sorted(tree: Path) -> None:
+    names = [doc.id for doc in load([str(tree)])]
+    assert names == ["docs/a.txt#1", "docs/b.txt#1", "docs/sub/a.txt#1"]
+
+
+def test_a_pattern_gives_its_matches_named_from_where_it_starts(tree: Path) -> None:
+    assert [doc.id for doc in load([f"{tree}/*.txt"])] == ["a.txt#1", "b.txt#1"]
+    assert [doc.id for doc in load([f"{tree}/**/a.txt"])] == ["a.txt#1", "sub/a.txt#1"]
+
+
+def test_a_file_named_twice_is_loaded_once(tree: Path) -> None:
+    docs = load([str(tree / "a.txt"), str(tree), f"{tree}/a*"])
+    assert [doc.id for doc in docs] == ["a.txt#1", "docs/b.txt#1", "docs/sub/a.txt#1"]
+
+
+def test_different_files_of_one_name_have_different_ids(tree: Path) -> None:
+    docs = load([str(tree / "a.txt"), str(tree / "sub" / "a.txt")])
+    assert len({doc.id for doc in docs}) == 2
+
+
+def test_a_moved_tree_keeps_its_ids(tree: Path, tmp_path: Path) -> None:
+    before = [doc.id for doc in load([str(tree)])]
+    (tmp_path / "elsewhere").mkdir()
+    moved = tree.rename(tmp_path / "elsewhere" / "docs")
+    assert [doc.id for doc in load([str(moved)])] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.docx", b"x", r"a\.docx: cannot read this kind of file; supported: \.htm, \.html"),
+        ("a.txt", b"\xff\xfe\xfa", r"a\.txt: is not UTF-8"),
+        ("a.pdf", b"nonsense", r"a\.pdf: cannot be read as PDF"),
+        ("a.jsonl", b'{"text": 1}', r"a\.jsonl, line 1: needs an object"),
+        ("a.jsonl", b'{"text": "a"}\n{', r"a\.jsonl, line 2: is not JSON"),
+        ("a.jsonl.gz", b"plain", r"a\.jsonl\.gz: is not a whole gzip"),
+        ("b.jsonl.gz", gzip.compress(b'{"text": "a"}')[:-9], r"b\.jsonl\.gz: is not a whole gzip"),
+    ],
+)
+def test_an_unreadable_file_is_named(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DocumentError, match=reason):
+        load([str(tmp_path / name)])
+
+
+def test_an_encrypted_pdf_says_so(tmp_path: Path) -> None:
+    from pypdf import PdfReader, PdfWriter
+
+    (tmp_path / "plain.pdf").write_bytes(make_pdf("text"))
+    writer = PdfWriter(clone_from=PdfReader(tmp_path / "plain.pdf"))
+    writer.encrypt("secret", algorithm="RC4-128")
+    writer.write(tmp_path / "locked.pdf")
+    with pytest.raises(DocumentError, match=r"locked\.pdf: is encrypted"):
+        load([str(tmp_path / "locked.pdf")])
+
+
+@pytest.mark.parametrize("path", ["/no/such/file.txt", "/no/such/*.txt"])
+def test_a_missing_file_is_named(path: str) -> None:
+    with pytest.raises(DocumentError, match=r"no (file or folder|file matches) '/no/such/"):
+        load([path])
+
+
+def test_a_bare_string_is_refused() -> None:
+    with pytest.raises(DocumentError, match="list of paths"):
+        load("notes.txt")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared documents are not here")
+def test_real_pdfs_and_markdown_load() -> None:
+    docs = load([str(REAL / "*.pdf"), str(REAL / "sample.md")])
+    assert len(docs) > 5
+    assert all(doc.text.strip() for doc in docs)
+    assert len({doc.id for doc in docs}) == len(docs)

@@ -1,0 +1,54 @@
+import pytest
+from graph_text import graph
+
+from graph_opt.graph import Node
+from graph_opt.ops import Access, access, has_effects, is_pure, reads_state
+
+WORLD = frozenset("*")
+STORE = frozenset("s")
+
+
+def _last(line: str) -> Node:
+    return graph(f'%q = input [type="str"]\n%c = context [engine="m"]\n{line}\nreturn').nodes[-1]
+
+
+def _map(line: str) -> str:
+    return f'%m = map %q {{\n  %q = input [type="str"]\n  {line}\n  return %x\n}}'
+
+
+@pytest.mark.parametrize(
+    ("line", "pure", "touches"),
+    [
+        ('%x = embed %q [engine="e"]', True, Access()),
+        ('%t, %d = decode %c [engine="m"]', True, Access()),
+        ('%t, %d = decode %c [engine="m", temperature=0]', True, Access()),
+        ('%t, %d = decode %c [engine="m", temperature=0.1]', False, Access()),
+        ('%t, %d = decode %c [engine="m", seed=0, temperature=0.1]', True, Access()),
+        ('%x = ingest %q null [engine="s"]', False, Access(writes=STORE)),
+        ('%x = search null %q [engine="s"]', True, Access(reads=STORE)),
+        ('%x = search %q %q [engine="s"]', True, Access()),
+        ('%x = call %q [fn="f"]', False, Access(writes=WORLD)),
+        ('%x = call %q [fn="f", pure=false]', False, Access(writes=WORLD)),
+        ('%x = call %q [fn="f", pure=true]', True, Access()),
+        (_map('%x = call %q [fn="f", pure=true]'), True, Access()),
+        (_map('%x = call %q [fn="f"]'), False, Access(writes=WORLD)),
+        (_map('%x = search null %q [engine="s"]'), True, Access(reads=STORE)),
+    ],
+)
+def test_what_a_node_touches_and_whether_it_may_be_merged(
+    line: str, pure: bool, touches: Access
+) -> None:
+    node = _last(line)
+    assert is_pure(node) is pure
+    assert access(node) == touches
+    assert has_effects(node) is bool(touches.writes)
+    assert reads_state(node) is bool(touches.reads)
+
+
+def test_only_a_write_conflicts_and_only_on_the_same_state() -> None:
+    reading, writing = Access(reads=STORE), Access(writes=STORE)
+    assert writing.conflicts(writing)
+    assert writing.conflicts(reading)
+    assert reading.conflicts(writing)
+    assert not reading.conflicts(reading)
+    assert not writing.conflicts(Access(writes=WORLD))

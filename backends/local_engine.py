@@ -61,7 +61,7 @@ class LocalEngine:
         thread, self._thread = self._thread, None
         if thread is not None:
             if runner is not None:
-                await _in_thread_or_here(thread, runner.close)
+                await in_thread_or_here(thread, runner.close)
             thread.shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -70,7 +70,7 @@ class LocalEngine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-async def _in_thread_or_here(thread: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+async def in_thread_or_here(thread: ThreadPoolExecutor | None, work: Callable[[], None]) -> None:
     """While the interpreter shuts down, its thread pools take no more work."""
     try:
         await asyncio.get_running_loop().run_in_executor(thread, work)

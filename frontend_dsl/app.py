@@ -14,6 +14,7 @@ from backends.registry import EngineSpec
 from frontend_dsl.errors import TraceError
 from frontend_dsl.signature import BoundArguments, app_parameters, bind
 from frontend_dsl.tracer import Symbols, Tracer, current
+from frontend_dsl.where import short_path
 from graph_opt.graph import Graph
 
 P = ParamSpec("P")
@@ -146,7 +147,7 @@ class App(Generic[P, R]):
 
     def _trace(self, bound: BoundArguments) -> Program:
         symbols = Symbols(self._variables())
-        tracer = Tracer(symbols)
+        tracer = Tracer(symbols, place=self._place())
         arguments: dict[str, Any] = dict(bound.static)
         for parameter in self.parameters:
             if parameter.name in bound.symbolic:
@@ -171,7 +172,7 @@ class App(Generic[P, R]):
 
     def _place(self) -> tuple[str, int]:
         code = self._function.__code__
-        return code.co_filename, code.co_firstlineno
+        return short_path(code.co_filename), code.co_firstlineno
 
 
 def make_app(

@@ -79,8 +79,14 @@ def _free_name(name: str, taken: Mapping[str, Any]) -> str:
 class Tracer:
     """Makes nodes; knows the call it is in, the call before, and the values it must keep alive."""
 
-    def __init__(self, symbols: Symbols, outer: "Tracer | None" = None) -> None:
+    def __init__(
+        self,
+        symbols: Symbols,
+        outer: "Tracer | None" = None,
+        place: tuple[str, int] | None = None,
+    ) -> None:
         self.symbols = symbols
+        self._home = place  # file and line of the traced function itself
         self.outer = outer
         self.nodes: list[Node] = []
         self._names = Names()
@@ -260,7 +266,7 @@ class Tracer:
         return () if is_read else (self._last,)
 
     def _origin(self) -> Origin:
-        file, line = self._place or user_frame()
+        file, line = self._place or self._home or user_frame()
         return Origin("/".join(self._path), file, line)
 
 

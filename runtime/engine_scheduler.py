@@ -22,6 +22,7 @@ class Started:
     engine: str
     batch: int
     batch_size: int  # requests in the batch
+    load_s: float  # how long the batch waited for the engine to load
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +63,10 @@ class EngineScheduler:
         )
         self._waiting[job.request.id] = (ticket, job)
         self._pump_soon()
+
+    def warm_up(self) -> None:
+        """Begin to load the engine, if nobody did; a failure shows when it is used."""
+        self._starting()
 
     def cancel(self, job: Job) -> None:
         """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
@@ -106,8 +111,9 @@ class EngineScheduler:
     async def _run(self, batch: Sequence[Job]) -> None:
         outcomes: Sequence[Outcome]
         try:
+            began_s = now()
             await self._start_engine()
-            note = Started(self.name, next(self._batches), len(batch))
+            note = Started(self.name, next(self._batches), len(batch), now() - began_s)
             for job in batch:
                 job.on_start(note)
             outcomes = await self.engine.execute([job.request for job in batch])
@@ -120,9 +126,14 @@ class EngineScheduler:
             job.on_done(outcome)
 
     async def _start_engine(self) -> None:
+        await asyncio.shield(self._starting())
+
+    def _starting(self) -> asyncio.Task[None]:
+        """The task that loads the engine; a failed one is tried again."""
         if self._started is None or (self._started.done() and self._started.exception()):
             self._started = asyncio.get_running_loop().create_task(self.engine.start())
-        await asyncio.shield(self._started)
+            self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._started
 
 
 def _as_engine_error(name: str, error: Exception) -> Exception:

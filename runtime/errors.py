@@ -7,6 +7,12 @@ QueryError
     └── OutputInvalid the model's text is not a value of the declared type
 """
 
+from backends.errors import EngineError
+
+
+class ParseError(ValueError):
+    """A decoded text that is not a value of its declared type."""
+
 
 class QueryError(RuntimeError):
     """A query did not finish."""
@@ -25,7 +31,7 @@ class NodeFailed(QueryError):
 
     def __init__(self, node: str, where: str, cause: Exception) -> None:
         place = f" ({where})" if where else ""
-        super().__init__(f"%{node}{place} failed: {cause}")
+        super().__init__(f"%{node}{place} failed: {_what(cause)}")
         self.node = node
         self.where = where
         self.cause = cause
@@ -33,3 +39,9 @@ class NodeFailed(QueryError):
 
 class OutputInvalid(NodeFailed):
     """The text of a decode is not a value of the type that the prompt function declared."""
+
+
+def _what(cause: Exception) -> str:
+    """The message; for an error that is not written for people, its type too."""
+    is_plain = isinstance(cause, (EngineError, ParseError))
+    return str(cause) if is_plain else f"{type(cause).__name__}: {cause}"

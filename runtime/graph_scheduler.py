@@ -15,11 +15,13 @@ from graph_opt.graph import Node
 from runtime.clock import now
 from runtime.dispatch import arg_value, make_request
 from runtime.engine_scheduler import EngineScheduler, Job, Started
-from runtime.errors import NodeFailed, OutputInvalid, QueryError
+from runtime.errors import NodeFailed, OutputInvalid, ParseError, QueryError
 from runtime.events import Event, EventKind, Listener
-from runtime.inline import ParseError, run_inline
+from runtime.inline import run_inline
 from runtime.layout import Layout
 from runtime.scope import Scope, bind, release
+
+LOAD_SHOWN_FROM_S = 0.001
 
 
 class Query:
@@ -165,8 +167,14 @@ class Query:
 
     def _on_start(self, path: str, op: str, started: Started) -> None:
         if not self.result.done():
-            fields = {"engine": started.engine, "batch": started.batch}
-            self._tell("start", path, op, {**fields, "batch_size": started.batch_size})
+            fields: dict[str, Any] = {
+                "engine": started.engine,
+                "batch": started.batch,
+                "batch_size": started.batch_size,
+            }
+            if started.load_s > LOAD_SHOWN_FROM_S:
+                fields["load_s"] = round(started.load_s, 3)
+            self._tell("start", path, op, fields)
 
     def _on_done(self, scope: Scope, node: Node, request_id: str, outcome: Outcome) -> None:
         if self._jobs.pop(request_id, None) is None:  # the query ended while this ran

@@ -8,10 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backends.documents import Doc
 from graph_opt.graph import Node
-
-
-class ParseError(ValueError):
-    """A decoded text that is not a value of its declared type."""
+from runtime.errors import ParseError
 
 
 def run_inline(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> tuple[Any, ...]:

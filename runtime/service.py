@@ -41,6 +41,8 @@ class Runtime:
         engine that cannot be named. Cancelling the awaiting task cancels the query.
         """
         schedulers = {name: self.scheduler(name, spec) for name, spec in engines.items()}
+        for scheduler in schedulers.values():
+            scheduler.warm_up()
         query = Query(f"q{next(self._names)}", layout, inputs, schedulers, symbols, listener)
         timer = None
         if timeout_s is not None:

@@ -4,7 +4,8 @@ import asyncio
 import atexit
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -62,11 +63,13 @@ class AppRunner:
     ) -> list[Any]:
         """All results, in order; a failed call leaves its exception in its place."""
 
-        async def run_all() -> list[Any]:
-            runs = (self._execute(program, inputs, options) for program, inputs in calls)
+        async def run_all(listener: Listener | None) -> list[Any]:
+            each = replace(options, trace=None)
+            runs = (self._execute(program, inputs, each, listener) for program, inputs in calls)
             return await asyncio.gather(*runs, return_exceptions=True)
 
-        return self._background.wait(run_all())
+        with open_trace(options.trace) as writer:
+            return self._background.wait(run_all(writer))
 
     def plan(self, program: Program, options: RunOptions) -> Plan:  # noqa: ARG002
         """What each pass does to the program's graph."""
@@ -92,10 +95,8 @@ class AppRunner:
             "graph": str(layout.graph),
             "origins": origins_of(layout.graph),
         }
-        with ExitStack() as stack:
-            listeners = [heard for heard in (listener, options.listener) if heard is not None]
-            if options.trace is not None:
-                listeners.append(stack.enter_context(TraceWriter(options.trace)))
+        with open_trace(options.trace) as writer:
+            listeners = [to for to in (listener, options.listener, writer) if to is not None]
             (result,) = await self._runtime.run(
                 layout,
                 inputs,
@@ -112,6 +113,11 @@ class AppRunner:
         if optimized not in known:
             known[optimized] = layout_of(optimize(program.graph) if optimized else program.graph)
         return known[optimized]
+
+
+def open_trace(path: str | None) -> AbstractContextManager[Listener | None]:
+    """The writer of a trace file, or nothing."""
+    return nullcontext() if path is None else TraceWriter(path)
 
 
 def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict[str, EngineSpec]:

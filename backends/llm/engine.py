@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from backends.base import EngineInfo, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
+from backends.local_engine import in_thread_or_here
 
 
 class SteppedCore(Protocol):
@@ -111,7 +112,7 @@ class LLMEngine:
             self._is_closed = True
             self._wake.notify()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await in_thread_or_here(None, self._thread.join)
         self._thread = None
         self._core = None
 
@@ -143,8 +144,8 @@ class _Worker:
     def run(self) -> None:
         while self._wait():
             self._take_commands()
-            for request, outcome in self._core.step():
-                self._deliver(request.id, outcome)
+            for request_id, outcome in self._step():
+                self._deliver(request_id, outcome)
         self._take_commands()
         for request_id in list(self._live):
             self._core.abort(request_id)
@@ -155,6 +156,15 @@ class _Worker:
         with self._wake:
             self._wake.wait_for(lambda: self._inbox or self._core.has_work or self._is_closed())
             return not self._is_closed()
+
+    def _step(self) -> list[tuple[str, Outcome]]:
+        try:
+            return [(request.id, outcome) for request, outcome in self._core.step()]
+        except Exception as error:  # our own mistake: still nobody may wait for ever
+            failure = _wrapped(error, "the engine failed")
+            for request_id in self._live:
+                self._core.abort(request_id)
+            return [(request_id, failure) for request_id in self._live]
 
     def _take_commands(self) -> None:
         while self._inbox:
@@ -172,7 +182,11 @@ class _Worker:
         try:
             self._core.add(request)
         except Exception as error:
-            failure = error if isinstance(error, EngineError) else _wrapped(error)
+            failure = (
+                error
+                if isinstance(error, EngineError)
+                else _wrapped(error, "a request could not be read")
+            )
             _call(submit.loop, _settle, submit.future, failure)
         else:
             self._live[request.id] = submit
@@ -199,7 +213,7 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args:
         loop.call_soon_threadsafe(function, *args)
 
 
-def _wrapped(error: Exception) -> EngineError:
-    failure = EngineError(f"a request could not be read: {type(error).__name__}: {error}")
+def _wrapped(error: Exception, what: str) -> EngineError:
+    failure = EngineError(f"{what}: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure

@@ -54,10 +54,16 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
 
 def open_model(path: Path) -> ModelOnDisk:
     """Read everything but the weights of a .gguf file or a Hugging Face folder."""
-    if path.is_dir():
-        return _open_folder(path)
-    if path.is_file():
-        return _open_gguf(path)
+    try:
+        if path.is_dir():
+            return _open_folder(path)
+        if path.is_file():
+            return _open_gguf(path)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise EngineUnavailable(
+            f"{path} does not describe its model fully ({type(error).__name__}: {error}); "
+            "fetch it again or take another copy"
+        ) from error
     raise EngineUnavailable(f"no model at {path}: give a .gguf file or a Hugging Face folder")
 
 

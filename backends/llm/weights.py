@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backends.errors import EngineUnavailable
@@ -82,16 +84,22 @@ def load_safetensors(
     folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Tensor]:
     """Weights of a Hugging Face folder. Raises EngineUnavailable as `load_gguf` does."""
-    from safetensors import safe_open
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for path in _shards(folder):
-            with safe_open(path, framework="pt") as shard:
+            with _opened(path) as shard:
                 for name in shard.keys():  # noqa: SIM118 (not a dict)
                     if not name.endswith("rotary_emb.inv_freq"):  # a buffer of old checkpoints
                         yield name, shard.get_tensor(name).to(device, dtype)
 
     return _checked(tensors(), config, str(folder))
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise EngineUnavailable(f"cannot read weights {path}: {error}; fetch them again") from error
 
 
 def _shards(folder: Path) -> list[Path]:

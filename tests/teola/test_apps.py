@@ -15,7 +15,7 @@ import teola as tl
 from runtime.events import Event
 from teola.errors import ConfigError, NodeFailed, QueryTimeout
 from teola.runner import AppRunner, default_runner
-from teola.trace import read_events
+from teola.viewer.reading import read_trace_file
 
 llm = tl.LLM("fake:", replies={"Say hello": "hello there my friend"})
 slow = tl.LLM("fake:", token_s=0.05, replies={"": "word " * 200})
@@ -227,21 +227,20 @@ def test_apps_may_be_called_from_many_threads() -> None:
 def test_a_trace_file_holds_the_graph_and_what_ran(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "t.jsonl"
     rag.using(trace=str(path))("sea?", TEXTS)
-    events = read_events(path)
-    assert events[0].fields["app"] == "rag"
-    assert "graph rag {" in events[0].fields["graph"]
-    assert events[0].fields["origins"]["map[].search"][0] == "map/search"
-    ended = {e.node for e in events if e.kind == "end"}
+    lines = path.read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert events[0]["app"] == "rag"
+    assert "graph rag {" in events[0]["graph"]
+    assert events[0]["origins"]["map[].search"][0] == "map/search"
+    ended = {e["node"] for e in events if e["kind"] == "end"}
     assert {"index", "map[0].search", "map[1].search", "answer"} <= ended
-    assert events[-1].fields == {"status": "ok"}
+    assert events[-1]["status"] == "ok"
 
 
-@pytest.mark.parametrize("content", ["", "not json\n", json.dumps({"t": 0}) + "\n", "[1]\n"])
-def test_a_file_that_is_no_trace_is_told(tmp_path: Path, content: str) -> None:
+def test_a_trace_of_a_batch_holds_all_its_queries(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=r"t\.jsonl"):
-        read_events(path)
+    hello.using(trace=str(path)).batch([{"name": "Ada"}, {"name": "Bob"}])
+    assert len(read_trace_file(path).traces) == 2
 
 
 def test_a_plan_shows_the_graph_before_and_after_and_what_each_pass_did() -> None:

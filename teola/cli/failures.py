@@ -1,0 +1,62 @@
+"""From exceptions to one message on stderr and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+class UsageError(Exception):
+    """The command line is wrong; exit code 2."""
+
+
+class CommandError(Exception):
+    """The command cannot do its work; exit code 1."""
+
+
+@contextmanager
+def reported(debug: bool = False) -> Iterator[None]:
+    """End the process with one message for any error inside; `debug` shows the stack trace too."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("interrupted")
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from None
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {message_of(error)}")
+        raise SystemExit(exit_code_of(error)) from None
+
+
+def exit_code_of(error: Exception) -> int:
+    from teola.errors import ArgumentError
+
+    return WRONG_USAGE if isinstance(error, (UsageError, ArgumentError)) else FAILED
+
+
+def message_of(error: Exception) -> str:
+    """What went wrong, in one sentence or a few lines; never a stack trace."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    text = str(error) or type(error).__name__
+    if is_expected(error):
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the message of this error is written for people."""
+    from teola import errors
+
+    return isinstance(error, (*errors.ALL, UsageError, CommandError, ValueError))
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

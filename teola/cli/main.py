@@ -1,0 +1,159 @@
+"""The entry points `teola` and `run-graph`."""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from teola.cli.failures import FAILED, INTERRUPTED
+
+app = typer.Typer(
+    help="Compile LLM apps to graphs of primitives and run them fast on models you host.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Their arguments depend on the app, so they parse their words themselves, `--help` too.
+_TAKES_APP = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "help_option_names": [],
+}
+
+NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text, as with NO_COLOR.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
+
+
+@app.command(context_settings=_TAKES_APP)
+def run(context: typer.Context) -> None:
+    """Run an app: teola run app.py:name --argument ..."""
+    from teola.cli.run_command import run as run_words
+
+    run_words(context.args, "teola run")
+
+
+@app.command(context_settings=_TAKES_APP)
+def graph(context: typer.Context) -> None:
+    """Draw an app's graph: teola graph app.py:name"""
+    from teola.cli.graph_command import graph as graph_words
+
+    graph_words(context.args)
+
+
+@app.command(context_settings=_TAKES_APP)
+def plan(context: typer.Context) -> None:
+    """Show what the optimizer does to an app's graph: teola plan app.py:name"""
+    from teola.cli.plan_command import plan as plan_words
+
+    plan_words(context.args)
+
+
+@app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="Written by `run-graph --trace FILE`.")],
+    level: Annotated[str, typer.Option(help="Calls only (user), or also primitive.")] = "user",
+    as_json: Annotated[bool, typer.Option("--json", help="The computed trace as JSON.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Every primitive of an engine.")] = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Show where the time of a run went: calls, engines, critical path."""
+    from teola.cli.trace_command import show_trace
+
+    show_trace(file, level, as_json, show_all, no_color, debug)
+
+
+models = typer.Typer(help="The models teola can fetch and run.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """List the catalogue, and what of it is on this machine."""
+    from teola.cli.models_command import show_models
+
+    show_models(as_json, no_color, debug)
+
+
+@models.command("fetch")
+def fetch_models(
+    names: Annotated[list[str], typer.Argument(help="Of the catalogue, or hf:ORG/NAME.")],
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Download models; prints where each of them is."""
+    from teola.cli.models_command import fetch_all
+
+    fetch_all(names, no_color, debug)
+
+
+@models.command("where")
+def where_is_model(name: str, debug: Debug = False) -> None:
+    """Print the path of a fetched model."""
+    from teola.cli.models_command import show_path
+
+    show_path(name, debug)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from teola import __version__
+
+    print(f"teola {__version__}")
+
+
+def main() -> None:
+    """The console script `teola`."""
+    with _as_a_process():
+        app(prog_name="teola")
+
+
+def run_graph() -> None:
+    """The console script `run-graph`, the same as `teola run`."""
+    from teola.cli.run_command import run as run_words
+
+    with _as_a_process():
+        run_words(sys.argv[1:], "run-graph")
+
+
+@contextmanager
+def _as_a_process() -> Iterator[None]:
+    """What a command does only when it is the process: mend its streams, and end it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character
+    code: str | int | None = None
+    try:
+        yield
+    except SystemExit as end:
+        code = end.code
+        raise
+    finally:
+        # A tool that was given up may still run in a thread, which the interpreter would wait for.
+        if _close_engines() and code in (FAILED, INTERRUPTED):
+            os._exit(int(code))
+
+
+def _close_engines() -> bool:
+    """Here and not at the interpreter's exit, where engines can no longer use threads."""
+    runner = sys.modules.get("teola.runner")
+    has_run = runner is not None and bool(runner.default_runner.cache_info().currsize)
+    if runner is not None and has_run:
+        with suppress(Exception, KeyboardInterrupt):  # engines that hang, a second Ctrl-C
+            runner.default_runner().close()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    return has_run

@@ -1,0 +1,130 @@
+"""`run-graph APP --argument ...`, which is also `teola run`."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
+
+from teola.cli.app_arguments import Command, Invocation, parse
+from teola.cli.consoles import stderr_console
+from teola.cli.failures import message_of, reported
+from teola.cli.live_run import Screen, run_app
+from teola.cli.options import COMMON, Option
+from teola.cli.progress import Progress
+from teola.cli.results import as_text, json_text
+from teola.viewer.model import Trace, TraceBuilder, total_usage
+from teola.viewer.summary import run_summary
+
+OPTIONS = (
+    Option("trace", "write the trace of the run to FILE", "FILE"),
+    Option("json", "one JSON object on stdout: result, seconds, tokens, status"),
+    Option("no-optimize", "run the graph as written, one call after another"),
+    Option(
+        "engine",
+        "use another engine: the name is the variable's, like llm=local:smollm2-135m; repeatable",
+        "NAME=URL",
+        {"action": "append", "default": []},
+    ),
+    Option("timeout", "give up after so many seconds", "SECONDS", {"type": float}),
+    Option(
+        "summary",
+        "time, tokens and critical path on stderr at the end (default: yes)",
+        None,
+        {"action": argparse.BooleanOptionalAction, "default": True},
+    ),
+    Option("quiet", "no progress and no summary"),
+    *COMMON,
+)
+ABOUT = (
+    "Run an app. Its answer goes to stdout, as it is generated where it is text; progress, what "
+    "the app prints, and errors go to stderr. A text argument given as - is read from stdin."
+)
+
+
+def run(words: Sequence[str], prog: str) -> None:
+    """The whole command; ends the process when anything fails."""
+    with reported("--debug" in words or "--run-debug" in words):
+        invocation = parse(Command(prog, ABOUT, OPTIONS), words)
+        _Run(configured(invocation), invocation).run(sys.stdout)
+
+
+def configured(invocation: Invocation) -> Any:
+    """The app with the options of the command line over its own."""
+    app, options = invocation.app, invocation.options
+    changes: dict[str, Any] = {
+        "engines": {**app.options.engines, **dict(map(_engine, options.engine))}
+    }
+    if options.no_optimize:
+        changes["optimize"] = False
+    if options.timeout is not None:
+        changes["timeout_s"] = options.timeout
+    if options.trace is not None:
+        changes["trace"] = options.trace
+    return app.using(**changes)
+
+
+def _engine(word: str) -> tuple[str, str]:
+    name, equals, url = word.partition("=")
+    if not (name and equals and url):
+        raise ValueError(f"--engine takes NAME=URL, like llm=local:smollm2-135m; got {word!r}")
+    return name, url
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    app: Any
+    invocation: Invocation
+
+    def run(self, out: TextIO) -> None:
+        options = self.invocation.options
+        console = stderr_console(options.no_color)
+        builder = TraceBuilder()
+        shows = console.is_terminal and not options.quiet
+        progress = Progress(console, builder) if shows else None
+        screen = Screen(builder, None if options.json else out, progress)
+        try:
+            with progress or nullcontext(), redirect_stdout(sys.stderr):
+                result = run_app(self.app, self.invocation.arguments, screen)
+        except Exception as error:
+            self._end_line(out, screen)
+            if options.json:
+                print(json_text(report(builder.trace(), None, error)), file=out)
+            raise
+        if options.json:
+            print(json_text(report(builder.trace(), result)), file=out)
+        else:
+            self._print_result(out, screen, result)
+        if options.summary and not options.quiet:
+            console.print(run_summary(builder.trace()), style="dim", soft_wrap=True)
+
+    def _print_result(self, out: TextIO, screen: Screen, result: Any) -> None:
+        text = as_text(result)
+        if text.startswith(screen.streamed):
+            print(text.removeprefix(screen.streamed), file=out, flush=True)
+        else:  # the app gave back something else than what was streamed
+            self._end_line(out, screen)
+            print(text, file=out, flush=True)
+
+    def _end_line(self, out: TextIO, screen: Screen) -> None:
+        if screen.streamed:
+            print(file=out, flush=True)
+
+
+def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping[str, Any]:
+    """What `--json` prints."""
+    usage = asdict(total_usage(trace.spans))
+    status = type(error).__name__ if error else trace.status
+    return {
+        "app": trace.app,
+        "status": status,
+        "error": message_of(error) if error else None,
+        "result": result,
+        "seconds": trace.duration_s,
+        "tokens": {
+            "prefilled": usage["prefill_tokens"],
+            "cached": usage["cached_tokens"],
+            "decoded": usage["decode_tokens"],
+        },
+    }

@@ -1,0 +1,35 @@
+"""`teola trace FILE`."""
+
+from pathlib import Path
+
+from rich.text import Text
+
+from teola.cli.consoles import stdout_console
+from teola.cli.failures import UsageError, reported
+from teola.cli.results import json_text
+from teola.viewer.page import page
+from teola.viewer.reading import read_trace_file
+from teola.viewer.to_json import file_as_json
+
+_LIMIT = 20  # primitives an engine shown without --all
+
+
+def show_trace(
+    path: Path, level: str, as_json: bool, show_all: bool, no_color: bool, debug: bool
+) -> None:
+    """Print every query of the file."""
+    with reported(debug):
+        if level not in ("user", "primitive"):
+            raise UsageError(f"--level is user or primitive, not {level!r}")
+        file = read_trace_file(path)
+        if as_json:
+            print(json_text(file_as_json(file), indent=2))
+            return
+        console = stdout_console(no_color)
+        for number, trace in enumerate(file.traces):
+            if number:
+                console.print()
+            limit = 0 if show_all else _LIMIT
+            console.print(page(trace, console.width, level == "primitive", limit))
+        if file.warning:
+            console.print(Text(f"\nwarning: {file.warning}", "yellow"))

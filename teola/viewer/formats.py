@@ -1,0 +1,36 @@
+"""Numbers and names as people read them."""
+
+from backends.base import Usage
+
+
+def seconds(value: float) -> str:
+    """Three digits and a unit: `0.24 ms`, `35.1 ms`, `1.24 s`, `2 m 05 s`."""
+    if value >= 60:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} m {rest:02d} s"
+    if value < 0.000005:
+        return "0 ms"
+    number, unit = (value * 1000, "ms") if value < 0.9995 else (value, "s")
+    digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{digits}f} {unit}"
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.0f}%" if whole > 0 else "-"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 batch`, `1,204 tokens`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def tokens(usage: Usage) -> str:
+    """`38 prefilled, 0 cached, 14 decoded tokens`."""
+    return (
+        f"{usage.prefill_tokens:,} prefilled, {usage.cached_tokens:,} cached, "
+        f"{usage.decode_tokens:,} decoded tokens"
+    )
+
+
+def number_or_blank(number: int) -> str:
+    return f"{number:,}" if number else ""

@@ -1,0 +1,181 @@
+"""Events of a query as spans, one for each primitive that an engine ran. Pure values, no drawing.
+
+All times are seconds from the query's begin.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backends.base import Usage
+from graph_opt.errors import GraphError
+from graph_opt.text import parse
+from runtime.events import Event
+from teola.viewer.dependencies import dependencies
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One primitive at an engine: it waits from `ready_s`, runs from `start_s` to `end_s`."""
+
+    node: str  # path: "hits[2].search"
+    op: str
+    engine: str
+    call: str  # the user's call, nested ones as "outer/inner"
+    ready_s: float
+    start_s: float | None = None  # None: it never left the queue
+    first_token_s: float | None = None
+    end_s: float | None = None  # None: it never ended
+    items: int = 0
+    usage: Usage = field(default_factory=Usage)
+    batch: int | None = None
+    batch_size: int = 0  # requests in its batch, of all queries
+    load_s: float = 0.0  # of its wait, for the engine to load
+    deps: tuple[str, ...] = ()  # paths of the spans it waits for, inline primitives seen through
+    error: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.end_s is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One query: what it was, how it ended, and its spans in the order they became ready."""
+
+    query: str
+    app: str
+    optimized: bool = True
+    began: str = ""  # ISO 8601
+    status: str = RUNNING  # then "ok" or the name of the error
+    error: str = ""
+    duration_s: float = 0.0
+    spans: tuple[Span, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)  # call -> file:line
+    warning: str = ""  # what is missing from the record
+
+    def start_of(self, span: Span) -> float:
+        """When it began to run; for one that never did, when it stopped waiting."""
+        return self.end_of(span) if span.start_s is None else span.start_s
+
+    def end_of(self, span: Span) -> float:
+        """When it ended; for one that did not, the end of the record."""
+        return self.duration_s if span.end_s is None else span.end_s
+
+    def queue_s(self, span: Span) -> float:
+        return self.start_of(span) - span.ready_s
+
+    def run_s(self, span: Span) -> float:
+        return self.end_of(span) - self.start_of(span)
+
+    @property
+    def load_s(self) -> float:
+        """The longest that a primitive waited for its engine to load."""
+        return max((span.load_s for span in self.spans), default=0.0)
+
+    @property
+    def num_batches(self) -> int:
+        return len({(span.engine, span.batch) for span in self.spans if span.batch is not None})
+
+
+def total_usage(spans: Iterable[Span]) -> Usage:
+    """The sum of what the spans cost."""
+    usages = [span.usage for span in spans]
+    return Usage(
+        prefill_tokens=sum(usage.prefill_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        decode_tokens=sum(usage.decode_tokens for usage in usages),
+        num_items=sum(usage.num_items for usage in usages),
+    )
+
+
+def without_indices(path: str) -> str:
+    """The path as the plan knows it: `hits[2].search` is `hits[].search`."""
+    return re.sub(r"\[\d+\]", "[]", path)
+
+
+class TraceBuilder:
+    """Takes the events of one query, live or from a file, and gives the trace so far."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Span] = {}  # by path
+        self._trace = Trace(query="", app="")
+        self._began_t = 0.0
+        self._graph_text = ""
+        self._origins: Mapping[str, list[Any]] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "query":
+            self._begin(event)
+        at_s = max(0.0, event.t - self._began_t)
+        self._trace = replace(self._trace, duration_s=max(self._trace.duration_s, at_s))
+        if event.kind == "ready":
+            self.spans[event.node] = self._ready(event, at_s)
+        elif event.kind == "done":
+            status, error = str(event.fields.get("status", "?")), str(event.fields.get("error", ""))
+            self._trace = replace(self._trace, status=status, error=error)
+        elif span := self.spans.get(event.node):
+            self.spans[event.node] = _advance(span, event, at_s)
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._trace.query)
+
+    def trace(self) -> Trace:
+        """The query as far as it was told."""
+        deps: Mapping[str, tuple[str, ...]] = {}
+        warning = ""
+        try:
+            deps = dependencies(parse(self._graph_text), self.spans)
+        except GraphError as error:
+            warning = f"the graph of this trace cannot be read, so it has no critical path: {error}"
+        spans = (replace(span, deps=deps.get(span.node, ())) for span in self.spans.values())
+        places = {str(call): f"{file}:{line}" for call, file, line in self._origins.values()}
+        return replace(self._trace, spans=tuple(spans), places=places, warning=warning)
+
+    def _begin(self, event: Event) -> None:
+        fields = event.fields
+        self._began_t = event.t
+        self._graph_text = str(fields.get("graph", ""))
+        self._origins = fields.get("origins", {})
+        self._trace = Trace(
+            query=event.query,
+            app=str(fields.get("app", "")),
+            optimized=bool(fields.get("optimized", True)),
+            began=str(fields.get("began", "")),
+        )
+
+    def _ready(self, event: Event, at_s: float) -> Span:
+        origin = self._origins.get(without_indices(event.node))
+        return Span(
+            node=event.node,
+            op=event.op,
+            engine=str(event.fields.get("engine", "")),
+            call=str(origin[0]) if origin else without_indices(event.node),
+            ready_s=at_s,
+            items=int(event.fields.get("items", 0)),
+        )
+
+
+def _advance(span: Span, event: Event, at_s: float) -> Span:
+    fields = event.fields
+    match event.kind:
+        case "start":
+            batch, size = int(fields.get("batch", 0)), int(fields.get("batch_size", 1))
+            load_s = float(fields.get("load_s", 0.0))
+            return replace(span, start_s=at_s, batch=batch, batch_size=size, load_s=load_s)
+        case "first_token":
+            return replace(span, first_token_s=at_s)
+        case "end":
+            return replace(span, end_s=at_s, usage=_usage(fields))
+        case "error":
+            return replace(span, end_s=at_s, error=str(fields.get("error", "")))
+    return span
+
+
+def _usage(fields: Mapping[str, Any]) -> Usage:
+    names = ("prefill_tokens", "cached_tokens", "decode_tokens", "num_items")
+    return Usage(**{name: int(fields.get(name, 0)) for name in names})

@@ -1,0 +1,65 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Teola = Callable[..., Any]
+
+
+@pytest.fixture
+def trace_file(teola: Teola, tmp_path: Path) -> Path:
+    assert teola("run", "app.py:talk", "--topic", "sea", "--trace", "t.jsonl").code == 0
+    return tmp_path / "t.jsonl"
+
+
+def test_a_trace_shows_calls_engines_and_critical_path(teola: Teola, trace_file: Path) -> None:
+    done = teola("trace", str(trace_file))
+
+    assert done.code == 0
+    assert done.out.startswith("talk  query ")
+    assert "llm  2 primitives, 2 batches" in done.out
+    assert "critical path ─" in done.out
+
+
+def test_a_trace_fits_80_columns(
+    teola: Teola, trace_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = teola("trace", str(trace_file), "--level", "primitive").out
+
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+
+
+def test_a_trace_as_json_is_the_computed_model(teola: Teola, trace_file: Path) -> None:
+    file = json.loads(teola("trace", str(trace_file), "--json").out)
+
+    assert [span["op"] for span in file["queries"][0]["spans"]] == ["prefill", "decode"]
+
+
+def test_a_truncated_trace_shows_what_there_is_and_says_so(teola: Teola, trace_file: Path) -> None:
+    trace_file.write_bytes(trace_file.read_bytes()[:-30])
+    done = teola("trace", str(trace_file))
+
+    assert done.code == 0
+    assert "running" in done.out
+    assert "warning: line " in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["gone.jsonl"], 1, "error: gone.jsonl: No such file or directory"),
+        (["app.py"], 1, "error: app.py:2: not an event of a trace"),
+        (["t.jsonl", "--level", "deep"], 2, "error: --level is user or primitive, not 'deep'"),
+    ],
+)
+@pytest.mark.usefixtures("trace_file")
+def test_what_cannot_be_shown_is_one_clear_message(
+    teola: Teola, words: list[str], code: int, message: str
+) -> None:
+    done = teola("trace", *words)
+
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err

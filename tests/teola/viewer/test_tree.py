@@ -1,0 +1,58 @@
+from textwrap import dedent
+
+from viewer_query import EVENTS, at, demo, drawn, trace_of
+
+from teola.viewer.tree import tree
+
+
+def text(expected: str) -> str:
+    return dedent(expected).strip("\n").rstrip()
+
+
+def test_calls_are_a_tree_with_time_share_tokens_and_place() -> None:
+    assert drawn(tree(demo(), 100)) == text(
+        """
+        call         start    time  critical  prefill  cached  decode  where
+        ───────────────────────────────────────────────────────────────────────
+        expand     10.0 ms  390 ms       40%       40              12  app.py:7
+        map         410 ms  210 ms       22%                           app.py:8
+        └─ search   410 ms  210 ms       22%                           app.py:8
+        answer      620 ms  360 ms       36%      100      60      30  app.py:9
+        """
+    )
+
+
+def test_primitives_stand_under_their_calls_and_fit_80_columns() -> None:
+    assert drawn(tree(demo(), 80, with_primitives=True), 80) == text(
+        """
+        call                           start     time  critical  prefill  cached  decode
+        ────────────────────────────────────────────────────────────────────────────────
+        expand                       10.0 ms   390 ms       40%       40              12
+        ├─ expand.prompt prefill     10.0 ms  90.0 ms       10%       40
+        └─ expand decode              100 ms   300 ms       30%                       12
+        map                           410 ms   210 ms       22%
+        └─ search                     410 ms   210 ms       22%
+           ├─ hits[0].vector embed    410 ms  90.0 ms
+           ├─ hits[1].vector embed    410 ms  90.0 ms       10%
+           ├─ hits[0].search search   500 ms  20.0 ms
+           └─ hits[1].search search   500 ms   120 ms       12%
+        answer                        620 ms   360 ms       36%      100      60      30
+        ├─ answer.prompt prefill      620 ms  80.0 ms        8%      100      60
+        └─ answer decode              700 ms   280 ms       28%                       30
+        """
+    )
+
+
+def test_a_failed_primitive_is_marked() -> None:
+    begun = [event for event in EVENTS if event.t < 100.65]
+    failed = at(0.65, "error", "answer.prompt", "prefill", error="EngineError: no room")
+
+    assert "answer.prompt prefill failed" in drawn(tree(trace_of([*begun, failed]), 100, True))
+
+
+def test_a_long_name_is_cut_and_no_number_is() -> None:
+    drawing = drawn(tree(demo(), 72, with_primitives=True), 72)
+
+    assert "expand.prompt p…" in drawing
+    assert drawing.count("…") < 14
+    assert "90.0 ms" in drawing

@@ -1,5 +1,8 @@
 """The memory of all keys and values: one tensor, a slot a token, S slots a page."""
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +22,7 @@ class KVPool:
     ) -> None:
         self.page_size = page_size
         shape = (config.num_layers, 2, num_pages, page_size, config.num_kv_heads, config.head_dim)
-        self._pages = torch.zeros(shape, dtype=dtype, device=device)  # [L, 2, P, S, K, D]
+        self._pages = _zeros(shape, dtype, device)  # [L, 2, P, S, K, D]
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Store k and v [T, K, D] at slots [T]."""
@@ -35,6 +38,14 @@ class KVPool:
     def copy_page(self, source: int, target: int) -> None:
         """All layers of one page."""
         self._pages[:, :, target] = self._pages[:, :, source]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """On CPU from numpy, whose zeros take no memory until a page of them is written."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    num_bytes = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(num_bytes, np.uint8)).view(dtype).view(shape)
 
 
 def bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:

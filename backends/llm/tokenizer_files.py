@@ -30,7 +30,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
             "Use the model's Hugging Face folder with its tokenizer.json"
         )
     tokens: list[str] = get("tokens")
-    merges = [tuple(merge.split(" ", 1)) for merge in get("merges")]
+    merges = [tuple(merge.split(" ", 1)) for merge in get("merges", ())]
     rust = RustTokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
     _set_pre_tokenizer(rust, get("pre"))
     rust.decoder = decoders.ByteLevel()

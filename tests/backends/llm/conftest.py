@@ -1,0 +1,181 @@
+"""Tiny random models, the real SmolLM2, and a driver that steps a core by hand."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from backends.base import Context, Request, Result
+from backends.errors import EngineUnavailable
+from backends.llm.chat import ChatTemplate
+from backends.llm.core import LLMCore
+from backends.llm.loader import ModelOnDisk, open_model
+from backends.llm.model import LlamaModel
+from backends.llm.options import LLMOptions
+from backends.llm.prompt import PromptEncoder
+
+SMOLLM_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a shared machine two spinning threads are many times slower than one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Driver:
+    """Runs requests on a core; the books are checked after every step."""
+
+    def __init__(self, core: LLMCore) -> None:
+        self.core = core
+        self.num_requests = 0
+        self.outcomes: dict[str, Any] = {}
+
+    def submit(self, op: str, *inputs: Any, emit: Any = None, **attrs: Any) -> str:
+        self.num_requests += 1
+        request = Request(f"{self.num_requests:032x}", op, inputs, attrs, emit=emit)
+        self.core.add(request)
+        return request.id
+
+    def step(self) -> None:
+        self.outcomes.update({request.id: out for request, out in self.core.step()})
+        self.core.check_integrity()
+
+    def run(self, *ids: str) -> list[Any]:
+        """Step until all is done; the outcomes of `ids`."""
+        for _ in range(20_000):
+            if not self.core.has_work:
+                return [self.outcomes[request_id] for request_id in ids]
+            self.step()
+        raise AssertionError("the core never finished")
+
+    def call(self, op: str, *inputs: Any, **attrs: Any) -> Result:
+        (outcome,) = self.run(self.submit(op, *inputs, **attrs))
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert isinstance(outcome, Result)
+        return outcome
+
+    def prefill(self, context: Context | None, *parts: Any) -> Any:
+        return self.call("prefill", context, *parts).outputs[0]
+
+    def decode(self, context: Context, **attrs: Any) -> Result:
+        return self.call("decode", context, **attrs)
+
+
+class LoadedModel:
+    """A model on disk, loaded once; cores over it are cheap."""
+
+    def __init__(
+        self, found: ModelOnDisk, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.found = found
+        self.model = LlamaModel(found.config, found.load(dtype, torch.device(device)))
+
+    def moved(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "LoadedModel":
+        return LoadedModel(self.found, device, dtype)
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.found.tokenizer
+
+    def driver(self, kv_tokens: int = 2048, stops: bool = True, **options: Any) -> Driver:
+        """`stops=False`: nothing ends a decode but max_tokens."""
+        prompts = PromptEncoder(self.tokenizer, ChatTemplate(self.found.template))
+        if not stops:
+            prompts.stop_ids = frozenset()
+        return Driver(LLMCore(self.model, prompts, LLMOptions(**options), kv_tokens))
+
+
+@pytest.fixture(scope="session")
+def smollm_path() -> Path:
+    from backends.models import locate
+
+    try:
+        return locate("smollm2-135m")
+    except EngineUnavailable as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def smollm(smollm_path: Path) -> LoadedModel:
+    return LoadedModel(open_model(smollm_path))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a Hugging Face folder of a random model; `arch` is llama or qwen2."""
+    made: dict[str, Path] = {}
+
+    def make(arch: str = "llama", **changes: Any) -> Path:
+        key = json.dumps((arch, changes), sort_keys=True)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp(arch)
+            _save_tiny(made[key], arch, changes)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Callable[..., Path]) -> LoadedModel:
+    return LoadedModel(open_model(tiny_folder()))
+
+
+@pytest.fixture(scope="session")
+def load_tiny(tiny_folder: Callable[..., Path]) -> Callable[..., LoadedModel]:
+    return lambda arch="llama", device="cpu", **changes: LoadedModel(
+        open_model(tiny_folder(arch, **changes)), device
+    )
+
+
+def _save_tiny(folder: Path, arch: str, changes: dict[str, Any]) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "vocab_size": 256 + len(SPECIALS),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": False,
+        "eos_token_id": 258,
+        "bos_token_id": None,
+    }
+    prefix = {"llama": "Llama", "qwen2": "Qwen2"}[arch]
+    config = getattr(transformers, f"{prefix}Config")(**{**sizes, **changes})
+    model = getattr(transformers, f"{prefix}ForCausalLM")(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(folder)
+    _byte_tokenizer().save(str(folder / "tokenizer.json"))
+    settings = {"eos_token": "<|im_end|>", "chat_template": SMOLLM_TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def _byte_tokenizer() -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
+    return tokenizer

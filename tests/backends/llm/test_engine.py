@@ -1,0 +1,231 @@
+"""The Engine protocol over a thread: outcomes, streams, aborts, cancellation, closing."""
+
+import asyncio
+import contextlib
+import gc
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.base import Context, Engine, Request, Result
+from backends.errors import ConfigError, EngineError, EngineUnavailable, RequestRejected
+from backends.llm.engine import LLMEngine
+from backends.llm.factory import create
+
+NUMBERS = count(1)
+
+
+def request(op: str, *inputs: Any, emit: Any = None, **attrs: Any) -> Request:
+    return Request(f"{next(NUMBERS):032x}", op, inputs, attrs, emit=emit)
+
+
+@asynccontextmanager
+async def running(tiny: Any, **options: Any) -> AsyncIterator[tuple[LLMEngine, Any]]:
+    core = tiny.driver(stops=False, **options).core
+    engine = LLMEngine("tiny", 8, lambda: core)
+    await engine.start()
+    try:
+        yield engine, core
+    finally:
+        await engine.close()
+        core.check_integrity()
+
+
+async def result_of(engine: Engine, given: Request) -> Result:
+    (outcome,) = await engine.execute([given])
+    assert isinstance(outcome, Result), outcome
+    return outcome
+
+
+def test_prefill_and_decode_give_a_context_and_text(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, _):
+            prefill = await result_of(engine, request("prefill", None, "abc"))
+            (context,) = prefill.outputs
+            assert isinstance(context, Context)
+            decode = await result_of(engine, request("decode", context, max_tokens=5))
+            assert isinstance(decode.outputs[0], str)
+            assert decode.outputs[1].num_tokens == 8
+
+    asyncio.run(main())
+
+
+def test_the_engine_states_its_kind_and_limits(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, context_len=100) as (engine, _):
+            assert engine.info.kind == "llm"
+            assert engine.info.max_context_tokens == 100
+            assert {"prefill", "fork", "stream", "abort"} <= engine.info.capabilities
+
+    asyncio.run(main())
+
+
+def test_a_bad_request_stands_in_its_place_among_good_ones(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, _):
+            requests = [
+                request("prefill", None, "a"),
+                request("fly"),
+                request("prefill", None, "b"),
+            ]
+            first, bad, last = await engine.execute(requests)
+            assert isinstance(bad, RequestRejected)
+            assert isinstance(first, Result)
+            assert isinstance(last, Result)
+
+    asyncio.run(main())
+
+
+def test_pieces_arrive_on_the_loop_in_order_and_before_the_outcome(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, _):
+            pieces: list[str] = []
+
+            def emit(piece: str) -> None:
+                assert threading.current_thread() is threading.main_thread()
+                pieces.append(piece)
+
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            decode = await result_of(engine, request("decode", context, max_tokens=30, emit=emit))
+            assert "".join(pieces) == decode.outputs[0]
+            assert len(pieces) > 1
+
+    asyncio.run(main())
+
+
+def test_an_aborted_request_ends_in_an_engine_error_and_frees_its_pages(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            started = asyncio.Event()
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            long = request("decode", context, max_tokens=450, emit=lambda _: started.set())
+            running_task = asyncio.create_task(engine.execute([long]))
+            await started.wait()
+            engine.abort(long.id)
+            (outcome,) = await running_task
+            assert isinstance(outcome, EngineError)
+            assert "aborted" in str(outcome)
+            engine.abort("unknown")
+            await result_of(engine, request("prefill", context, "d"))
+            assert not core.has_work
+
+    asyncio.run(main())
+
+
+def test_cancelling_the_caller_aborts_its_requests(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            started = asyncio.Event()
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            long = request("decode", context, max_tokens=450, emit=lambda _: started.set())
+            task = asyncio.create_task(engine.execute([long]))
+            await started.wait()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await result_of(engine, request("prefill", None, "x"))
+            assert not core.has_work
+
+    asyncio.run(main())
+
+
+def test_closing_fails_what_runs_and_joins_the_thread(tiny: Any) -> None:
+    async def main() -> None:
+        before = threading.active_count()
+        async with running(tiny) as (engine, _):
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            task = asyncio.create_task(engine.execute([request("decode", context, max_tokens=450)]))
+            await asyncio.sleep(0)
+            await engine.close()
+            (outcome,) = await task
+            assert isinstance(outcome, EngineUnavailable)
+            (late,) = await engine.execute([request("prefill", None, "a")])
+            assert isinstance(late, EngineUnavailable)
+            with pytest.raises(EngineUnavailable, match="closed"):
+                await engine.start()
+        assert threading.active_count() <= before + 1  # the loop's own executor
+
+    asyncio.run(main())
+
+
+def test_contexts_may_be_released_from_any_thread(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            for _ in range(5):
+                context = (await result_of(engine, request("prefill", None, "abc" * 9))).outputs[0]
+                thread = threading.Thread(target=context.release)
+                thread.start()
+                thread.join()
+            del context
+            gc.collect()
+            await result_of(engine, request("prefill", None, "x"))
+            core.check_integrity()
+
+    asyncio.run(main())
+
+
+def test_a_bug_in_the_core_reaches_every_waiting_caller(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            step = core.step
+            core.step = lambda: 1 / 0
+            (outcome,) = await engine.execute([request("decode", context)])
+            assert isinstance(outcome, EngineError)
+            assert "ZeroDivisionError" in str(outcome)
+            core.step = step
+            await result_of(engine, request("decode", context, max_tokens=3))
+
+    asyncio.run(main())
+
+
+def test_many_callers_share_steps(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            decodes = [
+                engine.execute([request("decode", context, max_tokens=30)]) for _ in range(6)
+            ]
+            texts = {outcome.outputs[0] for (outcome,) in await asyncio.gather(*decodes)}
+            assert len(texts) == 1
+            assert core.num_steps < 6 * 30
+
+    asyncio.run(main())
+
+
+def test_the_factory_makes_an_engine_from_a_folder(tiny_folder: Callable[..., Path]) -> None:
+    async def main() -> None:
+        engine = create("llm", f"local:{tiny_folder()}", {"kv_tokens": 256, "dtype": "bfloat16"})
+        assert engine.info.max_context_tokens is None  # nothing is loaded yet
+        await engine.start()
+        await engine.start()
+        context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+        await result_of(engine, request("decode", context, max_tokens=3))
+        assert engine.info.max_context_tokens == 257
+        await engine.close()
+        await engine.close()
+
+    asyncio.run(main())
+
+
+def test_the_factory_names_wrong_options_and_kinds(tiny_folder: Callable[..., Path]) -> None:
+    url = f"local:{tiny_folder()}"
+    with pytest.raises(ConfigError, match=r"'threads'.*token_budget"):
+        create("llm", url, {"threads": 4})
+    with pytest.raises(ConfigError, match="page_size"):
+        create("llm", url, {"page_size": 0})
+    with pytest.raises(ConfigError, match="kind"):
+        create("store", url, {})
+    with pytest.raises(ConfigError):
+        create("llm", "local:/no/such/model.gguf", {})
+
+
+def test_a_model_that_is_not_fetched_says_how_to_fetch_it() -> None:
+    engine = create("llm", "hf:nobody/nothing-here", {})
+    with pytest.raises(EngineUnavailable, match="teola models fetch hf:nobody/nothing-here"):
+        asyncio.run(engine.start())

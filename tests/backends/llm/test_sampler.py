@@ -1,0 +1,89 @@
+"""Sampling: distributions, truncation, seeds."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from backends.llm.detokenizer import Detokenizer
+from backends.llm.sampler import make_rng, sample
+from backends.llm.sampling import Sampling
+from backends.llm.sequence import Generation
+from backends.llm.stop import StopScanner
+
+LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, 1.5])
+
+
+def row(tiny: Any, **attrs: Any) -> Generation:
+    sampling = Sampling(**attrs)
+    detokenizer = Detokenizer(tiny.tokenizer)
+    return Generation(sampling, 10, detokenizer, StopScanner(()), make_rng(sampling), None)
+
+
+def frequencies(generation: Generation, num_draws: int = 4000) -> list[float]:
+    counts = Counter(sample(LOGITS[None].clone(), [generation])[0] for _ in range(num_draws))
+    return [counts[i] / num_draws for i in range(len(LOGITS))]
+
+
+def test_greedy_takes_the_largest_logit(tiny: Any) -> None:
+    assert sample(LOGITS[None].clone(), [row(tiny)]) == [0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_drawn_tokens_follow_the_softmax(tiny: Any, temperature: float) -> None:
+    found = frequencies(row(tiny, temperature=temperature, seed=1))
+    expected = (LOGITS / temperature).softmax(-1)
+    assert found == pytest.approx(expected.tolist(), abs=0.03)
+
+
+def test_top_k_keeps_the_likeliest(tiny: Any) -> None:
+    found = frequencies(row(tiny, temperature=1.0, top_k=2, seed=1))
+    expected = LOGITS[[0, 4]].softmax(-1).tolist()
+    assert [found[0], found[4]] == pytest.approx(expected, abs=0.03)
+    assert found[1] == found[2] == found[3] == 0
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it(tiny: Any) -> None:
+    probs = LOGITS.softmax(-1)  # .46 .17 .06 .02 .28
+    found = frequencies(row(tiny, temperature=1.0, top_p=float(probs[0] + probs[4]) - 0.01, seed=1))
+    assert {i for i, share in enumerate(found) if share} == {0, 4}
+    only = frequencies(row(tiny, temperature=1.0, top_p=0.1, seed=1), 50)
+    assert only[0] == 1
+
+
+def test_truncation_that_cuts_nothing_draws_the_plain_distribution(tiny: Any) -> None:
+    found = frequencies(row(tiny, temperature=1.0, top_k=5, seed=1))
+    assert found == pytest.approx(LOGITS.softmax(-1).tolist(), abs=0.03)
+
+
+def test_masked_tokens_are_never_drawn(tiny: Any) -> None:
+    logits = LOGITS.clone()
+    logits[[0, 4]] = float("-inf")
+    generation = row(tiny, temperature=5.0, seed=3)
+    assert {sample(logits[None].clone(), [generation])[0] for _ in range(300)} == {1, 2, 3}
+
+
+def test_a_tiny_temperature_is_greedy_and_does_not_overflow(tiny: Any) -> None:
+    assert frequencies(row(tiny, temperature=1e-6, seed=1), 20)[0] == 1
+
+
+def test_a_seed_repeats_and_does_not_depend_on_batch_mates(tiny: Any) -> None:
+    driver = tiny.driver(stops=False)
+    context = driver.prefill(None, "abc")
+    attrs = {"temperature": 1.0, "seed": 7, "max_tokens": 30}
+    alone = driver.decode(context, **attrs).outputs[0]
+    mates = [
+        driver.submit("decode", context, temperature=1.3, seed=seed, max_tokens=20, top_p=0.9)
+        for seed in range(5)
+    ]
+    among = driver.run(driver.submit("decode", context, **attrs), *mates)
+    assert among[0].outputs[0] == alone
+    assert len({r.outputs[0] for r in among}) > 3
+
+
+def test_without_a_seed_two_draws_differ(tiny: Any) -> None:
+    driver = tiny.driver(stops=False)
+    context = driver.prefill(None, "abc")
+    texts = {driver.decode(context, temperature=1.5, max_tokens=20).outputs[0] for _ in range(3)}
+    assert len(texts) > 1

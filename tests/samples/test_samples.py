@@ -1,0 +1,76 @@
+"""The sample apps on the real models and their own documents."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samples import advanced_rag, doc_qa
+from teola.viewer.model import TraceBuilder
+
+pytestmark = pytest.mark.model
+
+FOLDER = Path(__file__).parent.parent.parent / "samples"
+DOCUMENTS = [str(FOLDER / "data/sqlite")]
+YEAR = "Until which year do the developers intend to support SQLite?"
+
+
+def test_the_plain_rag_answers_from_the_documents() -> None:
+    assert "2050" in doc_qa.ask(YEAR, DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("question", "contained"),
+    [(YEAR, "2050"), ("What does the AUTOINCREMENT keyword prevent?", "reuse")],
+)
+def test_the_advanced_rag_answers_alike_optimized_and_plain(question: str, contained: str) -> None:
+    optimized = advanced_rag.rag(question, DOCUMENTS)
+    assert contained in optimized
+    assert advanced_rag.rag.using(optimize=False)(question, DOCUMENTS) == optimized
+
+
+def test_the_questions_name_documents_that_hold_their_answers() -> None:
+    for line in (FOLDER / "data/questions.jsonl").read_text().splitlines():
+        row: dict[str, Any] = json.loads(line)
+        text = (FOLDER / "data/sqlite" / row["source"]).read_text().lower()
+        assert row["contains"].lower() in text
+
+
+def test_the_optimized_run_prefills_no_more_and_finishes_every_primitive() -> None:
+    built = TraceBuilder()
+    advanced_rag.rag.using(listener=built)(YEAR, DOCUMENTS)
+    trace = built.trace()
+    assert trace.status == "ok"
+    assert all(span.has_ended for span in trace.spans)
+    assert {span.op for span in trace.spans} >= {"embed", "ingest", "search", "rerank", "decode"}
+
+
+def run_graph(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", "from teola.cli.main import run_graph; run_graph()", *words]
+    folder = FOLDER.parent
+    env = {**os.environ, "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
+
+
+def test_the_command_line_prints_the_answer_alone_on_stdout(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+    arguments = ["--question", YEAR, "--files", "samples/data/sqlite", "--trace", str(trace)]
+    done = run_graph("samples/doc_qa.py:ask", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2050" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert "critical path" in done.stderr
+    assert trace.stat().st_size > 0
+
+
+def test_a_prompt_longer_than_the_context_is_one_clear_message() -> None:
+    words = ["--question", "word " * 9000, "--files", "samples/data/sqlite"]
+    done = run_graph("samples/doc_qa.py:ask", *words)
+    assert done.returncode == 1
+    assert "the prompt has" in done.stderr
+    assert "shorten the prompt" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -17,7 +17,8 @@ class Doc:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A handle on documents in a store. `ids` is None for the whole collection."""
+    """A handle on documents in a store as they were ingested: a later one of the same id is not
+    seen through it. Without `ids` it stands for the whole collection, as it is when searched."""
 
     collection: str
-    ids: tuple[str, ...] | None = None
+    ids: tuple[str, ...] | None = None  # of rows: the store's own names for what it wrote

@@ -44,11 +44,13 @@ class EngineSpec:
     kind: Kind
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    instance: int | None = None  # set: an engine of its own, however alike its neighbours are
 
     @property
     def key(self) -> str:
         """Equal for specs that one engine can serve."""
-        return repr((self.kind, self.url, sorted(self.options.items(), key=lambda kv: kv[0])))
+        options = sorted(self.options.items(), key=lambda kv: kv[0])
+        return repr((self.kind, self.url, options, self.instance))
 
 
 def create(spec: EngineSpec) -> Engine:

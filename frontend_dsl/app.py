@@ -3,65 +3,26 @@
 An app knows how to become a graph; running it is the runner's work, which it is given.
 """
 
+import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import fields, replace
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from backends.registry import EngineSpec
-from frontend_dsl.errors import TraceError
-from frontend_dsl.signature import BoundArguments, app_parameters, bind
-from frontend_dsl.tracer import Symbols, Tracer, current
-from frontend_dsl.where import short_path
+from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.program import OnValue, Program, Runner, RunOptions
+from frontend_dsl.session import Session
+from frontend_dsl.signature import ArgumentError, BoundArguments, app_parameters, bind
+from frontend_dsl.symbols import Symbols
+from frontend_dsl.tracer import Tracer, current
+from frontend_dsl.where import place_of, short_path
+from graph_opt.errors import GraphError
 from graph_opt.graph import Graph
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Program:
-    """A traced app: the plain graph, and what its names stand for."""
-
-    graph: Graph
-    engines: Mapping[str, EngineSpec]
-    symbols: Mapping[str, Any]  # functions and types
-    returns: Any  # the declared type of the result
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to run an app."""
-
-    optimize: bool = True
-    timeout_s: float | None = None
-    engines: Mapping[str, str] = field(default_factory=dict)  # engine name -> URL instead
-    listener: Callable[[Any], None] | None = None  # gets every runtime.events.Event
-    trace: str | None = None  # path of the trace file to write
-
-
-class Runner(Protocol):
-    """Runs programs. The sync and async doors lead to the same engines."""
-
-    def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any: ...
-
-    async def arun(
-        self, program: Program, inputs: Mapping[str, Any], options: RunOptions
-    ) -> Any: ...
-
-    def stream(
-        self, program: Program, inputs: Mapping[str, Any], options: RunOptions
-    ) -> Iterator[Any]: ...
-
-    def batch(
-        self,
-        calls: Sequence[tuple[Program, Mapping[str, Any]]],
-        options: RunOptions,
-    ) -> list[Any]: ...
-
-    def plan(self, program: Program, options: RunOptions) -> Any: ...
 
 
 class App(Generic[P, R]):
@@ -70,13 +31,13 @@ class App(Generic[P, R]):
     def __init__(
         self, function: Callable[P, R], runner: Callable[[], Runner], options: RunOptions
     ) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise TypeError(f"app {function.__name__}() must be a plain `def`, not `async def`")
+        self.is_async = inspect.iscoroutinefunction(function)
         self.name = function.__name__
         self.options = options
         self._function = function
         self._runner = runner
         self._programs: dict[str, Program] = {}
+        self._symbols = Symbols(self._variables()) if self.is_async else None
         self.parameters = app_parameters(function)
         update_wrapper(self, function)
 
@@ -84,11 +45,15 @@ class App(Generic[P, R]):
         """Run and wait. Works in a notebook too: the engines' event loop has its own thread."""
         if current() is not None:  # an app inside an app is part of it
             return self._inline(*args, **kwargs)
+        if self.is_async:
+            return cast(R, self._runner().drive(self._run_session(args, kwargs, self.options)))
         program, inputs = self._prepare(args, kwargs)
         return cast(R, self._runner().run(program, inputs, self.options))
 
     async def arun(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run and await; cancelling the task cancels the query down to its engines."""
+        if self.is_async:
+            return cast(R, await self._run_session(args, kwargs, self.options))
         program, inputs = self._prepare(args, kwargs)
         return cast(R, await self._runner().arun(program, inputs, self.options))
 
@@ -97,31 +62,59 @@ class App(Generic[P, R]):
 
         The last event is `done`; an error is raised. Leaving the loop early cancels the query.
         """
+        if self.is_async:
+            return self._runner().stream_of(
+                lambda listen: self._run_session(
+                    args, kwargs, replace(self.options, listener=listen)
+                )
+            )
         program, inputs = self._prepare(args, kwargs)
         return self._runner().stream(program, inputs, self.options)
 
     def batch(self, calls: Sequence[Mapping[str, Any]]) -> list[R | Exception]:
         """Run many at once, sharing engines and batches; a failed one leaves its exception."""
-        prepared = [self._prepare((), dict(call)) for call in calls]
-        return cast(list[R | Exception], self._runner().batch(prepared, self.options))
+        if self.is_async:
+            return cast(list[R | Exception], self._runner().drive(self._run_sessions(calls)))
+        results: list[Any] = [self._try_prepare(call) for call in calls]
+        good = [i for i, found in enumerate(results) if not isinstance(found, Exception)]
+        finished = self._runner().batch([results[i] for i in good], self.options)
+        for i, result in zip(good, finished, strict=True):
+            results[i] = result
+        return results
 
     def using(self, **changes: Any) -> "App[P, R]":
-        """The same app with other options: `using(optimize=False, timeout_s=30)`."""
+        """The same app with other options: `using(optimize=False, timeout_s=30)`.
+
+        The options are those of `RunOptions`: optimize, timeout_s, engines, listener, trace.
+        """
+        known = [field.name for field in fields(RunOptions)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"an app has no option {name!r}; it has {', '.join(known)}")
         app = App(self._function, self._runner, replace(self.options, **changes))
         app._programs = self._programs
         return app
 
-    def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
-        """The plain graph, as traced. Arguments that do not specialise it may be left out."""
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The plain graph, as traced. Arguments that do not specialise it may be left out.
+
+        Raises TraceError for an `async def` app, whose graphs come to be while it runs.
+        """
         return self._program_for(args, kwargs).graph
 
-    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def plan(self, *args: Any, **kwargs: Any) -> Any:
         """What the optimizer makes of the graph, pass by pass."""
         return self._runner().plan(self._program_for(args, kwargs), self.options)
 
-    def explain(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def explain(self, *args: Any, **kwargs: Any) -> str:
         """The plan as text."""
         return str(self.plan(*args, **kwargs))
+
+    def _try_prepare(self, call: Mapping[str, Any]) -> Any:
+        try:
+            return self._prepare((), dict(call))
+        except ArgumentError as error:  # the outcome of this call alone
+            return error
 
     def _prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -129,8 +122,35 @@ class App(Generic[P, R]):
         bound = bind(self.name, self.parameters, args, kwargs)
         return self._program(bound), bound.symbolic
 
+    async def _run_session(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: RunOptions
+    ) -> Any:
+        bound = bind(self.name, self.parameters, args, kwargs)
+        assert self._symbols is not None, "made for every async app"
+        runner = self._runner()
+        with runner.listening(options) as options:
+
+            def start(program: Program, inputs: Mapping[str, Any], on_value: OnValue) -> Any:
+                return runner.start(program, inputs, options, on_value)
+
+            session = Session(self.name, self._symbols, start, self._programs, self._place())
+            session.is_plain = not options.optimize
+            arguments = {**bound.static, **bound.symbolic}
+            run = session.run(cast(Any, self._function), arguments)
+            return await asyncio.wait_for(run, options.timeout_s)
+
+    async def _run_sessions(self, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+        runs = (self._run_session((), dict(call), self.options) for call in calls)
+        return await asyncio.gather(*runs, return_exceptions=True)
+
     def _program_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """The program when symbolic arguments may be missing: any value stands for them."""
+        if self.is_async:
+            problem = (
+                f"app {self.name}() is `async def`: its graphs come to be while it runs; "
+                "run it with trace= and look at the trace"
+            )
+            raise TraceError(problem, *self._place())
         names = [parameter.name for parameter in self.parameters[: len(args)]]
         given = {**dict(zip(names, args, strict=True)), **kwargs}
         dynamic = {p.name for p in self.parameters if not p.is_static and p.name not in given}
@@ -153,12 +173,21 @@ class App(Generic[P, R]):
             if parameter.name in bound.symbolic:
                 arguments[parameter.name] = tracer.param(parameter.name, parameter.type)
         with tracer.active():
-            result = self._function(**arguments)  # type: ignore[call-arg]
+            result = self._trace_function(arguments)
             if result is None:
                 raise TraceError(f"app {self.name}() returned nothing", *self._place())
             output = tracer.lift(result)
         graph = tracer.graph(self.name, [output])
         return Program(graph, symbols.engines, symbols.values, output._type)
+
+    def _trace_function(self, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return self._function(**arguments)  # type: ignore[call-arg]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, GraphError) or "Value" not in str(error):
+                raise
+            problem = f"a value of the run was used as if it were known: {error}; use a tl.tool"
+            raise SymbolicError(problem, *place_of(error)) from error
 
     def _inline(self, *args: P.args, **kwargs: P.kwargs) -> R:
         tracer = current()

@@ -1,7 +1,6 @@
-"""Functions on values of a traced app: map, join, flatten, load, split."""
+"""Functions on values of a traced app: join, flatten, load, split."""
 
-from collections.abc import Callable, Sequence
-from types import GenericAlias
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from backends.documents import Doc
@@ -12,26 +11,6 @@ from frontend_dsl.value import item_of
 from graph_opt.graph import Json
 
 T = TypeVar("T")
-R = TypeVar("R")
-
-
-def map_(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`[function(item) for item in items]`; the items' work runs side by side."""
-    tracer = tracing("tl.map")
-    name = getattr(function, "__name__", "map")
-    with tracer.call("map" if name == "<lambda>" else f"map_{name}"):
-        items_value = tracer.lift(items)
-        item_type = item_of(items_value._type)
-        body, captured, result_type = tracer.trace_body("body", function, item_type)
-        result = tracer.emit(
-            "map",
-            (items_value, *captured),
-            {"order": "sequential"},
-            "map",
-            GenericAlias(list, (result_type,)),
-            body=body,
-        )
-    return cast(list[R], result)
 
 
 def join(items: Sequence[Any], template: str = "{text}", sep: str = "\n") -> str:
@@ -79,7 +58,7 @@ def split(
     return _split(docs, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=url)
 
 
-@tool(pure=True, name="load")
+@tool(reads=True, name="load")
 def _load(files: Sequence[str]) -> list[Doc]:
     from backends.tools.load import load as load_files
 

@@ -122,6 +122,21 @@ def prompt(
 ) -> Callable[[Callable[P, str]], PromptFunction[P, T]]: ...
 
 
+@overload
+def prompt(
+    llm: LLM,
+    *,
+    out: Any,  # what is no class: Literal["a", "b"], int | None
+    system: str | None = None,
+    temperature: float = 0.0,
+    max_tokens: int = 256,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: str | Sequence[str] = (),
+    seed: int | None = None,
+) -> Callable[[Callable[P, str]], PromptFunction[P, Any]]: ...
+
+
 def prompt(
     llm: LLM,
     *,

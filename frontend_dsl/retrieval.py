@@ -1,6 +1,8 @@
 """Components that search: stores, their indexes, rerankers; and how they lower to primitives."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any, Literal, cast
 
 from backends.documents import Doc, Index
@@ -13,11 +15,14 @@ from graph_opt.graph import Json
 
 SearchMode = Literal["vector", "bm25", "hybrid"]
 
+_instances = count(1)
+
 
 class Store(Component):
     """A document store: `Store("local:", embedder=...)` in memory, `Store("local:folder")` on disk.
 
-    Without an embedder only `mode="bm25"` searches work.
+    Each object in memory has documents of its own, kept until the process ends: make it once.
+    Objects of one folder share theirs. Without an embedder only `mode="bm25"` searches work.
     """
 
     kind = "store"
@@ -32,9 +37,11 @@ class Store(Component):
     ) -> None:
         super().__init__(url, name=name, **options)
         self.embedder = embedder
+        if not url.partition(":")[2]:  # nothing that another object could mean too
+            self.spec = replace(self.spec, instance=next(_instances))
 
     def index(self, docs: Sequence[Doc]) -> "IndexRef":
-        """Embed and store documents; the handle searches just these."""
+        """Embed and store documents; the handle searches just these, as they are now."""
         tracer = tracing("Store.index")
         with tracer.call("index"):
             engine = tracer.symbols.engine(self)

@@ -11,7 +11,7 @@ def json_schema(type_: Any) -> dict[str, Json]:
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
     try:
-        return cast(dict[str, Json], _without_titles(TypeAdapter(type_).json_schema()))
+        return cast(dict[str, Json], _closed(_without_titles(TypeAdapter(type_).json_schema())))
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise TypeError(f"out={type_!r} has no JSON schema: {error}") from error
 
@@ -29,3 +29,15 @@ def _without_titles(schema: Any) -> Any:
         for key, value in schema.items()
         if key != "title" or not isinstance(value, str)
     }
+
+
+def _closed(schema: Any) -> Any:
+    """No keys beside the declared ones, unless the type allows them: a model would invent some."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed

@@ -41,6 +41,16 @@ def app_parameters(function: Callable[..., Any]) -> tuple[AppParameter, ...]:
             raise TypeError(
                 f"app {function.__name__}() takes *{parameter.name}; name each argument"
             )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(
+                f"parameter {parameter.name!r} of app {function.__name__}() is positional-only; "
+                "apps are called by name too: remove the /"
+            )
+        if not parameter.name.isascii():
+            raise TypeError(
+                f"parameter {parameter.name!r} of app {function.__name__}() names a value of the "
+                "graph; use letters A to Z, digits and _"
+            )
         if parameter.name not in hints:
             raise TypeError(
                 f"parameter {parameter.name!r} of app {function.__name__}() has no type"

@@ -9,71 +9,53 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, cast
 
-from backends.registry import EngineSpec
-from frontend_dsl.components import Component
-from frontend_dsl.errors import TraceError
+from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.naming import Names
-from frontend_dsl.value import Value, has_marks, split_marks, type_name
+from frontend_dsl.symbols import Symbols
+from frontend_dsl.value import (
+    Value,
+    has_marks,
+    is_list,
+    is_mangled,
+    is_symbolic,
+    item_of,
+    split_marks,
+    type_name,
+)
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Origin, Ref
 from graph_opt.ops import OPS
 from graph_opt.verify import is_json
 
-_current: ContextVar["Tracer | None"] = ContextVar("teola_tracer", default=None)
+# a function, because the tracer of an `async def` app changes at each break, in all its tasks
+_current: ContextVar["Callable[[], Tracer] | None"] = ContextVar("teola_tracer", default=None)
 
 
 def current() -> "Tracer | None":
     """The tracer of the app being traced in this context, if one is."""
-    return _current.get()
+    find = _current.get()
+    return None if find is None else find()
+
+
+@contextmanager
+def tracing_with(find: "Callable[[], Tracer]") -> Iterator[None]:
+    """Make what `find` gives the current tracer."""
+    token = _current.set(find)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def tracing(what: str) -> "Tracer":
     """The current tracer. Raises TraceError outside of an app."""
-    tracer = _current.get()
+    tracer = current()
     if tracer is None:
         raise TraceError(f"{what} is called outside of an app; call it in a @tl.app", *user_frame())
     return tracer
-
-
-class Symbols:
-    """What a graph names but does not hold: engines, functions, types. One for a whole app."""
-
-    def __init__(self, variables: Mapping[str, Any]) -> None:
-        self.engines: dict[str, EngineSpec] = {}
-        self.values: dict[str, Any] = {}
-        self._variables = variables  # of the user's module: an engine is named like its variable
-
-    def engine(self, component: Component) -> str:
-        """The name under which the graph knows a component's engine."""
-        spec = component.spec
-        for name, known in self.engines.items():
-            if known.key == spec.key:
-                return name
-        wanted = component.name or self._variable_of(component) or spec.kind
-        name = _free_name(wanted, self.engines)
-        self.engines[name] = spec
-        return name
-
-    def value(self, name: str, value: Any) -> str:
-        """The name under which the graph knows a function or a type."""
-        while self.values.get(name, value) is not value:
-            name = _free_name(name, self.values)
-        self.values[name] = value
-        return name
-
-    def _variable_of(self, component: Component) -> str | None:
-        for name, value in self._variables.items():
-            if value is component and not name.startswith("_"):
-                return name
-        return None
-
-
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
-    if name not in taken:
-        return name
-    return next(n for i in range(2, 10**6) if (n := f"{name}_{i}") not in taken)
 
 
 class Tracer:
@@ -95,17 +77,14 @@ class Tracer:
         self._place: tuple[str, int] | None = None
         self._alive: list[Value] = []
         self._captures: dict[str, tuple[Value, Value]] = {}  # outer name -> (outer, own param)
-        self._last: str | None = None  # the last engine primitive of the call before this one
-        self._newest: str | None = None  # the last engine primitive so far
+        self._last: Node | None = None  # the last engine primitive of the call before this one
+        self._newest: Node | None = None  # the last engine primitive so far
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the current tracer."""
-        token = _current.set(self)
-        try:
+        with tracing_with(lambda: self):
             yield
-        finally:
-            _current.reset(token)
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
@@ -143,10 +122,10 @@ class Tracer:
         hint: str,
         type_: Any,
         *,
-        body: Graph | None = None,
+        bodies: tuple[Graph, ...] = (),
     ) -> Value:
         """Append a node; its first output."""
-        return self.emit_many(op, args, attrs, [hint], [type_], body=body)[0]
+        return self.emit_many(op, args, attrs, [hint], [type_], bodies=bodies)[0]
 
     def emit_many(
         self,
@@ -156,31 +135,40 @@ class Tracer:
         hints: Sequence[str],
         types: Sequence[Any],
         *,
-        body: Graph | None = None,
+        bodies: tuple[Graph, ...] = (),
     ) -> list[Value]:
         """Append a node with several outputs."""
         lowered = tuple(self.lower(arg) for arg in args)
+        _check_known(op, lowered, attrs)
         outputs = tuple(self._names.fresh(hint) for hint in hints)
-        is_effective = OPS[op].engine_kind is not None or body is not None
+        is_effective = OPS[op].engine_kind is not None or bool(bodies)
         node = Node(
             outputs=outputs,
             op=op,
             args=lowered,
             attrs=attrs,
             after=self._after(lowered) if is_effective else (),
-            body=body,
+            bodies=bodies,
             origin=self._origin(),
         )
         self.nodes.append(node)
         if is_effective:
             self._last = None  # the rest of this call follows by its values
-            self._newest = node.name
-        return [Value(self, name, type_) for name, type_ in zip(outputs, types, strict=True)]
+            self._newest = node
+        values = [Value(self, name, type_) for name, type_ in zip(outputs, types, strict=True)]
+        self.note(node, values)
+        return values
+
+    def note(self, node: Node, values: Sequence[Value]) -> None:
+        """Called with each node and its values; a tracer of segments remembers them."""
 
     def emit_get(self, value: Value, key: str | int, type_: Any) -> Value:
         """A field or an item of a value."""
+        attrs: dict[str, Json] = {"path": [key]}
+        if is_list(type_):  # so that its items may flow on while it is decoded
+            attrs |= {"list": True, "item": type_name(item_of(type_))}
         with self.call(f"get_{key}" if isinstance(key, int) else key):
-            return self.emit("get", (value,), {"path": [key]}, str(key), type_)
+            return self.emit("get", (value,), attrs, str(key), type_)
 
     def keep(self, value: Value) -> None:
         """Hold a value whose marker is in some string, so that the marker stays readable."""
@@ -193,16 +181,16 @@ class Tracer:
         if has_marks(arg):
             pieces = split_marks(arg)
             return Ref(self.emit("format", pieces, {}, "text", str)._name)
-        if isinstance(arg, (list, tuple)) and any(_is_symbolic(item) for item in arg):
+        if isinstance(arg, (list, tuple)) and is_symbolic(arg):
             return Ref(self.emit("pack", arg, {}, "list", list)._name)
-        if isinstance(arg, dict) and any(_is_symbolic(item) for item in arg.values()):
+        if isinstance(arg, dict) and is_symbolic(arg):
             keys: list[Json] = [str(key) for key in arg]
             return Ref(self.emit("pack", list(arg.values()), {"keys": keys}, "dict", dict)._name)
         if isinstance(arg, tuple):
             return self.lower(list(arg))
         if isinstance(arg, Marker) or is_json(arg):
             return cast(Arg, arg)
-        return Ref(self._constant(arg)._name)
+        return Ref(self.constant(arg)._name)
 
     def own(self, value: Value) -> Value:
         """This graph's own name for a value: itself, or the capture of an outer one."""
@@ -222,26 +210,45 @@ class Tracer:
         """The outer values that this body reads, in order of first use."""
         return [outer for outer, _ in self._captures.values()]
 
-    def graph(self, name: str, outputs: Sequence[Value]) -> Graph:
-        """The finished graph; a body's captures become its last parameters."""
+    def graph(
+        self, name: str, outputs: Sequence[Value], captured: Sequence[Value] | None = None
+    ) -> Graph:
+        """The finished graph. The captures (or `captured`, which holds them all) become its last
+        parameters."""
         returned = tuple(self.own(value)._name for value in outputs)
-        num_params = next((i for i, n in enumerate(self.nodes) if n.op != "input"), len(self.nodes))
-        captured = [
-            Node((param._name,), "input", attrs={"type": _param_type(param)})
-            for _, param in self._captures.values()
+        for value in captured or ():
+            self.own(value)
+        order = self.captures() if captured is None else captured
+        params = [self._captures[self._outer_name(value)][1] for value in order]
+        first = next((i for i, n in enumerate(self.nodes) if n.op != "input"), len(self.nodes))
+        inputs = [
+            Node((param._name,), "input", attrs={"type": type_name(param._type)})
+            for param in params
         ]
-        nodes = (*self.nodes[:num_params], *captured, *self.nodes[num_params:])
+        nodes = (*self.nodes[:first], *inputs, *self.nodes[first:])
         return Graph(name=name, nodes=nodes, outputs=returned)
 
+    def _outer_name(self, value: Value) -> str:
+        assert self.outer is not None, "only a body has captures"
+        return self.outer.own(value)._name
+
     def trace_body(
-        self, name: str, function: Callable[..., Any], item_type: Any
-    ) -> tuple[Graph, list[Value], Any]:
-        """A map body from a function of one item: the graph, what it captures, its result type."""
+        self, function: Callable[..., Any], types: Sequence[Any], num_results: int = 1
+    ) -> "TracedBody":
+        """The body that a function of so many symbolic arguments makes."""
         body = Tracer(self.symbols, outer=self)
-        item = body.param(_first_parameter(function), item_type)
+        names = _parameter_names(function)
+        params = [
+            body.param(names[i] if i < len(names) else "item", type_)
+            for i, type_ in enumerate(types)
+        ]
         with body.active():
-            result = body.lift(function(item))
-        return body.graph(name, [result]), body.captures(), result._type
+            returned = function(*params)
+            results = returned if num_results > 1 else (returned,)
+            if not isinstance(results, tuple) or len(results) != num_results:
+                problem = f"this function must return {num_results} values, not {returned!r}"
+                raise TraceError(problem, *user_frame())
+            return TracedBody(body, [body.lift(result) for result in results])
 
     def lift(self, result: Any) -> Value:
         """What a traced function returned, as one value."""
@@ -253,33 +260,85 @@ class Tracer:
         value = cast(Json, lowered)
         return self.emit("const", (), {"value": value}, "const", type(result))
 
-    def _constant(self, value: Any) -> Value:
+    def input_value(self, value: Any) -> Value | None:
+        """A real value as an input of the graph, where graphs take those; else None."""
+        outer = None if self.outer is None else self.outer.input_value(value)
+        return None if outer is None else self.own(outer)
+
+    def constant(self, value: Any) -> Value:
         """A constant that JSON cannot say: the graph holds its name, the symbols hold it."""
+        _check_no_symbol_inside(value)
         name = self.symbols.value(f"{type(value).__name__}.constant", value)
         return self.emit("const", (), {"value": name, "symbol": True}, "const", type(value))
 
     def _after(self, args: Sequence[Arg]) -> tuple[str, ...]:
         if self._last is None:
             return ()
-        produced = next(node for node in self.nodes if node.name == self._last).outputs
-        is_read = any(isinstance(arg, Ref) and arg.name in produced for arg in args)
-        return () if is_read else (self._last,)
+        is_read = any(isinstance(arg, Ref) and arg.name in self._last.outputs for arg in args)
+        return () if is_read else (self._last.name,)
 
     def _origin(self) -> Origin:
         file, line = self._place or self._home or user_frame()
         return Origin("/".join(self._path), file, line)
 
 
-def _first_parameter(function: Callable[..., Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class TracedBody:
+    """A body that is traced, before its captures are settled."""
+
+    tracer: Tracer
+    results: list[Value]
+
+    def graph(self, captured: Sequence[Value] | None = None) -> Graph:
+        """The body as a graph; bodies of one node must agree on what is captured."""
+        return self.tracer.graph("body", self.results, captured)
+
+
+def _check_known(op: str, args: Sequence[Arg], attrs: Mapping[str, Json]) -> None:
+    """Raise SymbolicError where a run-time value would stand for a constant, or is in pieces."""
+    for name, value in attrs.items():
+        if is_symbolic(value) or is_mangled_inside(value):
+            raise SymbolicError(
+                f"{name}= of {op} must be known now, and here it holds a value of the run; filter "
+                "or format in a tl.tool, or let an argument of type int or bool specialise the app",
+                *user_frame(),
+            )
+    if any(map(is_mangled_inside, args)):
+        raise SymbolicError(
+            "a text that holds values of the run was changed as text (cut, upper-cased ...), which "
+            "only its real words can be; do it in a tl.tool",
+            *user_frame(),
+        )
+
+
+def is_mangled_inside(value: object) -> bool:
+    """Whether a constant holds what is left of a symbolic value's marker."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_mangled_inside, value))
+    if isinstance(value, dict):
+        return any(map(is_mangled_inside, (*value, *value.values())))
+    return is_mangled(value)
+
+
+def _check_no_symbol_inside(value: object) -> None:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_no_symbol_inside(item)
+        return
+    fields = getattr(value, "__dict__", None) or {
+        name: getattr(value, name, None) for name in getattr(type(value), "__slots__", ())
+    }
+    for name, item in fields.items():
+        if is_symbolic(item) or is_mangled_inside(item):
+            raise SymbolicError(
+                f"{type(value).__name__}.{name} holds a value of the run; make the object in a "
+                "tl.tool",
+                *user_frame(),
+            )
+
+
+def _parameter_names(function: Callable[..., Any]) -> list[str]:
     try:
-        return next(iter(inspect.signature(function).parameters), "item")
+        return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some built-in functions have no signature
-        return "item"
-
-
-def _is_symbolic(value: object) -> bool:
-    return isinstance(value, Value) or has_marks(value)
-
-
-def _param_type(value: Value) -> str:
-    return type_name(value._type)
+        return []

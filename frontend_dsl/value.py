@@ -5,6 +5,7 @@ declared model makes a `get` node. Anything that needs the real value raises, wi
 """
 
 import re
+import sys
 import types
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -12,15 +13,16 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 from weakref import WeakValueDictionary
 
 from frontend_dsl.errors import SymbolicError
-from frontend_dsl.where import user_frame
+from frontend_dsl.where import is_users, user_frame
 
 T = TypeVar("T")
 
-_MARK = re.compile("\ue000teola:(\\d+)\ue001")
+_MARK = re.compile("\ufdd0teola:(\\d+)\ufdd1")
 _ids = count(1)
 _values: "WeakValueDictionary[int, Value]" = WeakValueDictionary()
 
 WAYS_OUT = "it is known only when the app runs; "
+OR_BREAK = ", or make the app `async def` and `await tl.value(...)`"
 
 
 class Value:
@@ -39,12 +41,14 @@ class Value:
         if spec:
             self._misuse(f"format spec {spec!r} on %{self._name}", "format it in a tl.tool")
         self._tracer.keep(self)
-        return f"\ue000teola:{self._id}\ue001"
+        return f"\ufdd0teola:{self._id}\ufdd1"
 
     def __str__(self) -> str:
         return self.__format__("")
 
     def __repr__(self) -> str:
+        if is_users(sys._getframe(1).f_code.co_filename):
+            self._misuse(f"repr() of %{self._name}", "format it with str(), or in a tl.tool")
         return f"<symbolic %{self._name}: {type_name(self._type)}>"
 
     def __getattr__(self, name: str) -> "Value":
@@ -72,17 +76,18 @@ class Value:
     def __bool__(self) -> NoReturn:
         self._misuse(
             f"%{self._name} is tested as a condition",
-            "decide in a tl.tool, or by an argument of type bool or int, which specialises the app",
+            "use tl.cond, or an `async def` app with `await tl.value(...)`; an argument of type "
+            "bool or int is known and specialises the app, and so is one that `is None`",
         )
 
     def __iter__(self) -> Iterator[Any]:
-        self._misuse(f"%{self._name} is iterated over", "use tl.map(function, values)")
+        self._misuse(f"%{self._name} is iterated over", f"use tl.map(function, values){OR_BREAK}")
 
     def __len__(self) -> NoReturn:
-        self._misuse(f"len() of %{self._name}", "count it in a tl.tool")
+        self._misuse(f"len() of %{self._name}", f"count it in a tl.tool{OR_BREAK}")
 
     def __contains__(self, item: object) -> NoReturn:
-        self._misuse(f"'in' on %{self._name}", "test it in a tl.tool")
+        self._misuse(f"'in' on %{self._name}", f"test it in a tl.tool{OR_BREAK}")
 
     def __add__(self, other: object) -> NoReturn:
         self._misuse(f"'+' on %{self._name}", "write an f-string, or use tl.flatten for lists")
@@ -90,7 +95,7 @@ class Value:
     __radd__ = __add__
 
     def __eq__(self, other: object) -> NoReturn:
-        self._misuse(f"%{self._name} is compared", "compare it in a tl.tool")
+        self._misuse(f"%{self._name} is compared", f"compare it in a tl.tool{OR_BREAK}")
 
     __lt__ = __le__ = __gt__ = __ge__ = __ne__ = __eq__
 
@@ -125,6 +130,20 @@ def has_marks(value: object) -> bool:
     return isinstance(value, str) and any(isinstance(p, Value) for p in split_marks(value))
 
 
+def is_symbolic(value: object) -> bool:
+    """Whether a value, or anything inside a list, tuple or dict, is known only at run time."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_symbolic, value))
+    if isinstance(value, dict):
+        return any(map(is_symbolic, value.values()))
+    return isinstance(value, Value) or has_marks(value)
+
+
+def is_mangled(text: object) -> bool:
+    """Whether a text holds what is left of a marker: U+FDD0 and U+FDD1 stand in no real text."""
+    return isinstance(text, str) and ("\ufdd0" in text or "\ufdd1" in text)
+
+
 def type_name(type_: Any) -> str:
     """How a type reads in a graph: `str`, `list[Doc]`, `Queries`."""
     if type_ is None or type_ is type(None):
@@ -138,11 +157,16 @@ def type_name(type_: Any) -> str:
     return getattr(type_, "__name__", None) or str(type_).removeprefix("typing.")
 
 
+def is_list(type_: Any) -> bool:
+    """Whether a type is a list or another sequence of items (not a str)."""
+    origin = get_origin(type_) or type_
+    return isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str
+
+
 def item_of(type_: Any) -> Any:
     """The type of one item of a list type, or Any."""
     args = get_args(type_)
-    is_list = isinstance(get_origin(type_), type) and issubclass(get_origin(type_), Sequence)
-    return args[0] if is_list and args else Any
+    return args[0] if is_list(type_) and args else Any
 
 
 def field_of(type_: Any, name: str) -> Any | None:

@@ -3,13 +3,14 @@
 import contextlib
 import os
 import sys
+import sysconfig
+import traceback
 from pathlib import Path
 
 _HOME = Path(__file__).resolve().parent.parent
-_NOT_USERS = (
-    *(str(_HOME / name) for name in ("teola", "frontend_dsl", "graph_opt", "runtime", "backends")),
-    contextlib.__file__,
-)
+_ROOMS = ("teola", "frontend_dsl", "graph_opt", "runtime", "backends")
+_NOT_USERS = (*(str(_HOME / name) + os.sep for name in _ROOMS), contextlib.__file__)
+_LIBRARIES = (*_NOT_USERS, *sysconfig.get_paths().values())
 
 
 def user_frame() -> tuple[str, int]:
@@ -18,6 +19,22 @@ def user_frame() -> tuple[str, int]:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_USERS):
         frame = frame.f_back
     return short_path(frame.f_code.co_filename), frame.f_lineno
+
+
+def is_users(file: str) -> bool:
+    """Whether a file is neither teola's nor an installed library's."""
+    return not file.startswith(_LIBRARIES) and not file.startswith("<")
+
+
+def place_of(error: BaseException) -> tuple[str, int]:
+    """File and line in the user's code where an exception came from."""
+    places = [
+        (frame.filename, frame.lineno or 0)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if is_users(frame.filename)
+    ]
+    file, line = places[-1] if places else user_frame()
+    return short_path(file), line
 
 
 def short_path(file: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from graph_opt import picture
 from graph_opt.analysis.user_calls import UserCall, user_calls
-from graph_opt.graph import Graph, Node, Origin
+from graph_opt.graph import Graph, Node, Origin, Ref
 from graph_opt.ops import OPS, has_effects
 from graph_opt.picture import Box, Line, Picture
 from graph_opt.text import node_text
@@ -23,7 +23,7 @@ def to_dot(graph: Graph, by_call: bool = False) -> str:
 
 
 def to_json(graph: Graph, by_call: bool = False) -> dict[str, Any]:
-    """Nodes and edges as plain values for `json.dumps`; bodies of maps nested in their node."""
+    """Nodes and edges as plain values for `json.dumps`; bodies nested in their node."""
     if by_call:
         calls, edges = user_calls(graph)
         nodes = [_call_json(call) for call in calls]
@@ -48,21 +48,25 @@ def to_outline(graph: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _picture(graph: Graph, prefix: str = "n") -> Picture:
+def _picture(graph: Graph, prefix: str = "n", title: str | None = None) -> Picture:
     ids = {node.name: f"{prefix}{index}" for index, node in enumerate(graph.nodes)}
     boxes = tuple(_box(node, ids[node.name]) for node in graph.nodes)
     lines = [
-        Line(ids[edge["source"]], ids[node.name], edge["value"], edge["kind"] == "control")
+        Line(ids[edge["source"]], ids[node.name], edge["value"], edge["kind"])
         for node in graph.nodes
         for edge in _edges_json(node, graph)
     ]
-    return Picture(graph.name, boxes, tuple(lines))
+    return Picture(graph.name if title is None else title, boxes, tuple(lines))
 
 
 def _box(node: Node, box_id: str) -> Box:
     title, _, rest = node_text(node).partition(" = ")
     where = (f"{node.origin.call} {_place(node.origin)}",) if node.origin else ()
-    inner = None if node.body is None else _picture(node.body, f"{box_id}_")
+    titles = [name.strip("{}[]") for name in OPS[node.op].bodies]  # "then", "else"
+    inner = tuple(
+        _picture(body, f"{box_id}{title}_", title)
+        for title, body in zip(titles, node.bodies, strict=True)
+    )
     kind = "input" if node.op == "input" else OPS[node.op].engine_kind or ""
     return Box(box_id, (title, rest, *where), kind, inner)
 
@@ -70,7 +74,7 @@ def _box(node: Node, box_id: str) -> Box:
 def _calls_picture(graph: Graph) -> Picture:
     calls, edges = user_calls(graph)
     boxes = (Box(call.id, _call_lines(call), "" if call.origin else "input") for call in calls)
-    lines = (Line(edge.source, edge.target, "", edge.kind == "control") for edge in edges)
+    lines = (Line(edge.source, edge.target, "", edge.kind) for edge in edges)
     return Picture(graph.name, tuple(boxes), tuple(lines))
 
 
@@ -96,11 +100,16 @@ def _node_json(node: Node) -> dict[str, Any]:
         "effects": has_effects(node),
         "origin": _origin_json(node.origin),
         "body": None if node.body is None else to_json(node.body),
+        "branches": [to_json(body) for body in node.bodies] if len(node.bodies) > 1 else [],
     }
 
 
 def _edges_json(node: Node, graph: Graph) -> list[dict[str, str]]:
-    data = [(graph.producer(value).name, "data", value) for value in dict.fromkeys(node.inputs)]
+    read = {arg.name: arg for arg in reversed(node.args) if isinstance(arg, Ref)}
+    data = [
+        (graph.producer(value).name, "stream" if read[value].stream else "data", value)
+        for value in dict.fromkeys(node.inputs)
+    ]
     control = [(name, "control", "") for name in node.after]
     return [
         {"source": source, "target": node.name, "kind": kind, "value": value}

@@ -17,9 +17,13 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """An argument that is the value of another node; in text `%name`."""
+    """An argument that is the value of another node; in text `%name`, read as a stream `~%name`.
+
+    Of a stream the items of a list are taken in pieces, in order, as they become available.
+    """
 
     name: str
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,9 @@ class Node:
     args: tuple[Arg, ...] = ()
     attrs: Mapping[str, Json] = field(default_factory=dict)
     after: tuple[str, ...] = ()  # names of nodes that must be finished first
-    body: Graph | None = None  # of a map: closed, its params are the item and the captures
+    bodies: tuple[Graph, ...] = ()  # closed; which args are their params: `ops.Op.params_from`
     origin: Origin | None = field(default=None, compare=False)
+    _is_sound: bool = field(default=False, init=False, repr=False, compare=False)  # see verify
 
     def __hash__(self) -> int:
         return hash((self.outputs, self.op))
@@ -59,6 +64,11 @@ class Node:
     @property
     def name(self) -> str:
         return self.outputs[0]
+
+    @property
+    def body(self) -> Graph | None:
+        """The only body, if there is just one."""
+        return self.bodies[0] if len(self.bodies) == 1 else None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -94,6 +104,9 @@ class Graph:
     def params(self) -> tuple[Node, ...]:
         """The `input` nodes, in order."""
         return tuple(node for node in self.nodes if node.op == "input")
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._producers
 
     def node(self, name: str) -> Node:
         """The node of this name (its first output)."""

@@ -29,7 +29,7 @@ class NodeLike(Protocol):
     @property
     def attrs(self) -> Mapping[str, object]: ...
     @property
-    def body(self) -> GraphLike | None: ...
+    def bodies(self) -> Sequence[GraphLike]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +42,48 @@ class Op:
     min_args: int = 0
     max_args: int | None = None  # None: any number
     required_attrs: tuple[str, ...] = ()
-    pure: bool = True  # same inputs and attrs, same outputs; attrs and body may say no
-    effects: bool = False  # changes something outside the graph; attrs and body may say no
-    elementwise: int | None = None  # the arg whose items may arrive in micro-batches
+    pure: bool = True  # same inputs and attrs, same outputs; attrs and bodies may say no
+    effects: bool = False  # changes something outside the graph; attrs and bodies may say no
+    elementwise: tuple[int, ...] = ()  # the args whose items may be taken in pieces, as a stream
+    streams_out: bool = False  # its output, a list, can be given item by item
+    writes_text: bool = False  # its first output, a text, can be read while it is written
+    prompt_from: int | None = None  # the arg where the parts of a prompt begin
+    bodies: tuple[str, ...] = ()  # how each body is called in paths: `m[].x`, `c{then}.x`
+    params_from: int = 0  # the first arg that is a param of the bodies; captures start at arg 1
+    body_outputs: int = 1
 
 
+_ENGINE = ("engine",)
 _TABLE = (
     Op("input", max_args=0, required_attrs=("type",)),
     Op("const", max_args=0, required_attrs=("value",)),
     # LLM. A context is the token state of one sequence; reading it twice forks it.
-    Op("context", max_args=0, required_attrs=("engine",)),
-    Op("prefill", "llm", min_args=2, required_attrs=("engine",)),  # context, parts...
-    Op("decode", "llm", 2, min_args=1, max_args=1, required_attrs=("engine",)),  # -> text, context
+    Op("context", max_args=0, required_attrs=_ENGINE),
+    Op("prefill", "llm", min_args=2, required_attrs=_ENGINE, prompt_from=1),  # context, parts...
+    Op("decode", "llm", 2, 1, 1, _ENGINE, writes_text=True),  # context -> text, context
+    Op("generate", "llm", 1, 0, None, _ENGINE, writes_text=True, prompt_from=0),  # parts -> text
     Op("parse", min_args=1, max_args=1, required_attrs=("type",)),  # text -> a value of a type
+    Op("elements", min_args=1, max_args=1, elementwise=(0,), streams_out=True),  # text -> a list
     # Retrieval.
-    Op("embed", "embedder", min_args=1, max_args=1, required_attrs=("engine",), elementwise=0),
+    Op("embed", "embedder", 1, 1, 1, _ENGINE, elementwise=(0,), streams_out=True),
     Op(  # docs, vectors or null -> index
-        "ingest",
-        "store",
-        min_args=1,
-        max_args=2,
-        required_attrs=("engine",),
-        pure=False,
-        effects=True,
-        elementwise=0,
+        "ingest", "store", 1, 1, 2, _ENGINE, pure=False, effects=True, elementwise=(0, 1)
     ),
-    Op("search", "store", min_args=2, max_args=3, required_attrs=("engine",)),  # index, query, vec
-    Op("rerank", "reranker", min_args=2, max_args=2, required_attrs=("engine",), elementwise=1),
+    Op("search", "store", min_args=2, max_args=3, required_attrs=_ENGINE),  # index, query, vector
+    Op("rerank", "reranker", 1, 2, 2, _ENGINE, elementwise=(1,)),  # query, docs
     # Python functions and tools.
     Op("call", "python", required_attrs=("fn",), pure=False, effects=True),
+    # Control: bodies that run for each item, or not at all, or again.
+    Op("map", min_args=1, elementwise=(0,), streams_out=True, bodies=("[]",)),  # list, captures...
+    Op("cond", min_args=1, bodies=("{then}", "{else}"), params_from=1),  # condition, captures...
+    Op(  # state, captures... -> last state; the body returns the next state and whether to go on
+        "loop", min_args=1, required_attrs=("max",), bodies=("[]",), body_outputs=2
+    ),
     # Plain values.
-    Op("map", min_args=1, elementwise=0),  # list, captures...
     Op("get", min_args=1, max_args=1, required_attrs=("path",)),
     Op("join", min_args=1, max_args=1),
     Op("format"),
-    Op("flatten", min_args=1, max_args=1),
+    Op("flatten", min_args=1, max_args=1, elementwise=(0,), streams_out=True),
     Op("pack"),
 )
 
@@ -103,10 +110,10 @@ def is_pure(node: NodeLike) -> bool:
     """Whether equal inputs give equal outputs, so that two equal nodes may become one."""
     if node.op == "call":
         return node.attrs.get("pure") is True
-    if node.op == "decode":
+    if OPS[node.op].writes_text:
         return not node.attrs.get("temperature") or node.attrs.get("seed") is not None
-    if node.body is not None:
-        return all(map(is_pure, node.body.nodes))
+    if node.bodies:
+        return all(is_pure(inner) for body in node.bodies for inner in body.nodes)
     return OPS[node.op].pure
 
 
@@ -120,17 +127,29 @@ def reads_state(node: NodeLike) -> bool:
     return bool(access(node).reads)
 
 
+def streams_out(node: NodeLike) -> bool:
+    """Whether the node gives its list item by item to those who read it as a stream."""
+    return OPS[node.op].streams_out
+
+
+def overlaps_readers(node: NodeLike) -> bool:
+    """Whether those who read the node's first output as a stream run beside the node."""
+    return OPS[node.op].streams_out or OPS[node.op].writes_text
+
+
 def access(node: NodeLike) -> Access:
-    """What the node, or any node of its body, reads and writes outside the graph."""
-    if node.body is not None:
-        return _union(map(access, node.body.nodes))
+    """What the node, or any node of its bodies, reads and writes outside the graph."""
+    if node.bodies:
+        return _union(access(inner) for body in node.bodies for inner in body.nodes)
     if node.op == "ingest":
         return Access(writes=frozenset({str(node.attrs["engine"])}))
     if node.op == "search" and node.args[0] is None:
         return Access(reads=frozenset({str(node.attrs["engine"])}))
+    if node.op == "call" and node.attrs.get("reads") is True:
+        return _ACCESS_READS_WORLD
     if OPS[node.op].effects and not is_pure(node):
-        return Access(writes=frozenset({WORLD}))
-    return Access()
+        return _ACCESS_WORLD
+    return _ACCESS_NOTHING
 
 
 def _union(parts: Iterable[Access]) -> Access:
@@ -138,3 +157,8 @@ def _union(parts: Iterable[Access]) -> Access:
     reads = frozenset[str]().union(*(part.reads for part in all_parts))
     writes = frozenset[str]().union(*(part.writes for part in all_parts))
     return Access(reads, writes)
+
+
+_ACCESS_NOTHING = Access()
+_ACCESS_WORLD = Access(writes=frozenset({WORLD}))
+_ACCESS_READS_WORLD = Access(reads=frozenset({WORLD}))  # files, say: in order with what writes

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_LABEL_LEN = 60
+_ARROW = {"data": "-->", "stream": "==>", "control": "-.->"}
+_STYLE = {"data": "", "stream": ", style=bold", "control": ", style=dashed"}
 _FILL = {
     "llm": "#dbeafe",
     "embedder": "#dcfce7",
@@ -22,7 +24,7 @@ class Box:
     id: str  # letters, digits and _
     lines: tuple[str, ...]  # of the label
     kind: str = ""  # what colours it; a kind without a colour stays white
-    inner: Picture | None = None  # what is drawn inside
+    inner: tuple[Picture, ...] = ()  # what is drawn inside; of several, each in a box of its title
 
     @property
     def fill(self) -> str:
@@ -34,7 +36,7 @@ class Line:
     source: str
     target: str
     label: str = ""
-    dashed: bool = False
+    style: str = "data"  # or "stream", drawn thick, or "control", dashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,20 @@ def to_dot(picture: Picture) -> str:
 def _mermaid_lines(picture: Picture, indent: str) -> Iterator[str]:
     for box in picture.boxes:
         label = "<br/>".join(_mermaid_escape(_shorten(line)) for line in box.lines)
-        if box.inner is None:
+        if not box.inner:
             yield f'{indent}{box.id}["{label}"]'
             yield f"{indent}style {box.id} fill:{box.fill}"
-        else:
-            yield f'{indent}subgraph {box.id}["{label}"]'
-            yield from _mermaid_lines(box.inner, indent + "  ")
-            yield f"{indent}end"
+            continue
+        yield f'{indent}subgraph {box.id}["{label}"]'
+        for inner_id, inner in _inner(box):
+            if inner_id:
+                yield f'{indent}  subgraph {inner_id}["{_mermaid_escape(inner.title)}"]'
+            yield from _mermaid_lines(inner, indent + "  ")
+            if inner_id:
+                yield f"{indent}  end"
+        yield f"{indent}end"
     for line in picture.lines:
-        arrow = "-.->" if line.dashed else "-->"
+        arrow = _ARROW[line.style]
         label = f'|"{_mermaid_escape(line.label)}"|' if line.label else ""
         yield f"{indent}{line.source} {arrow}{label} {line.target}"
 
@@ -76,16 +83,27 @@ def _dot_lines(picture: Picture, indent: str) -> Iterator[str]:
     for box in picture.boxes:
         label = _dot_string("\n".join(map(_shorten, box.lines)))
         drawn = f'{indent}{box.id} [label={label}, fillcolor="{box.fill}"];'
-        if box.inner is None:
+        if not box.inner:
             yield drawn
-        else:
-            yield f"{indent}subgraph cluster_{box.id} {{"
-            yield "  " + drawn
-            yield from _dot_lines(box.inner, indent + "  ")
-            yield indent + "}"
+            continue
+        yield f"{indent}subgraph cluster_{box.id} {{"
+        yield "  " + drawn
+        for inner_id, inner in _inner(box):
+            if inner_id:
+                yield f"{indent}  subgraph cluster_{inner_id} {{ label={_dot_string(inner.title)};"
+            yield from _dot_lines(inner, indent + "  ")
+            if inner_id:
+                yield f"{indent}  }}"
+        yield indent + "}"
     for line in picture.lines:
-        style = ", style=dashed" if line.dashed else ""
-        yield f"{indent}{line.source} -> {line.target} [label={_dot_string(line.label)}{style}];"
+        drawn = f"label={_dot_string(line.label)}{_STYLE[line.style]}"
+        yield f"{indent}{line.source} -> {line.target} [{drawn}];"
+
+
+def _inner(box: Box) -> Iterator[tuple[str, Picture]]:
+    """The pictures inside, with the id of a box around each where there are several."""
+    for number, inner in enumerate(box.inner):
+        yield (f"{box.id}_{number}" if len(box.inner) > 1 else ""), inner
 
 
 def _shorten(text: str) -> str:

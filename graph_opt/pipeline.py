@@ -1,26 +1,42 @@
-"""The passes in order, and running them: each result is verified, each step can be shown."""
+"""The passes in order, and running them: each result is verified, each step can be shown.
+
+A pass is a function of a graph; one that wants to know about engines and costs takes `facts` too.
+A user's own passes go in like ours: `optimize(graph, passes=(*PASSES, mine))`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from inspect import signature
+from typing import Any, TypeAlias
 
 from graph_opt.errors import GraphError
+from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Graph
+from graph_opt.passes.coalesce import coalesce
 from graph_opt.passes.cull import cull
 from graph_opt.passes.deduplicate import deduplicate
 from graph_opt.passes.prune_dependencies import prune_dependencies
+from graph_opt.passes.share_prefixes import share_prefixes
 from graph_opt.passes.split_prefill import split_prefill
+from graph_opt.passes.stream_decode import stream_decode
+from graph_opt.passes.stream_stages import stream_stages
 
-Pass: TypeAlias = "Callable[[Graph], Graph]"
+Pass: TypeAlias = "Callable[..., Graph]"  # (graph) or (graph, facts=...) -> graph
 
 PASSES: tuple[Pass, ...] = (
-    cull,  # first: no work for nodes that nobody uses, and no order kept for their sake
+    coalesce,  # first: where there is no KV to control, nothing below has contexts to look at
+    share_prefixes,  # before culling, for it leaves captures that nobody reads any more
+    cull,  # no work for nodes that nobody uses, and no order kept for their sake
     prune_dependencies,  # the program's order hides what is independent from all that follow
     deduplicate,  # equal contexts become one, so that prompts of one context can be compared
     split_prefill,  # needs true ranks, so after pruning, and one context, so after merging
     deduplicate,  # shares the equal heads that the split has made
+    prune_dependencies,  # where values were merged, data now keeps what only control kept
+    stream_decode,  # streams last: they change how values are read, not what is done
+    stream_stages,  # goes on from the streams of the pass before
 )
 
 
@@ -44,7 +60,10 @@ class PassReport:
 
 
 def optimize(
-    graph: Graph, passes: Sequence[Pass] = PASSES, trace: list[PassReport] | None = None
+    graph: Graph,
+    passes: Sequence[Pass] = PASSES,
+    facts: Facts = NO_FACTS,
+    trace: list[PassReport] | None = None,
 ) -> Graph:
     """The graph after all passes; reports are appended to `trace`.
 
@@ -52,7 +71,7 @@ def optimize(
     """
     for index, run in enumerate(passes):
         try:
-            result = run(graph)
+            result = _run(run, graph, facts)
         except Exception as error:
             ran = ", ".join(map(_pass_name, passes[:index])) or "none"
             message = f"pass {_pass_name(run)} failed (passes before it: {ran}): {error}"
@@ -63,11 +82,25 @@ def optimize(
     return graph
 
 
-def explain_passes(graph: Graph, passes: Sequence[Pass] = PASSES) -> list[PassReport]:
+def explain_passes(
+    graph: Graph, passes: Sequence[Pass] = PASSES, facts: Facts = NO_FACTS
+) -> list[PassReport]:
     """What each pass does to the graph, in order."""
     trace: list[PassReport] = []
-    optimize(graph, passes, trace)
+    optimize(graph, passes, facts, trace)
     return trace
+
+
+def _run(run: Pass, graph: Graph, facts: Facts) -> Graph:
+    result: Any = run(graph, facts=facts) if _wants_facts(run) else run(graph)
+    if not isinstance(result, Graph):
+        raise TypeError(f"it gave {result!r}; a pass returns a graph")
+    return result
+
+
+@lru_cache(maxsize=256)
+def _wants_facts(run: Pass) -> bool:
+    return "facts" in signature(run).parameters
 
 
 def _pass_name(run: Pass) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import TypeAlias
 
 from graph_opt.graph import Arg, Graph, Node, Ref
@@ -33,19 +34,24 @@ def rewrite(graph: Graph, rule: Rule, recurse: bool = True) -> Graph:
     rewriting = _Rewriting(graph)
     for old in graph.nodes:
         node = rewriting.update(old)
-        if recurse and node.body is not None:
-            node = replace(node, body=rewrite(node.body, rule))
+        if recurse and node.bodies:
+            node = _with_bodies(node, lambda body: rewrite(body, rule))
         rewriting.answer(node, rule(node, graph))
     return rewriting.finish()
 
 
 def in_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
-    """The graph with `change` applied to the body of each of its maps."""
+    """The graph with `change` applied to each body of its nodes."""
 
     def rule(node: Node, _: Graph) -> Sequence[Node] | None:
-        return None if node.body is None else [replace(node, body=change(node.body))]
+        return [_with_bodies(node, change)] if node.bodies else None
 
     return rewrite(graph, rule, recurse=False)
+
+
+def _with_bodies(node: Node, change: Callable[[Graph], Graph]) -> Node:
+    changed = tuple(map(change, node.bodies))
+    return node if are_same(changed, node.bodies) else replace(node, bodies=changed)
 
 
 def drop(graph: Graph, names: Collection[str]) -> Graph:
@@ -54,16 +60,21 @@ def drop(graph: Graph, names: Collection[str]) -> Graph:
 
 
 def substitute(args: Iterable[Arg], rename: Mapping[str, str]) -> tuple[Arg, ...]:
-    """The args with the values they read renamed."""
+    """The args with the values they read renamed; streams stay streams."""
     return tuple(
-        Ref(rename.get(arg.name, arg.name)) if isinstance(arg, Ref) else arg for arg in args
+        Ref(rename.get(arg.name, arg.name), arg.stream) if isinstance(arg, Ref) else arg
+        for arg in args
     )
 
 
-def fresh_name(graph: Graph, wanted: str) -> str:
-    """The wanted name, or with underscores behind it where the graph has that name already."""
-    taken = {value for node in graph.nodes for value in node.outputs}
-    while wanted in taken:
+def are_same(left: Sequence[object], right: Sequence[object]) -> bool:
+    """Whether both hold the very same objects, in order."""
+    return len(left) == len(right) and all(map(is_, left, right))
+
+
+def fresh_name(graph: Graph, wanted: str, taken: Collection[str] = ()) -> str:
+    """The wanted name, or with underscores behind it where it is taken, in the graph or beside."""
+    while wanted in graph or wanted in taken:
         wanted += "_"
     return wanted
 
@@ -80,10 +91,13 @@ class _Rewriting:
         self.owed: dict[str, tuple[str, ...]] = {}  # old value -> nodes its readers must be after
 
     def update(self, old: Node) -> Node:
+        if not self.heirs and not self.rename:
+            return old
         after = [heir for name in old.after for heir in self.heirs.get(name, (name,))]
         after += [name for value in old.inputs for name in self.owed.get(value, ())]
-        args = substitute(old.args, self.rename)
-        return replace(old, args=args, after=tuple(dict.fromkeys(after)))
+        args, order = substitute(old.args, self.rename), tuple(dict.fromkeys(after))
+        is_same = (args, order) == (old.args, old.after)
+        return old if is_same else replace(old, args=args, after=order)
 
     def answer(self, node: Node, answer: Replacement | Sequence[Node] | None) -> None:
         if answer is None:
@@ -124,9 +138,12 @@ class _Rewriting:
         """The nodes to be after instead of the one that makes or made this value."""
         maker = self.makers.get(value)
         if maker is None:
-            return self.heirs[self.graph.producer(value).name]
+            name = self.graph.producer(value).name
+            return self.heirs.get(name, (name,))
         return () if maker.op == "input" else (maker.name,)
 
     def finish(self) -> Graph:
         outputs = tuple(self.rename.get(value, value) for value in self.graph.outputs)
+        if outputs == self.graph.outputs and are_same(self.nodes, self.graph.nodes):
+            return self.graph
         return Graph(self.graph.name, tuple(self.nodes), outputs)

@@ -8,8 +8,8 @@
       return %t1
     }
 
-A line is `%outputs = op args [attrs] after %nodes {body}`. Literals are JSON, attrs are sorted,
-comments (origins) and blank lines are ignored.
+A line is `%outputs = op args [attrs] after %nodes {body} else {body}`; `~%x` reads a stream.
+Literals are JSON, attrs are sorted, comments (origins) and blank lines are ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def to_text(graph: Graph, origins: bool = True) -> str:
 
 
 def node_text(node: Node) -> str:
-    """The node as one line of text, without its body."""
+    """The node as one line of text, without its bodies."""
     outputs = ", ".join(f"%{value}" for value in node.outputs)
     words = [outputs, "=", node.op, *map(arg_text, node.args)]
     if node.attrs:
@@ -42,27 +42,29 @@ def node_text(node: Node) -> str:
 
 
 def arg_text(arg: Arg) -> str:
-    """The argument as text: `%value`, `@marker` or a JSON literal."""
+    """The argument as text: `%value`, `~%stream`, `@marker` or a JSON literal."""
     if isinstance(arg, Ref):
-        return f"%{arg.name}"
+        return f"~%{arg.name}" if arg.stream else f"%{arg.name}"
     return f"@{arg.word}" if isinstance(arg, Marker) else json_text(arg)
 
 
 def json_text(value: Json) -> str:
     """The value as JSON on one line, readable but for characters that break lines or encoders."""
-    plain = json.dumps(value, ensure_ascii=False)
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", plain)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", _ENCODER.encode(value))
 
 
 def _body_lines(graph: Graph, indent: str, origins: bool) -> Iterator[str]:
     for node in graph.nodes:
         comment = f"  # {_origin_text(node)}" if origins and node.origin else ""
-        if node.body is None:
+        if not node.bodies:
             yield f"{indent}{node_text(node)}{comment}"
-        else:
-            yield f"{indent}{node_text(node)} {{{comment}"
-            yield from _body_lines(node.body, indent + "  ", origins)
-            yield indent + "}"
+            continue
+        yield f"{indent}{node_text(node)} {{{comment}"
+        for number, body in enumerate(node.bodies):
+            if number > 0:
+                yield indent + "} else {"
+            yield from _body_lines(body, indent + "  ", origins)
+        yield indent + "}"
     yield f"{indent}return {', '.join(f'%{value}' for value in graph.outputs)}".rstrip()
 
 
@@ -87,6 +89,7 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 _GRAPH = re.compile(r"graph\b")
 _VALUE = re.compile(f"%({VALUE_NAME.pattern})")
+_STREAM = re.compile(f"~%({VALUE_NAME.pattern})")
 _MARKER = re.compile(r"@([A-Za-z_]+)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _ATTR = re.compile(f"({ATTR_NAME.pattern})=")
@@ -98,9 +101,11 @@ _EQUALS = re.compile(r"=")
 _CLOSE_ATTRS = re.compile(r"\]")
 _OPEN = re.compile(r"\{(?=[ \t\r]*(?:#.*)?(?:\n|$))")  # the last of its line: no JSON object
 _CLOSE = re.compile(r"\}")
+_ELSE = re.compile(r"else\b")
 _NEWLINE = re.compile(r"\n|$")
 _END = re.compile(r"$(?!\n)")
 _JSON = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _BLANK = re.compile(r"(?:[ \t\r]|#[^\n]*)+")
 _BLANK_LINES = re.compile(r"(?:\s|#[^\n]*)+")
 
@@ -173,10 +178,19 @@ def _parse_node(reader: _Reader) -> Node:
     args = tuple(_parse_args(reader))
     attrs = _parse_attrs(reader) if reader.accept(_ATTRS) else {}
     after = _parse_values(reader) if reader.accept(_AFTER) else ()
-    body = _parse_body(reader, outputs[0]) if reader.accept(_OPEN) else None
-    if body is None:
+    bodies = tuple(_parse_bodies(reader, outputs[0]))
+    if not bodies:
         reader.expect(_NEWLINE, "[attrs] once, `after`, `{` or the end of the line")
-    return Node(outputs, op, args, attrs, after, body)
+    return Node(outputs, op, args, attrs, after, bodies)
+
+
+def _parse_bodies(reader: _Reader, name: str) -> Iterator[Graph]:
+    if reader.accept(_OPEN) is None:
+        return
+    yield _parse_body(reader, name)
+    while reader.accept(_ELSE):
+        reader.expect(_OPEN, "`{` and the end of the line after `else`")
+        yield _parse_body(reader, name)
 
 
 def _parse_values(reader: _Reader) -> tuple[str, ...]:
@@ -190,6 +204,8 @@ def _parse_args(reader: _Reader) -> Iterator[Arg]:
     while not any(map(reader.is_at, (_ATTRS, _AFTER, _OPEN, _NEWLINE))):
         if value := reader.accept(_VALUE):
             yield Ref(value)
+        elif value := reader.accept(_STREAM):
+            yield Ref(value, stream=True)
         elif word := reader.accept(_MARKER):
             yield Marker(word)
         else:

@@ -9,27 +9,38 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from graph_opt.errors import GraphError
-from graph_opt.graph import Arg, Marker, Node, Ref
+from graph_opt.graph import Arg, Json, Marker, Node, Ref
 from graph_opt.ops import CONTEXT_TYPE, OPS
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MARKERS = ("user", "system", "assistant", "sp")
+PARSERS = ("json", "lines")
 
 
 def verify(nodes: Sequence[Node], outputs: Sequence[str]) -> None:
     """Raise `GraphError` at the first node that breaks a rule."""
     scope = _Scope()
     for node in nodes:
+        if not node._is_sound:
+            _check_alone(node)
         _check_names(node, scope)
-        _check_signature(node)
-        _check_values(node)
         _check_contexts(node, scope)
-        _check_body(node, scope)
+        _check_streams(node, scope)
+        _check_captures(node, scope)
         scope.define(node)
     for value in outputs:
         if value not in scope.values:
             raise GraphError(f"the graph returns %{value}, which no node makes; define it")
+
+
+def _check_alone(node: Node) -> None:
+    """What a node must keep in any graph: checked once in its life, for the passes hand it on."""
+    _check_outputs(node)
+    _check_signature(node)
+    _check_values(node)
+    _check_bodies(node)
+    object.__setattr__(node, "_is_sound", True)
 
 
 @dataclass(slots=True)
@@ -37,10 +48,13 @@ class _Scope:
     values: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
     contexts: dict[str, str | None] = field(default_factory=dict)  # value -> engine, if known
+    texts: set[str] = field(default_factory=set)  # what LLMs write
 
     def define(self, node: Node) -> None:
         self.values.update(node.outputs)
         self.nodes.add(node.name)
+        if OPS[node.op].writes_text:
+            self.texts.add(node.name)
         if is_context(node, 0):
             engine = node.attrs.get("engine")
             self.contexts[node.outputs[0]] = engine if isinstance(engine, str) else None
@@ -55,7 +69,10 @@ def is_context(node: Node, index: int) -> bool:
     """Whether this output of the node is a context."""
     if node.op == "input":
         return node.attrs["type"] == CONTEXT_TYPE
-    return (node.op, index) in {("context", 0), ("prefill", 0), ("decode", 1)}
+    return (node.op, index) in _CONTEXTS
+
+
+_CONTEXTS = {("context", 0), ("prefill", 0), ("decode", 1)}
 
 
 def _fail(node: Node, what: str) -> NoReturn:
@@ -64,11 +81,17 @@ def _fail(node: Node, what: str) -> NoReturn:
     raise GraphError(f"{name} ({node.op}{where}): {what}")
 
 
-def _check_names(node: Node, scope: _Scope) -> None:
+def _check_outputs(node: Node) -> None:
     for value in node.outputs:
         if not VALUE_NAME.fullmatch(value):
             _fail(node, f"{value!r} is no value name; use letters, digits, _ and .")
-        if value in scope.values or node.outputs.count(value) > 1:
+        if node.outputs.count(value) > 1:
+            _fail(node, f"%{value} is defined twice; give each value a name of its own")
+
+
+def _check_names(node: Node, scope: _Scope) -> None:
+    for value in node.outputs:
+        if value in scope.values:
             _fail(node, f"%{value} is defined twice; give each value a name of its own")
     for value in node.inputs:
         if value not in scope.values:
@@ -90,9 +113,30 @@ def _check_signature(node: Node) -> None:
     for key in op.required_attrs:
         if key not in node.attrs:
             _fail(node, f"has no attr {key!r}; set it")
-    for key in {"engine", "type", "fn"} & node.attrs.keys():
-        if not isinstance(node.attrs[key], str):
+    for key in ("engine", "type", "fn"):
+        if not isinstance(node.attrs.get(key, ""), str):
             _fail(node, f"attr {key!r} is {node.attrs[key]!r}; it must be a string")
+    if node.op == "elements":
+        _check_elements(node)
+    if node.op == "loop" and not _is_count(node.attrs["max"]):
+        _fail(node, f"attr 'max' is {node.attrs['max']!r}; it must be a whole number, 1 or more")
+
+
+def _check_elements(node: Node) -> None:
+    parser, path = node.attrs.get("parser", "json"), node.attrs.get("path")
+    if parser not in PARSERS:
+        _fail(node, f"unknown parser {parser!r}; known are {', '.join(PARSERS)}")
+    if parser == "lines":
+        if {"type", "path"} & node.attrs.keys():
+            _fail(node, "lines have no type and no path; leave these attrs out")
+    elif "type" not in node.attrs or not isinstance(path, list):
+        _fail(node, "needs the attrs 'type', of the whole text, and 'path', to the list in it")
+    elif not all(isinstance(name, str) for name in path):
+        _fail(node, f"attr 'path' is {path!r}; it must be names of fields")
+
+
+def _is_count(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _check_values(node: Node) -> None:
@@ -120,8 +164,9 @@ def is_json(value: object) -> bool:
 
 
 def _check_marker(node: Node, index: int, marker: Marker) -> None:
-    if node.op != "prefill" or index == 0:
-        _fail(node, f"arg {index} is @{marker.word}; markers are for the parts of a prefill")
+    prompt_from = OPS[node.op].prompt_from
+    if prompt_from is None or index < prompt_from:
+        _fail(node, f"arg {index} is @{marker.word}; markers are for the parts of a prompt")
     if marker.word not in MARKERS:
         _fail(node, f"unknown marker @{marker.word}; known are {', '.join(MARKERS)}")
     if marker.word == "sp":
@@ -131,11 +176,11 @@ def _check_marker(node: Node, index: int, marker: Marker) -> None:
 
 
 def _check_contexts(node: Node, scope: _Scope) -> None:
-    takes_context = node.op in {"prefill", "decode"}
+    takes_context = node.op in ("prefill", "decode")
     for index, arg in enumerate(node.args):
         if takes_context and index == 0:
             _check_engine(node, arg, scope)
-        elif scope.is_context(arg) and (node.op != "map" or index == 0):
+        elif scope.is_context(arg) and (index == 0 or not node.bodies):
             assert isinstance(arg, Ref), "only a Ref is a context"
             _fail(node, f"arg {index} is the context %{arg.name}; only an LLM can read a context")
 
@@ -149,20 +194,47 @@ def _check_engine(node: Node, arg: Arg, scope: _Scope) -> None:
         _fail(node, f"runs on {mine!r} but %{arg.name} lives on {engine!r}; use one engine")
 
 
-def _check_body(node: Node, scope: _Scope) -> None:
-    if (node.body is not None) != (node.op == "map"):
-        _fail(node, "a map needs a body" if node.op == "map" else "only a map has a body")
-    if node.body is None:
+def _check_streams(node: Node, scope: _Scope) -> None:
+    streamed = [index for index, arg in enumerate(node.args) if isinstance(arg, Ref) and arg.stream]
+    if not streamed:
         return
-    params = node.body.params
-    if len(params) != len(node.args):
-        want = len(node.args)
-        _fail(node, f"its body has {len(params)} inputs; it needs {want}: the item, the captures")
-    for param, arg in zip(params, node.args, strict=True):
-        if is_context(param, 0) != scope.is_context(arg):
-            _fail(node, f"body input %{param.name} must have type context iff its arg is a context")
-    if len(node.body.outputs) != 1:
-        _fail(node, f"its body returns {len(node.body.outputs)} values; return one")
-    result = node.body.producer(node.body.outputs[0])
-    if is_context(result, result.outputs.index(node.body.outputs[0])):
-        _fail(node, "its body returns a context; return a value")
+    for index in streamed:
+        arg = node.args[index]
+        assert isinstance(arg, Ref), "found as a Ref above"
+        if index not in OPS[node.op].elementwise:
+            _fail(node, f"reads arg {index} as a stream; it can only be read whole")
+        if arg.name in scope.texts and node.op != "elements":
+            _fail(node, f"reads the text %{arg.name} as a stream; only `elements` can")
+    if node.op == "ingest" and _is_half_streamed(node):
+        _fail(node, "reads one of docs and vectors as a stream; read both so, item by item")
+
+
+def _is_half_streamed(node: Node) -> bool:
+    given = [arg for arg in node.args if arg is not None]
+    return len({isinstance(arg, Ref) and arg.stream for arg in given}) > 1
+
+
+def _check_bodies(node: Node) -> None:
+    op = OPS[node.op]
+    if len(node.bodies) != len(op.bodies):
+        need = ("no body", "one body", "two bodies")[len(op.bodies)]
+        _fail(node, f"has {len(node.bodies)} bodies; the op takes {need}")
+    for body in node.bodies:
+        want = len(node.args) - op.params_from
+        if len(body.params) != want:
+            _fail(node, f"its body has {len(body.params)} inputs; it needs {want}, as many as args")
+        if len(body.outputs) != op.body_outputs:
+            _fail(node, f"its body returns {len(body.outputs)} values; return {op.body_outputs}")
+        for value in body.outputs:
+            result = body.producer(value)
+            if is_context(result, result.outputs.index(value)):
+                _fail(node, "its body returns a context; return a value")
+
+
+def _check_captures(node: Node, scope: _Scope) -> None:
+    args = node.args[OPS[node.op].params_from :]
+    for body in node.bodies:
+        for param, arg in zip(body.params, args, strict=True):
+            if is_context(param, 0) != scope.is_context(arg):
+                want = "must have type context iff its arg is a context"
+                _fail(node, f"body input %{param.name} {want}")

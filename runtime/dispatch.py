@@ -1,26 +1,33 @@
 """From a node with its values to the request that an engine runs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, Literal, cast
 from uuid import uuid4
 
 from backends.base import Part, Request, Turn
 from graph_opt.graph import Arg, Marker, Node, Ref
+from graph_opt.ops import OPS
 from runtime.inline import to_text
+
+_PROCESS = uuid4().hex[:16]
+_ids = count()
 
 
 def make_request(
     node: Node,
     values: Mapping[str, Any],
     symbols: Mapping[str, Any],
-    emit: Callable[[str], None] | None,
+    emit: Callable[[str], None] | None = None,
+    without: Collection[str] = (),
 ) -> Request:
-    """The request of an engine node whose inputs are all in `values`."""
-    attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name != "engine"}
+    """The request of an engine node whose inputs are all in `values`, `without` some attrs."""
+    left_out = {"engine", *without}
+    attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
     if node.op == "call":
         attrs = {"fn": symbols[str(attrs["fn"])], "kwargs": tuple(_names(attrs))}
     return Request(
-        id=uuid4().hex,
+        id=f"{_PROCESS}{next(_ids):016x}",
         op=node.op,
         inputs=_inputs(node, values),
         attrs=attrs,
@@ -39,8 +46,10 @@ def _names(attrs: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _inputs(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:
-    if node.op == "prefill":
-        return (arg_value(node.args[0], values), *_parts(node.args[1:], values))
+    first_part = OPS[node.op].prompt_from
+    if first_part is not None:
+        before = (arg_value(arg, values) for arg in node.args[:first_part])
+        return (*before, *_parts(node.args[first_part:], values))
     return tuple(arg_value(arg, values) for arg in node.args)
 
 

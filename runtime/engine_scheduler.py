@@ -11,6 +11,7 @@ from itertools import count
 from backends.base import Engine, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
 from runtime.clock import now
+from runtime.latency import NOTHING_MEASURED, EngineLatency, load_of
 from runtime.policy.base import Policy, Ticket
 from runtime.policy.topology import topology
 
@@ -34,22 +35,36 @@ class Job:
     depth: int
     on_start: Callable[[Started], None]
     on_done: Callable[[Outcome], None]
+    is_cancelled: bool = False
 
 
 class EngineScheduler:
     """Queues jobs for one engine. All methods are called on the engine's event loop."""
 
-    def __init__(self, name: str, engine: Engine, policy: Policy = topology) -> None:
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        policy: Policy = topology,
+        latency: EngineLatency | None = None,
+    ) -> None:
         self.name = name
         self.engine = engine
+        self.latency = latency or EngineLatency(NOTHING_MEASURED)
         self._policy = policy
         self._waiting: dict[str, tuple[Ticket, Job]] = {}  # by request id, in arrival order
         self._running: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._num_started = 0  # batches that went to the engine
         self._orders = count()
         self._batches = count()
         self._started: asyncio.Task[None] | None = None
         self._pump_is_due = False
+
+    @property
+    def batch_items(self) -> int:
+        """The most items in a batch: as many as pay where that was profiled, else all it takes."""
+        return self.latency.batch_items(self.engine.info.max_batch_items)
 
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""
@@ -71,6 +86,7 @@ class EngineScheduler:
     def cancel(self, job: Job) -> None:
         """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
         if self._waiting.pop(job.request.id, None) is None and job.request.id in self._running:
+            job.is_cancelled = True
             self.engine.abort(job.request.id)
 
     async def close(self) -> None:
@@ -90,10 +106,10 @@ class EngineScheduler:
 
     def _pump(self) -> None:
         self._pump_is_due = False
-        info = self.engine.info
-        while self._waiting and len(self._tasks) < info.num_slots:
+        num_slots, batch_items = self.engine.info.num_slots, self.batch_items
+        while self._waiting and len(self._tasks) < num_slots:
             tickets = [ticket for ticket, _ in self._waiting.values()]
-            chosen = {ticket.order for ticket in self._policy(tickets, info.max_batch_items, now())}
+            chosen = {ticket.order for ticket in self._policy(tickets, batch_items, now())}
             assert chosen, "a policy must choose something when anything waits"
             batch = [job for ticket, job in self._waiting.values() if ticket.order in chosen]
             for job in batch:
@@ -113,10 +129,11 @@ class EngineScheduler:
         try:
             began_s = now()
             await self._start_engine()
+            batch = self._without_cancelled(batch)
             note = Started(self.name, next(self._batches), len(batch), now() - began_s)
             for job in batch:
                 job.on_start(note)
-            outcomes = await self.engine.execute([job.request for job in batch])
+            outcomes = await self._execute([job.request for job in batch]) if batch else []
         except asyncio.CancelledError:
             outcomes = [EngineUnavailable(f"engine {self.name!r} was closed")] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
@@ -125,8 +142,30 @@ class EngineScheduler:
             del self._running[job.request.id]
             job.on_done(outcome)
 
+    def _without_cancelled(self, batch: Sequence[Job]) -> list[Job]:
+        """Those that nobody cancelled while the engine loaded; the engine never sees the others."""
+        for job in batch:
+            if job.is_cancelled:
+                del self._running[job.request.id]
+        return [job for job in batch if not job.is_cancelled]
+
+    async def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        began_s, others = now(), len(self._tasks) - 1
+        self._num_started += 1
+        number = self._num_started
+        outcomes = await self.engine.execute(requests)
+        was_alone = not others and number == self._num_started
+        if was_alone or self.engine.info.kind == "python":  # tools do not slow each other down
+            load = load_of(requests, outcomes)
+            if load is not None:
+                self.latency.observe(load, now() - began_s)
+        return outcomes
+
     async def _start_engine(self) -> None:
-        await asyncio.shield(self._starting())
+        starting = self._starting()
+        if not starting.done():
+            await asyncio.shield(starting)
+        starting.result()
 
     def _starting(self) -> asyncio.Task[None]:
         """The task that loads the engine; a failed one is tried again."""

@@ -3,8 +3,9 @@
 QueryError
 ├── QueryCancelled
 ├── QueryTimeout
-└── NodeFailed        one primitive failed; names it, the user's line, and the cause
-    └── OutputInvalid the model's text is not a value of the declared type
+├── ListenerFailed     what listens to its events (a trace file, say) raised
+└── NodeFailed         one primitive failed; names it, the user's line, and the cause
+    └── OutputInvalid  the model's text is not a value of the declared type
 """
 
 from backends.errors import EngineError
@@ -24,6 +25,10 @@ class QueryCancelled(QueryError):
 
 class QueryTimeout(QueryError):
     """The query ran longer than its timeout_s; its requests were stopped and its KV freed."""
+
+
+class ListenerFailed(QueryError):
+    """What listens to the query's events raised, for example a trace file on a full disk."""
 
 
 class NodeFailed(QueryError):

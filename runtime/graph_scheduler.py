@@ -1,27 +1,40 @@
 """The upper tier: runs one query's graph, primitive by primitive, without any barrier.
 
-A primitive goes to its engine's scheduler the moment its last input is there. Everything happens
-in callbacks on one event loop, so the state needs no lock and an engine's answer leads to the
-next dispatch within the same turn of the loop.
+A primitive goes to its engine's scheduler the moment its last input is there; one that reads a
+stream, item by item. Everything happens in callbacks on one event loop, so the state needs no lock
+and an engine's answer leads to the next dispatch within the same turn of the loop.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from backends.base import Outcome, Result
 from graph_opt.graph import Node
+from graph_opt.ops import OPS
 from runtime.clock import now
 from runtime.dispatch import arg_value, make_request
 from runtime.engine_scheduler import EngineScheduler, Job, Started
-from runtime.errors import NodeFailed, OutputInvalid, ParseError, QueryError
+from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError, QueryError
 from runtime.events import Event, EventKind, Listener
+from runtime.expansion import expand_cond, expand_loop, expand_map
+from runtime.host import Host
 from runtime.inline import run_inline
-from runtime.layout import Layout
+from runtime.layout import Layout, reads_streams
 from runtime.scope import Scope, bind, release
+from runtime.streaming import run_elements, run_flatten, run_in_pieces
 
 LOAD_SHOWN_FROM_S = 0.001
+
+Begin = Callable[[Host, Scope, Node], None]
+
+EXPANDED: Mapping[str, Begin] = {
+    "map": expand_map,
+    "cond": expand_cond,
+    "loop": expand_loop,
+    "elements": run_elements,
+}
 
 
 class Query:
@@ -35,13 +48,15 @@ class Query:
         engines: Mapping[str, EngineScheduler],
         symbols: Mapping[str, Any],
         listener: Listener | None = None,
+        on_value: Callable[[str, Any], None] | None = None,
     ) -> None:
         self.name = name
+        self._on_value = on_value
+        self.symbols = symbols
         self.result: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._layout = layout
         self._inputs = inputs
         self._engines = engines
-        self._symbols = symbols
         self._listener = listener
         self._ready: deque[tuple[Scope, Node]] = deque()
         self._jobs: dict[str, tuple[EngineScheduler, Job]] = {}  # by request id
@@ -51,8 +66,8 @@ class Query:
     def start(self, about: Mapping[str, Any]) -> None:
         """Dispatch everything that is ready. `about` goes into the query's first event."""
         self._tell("query", fields=about)
-        self._open(self._layout, bind(self._layout, self._inputs), "", 0, self._succeed)
-        self._drain()
+        self.open_scope(self._layout, bind(self._layout, self._inputs), "", 0, self._succeed)
+        self.drain()
 
     def fail(self, error: QueryError) -> None:
         """End the query now: stop its requests, free its values, give `error` to the caller."""
@@ -73,7 +88,9 @@ class Query:
             self.result.set_result(results)
             self._tell("done", fields={"status": "ok"})
 
-    def _open(
+    # The walk through the graph
+
+    def open_scope(
         self,
         layout: Layout,
         params: Sequence[Any],
@@ -81,117 +98,151 @@ class Query:
         depth: int,
         on_done: Callable[[list[Any]], None],
     ) -> None:
+        if self.result.done():
+            return
         scope = Scope(layout, params, path, depth, on_done)
         self._scopes.add(scope)
         self._ready.extend((scope, node) for node in scope.ready_at_start())
         if not layout.nodes:
             self._close(scope)
 
-    def _close(self, scope: Scope) -> None:
-        self._scopes.discard(scope)
-        scope.on_done(scope.results())
-
-    def _drain(self) -> None:
-        if self._is_draining:
+    def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
+        if self.result.done():
             return
-        self._is_draining = True
-        while self._ready:
-            scope, node = self._ready.popleft()
-            try:
-                self._begin(scope, node)
-            except Exception as error:  # the outcome of this query
-                self._fail_at(scope, node, error)
-        self._is_draining = False
-
-    def _begin(self, scope: Scope, node: Node) -> None:
-        if node.op == "input":
-            self._finish(scope, node, (scope.param(node.name),))
-        elif node.op == "map":
-            self._expand(scope, node)
-        elif "engine" in node.attrs and node.op != "context":
-            self._submit(scope, node)
-        else:
-            args = [arg_value(arg, scope.values) for arg in node.args]
-            self._finish(scope, node, run_inline(node, args, self._symbols))
-
-    def _finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
+        if self._on_value is not None and not scope.path:
+            for name, value in zip(node.outputs, outputs, strict=True):
+                if name in scope.layout.graph.outputs:
+                    self._on_value(name, value)
         self._ready.extend((scope, follower) for follower in scope.finish(node, outputs))
         if not scope.num_unfinished:
             self._close(scope)
 
-    def _expand(self, scope: Scope, node: Node) -> None:
-        """Open one scope for each item: all at once, or each after the one before."""
-        first, *captures = (arg_value(arg, scope.values) for arg in node.args)
-        items = list(first)
-        results: list[Any] = [None] * len(items)
-        num_left = len(items)
-        if not items:
-            self._finish(scope, node, ([],))
+    def drain(self) -> None:
+        if self._is_draining:
             return
+        self._is_draining = True
+        while self._ready:  # nothing below raises: see _guard and _tell
+            scope, node = self._ready.popleft()
+            self._guard(scope, node, lambda s=scope, n=node: self._begin(s, n))  # type: ignore[misc]
+        self._is_draining = False
 
-        def open_item(i: int) -> None:
-            path = f"{scope.path}{node.name}[{i}]."
-            depth = scope.depth + scope.layout.depth[node.name]
-            params = [items[i], *captures]
-            body = scope.layout.bodies[node.name]
-            self._open(body, params, path, depth, lambda outputs: item_done(i, outputs))
+    def _close(self, scope: Scope) -> None:
+        self._scopes.discard(scope)
+        scope.on_done(scope.results())
 
-        def item_done(i: int, outputs: list[Any]) -> None:
-            nonlocal num_left
-            results[i] = outputs[0]
-            num_left -= 1
-            if not num_left:
-                self._finish(scope, node, (results,))
-            elif is_sequential:
-                open_item(i + 1)
+    def _begin(self, scope: Scope, node: Node) -> None:
+        self._ready.extend((scope, early) for early in scope.begin(node))
+        if node.op == "input":
+            self.finish(scope, node, (scope.param(node.name),))
+        elif node.op in EXPANDED:
+            EXPANDED[node.op](self, scope, node)
+        elif reads_streams(node):
+            (run_flatten if node.op == "flatten" else run_in_pieces)(self, scope, node)
+        elif OPS[node.op].engine_kind is not None:
+            self._submit_whole(scope, node)
+        else:
+            args = [arg_value(arg, scope.values) for arg in node.args]
+            self.finish(scope, node, run_inline(node, args, self.symbols))
 
-        is_sequential = node.attrs.get("order") == "sequential"
-        for i in range(1 if is_sequential else len(items)):
-            open_item(i)
+    def _guard(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
+        """Whatever goes wrong in a node's own work is the outcome of this query, of no other."""
+        try:
+            work()
+        except Exception as error:
+            self.fail_at(scope, node, error)
 
-    def _submit(self, scope: Scope, node: Node) -> None:
+    # Requests to engines
+
+    def piece_size(self, node: Node) -> int:
+        return self._engines[str(node.attrs["engine"])].batch_items
+
+    def submit_piece(
+        self,
+        scope: Scope,
+        node: Node,
+        suffix: str,
+        values: Mapping[str, Any],
+        without: Collection[str],
+        on_result: Callable[[Result], None],
+    ) -> None:
+        request = make_request(node, {**scope.values, **values}, self.symbols, without=without)
+        self._submit(scope, node, scope.path + node.name + suffix, request, on_result)
+
+    def _submit_whole(self, scope: Scope, node: Node) -> None:
+        emit = self._emitter(scope, node) if OPS[node.op].writes_text else None
+        request = make_request(node, scope.values, self.symbols, emit)
+
+        def on_result(result: Result) -> None:
+            if result.finish_reason == "length" and "schema" in node.attrs:
+                raise ParseError(
+                    f"the model wrote {node.attrs.get('max_tokens')} tokens (max_tokens) and its "
+                    "value was not complete: raise max_tokens, or bound the type, for example "
+                    f"with Field(max_length=...); it wrote {result.outputs[0][:200]!r}"
+                )
+            if result.finish_reason is not None:
+                scope.finish_reasons[node.name] = result.finish_reason
+            growing = scope.growing_text(node)
+            self.finish(scope, node, result.outputs)
+            if growing is not None:
+                growing.close(result.outputs[0])
+
+        self._submit(scope, node, scope.path + node.name, request, on_result)
+
+    def _submit(
+        self,
+        scope: Scope,
+        node: Node,
+        path: str,
+        request: Any,
+        on_result: Callable[[Result], None],
+    ) -> None:
         scheduler = self._engines[str(node.attrs["engine"])]
-        path = scope.path + node.name
-        emit = self._emitter(scope, node) if node.op == "decode" else None
-        request = make_request(node, scope.values, self._symbols, emit)
         job = Job(
             request=request,
             query=self.name,
             depth=scope.depth + scope.layout.depth[node.name],
             on_start=lambda started: self._on_start(path, node.op, started),
-            on_done=lambda outcome: self._on_done(scope, node, request.id, outcome),
+            on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
         )
         self._jobs[request.id] = (scheduler, job)
         self._tell("ready", path, node.op, {"engine": scheduler.name, "items": request.num_items})
         scheduler.submit(job)
 
     def _on_start(self, path: str, op: str, started: Started) -> None:
-        if not self.result.done():
-            fields: dict[str, Any] = {
-                "engine": started.engine,
-                "batch": started.batch,
-                "batch_size": started.batch_size,
-            }
-            if started.load_s > LOAD_SHOWN_FROM_S:
-                fields["load_s"] = round(started.load_s, 3)
-            self._tell("start", path, op, fields)
+        if self.result.done():
+            return
+        fields: dict[str, Any] = {
+            "engine": started.engine,
+            "batch": started.batch,
+            "batch_size": started.batch_size,
+        }
+        if started.load_s > LOAD_SHOWN_FROM_S:
+            fields["load_s"] = round(started.load_s, 3)
+        self._tell("start", path, op, fields)
 
-    def _on_done(self, scope: Scope, node: Node, request_id: str, outcome: Outcome) -> None:
+    def _on_done(
+        self,
+        scope: Scope,
+        node: Node,
+        path: str,
+        request_id: str,
+        outcome: Outcome,
+        on_result: Callable[[Result], None],
+    ) -> None:
         if self._jobs.pop(request_id, None) is None:  # the query ended while this ran
             if isinstance(outcome, Result):
                 for value in outcome.outputs:
                     release(value)
-            return
-        if isinstance(outcome, Exception):
-            self._fail_at(scope, node, outcome)
-            return
-        self._tell_end(scope.path + node.name, node.op, outcome)
-        if outcome.finish_reason is not None:
-            scope.finish_reasons[node.name] = outcome.finish_reason
-        self._finish(scope, node, outcome.outputs)
-        self._drain()
+        elif isinstance(outcome, Exception):
+            self.fail_at(scope, node, outcome)
+        else:
+            self._tell_end(path, node.op, outcome)
+            self._guard(scope, node, lambda: on_result(outcome))
+            self.drain()
 
-    def _fail_at(self, scope: Scope, node: Node, error: Exception) -> None:
+    def fail_at(self, scope: Scope, node: Node, error: Exception) -> None:
+        if self.result.done():
+            return
         path = scope.path + node.name
         where = f"{node.origin.file}:{node.origin.line}" if node.origin else ""
         self._tell("error", path, node.op, {"error": f"{type(error).__name__}: {error}"})
@@ -206,9 +257,12 @@ class Query:
         failure.__cause__ = error
         self.fail(failure)
 
+    # What is told
+
     def _emitter(self, scope: Scope, node: Node) -> Callable[[str], None]:
         path = scope.path + node.name
         is_final = not scope.path and node.name in scope.layout.graph.outputs
+        growing = scope.growing_text(node)
         is_first = True
 
         def emit(text: str) -> None:
@@ -219,6 +273,8 @@ class Query:
                 is_first = False
                 self._tell("first_token", path, node.op)
             self._tell("text", path, node.op, {"text": text, "final": is_final})
+            if growing is not None:
+                self._guard(scope, node, lambda: growing.grow(text))
 
         return emit
 
@@ -237,5 +293,12 @@ class Query:
     def _tell(
         self, kind: EventKind, node: str = "", op: str = "", fields: Mapping[str, Any] | None = None
     ) -> None:
-        if self._listener is not None:
+        if self._listener is None:
+            return
+        try:
             self._listener(Event(now(), kind, self.name, node, op, fields or {}))
+        except Exception as error:  # the outcome of this query: nobody hears how it goes on
+            self._listener = None
+            failure = ListenerFailed(f"a listener to query {self.name} failed: {error!r}")
+            failure.__cause__ = error
+            asyncio.get_running_loop().call_soon(self.fail, failure)

@@ -1,14 +1,14 @@
 """The primitives that need no engine: small pure functions on values."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from backends.documents import Doc
 from graph_opt.graph import Node
-from runtime.errors import ParseError
+from runtime.parse import parse_text
 
 
 def run_inline(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -40,15 +40,7 @@ def _context(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any
 
 def _parse(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:
     name = str(node.attrs["type"])
-    try:
-        return TypeAdapter(symbols[name]).validate_json(args[0])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        reason = f"{first['msg']}{f' at {place!r}' if place else ''}"
-        shown = args[0] if len(args[0]) <= 200 else f"{args[0][:200]}..."
-        problem = f"the model's text is not a {name}: {reason}; it wrote {shown!r}"
-        raise ParseError(problem) from None
+    return parse_text(args[0], name, symbols[name])
 
 
 def _get(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001
@@ -92,12 +84,20 @@ def _format(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:
 
 def _flatten(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001
     items = [item for part in args[0] for item in part]
-    if not node.attrs.get("unique"):
-        return items
-    first: dict[Any, Any] = {}
+    return unique_items(items) if node.attrs.get("unique") else items
+
+
+def unique_items(items: Sequence[Any], seen: Collection[str] = ()) -> list[Any]:
+    """The first of items that are equal, in order, without those `seen` before."""
+    first: dict[str, Any] = {}
     for item in items:
-        first.setdefault((item.id or item.text) if isinstance(item, Doc) else to_text(item), item)
-    return list(first.values())
+        first.setdefault(identity(item), item)
+    return [item for key, item in first.items() if key not in seen]
+
+
+def identity(item: Any) -> str:
+    """Equal for items that are the same: of documents, those with the same id."""
+    return (item.id or item.text) if isinstance(item, Doc) else to_text(item)
 
 
 def _pack(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001

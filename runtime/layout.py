@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graph_opt.analysis.depth import depth
-from graph_opt.graph import Graph, Node
+from graph_opt.graph import Graph, Node, Ref
+from graph_opt.ops import OPS, overlaps_readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +15,26 @@ class Layout:
     graph: Graph
     nodes: Mapping[str, Node]
     indegree: Mapping[str, int]  # node -> nodes it waits for
-    followers: Mapping[str, tuple[str, ...]]  # node -> nodes that wait for it
+    followers: Mapping[str, tuple[str, ...]]  # node -> nodes that wait for its end
+    early: Mapping[str, tuple[str, ...]]  # node -> nodes that read its stream from its begin on
     uses: Mapping[str, int]  # value -> nodes that read it, plus one if the graph returns it
     depth: Mapping[str, int]
-    bodies: Mapping[str, "Layout"]  # map node -> its body
+    bodies: Mapping[str, tuple["Layout", ...]]  # map, cond or loop node -> its bodies
 
 
 def layout_of(graph: Graph) -> Layout:
     """Index `graph` and the bodies in it."""
-    producer = {value: node.name for node in graph.nodes for value in node.outputs}
-    before = {n.name: {producer[v] for v in n.inputs} | set(n.after) for n in graph.nodes}
-    followers: dict[str, list[str]] = {node.name: [] for node in graph.nodes}
-    uses = dict.fromkeys(producer, 0)
+    names = [node.name for node in graph.nodes]
+    followers: dict[str, list[str]] = {name: [] for name in names}
+    early: dict[str, list[str]] = {name: [] for name in names}
+    uses = {value: 0 for node in graph.nodes for value in node.outputs}
+    indegree = {}
     for node in graph.nodes:
-        for name in sorted(before[node.name]):
-            followers[name].append(node.name)
+        parents = graph.parents(node)
+        indegree[node.name] = len(parents)
+        for parent in parents:
+            table = early if _runs_beside(node, parent) else followers
+            table[parent.name].append(node.name)
         for value in set(node.inputs):
             uses[value] += 1
     for value in graph.outputs:
@@ -36,9 +42,26 @@ def layout_of(graph: Graph) -> Layout:
     return Layout(
         graph=graph,
         nodes={node.name: node for node in graph.nodes},
-        indegree={name: len(names) for name, names in before.items()},
-        followers={name: tuple(names) for name, names in followers.items()},
+        indegree=indegree,
+        followers={name: tuple(after) for name, after in followers.items()},
+        early={name: tuple(after) for name, after in early.items()},
         uses=uses,
         depth=depth(graph),
-        bodies={n.name: layout_of(n.body) for n in graph.nodes if n.body is not None},
+        bodies={n.name: tuple(map(layout_of, n.bodies)) for n in graph.nodes if n.bodies},
     )
+
+
+def reads_streams(node: Node) -> bool:
+    """Whether any input of the node is taken in pieces."""
+    return any(isinstance(arg, Ref) and arg.stream for arg in node.args)
+
+
+def _runs_beside(node: Node, parent: Node) -> bool:
+    """Whether the node reads all it reads of its parent as a stream that the parent gives early."""
+    gives_early = overlaps_readers(parent) and (
+        reads_streams(parent) or OPS[parent.op].writes_text or bool(parent.bodies)
+    )
+    if not gives_early or parent.name in node.after:
+        return False
+    read = [arg for arg in node.args if isinstance(arg, Ref) and arg.name in parent.outputs]
+    return bool(read) and all(arg.stream for arg in read)

@@ -1,15 +1,17 @@
-"""The mutable state of one running copy of a graph: the app's own, or a map body for one item."""
+"""The mutable state of one running copy of a graph: the app's own, or the body of a node."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backends.base import Context
-from graph_opt.graph import Node
+from graph_opt.graph import Node, Ref
+from graph_opt.ops import OPS
 from runtime.layout import Layout
+from runtime.streams import GrowingText, ItemStream, whole
 
 
 class Scope:
-    """Values by name, and what is still to come.
+    """Values by name, streams that are still growing, and what is still to come.
 
     Owns the values that its nodes make and drops each after its last reader, releasing contexts.
     Parameters belong to whoever passed them and are never released here.
@@ -25,18 +27,29 @@ class Scope:
     ) -> None:
         self.layout = layout
         self.path = path  # "" for the app's graph, else "hits[2]."
-        self.depth = depth  # of the map node that this body hangs on, else 0
+        self.depth = depth  # of the node that this body hangs on, else 0
         self.on_done = on_done
         self.values: dict[str, Any] = {}
-        self.finish_reasons: dict[str, str] = {}  # decode node -> why it stopped
+        self.finish_reasons: dict[str, str] = {}  # value of a decoded text -> why it stopped
         self.waits = dict(layout.indegree)
         self.uses = dict(layout.uses)
         self.num_unfinished = len(layout.nodes)
+        self._streams: dict[str, ItemStream] = {}
+        self._texts: dict[str, GrowingText] = {}
         self._params = dict(zip((n.name for n in layout.graph.params), params, strict=True))
 
     def ready_at_start(self) -> list[Node]:
         """The nodes that wait for nothing, in graph order."""
         return [node for node in self.layout.graph.nodes if not self.waits[node.name]]
+
+    def begin(self, node: Node) -> list[Node]:
+        """Open the node's stream, if any is read early; the nodes that this made ready."""
+        early = self.layout.early[node.name]
+        if early and OPS[node.op].writes_text:
+            self._texts[node.name] = GrowingText()
+        elif early:
+            self._streams[node.name] = ItemStream()
+        return self._now_ready(early)
 
     def finish(self, node: Node, outputs: Sequence[Any]) -> list[Node]:
         """Store a node's outputs; the nodes that became ready, in graph order."""
@@ -48,12 +61,7 @@ class Scope:
         for name in set(node.inputs):
             self._read(name)
         self.num_unfinished -= 1
-        ready = []
-        for follower in self.layout.followers[node.name]:
-            self.waits[follower] -= 1
-            if not self.waits[follower]:
-                ready.append(self.layout.nodes[follower])
-        return ready
+        return self._now_ready(self.layout.followers[node.name])
 
     def param(self, name: str) -> Any:
         """The value passed for a parameter."""
@@ -63,6 +71,22 @@ class Scope:
         """What the graph returns, once every node is finished."""
         return [self.values[name] for name in self.layout.graph.outputs]
 
+    def stream(self, ref: Ref) -> ItemStream:
+        """The items of a list: as they come, if its maker gives them so, else all at once."""
+        return self._streams.get(ref.name) or whole(self.values[ref.name])
+
+    def out_stream(self, node: Node) -> ItemStream | None:
+        """Where the node puts its items, if somebody reads them early."""
+        return self._streams.get(node.name)
+
+    def text(self, name: str) -> GrowingText:
+        """A decoded text: while it is decoded, or whole."""
+        return self._texts.get(name) or GrowingText(self.values[name])
+
+    def growing_text(self, node: Node) -> GrowingText | None:
+        """The text that the node writes, if somebody reads it early."""
+        return self._texts.get(node.name)
+
     def release_all(self) -> None:
         """Drop every value the scope still owns."""
         for name, value in self.values.items():
@@ -70,18 +94,32 @@ class Scope:
                 release(value)
         self.values.clear()
 
+    def _now_ready(self, names: Sequence[str]) -> list[Node]:
+        ready = []
+        for name in names:
+            self.waits[name] -= 1
+            if not self.waits[name]:
+                ready.append(self.layout.nodes[name])
+        return ready
+
     def _read(self, name: str) -> None:
         self.uses[name] -= 1
         if not self.uses[name]:
-            value = self.values.pop(name)
+            value = self.values.pop(name, None)  # of a stream, the reader may end first
             if name not in self._params:
                 release(value)
 
 
 def release(value: Any) -> None:
     """Give a context's KV back; other values need nothing."""
-    if isinstance(value, Context):
+    type_ = type(value)
+    if type_ not in _is_context:  # asked once a type: the check takes as long as a whole node
+        _is_context[type_] = isinstance(value, Context)
+    if _is_context[type_]:
         value.release()
+
+
+_is_context: dict[type, bool] = {}
 
 
 def bind(layout: Layout, inputs: Mapping[str, Any]) -> list[Any]:

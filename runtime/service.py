@@ -1,7 +1,7 @@
 """Runs the queries of all apps of this process over one set of engines."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
@@ -11,6 +11,7 @@ from runtime.engine_scheduler import EngineScheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.graph_scheduler import Query
+from runtime.latency import EngineLatency
 from runtime.layout import Layout
 from runtime.policy.base import Policy
 from runtime.policy.topology import topology
@@ -19,8 +20,13 @@ from runtime.policy.topology import topology
 class Runtime:
     """Engines are made when first named and shared by every app that asks for the same one."""
 
-    def __init__(self, policy: Policy = topology) -> None:
+    def __init__(
+        self,
+        policy: Policy = topology,
+        latency_of: Callable[[EngineSpec], EngineLatency] | None = None,
+    ) -> None:
         self._policy = policy
+        self._latency_of = latency_of
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
         self._names = count(1)
 
@@ -34,8 +40,11 @@ class Runtime:
         about: Mapping[str, Any] | None = None,
         listener: Listener | None = None,
         timeout_s: float | None = None,
+        on_value: Callable[[str, Any], None] | None = None,
     ) -> list[Any]:
-        """The values the graph returns. `about` goes into the query's first event.
+        """The values the graph returns; `on_value` gets each as soon as it is there.
+
+        `about` goes into the query's first event.
 
         Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
         engine that cannot be named. Cancelling the awaiting task cancels the query.
@@ -43,7 +52,8 @@ class Runtime:
         schedulers = {name: self.scheduler(name, spec) for name, spec in engines.items()}
         for scheduler in schedulers.values():
             scheduler.warm_up()
-        query = Query(f"q{next(self._names)}", layout, inputs, schedulers, symbols, listener)
+        name = f"q{next(self._names)}"
+        query = Query(name, layout, inputs, schedulers, symbols, listener, on_value)
         timer = None
         if timeout_s is not None:
             error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")
@@ -67,7 +77,8 @@ class Runtime:
                 engine = create(spec)
             except ConfigError as error:
                 raise ConfigError(f"engine {name!r}: {error}") from error
-            self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy)
+            latency = self._latency_of(spec) if self._latency_of is not None else None
+            self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy, latency)
         return self._schedulers[spec.key]
 
     async def close(self) -> None:

@@ -5,11 +5,18 @@ from teola import _siblings  # isort: skip  # noqa: F401  (must run before the s
 from backends.documents import Doc
 from frontend_dsl.app import App
 from frontend_dsl.components import LLM, Embedder
+from frontend_dsl.contextual import contextualize
+from frontend_dsl.control import cond, loop
+from frontend_dsl.control import map_ as map
+from frontend_dsl.expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.functions import flatten, join, load, split
-from frontend_dsl.functions import map_ as map
 from frontend_dsl.prompt import prompt
 from frontend_dsl.retrieval import Reranker, Store
+from frontend_dsl.session import value
+from frontend_dsl.synthesis import synthesize
 from frontend_dsl.tools import tool
+from frontend_dsl.web_search import WebSearch
+from graph_opt.pipeline import PASSES
 from teola import errors
 from teola._app import app
 
@@ -17,18 +24,28 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LLM",
+    "PASSES",
     "App",
     "Doc",
     "Embedder",
     "Reranker",
     "Store",
+    "WebSearch",
     "app",
+    "cond",
+    "contextualize",
     "errors",
+    "expand_queries",
     "flatten",
+    "fuse",
+    "hybrid_search",
     "join",
     "load",
+    "loop",
     "map",
     "prompt",
     "split",
+    "synthesize",
     "tool",
+    "value",
 ]

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
-from frontend_dsl.app import App, Runner, make_app
+from frontend_dsl.app import App, make_app
+from frontend_dsl.program import Runner
 
 P = ParamSpec("P")
 R = TypeVar("R")

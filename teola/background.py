@@ -12,7 +12,8 @@ T = TypeVar("T")
 class BackgroundLoop:
     """Starts with the first coroutine; the thread is a daemon and ends with the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "teola") -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -41,7 +42,7 @@ class BackgroundLoop:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="teola", daemon=True
+                    target=self._loop.run_forever, name=self._name, daemon=True
                 )
                 self._thread.start()
             return self._loop

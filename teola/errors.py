@@ -8,6 +8,7 @@
     QueryError                a query did not finish                          (while running)
     ├── QueryCancelled
     ├── QueryTimeout
+    ├── ListenerFailed        a listener raised, for example a trace file on a full disk
     └── NodeFailed            names the primitive and the user's line; `cause` is what failed
         └── OutputInvalid     decoded text that is not a value of the declared type
     EngineError               what a NodeFailed is caused by, when an engine said no
@@ -32,7 +33,14 @@ from backends.errors import (
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.signature import ArgumentError
 from graph_opt.errors import GraphError
-from runtime.errors import NodeFailed, OutputInvalid, QueryCancelled, QueryError, QueryTimeout
+from runtime.errors import (
+    ListenerFailed,
+    NodeFailed,
+    OutputInvalid,
+    QueryCancelled,
+    QueryError,
+    QueryTimeout,
+)
 
 ALL = (GraphError, ConfigError, ArgumentError, QueryError, EngineError)
 
@@ -45,6 +53,7 @@ __all__ = [
     "EngineOverloaded",
     "EngineUnavailable",
     "GraphError",
+    "ListenerFailed",
     "NodeFailed",
     "OutputInvalid",
     "QueryCancelled",

@@ -1,37 +1,64 @@
-"""What the optimizer did to an app's graph, pass by pass, for people."""
+"""What the optimizer did to an app's graph, pass by pass, and what it should save; for people."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from graph_opt.analysis.advice import Advice, layout_advice
 from graph_opt.analysis.critical_path import critical_path
 from graph_opt.analysis.readiness import num_engine_ops
 from graph_opt.graph import Graph
-from graph_opt.pipeline import PassReport, explain_passes
+from graph_opt.pipeline import PASSES, Pass, PassReport, explain_passes
 from graph_opt.text import to_text
+from teola.estimate import Estimate, Step, estimate
+from teola.known_engines import KnownEngine, KnownEngines
+from teola.viewer.formats import percent, seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The graph as traced, each pass's report, and the graph that runs."""
+    """The graph as traced, each pass's report, and the graph that runs; with estimates of each."""
 
     before: Graph
     after: Graph
     reports: tuple[PassReport, ...]
+    estimates: tuple[Estimate, ...]  # of the graph before, then after each pass
+    engines: Mapping[str, KnownEngine] = field(default_factory=dict)
+    advice: tuple[Advice, ...] = ()  # on the layout of prompts
+
+    @property
+    def expected_before(self) -> Estimate:
+        return self.estimates[0]
+
+    @property
+    def expected_after(self) -> Estimate:
+        return self.estimates[-1]
 
     def __str__(self) -> str:
-        passes = "\n".join(f"  {report.summary}" for report in self.reports)
         return "\n\n".join(
             [
                 f"before: {describe(self.before)}\n{to_text(self.before, origins=True)}",
-                f"passes:\n{passes}",
+                "passes:\n" + "\n".join(f"  {line}" for line in _pass_lines(self)),
                 f"after: {describe(self.after)}\n{to_text(self.after, origins=True)}",
+                "expected:\n" + "\n".join(f"  {line}" for line in _expected_lines(self)),
+                *(["advice:\n" + "\n".join(map(advice_line, self.advice))] if self.advice else []),
             ]
         )
 
 
-def make_plan(graph: Graph) -> Plan:
-    """Run the passes and keep what each did."""
-    reports = tuple(explain_passes(graph))
-    return Plan(graph, reports[-1].after if reports else graph, reports)
+def make_plan(
+    graph: Graph, known: KnownEngines | None = None, passes: Sequence[Pass] = PASSES
+) -> Plan:
+    """Run the passes, keep what each did, and estimate what that changes."""
+    known = known or KnownEngines()
+    reports = tuple(explain_passes(graph, passes, known.facts(graph)))
+    graphs = [graph, *(report.after for report in reports)]
+    expected: list[Estimate] = []
+    for number, each in enumerate(graphs):
+        is_same = number > 0 and each is graphs[number - 1]
+        again = expected[-1] if is_same else estimate(each, known.cost(each), known.batch_items)
+        expected.append(again)
+    advice = tuple(layout_advice(_pruned(reports, graph)))
+    return Plan(graph, graphs[-1], reports, tuple(expected), known.engines, advice)
 
 
 def describe(graph: Graph) -> str:
@@ -45,3 +72,56 @@ def longest_chain(graph: Graph) -> int:
     """The engine primitives on the longest path; a map's body counts once."""
     path = critical_path(graph, lambda node: float(num_engine_ops(node)))
     return round(path.length_s)
+
+
+def path_text(steps: tuple[Step, ...], whole_s: float, least: float = 0.01) -> str:
+    """`expand.json 40% > rerank 5% > answer 50%`; what is below one percent is left out."""
+    shown = [step for step in steps if step.adds_s >= least * whole_s]
+    return " > ".join(f"{step.node} {percent(step.adds_s, whole_s)}" for step in shown)
+
+
+def source_of(engine: KnownEngine) -> str:
+    """Where an engine's seconds come from, and how far runs have corrected them."""
+    ratios = [f"{op} x{ratio:.2f}" for op, ratio in engine.latency.corrections.items()]
+    return f"{engine.latency.source}{', corrected ' + ', '.join(ratios) if ratios else ''}"
+
+
+def advice_line(advice: Advice) -> str:
+    where = f" ({advice.origin.file}:{advice.origin.line})" if advice.origin else ""
+    return f"  %{advice.node}{where}: {advice.message}"
+
+
+def change(before_s: float, after_s: float) -> str:
+    """`1.20 s -> 0.80 s`, or one time where nothing changed."""
+    if abs(after_s - before_s) < 1e-9:
+        return seconds(after_s)
+    return f"{seconds(before_s)} -> {seconds(after_s)}"
+
+
+def _pass_lines(plan: Plan) -> Iterator[str]:
+    for report, before, after in zip(
+        plan.reports, plan.estimates, plan.estimates[1:], strict=False
+    ):
+        has_changed = abs(before.path_s - after.path_s) > 1e-9
+        gain = f"; critical path {change(before.path_s, after.path_s)}" if has_changed else ""
+        yield report.summary + gain
+
+
+def _expected_lines(plan: Plan) -> Iterator[str]:
+    before, after = plan.expected_before, plan.expected_after
+    yield f"critical path {change(before.path_s, after.path_s)}"
+    yield f"  before: {path_text(before.path, before.path_s)}"
+    yield f"  after: {path_text(after.path, after.path_s)}"
+    yield f"engine work {change(before.total_work_s, after.total_work_s)}"
+    for name in dict.fromkeys((*before.work_s, *after.work_s)):
+        work = change(before.work_s.get(name, 0.0), after.work_s.get(name, 0.0))
+        engine = plan.engines.get(name)
+        yield f"  {name} {work} ({source_of(engine) if engine else 'default'})"
+
+
+def _pruned(reports: tuple[PassReport, ...], graph: Graph) -> Graph:
+    """Where only true dependencies are left and no prompt is cut: what advice can be given on."""
+    for report in reports:
+        if report.name == "prune_dependencies":
+            return report.after
+    return reports[-1].after if reports else graph

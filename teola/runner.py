@@ -3,8 +3,10 @@
 import asyncio
 import atexit
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -13,13 +15,17 @@ from weakref import WeakKeyDictionary
 
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
-from frontend_dsl.app import Program, RunOptions
+from frontend_dsl.program import OnValue, Program, RunOptions
 from graph_opt.graph import Graph
-from graph_opt.pipeline import optimize
+from graph_opt.paths import walk
+from graph_opt.pipeline import PASSES, optimize
 from runtime.events import Event, Listener
 from runtime.layout import Layout, layout_of
+from runtime.profile_store import Latencies
 from runtime.service import Runtime
 from teola.background import BackgroundLoop
+from teola.estimate import estimate, predictions
+from teola.known_engines import EngineBook, KnownEngines
 from teola.plan import Plan, make_plan
 from teola.trace import TraceWriter
 
@@ -31,32 +37,56 @@ class AppRunner:
 
     def __init__(self) -> None:
         self._background = BackgroundLoop()
-        self._runtime = Runtime()
-        self._layouts: WeakKeyDictionary[Program, dict[bool, Layout]] = WeakKeyDictionary()
+        self._apps = BackgroundLoop("teola-apps")  # of `async def` apps that are called or streamed
+        latencies = Latencies()
+        self._book = EngineBook(latencies)
+        self._runtime = Runtime(latency_of=latencies.of)
+        self._layouts: WeakKeyDictionary[Program, dict[Hashable, Layout]] = WeakKeyDictionary()
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result; blocks."""
-        return self._background.wait(self._execute(program, inputs, options))
+        return self._background.wait(self._execute_one(program, inputs, options))
 
     async def arun(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result, awaited on the caller's own loop."""
         return await asyncio.wrap_future(
-            self._background.submit(self._execute(program, inputs, options))
+            self._background.submit(self._execute_one(program, inputs, options))
         )
+
+    async def start(
+        self,
+        program: Program,
+        inputs: Mapping[str, Any],
+        options: RunOptions,
+        on_value: OnValue,
+    ) -> None:
+        """Run a segment of an `async def` app; `on_value` gets each output as it comes."""
+        running = self._execute(program, inputs, options, on_value=on_value)
+        await asyncio.wrap_future(self._background.submit(running))
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run an `async def` app on a loop of its own, away from the engines', and wait."""
+        return self._apps.wait(coroutine)
+
+    def stream_of(self, run: Callable[[Listener], Coroutine[Any, Any, Any]]) -> Iterator[Event]:
+        """The events of an `async def` app; its error, if any, is raised at the end."""
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        return _drained(events, self._apps.submit(run(events.put)))
+
+    @contextmanager
+    def listening(self, options: RunOptions) -> Iterator[RunOptions]:
+        """The options with their trace file, if any, open for several queries."""
+        with open_trace(options.trace) as writer:
+            listeners = [to for to in (options.listener, writer) if to is not None]
+            yield replace(options, trace=None, listener=_tell_all(listeners))
 
     def stream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
     ) -> Iterator[Event]:
         """Events as they happen; the app's error, if any, is raised at the end."""
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        future = self._background.submit(self._execute(program, inputs, options, events.put))
-        future.add_done_callback(lambda _: events.put(None))
-        try:
-            while (event := events.get()) is not None:
-                yield event
-            future.result()
-        finally:
-            future.cancel()
+        running = self._execute(program, inputs, options, events.put)
+        return _drained(events, self._background.submit(running))
 
     def batch(
         self, calls: Sequence[tuple[Program, Mapping[str, Any]]], options: RunOptions
@@ -65,19 +95,31 @@ class AppRunner:
 
         async def run_all(listener: Listener | None) -> list[Any]:
             each = replace(options, trace=None)
-            runs = (self._execute(program, inputs, each, listener) for program, inputs in calls)
+            runs = (self._execute_one(program, inputs, each, listener) for program, inputs in calls)
             return await asyncio.gather(*runs, return_exceptions=True)
 
         with open_trace(options.trace) as writer:
             return self._background.wait(run_all(writer))
 
-    def plan(self, program: Program, options: RunOptions) -> Plan:  # noqa: ARG002
-        """What each pass does to the program's graph."""
-        return make_plan(program.graph)
+    def plan(self, program: Program, options: RunOptions) -> Plan:
+        """What each pass does to the program's graph, and what it should save."""
+        engines = override(program.engines, options.engines)
+        passes = PASSES if options.passes is None else options.passes
+        return make_plan(program.graph, self._book.known(engines), passes)
 
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
         self._background.submit(self._runtime.close()).result(CLOSE_TIMEOUT_S)
+
+    async def _execute_one(
+        self,
+        program: Program,
+        inputs: Mapping[str, Any],
+        options: RunOptions,
+        listener: Listener | None = None,
+    ) -> Any:
+        (result,) = await self._execute(program, inputs, options, listener)
+        return result
 
     async def _execute(
         self,
@@ -85,19 +127,15 @@ class AppRunner:
         inputs: Mapping[str, Any],
         options: RunOptions,
         listener: Listener | None = None,
-    ) -> Any:
-        layout = self._layout(program, options.optimize)
+        on_value: OnValue | None = None,
+    ) -> list[Any]:
         engines = override(program.engines, options.engines)
-        about = {
-            "app": program.graph.name,
-            "optimized": options.optimize,
-            "began": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "graph": str(layout.graph),
-            "origins": origins_of(layout.graph),
-        }
+        known = self._book.known(engines)
+        layout = self._layout(program, options, known)
         with open_trace(options.trace) as writer:
             listeners = [to for to in (listener, options.listener, writer) if to is not None]
-            (result,) = await self._runtime.run(
+            about = about_run(layout.graph, options, known) if listeners else {}
+            return await self._runtime.run(
                 layout,
                 inputs,
                 engines,
@@ -105,14 +143,32 @@ class AppRunner:
                 about=about,
                 listener=_tell_all(listeners),
                 timeout_s=options.timeout_s,
+                on_value=on_value,
             )
-        return result
 
-    def _layout(self, program: Program, optimized: bool) -> Layout:
-        known = self._layouts.setdefault(program, {})
-        if optimized not in known:
-            known[optimized] = layout_of(optimize(program.graph) if optimized else program.graph)
-        return known[optimized]
+    def _layout(self, program: Program, options: RunOptions, known: KnownEngines) -> Layout:
+        """The plan for these engines and passes, made when it is first asked for."""
+        layouts = self._layouts.setdefault(program, {})
+        passes = PASSES if options.passes is None else options.passes
+        key = (known.key, passes) if options.optimize else None
+        if key not in layouts:
+            graph = program.graph
+            if options.optimize:
+                graph = optimize(graph, passes, known.facts(graph))
+            layouts[key] = layout_of(graph)
+        return layouts[key]
+
+
+def about_run(graph: Graph, options: RunOptions, known: KnownEngines) -> dict[str, Any]:
+    """What the first event of a query says of it."""
+    return {
+        "app": graph.name,
+        "optimized": options.optimize,
+        "began": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "graph": str(graph),
+        "origins": origins_of(graph),
+        "plan": expectation(graph, known),
+    }
 
 
 def open_trace(path: str | None) -> AbstractContextManager[Listener | None]:
@@ -132,16 +188,27 @@ def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict
     }
 
 
-def origins_of(graph: Graph, path: str = "") -> dict[str, list[Any]]:
-    """Node path -> [call, file, line]; the nodes of a map's body are at `map[].node`."""
-    origins: dict[str, list[Any]] = {}
-    for node in graph.nodes:
-        if node.origin is not None:
-            origin = node.origin
-            origins[path + node.name] = [origin.call, origin.file, origin.line]
-        if node.body is not None:
-            origins |= origins_of(node.body, f"{path}{node.name}[].")
-    return origins
+def origins_of(graph: Graph) -> dict[str, list[Any]]:
+    """Node path (`graph_opt.paths`) -> [call, file, line]."""
+    return {
+        path: [node.origin.call, node.origin.file, node.origin.line]
+        for path, node, _ in walk(graph)
+        if node.origin is not None
+    }
+
+
+def expectation(graph: Graph, known: KnownEngines) -> dict[str, Any]:
+    """What a trace keeps of the plan, for `teola trace --plan`."""
+    cost = known.cost(graph)
+    expected = estimate(graph, cost, known.batch_items)
+    seconds = predictions(graph, cost)
+    return {
+        "seconds": {path: round(value, 6) for path, value in seconds.items()},
+        "path_s": round(expected.path_s, 6),
+        "path": [step.node for step in expected.path],
+        "work_s": round(expected.total_work_s, 6),
+        "sources": dict(known.sources),
+    }
 
 
 def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:
@@ -155,9 +222,33 @@ def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:
     return tell
 
 
-@cache
+def _drained(events: "queue.SimpleQueue[Event | None]", future: "Future[Any]") -> Iterator[Event]:
+    """What the queue gets until the future is done; leaving early cancels it."""
+    future.add_done_callback(lambda _: events.put(None))
+    try:
+        while (event := events.get()) is not None:
+            yield event
+        future.result()
+    finally:
+        future.cancel()
+
+
+_making = threading.Lock()
+
+
 def default_runner() -> AppRunner:
     """The runner of this process; its engines are closed when the process ends."""
+    with _making:  # threads that come first together get the same one
+        return _default_runner()
+
+
+def has_default_runner() -> bool:
+    """Whether any app of this process has asked for it."""
+    return bool(_default_runner.cache_info().currsize)
+
+
+@cache
+def _default_runner() -> AppRunner:
     runner = AppRunner()
     atexit.register(runner.close)
     return runner

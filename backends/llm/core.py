@@ -97,6 +97,11 @@ class LLMCore:
             finished += self._advance(sequence, token)
         return finished
 
+    def flush(self) -> None:
+        """Forget every prefix that nobody holds."""
+        self._free_released()
+        self.cache.forget()
+
     def check_integrity(self) -> None:
         """Raise AssertionError unless every page's count equals its actual holders."""
         self._free_released()

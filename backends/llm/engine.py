@@ -30,6 +30,8 @@ class SteppedCore(Protocol):
 
     def abort(self, request_id: str) -> Request | None: ...
 
+    def flush(self) -> None: ...
+
     def step(self) -> list[tuple[Request, Outcome]]: ...
 
 
@@ -40,6 +42,10 @@ class _Submit:
     request: Request
     future: "asyncio.Future[Outcome]"
     loop: asyncio.AbstractEventLoop
+
+
+class _Flush:
+    """Forget cached prefixes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class LLMEngine:
         self._load = load
         self._core: SteppedCore | None = None
         self._thread: threading.Thread | None = None
-        self._inbox: deque[_Submit | _Abort] = deque()
+        self._inbox: deque[_Submit | _Abort | _Flush] = deque()
         self._wake = threading.Condition()
         self._is_closed = False
         self._starting = asyncio.Lock()
@@ -106,6 +112,10 @@ class LLMEngine:
     def abort(self, request_id: str) -> None:
         self._send(_Abort(request_id))
 
+    def flush_cache(self) -> None:
+        """Forget every prefix that nobody holds, before the next request."""
+        self._send(_Flush())
+
     async def close(self) -> None:
         """Stop the thread, fail what still runs, free the model."""
         with self._wake:
@@ -116,7 +126,7 @@ class LLMEngine:
         self._thread = None
         self._core = None
 
-    def _send(self, *commands: _Submit | _Abort) -> None:
+    def _send(self, *commands: _Submit | _Abort | _Flush) -> None:
         with self._wake:
             self._inbox += commands
             self._wake.notify()
@@ -131,7 +141,7 @@ class _Worker:
     def __init__(
         self,
         core: SteppedCore,
-        inbox: deque[_Submit | _Abort],
+        inbox: deque[_Submit | _Abort | _Flush],
         wake: threading.Condition,
         is_closed: Callable[[], bool],
     ) -> None:
@@ -171,6 +181,8 @@ class _Worker:
             command = self._inbox.popleft()
             if isinstance(command, _Submit):
                 self._add(command)
+            elif isinstance(command, _Flush):
+                self._core.flush()
             elif self._core.abort(command.request_id) is not None:
                 self._deliver(command.request_id, EngineError("the request was aborted"))
 

@@ -1,10 +1,13 @@
-"""The documents of a store and their vectors, in insertion order. Used from one thread.
+"""The documents of a store and their vectors, in the order of writing. Used from one thread.
 
 Shapes: R rows (documents), D vector dimensions.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,9 @@ from backends.errors import RequestRejected
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
+
+# The same text embedded in another batch is off by less, another embedder's vector by far more.
+_VECTOR_ERROR = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +31,20 @@ class Entry:
 
 
 class Collection:
-    """Rows are only added or replaced, never moved, so a row number is an insertion order."""
+    """Rows are only added and never change, so whoever holds a row's key finds what it wrote.
+
+    A document that comes again under its id makes a new row, the id's newest; the one before stays
+    for those who hold its key, until the collection goes: memory grows with every different
+    content. The same content and vector again is the same row.
+    """
 
     def __init__(self) -> None:
         self.docs: list[Doc] = []
-        self.rows: dict[str, int] = {}  # by document id
-        self.written: Rows = np.zeros(0, np.int64)  # [capacity], the write that last set a row
+        self.rows: dict[str, int] = {}  # by key
+        self._newest: dict[str, int] = {}  # by document id
+        self._is_newest = np.zeros(0, np.bool_)  # [capacity]
         self._vectors: Vectors | None = None  # [capacity, D]
         self._has_vector = np.zeros(0, np.bool_)  # [capacity]
-        self._num_writes = 0
 
     def __len__(self) -> int:
         return len(self.docs)
@@ -43,26 +54,31 @@ class Collection:
         """D, or None before the first vector."""
         return None if self._vectors is None else self._vectors.shape[1]
 
-    def upsert(self, entries: Sequence[Entry]) -> None:
-        """Add documents, or replace those of the same id in their rows."""
-        self._num_writes += 1
+    def upsert(self, entries: Sequence[Entry]) -> tuple[str, ...]:
+        """Make each the newest of its id; the keys of their rows, in order."""
         self._reserve(len(self.docs) + len(entries))
-        for entry in entries:
-            row = self.rows.setdefault(entry.doc.id, len(self.docs))
-            if row == len(self.docs):
-                self.docs.append(entry.doc)
-            self.docs[row] = entry.doc
-            self.written[row] = self._num_writes
-            self._set_vector(row, entry.vector)
+        return tuple(self._write(entry) for entry in entries)
 
-    def select(self, ids: Sequence[str] | None) -> Rows:
-        """The rows of an index (None: all), ascending and each once. Raises RequestRejected."""
-        if ids is None:
-            return np.arange(len(self.docs))
-        missing = [doc_id for doc_id in ids if doc_id not in self.rows]
+    def is_newest(self, entry: Entry) -> bool:
+        """Whether writing it would change nothing."""
+        row = self.rows.get(self._key(entry))
+        return row is not None and row == self._newest[entry.doc.id]
+
+    def select(self, keys: Sequence[str] | None) -> Rows:
+        """The rows of an index, ascending; None: the newest of each id. Raises RequestRejected.
+
+        Of an index that names two rows of one id (it was ingested in pieces) the later counts.
+        """
+        if keys is None:
+            return np.flatnonzero(self._is_newest[: len(self.docs)])
+        missing = [key for key in keys if key not in self.rows]
         if missing:
-            raise RequestRejected(f"the store has no document {missing[0]!r} of this index")
-        return np.unique(np.array([self.rows[doc_id] for doc_id in ids], np.int64))
+            raise RequestRejected(
+                f"the store has no document {missing[0]!r} of this index; it was made by another "
+                "store, or by this one before it was closed"
+            )
+        last = {self.docs[row].id: row for row in (self.rows[key] for key in keys)}
+        return np.unique(np.array(list(last.values()), np.int64))
 
     def with_vectors(self, rows: Rows) -> Rows:
         """Those of `rows` that have a vector."""
@@ -77,27 +93,65 @@ class Collection:
 
     def check_integrity(self) -> None:
         """Asserts what every other method relies on."""
-        assert len(self.rows) == len(self.docs), "an id stands for two rows"
-        for doc_id, row in self.rows.items():
+        assert sorted(self.rows.values()) == list(range(len(self.docs))), "a row has no key"
+        newest = np.flatnonzero(self._is_newest).tolist()
+        assert newest == sorted(self._newest.values()), "an id has two newest rows, or none"
+        for doc_id, row in self._newest.items():
             assert self.docs[row].id == doc_id, f"row {row} is not {doc_id!r}"
+
+    def _write(self, entry: Entry) -> str:
+        key = self._key(entry)
+        row = self.rows.setdefault(key, len(self.docs))
+        if row == len(self.docs):
+            self.docs.append(entry.doc)
+            self._set_vector(row, entry.vector)
+        self._is_newest[self._newest.get(entry.doc.id, row)] = False
+        self._is_newest[row] = True
+        self._newest[entry.doc.id] = row
+        return key
+
+    def _key(self, entry: Entry) -> str:
+        """Of the row that holds this entry, or of a new one; the same in every process."""
+        name = f"{entry.doc.id}@{content_hash(entry.doc)}"
+        for variant in count():  # of one content, by embedder
+            key = f"{name}.{variant}" if variant else name
+            row = self.rows.get(key)
+            if row is None or self._is_near(row, entry.vector):
+                return key
+        raise AssertionError("numbers do not end")
+
+    def _is_near(self, row: int, vector: Vectors | None) -> bool:
+        if vector is None or not self._has_vector[row]:
+            return vector is None and not self._has_vector[row]
+        assert self._vectors is not None, "a row has a vector"
+        return float(np.linalg.norm(self._vectors[row] - vector)) < _VECTOR_ERROR
 
     def _set_vector(self, row: int, vector: Vectors | None) -> None:
         self._has_vector[row] = vector is not None
         if vector is None:
             return
         if self._vectors is None:
-            self._vectors = np.zeros((len(self.written), len(vector)), np.float32)
+            self._vectors = np.zeros((len(self._has_vector), len(vector)), np.float32)
         self._vectors[row] = vector
 
     def _reserve(self, size: int) -> None:
         """Room for `size` rows; doubling keeps adding cheap."""
-        extra = max(size, 2 * len(self.written)) - len(self.written)
-        if size <= len(self.written):
+        extra = max(size, 2 * len(self._has_vector)) - len(self._has_vector)
+        if size <= len(self._has_vector):
             return
-        self.written = np.pad(self.written, (0, extra))
+        self._is_newest = np.pad(self._is_newest, (0, extra))
         self._has_vector = np.pad(self._has_vector, (0, extra))
         if self._vectors is not None:
             self._vectors = np.pad(self._vectors, ((0, extra), (0, 0)))
+
+
+def content_hash(doc: Doc) -> str:
+    """Equal for documents of equal text and metadata: 32 hex digits."""
+    try:
+        content = json.dumps([doc.text, dict(doc.metadata)], sort_keys=True, default=str)
+    except (TypeError, ValueError):  # keys of several types, or a circle
+        content = repr((doc.text, doc.metadata))
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def unit_vectors(vectors: Vectors) -> Vectors:

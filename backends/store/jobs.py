@@ -1,7 +1,5 @@
 """Requests of a store, read and checked once; from here on everything is well formed."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from backends.base import Request
 from backends.documents import Doc, Index
 from backends.errors import RequestRejected
-from backends.store.collection import Entry, Vectors, unit_vectors
+from backends.store.collection import Entry, Vectors, content_hash, unit_vectors
 from backends.store.where import Predicate, compile_where
 
 Mode = Literal["vector", "bm25", "hybrid"]
@@ -28,9 +26,9 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What to look for, in which documents (`ids` None: all) and how."""
+    """What to look for, in which documents (`keys` None: all) and how."""
 
-    ids: tuple[str, ...] | None
+    keys: tuple[str, ...] | None
     query: str
     vector: Vectors | None  # [D], unit length
     k: int
@@ -52,10 +50,7 @@ def read_request(request: Request, collection: str) -> Ingest | Search:
 
 def document_id(doc: Doc) -> str:
     """The document's own id, or one of its content, so that ingesting again changes nothing."""
-    if doc.id:
-        return doc.id
-    content = json.dumps([doc.text, dict(doc.metadata)], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
+    return doc.id or content_hash(doc)
 
 
 def _read_ingest(docs: Any, vectors: Any) -> Ingest:
@@ -88,7 +83,7 @@ def _read_search(
             f"mode {mode!r} needs the query's vector: give the store an embedder, or mode='bm25'"
         )
     return Search(
-        ids=index.ids if index is not None else None,
+        keys=index.ids if index is not None else None,
         query=query,
         vector=None if vector is None else _query_vector(vector),
         k=_read_k(attrs.get("k")),

@@ -18,8 +18,9 @@ from backends.store.segments import Segments
 class StoreRunner:
     """Runs a batch: its ingests first, then its searches, which therefore see them.
 
-    On disk, what one `run` ingests becomes one segment; other processes may write the same
-    folder, and each run sees what they wrote before it.
+    The index of an ingest keeps its documents as they were; a search of the whole store sees the
+    newest of each id. On disk, what one `run` ingests becomes one segment, unless it is all there
+    already; other processes may write the same folder, and each run sees what they wrote before it.
     """
 
     def __init__(self, collection: str, segments: Segments | None) -> None:
@@ -74,20 +75,19 @@ class StoreRunner:
 
     def _apply(self, ingests: Mapping[int, Ingest]) -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}
-        batch: list[Entry] = []
+        accepted: dict[int, list[Entry]] = {}
         dimensions = self._collection.dimensions
         for i, ingest in ingests.items():
             try:
-                entries, dimensions = self._accept(ingest, dimensions)
+                accepted[i], dimensions = self._accept(ingest, dimensions)
             except RequestRejected as error:
                 outcomes[i] = error
-                continue
-            batch += entries
-            index = Index(self._name, tuple(entry.doc.id for entry in entries))
-            outcomes[i] = Result((index,), Usage(num_items=ingest.num_items))
-        if batch and self._segments is not None:
+        batch = [entry for entries in accepted.values() for entry in entries]
+        if self._segments is not None and not all(map(self._collection.is_newest, batch)):
             self._segments.append(batch)
-        self._collection.upsert(batch)
+        for i, entries in accepted.items():
+            index = Index(self._name, self._collection.upsert(entries))
+            outcomes[i] = Result((index,), Usage(num_items=ingests[i].num_items))
         return outcomes
 
     def _accept(self, ingest: Ingest, dimensions: int | None) -> tuple[list[Entry], int | None]:

@@ -16,13 +16,13 @@ from backends.store.ranking import Hits, fuse, nearest, top_k
 _KEPT_INDEXES = 64
 _HYBRID_DEPTH = 100  # how far down each side of a hybrid search is ranked, at least
 
-Ids = tuple[str, ...] | None
+Keys = tuple[str, ...] | None
 Found = list[Doc] | RequestRejected
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    stamp: tuple[int, int]  # size and last write of the set when the index was built
+    rows: Rows  # that the index was built of; they never change
     index: Bm25
 
 
@@ -31,22 +31,22 @@ class Searcher:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._kept: OrderedDict[Ids, _Kept] = OrderedDict()
+        self._kept: OrderedDict[Keys, _Kept] = OrderedDict()
 
     def run(self, searches: Sequence[Search]) -> list[Found]:
         """One answer a search, in order; those over the same set share one matrix product."""
-        members: dict[Ids, list[int]] = {}
+        members: dict[Keys, list[int]] = {}
         for i, search in enumerate(searches):
-            members.setdefault(search.ids, []).append(i)
+            members.setdefault(search.keys, []).append(i)
         found: dict[int, Found] = {}
-        for ids, group in members.items():
-            answers = self._search_set(ids, [searches[i] for i in group])
+        for keys, group in members.items():
+            answers = self._search_set(keys, [searches[i] for i in group])
             found.update(zip(group, answers, strict=True))
         return [found[i] for i in range(len(searches))]
 
-    def _search_set(self, ids: Ids, searches: Sequence[Search]) -> list[Found]:
+    def _search_set(self, keys: Keys, searches: Sequence[Search]) -> list[Found]:
         try:
-            rows = self._collection.select(ids)
+            rows = self._collection.select(keys)
         except RequestRejected as error:
             return [error] * len(searches)
         shared = [s for s in searches if s.where is None and not self._problem(rows, s)]
@@ -108,17 +108,16 @@ class Searcher:
 
     def _by_words(self, rows: Rows, scope: Rows, search: Search, k: int) -> Hits:
         """The best k of `scope`; statistics are those of all `rows`. Texts without a word: none."""
-        scores = self._index(search.ids, rows).scores(search.query)  # [R]
+        scores = self._index(search.keys, rows).scores(search.query)  # [R]
         scores = np.where(np.isin(rows, scope), scores, 0)
         return [(int(rows[position]), score) for position, score in top_k(scores, k) if score > 0]
 
-    def _index(self, ids: Ids, rows: Rows) -> Bm25:
-        stamp = (len(rows), int(self._collection.written[rows].max(initial=0)))
-        kept = self._kept.get(ids)
-        if kept is None or kept.stamp != stamp:
+    def _index(self, keys: Keys, rows: Rows) -> Bm25:
+        kept = self._kept.get(keys)
+        if kept is None or not np.array_equal(kept.rows, rows):
             texts = [self._collection.docs[row].text for row in rows]
-            kept = self._kept[ids] = _Kept(stamp, Bm25(texts))
-        self._kept.move_to_end(ids)
+            kept = self._kept[keys] = _Kept(rows, Bm25(texts))
+        self._kept.move_to_end(keys)
         if len(self._kept) > _KEPT_INDEXES:
             self._kept.popitem(last=False)
         return kept.index

@@ -1,30 +1,42 @@
-"""Calls Python functions: plain ones in a pool of threads, `async def` ones on the event loop."""
+"""Calls Python functions: plain ones in threads, `async def` ones on the event loop."""
 
 import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from backends.base import EngineInfo, Outcome, Request, Result, Usage
-from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
+from backends.tools.threads import ToolThreads
 
 Thunk = Callable[[], Any]
+
+NO_LIMIT = 1 << 20  # calls at once: one that waits here may be the one that others wait for
+MAX_THREADS = 512
+STALL_S = 120.0
 
 
 class PythonEngine:
     """What a function raises is its request's outcome, unchanged.
 
-    `abort` cancels an async function. A thread cannot be stopped: an aborted plain function runs
-    to its end unseen, and its slot is free only then.
+    A function may call apps, and their tools run here too: async functions hold nothing, plain
+    ones a thread each. `abort` cancels an async function. A thread cannot be stopped: an aborted
+    plain function runs to its end unseen, and keeps its thread, no other, until then.
     """
 
-    def __init__(self, num_slots: int = 16) -> None:
+    def __init__(
+        self,
+        num_slots: int = NO_LIMIT,
+        max_threads: int = MAX_THREADS,
+        stall_s: float = STALL_S,
+    ) -> None:
         self._info = EngineInfo(
             "python", "python", num_slots=num_slots, capabilities=frozenset({"abort"})
         )
-        self._threads: ThreadPoolExecutor | None = None
+        self._max_threads = max_threads
+        self._stall_s = stall_s
+        self._threads: ToolThreads | None = None
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._aborted: set[str] = set()
 
@@ -34,7 +46,7 @@ class PythonEngine:
 
     async def start(self) -> None:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._info.num_slots, thread_name_prefix="python")
+            self._threads = ToolThreads(self._max_threads, self._stall_s)
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
         if self._threads is None:
@@ -53,7 +65,7 @@ class PythonEngine:
         for request_id in list(self._running):
             self.abort(request_id)
         if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.close()
 
     async def _run(self, request: Request) -> Outcome:
         task = self._running[request.id] = asyncio.create_task(self._call(request))
@@ -79,9 +91,12 @@ class PythonEngine:
         return outcome
 
     async def _in_thread(self, thunk: Thunk) -> Outcome:
+        assert self._threads is not None, "execute saw that the engine is started"
         context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, context.run, _attempt, thunk)
+        try:
+            return await self._threads.run(lambda: context.run(_attempt, thunk))
+        except EngineOverloaded as error:
+            return error
 
 
 def _read(request: Request) -> tuple[Callable[..., Any], Thunk]:
@@ -115,6 +130,8 @@ def _attempt(thunk: Thunk) -> Outcome:
         return _exited(error)
     except Exception as error:
         return error
+    except BaseException as error:  # KeyboardInterrupt, CancelledError: raised by the function
+        return EngineError(f"the called function raised {type(error).__name__}: {error}")
 
 
 async def _awaited(value: Any) -> Outcome:

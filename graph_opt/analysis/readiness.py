@@ -19,7 +19,10 @@ def readiness(graph: Graph) -> dict[str, int]:
 
 
 def num_engine_ops(node: Node) -> int:
-    """Engine ops the node runs one after another: 1 on an engine, the longest chain of a body."""
-    if node.body is not None:
-        return max(readiness(node.body).values(), default=0)
+    """Engine ops the node runs one after another: 1 on an engine, the longest chain of a body.
+
+    The longer branch of a `cond` counts, and the body of a `loop` once.
+    """
+    if node.bodies:
+        return max((rank for body in node.bodies for rank in readiness(body).values()), default=0)
     return 0 if OPS[node.op].engine_kind is None else 1

@@ -1,7 +1,8 @@
 """The graph as its user wrote it: calls and what flows between them, each call of many primitives.
 
 Nodes of one origin are one call. Nodes without an origin (`get`, `pack`, ...) are seen through, and
-so are maps: what a body reads and gives is joined to the calls around the map.
+so are nodes with bodies: what a body reads and gives is joined to the calls around. The calls of a
+branch are after what the condition comes from.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from graph_opt.graph import Graph, Node, Origin, Ref
+from graph_opt.ops import OPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class _Grouping:
                 continue
             data = _union(made[value] for value in node.inputs)
             control = after | _union(made[name] for name in node.after)
-            if node.body is not None:
-                calls = self.walk_body(node, node.body, made, control)
+            if node.bodies:
+                calls = self.walk_bodies(node, made, control, in_map)
             elif node.origin is None:
                 calls = data
             else:
@@ -70,11 +72,17 @@ class _Grouping:
             made |= dict.fromkeys(node.outputs, calls)
         return made
 
-    def walk_body(self, node: Node, body: Graph, made: _Made, after: set[str]) -> set[str]:
+    def walk_bodies(self, node: Node, made: _Made, after: set[str], in_map: bool) -> set[str]:
         args = [made[arg.name] if isinstance(arg, Ref) else set[str]() for arg in node.args]
-        params = [param.name for param in body.params]
-        inner = self.walk(body, dict(zip(params, args, strict=True)), after, in_map=True)
-        return inner[body.outputs[0]]
+        first_param = OPS[node.op].params_from
+        calls = set[str]()
+        for body in node.bodies:
+            params = (param.name for param in body.params)
+            given = dict(zip(params, args[first_param:], strict=True))
+            control = after.union(*args[:first_param])
+            inner = self.walk(body, given, control, in_map or node.op == "map")
+            calls |= _union(inner[value] for value in body.outputs)
+        return calls
 
     def add(self, node: Node, in_map: bool) -> str:
         key: object = node.name if node.op == "input" else node.origin

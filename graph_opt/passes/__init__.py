@@ -1,1 +1,1 @@
-"""The passes, one file each: a function `Graph -> Graph` of the file's name."""
+"""The passes, one file each: a function of the file's name, from a graph (and facts) to a graph."""

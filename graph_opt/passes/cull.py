@@ -1,6 +1,7 @@
-"""Drop what nobody uses: nodes without effects whose values are not read, and captures of maps.
+"""Drop what nobody uses: nodes without effects whose values are not read, captures no body reads.
 
-Effects stay, with all they need; so do the graph's inputs, which are its signature.
+Effects stay, with all they need; so do the graph's inputs, which are its signature. What a capture
+put in order stays in order.
 
     %a = embed %q [engine="e"]
     %h = map %qs %a {                                     %h = map %qs {
@@ -15,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from graph_opt.graph import Graph, Node
-from graph_opt.ops import has_effects
+from graph_opt.graph import Graph, Node, Ref
+from graph_opt.ops import OPS, has_effects
 from graph_opt.rewrite import drop, in_bodies, rewrite
 
 
@@ -36,11 +37,25 @@ def _live(graph: Graph) -> set[str]:
     return live
 
 
-def _cull_captures(node: Node, _: Graph) -> Sequence[Node] | None:
-    if node.body is None:
+def _cull_captures(node: Node, graph: Graph) -> Sequence[Node] | None:
+    if not node.bodies:
         return None
-    used = {*node.body.outputs, *(value for inner in node.body.nodes for value in inner.inputs)}
-    pairs = list(zip(node.args, node.body.params, strict=True))
-    unused = [param.name for _, param in pairs[1:] if param.name not in used]
-    args = tuple(arg for arg, param in pairs if param.name not in unused)
-    return [replace(node, args=args, body=drop(node.body, unused))]
+    first_param = OPS[node.op].params_from
+    used = {index + first_param for body in node.bodies for index in _reads(body)}
+    unused = [index for index in range(1, len(node.args)) if index not in used]
+    if not unused:
+        return None
+    params = [index - first_param for index in unused]
+    args = tuple(arg for index, arg in enumerate(node.args) if index not in unused)
+    bodies = tuple(drop(body, {body.params[i].name for i in params}) for body in node.bodies)
+    dropped = (arg for index, arg in enumerate(node.args) if index in unused)
+    made_by = (graph.producer(arg.name) for arg in dropped if isinstance(arg, Ref))
+    behind = (maker.name for maker in made_by if maker.op != "input")
+    after = tuple(dict.fromkeys((*node.after, *behind)))
+    return [replace(node, args=args, bodies=bodies, after=after)]
+
+
+def _reads(body: Graph) -> set[int]:
+    """Which params of the body are read, counted from 0."""
+    used = {*body.outputs, *(value for node in body.nodes for value in node.inputs)}
+    return {index for index, param in enumerate(body.params) if param.name in used}

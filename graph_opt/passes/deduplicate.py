@@ -1,4 +1,4 @@
-"""Merge equal pure nodes: same op, args, attrs and body; the earlier one stays.
+"""Merge equal pure nodes: same op, args, attrs and bodies; the earlier one stays.
 
 The args of a node are merged before the node, so equal chains collapse from their start: two calls
 that begin alike share their context (prefix sharing). Sampled decodes never merge.
@@ -41,7 +41,7 @@ def _key(node: Node, names: Mapping[str, str]) -> Hashable:
     args = tuple(map(arg_text, substitute(node.args, names)))
     attrs = tuple((key, json_text(value)) for key, value in sorted(node.attrs.items()))
     after = frozenset(names.get(name, name) for name in node.after) if reads_state(node) else None
-    return node.op, args, attrs, after, None if node.body is None else _body_key(node.body)
+    return node.op, args, attrs, after, tuple(map(_body_key, node.bodies))
 
 
 def _body_key(body: Graph) -> Hashable:

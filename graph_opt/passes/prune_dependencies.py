@@ -15,9 +15,11 @@ also where it led through other nodes. Maps without effects run their items side
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from graph_opt.analysis.order import Order
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import Access, access, has_effects
 from graph_opt.rewrite import in_bodies, rewrite
@@ -28,44 +30,49 @@ def prune_dependencies(graph: Graph) -> Graph:
     graph = in_bodies(graph, prune_dependencies)
     needed = _needed_edges(graph)
 
-    def relax(node: Node, _: Graph) -> Sequence[Node]:
-        return [_without_order(replace(node, after=needed[node.name]))]
+    def relax(node: Node, _: Graph) -> Sequence[Node] | None:
+        attrs = node.attrs
+        if node.bodies and not has_effects(node):
+            attrs = {key: value for key, value in node.attrs.items() if key != "order"}
+        if (attrs, needed[node.name]) == (node.attrs, node.after):
+            return None
+        return [replace(node, attrs=attrs, after=needed[node.name])]
 
     return rewrite(graph, relax, recurse=False)
 
 
 def _needed_edges(graph: Graph) -> dict[str, tuple[str, ...]]:
-    before = _ancestors(graph)
-    touching: list[tuple[str, Access]] = []  # latest first
-    reached: dict[str, set[str]] = {}  # the ancestors of each node when only needed edges remain
+    program, kept, touching = Order(graph), Order(graph), _Touching()
     needed: dict[str, tuple[str, ...]] = {}
-    for node in graph.nodes:
+    for index, node in enumerate(graph.nodes):
         mine = access(node)
-        reach = _behind([graph.producer(value).name for value in node.inputs], reached)
+        seen = program.add(node, node.after) & touching.in_conflict(mine)
         edges: list[str] = []
-        for name, theirs in touching:
-            is_ordered_only_here = name in before[node.name] and name not in reach
-            if is_ordered_only_here and mine.conflicts(theirs):
-                edges.insert(0, name)
-                reach |= _behind([name], reached)
-        reached[node.name], needed[node.name] = reach, tuple(edges)
-        if mine.reads or mine.writes:
-            touching.insert(0, (node.name, mine))
+        while missing := seen & ~kept.before(node, edges):
+            edges.insert(0, graph.nodes[missing.bit_length() - 1].name)  # the latest first
+        needed[node.name] = tuple(edges)
+        kept.add(node, edges)
+        touching.add(index, mine)
     return needed
 
 
-def _ancestors(graph: Graph) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for node in graph.nodes:
-        found[node.name] = _behind([parent.name for parent in graph.parents(node)], found)
-    return found
+class _Touching:
+    """The nodes so far that touch outside state, by what they touch."""
 
+    def __init__(self) -> None:
+        self.readers: defaultdict[str, int] = defaultdict(int)
+        self.writers: defaultdict[str, int] = defaultdict(int)
 
-def _behind(parents: Sequence[str], ancestors: dict[str, set[str]]) -> set[str]:
-    return set(parents).union(*(ancestors[parent] for parent in parents))
+    def add(self, index: int, touched: Access) -> None:
+        for name in touched.reads:
+            self.readers[name] |= 1 << index
+        for name in touched.writes:
+            self.writers[name] |= 1 << index
 
-
-def _without_order(node: Node) -> Node:
-    if node.body is None or has_effects(node):
-        return node
-    return replace(node, attrs={key: node.attrs[key] for key in node.attrs if key != "order"})
+    def in_conflict(self, mine: Access) -> int:
+        found = 0
+        for name in mine.reads | mine.writes:
+            found |= self.writers[name]
+        for name in mine.writes:
+            found |= self.readers[name]
+        return found

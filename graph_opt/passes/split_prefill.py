@@ -18,25 +18,31 @@ from dataclasses import replace
 from itertools import pairwise
 
 from graph_opt.analysis.readiness import readiness
+from graph_opt.cost import CostModel
+from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Arg, Graph, Marker, Node, Ref
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite
 from graph_opt.text import arg_text, json_text
-
-BYTES_PER_TOKEN = 4  # of English text, for an estimate
-VALUE_TOKENS = 16  # the length of a value is unknown before the run; most are longer than this
+from graph_opt.tokens import num_tokens
 
 
-def split_prefill(graph: Graph, min_head_tokens: int = 8) -> Graph:
-    """The graph with each prefill in as many pieces as pay: a head of at least so many tokens."""
-    graph = in_bodies(graph, lambda body: split_prefill(body, min_head_tokens))
+def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 8) -> Graph:
+    """The graph with each prefill in as many pieces as pay: a head of at least so many tokens.
+
+    Engines without the capability `prefill` get whole prompts. Where costs are known, a head must
+    also take more off the critical path than its own call adds to the work of the engine.
+    """
+    graph = in_bodies(graph, lambda body: split_prefill(body, facts, min_head_tokens))
     ranks, counts = readiness(graph), _count_heads(graph)
 
     def cut(node: Node, _: Graph) -> Sequence[Node] | None:
-        if node.op != "prefill":
+        if node.op != "prefill" or not facts.can(node, "prefill"):
             return None
         shared = set(_shared_heads(node, counts, min_head_tokens))
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
         cuts = list(_between_texts(node.args, sorted({*late, *shared})))
+        if facts.cost is not None:
+            cuts = list(_that_pay(node, cuts, facts.cost))
         return list(_pieces(node, cuts, graph)) if cuts else None
 
     return rewrite(graph, cut, recurse=False)
@@ -84,19 +90,26 @@ def _before_space(args: Sequence[Arg], cut: int) -> int:
 
 
 def _is_worth(parts: Sequence[Arg], min_head_tokens: int) -> bool:
-    return sum(map(_num_tokens, parts)) >= max(1, min_head_tokens)
-
-
-def _num_tokens(part: Arg) -> float:
-    if isinstance(part, Ref):
-        return VALUE_TOKENS
-    return len(part.encode()) / BYTES_PER_TOKEN if isinstance(part, str) else 0
+    return num_tokens(parts) >= max(1, min_head_tokens)
 
 
 def _between_texts(args: Sequence[Arg], cuts: Sequence[int]) -> Iterator[int]:
     start = 1
     for cut in cuts:
         if _has_text(args[start:cut]) and _has_text(args[cut:]):
+            yield cut
+            start = cut
+
+
+def _that_pay(node: Node, cuts: Sequence[int], cost: CostModel) -> Iterator[int]:
+    """Cuts whose head saves more than a further call costs, both by what the model says of both."""
+    start = 1
+    for cut in cuts:
+        whole, head, rest = (
+            cost.seconds(replace(node, args=(node.args[0], *parts)))
+            for parts in (node.args[start:], node.args[start:cut], node.args[cut:])
+        )
+        if whole - rest > head + rest - whole:
             yield cut
             start = cut
 

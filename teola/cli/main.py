@@ -59,6 +59,9 @@ def plan(context: typer.Context) -> None:
 def trace(
     file: Annotated[Path, typer.Argument(help="Written by `run-graph --trace FILE`.")],
     level: Annotated[str, typer.Option(help="Calls only (user), or also primitive.")] = "user",
+    with_plan: Annotated[
+        bool, typer.Option("--plan", help="Compare the run with what its plan expected.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The computed trace as JSON.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Every primitive of an engine.")] = False,
     no_color: NoColor = False,
@@ -67,7 +70,29 @@ def trace(
     """Show where the time of a run went: calls, engines, critical path."""
     from teola.cli.trace_command import show_trace
 
-    show_trace(file, level, as_json, show_all, no_color, debug)
+    show_trace(file, level, with_plan, as_json, show_all, no_color, debug)
+
+
+@app.command()
+def profile(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="APP_OR_URL...", help="Apps, for each of their engines, or URLs."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Of a URL: llm, embedder, reranker or store.")
+    ] = None,
+    budget: Annotated[float, typer.Option(min=0.1, help="About so many seconds an engine.")] = 20.0,
+    list_all: Annotated[bool, typer.Option("--list", help="Show what was profiled.")] = False,
+    clear_all: Annotated[bool, typer.Option("--clear", help="Remove all profiles.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Measure engines: plans then know what pays, schedulers how large a batch should be."""
+    from teola.cli.profile_command import profile as profile_engines
+
+    profile_engines(targets or [], kind, budget, list_all, clear_all, as_json, no_color, debug)
 
 
 models = typer.Typer(help="The models teola can fetch and run.", no_args_is_help=True)
@@ -149,7 +174,7 @@ def _as_a_process() -> Iterator[None]:
 def _close_engines() -> bool:
     """Here and not at the interpreter's exit, where engines can no longer use threads."""
     runner = sys.modules.get("teola.runner")
-    has_run = runner is not None and bool(runner.default_runner.cache_info().currsize)
+    has_run: bool = runner is not None and runner.has_default_runner()
     if runner is not None and has_run:
         with suppress(Exception, KeyboardInterrupt):  # engines that hang, a second Ctrl-C
             runner.default_runner().close()

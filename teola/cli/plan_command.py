@@ -1,4 +1,4 @@
-"""`teola plan APP`: the graph before, what each pass did to it, and the graph that runs."""
+"""`teola plan APP`: the graph before, what each pass did, the graph that runs, and the gain."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,16 @@ from teola.cli.consoles import stdout_console
 from teola.cli.failures import reported
 from teola.cli.options import COMMON, Option
 from teola.cli.results import json_text
-from teola.plan import Plan, longest_chain
+from teola.estimate import Estimate
+from teola.plan import Plan, change, longest_chain
+from teola.viewer.expected import advice_lines, path_table, work_table
 from teola.viewer.formats import count
 from teola.viewer.graph_text import graph_lines, print_lines, styled
 
 OPTIONS = (Option("json", "the plan as JSON"), *COMMON)
 ABOUT = (
-    "Show what the optimizer does to an app's graph, pass by pass. Only arguments that specialise "
-    "the graph are needed."
+    "Show what the optimizer does to an app's graph, pass by pass, and what that should save by "
+    "the engines' profiles (`teola profile`). Only arguments that specialise the graph are needed."
 )
 
 
@@ -41,11 +43,16 @@ def plan(words: Sequence[str], prog: str = "teola plan") -> None:
 
 
 def as_json(made: Plan) -> dict[str, Any]:
+    passes = zip(made.reports, made.estimates, made.estimates[1:], strict=False)
     return {
         "app": made.before.name,
-        "before": _graph_json(made.before),
-        "passes": [_report_json(report) for report in made.reports],
-        "after": _graph_json(made.after),
+        "before": {**_graph_json(made.before), "expected": _estimate_json(made.expected_before)},
+        "passes": [_report_json(*each) for each in passes],
+        "after": {**_graph_json(made.after), "expected": _estimate_json(made.expected_after)},
+        "sources": {name: engine.latency.source for name, engine in made.engines.items()},
+        "advice": [
+            {"node": a.node, "message": a.message, "num_tokens": a.num_tokens} for a in made.advice
+        ],
     }
 
 
@@ -56,10 +63,21 @@ def show(console: Console, made: Plan) -> None:
     console.print()
     _title(console, f"passes: {len(made.reports)}")
     for number, report in enumerate(made.reports, start=1):
-        print_lines(console, _report_lines(number, report))
+        before, after = made.estimates[number - 1 : number + 1]
+        print_lines(console, _report_lines(number, report, before, after))
     console.print()
     _title(console, f"after: {sizes(made.after)}")
     print_lines(console, graph_lines(to_text(made.after)))
+    console.print()
+    _title(console, "expected critical path")
+    console.print(path_table(made.expected_before, made.expected_after, console.width))
+    console.print()
+    _title(console, "expected work of the engines")
+    console.print(work_table(made))
+    if made.advice:
+        console.print()
+        _title(console, "advice")
+        console.print(*advice_lines(made.advice), sep="\n")
     console.print()
     console.print(_verdict(made), soft_wrap=True)
 
@@ -76,11 +94,14 @@ def num_primitives(graph: Graph) -> int:
 
 def _verdict(made: Plan) -> Text:
     before, after = longest_chain(made.before), longest_chain(made.after)
-    style = "bold green" if after < before else "bold"
+    expected, planned = made.expected_before.path_s, made.expected_after.path_s
+    style = "bold green" if planned < expected else "bold"
     return Text.assemble(
         ("longest chain ", "bold"),
-        (f"{before} -> {after}", style),
-        f", engine primitives {num_primitives(made.before)} -> {num_primitives(made.after)}",
+        (f"{before} -> {after}", "bold green" if after < before else "bold"),
+        f", engine primitives {num_primitives(made.before)} -> {num_primitives(made.after)}, ",
+        ("critical path ", "bold"),
+        (change(expected, planned), style),
     )
 
 
@@ -88,11 +109,17 @@ def _title(console: Console, text: str) -> None:
     console.print(Rule(Text(text, "bold"), align="left", style="dim"))
 
 
-def _report_lines(number: int, report: PassReport) -> Iterator[Text]:
+def _report_lines(
+    number: int, report: PassReport, before: Estimate, after: Estimate
+) -> Iterator[Text]:
     kinds = (("added", report.added), ("removed", report.removed), ("changed", report.changed))
     did = ", ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
+    gain = abs(before.path_s - after.path_s) > 1e-9
     yield Text.assemble(
-        f"{number}. ", (report.name, "bold"), (f"  {did or 'nothing to do'}", "dim")
+        f"{number}. ",
+        (report.name, "bold"),
+        (f"  {did or 'nothing to do'}", "dim"),
+        (f"  critical path {change(before.path_s, after.path_s)}" if gain else "", "green"),
     )
     for line in _changes(report):
         sign, text = line[0], line[1:].strip()
@@ -114,11 +141,20 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
     return {**sizes, "graph": to_json(graph)}
 
 
-def _report_json(report: PassReport) -> dict[str, Any]:
+def _estimate_json(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "critical_path_s": estimate.path_s,
+        "critical_path": [{"node": s.node, "op": s.op, "adds_s": s.adds_s} for s in estimate.path],
+        "work_s": dict(estimate.work_s),
+    }
+
+
+def _report_json(report: PassReport, before: Estimate, after: Estimate) -> dict[str, Any]:
     return {
         "name": report.name,
         "added": report.added,
         "removed": report.removed,
         "changed": report.changed,
         "changes": list(_changes(report)),
+        "critical_path_s": {"before": before.path_s, "after": after.path_s},
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from graph_opt.graph import Graph, Node
 
-_ITEM = re.compile(r"\[(\d+)\]\.")
+_BODY = re.compile(r"(\[[\d.]+\]|\{\w+\})\.")
 
 
 def dependencies(graph: Graph, paths: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -24,7 +24,8 @@ def dependencies(graph: Graph, paths: Iterable[str]) -> Mapping[str, tuple[str, 
 class _Expansion:
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = dict.fromkeys(paths)
-        self.items_of = _items(self.paths)
+        self.bodies_of = _bodies(self.paths)
+        self.pieces_of = _pieces(self.paths)
         self.deps: dict[str, frozenset[str]] = {}
 
     def walk(self, graph: Graph, prefix: str, opening: frozenset[str]) -> frozenset[str]:
@@ -38,30 +39,44 @@ class _Expansion:
     def _behind(
         self, node: Node, path: str, before: frozenset[str], opening: frozenset[str]
     ) -> frozenset[str]:
-        if path in self.paths:
-            self.deps[path] = before or opening
-            return frozenset({path})
-        if node.body is None:
+        if pieces := self.pieces_of.get(path):
+            self.deps.update(dict.fromkeys(pieces, before or opening))
+            return frozenset(pieces)
+        if not node.bodies:
             return before
-        is_sequential = node.attrs.get("order") == "sequential"
-        return self._walk_items(node.body, path, before or opening, is_sequential)
+        is_sequential = node.op == "loop" or node.attrs.get("order") == "sequential"
+        return self._walk_bodies(node, path, before or opening, is_sequential)
 
-    def _walk_items(
-        self, body: Graph, path: str, opening: frozenset[str], is_sequential: bool
+    def _walk_bodies(
+        self, node: Node, path: str, opening: frozenset[str], is_sequential: bool
     ) -> frozenset[str]:
         ends: list[frozenset[str]] = []
-        for index in self.items_of.get(path, ()):
+        for suffix in self.bodies_of.get(path, ()):
             opened = (ends[-1] if is_sequential and ends else opening) or opening
-            ends.append(self.walk(body, f"{path}[{index}].", opened))
+            body = node.bodies[1 if suffix == "{else}" else 0]
+            ends.append(self.walk(body, f"{path}{suffix}.", opened))
         return _union(ends) or opening
 
 
-def _items(paths: Iterable[str]) -> dict[str, list[int]]:
-    found: dict[str, set[int]] = {}
+def _bodies(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The bodies that ran of each node, as they stand in paths: `[0]`, `[2.1]`, `{then}`."""
+    found: dict[str, set[str]] = {}
     for path in paths:
-        for match in _ITEM.finditer(path):
-            found.setdefault(path[: match.start()], set()).add(int(match[1]))
-    return {path: sorted(indices) for path, indices in found.items()}
+        for match in _BODY.finditer(path):
+            found.setdefault(path[: match.start()], set()).add(match[1])
+    return {path: sorted(suffixes, key=_place) for path, suffixes in found.items()}
+
+
+def _pieces(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The spans of each node: one, or one for each piece of a streamed node."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(path.partition("#")[0], []).append(path)
+    return found
+
+
+def _place(suffix: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", suffix))
 
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -3,6 +3,8 @@
 All times are seconds from the query's begin.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -43,6 +45,17 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What the plan expected before the run."""
+
+    seconds: Mapping[str, float]  # of one run of a primitive, by its path in the plan
+    path: tuple[str, ...]  # the critical path
+    path_s: float
+    work_s: float  # of all engines
+    sources: Mapping[str, str]  # engine -> where its numbers come from
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One query: what it was, how it ended, and its spans in the order they became ready."""
 
@@ -56,6 +69,7 @@ class Trace:
     spans: tuple[Span, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)  # call -> file:line
     warning: str = ""  # what is missing from the record
+    expected: Expected | None = None  # what the plan said, in traces that have it
 
     def start_of(self, span: Span) -> float:
         """When it began to run; for one that never did, when it stopped waiting."""
@@ -93,8 +107,8 @@ def total_usage(spans: Iterable[Span]) -> Usage:
 
 
 def without_indices(path: str) -> str:
-    """The path as the plan knows it: `hits[2].search` is `hits[].search`."""
-    return re.sub(r"\[\d+\]", "[]", path)
+    """The path as the plan knows it: `hits[2].search` is `hits[].search`, and so are its pieces."""
+    return re.sub(r"\[[\d.]+\]", "[]", path.partition("#")[0])
 
 
 class TraceBuilder:
@@ -146,6 +160,7 @@ class TraceBuilder:
             app=str(fields.get("app", "")),
             optimized=bool(fields.get("optimized", True)),
             began=str(fields.get("began", "")),
+            expected=_expected(fields.get("plan")),
         )
 
     def _ready(self, event: Event, at_s: float) -> Span:
@@ -174,6 +189,18 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
         case "error":
             return replace(span, end_s=at_s, error=str(fields.get("error", "")))
     return span
+
+
+def _expected(fields: Mapping[str, Any] | None) -> Expected | None:
+    if fields is None:
+        return None
+    return Expected(
+        seconds={str(path): float(value) for path, value in fields.get("seconds", {}).items()},
+        path=tuple(map(str, fields.get("path", ()))),
+        path_s=float(fields.get("path_s", 0.0)),
+        work_s=float(fields.get("work_s", 0.0)),
+        sources=dict(fields.get("sources", {})),
+    )
 
 
 def _usage(fields: Mapping[str, Any]) -> Usage:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from teola.viewer.calls import Call, call_tree
+from teola.viewer.comparison import compare
 from teola.viewer.critical_path import critical_path
 from teola.viewer.model import Trace, total_usage
 from teola.viewer.reading import TraceFile
@@ -35,6 +36,7 @@ def as_json(trace: Trace) -> dict[str, Any]:
         "spans": [asdict(span) for span in trace.spans],
         "calls": [_call(trace, call) for call in call_tree(trace).calls.values()],
         "critical_path": {"steps": steps, "tail_s": path.tail_s},
+        "plan": asdict(compared) if (compared := compare(trace)) is not None else None,
     }
 
 

@@ -1,6 +1,7 @@
 """Wrong use is told at once, with the line and the way out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_using_a_run_time_value_names_the_line_and_the_way_out() -> None:
     assert "test_misuse.py" in caught.value.file
     assert caught.value.line == app._function.__code__.co_firstlineno + 2
     assert "if plan(goal).steps:" in str(caught.value)
-    assert "tl.tool" in str(caught.value)
+    assert "tl.cond" in str(caught.value)
 
 
 MISUSES: dict[str, Callable[[Any], Any]] = {
@@ -168,3 +169,77 @@ def test_a_value_of_another_trace_is_refused() -> None:
     first.graph()
     with pytest.raises(TraceError, match="comes from another trace"):
         second.graph()
+
+
+@dataclass
+class Box:
+    text: Any
+
+
+LEAKS: dict[str, Callable[[Any], Any]] = {
+    "repr in a prompt": lambda q: ask(f"{q!r}"),
+    "upper": lambda q: ask(f"about {q}".upper()),
+    "slice": lambda q: ask(f"about {q}"[:12]),
+    "join template": lambda q: tl.join(["a"], f"{q}: {{text}}"),
+    "join text": lambda q: ", ".join([q, q]),
+    "filter": lambda q: bare.search("x", mode="bm25", where={"source": q}),
+    "filter text": lambda q: bare.search("x", mode="bm25", where={"source": f"{q}.md"}),
+    "count": lambda q: bare.search("x", mode="bm25", k=q),
+    "object": lambda q: ask(Box(q)),
+    "model": lambda q: Plan(steps=[q]),
+}
+
+bare = tl.Store("fake:")
+
+
+@tl.prompt(llm)
+def ask(text: Any) -> str:
+    return f"Ask {text}" if isinstance(text, str) else tl.join([text])
+
+
+@pytest.mark.parametrize("what", LEAKS)
+def test_no_symbolic_value_leaks_into_constants(what: str) -> None:
+    @tl.app
+    def app(goal: str) -> Any:
+        return LEAKS[what](goal)
+
+    with pytest.raises(SymbolicError) as caught:
+        app.graph()
+    assert "test_misuse.py" in caught.value.file
+
+
+def test_values_nested_in_lists_and_dicts_are_found() -> None:
+    @tl.app
+    def app(goal: str) -> Any:
+        return {"a": [goal, {"b": (goal, "x")}]}
+
+    ops = [node.op for node in app.graph().nodes]
+    assert ops == ["input", "pack", "pack", "pack", "pack"]
+
+
+def test_a_parameter_must_have_a_plain_name_and_be_callable_by_it() -> None:
+    with pytest.raises(TypeError, match="letters A to Z"):
+
+        @tl.app
+        def app(größe: str) -> str:
+            return größe
+
+    with pytest.raises(TypeError, match="positional-only"):
+
+        @tl.app
+        def other(goal: str, /) -> str:
+            return goal
+
+
+def test_an_unknown_option_lists_the_known_ones() -> None:
+    @tl.app
+    def app(goal: str) -> str:
+        return goal
+
+    with pytest.raises(TypeError, match="no option 'optimise'; it has optimize"):
+        app.using(optimise=False)
+
+
+def test_schemas_of_models_are_closed() -> None:
+    assert plan._schema is not None
+    assert plan._schema["additionalProperties"] is False

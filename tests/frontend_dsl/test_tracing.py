@@ -41,7 +41,7 @@ def test_the_plain_graph_keeps_the_programs_order() -> None:
         graph rag {
           %question = input [type="str"]
           %files = input [type="list[str]"]
-          %load = call %files [engine="python", fn="load", pure=true]
+          %load = call %files [engine="python", fn="load", pure=true, reads=true]
           %index.vectors = embed %load [engine="embedder"]
           %index = ingest %load %index.vectors [engine="store"]
           %expand.empty = context [engine="llm"]
@@ -49,9 +49,9 @@ def test_the_plain_graph_keeps_the_programs_order() -> None:
 @assistant [engine="llm"] after %index
           %expand.json, %expand.context = decode %expand.prompt [engine="llm", max_tokens=64, \
 schema={"properties": {"queries": {"items": {"type": "string"}, "type": "array"}}, \
-"required": ["queries"], "type": "object"}]
+"required": ["queries"], "type": "object", "additionalProperties": false}]
           %expand = parse %expand.json [type="Queries"]
-          %queries = get %expand [path=["queries"]]
+          %queries = get %expand [item="str", list=true, path=["queries"]]
           %map = map %queries %index [order="sequential"] after %expand.json {
             %q = input [type="str"]
             %index = input [type="Index"]
@@ -234,7 +234,7 @@ def test_fields_of_a_declared_model_can_be_read_and_indexed() -> None:
         return write(expand(question, 2).queries[0], Style.SHORT)
 
     text = str(first.graph())
-    assert '%queries = get %expand [path=["queries"]]' in text
+    assert '%queries = get %expand [item="str", list=true, path=["queries"]]' in text
     assert "%_0 = get %queries [path=[0]]" in text
 
 

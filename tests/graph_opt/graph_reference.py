@@ -2,18 +2,27 @@
 
 An LLM answers with a hash of its whole context, a store with a hash of all it was ever told, a
 sampled decode with a hash of which decode it is; so any change of meaning changes the outputs.
+Any value can be seen as a list, and any value is true or false. In a random order nodes, items of
+maps and pieces of streams interleave as the edges allow; a stream may be bounded, so that its maker
+waits for its slowest reader.
 """
 
 from __future__ import annotations
 
 import hashlib
+from bisect import insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 from graph_opt.graph import Graph, Marker, Node, Ref
+from graph_opt.ops import streams_out
+
+Path: TypeAlias = tuple[int, ...]
+Steps: TypeAlias = "Iterator[Callable[[], bool]]"  # yields what it waits for
 
 
 @dataclass
@@ -30,65 +39,246 @@ class World:
         return digest(*self.done.get(resource, ()))
 
 
+@dataclass
+class Slot:
+    """A value of one scope, whole or so far."""
+
+    value: Any = None
+    is_done: bool = False
+    items: list[Any] = field(default_factory=list)  # of a list that is given item by item
+    text: Any = None  # that is not finished yet
+    taken: dict[str, int] = field(default_factory=dict)  # by those that read it as a stream
+
+    def finish(self, value: object) -> None:
+        self.value, self.is_done = value, True
+
+    def available(self) -> list[Any]:
+        return as_list(self.value) if self.is_done else self.items
+
+
+@dataclass(order=True)
+class Task:
+    """A node of one scope at work; tasks are compared by their place in the program."""
+
+    place: Path
+    steps: Steps = field(compare=False)
+    wait: Callable[[], bool] = field(compare=False, default=lambda: True)
+    is_over: bool = field(compare=False, default=False)
+
+
+@dataclass
+class Scope:
+    values: dict[str, Slot]
+    path: Path  # the items and turns it is for
+
+
 def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
+def as_list(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    return [f"{value}.{index}" for index in range(int(digest(value), 16) % 4)]
+
+
+def is_true(value: object) -> bool:
+    return int(digest(value), 16) % 2 == 0
+
+
 def execute(
-    graph: Graph, args: Sequence[object], random: Random | None = None
+    graph: Graph, args: Sequence[object], random: Random | None = None, room: int | None = None
 ) -> tuple[list[object], dict[str, list[str]]]:
-    """Outputs and effects by resource, in node order or in a random topological order."""
-    world = World()
-    return _run(graph, args, world, random, ()), dict(world.done)
+    """Outputs and effects by resource, in node order or in a random topological order.
+
+    With `room`, a stream holds no more items than that which a reader has not taken.
+    """
+    run = _Run(random, room)
+    slots, _ = run.open(graph, [Slot(arg, True) for arg in args], (), ())
+    run.finish()
+    return [slot.value for slot in slots], dict(run.world.done)
 
 
-def _run(
-    graph: Graph, args: Sequence[object], world: World, random: Random | None, path: tuple[int, ...]
-) -> list[object]:
-    values = dict(zip((param.name for param in graph.params), args, strict=True))
-    for node in _ordered(graph, random):
-        if node.op == "input":
-            continue
-        read = [values[arg.name] if isinstance(arg, Ref) else arg for arg in node.args]
-        results = (
-            _map(node, read, world, random, path) if node.body else _do(node, read, world, path)
-        )
-        values.update(zip(node.outputs, results, strict=True))
-    return [values[value] for value in graph.outputs]
+class _Run:
+    def __init__(self, random: Random | None, room: int | None) -> None:
+        self.world, self.random, self.room = World(), random, room
+        self.tasks: list[Task] = []
+
+    def open(
+        self, graph: Graph, params: Sequence[Slot], place: Path, path: Path
+    ) -> tuple[list[Slot], list[Task]]:
+        """Start a copy of the graph; its outputs and its tasks."""
+        values = {value: Slot() for node in graph.nodes for value in node.outputs}
+        values |= dict(zip((param.name for param in graph.params), params, strict=True))
+        scope, tasks = Scope(values, path), list[Task]()
+        for index, node in enumerate(graph.nodes):
+            if node.op != "input":
+                steps = self.work(node, graph, scope, (*place, index))
+                tasks.append(Task((*place, index), steps))
+                insort(self.tasks, tasks[-1])
+                for arg in node.args:
+                    if isinstance(arg, Ref) and arg.stream:
+                        values[arg.name].taken[node.name] = 0
+        return [values[value] for value in graph.outputs], tasks
+
+    def finish(self) -> None:
+        while self.tasks:
+            order = self.tasks
+            if self.random is not None:
+                order = self.random.sample(self.tasks, len(self.tasks))
+            task = next((task for task in order if task.wait()), None)
+            assert task is not None, f"all wait for one another: {self.tasks}"
+            try:
+                task.wait = next(task.steps)
+            except StopIteration:
+                task.is_over = True
+                self.tasks.remove(task)
+
+    def work(self, node: Node, graph: Graph, scope: Scope, place: Path) -> Steps:
+        slots = [scope.values[a.name] if isinstance(a, Ref) else Slot(a, True) for a in node.args]
+        streams = [isinstance(arg, Ref) and arg.stream for arg in node.args]
+        whole = [slot for slot, stream in zip(slots, streams, strict=True) if not stream]
+        whole += [scope.values[name] for name in node.after]
+        yield lambda: all(slot.is_done for slot in whole)
+        match node.op:
+            case "map":
+                yield from self.map(node, slots, scope, place)
+            case "cond" | "loop":
+                yield from self.control(node, slots, scope, place)
+            case "elements":
+                yield from self.elements(node, slots[0], scope)
+            case "embed" | "ingest" | "rerank" | "flatten":
+                yield from self.pieces(node, slots, scope)
+            case _:
+                results = _do(node, [slot.value for slot in slots], self.world, scope.path)
+                scope.values[node.name].text = results[0]
+                yield lambda: True
+                for value, result in zip(node.outputs, results, strict=True):
+                    scope.values[value].finish(result)
+
+    def has_room(self, out: Slot) -> bool:
+        if self.room is None:
+            return True
+        return len(out.items) - min(out.taken.values(), default=len(out.items)) < self.room
+
+    def map(self, node: Node, slots: Sequence[Slot], scope: Scope, place: Path) -> Steps:
+        source, out = slots[0], scope.values[node.name]
+        results: list[Slot] = []
+        is_sequential = node.attrs.get("order") == "sequential"
+
+        def can_open() -> bool:
+            if is_sequential and not all(result.is_done for result in results):
+                return False
+            return len(source.available()) > len(results)
+
+        def can_give() -> bool:
+            given = len(out.items)
+            return given < len(results) and results[given].is_done and self.has_room(out)
+
+        def is_over() -> bool:
+            return source.is_done and len(out.items) == len(source.available())
+
+        while True:
+            yield lambda: can_open() or can_give() or is_over()
+            if can_give():
+                out.items.append(results[len(out.items)].value)
+            elif can_open():
+                item = Slot(source.available()[len(results)], True)
+                index = len(results)
+                body, params = node.bodies[0], [item, *slots[1:]]
+                results += self.watch(body, params, (*place, index), (*scope.path, index))
+                source.taken[node.name] = len(results)
+            elif is_over():
+                break
+        out.finish(out.items)
+
+    def watch(self, body: Graph, params: Sequence[Slot], place: Path, path: Path) -> list[Slot]:
+        """Open a body; its outputs, which are done when all of the body is."""
+        inner, tasks = self.open(body, params, place, path)
+        outer = [Slot() for _ in inner]
+
+        def join() -> Steps:
+            yield lambda: all(task.is_over for task in tasks)
+            for slot, result in zip(outer, inner, strict=True):
+                slot.finish(result.value)
+
+        insort(self.tasks, Task((*place, 10**6), join()))
+        return outer
+
+    def control(self, node: Node, slots: Sequence[Slot], scope: Scope, place: Path) -> Steps:
+        if node.op == "cond":
+            body = node.bodies[0 if is_true(slots[0].value) else 1]
+            (result,) = self.watch(body, slots[1:], (*place, 0), scope.path)
+            yield lambda: result.is_done
+            scope.values[node.name].finish(result.value)
+            return
+        state, most = slots[0], node.attrs["max"]
+        assert isinstance(most, int)
+        for turn in range(most):
+            params = [state, *slots[1:]]
+            state, goes_on = self.watch(node.bodies[0], params, (*place, turn), (*scope.path, turn))
+            yield lambda slot=goes_on: slot.is_done  # type: ignore[misc]
+            if not is_true(goes_on.value):
+                break
+        scope.values[node.name].finish(state.value)
+
+    def elements(self, node: Node, text: Slot, scope: Scope) -> Steps:
+        out = scope.values[node.name]
+        yield lambda: text.is_done or text.text is not None
+        for item in _elements(node, text.value if text.is_done else text.text):
+            yield lambda: self.has_room(out)
+            out.items.append(item)
+        yield lambda: text.is_done
+        out.finish(out.items)
+
+    def pieces(self, node: Node, slots: Sequence[Slot], scope: Scope) -> Steps:
+        out = scope.values[node.name]
+        index = 1 if node.op == "rerank" else 0
+        sources = slots[index : index + 2] if node.op == "ingest" else [slots[index]]
+        sources = [source for source in sources if not (source.is_done and source.value is None)]
+        num_taken = 0
+        given = out.items if streams_out(node) else list[Any]()  # the others give it all at the end
+
+        def num_available() -> int:
+            most = max if all(source.is_done for source in sources) else min
+            return most((len(source.available()) for source in sources), default=0)
+
+        def is_over() -> bool:
+            return all(source.is_done for source in sources) and num_taken == num_available()
+
+        def can_take() -> bool:
+            return num_available() > num_taken and self.has_room(out)
+
+        while True:
+            yield lambda: can_take() or is_over()
+            if is_over():
+                break
+            end = num_available()
+            if self.random is not None:
+                end = self.random.randint(num_taken + 1, end)
+            lists = [source.available()[num_taken:end] for source in sources]
+            for item in zip_longest(*lists):
+                given += self.piece(node, slots, item)
+            num_taken = end
+            for source in sources:
+                source.taken[node.name] = num_taken
+        out.finish(self.world.read(str(node.attrs["engine"])) if node.op == "ingest" else given)
+
+    def piece(self, node: Node, slots: Sequence[Slot], item: tuple[Any, ...]) -> list[Any]:
+        match node.op:
+            case "flatten":
+                return as_list(item[0])
+            case "ingest":
+                self.world.write(str(node.attrs["engine"]), digest(_attrs(node), item))
+                return []
+            case "rerank":
+                return [digest(_attrs(node), slots[0].value, item[0])]
+            case _:
+                return [digest(node.op, _attrs(node), item[0])]
 
 
-def _ordered(graph: Graph, random: Random | None) -> Sequence[Node]:
-    if random is None:
-        return graph.nodes
-    waiting = list(graph.nodes)
-    done: set[str] = set()
-    order: list[Node] = []
-    while waiting:
-        ready = [n for n in waiting if all(p.name in done for p in graph.parents(n))]
-        order.append(random.choice(ready))
-        waiting.remove(order[-1])
-        done.add(order[-1].name)
-    return order
-
-
-def _map(
-    node: Node, read: list[Any], world: World, random: Random | None, path: tuple[int, ...]
-) -> list[object]:
-    assert node.body is not None
-    items = read[0] if isinstance(read[0], list) else [f"{read[0]}.0", f"{read[0]}.1"]
-    indices = list(range(len(items)))
-    if random is not None and node.attrs.get("order") != "sequential":
-        random.shuffle(indices)
-    results: dict[int, object] = {}
-    for index in indices:
-        args = [items[index], *read[1:]]
-        results[index] = _run(node.body, args, world, random, (*path, index))[0]
-    return [[results[index] for index in range(len(items))]]
-
-
-def _do(node: Node, read: list[Any], world: World, path: tuple[int, ...]) -> list[object]:
-    attrs = sorted((key, value) for key, value in node.attrs.items() if key != "engine")
-    answer = digest(node.op, attrs, read)
+def _do(node: Node, read: list[Any], world: World, path: Path) -> list[object]:
+    answer = digest(node.op, _attrs(node), read)
     match node.op:
         case "const":
             return [node.attrs["value"]]
@@ -97,20 +287,49 @@ def _do(node: Node, read: list[Any], world: World, path: tuple[int, ...]) -> lis
         case "prefill":
             return [read[0] + "".join(map(_part, read[1:]))]
         case "decode":
-            is_sampled = node.attrs.get("temperature") and node.attrs.get("seed") is None
-            text = digest(answer, node.name, path) if is_sampled else answer
+            text = _answer(node, read[0], path)
             return [text, f"{read[0]}|{text}"]
-        case "ingest":
-            return [world.write(str(node.attrs["engine"]), answer)]
+        case "generate":
+            return [_answer(node, f"<{node.attrs['engine']}>" + "".join(map(_part, read)), path)]
+        case "parse":
+            return [_parsed(node, read[0])]
+        case "get":
+            value = _field(read[0], node.attrs["path"])
+            return [as_list(value) if node.attrs.get("list") else value]
         case "search" if read[0] is None:
             return [[answer, world.read(str(node.attrs["engine"]))]]
         case "call" if node.attrs.get("pure") is not True:
             return [digest(answer, world.write("*", answer))]
-        case "pack" | "parse" | "flatten":
+        case "pack":
             return [[*read, answer]]
         case _:
             return [answer]
 
 
+def _attrs(node: Node) -> list[tuple[str, object]]:
+    return sorted((key, value) for key, value in node.attrs.items() if key != "engine")
+
+
+def _answer(node: Node, context: str, path: Path) -> str:
+    is_sampled = node.attrs.get("temperature") and node.attrs.get("seed") is None
+    return digest(_attrs(node), context, (node.name, path) if is_sampled else None)
+
+
 def _part(part: object) -> str:
     return f"|@{part.word}" if isinstance(part, Marker) else f"|{part}"
+
+
+def _parsed(node: Node, text: object) -> str:
+    return digest("parse", node.attrs["type"], text)
+
+
+def _field(value: object, path: Any) -> object:
+    for step in path:
+        value = digest("get", value, step)
+    return value
+
+
+def _elements(node: Node, text: object) -> list[Any]:
+    if node.attrs.get("parser") == "lines":
+        return as_list(text)
+    return as_list(_field(_parsed(node, text), node.attrs["path"]))

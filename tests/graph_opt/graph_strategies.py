@@ -8,12 +8,13 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from graph_opt.analysis.streaming import Makers, open_streams
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Ref
-from graph_opt.ops import access, has_effects
+from graph_opt.ops import OPS, access, has_effects, is_pure
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-FEW_LITERALS = st.sampled_from(["Be brief and answer in English.", "Write queries:", "x", ""])
+FEW_LITERALS = st.sampled_from(["Be brief and answer in plain English.", "Write queries:", "x", ""])
 ANY_TEXT = st.text(max_size=12)
 ANY_JSON: st.SearchStrategy[Json] = st.recursive(
     st.none()
@@ -47,10 +48,13 @@ class Builder:
         literals: st.SearchStrategy[str],
         attrs: st.SearchStrategy[dict[str, Json]],
         depth: int,
+        has_streams: bool,
     ) -> None:
         self.draw, self.literals, self.attrs, self.depth = draw, literals, attrs, depth
+        self.has_streams = has_streams
         self.nodes: list[Node] = []
         self.ancestors: dict[str, set[str]] = {}
+        self.makers: dict[str, str] = {}  # value -> node
         self.values: list[str] = []
         self.contexts: dict[str, str] = {}
         self.is_chained = draw(st.booleans())  # the program's order, or order among effects only
@@ -72,8 +76,9 @@ class Builder:
         return self.append(node)
 
     def append(self, node: Node) -> Node:
-        node = replace(node, after=self.order(node))
+        node = replace(node, after=tuple(dict.fromkeys((*node.after, *self.order(node)))))
         self.ancestors[node.name] = self.behind(node)
+        self.makers.update(dict.fromkeys(node.outputs, node.name))
         self.nodes.append(node)
         return node
 
@@ -85,17 +90,15 @@ class Builder:
         after = [self.draw(st.sampled_from(earlier)).name] if self.draw(st.booleans()) else []
         if self.is_chained:
             return tuple(dict.fromkeys((earlier[-1].name, *after)))
+        behind, mine = self.behind(replace(node, after=tuple(after))), access(node)
         for other in reversed(earlier):
-            is_open = other.name not in self.behind(replace(node, after=tuple(after)))
-            if is_open and access(other).conflicts(access(node)):
+            if other.name not in behind and access(other).conflicts(mine):
                 after.append(other.name)
+                behind |= {other.name, *self.ancestors[other.name]}
         return tuple(after)
 
     def behind(self, node: Node) -> set[str]:
-        parents = {
-            other.name for other in self.nodes if not set(node.inputs).isdisjoint(other.outputs)
-        }
-        parents.update(node.after)
+        parents = {*(self.makers[value] for value in node.inputs), *node.after}
         return parents.union(*(self.ancestors[parent] for parent in parents))
 
     def value(self, op: str, *args: Arg, **attrs: Json) -> None:
@@ -160,22 +163,105 @@ def _inline(b: Builder) -> None:
     b.value(op, b.ref(), **attrs)
 
 
+def _list(b: Builder) -> None:
+    """A list in what a model writes, as a tracer makes it."""
+    _decode(b)
+    text = Ref(b.nodes[-1].name)
+    if b.draw(st.integers(0, 3)) == 0:
+        b.value("elements", text, parser="lines")
+    else:
+        b.value("parse", text, type="Q")
+        for name in b.draw(st.sampled_from([["a"], ["a", "b"]])):
+            b.value("get", Ref(b.nodes[-1].name), path=[name])
+        last = b.nodes.pop()
+        b.nodes.append(replace(last, attrs=dict(last.attrs) | {"list": True, "item": "str"}))
+    if b.draw(st.booleans()):
+        b.value("embed", Ref(b.nodes[-1].name), engine="a")
+
+
+def _index(b: Builder) -> None:
+    """Documents with their vectors."""
+    docs, engine = b.ref(), b.draw(ENGINES)
+    b.value("embed", docs, engine=engine)
+    b.value("ingest", docs, Ref(b.nodes[-1].name), engine=engine)
+
+
+def _later(b: Builder) -> None:
+    """A map that only an unread capture puts after what its items look at."""
+    engine = b.draw(ENGINES)
+    b.value("ingest", b.ref(), None, engine=engine)
+    index = Ref(b.nodes[-1].name)
+    inner = Builder(b.draw, b.literals, b.attrs, 0, b.has_streams)
+    inner.param()
+    inner.param()
+    inner.value("search", None, inner.part(), engine=engine)
+    body = Graph("random", tuple(inner.nodes), (inner.values[-1],))
+    node = Node((b.name(),), "map", (b.ref(), index), {}, bodies=(body,))
+    b.values.append(b.append(node).name)
+
+
+def _again(b: Builder) -> None:
+    """A pure node done twice, the second time later; then something that must come later too."""
+    simple = [node for node in b.nodes if node.op != "input" and len(node.outputs) == 1]
+    pure = [node for node in simple if node.name in b.values and is_pure(node)]
+    if not pure:
+        b.value("embed", b.ref(), engine="a")
+        pure = b.nodes[-1:]
+    node = b.draw(st.sampled_from(pure))
+    b.value("call", b.part(), fn="g")
+    again = b.append(replace(node, outputs=(b.name(),), after=(b.nodes[-1].name,)))
+    b.values.append(again.name)
+    b.value("call", Ref(again.name), fn="f")
+
+
 def _map(b: Builder) -> None:
     if b.depth == 0:
         return
-    captures = [Ref(v) for v in b.draw(st.lists(st.sampled_from(b.values), max_size=2))]
-    contexts = sorted(b.contexts)[: b.draw(st.integers(0, 1))]
-    inner = Builder(b.draw, b.literals, b.attrs, b.depth - 1)
-    for _ in range(1 + len(captures)):
-        inner.param()
-    for context in contexts:
-        inner.param("context", b.contexts[context])
-    body = _grow(inner, max_steps=4, is_body=True)
-    args = (b.ref(), *captures, *map(Ref, contexts))
-    node = Node((b.name(),), "map", args, {}, body=body)
+    captures, (body,) = _bodies(b, num_own=1)
+    node = Node((b.name(),), "map", (_list_ref(b), *captures), {}, bodies=(body,))
     if has_effects(node) or b.is_chained:
         node = replace(node, attrs={"order": "sequential"})
     b.values.append(b.append(node).name)
+
+
+def _cond(b: Builder) -> None:
+    if b.depth == 0:
+        return
+    captures, bodies = _bodies(b, num_own=0, num_bodies=2)
+    node = Node((b.name(),), "cond", (b.ref(), *captures), {}, bodies=bodies)
+    b.values.append(b.append(node).name)
+
+
+def _loop(b: Builder) -> None:
+    if b.depth == 0:
+        return
+    captures, bodies = _bodies(b, num_own=1, num_outputs=2)
+    turns = b.draw(st.integers(1, 3))
+    node = Node((b.name(),), "loop", (b.ref(), *captures), {"max": turns}, bodies=bodies)
+    b.values.append(b.append(node).name)
+
+
+def _list_ref(b: Builder) -> Ref:
+    """The value made last, mostly: lists are made to be used."""
+    return Ref(b.values[-1]) if b.draw(st.booleans()) else b.ref()
+
+
+def _bodies(
+    b: Builder, num_own: int, num_bodies: int = 1, num_outputs: int = 1
+) -> tuple[list[Ref], tuple[Graph, ...]]:
+    values = b.draw(st.lists(st.sampled_from([*b.values, *b.values[-2:] * 2]), max_size=2))
+    contexts = sorted(b.contexts)[: b.draw(st.integers(0, 1))]
+    bodies: list[Graph] = []
+    for _ in range(num_bodies):
+        inner = Builder(b.draw, b.literals, b.attrs, b.depth - 1, b.has_streams)
+        for _ in range(num_own + len(values)):
+            inner.param()
+        for context in contexts:
+            inner.param("context", b.contexts[context])
+        if not inner.values:
+            inner.value("const", value="x")
+        bodies.append(_grow(inner, max_steps=4, num_outputs=num_outputs))
+    return [Ref(value) for value in (*values, *contexts)], tuple(bodies)
 
 
 STEPS: tuple[Callable[[Builder], None], ...] = (
@@ -185,9 +271,16 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
     _decode,
     _search,
     _ingest,
+    _index,
     _call,
     _inline,
+    _list,
     _map,
+    _map,
+    _cond,
+    _loop,
+    _again,
+    _later,
     lambda b: b.value("const", value=b.draw(b.literals)),
     lambda b: b.value("embed", b.ref(), engine=b.draw(ENGINES)),
     lambda b: b.value("rerank", b.part(), b.ref(), engine=b.draw(ENGINES)),
@@ -196,18 +289,58 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
 )
 
 
-STATEFUL = (_search, _search, _ingest, _call, _map, lambda b: b.value("embed", b.ref(), engine="a"))
-PROMPTS = (_context, _prefill, _prefill, _decode, _map, _call)
+STATEFUL = (
+    _search,
+    _search,
+    _ingest,
+    _call,
+    _map,
+    _cond,
+    _again,
+    _later,
+    lambda b: b.value("embed", b.ref(), engine="a"),
+)
+PROMPTS = (_context, _prefill, _prefill, _decode, _map, _loop, _call)
+LISTS = (
+    _list,
+    _map,
+    _index,
+    lambda b: b.value("flatten", _list_ref(b)),
+    lambda b: b.value("embed", _list_ref(b), engine="a"),
+    lambda b: b.value("rerank", b.part(), _list_ref(b), engine="a"),
+)
 
 
-def _grow(b: Builder, max_steps: int, is_body: bool) -> Graph:
-    steps = b.draw(st.sampled_from([STEPS, STATEFUL, PROMPTS]))
+def _grow(b: Builder, max_steps: int, num_outputs: int | None = None) -> Graph:
+    steps = b.draw(st.sampled_from([STEPS, STATEFUL, PROMPTS, LISTS]))
     palette = b.draw(st.lists(st.sampled_from(steps), min_size=1, max_size=5))  # few: more equals
     for _ in range(b.draw(st.integers(1, max_steps))):
         b.draw(st.sampled_from(palette))(b)
     values = st.lists(st.sampled_from(b.values), min_size=1, max_size=3)
-    outputs = b.values[-1:] if is_body else b.draw(values | st.just(b.values))
-    return Graph("random", tuple(b.nodes), tuple(outputs))
+    outputs = b.draw(values | st.just(b.values))
+    if num_outputs is not None:
+        outputs = [b.values[-1], b.values[0]][:num_outputs]
+    graph = Graph("random", tuple(b.nodes), tuple(outputs))
+    return _with_streams(graph, b.draw(st.integers(0, 3))) if b.has_streams else graph
+
+
+def _with_streams(graph: Graph, mask: int) -> Graph:
+    """The graph with some of the edges that may be streams read as such."""
+
+    def wish(node: Node, makers: Makers) -> list[int]:
+        places = [i for i in OPS[node.op].elementwise if i < len(node.args)]
+        writers = [
+            maker for i in places if (maker := makers(node, i)) and OPS[maker.op].writes_text
+        ]
+        is_text = node.op == "elements"
+        is_wrong = bool(writers) != is_text or (node.op == "ingest" and _has_literals(node))
+        return places if mask >> len(node.name) % 2 & 1 and not is_wrong else []
+
+    return open_streams(graph, wish)
+
+
+def _has_literals(node: Node) -> bool:
+    return any(not isinstance(arg, Ref) and arg is not None for arg in node.args)
 
 
 @st.composite
@@ -215,9 +348,10 @@ def graphs(
     draw: st.DrawFn,
     literals: st.SearchStrategy[str] = FEW_LITERALS,
     attrs: st.SearchStrategy[dict[str, Json]] = NO_ATTRS,
+    has_streams: bool = True,
 ) -> Graph:
-    """Graphs with maps two deep, contexts, effects, and control edges as a tracer draws them."""
-    builder = Builder(draw, literals, attrs, depth=2)
+    """Graphs with bodies two deep, contexts, effects, streams, and a tracer's control edges."""
+    builder = Builder(draw, literals, attrs, 2, has_streams)
     for _ in range(draw(st.integers(1, 2))):
         builder.param()
-    return _grow(builder, max_steps=14, is_body=False)
+    return _grow(builder, max_steps=14)

@@ -123,3 +123,69 @@ def test_json_holds_nodes_edges_bodies_and_origins() -> None:
 @given(random=graphs(ANY_TEXT, ANY_ATTRS))
 def test_any_graph_can_be_drawn(draw: Callable[[Graph], str], random: Graph) -> None:
     assert draw(random).encode()
+
+
+BRANCHED = """
+    %q = input [type="list"]
+    %m = map %q {
+      %x = input [type="str"]
+      return %x
+    }
+    %f = flatten ~%m
+    %a = cond %f %q after %m {
+      %x = input [type="str"]
+      return %x
+    } else {
+      %x = input [type="str"]
+      %y = embed %x [engine="e"]
+      return %y
+    }
+    return %a
+"""
+
+
+def test_streams_are_thick_and_branches_are_boxes_of_their_own() -> None:
+    mermaid, dot = to_mermaid(graph(BRANCHED)), to_dot(graph(BRANCHED))
+    assert '  n1 ==>|"m"| n2\n' in mermaid
+    assert '    subgraph n3_1["else"]\n' in mermaid
+    assert '  n1 -> n2 [label="m", style=bold];\n' in dot
+    assert '    subgraph cluster_n3_0 { label="then";\n' in dot
+    assert dot.count("{") == dot.count("}")
+
+
+def test_json_tells_streams_and_holds_both_branches() -> None:
+    drawn = to_json(graph(BRANCHED))
+    assert {"source": "m", "target": "f", "kind": "stream", "value": "m"} in drawn["edges"]
+    branches = drawn["nodes"][3]["branches"]
+    assert [len(branch["nodes"]) for branch in branches] == [1, 2]
+    assert drawn["nodes"][3]["body"] is None
+
+
+def test_calls_of_a_branch_come_after_what_its_condition_comes_from() -> None:
+    lines = """
+        %q = input [type="str"]
+        %judge = call %q [fn="judge"]
+        %a = cond %judge %q {
+          %x = input [type="str"]
+          %find = search null %x [engine="s"]
+          return %find
+        } else {
+          %x = input [type="str"]
+          return %x
+        }
+        %answer = call %a [fn="answer"]
+        return %answer
+    """
+
+    def place(node: Node, _: Graph) -> list[Node] | None:
+        if node.op not in ("call", "search"):
+            return None
+        return [replace(node, origin=Origin(node.name, "app.py", 1))]
+
+    assert to_outline(rewrite(graph(lines), place)) == (
+        "g\n"
+        "  q\n"
+        "  judge  app.py:1  (call)  <- q\n"
+        "  find  app.py:1  (search)  <- q, judge\n"
+        "  answer  app.py:1  (call)  <- q, find\n"
+    )

@@ -2,7 +2,7 @@ import pytest
 from graph_text import graph
 
 from graph_opt.graph import Node
-from graph_opt.ops import Access, access, has_effects, is_pure, reads_state
+from graph_opt.ops import OPS, Access, access, has_effects, is_pure, reads_state
 
 WORLD = frozenset("*")
 STORE = frozenset("s")
@@ -43,6 +43,35 @@ def test_what_a_node_touches_and_whether_it_may_be_merged(
     assert access(node) == touches
     assert has_effects(node) is bool(touches.writes)
     assert reads_state(node) is bool(touches.reads)
+
+
+@pytest.mark.parametrize(
+    ("then", "otherwise", "touches"),
+    [
+        ('%x = call %q [fn="f"]', '%x = search null %q [engine="s"]', Access(STORE, WORLD)),
+        ('%x = ingest %q [engine="s"]', "%x = format %q", Access(writes=STORE)),
+        ("%x = format %q", '%x = embed %q [engine="e"]', Access()),
+    ],
+)
+def test_a_branch_touches_what_either_body_touches(
+    then: str, otherwise: str, touches: Access
+) -> None:
+    bodies = (
+        f'{{\n  %q = input [type="str"]\n  {line}\n  return %x\n}}' for line in (then, otherwise)
+    )
+    node = _last(f"%a = cond %q %q {' else '.join(bodies)}")
+    assert access(node) == touches
+    assert is_pure(node) is not touches.writes
+
+
+def test_lists_that_can_be_given_item_by_item_and_texts_that_can_be_read_early() -> None:
+    assert {op.name for op in OPS.values() if op.streams_out} == {
+        "embed",
+        "map",
+        "flatten",
+        "elements",
+    }
+    assert {op.name for op in OPS.values() if op.writes_text} == {"decode", "generate"}
 
 
 def test_only_a_write_conflicts_and_only_on_the_same_state() -> None:

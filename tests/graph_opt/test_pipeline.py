@@ -6,6 +6,7 @@ import pytest
 from graph_text import graph, wrap
 
 from graph_opt.errors import GraphError
+from graph_opt.facts import Facts
 from graph_opt.graph import Graph
 from graph_opt.passes.cull import cull
 from graph_opt.passes.prune_dependencies import prune_dependencies
@@ -31,8 +32,8 @@ OPTIMIZED = f"""
     %files = input [type="list[str]"]
     %question = input [type="str"]
     %docs = call %files [fn="load"]
-    %vectors = embed %docs [engine="e"]
-    %index = ingest %docs %vectors [engine="s"]
+    %vectors = embed ~%docs [engine="e"]
+    %index = ingest ~%docs ~%vectors [engine="s"]
     %e0 = context [engine="m"]
     %e1.0 = prefill %e0 @system "{LONG}" @user [engine="m"]
     %e1 = prefill %e1.0 "Rewrite:" %question [engine="m"]
@@ -59,11 +60,16 @@ def test_each_pass_is_reported() -> None:
     assert reports[0].before == graph(PLAIN)
     assert reports[-1].after == graph(OPTIMIZED)
     assert [report.summary for report in reports] == [
+        "coalesce: nothing to do",
+        "share_prefixes: nothing to do",
         "cull: nothing to do",
         "prune_dependencies: 7 changed (%vectors, %index, %e0, %e1, ...)",
         "deduplicate: 1 removed (%a0), 1 changed (%a1)",
         "split_prefill: 3 added (%e1.0, %a1.0, %a1.1), 2 changed (%e1, %a1)",
         "deduplicate: 1 removed (%a1.0), 1 changed (%a1.1)",
+        "prune_dependencies: nothing to do",
+        "stream_decode: nothing to do",
+        "stream_stages: 2 changed (%vectors, %index)",
     ]
 
 
@@ -74,7 +80,7 @@ def test_a_failing_pass_is_named_with_those_before_it() -> None:
         r"the graph returns %x, which no node makes"
     )
     with pytest.raises(GraphError, match=message):
-        optimize(graph(PLAIN), (cull, prune_dependencies, _broken, cull), trace)
+        optimize(graph(PLAIN), (cull, prune_dependencies, _broken, cull), trace=trace)
     assert [report.name for report in trace] == ["cull", "prune_dependencies"]
 
 
@@ -84,6 +90,31 @@ def test_a_pass_with_a_bug_is_named_too() -> None:
 
     with pytest.raises(GraphError, match=r"pass buggy failed \(passes before it: none\): 'k'"):
         optimize(graph(PLAIN), (buggy,))
+
+
+def test_a_users_pass_runs_in_the_pipeline_with_or_without_facts() -> None:
+    seen: list[Facts] = []
+
+    def plain(before: Graph) -> Graph:
+        return replace(before, outputs=())
+
+    def knowing(before: Graph, facts: Facts) -> Graph:
+        seen.append(facts)
+        return before
+
+    facts = Facts({"m": frozenset()})
+    reports = explain_passes(graph(PLAIN), (*PASSES, plain, knowing), facts)
+    assert [report.name for report in reports[-2:]] == ["plain", "knowing"]
+    assert reports[-1].after.outputs == ()
+    assert seen == [facts]
+
+
+def test_a_pass_that_returns_no_graph_is_named() -> None:
+    def forgetful(_: Graph) -> None:
+        return None
+
+    with pytest.raises(GraphError, match="pass forgetful failed .* gave None; a pass returns a"):
+        optimize(graph(PLAIN), (cull, forgetful))  # type: ignore[arg-type]
 
 
 def test_no_passes_change_nothing_and_the_name_is_kept() -> None:

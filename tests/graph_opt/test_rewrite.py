@@ -122,3 +122,29 @@ def test_in_bodies_changes_bodies_only() -> None:
 def test_fresh_names_are_free() -> None:
     assert fresh_name(graph(LINES), "z") == "z"
     assert fresh_name(graph(LINES), "a") == "a_"
+
+
+def test_a_stream_stays_a_stream_under_a_new_name() -> None:
+    before = graph(
+        """
+        %q = input [type="list"]
+        %a = map %q {
+          %x = input [type="str"]
+          return %x
+        }
+        %b = flatten ~%a
+        %c = embed ~%b [engine="e"]
+        return %c
+        """
+    )
+
+    def bypass(node: Node, _: Graph) -> Replacement | None:
+        return Replacement(rename={"b": "a"}) if node.name == "b" else None
+
+    assert rewrite(before, bypass).node("c").args == (Ref("a", stream=True),)
+
+
+def test_a_graph_that_no_rule_changed_is_the_same_object() -> None:
+    before = graph(LINES)
+    assert rewrite(before, lambda *_: None) is before
+    assert in_bodies(before, lambda body: body) is before

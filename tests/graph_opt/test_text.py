@@ -21,6 +21,19 @@ RAG = r"""graph rag {
     }
     return %inner
   }
+  %items = elements ~%t1 [parser="lines"]
+  %v = embed ~%items [engine="e"]
+  %judged = cond %t1 %question {
+    %q = input [type="str"]
+    return %q
+  } else {
+    %q = input [type="str"]
+    %last = loop %q [max=3] {
+      %state = input [type="str"]
+      return %state, %state
+    }
+    return %last
+  }
   return %hits, %t1
 }"""
 
@@ -86,6 +99,11 @@ def test_text_can_be_encoded_and_split_whatever_is_in_it() -> None:
         ("graph g {\n  %a = format after\n}", "line 2, column 20: expected a %value"),
         ("graph g {\n  return %a %b\n}", "expected the end of the line after `return`"),
         ("graph g {\n  return\n", "line 3, column 1: expected `}` after `return`"),
+        (
+            "graph g {\n  %a = format {\n    return\n  } else\n",
+            "expected `{` and the end of the line",
+        ),
+        ("graph g {\n  %a = embed ~ %b\n}", "column 14: expected a %value, an @marker or a JSON"),
         ("graph g {\n  return\n} %a", "line 3, column 3: expected nothing more"),
         ("graph g {\n  %a = format {\n    return\n", "expected `}` after `return`"),
     ],

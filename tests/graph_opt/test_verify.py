@@ -12,6 +12,8 @@ MAP_OF_CONTEXT = """
 }}
 return"""
 
+LOOP = '%x = input [type="str"]\n  return %x, %x\n}\nreturn'
+
 WRONG = [
     ("%x = const [value=1]\n%x = const [value=2]\nreturn", "%x is defined twice"),
     ('%t, %t = decode %c [engine="m"]\nreturn', "%t is defined twice"),
@@ -30,7 +32,7 @@ WRONG = [
     ('%a = embed "x" [engine=3]\nreturn', "attr 'engine' is 3; it must be a string"),
     ("%a = const [value=NaN]\nreturn", "attrs must be JSON values"),
     ("%a = format Infinity\nreturn", "use a Ref, a Marker or a JSON value"),
-    ("%a = format @user\nreturn", "markers are for the parts of a prefill"),
+    ("%a = format @user\nreturn", "markers are for the parts of a prompt"),
     ('%a = prefill %c @tool "x" [engine="m"]\nreturn', "unknown marker @tool"),
     ('%a = prefill %c "x" @sp [engine="m"]\nreturn', "@sp must be followed by a value"),
     ('%a = prefill %c @sp @user [engine="m"]\nreturn', "@sp must be followed by a value"),
@@ -40,11 +42,30 @@ WRONG = [
     ('%a = prefill %c "x" [engine="n"]\nreturn', "runs on 'n' but %c lives on 'm'; use one engine"),
     ("%a = format %c\nreturn", "arg 0 is the context %c; only an LLM can read"),
     ('%a = prefill %c %c [engine="m"]\nreturn', "arg 1 is the context %c; only an LLM can read"),
-    ("%a = map %q\nreturn", "a map needs a body"),
-    ("%a = format %q {\n  return\n}\nreturn", "only a map has a body"),
+    ("%a = map %q\nreturn", "has 0 bodies; the op takes one body"),
+    ("%a = format %q {\n  return\n}\nreturn", "has 1 bodies; the op takes no body"),
     ("%a = map %q {\n  %b = const [value=1]\n  return %b\n}\nreturn", "its body has 0 inputs"),
     ('%a = map %q {\n  %x = input [type="s"]\n  return\n}\nreturn', "its body returns 0 values"),
     ('%a = map %q {\n  %x = input [type="s"]\n  return %q\n}\nreturn', "returns %q, which no node"),
+    ('%a = search ~%q "x" [engine="s"]\nreturn', "reads arg 0 as a stream; it can only be read"),
+    ('%a = rerank ~%q %q [engine="r"]\nreturn', "reads arg 0 as a stream; it can only be read"),
+    ('%a = ingest ~%q %q [engine="s"]\nreturn', "reads one of docs and vectors as a stream"),
+    ('%a = ingest ["d"] ~%q [engine="s"]\nreturn', "reads one of docs and vectors as a stream"),
+    (
+        '%t, %d = decode %c [engine="m"]\n%a = embed ~%t [engine="e"]\nreturn',
+        "reads the text %t as a stream; only `elements` can",
+    ),
+    ("%a = elements %q\nreturn", "needs the attrs 'type', of the whole text, and 'path'"),
+    ('%a = elements %q [path=[0], type="T"]\nreturn', "it must be names of fields"),
+    ('%a = elements %q [parser="xml"]\nreturn', "unknown parser 'xml'; known are json, lines"),
+    ('%a = elements %q [parser="lines", path=[]]\nreturn', "lines have no type and no path"),
+    ("%a = loop %q [max=0] {\n" + LOOP, "attr 'max' is 0; it must be a whole number, 1 or more"),
+    ("%a = loop %q [max=true] {\n" + LOOP, "attr 'max' is True; it must be a whole number"),
+    ("%a = loop %q {\n" + LOOP, "has no attr 'max'; set it"),
+    ("%a = cond %q {\n" + LOOP, "has 1 bodies; the op takes two bodies"),
+    ("%a = map %q {\n" + LOOP, "its body returns 2 values; return 1"),
+    ("%a = generate @user @sp\nreturn", "has no attr 'engine'"),
+    ('%a = generate %c [engine="m"]\nreturn', "only an LLM can read a context"),
     (
         MAP_OF_CONTEXT.format(type="str", result="x"),
         "body input %d must have type context iff its arg is a context",
@@ -93,5 +114,45 @@ def test_a_context_may_be_a_param_and_a_capture() -> None:
           return %t
         }
         return %m, %c
+        """
+    )
+
+
+def test_what_is_whole_may_be_read_as_a_stream_and_prompts_hold_markers() -> None:
+    graph(
+        """
+        %q = input [type="list"]
+        %v = embed ~%q [engine="e"]
+        %i = ingest ~%q ~%v [engine="s"]
+        %j = ingest ~%q null [engine="s"]
+        %t = generate @user "Hi" @sp %q @assistant [engine="m"]
+        %l = elements ~%t [path=[], type="list[str]"]
+        %r = rerank %q ~%l [engine="r"]
+        return %r
+        """
+    )
+
+
+def test_branches_and_turns_may_capture_contexts() -> None:
+    graph(
+        """
+        %q = input [type="str"]
+        %c = context [engine="m"]
+        %a = cond %q %c {
+          %d = input [type="context"]
+          %t, %e = decode %d [engine="m"]
+          return %t
+        } else {
+          %d = input [type="context"]
+          %t = const [value=""]
+          return %t
+        }
+        %l = loop %q %c [max=1] {
+          %s = input [type="str"]
+          %d = input [engine="m", type="context"]
+          %t, %e = decode %d [engine="m"]
+          return %t, %s
+        }
+        return %a, %l
         """
     )

@@ -282,3 +282,26 @@ def test_flattening_can_keep_the_first_of_equal_documents(world: Worlds) -> None
     }"""
     a, b, again = Doc("x", "1", 0.9), Doc("y", "2"), Doc("x", "1", 0.1)
     assert world().run_all(graph, inputs={"lists": [[a, b], [again]]}) == [[[a, b]]]
+
+
+def test_a_query_cancelled_while_its_engine_loads_never_reaches_it(world: Worlds) -> None:
+    graph = """\
+    graph g {
+      %v = embed "x" [engine="embedder"]
+      return %v
+    }"""
+    w = world()
+    scheduler = w.runtime.scheduler("embedder", w.specs["embedder"])
+
+    async def slow_start() -> None:
+        await asyncio.sleep(1.0)
+
+    scheduler.engine.start = slow_start
+
+    async def main() -> None:
+        with pytest.raises(QueryTimeout):
+            await w.run(graph, timeout_s=0.5)
+        await asyncio.sleep(1.0)
+
+    run_virtual(main())
+    assert scheduler.engine.journal == []

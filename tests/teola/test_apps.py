@@ -13,7 +13,15 @@ from pydantic import BaseModel
 
 import teola as tl
 from runtime.events import Event
-from teola.errors import ConfigError, NodeFailed, QueryTimeout
+from teola import runner
+from teola.errors import (
+    ArgumentError,
+    ConfigError,
+    ListenerFailed,
+    NodeFailed,
+    OutputInvalid,
+    QueryTimeout,
+)
 from teola.runner import AppRunner, default_runner
 from teola.viewer.reading import read_trace_file
 
@@ -82,7 +90,7 @@ def test_the_optimized_run_gives_the_plain_runs_answer() -> None:
 def test_the_optimized_run_overlaps_what_the_plain_run_does_in_turn() -> None:
     def overlaps(events: list[Event]) -> bool:
         began = {e.node: e.t for e in events if e.kind == "start"}
-        ended = {e.node: e.t for e in events if e.kind == "end"}
+        ended = {e.node.split("#")[0]: e.t for e in events if e.kind == "end"}
         return began["expand.prompt"] < ended["index"]
 
     heard: dict[bool, list[Event]] = {True: [], False: []}
@@ -232,7 +240,7 @@ def test_a_trace_file_holds_the_graph_and_what_ran(tmp_path: Path) -> None:
     assert events[0]["app"] == "rag"
     assert "graph rag {" in events[0]["graph"]
     assert events[0]["origins"]["map[].search"][0] == "map/search"
-    ended = {e["node"] for e in events if e["kind"] == "end"}
+    ended = {e["node"].split("#")[0] for e in events if e["kind"] == "end"}
     assert {"index", "map[0].search", "map[1].search", "answer"} <= ended
     assert events[-1]["status"] == "ok"
 
@@ -267,3 +275,96 @@ def test_there_is_one_runner_in_a_process() -> None:
 def test_a_tool_outside_of_an_app_is_the_function_itself() -> None:
     result: Any = passages(["x"])
     assert result == [tl.Doc("x")]
+
+
+def test_a_listener_that_raises_ends_its_own_query_only() -> None:
+    def bad(event: Event) -> None:
+        if event.kind == "end":
+            raise OSError("disk full")
+
+    async def both() -> list[Any]:
+        runs = [hello.using(listener=bad).arun("Ada"), hello.arun("Bob")]
+        return await asyncio.wait_for(asyncio.gather(*runs, return_exceptions=True), 10)
+
+    failed, fine = asyncio.run(both())
+    assert isinstance(failed, ListenerFailed)
+    assert "disk full" in str(failed)
+    assert fine == "hello there my friend"
+
+
+def test_a_value_cut_by_max_tokens_is_no_value() -> None:
+    brief = tl.LLM("fake:", replies={"": "12345 678"})
+
+    @tl.prompt(brief, out=int, max_tokens=1)
+    def count(text: str) -> str:
+        return f"Count {text}"
+
+    @tl.app
+    def app(text: str) -> int:
+        return count(text)
+
+    with pytest.raises(OutputInvalid, match="raise max_tokens"):
+        app("x")
+
+
+def test_first_calls_from_many_threads_share_one_runner() -> None:
+    runner._default_runner.cache_clear()
+    found: list[AppRunner] = []
+    gate = threading.Barrier(8)
+
+    def call() -> None:
+        gate.wait()
+        found.append(default_runner())
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1
+
+
+def test_components_with_names_can_be_replaced_one_by_one() -> None:
+    one, two = tl.LLM("fake:", name="writer"), tl.LLM("fake:", name="judge")
+
+    @tl.prompt(one)
+    def write(text: str) -> str:
+        return f"Write {text}"
+
+    @tl.prompt(two)
+    def judge(text: str) -> str:
+        return f"Judge {text}"
+
+    @tl.app
+    def app(text: str) -> str:
+        return judge(write(text))
+
+    assert sorted({n.attrs["engine"] for n in app.graph().nodes if n.op == "decode"}) == [
+        "judge",
+        "writer",
+    ]
+    app.using(engines={"judge": "fake:"})("x")
+
+
+def test_a_wrongly_called_one_of_a_batch_leaves_its_exception_in_its_place() -> None:
+    good, bad = hello.batch([{"name": "Ada"}, {"nom": "Bob"}])
+    assert good == "hello there my friend"
+    assert isinstance(bad, ArgumentError)
+
+
+def test_reading_tools_keep_their_place_among_those_that_write(tmp_path: Path) -> None:
+    path = tmp_path / "note.txt"
+    path.write_text("old")
+
+    @tl.tool
+    def write(text: str) -> str:
+        time.sleep(0.05)
+        path.write_text(text)
+        return text
+
+    @tl.app
+    def app(text: str, folder: list[str]) -> list[tl.Doc]:
+        write(text)
+        return tl.load(folder)
+
+    assert [doc.text for doc in app("new", [str(path)])] == ["new"]

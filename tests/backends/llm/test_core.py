@@ -1,5 +1,6 @@
 """The engine stepped by hand: continuous batching, memory pressure, aborts, limits, usage."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -304,3 +305,13 @@ def test_a_cut_prompt_has_the_same_ids_as_a_whole_one(tiny: Any) -> None:
     for cut in range(len(parts) + 1):
         first = driver.prefill(None, *parts[:cut])
         assert driver.prefill(first, *parts[cut:]).ids == whole.ids
+
+
+def test_flushing_forgets_what_nobody_holds(load_tiny: Callable[..., Any]) -> None:
+    driver = load_tiny().driver()
+    (first,) = driver.run(driver.submit("prefill", None, "a b c d e f g h " * 8))
+    first.outputs[0].release()
+    driver.core.flush()
+    (again,) = driver.run(driver.submit("prefill", None, "a b c d e f g h " * 8))
+    assert again.usage.cached_tokens == 0
+    driver.core.check_integrity()

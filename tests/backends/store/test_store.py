@@ -35,6 +35,12 @@ def search(query: Any, vector: Any = None, index: Any = None, **attrs: Any) -> R
     return Request("1" * 32, "search", (index, query, vector), attrs)
 
 
+def names(index: Index) -> list[str]:
+    """The documents that an index holds the rows of."""
+    assert index.ids is not None
+    return [key.rpartition("@")[0] for key in index.ids]
+
+
 class Store:
     """A started engine with the asynchrony taken away."""
 
@@ -89,7 +95,9 @@ def reopen(folder: Path) -> Store:
 def test_ingest_returns_the_index_of_its_documents(store: Store) -> None:
     (outcome,) = store.run(ingest(CAPITALS, PLANE))
     assert isinstance(outcome, Result)
-    assert outcome.outputs == (Index("default", ("fr", "de", "jp", "bananas")),)
+    (index,) = outcome.outputs
+    assert index.collection == "default"
+    assert names(index) == ["fr", "de", "jp", "bananas"]
     assert outcome.usage.num_items == 4
 
 
@@ -158,24 +166,81 @@ def test_an_index_sees_its_own_documents_only(capitals: Store, mode: str) -> Non
     assert capitals.value(search("capital of France", EAST, index, mode=mode)) == before
 
 
-def test_an_upsert_into_a_searched_index_is_seen(capitals: Store) -> None:
-    index = capitals.value(ingest(CAPITALS[:2], PLANE[:2]))
-    assert capitals.ids(search("Lyon", index=index, mode="bm25")) == []
+@pytest.mark.parametrize("mode", ["vector", "bm25", "hybrid"])
+def test_an_index_keeps_its_documents_whatever_comes_later_under_their_ids(
+    store: Store, mode: str
+) -> None:
+    first, second = store.run(
+        ingest([Doc("Alice earns 100", "report.md#1:0")], EAST[None]),
+        ingest([Doc("Bob earns 900", "report.md#1:0")], NORTH[None]),
+    )
+    assert isinstance(first, Result)
+    assert isinstance(second, Result)
+
+    def texts(index: Index | None) -> list[str]:
+        return [doc.text for doc in store.value(search("earns", EAST, index, mode=mode))]
+
+    assert texts(first.outputs[0]) == ["Alice earns 100"]
+    assert texts(second.outputs[0]) == ["Bob earns 900"]
+    assert texts(None) == ["Bob earns 900"]
+
+
+def test_metadata_belongs_to_what_an_index_keeps(store: Store) -> None:
+    index = store.value(ingest([Doc("text", "a", metadata={"user": "alice"})], EAST[None]))
+    store.run(ingest([Doc("text", "a", metadata={"user": "bob"})], EAST[None]))
+    (doc,) = store.value(search("", EAST, index))
+    assert (doc.id, doc.metadata) == ("a", {"user": "alice"})
+
+
+def test_the_whole_store_sees_the_newest_of_each_id(capitals: Store) -> None:
+    assert capitals.ids(search("Lyon", mode="bm25")) == []
     capitals.run(ingest([Doc("Lyon is in France", "fr")], EAST[None]))
-    assert capitals.ids(search("Lyon", index=index, mode="bm25")) == ["fr"]
+    assert capitals.ids(search("Lyon", mode="bm25")) == ["fr"]
+    assert capitals.ids(search("Paris", mode="bm25")) == []
+    capitals.run(ingest(CAPITALS[:1], PLANE[:1]))  # back to what it was
+    assert capitals.ids(search("Lyon", mode="bm25")) == []
+    assert capitals.ids(search("Paris", mode="bm25")) == ["fr"]
+    assert len(capitals.ids(search("", EAST))) == 4
+
+
+def test_of_an_index_joined_from_pieces_the_later_row_of_an_id_counts(store: Store) -> None:
+    pieces = [store.value(ingest([Doc(text, "a")], EAST[None])).ids for text in ("first", "second")]
+    index = Index("default", (*pieces[0], *pieces[1]))
+    assert [doc.text for doc in store.value(search("", EAST, index))] == ["second"]
 
 
 def test_ingesting_again_changes_nothing(capitals: Store) -> None:
     before = capitals.value(search("capital", EAST, mode="hybrid"))
-    assert capitals.value(ingest(CAPITALS, PLANE)).ids == ("fr", "de", "jp", "bananas")
+    index = capitals.value(ingest(CAPITALS, PLANE))
+    noise = np.array([1e-4, -1e-4], np.float32)  # of another batch
+    assert names(index) == ["fr", "de", "jp", "bananas"]
+    assert capitals.value(ingest(CAPITALS, PLANE + noise)) == index
     assert capitals.value(search("capital", EAST, mode="hybrid")) == before
+
+
+def test_the_same_text_with_another_embedders_vector_is_a_row_of_its_own(store: Store) -> None:
+    east = store.value(ingest([Doc("a", "a")], EAST[None]))
+    north = store.value(ingest([Doc("a", "a")], NORTH[None]))
+    bare = store.value(ingest([Doc("a", "a")]))
+    scores = [store.value(search("", EAST, index))[0].score for index in (east, north)]
+    assert scores == [pytest.approx(1), pytest.approx(0)]
+    assert "no document of this index has a vector" in store.error(search("", EAST, bare))
+    assert store.value(ingest([Doc("a", "a")], NORTH[None])) == north
+
+
+@pytest.mark.parametrize("metadata", [{1: "a", "b": 2}, {"half": "\ud800"}])
+def test_any_metadata_can_be_told_apart(metadata: dict[Any, Any]) -> None:
+    runner = StoreRunner("default", None)
+    (outcome,) = runner.run([ingest([Doc("a", "a", metadata=metadata), Doc("b", "b")])])
+    assert isinstance(outcome, Result)
+    assert names(outcome.outputs[0]) == ["a", "b"]
 
 
 def test_a_document_without_an_id_is_known_by_its_content(store: Store) -> None:
     docs = [Doc("a"), Doc("a"), Doc("a", metadata={"n": 1}), Doc("b")]
-    first = store.value(ingest(docs, np.eye(4, dtype=np.float32)))
+    first = store.value(ingest(docs))
     assert len(set(first.ids)) == len(first.ids) == 3
-    assert store.value(ingest(docs[::-1], np.eye(4, dtype=np.float32))).ids == first.ids[::-1]
+    assert store.value(ingest(docs[::-1])).ids == first.ids[::-1]
 
 
 def test_documents_without_vectors_are_found_by_words(store: Store) -> None:
@@ -222,7 +287,7 @@ def test_a_wrong_request_fails_alone(capitals: Store, request_: Request, reason:
 
 
 def test_a_batch_finds_what_its_searches_find_alone(capitals: Store) -> None:
-    index = Index("default", ("jp", "fr"))
+    index = capitals.value(ingest([CAPITALS[2], CAPITALS[0]], PLANE[[2, 0]]))
     requests = [
         search("capital", EAST, k=2),
         search("capital", NORTH, k=9),
@@ -246,20 +311,18 @@ def test_search_is_brute_force_over_the_index_and_the_filter(seed: int, count: i
     vectors = rng.integers(-2, 3, size=(count, 3)).astype(np.float32)  # many ties, some zero
     query = rng.integers(-2, 3, size=3).astype(np.float32)
     docs = [Doc(f"text {i}", str(i), metadata={"n": int(rng.integers(4))}) for i in range(count)]
-    ids = tuple(str(i) for i in rng.permutation(count)[: max(1, count // 2)])
+    chosen = [int(i) for i in rng.permutation(count)[: max(1, count // 2)]]
     runner = StoreRunner("default", None)
-    _, outcome = runner.run(
-        [
-            ingest(docs, vectors),
-            search("", query, Index("default", ids), k=k, where={"n": {"ge": 2}}),
-        ]
-    )
+    (written,) = runner.run([ingest(docs, vectors)])
+    assert isinstance(written, Result)
+    index = Index("default", tuple(written.outputs[0].ids[i] for i in chosen))
+    (outcome,) = runner.run([search("", query, index, k=k, where={"n": {"ge": 2}})])
 
     def cosine(row: int) -> float:
         lengths = np.linalg.norm(vectors[row]) * np.linalg.norm(query)
         return round(float(vectors[row] @ query / max(lengths, 1e-9)), 5)
 
-    wanted = sorted(int(i) for i in ids if docs[int(i)].metadata["n"] >= 2)
+    wanted = sorted(i for i in chosen if docs[i].metadata["n"] >= 2)
     expected = sorted(wanted, key=lambda row: (-cosine(row), row))[:k]
     assert isinstance(outcome, Result)
     found = [round(doc.score, 5) for doc in outcome.outputs[0]]
@@ -279,13 +342,29 @@ def test_a_reopened_store_gives_the_same_results(tmp_path: Path) -> None:
         ]
         first.run(ingest(docs, rng.normal(size=(len(docs), 8)).astype(np.float32)))
     first.run(ingest([Doc("without a vector", "bare")]))
+    for text in ("one", "two", "one"):  # the newest is not the last written row
+        index = first.value(ingest([Doc(text, "changing")], np.ones((1, 8), np.float32)))
+    requests.append(search("one two", mode="bm25"))
+    requests.append(search("one two", mode="bm25", index=index))
     before = first.run(*requests)
     first.close()
     second = reopen(tmp_path)
     assert second.run(*requests) == before
     assert isinstance(before[0], Result)
     assert len(before[0].outputs[0]) == 30
+    assert [doc.text for doc in second.value(requests[-2])] == ["one"]
     second.close()
+
+
+def test_what_is_on_the_disk_already_is_not_written_again(tmp_path: Path) -> None:
+    store = reopen(tmp_path)
+    for docs in (CAPITALS, CAPITALS[:2], [Doc("Lyon", "fr")], CAPITALS[:2]):
+        store.run(ingest(docs))
+    store.close()
+    assert len(list(tmp_path.glob("*.jsonl"))) == 3
+    store = reopen(tmp_path)
+    assert store.ids(search("Paris Lyon", mode="bm25")) == ["fr"]
+    store.close()
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".npy"])

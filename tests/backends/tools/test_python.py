@@ -1,14 +1,24 @@
 """The engine that calls Python functions."""
 
 import asyncio
+import contextlib
 import contextvars
+import subprocess
+import sys
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from backends.base import Outcome, Request, Result
-from backends.errors import ConfigError, EngineError, EngineUnavailable, RequestRejected
+from backends.errors import (
+    ConfigError,
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+)
 from backends.tools.factory import create
 from backends.tools.python import PythonEngine
 
@@ -17,9 +27,9 @@ def call(fn: Any, *inputs: Any, kwargs: tuple[str, ...] = (), id: str = "0") -> 
     return Request(id * 32, "call", inputs, {"fn": fn, "kwargs": kwargs})
 
 
-def run(*requests: Request) -> list[Outcome]:
+def run(*requests: Request, **options: Any) -> list[Outcome]:
     async def main() -> list[Outcome]:
-        engine = PythonEngine()
+        engine = PythonEngine(**options)
         await engine.start()
         try:
             parts = await asyncio.gather(*(engine.execute([request]) for request in requests))
@@ -101,6 +111,13 @@ def test_a_stop_iteration_is_an_outcome_too() -> None:
     assert isinstance(outcome, StopIteration)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
+def test_nothing_that_a_plain_function_raises_is_lost(error: BaseException) -> None:
+    (outcome,) = run(call(raises, error))
+    assert isinstance(outcome, EngineError)
+    assert type(error).__name__ in str(outcome)
+
+
 @pytest.mark.parametrize("fn", [raises, raises_async])
 def test_a_tool_cannot_end_the_program(fn: Any) -> None:
     (outcome,) = run(call(fn, SystemExit(3)))
@@ -146,15 +163,119 @@ def test_abort_ends_a_running_call(is_async: bool) -> None:
     assert "was aborted" in str(outcome)
 
 
+def test_async_functions_need_no_thread() -> None:
+    async def main() -> list[Outcome]:
+        engine = PythonEngine(max_threads=1)
+        await engine.start()
+        met = asyncio.Event()
+
+        async def wait() -> None:
+            await met.wait()
+
+        waiting = [asyncio.create_task(engine.execute([call(wait, id=str(i))])) for i in range(9)]
+        (plain,) = await engine.execute([call(threading.get_ident, id="9")])
+        met.set()
+        outcomes = [outcome for task in waiting for outcome in await task]
+        await engine.close()
+        return [plain, *outcomes]
+
+    assert all(isinstance(outcome, Result) for outcome in asyncio.run(main()))
+
+
+def test_calls_beyond_the_threads_wait_for_one() -> None:
+    most = running = 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+
+    outcomes = run(*(call(work, id=str(i)) for i in range(9)), max_threads=3, stall_s=5.0)
+    assert all(isinstance(outcome, Result) for outcome in outcomes)
+    assert most <= 3
+
+
+def test_threads_that_wait_for_each_other_are_an_error_not_a_hang() -> None:
+    both = threading.Barrier(3)
+
+    def wait_for_the_others() -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(10)
+
+    async def main() -> list[Outcome]:
+        engine = PythonEngine(max_threads=2, stall_s=0.1)
+        await engine.start()
+        tasks = [
+            asyncio.create_task(engine.execute([call(wait_for_the_others, id=str(i))]))
+            for i in range(3)
+        ]
+        (late,) = await tasks[2]
+        both.abort()
+        outcomes = [outcome for task in tasks[:2] for outcome in await task]
+        (after,) = await engine.execute([call(show, 1, id="4")])
+        await engine.close()
+        return [late, *outcomes, after]
+
+    late, *others = asyncio.run(main())
+    assert isinstance(late, EngineOverloaded)
+    assert "all 2 threads for tools are busy and none got done for 0.1 s" in str(late)
+    assert all(isinstance(outcome, Result) for outcome in others)
+
+
+def test_an_aborted_function_keeps_its_own_thread_only() -> None:
+    async def main() -> tuple[Outcome, Outcome]:
+        release = threading.Event()
+        engine = PythonEngine(max_threads=2, stall_s=5.0)
+        await engine.start()
+        stuck = asyncio.create_task(engine.execute([call(release.wait, 10)]))
+        await asyncio.sleep(0.01)
+        engine.abort("0" * 32)
+        (aborted,) = await stuck
+        for _ in range(5):
+            (other,) = await engine.execute([call(show, 1, id="1")])
+        release.set()
+        await engine.close()
+        return aborted, other
+
+    aborted, other = asyncio.run(main())
+    assert isinstance(aborted, EngineError)
+    assert isinstance(other, Result)
+
+
+def test_a_function_that_never_ends_does_not_keep_the_program() -> None:
+    program = """
+import asyncio, threading
+from backends.base import Request
+from backends.tools.python import PythonEngine
+
+async def main():
+    engine = PythonEngine()
+    await engine.start()
+    request = Request("0" * 32, "call", (), {"fn": threading.Event().wait})
+    running = asyncio.create_task(engine.execute([request]))
+    await asyncio.sleep(0.05)
+    await engine.close()
+    await running
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
 def test_an_engine_that_is_not_started_says_so() -> None:
     with pytest.raises(EngineUnavailable, match="not started"):
         asyncio.run(PythonEngine().execute([call(show)]))
 
 
 def test_the_factory_reads_the_number_of_slots() -> None:
-    info = create("python", "python:", {"num_slots": 3}).info
+    info = create("python", "python:", {"num_slots": 3, "max_threads": 2}).info
     assert (info.kind, info.num_slots, info.max_batch_items) == ("python", 3, 1)
-    with pytest.raises(ConfigError, match="Known options: num_slots"):
+    with pytest.raises(ConfigError, match="Known options: max_threads, num_slots, stall_s"):
         create("python", "python:", {"slots": 3})
     with pytest.raises(ConfigError, match="write 'python:'"):
         create("python", "python:x", {})

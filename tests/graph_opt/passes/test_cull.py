@@ -98,3 +98,79 @@ def test_captures_that_no_body_reads_go_and_so_does_what_made_them() -> None:
         return %m
         """,
     )
+
+
+def test_the_order_that_an_unread_capture_gave_is_kept() -> None:
+    assert_rewrites(
+        cull,
+        """
+        %qs = input [type="list"]
+        %i = ingest %qs null [engine="s"]
+        %m = map %qs %i {
+          %x = input [type="str"]
+          %y = input [type="Index"]
+          %h = search null %x [engine="s"]
+          return %h
+        }
+        return %m
+        """,
+        """
+        %qs = input [type="list"]
+        %i = ingest %qs null [engine="s"]
+        %m = map %qs after %i {
+          %x = input [type="str"]
+          %h = search null %x [engine="s"]
+          return %h
+        }
+        return %m
+        """,
+    )
+
+
+def test_a_capture_stays_if_one_branch_reads_it() -> None:
+    assert_rewrites(
+        cull,
+        """
+        %q = input [type="str"]
+        %a = cond %q %q %q {
+          %x = input [type="str"]
+          %y = input [type="str"]
+          return %y
+        } else {
+          %x = input [type="str"]
+          %y = input [type="str"]
+          %e = embed %y [engine="e"]
+          %t = format "no"
+          return %t
+        }
+        return %a
+        """,
+        """
+        %q = input [type="str"]
+        %a = cond %q %q {
+          %y = input [type="str"]
+          return %y
+        } else {
+          %y = input [type="str"]
+          %t = format "no"
+          return %t
+        }
+        return %a
+        """,
+    )
+
+
+def test_a_loop_keeps_its_state_and_both_results() -> None:
+    assert_keeps(
+        cull,
+        """
+        %q = input [type="str"]
+        %l = loop %q [max=2] {
+          %s = input [type="str"]
+          %t = format "next"
+          %go = format "no"
+          return %t, %go
+        }
+        return %l
+        """,
+    )

@@ -184,3 +184,69 @@ def test_maps_with_equal_bodies_merge_whatever_their_values_are_called() -> None
         return %a, %a, %c
         """,
     )
+
+
+def test_one_read_whole_and_one_read_as_a_stream_stay_apart() -> None:
+    assert_keeps(
+        deduplicate,
+        """
+        %q = input [type="list"]
+        %a = embed %q [engine="e"]
+        %b = embed ~%q [engine="e"]
+        return %a, %b
+        """,
+    )
+
+
+def test_branches_are_compared_one_by_one() -> None:
+    assert_rewrites(
+        deduplicate,
+        """
+        %q = input [type="str"]
+        %a = cond %q %q {
+          %x = input [type="str"]
+          return %x
+        } else {
+          %x = input [type="str"]
+          %y = format "no" %x
+          return %y
+        }
+        %b = cond %q %q {
+          %u = input [type="str"]
+          return %u
+        } else {
+          %v = input [type="str"]
+          %w = format "no" %v
+          return %w
+        }
+        %c = cond %q %q {
+          %x = input [type="str"]
+          %y = format "no" %x
+          return %y
+        } else {
+          %x = input [type="str"]
+          return %x
+        }
+        return %a, %b, %c
+        """,
+        """
+        %q = input [type="str"]
+        %a = cond %q %q {
+          %x = input [type="str"]
+          return %x
+        } else {
+          %x = input [type="str"]
+          %y = format "no" %x
+          return %y
+        }
+        %c = cond %q %q {
+          %x = input [type="str"]
+          %y = format "no" %x
+          return %y
+        } else {
+          %x = input [type="str"]
+          return %x
+        }
+        return %a, %a, %c
+        """,
+    )

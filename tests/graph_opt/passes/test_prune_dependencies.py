@@ -1,6 +1,7 @@
 from graph_text import assert_keeps, assert_rewrites
 
 from graph_opt.passes.prune_dependencies import prune_dependencies
+from graph_opt.text import parse
 
 
 def test_calls_that_share_nothing_run_side_by_side() -> None:
@@ -155,3 +156,79 @@ def test_only_maps_with_effects_stay_sequential_and_bodies_are_pruned_too() -> N
         return %a, %c
         """,
     )
+
+
+def test_a_stream_does_not_put_its_reader_after_its_maker() -> None:
+    assert_keeps(
+        prune_dependencies,
+        """
+        %qs = input [type="list"]
+        %m = map %qs [order="sequential"] {
+          %x = input [type="str"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        %n = map ~%m [order="sequential"] after %m {
+          %x = input [type="str"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        %c = call "x" [fn="send"] after %n
+        return %c
+        """,
+    )
+
+
+def test_branches_with_effects_keep_their_place_and_loops_without_lose_it() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %a = cond %q {
+          %y = call "x" [fn="send"]
+          return %y
+        } else {
+          %y = const [value="no"]
+          return %y
+        }
+        %l = loop %q [max=2] after %a {
+          %s = input [type="str"]
+          %t = embed %s [engine="e"]
+          return %t, %s
+        }
+        %c = call %q [fn="send"] after %l
+        return %a, %c
+        """,
+        """
+        %q = input [type="str"]
+        %a = cond %q {
+          %y = call "x" [fn="send"]
+          return %y
+        } else {
+          %y = const [value="no"]
+          return %y
+        }
+        %l = loop %q [max=2] {
+          %s = input [type="str"]
+          %t = embed %s [engine="e"]
+          return %t, %s
+        }
+        %c = call %q [fn="send"] after %a
+        return %a, %c
+        """,
+    )
+
+
+def test_a_call_that_reads_the_world_stays_behind_one_that_may_change_it() -> None:
+    before = parse("""\
+    graph g {
+      %x = input [type="str"]
+      %w = call %x [engine="python", fn="write"]
+      %a = call %x [engine="python", fn="load", pure=true, reads=true] after %w
+      %b = call %x [engine="python", fn="compute", pure=true] after %a
+      %all = pack %a %b
+      return %all
+    }""")
+    after = prune_dependencies(before)
+    assert after.node("a").after == ("w",)
+    assert after.node("b").after == ()

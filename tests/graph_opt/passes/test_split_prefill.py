@@ -1,8 +1,11 @@
 from functools import partial
 
-from graph_text import assert_keeps, assert_rewrites
+from graph_text import assert_keeps, assert_rewrites, graph
 
+from graph_opt.facts import Facts
+from graph_opt.graph import Node
 from graph_opt.passes.split_prefill import split_prefill
+from graph_opt.tokens import num_tokens
 
 LONG = "Answer the question from the passages that follow, and from nothing else."
 
@@ -201,3 +204,32 @@ def test_prompts_in_the_body_of_a_map_are_cut_by_what_happens_in_the_body() -> N
         return %m
         """,
     )
+
+
+LATE = f"""
+    %q = input [type="str"]
+    %v = embed %q [engine="e"]
+    %c0 = context [engine="m"]
+    %c1 = prefill %c0 "{LONG}" %v [engine="m"]
+    return %q
+"""
+
+
+def test_an_engine_that_cannot_prefill_gets_whole_prompts() -> None:
+    assert_keeps(partial(split_prefill, facts=Facts({"m": frozenset()})), LATE)
+
+
+class Profiled:
+    """A call costs `call_s`, a token 0.01 s."""
+
+    def __init__(self, call_s: float) -> None:
+        self.call_s = call_s
+
+    def seconds(self, node: Node) -> float:
+        return self.call_s + 0.01 * num_tokens(node.args[1:])
+
+
+def test_a_piece_must_gain_more_than_its_call_costs_where_costs_are_known() -> None:
+    cheap, dear = (Facts(cost=Profiled(call_s)) for call_s in (0.1, 0.3))
+    assert str(split_prefill(graph(LATE), cheap)) == str(split_prefill(graph(LATE)))
+    assert_keeps(partial(split_prefill, facts=dear), LATE)

@@ -81,11 +81,18 @@ def test_an_unknown_format_is_wrong_usage(teola: Teola) -> None:
     assert done.err.startswith("error: argument --format: invalid choice: 'png'")
 
 
-def test_a_plan_shows_before_passes_and_after(teola: Teola) -> None:
+def test_a_plan_shows_before_passes_after_and_what_is_expected(teola: Teola) -> None:
     lines = teola("plan", "ask.py").out.splitlines()
     titles = [line.split(" ─")[0] for line in lines if " ─" in line]
 
-    assert [title.split(":")[0] for title in titles] == ["before", "passes", "after"]
+    assert [title.split(":")[0] for title in titles] == [
+        "before",
+        "passes",
+        "after",
+        "expected critical path",
+        "expected work of the engines",
+        "advice",
+    ]
     assert lines[-1].startswith("longest chain ")
 
 
@@ -102,6 +109,27 @@ def test_a_plan_as_json_has_each_pass_and_the_chain_before_and_after(teola: Teol
 
     assert plan["after"]["longest_chain"] < plan["before"]["longest_chain"]
     assert "prune_dependencies" in [done["name"] for done in plan["passes"]]
+
+
+def test_a_plan_as_json_has_seconds_before_and_after_and_where_they_come_from(
+    teola: Teola,
+) -> None:
+    plan = json.loads(teola("plan", "ask.py", "--json").out)
+    before, after = plan["before"]["expected"], plan["after"]["expected"]
+
+    assert 0 < after["critical_path_s"] < before["critical_path_s"]
+    assert sum(step["adds_s"] for step in after["critical_path"]) == pytest.approx(
+        after["critical_path_s"]
+    )
+    assert set(before["work_s"]) == set(plan["sources"]) == {"python", "embedder", "store", "llm"}
+
+
+def test_what_a_plan_expects_fits_80_columns(teola: Teola, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = teola("plan", "ask.py").out
+
+    expected = out[out.index("expected critical path") :].splitlines()
+    assert max(len(line.rstrip()) for line in expected) <= 80
 
 
 def test_an_app_that_cannot_be_traced_is_one_clear_message(teola: Teola, tmp_path: Path) -> None:

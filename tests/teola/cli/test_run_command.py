@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from teola.runner import default_runner
+from teola.runner import _default_runner
 from teola.viewer.reading import read_trace_file
 
 Teola = Callable[..., Any]
@@ -127,7 +127,7 @@ def test_a_model_that_is_not_fetched_is_one_clear_message(
     teola: Teola, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEOLA_CACHE", str(tmp_path))
-    default_runner.cache_clear()  # engines of other tests may have loaded the model
+    _default_runner.cache_clear()  # engines of other tests may have loaded the model
     done = teola("run", "app.py:talk", "--topic", "x", "--engine", "llm=local:smollm2-135m")
 
     assert done.code == 1

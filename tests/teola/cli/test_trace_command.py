@@ -38,6 +38,34 @@ def test_a_trace_as_json_is_the_computed_model(teola: Teola, trace_file: Path) -
     assert [span["op"] for span in file["queries"][0]["spans"]] == ["prefill", "decode"]
 
 
+def test_a_run_can_be_compared_with_its_plan(teola: Teola, trace_file: Path) -> None:
+    done = teola("trace", str(trace_file), "--plan")
+
+    assert done.code == 0
+    assert "the plan and the run ─" in done.out
+    assert "say.prompt prefill" in done.out
+    assert "numbers of the plan: llm default" in done.out
+
+
+def test_the_comparison_is_in_the_json_too(teola: Teola, trace_file: Path) -> None:
+    file = json.loads(teola("trace", str(trace_file), "--json").out)
+
+    rows = file["queries"][0]["plan"]["primitives"]
+    assert [row["op"] for row in rows] == ["prefill", "decode"]
+    assert all(row["expected_s"] > 0 for row in rows)
+
+
+def test_a_trace_that_holds_no_plan_cannot_be_compared(teola: Teola, trace_file: Path) -> None:
+    first, *rest = trace_file.read_text().splitlines()
+    begun = json.loads(first)
+    del begun["plan"]
+    trace_file.write_text("\n".join([json.dumps(begun), *rest]))
+    done = teola("trace", str(trace_file), "--plan")
+
+    assert done.code == 1
+    assert "does not say what its plan expected" in done.err
+
+
 def test_a_truncated_trace_shows_what_there_is_and_says_so(teola: Teola, trace_file: Path) -> None:
     trace_file.write_bytes(trace_file.read_bytes()[:-30])
     done = teola("trace", str(trace_file))

@@ -1,0 +1,1 @@
+"""Scripts that measure; results with commit and machine stand in RESULTS.md."""

@@ -1,0 +1,155 @@
+"""What teola itself costs: tracing and passes of an app, and scheduling a node on fake engines.
+
+    python benchmarks/bench_overhead.py [--repeats 7]
+
+Beside each figure, interleaved in the same run, the cost of a bare asyncio task. Last line: one
+JSON object with us_per_node_chain, us_per_node_map, compile_cold_ms, compile_cached_ms.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import teola as tl
+from backends.registry import EngineSpec
+from graph_opt.graph import Graph, Node, Ref
+from runtime.layout import Layout, layout_of
+from runtime.service import Runtime
+from teola.runner import default_runner
+
+CHAIN_LEN = 1000
+MAP_WIDTH = 1000
+
+llm = tl.LLM("fake:")
+store = tl.Store("fake:", embedder=tl.Embedder("fake:"))
+reranker = tl.Reranker("fake:")
+
+
+@tl.prompt(llm)
+def answer(question: str, docs: list[tl.Doc]) -> str:
+    return f"Answer from these passages only.\n{tl.join(docs)}\nQuestion: {question}"
+
+
+def sixty_nodes(question: str) -> str:
+    """Nine rounds of search, rerank and answer: about 60 primitives and inline nodes."""
+    text = question
+    for _ in range(9):
+        docs = reranker(text, store.search(text, k=8), k=3)
+        text = answer(text, docs)
+    return text
+
+
+def chain_graph() -> Graph:
+    """CHAIN_LEN calls, each of the value before."""
+    nodes = [Node(("x",), "input", attrs={"type": "int"})]
+    attrs = {"engine": "python", "fn": "step"}
+    for i in range(CHAIN_LEN):
+        nodes.append(Node((f"x{i}",), "call", (Ref(nodes[-1].name),), attrs))
+    return Graph("chain", tuple(nodes), (nodes[-1].name,))
+
+
+def map_graph() -> Graph:
+    """A map of one call an item."""
+    body = Graph(
+        "body",
+        (
+            Node(("item",), "input", attrs={"type": "int"}),
+            Node(("y",), "call", (Ref("item"),), {"engine": "python", "fn": "step", "pure": True}),
+        ),
+        ("y",),
+    )
+    nodes = (
+        Node(("x",), "input", attrs={"type": "list[int]"}),
+        Node(("m",), "map", (Ref("x"),), bodies=(body,)),
+    )
+    return Graph("map", nodes, ("m",))
+
+
+async def run_graph_s(layout: Layout, value: Any) -> float:
+    """Seconds of one run on fake engines without latency, engines there already."""
+    runtime = Runtime()
+    options = {"max_batch_items": MAP_WIDTH}
+    engines = {"python": EngineSpec("python", "fake:", options)}
+    symbols = {"step": lambda x: x}
+    await runtime.run(layout, {"x": value}, engines, symbols)
+    began = time.perf_counter()
+    await runtime.run(layout, {"x": value}, engines, symbols)
+    return time.perf_counter() - began
+
+
+async def bare_tasks_s(count: int, in_turn: bool) -> float:
+    """Seconds for as many bare asyncio tasks, one after another or at once."""
+
+    async def step() -> None:
+        await asyncio.sleep(0)
+
+    began = time.perf_counter()
+    if in_turn:
+        for _ in range(count):
+            await asyncio.create_task(step())
+    else:
+        await asyncio.gather(*(asyncio.create_task(step()) for _ in range(count)))
+    return time.perf_counter() - began
+
+
+def compile_ms(is_cached: bool, app: Any) -> float:
+    """Milliseconds to trace an app and run all passes; cached: the second time."""
+    runner = default_runner()
+    if not is_cached:
+        app = tl.app(sixty_nodes)
+    began = time.perf_counter()
+    program = app._program_for((), {})
+    runner._layout(program, app.options, runner._book.known(program.engines))
+    return (time.perf_counter() - began) * 1e3
+
+
+def medians(measures: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """Median of each, one of each in turn."""
+    values: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(repeats):
+        for name, measure in measures.items():
+            values[name].append(measure())
+    return {name: statistics.median(found) for name, found in values.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    repeats = parser.parse_args().repeats
+    chain, wide = layout_of(chain_graph()), layout_of(map_graph())
+    app = tl.app(sixty_nodes)
+    found = medians(
+        {
+            "chain_s": lambda: asyncio.run(run_graph_s(chain, 1)),
+            "bare_chain_s": lambda: asyncio.run(bare_tasks_s(CHAIN_LEN, in_turn=True)),
+            "map_s": lambda: asyncio.run(run_graph_s(wide, list(range(MAP_WIDTH)))),
+            "bare_map_s": lambda: asyncio.run(bare_tasks_s(MAP_WIDTH, in_turn=False)),
+            "compile_cold_ms": lambda: compile_ms(False, app),
+            "compile_cached_ms": lambda: compile_ms(True, app),
+        },
+        repeats,
+    )
+    result = {
+        "us_per_node_chain": round(found["chain_s"] / CHAIN_LEN * 1e6, 1),
+        "us_per_node_map": round(found["map_s"] / MAP_WIDTH * 1e6, 1),
+        "us_per_bare_task_chain": round(found["bare_chain_s"] / CHAIN_LEN * 1e6, 1),
+        "us_per_bare_task_map": round(found["bare_map_s"] / MAP_WIDTH * 1e6, 1),
+        "compile_cold_ms": round(found["compile_cold_ms"], 2),
+        "compile_cached_ms": round(found["compile_cached_ms"], 3),
+        "nodes": len(app.graph().nodes),
+    }
+    for name, value in result.items():
+        print(f"{name:24} {value}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What each node should be served for: latency or throughput, and with whom (Parrot, section 5.2).
+
+From an output that is wanted soon, latency walks back over all that makes it. Nodes that work side
+by side for one consumer are a task group: only the last of them counts, so they may go in large
+batches. What only makes outputs wanted in bulk is served for throughput.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from graph_opt.analysis.depth import depth
+from graph_opt.analysis.order import Order
+from graph_opt.analysis.readiness import num_engine_ops
+from graph_opt.graph import Graph
+from graph_opt.paths import bodies_of
+
+Kind: TypeAlias = Literal["latency", "throughput"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a node is served for."""
+
+    kind: Kind
+    group: str | None  # path of the consumer or map whose task group the node belongs to
+    stage: int  # engine ops still to run after it: a group's members of one stage run together
+
+
+def deduce_objectives(graph: Graph, throughput: Collection[str] = ()) -> dict[str, Objective]:
+    """The objective of each node, by its path; `throughput` names outputs wanted in bulk.
+
+    What also makes an output wanted soon is served for latency. For effects that no output needs
+    nobody waits, so they are served for throughput.
+    """
+    urgent = _makers(graph, [value for value in graph.outputs if value not in throughput])
+    return _deduce(graph, urgent, "", 0, None)
+
+
+def _deduce(
+    graph: Graph, urgent: set[str], path: str, num_later: int, around: str | None
+) -> dict[str, Objective]:
+    """Objectives in a graph, or in a body whose items are the task group `around`."""
+    found: dict[str, Objective] = {}
+    stages, groups = depth(graph), _groups(graph, urgent)
+    for node in graph.nodes:
+        is_urgent = node.name in urgent
+        group = around or (path + groups[node.name] if node.name in groups else None)
+        kind: Kind = "latency" if is_urgent else "throughput"
+        stage = num_later + stages[node.name]
+        found[path + node.name] = Objective(kind, group if is_urgent else None, stage)
+        for inner, body in bodies_of(node, path):
+            names = {each.name for each in body.nodes} if is_urgent else set[str]()
+            inner_group = path + node.name if node.op == "map" else None
+            found |= _deduce(body, names, inner, stage, around or inner_group)
+    return found
+
+
+def _makers(graph: Graph, values: Iterable[str]) -> set[str]:
+    """The nodes that make these values, with all that must come before them."""
+    names = {graph.producer(value).name for value in values}
+    for node in reversed(graph.nodes):
+        if node.name in names:
+            names.update(parent.name for parent in graph.parents(node))
+    return names
+
+
+def _groups(graph: Graph, urgent: set[str]) -> dict[str, str]:
+    """Node -> the consumer that waits for it and for others beside it; the first such consumer."""
+    groups: dict[str, str] = {}
+    order = Order(graph)
+    sources: dict[str, tuple[str, ...]] = {}  # node -> the working nodes whose values it has
+    for node in graph.nodes:
+        order.add(node, node.after)
+        parents = [graph.producer(value).name for value in node.inputs]
+        read = tuple(dict.fromkeys(name for parent in parents for name in sources[parent]))
+        sources[node.name] = (node.name,) if num_engine_ops(node) else read
+        if node.name in urgent and num_engine_ops(node):
+            groups = dict.fromkeys(_side_by_side(read, order), node.name) | groups
+    for value in graph.outputs:
+        maker = graph.producer(value)
+        together = _side_by_side(sources[maker.name], order)
+        if not num_engine_ops(maker):
+            groups = dict.fromkeys(together, maker.name) | groups
+    return groups
+
+
+def _side_by_side(names: Collection[str], order: Order) -> list[str]:
+    """Those of which none must wait for another; none if that leaves one alone."""
+    free = [
+        name
+        for name in names
+        if not any(order.at_start[other] & order.bit[name] for other in names)
+    ]
+    return free if len(free) > 1 else []

@@ -1,0 +1,25 @@
+"""Where a node is in a graph with bodies: `map[].search`, `judge{then}.answer`, `loop[].draft`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graph_opt.graph import Graph, Node
+from graph_opt.ops import OPS
+
+
+def bodies_of(node: Node, path: str = "") -> Iterator[tuple[str, Graph]]:
+    """Each body of the node with what the paths of its nodes begin with; `path` leads the node's.
+
+    A run puts the number of the item or the turn between the brackets: `map[2].search`.
+    """
+    for name, body in zip(OPS[node.op].bodies, node.bodies, strict=True):
+        yield f"{path}{node.name}{name}.", body
+
+
+def walk(graph: Graph, path: str = "") -> Iterator[tuple[str, Node, Graph]]:
+    """All nodes with their paths and the graphs they stand in, each before those of its bodies."""
+    for node in graph.nodes:
+        yield path + node.name, node, graph
+        for inner, body in bodies_of(node, path):
+            yield from walk(body, inner)

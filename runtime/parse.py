@@ -1,0 +1,22 @@
+"""Decoded text to a value of a declared type."""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from runtime.errors import ParseError
+
+SHOWN_CHARS = 200
+
+
+def parse_text(text: str, name: str, type_: Any) -> Any:
+    """The value that the JSON text says. Raises ParseError that tells what is wrong where."""
+    try:
+        return TypeAdapter(type_).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"{first['msg']}{f' at {place!r}' if place else ''}"
+        shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
+        problem = f"the model's text is not a {name}: {reason}; it wrote {shown!r}"
+        raise ParseError(problem) from None

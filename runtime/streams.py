@@ -1,0 +1,194 @@
+"""List values as they come: items with their place, readers that take them in pieces.
+
+An item's place is its index path: (2,) is the third item, (2, 0) the first of the third list of a
+flattened list of lists. Items may come in any order; places put them back, under nesting and with
+counts that nobody knew before.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Place = tuple[int, ...]
+Item = tuple[Place, Any]
+
+
+class ItemStream:
+    """Written by one producer, read by any number of readers, each at its own pace."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.is_closed = False
+        self._readers: list[Reader] = []
+        self._on_taken: Callable[[], None] | None = None
+
+    def put(self, place: Place, value: Any) -> None:
+        """Add an item and wake the readers."""
+        self.items.append((place, value))
+        self._wake()
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Add items that came together, so that readers may take them together."""
+        self.items += items
+        self._wake()
+
+    def close(self) -> None:
+        """No more items come."""
+        self.is_closed = True
+        self._wake()
+
+    def reader(self) -> "Reader":
+        """A reader that sees every item, also those already there."""
+        reader = Reader(self)
+        self._readers.append(reader)
+        return reader
+
+    @property
+    def backlog(self) -> int:
+        """Items that the slowest reader has not taken."""
+        return len(self.items) - min((r.position for r in self._readers), default=len(self.items))
+
+    def when_taken(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever a reader took items: the producer may go on."""
+        self._on_taken = tell
+
+    def taken(self) -> None:
+        if self._on_taken is not None:
+            self._on_taken()
+
+    def _wake(self) -> None:
+        for reader in list(self._readers):
+            reader.wake()
+
+
+class Reader:
+    """One reader's position in a stream."""
+
+    def __init__(self, stream: ItemStream) -> None:
+        self.stream = stream
+        self.position = 0
+        self.wake: Callable[[], None] = _ignore
+
+    @property
+    def num_left(self) -> int:
+        return len(self.stream.items) - self.position
+
+    @property
+    def is_done(self) -> bool:
+        return self.stream.is_closed and not self.num_left
+
+    def take(self, count: int) -> list[Item]:
+        """The next `count` items, fewer if fewer are there."""
+        items = self.stream.items[self.position : self.position + count]
+        self.position += len(items)
+        if items:
+            self.stream.taken()
+        return items
+
+
+def whole(values: Sequence[Any]) -> ItemStream:
+    """A list that is all there, as a stream."""
+    stream = ItemStream()
+    stream.items = [((i,), value) for i, value in enumerate(values)]
+    stream.is_closed = True
+    return stream
+
+
+def in_order(items: Sequence[Item]) -> list[Any]:
+    """The values by their places."""
+    return [value for _, value in sorted(items, key=lambda item: item[0])]
+
+
+def _ignore() -> None:
+    pass
+
+
+class GrowingText:
+    """A text while it is decoded; whole at once when made with a text."""
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text or ""
+        self.is_closed = text is not None
+        self._tell: Callable[[], None] = _ignore
+
+    def grow(self, piece: str) -> None:
+        """More of the text is there."""
+        self.text += piece
+        self._tell()
+
+    def close(self, text: str) -> None:
+        """The text is whole."""
+        self.text = text
+        self.is_closed = True
+        self._tell()
+
+    def when_grown(self, tell: Callable[[], None]) -> None:
+        """Call `tell` at each change."""
+        self._tell = tell
+
+
+class Pieces:
+    """Feeds one node's streams to it in pieces, and tells when all pieces are done.
+
+    A piece holds at most `size` items, each with the items of the same place in all sources. At
+    most `window` items are unfinished or wait untaken behind the node, so that a slow consumer
+    bounds its producers.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Reader],
+        size: int,
+        window: int,
+        begin: Callable[[list[Place], list[list[Any]]], None],
+        finish: Callable[[], None],
+        behind: ItemStream | None = None,
+    ) -> None:
+        self._sources = sources
+        self._size = max(1, size)
+        self._window = max(window, self._size)
+        self._begin = begin
+        self._finish = finish
+        self._behind = behind
+        self._met: list[dict[Place, Any]] = [{} for _ in sources]  # items without their partners
+        self._num_unfinished = 0
+        self._is_pumping = False
+        self._is_finished = False
+        for source in sources:
+            source.wake = self.pump
+        if behind is not None:
+            behind.when_taken(self.pump)
+
+    def done(self, count: int) -> None:
+        """A piece of `count` items is finished."""
+        self._num_unfinished -= count
+        self.pump()
+
+    def pump(self) -> None:
+        """Begin all pieces that there are items and room for."""
+        if self._is_pumping or self._is_finished:
+            return
+        self._is_pumping = True
+        while piece := self._next_piece():
+            places = [place for place, _ in piece]
+            self._num_unfinished += len(piece)
+            self._begin(
+                places, [list(column) for column in zip(*(row for _, row in piece), strict=True)]
+            )
+        self._is_pumping = False
+        is_dry = all(source.is_done for source in self._sources) and not any(self._met[0:1])
+        if is_dry and not self._num_unfinished and not self._is_finished:
+            self._is_finished = True
+            self._finish()
+
+    def _next_piece(self) -> list[tuple[Place, list[Any]]]:
+        behind = self._behind.backlog if self._behind is not None else 0
+        room = min(self._size, self._window - self._num_unfinished - behind)
+        if room <= 0:
+            return []
+        if len(self._sources) == 1:
+            return [(place, [value]) for place, value in self._sources[0].take(room)]
+        for source, met in zip(self._sources, self._met, strict=True):
+            met.update(source.take(source.num_left))
+        first, *others = self._met
+        places = [place for place in first if all(place in met for met in others)][:room]
+        return [(place, [met.pop(place) for met in self._met]) for place in places]

@@ -1,0 +1,101 @@
+"""Objectives, on a graph of two outputs.
+
+q -- embed v --.
+q -- search h --+- rerank r -- prefill c1 -- decode t -- (answer)
+c0 -- prefill p ------------'
+q -- map m (embed w, search s) -- flatten f -- rerank k -- (report)
+"""
+
+from graph_strategies import graphs, patient
+from graph_text import graph
+from hypothesis import given
+
+from graph_opt.analysis.objectives import Objective, deduce_objectives
+from graph_opt.graph import Graph
+from graph_opt.paths import walk
+
+G = graph(
+    """
+    %q = input [type="str"]
+    %v = embed %q [engine="e"]
+    %h = search null %q [engine="s"]
+    %both = pack %v %h
+    %r = rerank %q %both [engine="r"]
+    %c0 = context [engine="m"]
+    %p = prefill %c0 "Answer" [engine="m"]
+    %c1 = prefill %p %r [engine="m"]
+    %t, %c2 = decode %c1 [engine="m"]
+    %m = map %q {
+      %x = input [type="str"]
+      %w = embed %x [engine="e"]
+      %s = search null %x %w [engine="s"]
+      return %s
+    }
+    %f = flatten %m
+    %k = rerank %q %f [engine="r"]
+    %sent = call %q [fn="send"]
+    return %t, %k
+    """
+)
+
+
+def test_all_that_makes_an_output_is_for_latency_and_other_effects_are_not() -> None:
+    found = deduce_objectives(G)
+    assert {name for name, objective in found.items() if objective.kind == "throughput"} == {"sent"}
+
+
+def test_parallel_producers_of_one_consumer_are_a_group_whatever_is_between() -> None:
+    found = deduce_objectives(G)
+    assert found["v"] == found["h"] == Objective("latency", "r", 3)
+    assert found["r"] == found["p"] == Objective("latency", "c1", 2)
+    assert found["c1"] == Objective("latency", None, 1)
+
+
+def test_the_branches_of_a_map_are_a_group_of_the_maps_name_in_stages() -> None:
+    found = deduce_objectives(G)
+    assert found["m[].w"] == Objective("latency", "m", 2)
+    assert found["m[].s"] == Objective("latency", "m", 1)
+
+
+def test_what_only_makes_an_output_wanted_in_bulk_is_for_throughput_and_in_no_group() -> None:
+    found = deduce_objectives(G, throughput=["k"])
+    assert found["k"] == Objective("throughput", None, 0)
+    assert found["m[].w"] == Objective("throughput", None, 2)
+    assert found["q"].kind == "latency"
+    assert found["v"].kind == "latency"
+
+
+def test_one_of_two_that_waits_for_the_other_is_in_no_group() -> None:
+    found = deduce_objectives(
+        graph(
+            """
+            %q = input [type="str"]
+            %v = embed %q [engine="e"]
+            %h = search null %q %v [engine="s"]
+            %r = rerank %v %h [engine="r"]
+            return %r
+            """
+        )
+    )
+    assert {objective.group for objective in found.values()} == {None}
+
+
+def test_outputs_made_side_by_side_and_packed_are_a_group() -> None:
+    found = deduce_objectives(
+        graph(
+            """
+            %q = input [type="str"]
+            %a = embed %q [engine="e"]
+            %b = embed %q [engine="f"]
+            %p = pack %a %b
+            return %p
+            """
+        )
+    )
+    assert found["a"] == found["b"] == Objective("latency", "p", 0)
+
+
+@patient
+@given(graphs())
+def test_every_node_of_any_graph_has_an_objective(random: Graph) -> None:
+    assert deduce_objectives(random).keys() == {path for path, _, _ in walk(random)}

@@ -1,0 +1,156 @@
+from graph_text import assert_keeps, assert_rewrites
+
+from graph_opt.passes.stream_decode import stream_decode
+
+WRITTEN = """
+    %c0 = context [engine="m"]
+    %json, %c1 = decode %c0 [engine="m"]
+    {lists}
+    %m = map {items} {{
+      %x = input [type="str"]
+      %v = embed %x [engine="e"]
+      return %v
+    }}
+    return %m{more}
+"""
+PARSED = """%q = parse %json [type="Queries"]
+    %list = get %q [item="str", list=true, path=["queries"]]"""
+ELEMENTS = '%list = elements ~%json [item="str", path=["queries"], type="Queries"]'
+
+
+def test_a_list_that_is_mapped_is_read_out_of_the_text_as_it_grows() -> None:
+    assert_rewrites(
+        stream_decode,
+        WRITTEN.format(lists=PARSED, items="%list", more=""),
+        WRITTEN.format(lists=ELEMENTS, items="~%list", more=""),
+    )
+
+
+def test_the_parsed_value_stays_for_others_and_the_list_may_be_read_whole_too() -> None:
+    title = '%title = get %q [path=["title"]]'
+    kept = f'%q = parse %json [type="Queries"]\n    {ELEMENTS}\n    {title}'
+    assert_rewrites(
+        stream_decode,
+        WRITTEN.format(lists=f"{PARSED}\n    {title}", items="%list", more=", %title, %list"),
+        WRITTEN.format(lists=kept, items="~%list", more=", %title, %list"),
+    )
+
+
+def test_a_field_of_a_field_is_found_by_its_path() -> None:
+    assert_rewrites(
+        stream_decode,
+        WRITTEN.format(
+            lists="""%q = parse %json [type="Plan"]
+    %a = get %q [path=["steps"]]
+    %b = get %a [path=["first", "kin"]]
+    %list = get %b [list=true, path=["names"]]""",
+            items="%list",
+            more="",
+        ),
+        WRITTEN.format(
+            lists='%list = elements ~%json [path=["steps", "first", "kin", "names"], type="Plan"]',
+            items="~%list",
+            more="",
+        ),
+    )
+
+
+def test_a_text_that_is_a_list_as_a_whole_has_an_empty_path() -> None:
+    assert_rewrites(
+        stream_decode,
+        WRITTEN.format(
+            lists='%list = parse %json [item="str", list=true, type="list[str]"]',
+            items="%list",
+            more="",
+        ),
+        WRITTEN.format(
+            lists='%list = elements ~%json [item="str", path=[], type="list[str]"]',
+            items="~%list",
+            more="",
+        ),
+    )
+
+
+def test_lines_are_taken_as_they_are_written() -> None:
+    lines = '%list = elements {text} [parser="lines"]'
+    assert_rewrites(
+        stream_decode,
+        WRITTEN.format(lists=lines.format(text="%json"), items="%list", more=""),
+        WRITTEN.format(lists=lines.format(text="~%json"), items="~%list", more=""),
+    )
+
+
+def test_what_is_no_list_or_not_read_item_by_item_stays_parsed() -> None:
+    assert_keeps(
+        stream_decode,
+        """
+        %c0 = context [engine="m"]
+        %json, %c1 = decode %c0 [engine="m"]
+        %q = parse %json [type="Queries"]
+        %some = get %q [path=["some"]]
+        %m = map %some {
+          %x = input [type="str"]
+          return %x
+        }
+        %list = get %q [item="str", list=true, path=["queries"]]
+        %text = join %list
+        %one = get %q [list=true, path=["queries", 0, "words"]]
+        %v = embed %one [engine="e"]
+        return %m, %text, %v
+        """,
+    )
+
+
+def test_a_text_that_no_model_writes_is_parsed_as_a_whole() -> None:
+    assert_keeps(
+        stream_decode,
+        """
+        %json = input [type="str"]
+        %q = parse %json [type="Queries"]
+        %list = get %q [item="str", list=true, path=["queries"]]
+        %v = embed %list [engine="e"]
+        return %v
+        """,
+    )
+
+
+def test_a_reader_that_needs_the_whole_value_too_gains_nothing() -> None:
+    assert_keeps(
+        stream_decode,
+        """
+        %c0 = context [engine="m"]
+        %json, %c1 = decode %c0 [engine="m"]
+        %q = parse %json [type="Queries"]
+        %list = get %q [item="str", list=true, path=["queries"]]
+        %m = map %list %q {
+          %x = input [type="str"]
+          %q = input [type="Queries"]
+          %t = format %x %q
+          return %t
+        }
+        return %m
+        """,
+    )
+
+
+def test_the_order_of_the_parsing_is_kept() -> None:
+    assert_rewrites(
+        stream_decode,
+        """
+        %c0 = context [engine="m"]
+        %json, %c1 = decode %c0 [engine="m"]
+        %a = call "x" [fn="f"]
+        %q = parse %json [type="Queries"] after %a
+        %list = get %q [list=true, path=["queries"]]
+        %v = embed %list [engine="e"]
+        return %v
+        """,
+        """
+        %c0 = context [engine="m"]
+        %json, %c1 = decode %c0 [engine="m"]
+        %a = call "x" [fn="f"]
+        %list = elements ~%json [path=["queries"], type="Queries"] after %a
+        %v = embed ~%list [engine="e"]
+        return %v
+        """,
+    )

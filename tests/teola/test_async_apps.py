@@ -1,0 +1,244 @@
+"""`async def` apps: graph breaks, on fake engines."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import teola as tl
+from runtime.events import Event
+from teola.errors import ArgumentError, NodeFailed, TraceError
+from teola.viewer.reading import read_trace_file
+
+REPLIES = {
+    "Judge good": "yes",
+    "Judge": "no",
+    "Improve": "good draft",
+    "Write": "first draft",
+    "Research": "facts",
+    "Plan": '{"parts": ["a", "b"]}',
+    "Part": "text",
+}
+llm = tl.LLM("fake:", replies=REPLIES)
+slow = tl.LLM("fake:", token_s=0.3, replies={"": "slow answer"}, num_slots=8)
+
+
+class Plan(BaseModel):
+    parts: list[str]
+
+
+@tl.prompt(llm)
+def judge(draft: str) -> str:
+    return f"Judge {draft}"
+
+
+@tl.prompt(llm)
+def write(topic: str) -> str:
+    return f"Write about {topic}"
+
+
+@tl.prompt(llm)
+def improve(draft: str, notes: str) -> str:
+    return f"Improve {draft} with {notes}"
+
+
+@tl.prompt(llm)
+def research(topic: str) -> str:
+    return f"Research {topic}"
+
+
+@tl.prompt(llm, out=Plan)
+def plan(topic: str) -> str:
+    return f"Plan {topic}"
+
+
+@tl.prompt(llm)
+def part(name: str) -> str:
+    return f"Part {name}"
+
+
+@tl.prompt(slow)
+def ponder(topic: str) -> str:
+    return f"Ponder {topic}"
+
+
+@tl.app
+async def agent(topic: str, rounds: int = 3) -> str:
+    notes, draft = research(topic), write(topic)
+    for _ in range(rounds):
+        if await tl.value(judge(draft)) == "yes":
+            break
+        draft = improve(draft, notes)
+    return draft
+
+
+def test_plain_python_follows_real_values() -> None:
+    assert agent("tea") == "good draft"
+    assert asyncio.run(agent.arun("tea")) == "good draft"
+    assert agent("tea", rounds=0) == "first draft"
+
+
+def test_the_plain_mode_gives_the_same() -> None:
+    assert agent.using(optimize=False)("tea") == "good draft"
+
+
+def test_segments_are_compiled_once_for_each_shape() -> None:
+    fresh = agent.using()
+    fresh._programs = {}
+    fresh("tea")
+    count = len(fresh._programs)
+    fresh("another topic, with other words")
+    assert len(fresh._programs) == count == 2
+
+
+def test_values_between_breaks_start_together() -> None:
+    @tl.app
+    async def both(topic: str) -> str:
+        first, second = ponder(topic), ponder(f"{topic} again")
+        return await tl.value(first) + "|" + await tl.value(second)
+
+    both("warm up")
+    began = time.monotonic()
+    assert both("x") == "slow answer|slow answer"
+    assert time.monotonic() - began < 1.1  # one after the other they would take 1.2 s
+
+
+def test_a_break_does_not_wait_for_what_it_does_not_need() -> None:
+    @tl.app
+    async def app(topic: str) -> str:
+        late = ponder(topic)
+        began = time.monotonic()
+        await tl.value(judge(topic))
+        assert time.monotonic() - began < 0.4
+        return f"{late}"
+
+    assert app("x") == "slow answer"
+
+
+def test_real_lists_are_iterated_and_results_collected() -> None:
+    @tl.app
+    async def app(topic: str) -> list[str]:
+        found = await tl.value(plan(topic))
+        return [part(name) for name in found.parts]
+
+    assert app("x") == ["text", "text"]
+
+
+def test_effects_keep_their_order_across_breaks() -> None:
+    log: list[str] = []
+
+    @tl.tool
+    def note(text: str) -> str:
+        time.sleep(0.05 if text == "first" else 0.0)
+        log.append(text)
+        return text
+
+    @tl.app
+    async def app(topic: str) -> str:
+        note("first")
+        await tl.value(judge(topic))
+        note("second")
+        return await tl.value(judge(topic))
+
+    app("x")
+    assert log == ["first", "second"]
+
+
+def test_an_effect_nobody_reads_still_happens() -> None:
+    log: list[str] = []
+
+    @tl.tool
+    def note(text: str) -> None:
+        log.append(text)
+
+    @tl.app
+    async def app(topic: str) -> str:
+        note(topic)
+        return "done"
+
+    assert app("x") == "done"
+    assert log == ["x"]
+
+
+def test_a_failure_in_a_segment_reaches_the_await() -> None:
+    @tl.tool
+    def boom(topic: str) -> str:
+        raise KeyError(topic)
+
+    @tl.app
+    async def app(topic: str) -> str:
+        return await tl.value(judge(boom(topic)))
+
+    with pytest.raises(NodeFailed, match="KeyError"):
+        app("x")
+
+
+def test_the_app_may_catch_a_failure_and_go_on() -> None:
+    @tl.tool
+    def boom(topic: str) -> str:
+        raise KeyError(topic)
+
+    @tl.app
+    async def app(topic: str) -> str:
+        try:
+            return await tl.value(boom(topic))
+        except NodeFailed:
+            return await tl.value(judge("good"))
+
+    assert app("x") == "yes"
+
+
+def test_cancelling_ends_the_segments() -> None:
+    heard: list[Event] = []
+
+    @tl.app
+    async def app(topic: str) -> str:
+        return await tl.value(ponder(topic))
+
+    async def main() -> None:
+        task = asyncio.create_task(app.using(listener=heard.append).arun("x"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    deadline = time.monotonic() + 5
+    while (not heard or heard[-1].kind != "done") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert heard[-1].fields["status"] == "QueryCancelled"
+
+
+def test_a_timeout_covers_the_whole_app() -> None:
+    @tl.app
+    async def app(topic: str) -> str:
+        await tl.value(ponder(topic))
+        return await tl.value(ponder("more"))
+
+    with pytest.raises(TimeoutError):
+        app.using(timeout_s=0.8)("x")
+
+
+def test_streaming_gives_the_events_of_all_segments() -> None:
+    kinds = [event.kind for event in agent.stream("tea")]
+    assert kinds.count("query") == 2
+    assert kinds[-1] == "done"
+
+
+def test_a_batch_of_async_apps_keeps_order_and_failures() -> None:
+    good, bad = agent.batch([{"topic": "tea"}, {"subject": "tea"}])
+    assert good == "good draft"
+    assert isinstance(bad, ArgumentError)
+
+
+def test_one_trace_file_holds_all_segments(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    agent.using(trace=str(path))("tea")
+    assert [trace.status for trace in read_trace_file(path).traces] == ["ok", "ok"]
+
+
+def test_the_graph_of_an_async_app_is_not_to_be_had_ahead() -> None:
+    with pytest.raises(TraceError, match="come to be while it runs"):
+        agent.graph()

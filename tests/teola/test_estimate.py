@@ -1,0 +1,157 @@
+"""What a plan should take, on graphs whose costs are written into them."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from graph_opt.graph import Graph
+from graph_opt.pipeline import optimize
+from graph_opt.text import parse
+from runtime.cost import GraphCost
+from runtime.curves import Curve, Surface
+from runtime.latency import EngineLatency, LatencyModel
+from teola.estimate import Estimate, estimate, predictions
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "graph_opt"))
+from graph_strategies import graphs
+
+ONE_S = Surface.flat(Curve(((1.0, 1.0), (1000.0, 1.0))))  # a second, however much it is
+FIXED = LatencyModel(
+    {
+        "embed": Surface.flat(Curve.line(0.0, 1.0)),
+        "ingest": ONE_S,
+        "search": ONE_S,
+        "rerank": Surface.flat(Curve.line(0.0, 1.0)),
+        "prefill": ONE_S,
+        "decode": Surface.flat(Curve.line(0.0, 1.0)),
+        "call:load": ONE_S,
+    }
+)
+
+
+def expected(text: str, batch_items: Mapping[str, int] | None = None) -> Estimate:
+    graph = parse(text)
+    engines = ("e", "s", "r", "m", "python")
+    cost = GraphCost.of(graph, {name: EngineLatency(FIXED) for name in engines})
+    return estimate(graph, cost, batch_items or {})
+
+
+def steps(found: Estimate) -> list[str]:
+    return [f"{step.node} {step.adds_s:g}" for step in found.path]
+
+
+def test_the_longer_of_two_branches_is_the_critical_path() -> None:
+    found = expected("""
+    graph g {
+      %x = input [type="str"]
+      %c0 = context [engine="m"]
+      %a = prefill %c0 %x [engine="m"]
+      %t, %c = decode %a [engine="m", max_tokens=5]
+      %v = embed %x [engine="e"]
+      %found = search null %t %v [engine="s", k=3]
+      return %found
+    }
+    """)
+
+    assert steps(found) == ["a 1", "t 5", "found 1"]
+    assert found.path_s == 7
+    assert found.work_s == {"m": 6, "e": 1, "s": 1}
+
+
+SEARCHES = """
+graph g {{
+  %c0 = context [engine="m"]
+  %c1 = prefill %c0 "queries" [engine="m"]
+  %json, %c2 = decode %c1 [engine="m", max_tokens=6, schema={{"properties": {{"qs": {{"maxItems": 3, "minItems": 3, "type": "array"}}}}, "type": "object"}}]
+  {list}
+  %m = map {arg} {order}{{
+    %q = input [type="str"]
+    %v = embed %q [engine="e"]
+    %found = search null %q %v [engine="s", k=2]
+    return %found
+  }}
+  return %m
+}}
+"""  # noqa: E501
+WHOLE = '%p = parse %json [type="Q"]\n  %qs = get %p [path=["qs"]]'
+STREAM = '%qs = elements ~%json [item="str", path=["qs"], type="Q"]'
+
+
+def test_of_a_map_one_item_is_on_the_path_and_all_are_work() -> None:
+    found = expected(SEARCHES.format(list=WHOLE, arg="%qs", order=""))
+
+    assert steps(found) == ["c1 1", "json 6", "m[].v 1", "m[].found 1"]
+    assert found.work_s == {"m": 7, "e": 3, "s": 3}
+
+
+def test_a_sequential_map_has_all_its_items_on_the_path() -> None:
+    found = expected(SEARCHES.format(list=WHOLE, arg="%qs", order='[order="sequential"] '))
+
+    assert steps(found) == ["c1 1", "json 6", "m[].v 3", "m[].found 3"]
+
+
+def test_a_streamed_map_ends_one_item_after_its_source() -> None:
+    found = expected(SEARCHES.format(list=STREAM, arg="~%qs", order=""))
+
+    assert found.path_s == 1 + 6 + 2
+
+
+STAGES = """
+graph g {{
+  %docs = input [type="list[Doc]"]
+  %v = embed {mark}%docs [engine="e"]
+  %index = ingest {mark}%docs {mark}%v [engine="s"]
+  return %index
+}}
+"""
+
+
+def test_stages_overlap_piece_by_piece() -> None:
+    whole = expected(STAGES.format(mark=""), {"e": 2, "s": 2})
+    streamed = expected(STAGES.format(mark="~"), {"e": 2, "s": 2})
+
+    assert whole.path_s == 9  # eight documents embedded, then written in a second
+    assert streamed.path_s == pytest.approx(8.25)  # the last of four pieces is left
+
+
+def test_a_branch_of_a_condition_that_takes_longer_counts() -> None:
+    found = expected("""
+    graph g {
+      %yes = input [type="bool"]
+      %x = input [type="str"]
+      %r = cond %yes %x {
+        %x = input [type="str"]
+        %v = embed %x [engine="e"]
+        return %v
+      } else {
+        %x = input [type="str"]
+        %w = embed %x [engine="e"]
+        %d = search null %x %w [engine="s"]
+        return %d
+      }
+      return %r
+    }
+    """)
+
+    assert steps(found) == ["r{else}.w 1", "r{else}.d 1"]
+    assert found.work_s == {"e": 1, "s": 1}
+
+
+def test_each_primitive_has_its_prediction_by_its_path() -> None:
+    graph = parse(SEARCHES.format(list=WHOLE, arg="%qs", order=""))
+    cost = GraphCost.of(graph, {name: EngineLatency(FIXED) for name in ("e", "s", "m")})
+
+    assert predictions(graph, cost) == {"c1": 1, "json": 6, "m[].v": 1, "m[].found": 1}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs())
+def test_any_graph_can_be_estimated_and_its_path_is_a_part_of_its_work(graph: Graph) -> None:
+    for each in (graph, optimize(graph)):
+        found = estimate(each, GraphCost.of(each, {}), {})
+
+        assert sum(step.adds_s for step in found.path) == pytest.approx(found.path_s)
+        assert found.path_s <= found.total_work_s + 1e-9

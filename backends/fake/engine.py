@@ -7,11 +7,11 @@ from typing import Any
 from backends.base import EngineInfo, Kind, Outcome, Request, Result
 from backends.errors import ConfigError, EngineError, RequestRejected
 
-COMMON_OPTIONS = ("latency_s", "max_batch_items", "num_slots", "fail")
+COMMON_OPTIONS = ("latency_s", "item_s", "max_batch_items", "num_slots", "fail")
 
 
 class FakeEngine:
-    """Runs each batch after `latency_s`: seconds a batch, or a mapping from op to seconds.
+    """Runs each batch after `latency_s` plus `item_s` for each item: seconds, or seconds by op.
 
     `fail` maps an op to the message of the EngineError that every such request gets.
     `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch.
@@ -54,15 +54,19 @@ class FakeEngine:
         ids = {r.id for r in requests}
         self._running |= ids
         try:
-            await asyncio.sleep(max(self._latency(r.op) for r in requests))
+            await asyncio.sleep(self._batch_s(requests))
             return [await self._outcome(r) for r in requests]
         finally:
             self._running -= ids
             self._aborted -= ids
 
-    def _latency(self, op: str) -> float:
-        latency = self.options.get("latency_s", 0.0)
-        return float(latency.get(op, 0.0) if isinstance(latency, Mapping) else latency)
+    def _batch_s(self, requests: Sequence[Request]) -> float:
+        items_s = sum(r.num_items * self._seconds("item_s", r.op) for r in requests)
+        return max(self._seconds("latency_s", r.op) for r in requests) + items_s
+
+    def _seconds(self, option: str, op: str) -> float:
+        given = self.options.get(option, 0.0)
+        return float(given.get(op, 0.0) if isinstance(given, Mapping) else given)
 
     async def _outcome(self, request: Request) -> Outcome:
         if request.op in self.options.get("fail", {}):

@@ -1,0 +1,40 @@
+"""The samples' graphs before and after the passes, as text, so that a change of plan is seen.
+
+Rewritten on request: TEOLA_UPDATE_PLANS=1 pytest tests/samples/test_plans.py
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph_opt.pipeline import optimize
+from samples import (
+    advanced_rag,
+    chain_summary,
+    contextual_retrieval,
+    doc_qa,
+    map_reduce_summary,
+    search_agent,
+)
+
+PLANS = Path(__file__).parent / "plans"
+APPS: dict[str, Any] = {
+    "doc_qa": doc_qa.ask,
+    "advanced_rag": advanced_rag.rag,
+    "contextual_retrieval": contextual_retrieval.ask,
+    "search_agent": search_agent.agent,
+    "map_reduce_summary": map_reduce_summary.summarize,
+    "chain_summary": chain_summary.summarize,
+}
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_the_plan_is_the_one_on_file(name: str) -> None:
+    before = APPS[name].graph()
+    text = f"{before}\n\n# after the passes\n\n{optimize(before)}\n"
+    file = PLANS / f"{name}.txt"
+    if os.environ.get("TEOLA_UPDATE_PLANS"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """From texts to BERT's input: tokenised, and cut into batches of similar length."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from backends.errors import ConfigError, EngineUnavailable
 Ids = NDArray[np.int64]
 Text = str | tuple[str, str]  # a text, or a pair that is told apart by token types
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
@@ -28,20 +31,43 @@ class TokenBatch:
 
 
 class BertTokenizer:
-    """The tokenizer of a model folder; longer texts are cut at `max_len` tokens, [SEP] kept."""
+    """The tokenizer of a model folder; longer texts are cut at `max_len` tokens, [SEP] kept.
+
+    The first cut is logged as a warning: what a model never sees cannot be found.
+    """
 
     def __init__(self, folder: Path, max_len: int | None = None) -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise EngineUnavailable(f"{folder} has no tokenizer.json")
         self.max_len = _checked_max_len(folder, max_len)
+        self._folder = folder
+        self._has_warned = False
         self._tokenizer: Any = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_len)  # pairs: the longer half is cut first
 
     def encode(self, texts: Sequence[Text]) -> list[Encoding]:
         """One encoding a text, in order, not padded."""
-        return list(self._tokenizer.encode_batch(list(texts)))
+        encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts))
+        if not self._has_warned:
+            self._warn_of_cuts(encodings)
+        return encodings
+
+    def _warn_of_cuts(self, encodings: Sequence[Encoding]) -> None:
+        num_cut = sum(bool(encoding.overflowing) for encoding in encodings)
+        if num_cut:
+            self._has_warned = True
+            _log.warning(
+                "%s reads %d tokens of a text; %d of %d texts are longer and their ends are left "
+                "out. Split documents by its tokens: "
+                "tl.split(..., tokenizer=THE_MODEL, chunk_tokens=%d). Said once for a loaded model",
+                self._folder.name,
+                self.max_len,
+                num_cut,
+                len(encodings),
+                self.max_len - 2,
+            )
 
 
 def token_batches(encodings: Sequence[Encoding], budget_tokens: int) -> Iterator[TokenBatch]:

@@ -52,7 +52,10 @@ def split(
 ) -> list[Doc]:
     """Cut documents into passages of at most `chunk_tokens` tokens at natural boundaries.
 
-    `tokenizer` is the local LLM or Embedder whose tokens count; a general one by default.
+    `tokenizer` is the local LLM or Embedder whose tokens count. By default general-purpose ones
+    do (cl100k), of which an embedder may see more: what goes over its window (all-minilm-l6-v2:
+    256 of its tokens, two of them its own marks) is left out of the passage's vector, with a
+    warning. To lose nothing, give the embedder here and a `chunk_tokens` that its window holds.
     """
     url = tokenizer.spec.url if tokenizer is not None else None
     return _split(docs, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=url)

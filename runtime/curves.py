@@ -63,17 +63,22 @@ class Curve:
         from_size, from_s = self.points[-3] if len(self.points) > 2 else self.points[0]
         return (seconds - from_s) / (size - from_size)
 
-    def efficient_batch(self, growth: float = GROWTH) -> int | None:
-        """Teola's maximum efficient batch size: the last measured size, going up in doublings, that
-        still does at least `growth` more a second than the last one that did.
-
-        None where that is not known: two more doublings must have been measured, and gained less.
-        """
+    def best_batch(self, growth: float = GROWTH) -> int:
+        """The last measured size, going up in doublings, that still does at least `growth` more a
+        second than the last one that did."""
         best = self.points[0]
         for size, seconds in self.points[1:]:
             if size * best[1] >= best[0] * seconds * (1 + growth):
                 best = (size, seconds)
-        return max(1, int(best[0])) if self.points[-1][0] >= 4 * best[0] else None
+        return max(1, int(best[0]))
+
+    def efficient_batch(self, growth: float = GROWTH) -> int | None:
+        """Teola's maximum efficient batch size: the best one, if two doublings gained no more.
+
+        None where that is not known, since no larger batches were measured.
+        """
+        best = self.best_batch(growth)
+        return best if self.points[-1][0] >= 4 * best else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +115,10 @@ class Surface:
         a_s, b_s = a.curve.seconds(size), b.curve.seconds(size)
         return a_s + max(0.0, b_s - a_s) * (length - a.length) / (b.length - a.length)
 
-    def curve(self, length: float) -> Curve:
-        """The row whose length is nearest, as a ratio."""
-        return min(self.rows, key=lambda row: _ratio(row.length, length)).curve
-
-
-def _ratio(a: float, b: float) -> float:
-    low, high = sorted((max(a, 1.0), max(b, 1.0)))
-    return high / low
+    def efficient_batch(self, growth: float = GROWTH) -> int | None:
+        """The largest batch that pays at any measured length: short items ask for larger ones, and
+        long ones lose nothing by them. None where a larger one than those known may pay."""
+        known = [batch for row in self.rows if (batch := row.curve.efficient_batch(growth))]
+        most = max(known, default=0)
+        is_known = all(row.curve.best_batch(growth) <= most for row in self.rows)
+        return most if is_known else None

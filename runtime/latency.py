@@ -15,7 +15,7 @@ from backends.base import Outcome, Request, Result
 from backends.documents import Doc, Index
 from runtime.curves import Curve, Surface
 
-# What the two sizes of an op's surface count, and at which length its efficient batch is taken.
+# What the two sizes of an op's surface count, and which length is typical: it is measured first.
 MEASURES: Mapping[str, tuple[str, str, float]] = {
     "embed": ("texts", "characters each", 400),  # between questions and chunks of documents
     "rerank": ("passages", "characters each", 400),
@@ -57,8 +57,8 @@ class LatencyModel:
         return self.surface(op).seconds(size, length)
 
     def efficient_batch(self, op: str) -> int | None:
-        """The most items that pay, at the length that is typical of the op; None: not known."""
-        return self.surface(op).curve(MEASURES[op][2]).efficient_batch()
+        """The most items that pay in one batch; None: not known."""
+        return self.surface(op).efficient_batch()
 
 
 NOTHING_MEASURED = LatencyModel({})

@@ -18,4 +18,4 @@ llm = tl.LLM("local:smollm2-135m")
 def summarize(files: list[str] = FILES) -> str:
     """Summarize documents of any length."""
     parts = tl.split(tl.load(files), chunk_tokens=512, overlap=0)
-    return tl.synthesize(llm, None, parts, mode="map_reduce", part_tokens=32, max_tokens=64)
+    return tl.synthesize(llm, None, parts, mode="map_reduce", part_tokens=24, max_tokens=48)

@@ -7,6 +7,7 @@ from backends.base import Outcome, Request, Result, Usage
 from backends.documents import Doc
 from backends.embedder.encoder import SentenceEncoder
 from backends.errors import RequestRejected
+from backends.text_check import check_texts
 
 
 class EmbedRunner:
@@ -48,4 +49,9 @@ def _read(request: Request) -> list[str] | RequestRejected:
     for item in items:
         if not isinstance(item, str | Doc):
             return RequestRejected(f"'embed' takes str or Doc items, got {type(item).__name__}")
-    return [item.text if isinstance(item, Doc) else item for item in items]
+    texts = [item.text if isinstance(item, Doc) else item for item in items]
+    try:
+        check_texts(texts)
+    except RequestRejected as error:
+        return error
+    return texts

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer as RustTokenizer
 
 from backends.errors import RequestRejected
+from backends.text_check import check_texts
 
 
 class Tokenizer:
@@ -32,7 +33,11 @@ class Tokenizer:
         return size
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of a user's or program's text; "<|im_end|>" in it is ten characters like any."""
+        """Ids of a user's or program's text; "<|im_end|>" in it is ten characters like any.
+
+        Raises RequestRejected.
+        """
+        check_texts([text])
         ids: list[int] = self._text.encode(text, add_special_tokens=False).ids
         if self.special_ids.intersection(ids):
             raise RequestRejected("this tokenizer would turn a piece of the text into markup")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from backends.base import Outcome, Request, Result, Usage
 from backends.documents import Doc
 from backends.errors import RequestRejected
+from backends.text_check import check_texts
 
 Pair = tuple[str, str]  # query, passage
 Scores = NDArray[np.float32]
@@ -83,4 +84,8 @@ def _read(request: Request) -> _Job | RequestRejected:
         return RequestRejected("'rerank' takes a list of Doc")
     if k is not None and (not isinstance(k, int) or k < 0):
         return RequestRejected(f"'rerank': k must be None or a count, got {k!r}")
+    try:
+        check_texts((query, *(doc.text for doc in docs)))
+    except RequestRejected as error:
+        return error
     return _Job(query, docs, k)

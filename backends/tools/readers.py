@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,7 @@ def read_pdf(path: Path) -> Iterator[Part]:
     """A part a page; pages without text (scans) are left out, their numbers too."""
     with optional_imports("local"):
         from pypdf import PdfReader
+    _silence_pypdf()
     try:
         reader = PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
@@ -64,6 +66,13 @@ def read_pdf(path: Path) -> Iterator[Part]:
     for number, text in enumerate(pages, start=1):
         if text.strip():
             yield Part(text, str(number), title, {"page": number})
+
+
+def _silence_pypdf() -> None:
+    """It logs what it stumbles over, then raises: once is enough. A level set by the user stays."""
+    log = logging.getLogger("pypdf")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
 
 
 def read_jsonl(path: Path) -> Iterator[Part]:

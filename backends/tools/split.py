@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.documents import Doc
-from backends.errors import DocumentError, RequestRejected
+from backends.errors import RequestRejected
 from backends.optional import optional_imports
+from backends.text_check import check_texts
+from backends.tools.passage_tokens import whole_tokenizer
 
 _MARKDOWN = frozenset({".md", ".markdown"})
 _BUILT_IN_MODEL = "gpt-4"  # its tokenizer, cl100k, is part of the splitter: nothing is downloaded
@@ -18,16 +20,21 @@ def split(
 ) -> list[Doc]:
     """Passages of at most `chunk_tokens`, neighbours sharing up to `overlap` tokens.
 
-    Tokens are those of `tokenizer` (a `tokenizers.Tokenizer` or the path of a `tokenizer.json`),
-    by default of the built-in cl100k. A document whose source is Markdown is cut at its headings
-    first. A passage has the id `PARENT:NUMBER`, its parent's metadata, and `parent`, `chunk`
-    (from 0) and `offset` (in characters). Raises RequestRejected, DocumentError.
+    Tokens are those of `tokenizer` (a `tokenizers.Tokenizer`, the path of a `tokenizer.json` or
+    the URL of a local model), by default general-purpose ones (cl100k), of which a model may see
+    more: an embedder drops what goes over its window (all-minilm-l6-v2: 256 of its own tokens, two
+    of them its marks), so for one give `chunk_tokens` of its own. A document whose source is
+    Markdown is cut at its headings first. A passage has the id `PARENT:NUMBER`, its parent's
+    metadata, and `parent`, `chunk` (from 0) and `offset` (in characters). Raises RequestRejected,
+    DocumentError, and for a model ConfigError and EngineUnavailable.
     """
     _check(chunk_tokens, overlap)
+    check_texts(doc.text for doc in docs)
     with optional_imports("local"):
         from semantic_text_splitter import MarkdownSplitter, TextSplitter
-    markdown = _splitter(MarkdownSplitter, chunk_tokens, overlap, tokenizer)
-    plain = _splitter(TextSplitter, chunk_tokens, overlap, tokenizer)
+    counting = None if tokenizer is None else whole_tokenizer(tokenizer)
+    markdown = _splitter(MarkdownSplitter, chunk_tokens, overlap, counting)
+    plain = _splitter(TextSplitter, chunk_tokens, overlap, counting)
     return [
         passage
         for doc in docs
@@ -50,27 +57,7 @@ def _check(chunk_tokens: int, overlap: int) -> None:
 def _splitter(kind: Any, chunk_tokens: int, overlap: int, tokenizer: Any) -> Any:
     if tokenizer is None:
         return kind.from_tiktoken_model(_BUILT_IN_MODEL, chunk_tokens, overlap)
-    return kind.from_huggingface_tokenizer(_whole(tokenizer), chunk_tokens, overlap)
-
-
-def _whole(tokenizer: Any) -> Any:
-    """A copy that counts all of a text: many stored tokenizers truncate or pad."""
-    with optional_imports("local"):
-        from tokenizers import Tokenizer
-    if isinstance(tokenizer, str | Path):
-        if not Path(tokenizer).is_file():
-            raise DocumentError(f"there is no tokenizer at {str(tokenizer)!r}")
-        copy = Tokenizer.from_file(str(tokenizer))
-    elif isinstance(tokenizer, Tokenizer):
-        copy = Tokenizer.from_str(tokenizer.to_str())
-    else:
-        raise RequestRejected(
-            "tokenizer must be a tokenizers.Tokenizer or the path of a tokenizer.json, "
-            f"got {type(tokenizer).__name__}"
-        )
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
+    return kind.from_huggingface_tokenizer(tokenizer, chunk_tokens, overlap)
 
 
 def _is_markdown(doc: Doc) -> bool:

@@ -64,7 +64,7 @@ def compare(trace: Trace) -> Comparison | None:
     planned = [s for s in trace.spans if without_indices(s.node) in expected.seconds]
     steps = critical_path(trace).steps
     path_s = max(0.0, trace.duration_s - trace.load_s)
-    queue_s = sum(_queue_s(trace, step.span) for step in steps)
+    queue_s = sum(_waited_s(trace, [step.span]) for step in steps)
     path = Compared("critical path", "", 1, expected.path_s, path_s, queue_s)
     primitives = _compared(trace, expected, planned, by_call=False)
     actual_s = sum(each.actual_s for each in primitives)
@@ -98,7 +98,7 @@ def _of_group(trace: Trace, expected: Expected, name: str, spans: Sequence[Span]
         num_runs=len(runs),
         expected_s=sum(expected.seconds[without_indices(path)] for path in runs),
         actual_s=sum(_busy_s(trace, pieces) for pieces in runs.values()),
-        queue_s=sum(_queue_s(trace, span) for span in spans),
+        queue_s=sum(_waited_s(trace, pieces) for pieces in runs.values()),
     )
 
 
@@ -110,14 +110,21 @@ def _runs(spans: Iterable[Span]) -> Mapping[str, list[Span]]:
     return runs
 
 
-def _busy_s(trace: Trace, spans: Iterable[Span]) -> float:
-    """Seconds in which any of the spans ran: pieces of one batch ran at the same time."""
-    busy_s = until_s = 0.0
-    for start_s, end_s in sorted((trace.start_of(s), trace.end_of(s)) for s in spans):
-        busy_s += max(0.0, end_s - max(start_s, until_s))
+def _busy_s(trace: Trace, pieces: Iterable[Span]) -> float:
+    """Seconds in which any of the pieces ran: those of one batch ran at the same time."""
+    return _covered_s((trace.start_of(s), trace.end_of(s)) for s in pieces)
+
+
+def _waited_s(trace: Trace, pieces: Sequence[Span]) -> float:
+    """Seconds in which a piece waited, and not for the engine to load, while none ran."""
+    present_s = _covered_s((s.ready_s, trace.end_of(s)) for s in pieces)
+    load_s = max((s.load_s for s in pieces), default=0.0)
+    return max(0.0, present_s - _busy_s(trace, pieces) - load_s)
+
+
+def _covered_s(intervals: Iterable[tuple[float, float]]) -> float:
+    covered_s = until_s = 0.0
+    for start_s, end_s in sorted(intervals):
+        covered_s += max(0.0, end_s - max(start_s, until_s))
         until_s = max(until_s, end_s)
-    return busy_s
-
-
-def _queue_s(trace: Trace, span: Span) -> float:
-    return max(0.0, trace.queue_s(span) - span.load_s)
+    return covered_s

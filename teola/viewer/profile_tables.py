@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runtime.curves import Curve, Surface
+from runtime.curves import Curve, Row, Surface
 from runtime.latency import MEASURES, LatencyModel
 from runtime.profile_store import Profile
 from teola.viewer.formats import seconds
@@ -70,13 +70,17 @@ def _verdict(op: str, model: LatencyModel) -> Text:
         curve = model.surface(op).rows[0].curve
         size, last_s = curve.points[-1]
         return Text(f"{size / last_s:,.0f} tokens a second at {size:,.0f}", "green")
-    curve = model.surface(op).curve(MEASURES[op][2])
-    known = curve.efficient_batch()
-    batch = known or curve.points[-1][0]
-    rate = batch / curve.seconds(batch)
+    known = model.efficient_batch(op)
+    row, size = _fastest(model.surface(op))
     made = "tokens" if op == "decode" else MEASURES[op][0]
-    pays = "more do not pay" if known else "whether more pay was not seen"
-    return Text(f"batches of up to {batch:,.0f}, {pays}: {_number(rate)} {made} a second", "green")
+    rate = f"{_number(size / row.curve.seconds(size))} {made} a second"
+    pays = f"batches of up to {known:,} pay" if known else "larger batches may pay"
+    return Text(f"{pays}; at most {rate}, {size:,} of length {row.length:,.0f}", "green")
+
+
+def _fastest(surface: Surface) -> tuple[Row, int]:
+    sizes = [(row, int(size)) for row in surface.rows for size, _ in row.curve.points]
+    return max(sizes, key=lambda each: each[1] / max(1e-9, each[0].curve.seconds(each[1])))
 
 
 def _number(value: float) -> str:

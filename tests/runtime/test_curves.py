@@ -101,6 +101,21 @@ def test_without_two_doublings_that_gained_nothing_the_efficient_batch_is_not_kn
     assert Curve.measured(points).efficient_batch() is None
 
 
+def test_short_items_decide_how_large_a_batch_pays() -> None:
+    short = Curve.measured([(1, 1.0), (2, 1.0), (4, 1.0), (8, 2.0), (16, 4.0)])
+    long = Curve.measured([(1, 4.0), (2, 8.0), (4, 16.0)])
+
+    assert Surface((Row(100, short), Row(800, long))).efficient_batch() == 4
+    assert Surface((Row(800, long),)).efficient_batch() == 1
+
+
+def test_where_short_items_were_still_gaining_the_efficient_batch_is_not_known() -> None:
+    gaining = Curve.measured([(1, 1.0), (2, 1.0), (4, 1.0)])
+    long = Curve.measured([(1, 4.0), (2, 8.0), (4, 16.0)])
+
+    assert Surface((Row(100, gaining), Row(800, long))).efficient_batch() is None
+
+
 @pytest.mark.parametrize("points", [(), ((0, 1),), ((1, -1),), ((2, 1), (1, 2)), ((1, 2), (2, 1))])
 def test_what_is_no_curve_is_refused(points: tuple[tuple[float, float], ...]) -> None:
     with pytest.raises(ValueError, match=r"curve|sizes|points"):

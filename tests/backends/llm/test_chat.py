@@ -10,7 +10,7 @@ from backends.base import Part, Turn
 from backends.errors import ConfigError, RequestRejected
 from backends.llm.chat import ChatTemplate
 
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "tokenizers"
+DATA = Path(__file__).parents[2] / "data"
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -44,10 +44,7 @@ def source(name: str) -> str:
     inline = {"smollm2-inline": SMOLLM2, "llama3": LLAMA3, "mistral": MISTRAL}
     if name in inline:
         return inline[name]
-    path = SHARED / f"{name}_chat_template.jinja"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return path.read_text(encoding="utf-8")
+    return (DATA / f"{name}_chat_template.jinja").read_text(encoding="utf-8")
 
 
 def rendered(template: str, turns: list[tuple[str, str]], generate: bool = True) -> str:

@@ -1,7 +1,8 @@
-"""Loading of small files made here, and of real ones where they are."""
+"""Loading of small files made here, and of the samples' documents."""
 
 import gzip
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from backends.documents import Doc
 from backends.errors import DocumentError
 from backends.tools.load import load
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "documents"
+SAMPLES = Path(__file__).parents[3] / "samples" / "data" / "sqlite"
 
 
 def make_pdf(*pages: str, title: str = "") -> bytes:
@@ -171,9 +172,41 @@ def test_a_bare_string_is_refused() -> None:
         load("notes.txt")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the shared documents are not here")
-def test_real_pdfs_and_markdown_load() -> None:
-    docs = load([str(REAL / "*.pdf"), str(REAL / "sample.md")])
-    assert len(docs) > 5
+def test_a_pdf_with_compressed_pages_loads(tmp_path: Path) -> None:
+    from pypdf import PdfReader, PdfWriter
+
+    lines = [f"This is page {number} of a report" for number in range(1, 8)]
+    (tmp_path / "plain.pdf").write_bytes(make_pdf(*lines))
+    writer = PdfWriter(clone_from=PdfReader(tmp_path / "plain.pdf"))
+    for page in writer.pages:
+        page.compress_content_streams()
+    writer.write(tmp_path / "packed.pdf")
+    assert b"This is page" not in (tmp_path / "packed.pdf").read_bytes()
+    assert [doc.text.strip() for doc in load([str(tmp_path / "packed.pdf")])] == lines
+
+
+def test_the_samples_documents_load() -> None:
+    docs = load([str(SAMPLES / "*.md"), str(SAMPLES)])
+    assert len(docs) == len(list(SAMPLES.glob("*.md"))) > 5
     assert all(doc.text.strip() for doc in docs)
     assert len({doc.id for doc in docs}) == len(docs)
+
+
+def test_of_an_unreadable_pdf_only_our_error_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"nonsense")
+    with pytest.raises(DocumentError, match=r"a\.pdf: cannot be read as PDF"):
+        load([str(tmp_path / "a.pdf")])
+    assert caplog.text == ""
+    assert capfd.readouterr().err == ""
+
+
+def test_the_users_own_level_of_pypdfs_log_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("pypdf")
+    monkeypatch.setattr(log, "level", logging.INFO)
+    (tmp_path / "a.pdf").write_bytes(make_pdf("text"))
+    load([str(tmp_path / "a.pdf")])
+    assert log.level == logging.INFO

@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+import teola as tl
 from backends.documents import Doc
-from backends.errors import DocumentError, RequestRejected
+from backends.errors import ConfigError, DocumentError, RequestRejected
+from backends.models import resolve
+from backends.tools.passage_tokens import whole_tokenizer
 from backends.tools.split import split
 
 TEXTS = st.text(st.sampled_from("ab c.\n#é😀\t日-*`\r"), max_size=120)
@@ -99,3 +102,59 @@ def test_a_wrong_tokenizer_is_named() -> None:
         split([Doc("text")], tokenizer="nowhere.json")
     with pytest.raises(RequestRejected, match="got int"):
         split([Doc("text")], tokenizer=3)
+    with pytest.raises(RequestRejected, match="'fake:' has no tokenizer here"):
+        split([Doc("text")], tokenizer="fake:")
+    with pytest.raises(ConfigError, match="neither a path here nor a model"):
+        split([Doc("text")], tokenizer="local:nothing")
+
+
+def test_a_model_folder_is_counted_by_its_tokenizer(tmp_path: Path) -> None:
+    word_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    passages = split([Doc("one two three four five")], 4, 0, f"local:{tmp_path}")
+    assert [passage.text for passage in passages] == ["one two three four", "five"]
+
+
+def test_a_model_file_that_is_no_gguf_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("x")
+    with pytest.raises(ConfigError, match=r"model\.bin is neither"):
+        split([Doc("text")], tokenizer=f"local:{tmp_path / 'model.bin'}")
+
+
+def test_half_a_surrogate_pair_is_rejected_by_name() -> None:
+    with pytest.raises(RequestRejected, match=r"half of a surrogate pair \('\\ud800' at"):
+        split([Doc("text \ud800")])
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["smollm2-135m", "all-minilm-l6-v2"])
+def test_an_app_splits_by_the_tokens_of_its_model(name: str) -> None:
+    kind = tl.LLM if name.startswith("smollm2") else tl.Embedder
+    model = kind(f"local:{name}")
+
+    @tl.app
+    def cut(text: str) -> list[tl.Doc]:
+        return tl.split(as_docs(text), chunk_tokens=16, overlap=0, tokenizer=model)
+
+    text = "Übergrößenträger 1234567890 naïve café, 日本語のテキスト. " * 20
+    passages = cut(text)
+    count = whole_tokenizer(f"local:{name}")
+    sizes = [len(count.encode(doc.text, add_special_tokens=False).ids) for doc in passages]
+    assert max(sizes) <= 16
+    assert "".join("".join(doc.text for doc in passages).split()) == "".join(text.split())
+    by_default = split([Doc(text)], 16, 0)
+    assert [doc.text for doc in by_default] != [doc.text for doc in passages]
+
+
+@pytest.mark.model
+def test_the_tokens_of_a_gguf_are_those_its_engine_counts() -> None:
+    from backends.llm.loader import open_model
+
+    engine = open_model(resolve("local:smollm2-135m")).tokenizer
+    counting = whole_tokenizer("local:smollm2-135m")
+    text = "Übergrößenträger 12:34, 日本語 👩‍👩‍👧‍👦"
+    assert counting.encode(text, add_special_tokens=False).ids == engine.encode_text(text)
+
+
+@tl.tool(pure=True)
+def as_docs(text: str) -> list[tl.Doc]:
+    return [tl.Doc(text, "d")]

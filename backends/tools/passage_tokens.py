@@ -1,0 +1,60 @@
+"""What counts the tokens of passages: a tokenizer, a file of one, or a local model's own."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from backends.errors import ConfigError, DocumentError, RequestRejected
+from backends.models import resolve
+from backends.optional import optional_imports
+
+_MODEL_SCHEMES = ("local:", "hf:")
+
+
+def whole_tokenizer(given: Any) -> Any:
+    """A `tokenizers.Tokenizer` that counts all of a text: many stored ones truncate or pad.
+
+    `given` is one (left as it is), the path of a tokenizer.json, or the URL of a local LLM or
+    embedder. Raises RequestRejected, DocumentError; for a model as `resolve` does.
+    """
+    with optional_imports("local"):
+        from tokenizers import Tokenizer
+    if isinstance(given, Tokenizer):
+        copy = Tokenizer.from_str(given.to_str())
+    elif isinstance(given, str) and given.startswith(_MODEL_SCHEMES):
+        copy = Tokenizer.from_str(_json_of_model(resolve(given)))
+    elif isinstance(given, str) and ":" in given and not Path(given).exists():
+        raise RequestRejected(
+            f"{given!r} has no tokenizer here: passages are counted with a local model's "
+            "(local:, hf:)"
+        )
+    elif isinstance(given, str | Path):
+        copy = Tokenizer.from_str(_json_of_file(Path(given)))
+    else:
+        raise RequestRejected(
+            "tokenizer must be a tokenizers.Tokenizer, the path of a tokenizer.json or the URL "
+            f"of a local model, got {type(given).__name__}"
+        )
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _json_of_model(path: Path) -> str:
+    return _json_of_file(path / "tokenizer.json") if path.is_dir() else _json_of_gguf(path)
+
+
+def _json_of_file(path: Path) -> str:
+    if not path.is_file():
+        raise DocumentError(f"there is no tokenizer at {str(path)!r}")
+    return path.read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=4)  # half a second each
+def _json_of_gguf(path: Path) -> str:
+    with optional_imports("local"):
+        from backends.llm.gguf_file import GGUFFile
+        from backends.llm.tokenizer_files import tokenizer_from_gguf
+    if path.suffix != ".gguf":
+        raise ConfigError(f"{path} is neither a model's folder nor a .gguf file")
+    return tokenizer_from_gguf(GGUFFile(path).metadata).to_json()

@@ -35,6 +35,8 @@ class ToolThreads:
         done for `stall_s`: they most likely wait for the work that waits here.
         """
         await self._claim()
+        while not self._has_thread():
+            await self._claim()
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 
@@ -51,9 +53,6 @@ class ToolThreads:
                 loop.call_soon_threadsafe(finish, value)
 
         self._num_busy += 1
-        if self._num_busy > self._num_threads:
-            self._num_threads += 1
-            Thread(target=self._serve, name=f"tool-{self._num_threads}", daemon=True).start()
         self._work.put(work)
         return await result
 
@@ -76,6 +75,18 @@ class ToolThreads:
                         f"for {self._stall_s:g} s; tools that wait for apps belong into `async "
                         "def` with `await app.arun(...)`, which needs no thread"
                     ) from None
+
+    def _has_thread(self) -> bool:
+        """For the claimed place. Where the system has no more threads, the place is given up."""
+        if self._num_busy < self._num_threads:
+            return True
+        thread = Thread(target=self._serve, name=f"tool-{self._num_threads + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._num_threads += 1
+        return True
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:

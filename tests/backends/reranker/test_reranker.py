@@ -116,6 +116,8 @@ def test_no_documents_give_no_documents() -> None:
         rerank("q"),
         rerank("q", [], k=-1),
         rerank("q", [], op="embed"),
+        rerank("half \ud800", []),
+        rerank("q", [Doc("half \ud800")]),
     ],
 )
 def test_a_wrong_request_fails_alone(wrong: Request) -> None:

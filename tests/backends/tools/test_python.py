@@ -227,6 +227,24 @@ def test_threads_that_wait_for_each_other_are_an_error_not_a_hang() -> None:
     assert all(isinstance(outcome, Result) for outcome in others)
 
 
+def test_where_the_system_has_no_more_threads_calls_wait_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[threading.Thread] = []
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            if len(started) == 2:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr("backends.tools.threads.Thread", Scarce)
+    outcomes = run(*(call(time.sleep, 0.01, id=str(i)) for i in range(9)), stall_s=5.0)
+    assert all(isinstance(outcome, Result) for outcome in outcomes)
+    assert len(started) == 2
+
+
 def test_an_aborted_function_keeps_its_own_thread_only() -> None:
     async def main() -> tuple[Outcome, Outcome]:
         release = threading.Event()

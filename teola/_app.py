@@ -1,7 +1,7 @@
 """`@tl.app`: the front end's apps, tied to the runtime."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from frontend_dsl.app import App, make_app
 from frontend_dsl.program import Runner
@@ -11,6 +11,8 @@ R = TypeVar("R")
 
 
 @overload
+def app(function: Callable[P, Coroutine[Any, Any, R]], /) -> App[P, R]: ...
+@overload
 def app(function: Callable[P, R], /) -> App[P, R]: ...
 @overload
 def app(
@@ -18,7 +20,7 @@ def app(
     optimize: bool = True,
     timeout_s: float | None = None,
     engines: Mapping[str, str] | None = None,
-) -> Callable[[Callable[P, R]], App[P, R]]: ...
+) -> "AppMaker": ...
 
 
 def app(
@@ -41,6 +43,15 @@ def app(
         "engines": dict(engines or {}),
     }
     return make_app(_runner, function, **options)
+
+
+class AppMaker(Protocol):
+    """The decorator that `app(...)` gives."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> App[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> App[P, R]: ...
 
 
 def _runner() -> Runner:

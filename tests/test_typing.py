@@ -1,0 +1,75 @@
+"""What type checkers see of a user's app: the declared types, under mypy --strict."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+USER = """
+from typing import Literal
+import teola as tl
+from pydantic import BaseModel
+
+llm = tl.LLM("fake:")
+store = tl.Store("fake:", embedder=tl.Embedder("fake:"))
+
+class Queries(BaseModel):
+    queries: list[str]
+
+@tl.prompt(llm, out=Queries)
+def expand(question: str, n: int) -> str:
+    return f"Write {n} queries for {question}"
+
+@tl.prompt(llm, out=Literal["yes", "no"])
+def judge(text: str) -> str:
+    return f"Judge {text}"
+
+@tl.prompt(llm)
+def answer(question: str, docs: list[tl.Doc]) -> str:
+    return f"{tl.join(docs)} {question}"
+
+@tl.tool
+async def fetch(url: str) -> str:
+    return url
+
+@tl.app
+def rag(question: str, n: int = 3) -> str:
+    hits = tl.map(lambda q: store.search(q), expand(question, n).queries)
+    reveal_type(expand(question, n))
+    reveal_type(hits)
+    reveal_type(fetch(question))
+    return answer(question, tl.flatten(hits))
+
+@tl.app(timeout_s=3.0)
+async def agent(topic: str) -> list[str]:
+    found = await tl.value(expand(topic, 2))
+    return found.queries
+
+reveal_type(rag("x"))
+reveal_type(agent("x"))
+reveal_type(rag.batch([{"question": "x"}]))
+rag.graph()
+rag(question=3)  # wrong
+"""
+
+EXPECTED = [
+    'Revealed type is "user.Queries"',
+    'Revealed type is "list[list[backends.documents.Doc]]"',
+    'Revealed type is "str"',
+    'Revealed type is "str"',
+    'Revealed type is "list[str]"',
+    'Revealed type is "list[str | Exception]"',
+    'incompatible type "int"; expected "str"',
+]
+
+
+def test_an_apps_types_are_the_declared_ones(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    root = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "user.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"MYPYPATH": root}
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("user.py")]
+    assert len(lines) == len(EXPECTED), done.stdout
+    for line, expected in zip(lines, EXPECTED, strict=True):
+        assert expected in line

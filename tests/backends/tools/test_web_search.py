@@ -291,7 +291,9 @@ def leaves(kind: type[BaseException]) -> Iterator[type[BaseException]]:
         yield from leaves(inner)
 
 
-@pytest.mark.parametrize("kind", [*leaves(httpx.HTTPError), httpx.InvalidURL])
+@pytest.mark.parametrize(
+    "kind", [*(k for k in leaves(httpx.HTTPError) if k.__module__ == "httpx"), httpx.InvalidURL]
+)
 def test_whatever_httpx_raises_becomes_ours(kind: type[Exception]) -> None:
     request = httpx.Request("GET", "http://x")
     error = (

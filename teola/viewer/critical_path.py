@@ -5,6 +5,7 @@ is cut into idle (nothing had to be waited for any more, yet it was not ready: i
 and run; together with the tail after the last step they are the whole query.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from teola.viewer.model import Span, Trace
@@ -49,11 +50,16 @@ def critical_path(trace: Trace) -> CriticalPath:
     until = trace.end_of(span) if span else 0.0
     tail_s = trace.duration_s - until
     while span is not None:
-        before = max((spans[name] for name in span.deps), key=trace.end_of, default=None)
+        before = max(_causes(span, spans), key=trace.end_of, default=None)
         opened = min(trace.end_of(before), span.ready_s) if before else 0.0
         steps.append(_step(trace, span, opened, until))
         span, until = before, opened
     return CriticalPath(tuple(reversed(steps)), tail_s)
+
+
+def _causes(span: Span, spans: Mapping[str, Span]) -> list[Span]:
+    """Those it waited for: of a stream, not the parts that began when it was ready already."""
+    return [spans[name] for name in span.deps if spans[name].ready_s <= span.ready_s]
 
 
 def _step(trace: Trace, span: Span, opened: float, until: float) -> Step:

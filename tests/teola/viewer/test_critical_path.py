@@ -7,7 +7,7 @@ from viewer_query import EVENTS, at, demo, ran, trace_of
 
 from runtime.events import Event
 from teola.viewer.critical_path import critical_path
-from teola.viewer.model import Trace
+from teola.viewer.model import Span, Trace
 
 
 def test_the_path_goes_back_over_the_dependency_that_ended_last() -> None:
@@ -80,3 +80,13 @@ def simulate(times: Sequence[tuple[int, int, int]], tail: int) -> Trace:
         events += ran(node, spans[node].op, spans[node].engine, moments, 0)
     done = at((max(ends.values()) + tail) / 1000, "done", status="ok")
     return trace_of([EVENTS[0], *events, done])
+
+
+def test_a_piece_of_a_stream_does_not_wait_for_what_began_after_it() -> None:
+    first = Span("m[0].s", "search", "store", "s", ready_s=0.0, start_s=0.0, end_s=1.0)
+    late = Span("m[1].s", "search", "store", "s", ready_s=3.0, start_s=3.0, end_s=3.5)
+    deps = ("m[0].s", "m[1].s")
+    early = Span("r#0", "rerank", "r", "r", ready_s=1.0, start_s=1.0, end_s=4.0, deps=deps)
+    path = critical_path(Trace("q", "app", duration_s=4.0, spans=(first, late, early)))
+    assert [step.span.node for step in path.steps] == ["m[0].s", "r#0"]
+    assert sum(step.total_s for step in path.steps) + path.tail_s == pytest.approx(4.0)

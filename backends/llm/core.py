@@ -14,12 +14,11 @@ import torch
 
 from backends.base import Outcome, Request, Result, Usage
 from backends.errors import EngineError, RequestRejected
-from backends.llm.batch import build_batch
+from backends.llm.batch import Run, build_batch
 from backends.llm.finish import cut_at_text
 from backends.llm.grammar import Grammars
 from backends.llm.intake import Intake
 from backends.llm.kv_cache import KVCache, PageTable
-from backends.llm.kv_pool import KVPool
 from backends.llm.model import LlamaModel
 from backends.llm.options import LLMOptions
 from backends.llm.prompt import PromptEncoder
@@ -38,7 +37,7 @@ class LLMCore:
     ) -> None:
         num_pages = max(1, kv_tokens // options.page_size)
         self.model = model
-        self.kv = KVPool(model.config, num_pages, options.page_size, model.dtype, model.device)
+        self.kv = model.make_pool(num_pages, options.page_size)
         self.cache = KVCache(num_pages, options.page_size, self.kv.copy_page)
         self.scheduler = Scheduler(self.cache, options.token_budget, options.max_running)
         limit = min(options.context_len or model.config.max_positions, model.config.max_positions)
@@ -84,17 +83,13 @@ class LLMCore:
         step = Step(budget=0)
         try:
             step = self.scheduler.schedule()
-            tokens = self._run(step)
+            tokens = self._run(step.runs)
         except Exception as error:
             return self._fail(step.sequences or list(self._live.values()), error)
         finished = [self._finish_prefill(sequence) for sequence in step.ready]
-        for sequence, num_tokens in step.chunks:
-            sequence.table.num_computed += num_tokens
-            sequence.num_prefilled += num_tokens
-            if not sequence.num_to_prefill and sequence.generation is None:
-                finished.append(self._finish_prefill(sequence))
-        for sequence, token in zip(step.decodes, tokens, strict=True):
-            finished += self._advance(sequence, token)
+        sampled = iter(tokens)
+        for run in step.runs:
+            finished += self._take(run, sampled)
         return finished
 
     def flush(self) -> None:
@@ -108,23 +103,31 @@ class LLMCore:
         self.cache.check_integrity(sequence.table for sequence in self._live.values())
 
     @torch.inference_mode()
-    def _run(self, step: Step) -> list[int]:
-        """Compute a step and sample a token for each of its decodes."""
-        if step.is_empty:
+    def _run(self, runs: list[Run]) -> list[int]:
+        """Compute a step and sample a token for each run that wants logits."""
+        if not runs:
             return []
         self.num_steps += 1
-        step.decodes.sort(key=lambda sequence: len(sequence.ids))
-        batch = build_batch(step.decodes, step.chunks, self.kv.page_size, self.model.device)
-        logits = self.model.forward(batch, self.kv)  # [B, V]
+        logits = self.model.forward(build_batch(runs, self.kv.page_size), self.kv)  # [R, V]
         if logits is None:
             return []
-        return sample(logits, [_generation(sequence) for sequence in step.decodes])
+        return sample(logits, [_generation(run.sequence) for run in runs if run.num_logits])
+
+    def _take(self, run: Run, sampled: Iterator[int]) -> Finished:
+        """Note what a run computed."""
+        sequence = run.sequence
+        sequence.table.num_computed += run.num_tokens
+        if sequence.generation is None or not sequence.generation.num_sampled:
+            sequence.num_prefilled += run.num_tokens
+        if run.num_logits:
+            return list(self._advance(sequence, next(sampled)))
+        if sequence.num_to_compute:
+            return []
+        return [self._finish_prefill(sequence)]
 
     def _advance(self, sequence: Sequence, token: int) -> Iterator[tuple[Request, Outcome]]:
         """Take a sampled token; yields the outcome when it was the last."""
         generation = _generation(sequence)
-        sequence.table.num_computed += 1
-        sequence.num_prefilled += not generation.num_sampled
         generation.num_sampled += 1
         try:
             if token in self._prompts.stop_ids:

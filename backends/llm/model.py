@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backends.llm.attention import attend
+from backends.llm.attention import AttentionPlan, attend, plan_attention
 from backends.llm.batch import StepBatch
 from backends.llm.config import ModelConfig
 from backends.llm.kv_pool import KVPool
@@ -48,16 +48,22 @@ class LlamaModel:
     def dtype(self) -> torch.dtype:
         return self.embedding.dtype
 
+    def make_pool(self, num_pages: int, page_size: int) -> KVPool:
+        """The KV memory this model reads and writes."""
+        return KVPool(self.config, num_pages, page_size, self.dtype, self.device)
+
     def forward(self, batch: StepBatch, kv: KVPool) -> Tensor | None:
-        """Writes the step's KV; logits [B, V] (float32) of the decode rows, None without any."""
-        x = F.embedding(batch.tokens, self.embedding)  # [T, E]
-        cos, sin = self.rope.angles(batch.positions)  # [T, 1, D] both
+        """Writes the step's KV; logits [R, V] (float32) of the wanted rows, None without any."""
+        plan = plan_attention(batch, kv.page_size, self.device)
+        x = F.embedding(torch.from_numpy(batch.tokens).to(self.device), self.embedding)  # [T, E]
+        cos, sin = self.rope.angles(torch.from_numpy(batch.positions).to(self.device))  # [T, 1, D]
         for i, layer in enumerate(self.layers):
-            x = x + self._attention(x, i, layer, cos, sin, kv, batch)
+            x = x + self._attention(x, i, layer, cos, sin, kv, plan)
             x = x + self._mlp(x, layer)
-        if not batch.num_decodes:
+        if not len(batch.logit_rows):
             return None
-        rows = self._norm(x[: batch.num_decodes], self.norm)  # [B, E]
+        wanted = torch.from_numpy(batch.logit_rows).to(self.device)  # [R]
+        rows = self._norm(x[wanted], self.norm)  # [R, E]
         return F.linear(rows, self.head).float()
 
     def _attention(
@@ -68,7 +74,7 @@ class LlamaModel:
         cos: Tensor,
         sin: Tensor,
         kv: KVPool,
-        batch: StepBatch,
+        plan: AttentionPlan,
     ) -> Tensor:
         num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
         normed = self._norm(x, layer.attention_norm)  # [T, E]
@@ -76,8 +82,8 @@ class LlamaModel:
         heads = qkv.view(len(x), -1, self.config.head_dim)  # [T, H + 2K, D]
         turned = rotate(heads[:, : num_heads + num_kv_heads], cos, sin)  # [T, H + K, D]
         q, k = turned[:, :num_heads], turned[:, num_heads:]  # [T, H, D], [T, K, D]
-        kv.write(i, batch.slots, k, heads[:, num_heads + num_kv_heads :])
-        return F.linear(attend(q, i, kv, batch), layer.out)  # [T, E]
+        kv.write(i, plan.slots, k, heads[:, num_heads + num_kv_heads :])
+        return F.linear(attend(q, i, kv, plan), layer.out)  # [T, E]
 
     def _mlp(self, x: Tensor, layer: Layer) -> Tensor:
         normed = self._norm(x, layer.mlp_norm)  # [T, E]

@@ -7,30 +7,24 @@ again later; the oldest can thus always finish.
 from bisect import insort
 from dataclasses import dataclass, field
 
-from backends.llm.batch import Chunk
+from backends.llm.batch import Run
 from backends.llm.kv_cache import KVCache, PageTable
 from backends.llm.sequence import Sequence
 
 
 @dataclass(slots=True)
 class Step:
-    """A choice: rows to decode, chunks to prefill, and prefills that need no computing at all."""
+    """A choice: runs to compute, and prefills that need no computing at all."""
 
     budget: int
-    decodes: list[Sequence] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     ready: list[Sequence] = field(default_factory=list)
     has_preempted: bool = False
 
     @property
-    def is_empty(self) -> bool:
-        """The model has nothing to run."""
-        return not self.decodes and not self.chunks
-
-    @property
     def sequences(self) -> list[Sequence]:
         """All that take part: whoever may hold pages that this step is to write."""
-        return [*self.decodes, *(chunk.sequence for chunk in self.chunks), *self.ready]
+        return [*(run.sequence for run in self.runs), *self.ready]
 
 
 class Scheduler:
@@ -55,11 +49,10 @@ class Scheduler:
     def schedule(self) -> Step:
         """Choose a step and reserve its pages."""
         step = Step(self.token_budget)
-        for sequence in [s for s in self.running if s.is_decoding]:
-            if sequence in self.running:  # not preempted for an older one meanwhile
-                self._place_decode(sequence, step)
-        for sequence in [s for s in self.running if not s.is_decoding]:
-            if sequence in self.running and step.budget > 0:
+        decoding = [s for s in self.running if s.is_decoding]
+        prefilling = [s for s in self.running if not s.is_decoding]
+        for sequence in decoding + prefilling:
+            if sequence in self.running and step.budget > 0:  # not preempted meanwhile
                 self._place(sequence, step)
         while self._may_admit(step):
             self._admit(self.waiting.pop(0), step)
@@ -79,29 +72,24 @@ class Scheduler:
         self._place(sequence, step)
 
     def _place(self, sequence: Sequence, step: Step) -> None:
+        if not sequence.is_decoding:
+            self._find_cached(sequence)
+        if not sequence.num_to_compute:
+            step.ready.append(sequence)
+            return
+        num_tokens = min(step.budget, sequence.num_to_compute)
+        end = sequence.table.num_computed + num_tokens
+        if self._make_room(sequence, end, step):
+            self.cache.publish(sequence.table, sequence.ids, end)
+            wants_logits = sequence.generation is not None and end == len(sequence.ids)
+            step.runs.append(Run(sequence, num_tokens, int(wants_logits)))
+            step.budget -= num_tokens
+
+    def _find_cached(self, sequence: Sequence) -> None:
         known = max(sequence.table.num_computed, sequence.num_known)
         self.cache.match(sequence.table, sequence.ids[:-1])
         if not sequence.was_preempted:  # what it finds of its own pages is no saving
             sequence.num_cached += max(0, sequence.table.num_computed - known)
-        if sequence.num_to_prefill:
-            self._place_chunk(sequence, step)
-        elif sequence.is_decoding:
-            self._place_decode(sequence, step)
-        else:
-            step.ready.append(sequence)
-
-    def _place_chunk(self, sequence: Sequence, step: Step) -> None:
-        num_tokens = min(step.budget, sequence.num_to_prefill)
-        end = sequence.table.num_computed + num_tokens
-        if self._make_room(sequence, end, step):
-            self.cache.publish(sequence.table, sequence.ids, end)
-            step.chunks.append(Chunk(sequence, num_tokens))
-            step.budget -= num_tokens
-
-    def _place_decode(self, sequence: Sequence, step: Step) -> None:
-        if self._make_room(sequence, len(sequence.ids), step):
-            step.decodes.append(sequence)
-            step.budget -= 1
 
     def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
         """Reserve pages, taking them from newer sequences if need be. When the sequence is itself
@@ -116,9 +104,9 @@ class Scheduler:
     def _preempt(self, victim: Sequence, step: Step) -> None:
         # Newer than whoever asks, so at most a decode was planned for it: never a chunk, whose
         # pages others may share already.
-        if victim in step.decodes:
-            step.decodes.remove(victim)
-        assert all(chunk.sequence is not victim for chunk in step.chunks), "a planned chunk"
+        planned = [run for run in step.runs if run.sequence is victim]
+        assert all(run.num_tokens == 1 for run in planned), "a planned chunk"
+        step.runs = [run for run in step.runs if run.sequence is not victim]
         self.cache.publish(victim.table, victim.ids, victim.table.num_computed)
         self.cache.drop(victim.table)
         self.running.remove(victim)

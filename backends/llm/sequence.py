@@ -94,6 +94,11 @@ class Sequence:
         return max(0, len(self.ids) - 1 - self.table.num_computed)
 
     @property
+    def num_to_compute(self) -> int:
+        """Tokens without KV that this request needs: a decode wants the last one's logits too."""
+        return self.num_to_prefill + (self.generation is not None)
+
+    @property
     def is_decoding(self) -> bool:
         return self.generation is not None and not self.num_to_prefill
 

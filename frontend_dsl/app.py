@@ -85,7 +85,8 @@ class App(Generic[P, R]):
     def using(self, **changes: Any) -> "App[P, R]":
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
-        The options are those of `RunOptions`: optimize, timeout_s, engines, listener, trace.
+        The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
+        listener, trace.
         """
         known = [field.name for field in fields(RunOptions)]
         for name in changes:

@@ -4,6 +4,7 @@ A component is light: it holds a URL and options. The engine behind it is made w
 runs, and shared by every component that asks for the same one.
 """
 
+import copy
 from typing import Any
 
 from backends.base import Kind
@@ -32,6 +33,16 @@ class LLM(Component):
     """
 
     kind = "llm"
+    adapter: str | None = None  # None: the model as it is
+
+    def with_adapter(self, adapter: str) -> "LLM":
+        """The same model and engine, answering through one of its LoRA adapters.
+
+        `LLM("local:smollm2-135m", adapters={"calls": "path/to/peft"}).with_adapter("calls")`
+        """
+        adapted = copy.copy(self)
+        adapted.adapter = adapter
+        return adapted
 
 
 class Embedder(Component):

@@ -34,8 +34,7 @@ def expand_queries(
     """`n` search queries for a question, each usable as soon as it is written.
 
     Decoding is held to exactly `n` texts of at most `max_query_chars`. With `include_original` the
-    question itself comes first, and all then wait for the last query. `{n}` in `instructions`
-    stands for the number.
+    question itself comes first. `{n}` in `instructions` stands for the number.
     """
     tracer = tracing("tl.expand_queries")
     check_llm("tl.expand_queries", llm)

@@ -7,7 +7,7 @@ from backends.documents import Doc
 from frontend_dsl.components import Component
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import item_of
+from frontend_dsl.value import is_symbolic, item_of
 from graph_opt.graph import Json
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ def flatten(lists: Sequence[Sequence[T]], *, unique: bool = False) -> list[T]:
     """
     tracer = tracing("tl.flatten")
     with tracer.call("flatten"):
+        if isinstance(lists, (list, tuple)) and is_symbolic(lists) and not unique:
+            return cast(list[T], tracer.emit("concat", lists, {}, "flatten", list))
         value = tracer.lift(lists)
         attrs: dict[str, Json] = {"unique": True} if unique else {}
         type_ = item_of(value._type)

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
+from backends.errors import ConfigError
 from backends.registry import EngineSpec
+from graph_opt.analysis.objectives import Kind
 from graph_opt.graph import Graph
 
 OnValue = Callable[[str, Any], None]  # a name that the graph returns, and its value
@@ -28,9 +30,15 @@ class RunOptions:
     optimize: bool = True
     passes: tuple[Callable[..., Graph], ...] | None = None  # None: teola.PASSES
     timeout_s: float | None = None
+    objective: Kind = "latency"  # "throughput": in bulk, after all that somebody waits for
     engines: Mapping[str, str] = field(default_factory=dict)  # engine name -> URL instead
     listener: Callable[[Any], None] | None = None  # gets every runtime.events.Event
     trace: str | None = None  # path of the trace file to write
+
+    def __post_init__(self) -> None:
+        if self.objective not in get_args(Kind):
+            known = " or ".join(map(repr, get_args(Kind)))
+            raise ConfigError(f"an app's objective is {known}, not {self.objective!r}")
 
 
 class Runner(Protocol):

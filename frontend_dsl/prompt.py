@@ -60,6 +60,8 @@ class PromptFunction(Generic[P, T]):
         engine = tracer.symbols.engine(self.llm)
         on_llm: dict[str, Json] = {"engine": engine}
         context = tracer.emit("context", (), on_llm, f"{name}.empty", Any)
+        if self.llm.adapter is not None:
+            on_llm = {**on_llm, "adapter": self.llm.adapter}
         parts = [Marker("user"), *prompt_parts(text), Marker("assistant")]
         if self.system is not None:
             parts = [Marker("system"), *prompt_parts(self.system), *parts]

@@ -39,7 +39,8 @@ class Symbols:
 
     def _variable_of(self, component: Component) -> str | None:
         for name, value in self._variables.items():
-            if value is component and not name.startswith("_"):
+            is_same = isinstance(value, Component) and value.spec is component.spec
+            if is_same and not name.startswith("_"):
                 return name
         return None
 

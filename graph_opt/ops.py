@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Protocol
 
 CONTEXT_TYPE = "context"  # the `type` of an input that holds the token state of an LLM sequence
@@ -45,6 +47,7 @@ class Op:
     pure: bool = True  # same inputs and attrs, same outputs; attrs and bodies may say no
     effects: bool = False  # changes something outside the graph; attrs and bodies may say no
     elementwise: tuple[int, ...] = ()  # the args whose items may be taken in pieces, as a stream
+    all_elementwise: bool = False  # all args are so
     streams_out: bool = False  # its output, a list, can be given item by item
     writes_text: bool = False  # its first output, a text, can be read while it is written
     prompt_from: int | None = None  # the arg where the parts of a prompt begin
@@ -84,6 +87,7 @@ _TABLE = (
     Op("join", min_args=1, max_args=1),
     Op("format"),
     Op("flatten", min_args=1, max_args=1, elementwise=(0,), streams_out=True),
+    Op("concat", min_args=1, all_elementwise=True, streams_out=True),  # lists... -> a list
     Op("pack"),
 )
 
@@ -101,6 +105,9 @@ class Access:
         """Whether the order of the two can be seen: one writes what the other reads or writes."""
         mine_first = self.writes & (other.reads | other.writes)
         return bool(mine_first or other.writes & self.reads)
+
+    def __or__(self, other: Access) -> Access:
+        return Access(self.reads | other.reads, self.writes | other.writes)
 
 
 WORLD = "*"  # one name for all that impure calls touch: nobody knows what it is
@@ -125,6 +132,14 @@ def has_effects(node: NodeLike) -> bool:
 def reads_state(node: NodeLike) -> bool:
     """Whether the answer depends on outside state: a search of whatever the store holds by then."""
     return bool(access(node).reads)
+
+
+def elementwise(node: NodeLike) -> Sequence[int]:
+    """The args of the node whose items may be taken in pieces."""
+    op = OPS[node.op]
+    if op.all_elementwise:
+        return range(len(node.args))
+    return [index for index in op.elementwise if index < len(node.args)]
 
 
 def streams_out(node: NodeLike) -> bool:
@@ -153,10 +168,7 @@ def access(node: NodeLike) -> Access:
 
 
 def _union(parts: Iterable[Access]) -> Access:
-    all_parts = tuple(parts)
-    reads = frozenset[str]().union(*(part.reads for part in all_parts))
-    writes = frozenset[str]().union(*(part.writes for part in all_parts))
-    return Access(reads, writes)
+    return reduce(or_, parts, _ACCESS_NOTHING)
 
 
 _ACCESS_NOTHING = Access()

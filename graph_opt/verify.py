@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from graph_opt.errors import GraphError
 from graph_opt.graph import Arg, Json, Marker, Node, Ref
-from graph_opt.ops import CONTEXT_TYPE, OPS
+from graph_opt.ops import CONTEXT_TYPE, OPS, elementwise
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -201,7 +201,7 @@ def _check_streams(node: Node, scope: _Scope) -> None:
     for index in streamed:
         arg = node.args[index]
         assert isinstance(arg, Ref), "found as a Ref above"
-        if index not in OPS[node.op].elementwise:
+        if index not in elementwise(node):
             _fail(node, f"reads arg {index} as a stream; it can only be read whole")
         if arg.name in scope.texts and node.op != "elements":
             _fail(node, f"reads the text %{arg.name} as a stream; only `elements` can")

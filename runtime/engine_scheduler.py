@@ -11,9 +11,10 @@ from itertools import count
 from backends.base import Engine, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
 from runtime.clock import now
+from runtime.hints import Hint
 from runtime.latency import NOTHING_MEASURED, EngineLatency, load_of
+from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy, Ticket
-from runtime.policy.topology import topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Job:
 
     request: Request
     query: str
-    depth: int
+    hint: Hint
     on_start: Callable[[Started], None]
     on_done: Callable[[Outcome], None]
     is_cancelled: bool = False
@@ -45,7 +46,7 @@ class EngineScheduler:
         self,
         name: str,
         engine: Engine,
-        policy: Policy = topology,
+        policy: Policy = application_aware,
         latency: EngineLatency | None = None,
     ) -> None:
         self.name = name
@@ -72,7 +73,7 @@ class EngineScheduler:
             order=next(self._orders),
             arrival_s=now(),
             query=job.query,
-            depth=job.depth,
+            hint=job.hint,
             op=job.request.op,
             num_items=job.request.num_items,
         )

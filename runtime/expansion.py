@@ -1,8 +1,12 @@
-"""Nodes that open scopes: map (one for each item), cond (one of two), loop (one after another)."""
+"""Nodes that open scopes: map (one for each item), cond (one of two), loop (one after another).
+
+A body gets its captures as they come (`captures.py`); the node itself ends after the last of them.
+"""
 
 from typing import Any
 
 from graph_opt.graph import Node, Ref
+from runtime.captures import when_all_there
 from runtime.dispatch import arg_value
 from runtime.host import Host
 from runtime.scope import Scope
@@ -14,7 +18,7 @@ MAP_WINDOW = 256  # items of a streamed map that may be open or wait untaken beh
 def expand_map(host: Host, scope: Scope, node: Node) -> None:
     """Open the body for each item as it comes; in turn, and in order, for a sequential map."""
     items, *_ = node.args
-    captures = [arg_value(arg, scope.values) for arg in node.args[1:]]
+    captures = [scope.capture(arg) for arg in node.args[1:]]
     is_sequential = node.attrs.get("order") == "sequential"
     source = scope.stream(items) if isinstance(items, Ref) and items.stream else None
     if source is None:
@@ -22,12 +26,11 @@ def expand_map(host: Host, scope: Scope, node: Node) -> None:
     results: list[Item] = []
     behind = scope.out_stream(node)
     body = scope.layout.bodies[node.name][0]
-    depth = scope.depth + scope.layout.depth[node.name]
 
     def begin(places: list[Place], columns: list[list[Any]]) -> None:
         (place,), ((item,),) = places, columns
         path = f"{scope.path}{node.name}[{'.'.join(map(str, place))}]."
-        host.open_scope(body, [item, *captures], path, depth, lambda out: item_done(place, out[0]))
+        host.open_scope(body, [item, *captures], path, lambda out: item_done(place, out[0]))
 
     def item_done(place: Place, value: Any) -> None:
         results.append((place, value))
@@ -36,6 +39,9 @@ def expand_map(host: Host, scope: Scope, node: Node) -> None:
         pieces.done(1)
 
     def finish() -> None:
+        when_all_there(captures, end)
+
+    def end() -> None:
         host.finish(scope, node, (in_order(results),))
         if behind is not None:
             behind.close()
@@ -48,20 +54,24 @@ def expand_map(host: Host, scope: Scope, node: Node) -> None:
 
 def expand_cond(host: Host, scope: Scope, node: Node) -> None:
     """Open the body that the condition chooses."""
-    chosen, *captures = (arg_value(arg, scope.values) for arg in node.args)
+    chosen = arg_value(node.args[0], scope.values)
+    captures = [scope.capture(arg) for arg in node.args[1:]]
     branch = 0 if chosen else 1
     path = f"{scope.path}{node.name}{{{'then' if chosen else 'else'}}}."
-    depth = scope.depth + scope.layout.depth[node.name]
     body = scope.layout.bodies[node.name][branch]
-    host.open_scope(body, captures, path, depth, lambda out: host.finish(scope, node, out))
+
+    def done(outputs: list[Any]) -> None:
+        when_all_there(captures, lambda: host.finish(scope, node, outputs))
+
+    host.open_scope(body, captures, path, done)
 
 
 def expand_loop(host: Host, scope: Scope, node: Node) -> None:
     """Open the body with the state until it says to stop, at most `max` times."""
-    state, *captures = (arg_value(arg, scope.values) for arg in node.args)
+    state = arg_value(node.args[0], scope.values)
+    captures = [scope.capture(arg) for arg in node.args[1:]]
     most = node.attrs["max"]
     assert isinstance(most, int), "the verifier lets only ints pass"
-    depth = scope.depth + scope.layout.depth[node.name]
     body = scope.layout.bodies[node.name][0]
 
     def turn(number: int, state: Any) -> None:
@@ -72,9 +82,9 @@ def expand_loop(host: Host, scope: Scope, node: Node) -> None:
             if again and number + 1 < most:
                 turn(number + 1, following)
             else:
-                host.finish(scope, node, (following,))
+                when_all_there(captures, lambda: host.finish(scope, node, (following,)))
 
-        host.open_scope(body, [state, *captures], path, depth, done)
+        host.open_scope(body, [state, *captures], path, done)
 
     turn(0, state)
 

@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from backends.base import Outcome, Result
+from backends.base import Outcome, Request, Result
+from graph_opt.analysis.begin import reads_streams
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.clock import now
+from runtime.concat import run_concat
 from runtime.dispatch import arg_value, make_request
 from runtime.engine_scheduler import EngineScheduler, Job, Started
 from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError, QueryError
@@ -21,11 +23,12 @@ from runtime.events import Event, EventKind, Listener
 from runtime.expansion import expand_cond, expand_loop, expand_map
 from runtime.host import Host
 from runtime.inline import run_inline
-from runtime.layout import Layout, reads_streams
+from runtime.layout import Layout
 from runtime.scope import Scope, bind, release
 from runtime.streaming import run_elements, run_flatten, run_in_pieces
 
 LOAD_SHOWN_FROM_S = 0.001
+BULK_PRIORITY = -1  # inside an engine that orders what it runs: after all that somebody waits for
 
 Begin = Callable[[Host, Scope, Node], None]
 
@@ -35,6 +38,7 @@ EXPANDED: Mapping[str, Begin] = {
     "loop": expand_loop,
     "elements": run_elements,
 }
+STREAMED: Mapping[str, Begin] = {"flatten": run_flatten, "concat": run_concat}
 
 
 class Query:
@@ -66,7 +70,7 @@ class Query:
     def start(self, about: Mapping[str, Any]) -> None:
         """Dispatch everything that is ready. `about` goes into the query's first event."""
         self._tell("query", fields=about)
-        self.open_scope(self._layout, bind(self._layout, self._inputs), "", 0, self._succeed)
+        self.open_scope(self._layout, bind(self._layout, self._inputs), "", self._succeed)
         self.drain()
 
     def fail(self, error: QueryError) -> None:
@@ -95,16 +99,20 @@ class Query:
         layout: Layout,
         params: Sequence[Any],
         path: str,
-        depth: int,
         on_done: Callable[[list[Any]], None],
     ) -> None:
         if self.result.done():
             return
-        scope = Scope(layout, params, path, depth, on_done)
+        scope = Scope(layout, params, path, on_done)
         self._scopes.add(scope)
         self._ready.extend((scope, node) for node in scope.ready_at_start())
+        for param, late in scope.missing.items():
+            late.when_there(lambda name=param: self._param_came(scope, name))  # type: ignore[misc]
         if not layout.nodes:
             self._close(scope)
+
+    def _param_came(self, scope: Scope, name: str) -> None:
+        self._ready.extend((scope, node) for node in scope.param_came(name))
 
     def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
         if self.result.done():
@@ -113,9 +121,12 @@ class Query:
             for name, value in zip(node.outputs, outputs, strict=True):
                 if name in scope.layout.graph.outputs:
                     self._on_value(name, value)
+        awaited = scope.awaited(node, outputs)
         self._ready.extend((scope, follower) for follower in scope.finish(node, outputs))
         if not scope.num_unfinished:
             self._close(scope)
+        for late, value in awaited:  # by a node that is unfinished, so the scope is still open
+            late.arrive(value)
 
     def drain(self) -> None:
         if self._is_draining:
@@ -137,7 +148,7 @@ class Query:
         elif node.op in EXPANDED:
             EXPANDED[node.op](self, scope, node)
         elif reads_streams(node):
-            (run_flatten if node.op == "flatten" else run_in_pieces)(self, scope, node)
+            STREAMED.get(node.op, run_in_pieces)(self, scope, node)
         elif OPS[node.op].engine_kind is not None:
             self._submit_whole(scope, node)
         else:
@@ -193,14 +204,16 @@ class Query:
         scope: Scope,
         node: Node,
         path: str,
-        request: Any,
+        request: Request,
         on_result: Callable[[Result], None],
     ) -> None:
         scheduler = self._engines[str(node.attrs["engine"])]
+        hint = scope.layout.hints[node.name]
+        request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
         job = Job(
             request=request,
             query=self.name,
-            depth=scope.depth + scope.layout.depth[node.name],
+            hint=hint,
             on_start=lambda started: self._on_start(path, node.op, started),
             on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
         )

@@ -21,7 +21,6 @@ class Host(Protocol):
         layout: Layout,
         params: Sequence[Any],
         path: str,
-        depth: int,
         on_done: Callable[[list[Any]], None],
     ) -> None:
         """Start a body; `on_done` gets what it returns."""

@@ -87,6 +87,10 @@ def _flatten(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any
     return unique_items(items) if node.attrs.get("unique") else items
 
 
+def _concat(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001
+    return [item for part in args for item in part]
+
+
 def unique_items(items: Sequence[Any], seen: Collection[str] = ()) -> list[Any]:
     """The first of items that are equal, in order, without those `seen` before."""
     first: dict[str, Any] = {}
@@ -113,5 +117,6 @@ INLINE: dict[str, Callable[[Node, Sequence[Any], Mapping[str, Any]], Any]] = {
     "join": _join,
     "format": _format,
     "flatten": _flatten,
+    "concat": _concat,
     "pack": _pack,
 }

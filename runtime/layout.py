@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graph_opt.analysis.depth import depth
-from graph_opt.graph import Graph, Node, Ref
-from graph_opt.ops import OPS, overlaps_readers
+from graph_opt.analysis.begin import begins_beside, late_captures
+from graph_opt.graph import Graph, Node
+from graph_opt.paths import bodies_of
+from runtime.hints import Hint, hints_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,26 +15,32 @@ class Layout:
 
     graph: Graph
     nodes: Mapping[str, Node]
-    indegree: Mapping[str, int]  # node -> nodes it waits for
+    indegree: Mapping[str, int]  # node -> nodes it waits for to begin
     followers: Mapping[str, tuple[str, ...]]  # node -> nodes that wait for its end
     early: Mapping[str, tuple[str, ...]]  # node -> nodes that read its stream from its begin on
+    late: Mapping[str, frozenset[str]]  # see `graph_opt.analysis.begin`
     uses: Mapping[str, int]  # value -> nodes that read it, plus one if the graph returns it
-    depth: Mapping[str, int]
+    hints: Mapping[str, Hint]  # what policies may know of the nodes
     bodies: Mapping[str, tuple["Layout", ...]]  # map, cond or loop node -> its bodies
 
 
-def layout_of(graph: Graph) -> Layout:
-    """Index `graph` and the bodies in it."""
+def layout_of(graph: Graph, hints: Mapping[str, Hint] | None = None) -> Layout:
+    """Index `graph` and the bodies in it; `hints` by path, else those that need no cost model."""
+    return _layout(graph, hints_of(graph) if hints is None else hints, "")
+
+
+def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
     names = [node.name for node in graph.nodes]
     followers: dict[str, list[str]] = {name: [] for name in names}
     early: dict[str, list[str]] = {name: [] for name in names}
+    late = late_captures(graph)
     uses = {value: 0 for node in graph.nodes for value in node.outputs}
     indegree = {}
     for node in graph.nodes:
-        parents = graph.parents(node)
+        parents = [p for p in graph.parents(node) if p.name not in late.get(node.name, ())]
         indegree[node.name] = len(parents)
         for parent in parents:
-            table = early if _runs_beside(node, parent) else followers
+            table = early if begins_beside(node, parent) else followers
             table[parent.name].append(node.name)
         for value in set(node.inputs):
             uses[value] += 1
@@ -45,23 +52,12 @@ def layout_of(graph: Graph) -> Layout:
         indegree=indegree,
         followers={name: tuple(after) for name, after in followers.items()},
         early={name: tuple(after) for name, after in early.items()},
+        late=late,
         uses=uses,
-        depth=depth(graph),
-        bodies={n.name: tuple(map(layout_of, n.bodies)) for n in graph.nodes if n.bodies},
+        hints={name: hints[path + name] for name in names if path + name in hints},
+        bodies={
+            node.name: tuple(_layout(body, hints, inner) for inner, body in bodies_of(node, path))
+            for node in graph.nodes
+            if node.bodies
+        },
     )
-
-
-def reads_streams(node: Node) -> bool:
-    """Whether any input of the node is taken in pieces."""
-    return any(isinstance(arg, Ref) and arg.stream for arg in node.args)
-
-
-def _runs_beside(node: Node, parent: Node) -> bool:
-    """Whether the node reads all it reads of its parent as a stream that the parent gives early."""
-    gives_early = overlaps_readers(parent) and (
-        reads_streams(parent) or OPS[parent.op].writes_text or bool(parent.bodies)
-    )
-    if not gives_early or parent.name in node.after:
-        return False
-    read = [arg for arg in node.args if isinstance(arg, Ref) and arg.name in parent.outputs]
-    return bool(read) and all(arg.stream for arg in read)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backends.base import Context
-from graph_opt.graph import Node, Ref
+from graph_opt.graph import Arg, Node, Ref
 from graph_opt.ops import OPS
+from runtime.captures import Late
 from runtime.layout import Layout
 from runtime.streams import GrowingText, ItemStream, whole
 
@@ -22,12 +23,10 @@ class Scope:
         layout: Layout,
         params: Sequence[Any],
         path: str,
-        depth: int,
         on_done: Callable[[list[Any]], None],
     ) -> None:
         self.layout = layout
         self.path = path  # "" for the app's graph, else "hits[2]."
-        self.depth = depth  # of the node that this body hangs on, else 0
         self.on_done = on_done
         self.values: dict[str, Any] = {}
         self.finish_reasons: dict[str, str] = {}  # value of a decoded text -> why it stopped
@@ -36,7 +35,15 @@ class Scope:
         self.num_unfinished = len(layout.nodes)
         self._streams: dict[str, ItemStream] = {}
         self._texts: dict[str, GrowingText] = {}
+        self._late: dict[str, Late] = {}  # values that bodies of this scope's nodes wait for
         self._params = dict(zip((n.name for n in layout.graph.params), params, strict=True))
+        self.missing = {  # param -> what it waits for
+            name: value
+            for name, value in self._params.items()
+            if isinstance(value, Late) and not value.is_there
+        }
+        for name in self.missing:
+            self.waits[name] += 1
 
     def ready_at_start(self) -> list[Node]:
         """The nodes that wait for nothing, in graph order."""
@@ -65,7 +72,28 @@ class Scope:
 
     def param(self, name: str) -> Any:
         """The value passed for a parameter."""
-        return self._params[name]
+        value = self._params[name]
+        return value.value if isinstance(value, Late) else value
+
+    def param_came(self, name: str) -> list[Node]:
+        """A parameter that was missing is there; the nodes that this made ready."""
+        del self.missing[name]
+        return self._now_ready((name,))
+
+    def capture(self, arg: Arg) -> Any:
+        """What a body takes from this scope: the value if it is there, else a `Late`."""
+        if not isinstance(arg, Ref):
+            return arg
+        if arg.name in self.values:
+            return self.values[arg.name]
+        return self._late.setdefault(arg.name, Late())
+
+    def awaited(self, node: Node, outputs: Sequence[Any]) -> list[tuple[Late, Any]]:
+        """Those outputs of a node that bodies wait for, with what waits; each is given once."""
+        if not self._late:
+            return []
+        made = zip(node.outputs, outputs, strict=True)
+        return [(self._late.pop(name), value) for name, value in made if name in self._late]
 
     def results(self) -> list[Any]:
         """What the graph returns, once every node is finished."""

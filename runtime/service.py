@@ -13,8 +13,8 @@ from runtime.events import Listener
 from runtime.graph_scheduler import Query
 from runtime.latency import EngineLatency
 from runtime.layout import Layout
+from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
-from runtime.policy.topology import topology
 
 
 class Runtime:
@@ -22,7 +22,7 @@ class Runtime:
 
     def __init__(
         self,
-        policy: Policy = topology,
+        policy: Policy = application_aware,
         latency_of: Callable[[EngineSpec], EngineLatency] | None = None,
     ) -> None:
         self._policy = policy

@@ -197,6 +197,12 @@ def _flatten(node: Node, args: Sequence[Size]) -> Sequence[Size]:  # noqa: ARG00
     return (list_of(outer.num_items * inner.num_items, inner.item or UNKNOWN),)
 
 
+def _concat(node: Node, args: Sequence[Size]) -> Sequence[Size]:  # noqa: ARG001
+    lists = [size.as_list() for size in args]
+    items = sum(size.num_items for size in lists)
+    return (list_of(items, _largest([size.item or UNKNOWN for size in lists])),)
+
+
 def _pack(node: Node, args: Sequence[Size]) -> Sequence[Size]:
     if node.attrs.get("keys") is not None:
         return (Size(sum(size.total for size in args)),)
@@ -270,6 +276,7 @@ _RULES: Mapping[str, Rule] = {
     "search": _search,
     "rerank": _rerank,
     "flatten": _flatten,
+    "concat": _concat,
     "pack": _pack,
     "join": _join,
     "format": _format,

@@ -5,6 +5,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from frontend_dsl.app import App, make_app
 from frontend_dsl.program import Runner
+from graph_opt.analysis.objectives import Kind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,6 +20,7 @@ def app(
     *,
     optimize: bool = True,
     timeout_s: float | None = None,
+    objective: Kind = "latency",
     engines: Mapping[str, str] | None = None,
 ) -> "AppMaker": ...
 
@@ -29,17 +31,20 @@ def app(
     *,
     optimize: bool = True,
     timeout_s: float | None = None,
+    objective: Kind = "latency",
     engines: Mapping[str, str] | None = None,
 ) -> Any:
     """Make a typed function an LLM app: traced once, compiled to a graph of primitives.
 
     Arguments of type int, float, bool, enum or Literal specialise the graph; all others are known
     only when the app runs. `optimize=False` runs the plain graph, one call after another.
+    With `objective="throughput"` its work comes after all that somebody waits for, in full batches.
     `engines` replaces engines by name with other URLs.
     """
     options: dict[str, Any] = {
         "optimize": optimize,
         "timeout_s": timeout_s,
+        "objective": objective,
         "engines": dict(engines or {}),
     }
     return make_app(_runner, function, **options)

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from graph_opt.analysis.begin import reads_streams
+from graph_opt.analysis.critical_path import bottom_levels
+from graph_opt.cost import span_s
 from graph_opt.graph import Graph, Node, Ref
 from graph_opt.ops import OPS
 from graph_opt.paths import bodies_of, walk
 from runtime.cost import GraphCost
-from runtime.layout import Layout, layout_of, reads_streams
+from runtime.layout import Layout, layout_of
 from runtime.sizes import size_of
 
 
@@ -44,7 +47,7 @@ class Estimate:
 def estimate(graph: Graph, cost: GraphCost, batch_items: Mapping[str, int]) -> Estimate:
     """The critical path and the work; `batch_items` are the items of a piece at each engine."""
     timing = _Timing(cost, batch_items)
-    path_s, path = timing.run(layout_of(graph), "")
+    path_s, path = timing.run(layout_of(graph, {}), "")
     return Estimate(path_s, tuple(path), _work(graph, cost))
 
 
@@ -94,9 +97,12 @@ class _Timing:
         parents = layout.graph.parents(node)
         streams = [spans[p.name] for p in parents if node.name in layout.early[p.name]]
         num_pieces = self._num_pieces(node, streams)
-        start_s, end_s = 0.0, own_s
+        start_s, end_s, late_s = 0.0, own_s, 0.0
         behind = None
+        late = layout.late.get(node.name, ())
         for parent in parents:
+            if parent.name in late:
+                continue
             theirs = spans[parent.name]
             is_stream = node.name in layout.early[parent.name]
             opened_s = theirs.first_s if is_stream else theirs.end_s
@@ -107,11 +113,18 @@ class _Timing:
             if behind is None or until_s > end_s:
                 behind = parent.name
             end_s = max(end_s, until_s)
+        for parent in parents:
+            if parent.name in late:
+                until_s = spans[parent.name].end_s + self._after_capture_s(node, parent)
+                if until_s > end_s:
+                    end_s, behind = until_s, parent.name
+                late_s = max(late_s, until_s)
         first_s = end_s
         if node.op == "elements":  # the first of them is written before the others
             first_s = start_s + (end_s - start_s) / num_pieces
         elif layout.early[node.name]:
             first_s = start_s + (own_s if node.op == "map" else own_s / num_pieces)
+            first_s = max(first_s, late_s)
         return _Span(start_s, first_s, end_s, behind, steps, num_pieces)
 
     def _own(self, layout: Layout, node: Node, prefix: str) -> tuple[float, tuple[Step, ...]]:
@@ -131,6 +144,17 @@ class _Timing:
             return own_s, ()
         engine = str(node.attrs.get("engine"))
         return own_s, (Step(prefix + node.name, node.op, engine, own_s),)
+
+    def _after_capture_s(self, node: Node, maker: Node) -> float:
+        """How long the bodies still take when a capture that came later is there."""
+        args = node.args[OPS[node.op].params_from :]
+        return max(
+            levels[param.name]
+            for body in node.bodies
+            for levels in (bottom_levels(body, lambda inner: span_s(inner, self.cost)),)
+            for param, arg in zip(body.params, args, strict=True)
+            if isinstance(arg, Ref) and arg.name in maker.outputs
+        )
 
     def _num_turns_in_a_row(self, node: Node) -> float:
         if node.op == "cond":

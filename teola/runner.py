@@ -20,7 +20,10 @@ from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
 from runtime.events import Event, Listener
+from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
+from runtime.policy.application_aware import application_aware
+from runtime.policy.base import Policy
 from runtime.profile_store import Latencies
 from runtime.service import Runtime
 from teola.background import BackgroundLoop
@@ -35,12 +38,12 @@ CLOSE_TIMEOUT_S = 5.0
 class AppRunner:
     """Runs apps over one runtime. Plans are made once for each program."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = application_aware) -> None:
         self._background = BackgroundLoop()
         self._apps = BackgroundLoop("teola-apps")  # of `async def` apps that are called or streamed
         latencies = Latencies()
         self._book = EngineBook(latencies)
-        self._runtime = Runtime(latency_of=latencies.of)
+        self._runtime = Runtime(policy, latencies.of)
         self._layouts: WeakKeyDictionary[Program, dict[Hashable, Layout]] = WeakKeyDictionary()
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
@@ -150,12 +153,12 @@ class AppRunner:
         """The plan for these engines and passes, made when it is first asked for."""
         layouts = self._layouts.setdefault(program, {})
         passes = PASSES if options.passes is None else options.passes
-        key = (known.key, passes) if options.optimize else None
+        key = (known.key, passes if options.optimize else None, options.objective)
         if key not in layouts:
             graph = program.graph
             if options.optimize:
                 graph = optimize(graph, passes, known.facts(graph))
-            layouts[key] = layout_of(graph)
+            layouts[key] = layout_of(graph, hints_of(graph, known.cost(graph), options.objective))
         return layouts[key]
 
 

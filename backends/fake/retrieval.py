@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from backends.base import Request, Result, Usage
 from backends.documents import Doc, Index
 from backends.errors import RequestRejected
 from backends.fake.engine import FakeEngine
+from backends.store.collection import Collection, Entry
+from backends.store.jobs import document_id
 
 DIMENSIONS = 64
 Array = npt.NDArray[np.float32]
@@ -49,13 +52,17 @@ class FakeReranker(FakeEngine):
 
 
 class FakeStore(FakeEngine):
-    """Keeps rows in memory; search is cosine over all rows of the index."""
+    """Rows as in the real store (`Collection`), in memory; every search is by cosine alone.
+
+    An index keeps its documents as they were; a search of the whole store sees the newest of each
+    id. What comes without vectors gets those of the fake embedder.
+    """
 
     kind = "store"
 
     def __init__(self, url: str, options: Any) -> None:
         super().__init__(url, options)
-        self._rows: dict[str, tuple[Doc, Array]] = {}
+        self._collection = Collection()
 
     async def answer(self, request: Request) -> Result:
         if request.op == "ingest":
@@ -66,16 +73,31 @@ class FakeStore(FakeEngine):
 
     def _ingest(self, docs: list[Doc], vectors: Array | None) -> Result:
         rows = vectors if vectors is not None else [embed_text(doc.text) for doc in docs]
-        ids = tuple(doc.id or hashlib.sha256(doc.text.encode()).hexdigest()[:16] for doc in docs)
-        self._rows.update(zip(ids, zip(docs, rows, strict=True), strict=True))
-        return Result((Index("fake", ids),), Usage(num_items=len(docs)))
+        stored = [replace(doc, id=document_id(doc), score=None) for doc in docs]
+        entries = {d.id: Entry(d, row) for d, row in zip(stored, rows, strict=True)}
+        for row in rows:
+            self._check_dimensions(row)
+        keys = self._collection.upsert(list(entries.values()))
+        return Result((Index("fake", keys),), Usage(num_items=len(docs)))
 
     def _search(self, index: Index | None, query: str, vector: Array | None, *, k: int) -> Result:
-        wanted = self._rows if index is None or index.ids is None else dict.fromkeys(index.ids)
+        rows = self._collection.select(None if index is None else index.ids)
         goal = vector if vector is not None else embed_text(query)
-        hits = [_scored(self._rows[i][0], float(self._rows[i][1] @ goal)) for i in wanted]
+        if not len(rows):
+            return Result(([],), Usage(num_items=1))
+        self._check_dimensions(goal)
+        held = zip(rows, self._collection.vectors(rows), strict=True)
+        hits = [_scored(self._collection.docs[row], float(each @ goal)) for row, each in held]
         hits.sort(key=lambda doc: -(doc.score or 0.0))
         return Result((hits[:k],), Usage(num_items=1))
+
+    def _check_dimensions(self, vector: Array) -> None:
+        wanted = self._collection.dimensions
+        if wanted not in (None, len(vector)):
+            raise RequestRejected(
+                f"the vector has {len(vector)} dimensions, those of the store have {wanted}: "
+                "use one embedder a store"
+            )
 
 
 def _scored(doc: Doc, score: float) -> Doc:

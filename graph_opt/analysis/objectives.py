@@ -89,9 +89,8 @@ def _groups(graph: Graph, urgent: set[str]) -> dict[str, str]:
 
 def _side_by_side(names: Collection[str], order: Order) -> list[str]:
     """Those of which none must wait for another; none if that leaves one alone."""
-    free = [
-        name
-        for name in names
-        if not any(order.at_start[other] & order.bit[name] for other in names)
-    ]
+    awaited = 0
+    for name in names:
+        awaited |= order.at_start[name]
+    free = [name for name in names if not awaited & order.bit[name]]
     return free if len(free) > 1 else []

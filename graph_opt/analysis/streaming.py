@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import TypeAlias
 
 from graph_opt.graph import Arg, Graph, Node, Ref
@@ -27,16 +29,37 @@ def open_streams(graph: Graph, wish: Wish) -> Graph:
     return graph if are_same(nodes, graph.nodes) else replace(graph, nodes=nodes)
 
 
-_Event: TypeAlias = "tuple[str, bool]"  # a node, and whether it ends or starts
+_Event: TypeAlias = "tuple[str, str]"  # a node, and one of: starts, ends, is held up by a reader
+START, END, HELD = "start", "end", "held"
+
+
+NOTHING = Access()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """A node that gives a stream, with the streams before it: what its readers run beside."""
+
+    bits: int = 0  # the nodes of the chain, by their numbers
+    access: Access = NOTHING
+
+    def __or__(self, other: _Chain) -> _Chain:
+        return _Chain(self.bits | other.bits, self.access | other.access)
 
 
 class _Opening:
-    """The nodes so far, what runs beside what, and what waits for what."""
+    """The nodes so far, what runs beside what, and what waits for what.
+
+    An event waits only for those next to it: from node to node along a chain the waiting goes on by
+    itself, so a long chain costs as much for each of its nodes as a short one.
+    """
 
     def __init__(self) -> None:
         self.makers: dict[str, Node] = {}  # value -> node
-        self.chains: dict[str, dict[str, Access]] = {}  # node -> what its readers run beside
+        self.chains: dict[str, _Chain] = {}  # node that gives a stream -> its chain
+        self.bits: dict[str, int] = {}  # node that gives a stream -> its own bit
         self.waits: dict[_Event, list[_Event]] = {}
+        self.settled: set[_Event] = set()  # they wait for no end of a node that gives a stream
 
     def maker(self, node: Node, index: int) -> Node | None:
         arg = node.args[index]
@@ -46,33 +69,42 @@ class _Opening:
         opened = _with_streams(node, wished)
         if opened is not node and not self.is_sound(opened):
             opened = node
-        beside, start, end = self.beside(opened), (opened.name, False), (opened.name, True)
-        self.waits[start] = [*self.ends_before(opened), *((name, False) for name in beside)]
-        self.waits[end] = [start, *((name, True) for name in beside)]
-        for name in beside:
-            self.waits[name, True].append(start)
+        name, beside = opened.name, self.beside(opened)
+        self.waits[name, START] = [*self.ends_before(opened), *((one, START) for one in beside)]
+        self.waits[name, END] = [(name, START), *((one, END) for one in beside)]
         if overlaps_readers(opened):
-            self.chains[opened.name] = {**beside, opened.name: access(opened)}
+            self.waits[name, HELD] = []
+            self.waits[name, END].append((name, HELD))
+            self.bits[name] = 1 << len(self.bits)
+            self.chains[name] = self.chain(beside) | _Chain(self.bits[name], access(opened))
+        for one in beside:
+            self.waits[one, HELD].append((name, START))
+            if name in self.chains:
+                self.waits[one, HELD].append((name, HELD))
         self.makers.update(dict.fromkeys(opened.outputs, opened))
         return opened
 
     def is_sound(self, node: Node) -> bool:
         if node.attrs.get("order") == "sequential":
             return False
-        beside, mine = self.beside(node), access(node)
-        if any(mine.conflicts(theirs) for theirs in beside.values()):
-            return False
-        return not self.waits_for_end_of(beside, node)
+        chain = self.chain(self.beside(node))
+        return not access(node).conflicts(chain.access) and not self.waits_for_end_in(chain, node)
 
-    def waits_for_end_of(self, names: Collection[str], node: Node) -> bool:
-        ahead, seen = self.ends_before(node), set[_Event]()
+    def waits_for_end_in(self, chain: _Chain, node: Node) -> bool:
+        ahead, seen, is_settled = self.ends_before(node), set[_Event](), True
         while ahead:
             event = ahead.pop()
-            if event[1] and event[0] in names:
-                return True
-            if event not in seen:
-                seen.add(event)
-                ahead += self.waits[event]
+            if event in seen or event in self.settled:
+                continue
+            seen.add(event)
+            name, kind = event
+            if kind == END and name in self.chains:
+                if self.bits[name] & chain.bits:
+                    return True
+                is_settled = False
+            ahead += self.waits[event]
+        if is_settled:  # and stays so: only what is held up by a reader gets more to wait for
+            self.settled |= seen
         return False
 
     def ends_before(self, node: Node) -> list[_Event]:
@@ -82,17 +114,20 @@ class _Opening:
             for arg in node.args
             if isinstance(arg, Ref) and not (arg.stream and self.is_beside(arg))
         ]
-        return [(name, True) for name in (*(maker.name for maker in makers), *node.after)]
+        return [(name, END) for name in (*(maker.name for maker in makers), *node.after)]
 
     def is_beside(self, arg: Ref) -> bool:
         return self.makers[arg.name].name in self.chains
 
-    def beside(self, node: Node) -> dict[str, Access]:
-        chain: dict[str, Access] = {}
-        for arg in node.args:
-            if isinstance(arg, Ref) and arg.stream and self.is_beside(arg):
-                chain |= self.chains[self.makers[arg.name].name]
-        return chain
+    def beside(self, node: Node) -> list[str]:
+        """The nodes whose streams it reads, each once."""
+        refs = [arg for arg in node.args if isinstance(arg, Ref) and arg.stream]
+        return list(
+            dict.fromkeys(self.makers[arg.name].name for arg in refs if self.is_beside(arg))
+        )
+
+    def chain(self, names: Collection[str]) -> _Chain:
+        return reduce(or_, (self.chains[name] for name in names), _Chain())
 
 
 def _with_streams(node: Node, indices: Collection[int]) -> Node:

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from graph_opt.analysis.streaming import Makers, Wish, open_streams
 from graph_opt.graph import Graph, Json, Node, Ref
-from graph_opt.ops import OPS
+from graph_opt.ops import OPS, elementwise
 from graph_opt.rewrite import drop, in_bodies, rewrite
 
 
@@ -87,7 +87,7 @@ def _wish_for(lists: Collection[str]) -> Wish:
             return (0,)
         if node.op == "ingest" and node.args[1:] not in ((), (None,)):
             return ()  # vectors cannot come from a text, and docs go with them in pairs
-        given = ((i, makers(node, i)) for i in OPS[node.op].elementwise if i < len(node.args))
+        given = ((i, makers(node, i)) for i in elementwise(node))
         return [i for i, maker in given if maker is not None and maker.name in lists]
 
     return wish

@@ -23,7 +23,7 @@ from collections.abc import Collection
 
 from graph_opt.analysis.streaming import Makers, open_streams
 from graph_opt.graph import Graph, Node, Ref
-from graph_opt.ops import OPS, streams_out
+from graph_opt.ops import OPS, elementwise, streams_out
 from graph_opt.rewrite import in_bodies
 
 
@@ -35,7 +35,7 @@ def stream_stages(graph: Graph) -> Graph:
     def wish(node: Node, makers: Makers) -> Collection[int]:
         if node.op == "elements":  # reads a text: for the pass stream_decode
             return ()
-        indices = [i for i in OPS[node.op].elementwise if i < len(node.args)]
+        indices = elementwise(node)
         given = [i for i in indices if _gives_pieces(makers(node, i))]
         if node.op == "ingest":
             return _docs_with_vectors(node, given, makers)
@@ -52,7 +52,7 @@ def _read_in_pieces(graph: Graph) -> Collection[str]:
         arg.name
         for node in graph.nodes
         if node.op != "embed"  # of a list or of one text
-        for arg in (node.args[i] for i in OPS[node.op].elementwise if i < len(node.args))
+        for arg in (node.args[i] for i in elementwise(node))
         if isinstance(arg, Ref)
     }
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runtime.hints import Hint
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -11,7 +13,7 @@ class Ticket:
     order: int  # arrival order at this engine
     arrival_s: float
     query: str
-    depth: int  # engine primitives on the longest way to the query's output
+    hint: Hint
     op: str
     num_items: int
 

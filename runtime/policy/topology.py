@@ -18,7 +18,7 @@ def topology(waiting: Sequence[Ticket], max_items: int, now_s: float) -> list[Ti
         buckets[ticket.query].append(ticket)
     rounds: list[tuple[int, int, Ticket]] = []
     for turn, bucket in enumerate(buckets.values()):
-        deepest_first = sorted(bucket, key=lambda t: (-t.depth, t.order))
+        deepest_first = sorted(bucket, key=lambda t: (-t.hint.depth, t.order))
         rounds.extend((nth, turn, ticket) for nth, ticket in enumerate(deepest_first))
     rounds.sort(key=lambda entry: entry[:2])
     return fill([ticket for _, _, ticket in rounds], max_items)

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console
-from teola.cli.failures import message_of, reported
+from teola.cli.failures import UsageError, message_of, reported
 from teola.cli.live_run import Screen, run_app
 from teola.cli.options import COMMON, Option
 from teola.cli.progress import Progress
@@ -66,9 +66,10 @@ def configured(invocation: Invocation) -> Any:
 
 
 def _engine(word: str) -> tuple[str, str]:
-    name, equals, url = word.partition("=")
-    if not (name and equals and url):
-        raise ValueError(f"--engine takes NAME=URL, like llm=local:smollm2-135m; got {word!r}")
+    name, _, url = word.partition("=")
+    scheme, colon, _ = url.partition(":")
+    if not (name and scheme and colon):
+        raise UsageError(f"--engine takes NAME=URL, like llm=local:smollm2-135m; got {word!r}")
     return name, url
 
 

@@ -107,8 +107,7 @@ def test_hybrid_search_with_everything_expands_to_searches_and_one_rerank() -> N
             return %search
           }
           %list = pack %search
-          %list_2 = pack %list %map
-          %flatten = flatten %list_2
+          %flatten = concat %list %map
           %flatten_2 = flatten %flatten [unique=true]
           %rerank = rerank %question %flatten_2 [engine="reranker", k=2] after %map
           return %rerank

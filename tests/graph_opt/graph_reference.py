@@ -3,8 +3,8 @@
 An LLM answers with a hash of its whole context, a store with a hash of all it was ever told, a
 sampled decode with a hash of which decode it is; so any change of meaning changes the outputs.
 Any value can be seen as a list, and any value is true or false. In a random order nodes, items of
-maps and pieces of streams interleave as the edges allow; a stream may be bounded, so that its maker
-waits for its slowest reader.
+maps and pieces of streams interleave as the edges allow, and bodies open before their captures; a
+stream may be bounded, so that its maker waits for its slowest reader.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from itertools import zip_longest
 from random import Random
 from typing import Any, TypeAlias
 
+from graph_opt.analysis.begin import late_captures
 from graph_opt.graph import Graph, Marker, Node, Ref
 from graph_opt.ops import streams_out
 
@@ -39,7 +40,7 @@ class World:
         return digest(*self.done.get(resource, ()))
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """A value of one scope, whole or so far."""
 
@@ -111,9 +112,12 @@ class _Run:
         values = {value: Slot() for node in graph.nodes for value in node.outputs}
         values |= dict(zip((param.name for param in graph.params), params, strict=True))
         scope, tasks = Scope(values, path), list[Task]()
+        late = late_captures(graph)
         for index, node in enumerate(graph.nodes):
             if node.op != "input":
-                steps = self.work(node, graph, scope, (*place, index))
+                makers = late.get(node.name, frozenset())
+                names = [v for v in node.inputs if graph.producer(v).name in makers]
+                steps = self.work(node, names, scope, (*place, index))
                 tasks.append(Task((*place, index), steps))
                 insort(self.tasks, tasks[-1])
                 for arg in node.args:
@@ -134,19 +138,23 @@ class _Run:
                 task.is_over = True
                 self.tasks.remove(task)
 
-    def work(self, node: Node, graph: Graph, scope: Scope, place: Path) -> Steps:
+    def work(self, node: Node, late: Sequence[str], scope: Scope, place: Path) -> Steps:
         slots = [scope.values[a.name] if isinstance(a, Ref) else Slot(a, True) for a in node.args]
         streams = [isinstance(arg, Ref) and arg.stream for arg in node.args]
         whole = [slot for slot, stream in zip(slots, streams, strict=True) if not stream]
+        later = [scope.values[name] for name in late]
+        whole = [slot for slot in whole if slot not in later]
         whole += [scope.values[name] for name in node.after]
         yield lambda: all(slot.is_done for slot in whole)
         match node.op:
             case "map":
-                yield from self.map(node, slots, scope, place)
+                yield from self.map(node, slots, later, scope, place)
             case "cond" | "loop":
-                yield from self.control(node, slots, scope, place)
+                yield from self.control(node, slots, later, scope, place)
             case "elements":
                 yield from self.elements(node, slots[0], scope)
+            case "concat":
+                yield from self.concat(node, slots, scope)
             case "embed" | "ingest" | "rerank" | "flatten":
                 yield from self.pieces(node, slots, scope)
             case _:
@@ -161,7 +169,14 @@ class _Run:
             return True
         return len(out.items) - min(out.taken.values(), default=len(out.items)) < self.room
 
-    def map(self, node: Node, slots: Sequence[Slot], scope: Scope, place: Path) -> Steps:
+    def map(
+        self,
+        node: Node,
+        slots: Sequence[Slot],
+        later: Sequence[Slot],
+        scope: Scope,
+        place: Path,
+    ) -> Steps:
         source, out = slots[0], scope.values[node.name]
         results: list[Slot] = []
         is_sequential = node.attrs.get("order") == "sequential"
@@ -190,6 +205,7 @@ class _Run:
                 source.taken[node.name] = len(results)
             elif is_over():
                 break
+        yield lambda: all(slot.is_done for slot in later)
         out.finish(out.items)
 
     def watch(self, body: Graph, params: Sequence[Slot], place: Path, path: Path) -> list[Slot]:
@@ -198,18 +214,25 @@ class _Run:
         outer = [Slot() for _ in inner]
 
         def join() -> Steps:
-            yield lambda: all(task.is_over for task in tasks)
+            yield lambda: all(task.is_over for task in tasks) and all(s.is_done for s in inner)
             for slot, result in zip(outer, inner, strict=True):
                 slot.finish(result.value)
 
         insort(self.tasks, Task((*place, 10**6), join()))
         return outer
 
-    def control(self, node: Node, slots: Sequence[Slot], scope: Scope, place: Path) -> Steps:
+    def control(
+        self,
+        node: Node,
+        slots: Sequence[Slot],
+        later: Sequence[Slot],
+        scope: Scope,
+        place: Path,
+    ) -> Steps:
         if node.op == "cond":
             body = node.bodies[0 if is_true(slots[0].value) else 1]
             (result,) = self.watch(body, slots[1:], (*place, 0), scope.path)
-            yield lambda: result.is_done
+            yield lambda: result.is_done and all(slot.is_done for slot in later)
             scope.values[node.name].finish(result.value)
             return
         state, most = slots[0], node.attrs["max"]
@@ -220,6 +243,7 @@ class _Run:
             yield lambda slot=goes_on: slot.is_done  # type: ignore[misc]
             if not is_true(goes_on.value):
                 break
+        yield lambda: all(slot.is_done for slot in later)
         scope.values[node.name].finish(state.value)
 
     def elements(self, node: Node, text: Slot, scope: Scope) -> Steps:
@@ -229,6 +253,35 @@ class _Run:
             yield lambda: self.has_room(out)
             out.items.append(item)
         yield lambda: text.is_done
+        out.finish(out.items)
+
+    def concat(self, node: Node, slots: Sequence[Slot], scope: Scope) -> Steps:
+        """Take from all lists at once, and give in their order."""
+        out = scope.values[node.name]
+
+        def due() -> list[Any]:
+            items: list[Any] = []
+            for slot in slots:
+                items += slot.available()
+                if not slot.is_done:
+                    break
+            return items
+
+        def can_give() -> bool:
+            return len(out.items) < len(due()) and self.has_room(out)
+
+        def is_over() -> bool:
+            return all(slot.is_done for slot in slots) and len(out.items) == len(due())
+
+        def has_more() -> bool:
+            return any(slot.taken.get(node.name, 0) < len(slot.available()) for slot in slots)
+
+        while not is_over():
+            yield lambda: has_more() or can_give() or is_over()
+            for slot in slots:
+                slot.taken[node.name] = len(slot.available())
+            if can_give():
+                out.items.append(due()[len(out.items)])
         out.finish(out.items)
 
     def pieces(self, node: Node, slots: Sequence[Slot], scope: Scope) -> Steps:

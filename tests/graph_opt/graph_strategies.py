@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from graph_opt.analysis.streaming import Makers, open_streams
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Ref
-from graph_opt.ops import OPS, access, has_effects, is_pure
+from graph_opt.ops import OPS, access, elementwise, has_effects, is_pure
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -306,6 +306,7 @@ LISTS = (
     _map,
     _index,
     lambda b: b.value("flatten", _list_ref(b)),
+    lambda b: b.value("concat", _list_ref(b), _list_ref(b)),
     lambda b: b.value("embed", _list_ref(b), engine="a"),
     lambda b: b.value("rerank", b.part(), _list_ref(b), engine="a"),
 )
@@ -327,8 +328,8 @@ def _grow(b: Builder, max_steps: int, num_outputs: int | None = None) -> Graph:
 def _with_streams(graph: Graph, mask: int) -> Graph:
     """The graph with some of the edges that may be streams read as such."""
 
-    def wish(node: Node, makers: Makers) -> list[int]:
-        places = [i for i in OPS[node.op].elementwise if i < len(node.args)]
+    def wish(node: Node, makers: Makers) -> Sequence[int]:
+        places = elementwise(node)
         writers = [
             maker for i in places if (maker := makers(node, i)) and OPS[maker.op].writes_text
         ]

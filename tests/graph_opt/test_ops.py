@@ -69,6 +69,7 @@ def test_lists_that_can_be_given_item_by_item_and_texts_that_can_be_read_early()
         "embed",
         "map",
         "flatten",
+        "concat",
         "elements",
     }
     assert {op.name for op in OPS.values() if op.writes_text} == {"decode", "generate"}

@@ -8,10 +8,15 @@ import pytest
 
 from backends.fake.llm import FakeLLM
 from backends.registry import EngineSpec
+from graph_opt.analysis.objectives import Kind
+from graph_opt.cost import CostModel
 from graph_opt.text import parse
 from runtime.clock import run_virtual
 from runtime.events import EventLog
+from runtime.hints import hints_of
 from runtime.layout import layout_of
+from runtime.policy.application_aware import application_aware
+from runtime.policy.base import Policy
 from runtime.service import Runtime
 
 KINDS = {
@@ -27,9 +32,9 @@ KINDS = {
 class World:
     """Fake engines with options, and a log of what their schedulers did."""
 
-    def __init__(self, **options: Mapping[str, Any]) -> None:
+    def __init__(self, policy: Policy = application_aware, **options: Mapping[str, Any]) -> None:
         self.log = EventLog()
-        self.runtime = Runtime()
+        self.runtime = Runtime(policy)
         self.specs = {
             name: EngineSpec(kind, "fake:", options.get(name, {}))  # type: ignore[arg-type]
             for name, kind in KINDS.items()
@@ -40,9 +45,12 @@ class World:
         text: str,
         inputs: Mapping[str, Any] | None = None,
         symbols: Mapping[str, Any] | None = None,
+        cost: CostModel | None = None,
+        objective: Kind = "latency",
         **options: Any,
     ) -> list[Any]:
-        layout = layout_of(parse(text))
+        graph = parse(text)
+        layout = layout_of(graph, hints_of(graph, cost, objective))
         return await self.runtime.run(
             layout, inputs or {}, self.specs, symbols or {}, listener=self.log, **options
         )

@@ -12,6 +12,7 @@ from runtime.clock import run_virtual
 from runtime.curves import Curve, Surface
 from runtime.engine_scheduler import EngineScheduler, Job
 from runtime.events import EventLog
+from runtime.hints import Hint
 from runtime.latency import EngineLatency, LatencyModel
 from runtime.layout import layout_of
 from runtime.service import Runtime
@@ -77,7 +78,7 @@ async def _run(known: EngineScheduler, num_requests: int) -> None:
 
     for number in range(num_requests):
         request = Request(f"{number:032x}", "embed", (["x"],))
-        known.submit(Job(request, "q1", 0, lambda _: None, on_done))
+        known.submit(Job(request, "q1", Hint(0, 1.0), lambda _: None, on_done))
     await done.wait()
     await known.close()
 

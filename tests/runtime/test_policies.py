@@ -5,6 +5,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.hints import Hint
+from runtime.policy.application_aware import (
+    GROUP_BATCHES,
+    PATIENCE_S,
+    application_aware,
+)
 from runtime.policy.base import Policy, Ticket
 from runtime.policy.fcfs import fcfs
 from runtime.policy.topology import topology
@@ -12,12 +18,13 @@ from runtime.policy.topology import topology
 
 def tickets(*rows: tuple[str, int, int]) -> list[Ticket]:
     return [
-        Ticket(i, float(i), query, depth, "embed", n) for i, (query, depth, n) in enumerate(rows)
+        Ticket(i, float(i), query, Hint(depth, depth + 1.0), "embed", n)
+        for i, (query, depth, n) in enumerate(rows)
     ]
 
 
 def names(chosen: Sequence[Ticket]) -> str:
-    return " ".join(f"{t.query}{t.depth}" for t in chosen)
+    return " ".join(f"{t.query}{t.hint.depth}" for t in chosen)
 
 
 def test_fcfs_takes_the_oldest_that_fit() -> None:
@@ -39,16 +46,82 @@ def test_a_request_larger_than_a_batch_still_runs_alone() -> None:
 
 
 def test_a_batch_is_of_one_op() -> None:
-    mixed = [Ticket(0, 0.0, "a", 1, "ingest", 1), Ticket(1, 0.0, "b", 1, "search", 1)]
+    mixed = [
+        Ticket(0, 0.0, "a", Hint(1, 1.0), "ingest", 1),
+        Ticket(1, 0.0, "b", Hint(1, 1.0), "search", 1),
+    ]
     assert [t.op for t in fcfs(mixed, 8, 0.0)] == ["ingest"]
 
 
+def hinted(*rows: tuple[str, Hint]) -> list[Ticket]:
+    return [Ticket(i, 0.0, query, hint, "embed", 1) for i, (query, hint) in enumerate(rows)]
+
+
+def orders(chosen: Sequence[Ticket]) -> list[int]:
+    return [t.order for t in chosen]
+
+
+def test_the_longest_way_to_the_end_goes_first_however_few_primitives_it_has() -> None:
+    waiting = hinted(("a", Hint(3, 4.0)), ("a", Hint(1, 9.0)), ("b", Hint(0, 99.0)))
+    assert orders(application_aware(waiting, 1, 0.0)) == [1]
+    assert orders(application_aware(waiting, 2, 0.0)) == [1, 2]
+    assert orders(application_aware(waiting, 3, 0.0)) == [1, 2, 0]
+
+
+MEMBER = Hint(1, 2.0, group="m")
+
+
+def test_a_group_goes_as_a_unit_before_the_unit_of_the_next_query() -> None:
+    waiting = hinted(("a", MEMBER), ("b", MEMBER), ("a", MEMBER), ("b", MEMBER), ("a", MEMBER))
+    assert orders(application_aware(waiting, 3, 0.0)) == [0, 2, 4]
+    assert orders(application_aware(waiting, 4, 0.0)) == [0, 2, 4, 1]
+
+
+def test_stages_of_a_group_are_units_of_their_own() -> None:
+    later = Hint(0, 1.0, group="m")
+    waiting = hinted(("a", later), ("a", MEMBER), ("b", Hint(0, 1.0)), ("a", MEMBER))
+    assert orders(application_aware(waiting, 4, 0.0)) == [1, 3, 2, 0]
+
+
+def test_a_group_of_very_many_batches_lets_others_take_their_turns() -> None:
+    most = 2 * GROUP_BATCHES  # requests that still are a unit, of two in a batch
+    small = hinted(*[("a", MEMBER)] * most, ("b", MEMBER))
+    large = hinted(*[("a", MEMBER)] * (most + 1), ("b", MEMBER))
+    assert orders(application_aware(small, 2, 0.0)) == [0, 1]
+    assert orders(application_aware(large, 2, 0.0)) == [0, most + 1]
+
+
+BULK = Hint(5, 60.0, kind="throughput")
+
+
+def test_bulk_work_goes_last_and_never_in_a_batch_that_somebody_waits_for() -> None:
+    waiting = hinted(("a", BULK), ("b", BULK), ("b", Hint(0, 0.1)))
+    assert orders(application_aware(waiting, 8, 0.0)) == [2]
+    assert orders(application_aware(waiting[:2], 8, 0.0)) == [0, 1]
+
+
+def test_bulk_work_that_has_waited_long_enough_is_bulk_no_more() -> None:
+    waiting = hinted(("a", BULK), ("b", Hint(0, 0.1)))
+    assert orders(application_aware(waiting, 1, PATIENCE_S - 0.1)) == [1]
+    assert orders(application_aware(waiting, 1, PATIENCE_S)) == [0]
+
+
+hints = st.builds(
+    lambda depth, group: Hint(depth, depth + 1.0, group),
+    st.integers(0, 9),
+    st.sampled_from([None, "m", "n"]),
+)
 waiting_lists = st.lists(
-    st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(1, 80)), min_size=1
-).map(lambda rows: tickets(*rows))
+    st.tuples(st.sampled_from("abc"), hints, st.integers(1, 80)), min_size=1
+).map(
+    lambda rows: [
+        Ticket(i, float(i), query, hint, "embed", n) for i, (query, hint, n) in enumerate(rows)
+    ]
+)
+policies = st.sampled_from([fcfs, topology, application_aware])
 
 
-@given(waiting_lists, st.integers(1, 64), st.sampled_from([fcfs, topology]))
+@given(waiting_lists, st.integers(1, 64), policies)
 def test_a_policy_chooses_something_once_and_within_the_room(
     waiting: list[Ticket], room: int, policy: Policy
 ) -> None:
@@ -61,11 +134,13 @@ def test_a_policy_chooses_something_once_and_within_the_room(
     assert all(t.num_items > free for t in left)  # work-conserving
 
 
-@given(waiting_lists, st.integers(1, 64))
-def test_every_request_is_served_in_the_end(waiting: list[Ticket], room: int) -> None:
+@given(waiting_lists, st.integers(1, 64), policies)
+def test_every_request_is_served_in_the_end(
+    waiting: list[Ticket], room: int, policy: Policy
+) -> None:
     served = 0
     while waiting:
-        chosen = topology(waiting, room, 0.0)
+        chosen = policy(waiting, room, 0.0)
         served += len(chosen)
         waiting = [t for t in waiting if t not in chosen]
     assert served

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from pydantic import BaseModel
 
 import teola as tl
 from runtime.events import Event
+from runtime.latency import NOTHING_MEASURED
+from runtime.policy.base import Ticket
+from runtime.policy.fcfs import fcfs
+from runtime.sizes import DECODE_TOKENS
 from teola import runner
 from teola.errors import (
     ArgumentError,
@@ -266,6 +270,31 @@ def test_a_runner_can_be_closed_and_used_again() -> None:
     runner.close()
     assert runner.run(program, inputs, hello.options) == "hello there my friend"
     runner.close()
+
+
+def test_the_policy_of_a_runner_sees_what_the_plan_says_of_each_primitive() -> None:
+    seen: list[Ticket] = []
+
+    def spy(waiting: Sequence[Ticket], max_items: int, now_s: float) -> list[Ticket]:
+        seen.extend(waiting)
+        return fcfs(waiting, max_items, now_s)
+
+    runner = AppRunner(spy)
+    bulk = hello.using(objective="throughput")
+    for app in (hello, bulk):
+        program, inputs = app._prepare(("Ada",), {})
+        runner.run(program, inputs, app.options)
+    runner.close()
+    prefill, decode, *_ = hints = [ticket.hint for ticket in seen]
+    assert [hint.kind for hint in hints] == ["latency", "latency", "throughput", "throughput"]
+    assert [hint.depth for hint in hints] == [1, 0, 1, 0]
+    assert decode.level_s == DECODE_TOKENS * NOTHING_MEASURED.seconds("decode", 1)
+    assert prefill.level_s > decode.level_s
+
+
+def test_an_objective_is_one_of_two() -> None:
+    with pytest.raises(ConfigError, match="'latency' or 'throughput', not 'soon'"):
+        hello.using(objective="soon")
 
 
 def test_there_is_one_runner_in_a_process() -> None:

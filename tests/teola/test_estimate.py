@@ -155,3 +155,26 @@ def test_any_graph_can_be_estimated_and_its_path_is_a_part_of_its_work(graph: Gr
 
         assert sum(step.adds_s for step in found.path) == pytest.approx(found.path_s)
         assert found.path_s <= found.total_work_s + 1e-9
+
+
+def test_a_late_capture_holds_up_only_what_reads_it() -> None:
+    graph = """
+    graph g {
+      %docs = input [type="list[Doc]"]
+      %qs = input [type="list[str]"]
+      %slow = call %docs [engine="python", fn="load"]
+      %index = ingest %slow null [engine="s"]
+      %m = map %qs %index {
+        %q = input [type="str"]
+        %i = input [type="Index"]
+        %v = embed %q [engine="e"]
+        %hits = search %i %q %v [engine="s"]
+        return %hits
+      }
+      return %m
+    }
+    """
+
+    assert expected(graph).path_s == 3  # load, ingest, search; the embedding is done by then
+    first = graph.replace("%index {", "%index after %index {")
+    assert expected(first).path_s == 4

@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from backends.base import Context, Outcome, Request, Result, Turn
 from backends.documents import Doc, Index
-from backends.errors import ConfigError, EngineError, RequestTooLong
+from backends.errors import ConfigError, EngineError, RequestRejected, RequestTooLong
 from backends.fake.factory import create
 from backends.registry import EngineSpec
 from backends.registry import create as create_engine
@@ -98,17 +98,50 @@ def test_search_finds_the_document_with_the_same_words() -> None:
     assert [doc.id for doc in asyncio.run(main())] == ["b"]
 
 
-def test_an_index_searches_only_its_own_documents() -> None:
-    async def main() -> list[Doc]:
-        store = create("store", "fake:", {})
-        for request_id, doc in (("1", Doc("x y", "a")), ("2", Doc("x z", "b"))):
-            await store.execute([Request(request_id, "ingest", ([doc], None))])
-        inputs = (Index("fake", ("b",)), "x", None)
-        (hits,) = await store.execute([Request("3", "search", inputs)])
-        found: list[Doc] = ok(hits).outputs[0]
+def ingest_and_search(kind: str, *ingests: list[Doc]) -> list[list[tuple[str, str]]]:
+    """Ids and texts that a search finds: in the index of each ingest, then in the whole store."""
+    vector = np.ones(4, np.float32) / 2
+
+    async def main() -> list[list[tuple[str, str]]]:
+        store = create_engine(EngineSpec("store", kind, {}))
+        await store.start()
+        indexes: list[Index | None] = []
+        for docs in ingests:
+            vectors = np.stack([vector] * len(docs))
+            (outcome,) = await store.execute([Request("i", "ingest", (docs, vectors))])
+            indexes.append(ok(outcome).outputs[0])
+        found = []
+        for index in (*indexes, None):
+            (outcome,) = await store.execute([Request("s", "search", (index, "x", vector))])
+            found.append([(doc.id, doc.text) for doc in ok(outcome).outputs[0]])
+        await store.close()
         return found
 
-    assert [doc.id for doc in asyncio.run(main())] == ["b"]
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["fake:", "local:"])
+def test_an_index_keeps_its_documents_as_they_were_and_the_store_shows_the_newest(
+    kind: str,
+) -> None:
+    first, again, all_ = ingest_and_search(
+        kind, [Doc("old", "a"), Doc("other", "b")], [Doc("twice", "a"), Doc("new", "a")]
+    )
+    assert first == [("a", "old"), ("b", "other")]
+    assert again == [("a", "new")]
+    assert all_ == [("b", "other"), ("a", "new")]
+
+
+def test_documents_without_an_id_get_the_one_of_the_real_store() -> None:
+    docs = [Doc("x y"), Doc("x y"), Doc("z")]
+    assert ingest_and_search("fake:", docs) == ingest_and_search("local:", docs)
+
+
+def test_an_index_of_another_store_is_refused() -> None:
+    request = Request("1", "search", (Index("fake", ("b",)), "x", None))
+    (outcome,) = run("store", [request])
+    assert isinstance(outcome, RequestRejected)
+    assert "no document 'b'" in str(outcome)
 
 
 def test_vectors_are_of_unit_length() -> None:

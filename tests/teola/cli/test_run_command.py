@@ -95,7 +95,6 @@ def test_no_optimize_runs_the_plain_graph(teola: Teola, tmp_path: Path) -> None:
             1,
             "error: the app has no engine named 'gpt'; it has llm",
         ),
-        (["app.py:talk", "--topic", "x", "--engine", "llm"], 1, "--engine takes NAME=URL"),
         (
             ["app.py:talk", "--topic", "x", "--engine", "llm=nope:"],
             1,
@@ -111,6 +110,15 @@ def test_a_failure_is_one_clear_message(
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("word", ["llm", "llm=", "=fake:", "llm=fake", "llm=:fake"])
+def test_a_malformed_engine_is_wrong_usage_told_in_one_line(teola: Teola, word: str) -> None:
+    done = teola("run", "app.py:talk", "--topic", "x", "--engine", word)
+
+    assert (done.code, done.out) == (2, "")
+    hint = "--engine takes NAME=URL, like llm=local:smollm2-135m"
+    assert done.err == f"error: {hint}; got {word!r}\n"
 
 
 def test_a_prompt_longer_than_the_context_is_one_clear_message(

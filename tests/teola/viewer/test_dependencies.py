@@ -90,3 +90,26 @@ def test_a_long_sequential_map_needs_no_deep_stack() -> None:
         }"""
 
     assert len(of(graph, *(f"ys[{i}].y" for i in range(5000)))) == 5000
+
+
+def test_only_what_reads_a_late_capture_waits_for_it() -> None:
+    graph = """
+        graph g {
+          %docs = input [type="list"]
+          %qs = call %docs [engine="python", fn="f"]
+          %index = ingest %docs null [engine="s"]
+          %m = map %qs %index {
+            %q = input [type="str"]
+            %i = input [type="Index"]
+            %v = embed %q [engine="e"]
+            %hits = search %i %q %v [engine="s"]
+            return %hits
+          }
+          %end = rerank "q" %m [engine="r"]
+          return %end
+        }"""
+
+    deps = of(graph, "qs", "index", "m[0].v", "m[0].hits", "end")
+    assert deps["m[0].v"] == ("qs",)
+    assert deps["m[0].hits"] == ("qs", "index", "m[0].v")
+    assert of(graph, "qs", "index", "end")["end"] == ("qs", "index")

@@ -1,0 +1,40 @@
+"""What a policy may know of a primitive beside its size: how urgent it is, and with whom it goes.
+
+Worked out once for each plan: Teola's depth, the bottom level over the cost model, and Parrot's
+objectives and task groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graph_opt.analysis.objectives import Kind, deduce_objectives
+from graph_opt.analysis.rank import rank
+from graph_opt.cost import CostModel, UnitCost
+from graph_opt.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What the plan says of one node; of a body's, all that follows the body is counted too."""
+
+    depth: int  # engine primitives still to run one after another once it is finished
+    level_s: float  # expected seconds from its start to the end of the query
+    group: str | None = None  # of those that work side by side for one consumer
+    kind: Kind = "latency"
+
+
+def hints_of(
+    graph: Graph, cost: CostModel | None = None, objective: Kind = "latency"
+) -> dict[str, Hint]:
+    """The hint of each node, by its path (`graph_opt.paths`).
+
+    Without a cost model each primitive counts as a second, so that levels are Teola's depths. With
+    the objective "throughput" the whole query is wanted in bulk.
+    """
+    levels = rank(graph, cost or UnitCost())
+    objectives = deduce_objectives(graph, graph.outputs if objective == "throughput" else ())
+    return {
+        path: Hint(each.stage, levels[path], each.group, each.kind)
+        for path, each in objectives.items()
+    }

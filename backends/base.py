@@ -18,6 +18,10 @@ Capability = Literal[
     "abort",  # a running request can be stopped
     "cached_tokens",  # usage says how many prompt tokens came from a cache
     "token_ids",  # prompts may be given as token ids
+    "select",  # choices are scored by their log-probabilities
+    "logprobs",  # decode reports log-probabilities
+    "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
+    "adapters",  # prefill and decode take the name of a LoRA adapter
 ]
 
 
@@ -28,7 +32,14 @@ class Turn:
     role: Literal["system", "user", "assistant"]
 
 
-Part = str | Turn  # one piece of a prompt; text never turns into markup
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A piece of a prompt as token ids, taken as they are."""
+
+    ids: tuple[int, ...]
+
+
+Part = str | Turn | Tokens  # one piece of a prompt; text never turns into markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,10 @@ class Usage:
 
     prefill_tokens: int = 0  # prompt tokens computed
     cached_tokens: int = 0  # prompt tokens taken from a cache instead
-    decode_tokens: int = 0
+    decode_tokens: int = 0  # sampled, the end of turn included
+    forced_tokens: int = 0  # written without a step of their own: a grammar left no choice
+    guessed_tokens: int = 0  # computed ahead on a guess
+    accepted_tokens: int = 0  # guesses that came true; they count among decode_tokens too
     num_items: int = 0  # texts embedded, pairs scored, documents written ...
 
 
@@ -74,9 +88,33 @@ class Request:
     | ingest | list[Doc], float32 [N, D] or None | | Index |
     | search | Index or None (all), query str, float32 [D] or None | k, mode, where | list[Doc] |
     | rerank | query str, list[Doc] | k | list[Doc], best first |
-    | prefill | Context or None (empty), then Parts | | Context |
-    | decode | Context | max_tokens temperature top_p top_k stop seed schema | str, Context |
+    | prefill | Context or None (empty), then Parts | adapter cache_salt | Context |
+    | decode | Context or None, then Parts | see below | str, Context; for n > 1 lists of them |
+    | select | Context, list[str] | score | str, list[float], Context |
     | call | anything | fn (a callable), kwargs (names of the last inputs) | anything |
+
+    All attrs of decode may be left out:
+
+    | attr | meaning |
+    |---|---|
+    | max_tokens, min_tokens | generated tokens; no end of turn and no stop before min_tokens |
+    | stop, stop_token_ids | texts and tokens that end the output and are no part of it |
+    | ignore_eos | generate past the end of turn |
+    | temperature, top_k, top_p, min_p | 0 is greedy; what is cut off before a token is drawn |
+    | seed | same tokens for the same context and attrs, whatever else runs |
+    | presence_penalty, frequency_penalty | taken off logits of generated tokens, as OpenAI has it |
+    | repetition_penalty | divides logits of all tokens seen, the prompt's too |
+    | logit_bias | token id -> number added to its logit |
+    | schema, regex, choices | JSON schema ({"type": "object"}: any object), pattern or list[str] |
+    | logprobs | that many likeliest tokens at each place, in `Result.samples`; 0: the chosen only |
+    | adapter | LoRA adapter's name; left out: the context's, which no other may follow |
+    | cache_salt | KV is shared only under the same text; left out: the context's, as above |
+    | speculate | guess tokens ahead: False never, True always; left out: where the engine's pay |
+    | n | samples with the seeds seed, seed + 1 ...; each as a decode of its own would be; no emit |
+
+    select picks the choice that the model finds likeliest as the context's continuation. Its
+    scores, one a choice, are sums of token log-probabilities, with score="mean" (the default)
+    divided by the number of tokens. Its context holds the choice.
     """
 
     id: str  # 32 hex digits, never a prefix of another
@@ -84,7 +122,33 @@ class Request:
     inputs: tuple[Any, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
     num_items: int = 1
+    priority: int = 0  # larger is more urgent, among the requests of one engine
+    itl_s: float | None = (
+        None  # decode: the time wanted between tokens, where the engine goes by it
+    )
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
+
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely the model found a token: before penalties, bias, grammar and temperature."""
+
+    id: int
+    raw: bytes  # the token's own text, perhaps a part of a character; empty for markup
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()  # the likeliest at this place, best first
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How one output of a decode came about."""
+
+    finish_reason: FinishReason
+    stop: str | int | None = None  # the stop string or token that ended it, if one did
+    logprobs: tuple[TokenLogprob, ...] = ()  # if asked for, one for each token sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +157,8 @@ class Result:
 
     outputs: tuple[Any, ...]
     usage: Usage = Usage()
-    finish_reason: Literal["stop", "length"] | None = None  # decode only
+    finish_reason: FinishReason | None = None  # decode only; "length" if any sample was cut
+    samples: tuple[Sample, ...] = ()  # decode only, n of them
 
 
 Outcome = Result | Exception

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.sequence import Sequence
 
 Ints = NDArray[np.int64]
@@ -20,6 +21,7 @@ class Run(NamedTuple):
     sequence: Sequence
     num_tokens: int
     num_logits: int
+    guesses: tuple[int, ...] = ()  # the last of the tokens, where they are only guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Span:
     end: int
     num_keys: int  # N: tokens up to the run's last
     pages: list[int]  # those of the first N tokens
+    adapter: LoadedAdapter | None = None  # None: the base model alone
 
     @property
     def num_rows(self) -> int:
@@ -52,13 +55,15 @@ def build_batch(runs: Items[Run], page_size: int) -> StepBatch:
     positions: list[int] = []
     spans: list[Span] = []
     logit_rows: list[int] = []
-    for sequence, num_tokens, num_logits in runs:
+    for sequence, num_tokens, num_logits, guesses in runs:
         row, first = len(tokens), sequence.table.num_computed
         end = first + num_tokens
         tokens += sequence.ids[first:end]
+        tokens += guesses
         positions += range(first, end)
         pages = sequence.table.pages[: -(-end // page_size)]
-        spans.append(Span(row, row + num_tokens, end, pages))
+        adapter = sequence.adapter.loaded if sequence.adapter is not None else None
+        spans.append(Span(row, row + num_tokens, end, pages, adapter))
         logit_rows += range(row + num_tokens - num_logits, row + num_tokens)
     return StepBatch(
         tokens=np.array(tokens, np.int64),

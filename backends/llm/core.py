@@ -3,158 +3,295 @@
 Usage counts: a prefill's `prefill_tokens` are the tokens it computed (those of its parent only if
 their KV was lost), `cached_tokens` the new ones it found computed; a decode's `prefill_tokens` are
 the last prompt token and whatever it computed again. Over a prefill and its decode the two add up
-to the prompt. `decode_tokens` are sampled tokens, the end-of-turn token included.
+to the prompt. `decode_tokens` are sampled tokens, the end-of-turn token included; `forced_tokens`
+those that a grammar appended without a step; `accepted_tokens` those of the sampled that had been
+guessed and cost no step of their own. A request of several sequences counts them all.
 """
 
+import time
 from collections import deque
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from backends.base import Outcome, Request, Result, Usage
+from backends.base import Outcome, Part, Request, Result, Usage
 from backends.errors import EngineError, RequestRejected
 from backends.llm.batch import Run, build_batch
+from backends.llm.cache_stats import CacheStats
 from backends.llm.finish import cut_at_text
+from backends.llm.generation import Generation
 from backends.llm.grammar import Grammars
+from backends.llm.group import Group
+from backends.llm.hints import Hints
 from backends.llm.intake import Intake
-from backends.llm.kv_cache import KVCache, PageTable
-from backends.llm.model import LlamaModel
+from backends.llm.kv_cache import KVCache
+from backends.llm.kv_pool import bytes_per_token
+from backends.llm.lora.files import read_adapter
+from backends.llm.lora.pool import AdapterPool
 from backends.llm.options import LLMOptions
+from backends.llm.output import grow, start
+from backends.llm.page_table import PageTable
+from backends.llm.planner.named import policy_from
+from backends.llm.planner.planner import BatchPlanner
+from backends.llm.planner.step import Step
 from backends.llm.prompt import PromptEncoder
-from backends.llm.sampler import sample
-from backends.llm.scheduler import Scheduler, Step
-from backends.llm.sequence import Generation, LLMContext, Sequence
+from backends.llm.readout import Reading, read_logits
+from backends.llm.sequence import LLMContext, Sequence
+from backends.llm.speculation.agree import Picks
+from backends.llm.speculation.open_speculation import open_speculation
+from backends.llm.speculation.stats import SpeculationStats
+from backends.llm.step_model import StepModel
+from backends.llm.take_stats import take_stats
+from backends.llm.tiers.exchange import Exchange
+from backends.llm.tiers.open_tiers import open_tiers
 
 Finished = list[tuple[Request, Outcome]]
+_LOAD_WAIT_S = 0.002  # an abort may come meanwhile
 
 
 class LLMCore:
     """One model with its KV pool and queues. Not thread safe, except `LLMContext.release`."""
 
     def __init__(
-        self, model: LlamaModel, prompts: PromptEncoder, options: LLMOptions, kv_tokens: int
+        self,
+        model: StepModel[Any],
+        prompts: PromptEncoder,
+        options: LLMOptions,
+        kv_tokens: int,
+        clock: Callable[[], float] = time.perf_counter,
+        identity: str = "",
+        draft: StepModel[Any] | None = None,
     ) -> None:
+        """`identity` names what the weights are; pages on disk are found by it. `draft` has the
+        same vocabulary."""
         num_pages = max(1, kv_tokens // options.page_size)
         self.model = model
         self.kv = model.make_pool(num_pages, options.page_size)
-        self.cache = KVCache(num_pages, options.page_size, self.kv.copy_page)
-        self.scheduler = Scheduler(self.cache, options.token_budget, options.max_running)
+        self.cache = KVCache(num_pages, options.page_size, self.kv.copy_page, options.eviction)
+        tiers = open_tiers(self.kv, options, f"{identity} {model.dtype}", self.cache.stats)
+        self.exchange = Exchange(self.cache, tiers) if tiers is not None else None
+        read = partial(read_adapter, model=model.config, device=model.device)
+        page_bytes = bytes_per_token(model.config, model.dtype) * options.page_size
+        self.adapters = AdapterPool(self.cache, page_bytes, read, model.adapter_bytes)
+        self.planner = BatchPlanner(
+            self.cache,
+            self.adapters,
+            policy_from(options),
+            options.token_budget,
+            options.max_running,
+            options.patience_ms / 1e3,
+            clock,
+        )
+        if options.eviction == "pgdsf":
+            self.cache.price = self._prefill_s
+        self._clock = clock
+        self.speculator = open_speculation(
+            options, self.cache, draft, model.config.vocab_size, clock
+        )
         limit = min(options.context_len or model.config.max_positions, model.config.max_positions)
         self._prompts = prompts
         self._released: deque[PageTable] = deque()  # filled by any thread
+        self.hints = Hints(
+            self.cache, self.exchange, self._released, options.pin_share, clock, self._most_pages
+        )
         grammars = Grammars(prompts.tokenizer, model.config.vocab_size, sorted(prompts.stop_ids))
         self._intake = Intake(
             prompts,
             grammars,
+            self.adapters,
             self._released,
             limit,
             pool_tokens=self.cache.pool.num_tokens,
+            vocab_size=model.config.vocab_size,
+            jump_forward=options.jump_forward,
+            speculates=self.speculator is not None,
         )
         self.max_context_tokens = min(limit, self.cache.pool.num_tokens + 1)
-        self._live: dict[str, Sequence] = {}  # by request id
+        self._live: dict[str, Group] = {}  # by request id
         self._num_arrivals = 0
         self.num_steps = 0
 
     @property
     def has_work(self) -> bool:
-        return bool(self._live)
+        return bool(self._live) or (self.exchange is not None and self.exchange.num_loading > 0)
+
+    def encode(self, parts: Items[Part]) -> list[int]:
+        """Token ids of a prompt. Any thread may call. Raises RequestRejected."""
+        return self._prompts.encode(parts, (), None)[0]
+
+    def decode(self, ids: Items[int]) -> str:
+        """Text of token ids, markup included. Any thread may call. Raises RequestRejected."""
+        tokenizer = self._prompts.tokenizer
+        if wrong := [token for token in ids if not 0 <= token < tokenizer.vocab_size]:
+            raise RequestRejected(
+                f"there is no token {wrong[0]}: ids end at {tokenizer.vocab_size}"
+            )
+        return tokenizer.decode(ids, with_markup=True)
+
+    def prepare(self, request: Request) -> Group:
+        """Check and tokenise a request, compile its grammar. Any thread may call.
+
+        Raises RequestRejected or RequestTooLong."""
+        return self._intake.group(request)
+
+    def submit(self, group: Group) -> None:
+        """Queue a prepared request. Raises RequestRejected when its id is running."""
+        request_id = group.request.id
+        if request_id in self._live:
+            raise RequestRejected(f"request id {request_id!r} is running already")
+        self.hints.check_room(max(self._num_pages(sequence) for sequence in group.live))
+        for sequence in group.live:
+            if sequence.generation is not None:
+                start(sequence, sequence.generation)
+        for sequence in group.live:
+            self._num_arrivals += 1
+            sequence.arrival = self._num_arrivals
+            self.planner.add(sequence)
+        self._live[request_id] = group
 
     def add(self, request: Request) -> None:
-        """Queue a request. Raises RequestRejected or RequestTooLong."""
-        if request.id in self._live:
-            raise RequestRejected(f"request id {request.id!r} is running already")
-        self._num_arrivals += 1
-        sequence = self._intake.sequence(request, self._num_arrivals)
-        self._live[request.id] = sequence
-        self.scheduler.add(sequence)
+        """Prepare and queue a request. Raises RequestRejected or RequestTooLong."""
+        self.submit(self.prepare(request))
 
     def abort(self, request_id: str) -> Request | None:
         """Drop a request and free its pages; None when it is not here."""
-        sequence = self._live.get(request_id)
-        if sequence is None:
+        group = self._live.get(request_id)
+        if group is None:
             return None
-        self._discard(sequence)
-        return sequence.request
+        self._drop(group)
+        return group.request
 
     def step(self) -> Finished:
         """Run one step; the requests that finished in it, failed ones with their exception."""
         self._free_released()
-        step = Step(budget=0)
+        self._take_loaded()
+        step = Step()
         try:
-            step = self.scheduler.schedule()
-            tokens = self._run(step.runs)
+            step = self.planner.plan()
+            started_s = self._clock()
+            if self.speculator is not None:
+                self.speculator.extend(step)
+            readings = self._run(step.runs)
+            self.cache.settle()
+            elapsed_s = self._clock() - started_s
+            self.planner.note(step, elapsed_s)
         except Exception as error:
-            return self._fail(step.sequences or list(self._live.values()), error)
-        finished = [self._finish_prefill(sequence) for sequence in step.ready]
-        sampled = iter(tokens)
-        for run in step.runs:
-            finished += self._take(run, sampled)
+            return self._fail(step.sequences, error)
+        self._wait_for_loads(step)
+        finished: Finished = []
+        for sequence, refusal in step.refused:
+            finished += self._end(sequence, refusal)
+        for sequence in step.ready:
+            if sequence.request.id in self._live:  # no sibling was refused
+                finished += self._finish_prefill(sequence)
+        for run, reading in zip(step.runs, readings, strict=True):
+            finished += self._take(run, reading)
+        if self.speculator is not None:
+            self.speculator.note(step, elapsed_s)
         return finished
 
     def flush(self) -> None:
-        """Forget every prefix that nobody holds."""
+        """Forget every prefix that nobody holds, in lower tiers too."""
         self._free_released()
+        if self.exchange is not None:
+            self.exchange.flush()
         self.cache.forget()
+
+    def close(self) -> None:
+        """Save the KV of all prefixes to disk, if there is one. Nothing runs any more."""
+        if self.exchange is not None:
+            self.exchange.close()
+
+    def cache_stats(self) -> CacheStats:
+        """Counters and gauges of the KV cache. Any thread may ask."""
+        return take_stats(self.cache, self.hints, self.exchange)
+
+    def speculation_stats(self) -> SpeculationStats:
+        """What guesses brought. Any thread may ask."""
+        return self.speculator.stats if self.speculator is not None else SpeculationStats()
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """What requests may name; any thread may ask."""
+        return self.adapters.names
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Make a LoRA adapter known by name. Raises ConfigError for files that do not fit."""
+        self.adapters.load(name, folder)
+
+    def unload_adapter(self, name: str) -> None:
+        """Forget a name; requests that have come keep their adapter. Raises ConfigError."""
+        self.adapters.unload(name)
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless every page's count equals its actual holders."""
         self._free_released()
-        self.cache.check_integrity(sequence.table for sequence in self._live.values())
+        running = [sequence.adapter for sequence in self.planner.running]
+        self.adapters.check_integrity(running)
+        live = (sequence.table for group in self._live.values() for sequence in group.live)
+        self.cache.check_integrity((*live, *self.adapters.tables()))
+        self.hints.check_integrity()
+        if self.speculator is not None:
+            self.speculator.proposer.check_integrity()
 
     @torch.inference_mode()
-    def _run(self, runs: list[Run]) -> list[int]:
-        """Compute a step and sample a token for each run that wants logits."""
+    def _run(self, runs: list[Run]) -> list[Reading | None]:
+        """Compute a step; what the logits say of each run that wants some."""
         if not runs:
             return []
         self.num_steps += 1
         logits = self.model.forward(build_batch(runs, self.kv.page_size), self.kv)  # [R, V]
         if logits is None:
-            return []
-        return sample(logits, [_generation(run.sequence) for run in runs if run.num_logits])
+            return [None for _ in runs]
+        wanting = [run for run in runs if run.num_logits]
+        readings = iter(read_logits(logits, wanting, self._prompts.tokenizer.bytes_of))
+        return [next(readings) if run.num_logits else None for run in runs]
 
-    def _take(self, run: Run, sampled: Iterator[int]) -> Finished:
+    def _take(self, run: Run, reading: Reading | None) -> Finished:
         """Note what a run computed."""
-        sequence = run.sequence
-        sequence.table.num_computed += run.num_tokens
-        if sequence.generation is None or not sequence.generation.num_sampled:
-            sequence.num_prefilled += run.num_tokens
-        if run.num_logits:
-            return list(self._advance(sequence, next(sampled)))
-        if sequence.num_to_compute:
+        sequence, generation = run.sequence, run.sequence.generation
+        if sequence.request.id not in self._live:  # a sibling failed in this step
             return []
-        return [self._finish_prefill(sequence)]
+        first = sequence.table.num_computed
+        sequence.table.num_computed += run.num_tokens - len(run.guesses)
+        if generation is None or not generation.num_sampled:
+            prompt_end = min(sequence.table.num_computed, sequence.num_prompt)
+            sequence.num_prefilled += max(0, prompt_end - first)
+        if isinstance(reading, tuple):
+            return self._advance(sequence, reading)
+        if reading is not None and sequence.scoring is not None:
+            end = sequence.table.num_computed + 1
+            sequence.scoring.note(end - len(reading), reading)
+        return [] if sequence.num_to_compute else self._finish_prefill(sequence)
 
-    def _advance(self, sequence: Sequence, token: int) -> Iterator[tuple[Request, Outcome]]:
-        """Take a sampled token; yields the outcome when it was the last."""
-        generation = _generation(sequence)
-        generation.num_sampled += 1
+    def _advance(self, sequence: Sequence, picks: Picks) -> Finished:
+        """Take sampled tokens: each but the first has come behind a guess that was right."""
+        generation, table = _generation(sequence), sequence.table
+        ignores_ends = generation.sampling.ignore_eos and generation.matcher is None
+        end_ids = () if ignores_ends else self._prompts.stop_ids
         try:
-            if token in self._prompts.stop_ids:
-                yield self._finish_decode(sequence, is_stopped=True)
-                return
-            sequence.ids.append(token)
-            if generation.matcher is not None:
-                generation.matcher.consume(token)
-            _show(sequence, generation.stops.push(generation.detokenizer.push(token)))
-            is_complete = generation.matcher is not None and generation.matcher.is_finished
-            is_stopped = generation.stops.is_stopped or is_complete
-            if is_stopped or len(sequence.output_ids) >= generation.max_new:
-                yield self._finish_decode(sequence, is_stopped)
+            for place, pick in enumerate(picks):
+                table.num_computed += place > 0  # the guess has its KV
+                generation.num_accepted += place > 0
+                if grow(sequence, generation, pick, end_ids):
+                    return self._finish_decode(sequence, generation)
         except Exception as error:
-            self._discard(sequence)
-            yield sequence.request, _as_failure(error, "a decode")
+            return self._end(sequence, _as_failure(error, "a decode"))
+        if generation.num_guessed:
+            self.cache.publish(table, sequence.ids, table.num_computed)
+            self.cache.truncate(table, table.num_computed)
+        return []
 
-    def _finish_prefill(self, sequence: Sequence) -> tuple[Request, Outcome]:
+    def _finish_prefill(self, sequence: Sequence) -> Finished:
         usage = Usage(prefill_tokens=sequence.num_prefilled, cached_tokens=sequence.num_cached)
-        return sequence.request, Result((self._to_context(sequence),), usage)
+        return self._end(sequence, Result((self._to_context(sequence),), usage))
 
-    def _finish_decode(self, sequence: Sequence, is_stopped: bool) -> tuple[Request, Outcome]:
-        generation = _generation(sequence)
-        stops = generation.stops
-        _show(sequence, stops.push(generation.detokenizer.flush()))
-        _show(sequence, stops.flush())
-        if stops.is_stopped:
+    def _finish_decode(self, sequence: Sequence, generation: Generation) -> Finished:
+        if generation.stops.is_stopped:
             kept = cut_at_text(sequence.output_ids, generation.text, self._prompts.tokenizer)
             self.cache.publish(sequence.table, sequence.ids, sequence.table.num_computed)
             num_same = sequence.num_prompt + kept.num_same
@@ -164,40 +301,92 @@ class LLMCore:
             prefill_tokens=sequence.num_prefilled,
             cached_tokens=sequence.num_cached,
             decode_tokens=generation.num_sampled,
+            forced_tokens=generation.num_forced,
+            guessed_tokens=generation.num_guessed,
+            accepted_tokens=generation.num_accepted,
         )
-        reason: Literal["stop", "length"] = "stop" if is_stopped or stops.is_stopped else "length"
-        context = self._to_context(sequence)
-        return sequence.request, Result((generation.text, context), usage, reason)
+        outputs = (generation.text, self._to_context(sequence))
+        sample = generation.sample
+        return self._end(sequence, Result(outputs, usage, sample.finish_reason, (sample,)))
 
     def _to_context(self, sequence: Sequence) -> LLMContext:
         """Publish what is new and hand the pages over to a context."""
-        self._forget(sequence)
+        self._forget(sequence, self._live[sequence.request.id])
         table = sequence.table
         self.cache.publish(table, sequence.ids, table.num_computed)
         self.cache.truncate(table, max(0, len(sequence.ids) - 1))
         self.cache.retire(table)
-        return LLMContext(sequence.ids, sequence.turn, table, self._released)
+        return LLMContext(
+            sequence.ids, sequence.turn, table, self._released, sequence.adapter, sequence.salt
+        )
 
-    def _fail(self, sequences: list[Sequence], error: Exception) -> Finished:
-        """End the sequences of a step that raised. Pages it published may be unwritten: nobody
-        else holds them, so they go with all else that nobody holds."""
-        for sequence in sequences:
-            self._discard(sequence)
-        self.cache.forget()
+    def _end(self, sequence: Sequence, outcome: Outcome) -> Finished:
+        """Note how a sequence ended; its request's outcome when it was the last, or failed."""
+        group = self._live.get(sequence.request.id)
+        if group is None:  # a sibling failed in this step
+            return []
+        if isinstance(outcome, Exception):
+            self._drop(group)
+            return [(group.request, outcome)]
+        result = group.end(sequence, outcome)
+        if result is None:
+            return []
+        del self._live[group.request.id]
+        return [(group.request, result)]
+
+    def _fail(self, sequences: Iterable[Sequence], error: Exception) -> Finished:
+        """End the requests of a step that raised; all, if it was not even planned. Pages it
+        published may be unwritten: nobody else holds them, so they go with all else that nobody
+        holds."""
+        groups = {s.request.id: self._live[s.request.id] for s in sequences} or dict(self._live)
+        for group in groups.values():
+            self._drop(group)
+        self.cache.unsettle(s.table for group in self._live.values() for s in group.live)
         failure = _as_failure(error, "a step")
-        return [(sequence.request, failure) for sequence in sequences]
+        return [(group.request, failure) for group in groups.values()]
 
-    def _discard(self, sequence: Sequence) -> None:
-        self._forget(sequence)
-        self.cache.drop(sequence.table)
+    def _drop(self, group: Group) -> None:
+        """Take a request out, with all that its sequences hold."""
+        del self._live[group.request.id]
+        for sequence in list(group.live):
+            self._forget(sequence, group)
+            self.cache.drop(sequence.table)
+        group.release()
 
-    def _forget(self, sequence: Sequence) -> None:
-        if self._live.pop(sequence.request.id, None) is not None:
-            self.scheduler.remove(sequence)
+    def _forget(self, sequence: Sequence, group: Group) -> None:
+        group.live.remove(sequence)
+        self.planner.remove(sequence)
+        if self.speculator is not None:
+            self.speculator.proposer.forget(sequence)
 
     def _free_released(self) -> None:
-        while self._released:
-            self.cache.drop(self._released.popleft())
+        self.hints.free_released()
+
+    def _take_loaded(self) -> None:
+        self.cache.idle.now = self._clock()
+        if self.exchange is not None:
+            self.exchange.poll()
+
+    def _wait_for_loads(self, step: Step) -> None:
+        """Where nothing can run, sleep a moment and not turn in circles."""
+        is_idle = not (step.runs or step.ready or step.refused)
+        if is_idle and self.exchange is not None and self.exchange.num_loading:
+            self.exchange.wait(_LOAD_WAIT_S)
+
+    def _num_pages(self, sequence: Sequence) -> int:
+        """What a sequence may need in the end, its adapter included."""
+        own = self.cache.pool.pages_for(sequence.longest - 1)
+        return own + (sequence.adapter.num_pages if sequence.adapter is not None else 0)
+
+    def _most_pages(self) -> int:
+        groups = self._live.values()
+        return max((self._num_pages(s) for group in groups for s in group.live), default=0)
+
+    def _prefill_s(self, start: int, end: int) -> float:
+        """To compute tokens [start, end) of a prompt again, beside others."""
+        num_keys = (end - start) * (start + end) // 2
+        step_s = self.planner.latency.step_s
+        return step_s(end - start, num_keys) - step_s(0, 0)
 
 
 def _generation(sequence: Sequence) -> Generation:
@@ -211,10 +400,3 @@ def _as_failure(error: Exception, what: str) -> EngineError:
     failure = EngineError(f"{what} failed: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
-
-
-def _show(sequence: Sequence, text: str) -> None:
-    if text:
-        _generation(sequence).text += text
-        if sequence.request.emit is not None:
-            sequence.request.emit(text)

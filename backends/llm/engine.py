@@ -2,19 +2,43 @@
 
 The event loop puts commands into an inbox and waits on futures; the thread sleeps while there is
 nothing to do, and otherwise empties the inbox before each step, so an abort takes at most one step.
+Requests are read before they get there (`reader`).
 """
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from backends.base import EngineInfo, Outcome, Request
+from backends.base import Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineError, EngineUnavailable
+from backends.llm.cache_stats import CacheStats
+from backends.llm.outbox import Outbox
+from backends.llm.reader import Prepared, Reader
 from backends.local_engine import in_thread_or_here
+
+T = TypeVar("T")
+READ_LIMIT_S = 30.0  # tokenising a prompt and compiling a grammar
+
+
+class ContextHints(Protocol):
+    """What `hints.Hints` does, between two steps."""
+
+    def pin(self, context: Any) -> int: ...
+
+    def unpin(self, context: Any) -> None: ...
+
+    def retain(self, context: Any, seconds: float) -> None: ...
+
+    def expect(self, context: Any, next_use: float) -> None: ...
+
+    def demote(self, context: Any) -> None: ...
+
+    def prefetch(self, context: Any) -> int: ...
 
 
 class SteppedCore(Protocol):
@@ -24,23 +48,52 @@ class SteppedCore(Protocol):
     def max_context_tokens(self) -> int: ...
 
     @property
+    def adapter_names(self) -> tuple[str, ...]: ...
+
+    @property
     def has_work(self) -> bool: ...
 
-    def add(self, request: Request) -> None: ...
+    def prepare(self, request: Request) -> Any: ...
+
+    def submit(self, prepared: Any) -> None: ...
 
     def abort(self, request_id: str) -> Request | None: ...
 
+    def encode(self, parts: Sequence[Part]) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
     def flush(self) -> None: ...
 
+    def load_adapter(self, name: str, folder: Path) -> None: ...
+
+    def unload_adapter(self, name: str) -> None: ...
+
     def step(self) -> list[tuple[Request, Outcome]]: ...
+
+    def cache_stats(self) -> CacheStats: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def hints(self) -> ContextHints: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Submit:
-    """A request and the future of its outcome."""
+    """A request that was read, and the future of its outcome."""
 
-    request: Request
+    prepared: Prepared
     future: "asyncio.Future[Outcome]"
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Something to do between two steps, and the future of its end."""
+
+    run: Callable[[SteppedCore], Any]
+    future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
 
 
@@ -53,14 +106,25 @@ class _Abort:
     request_id: str
 
 
+_Command = _Submit | _Abort | _Call | _Flush
+
+
 class LLMEngine:
     """Runs prefill and decode of one embedded model. `load` is called once, on a thread."""
 
-    def __init__(self, model: str, max_running: int, load: Callable[[], SteppedCore]) -> None:
+    def __init__(
+        self,
+        model: str,
+        max_running: int,
+        load: Callable[[], SteppedCore],
+        read_limit_s: float = READ_LIMIT_S,
+    ) -> None:
         self._load = load
+        self._reader = Reader(read_limit_s)
         self._core: SteppedCore | None = None
         self._thread: threading.Thread | None = None
-        self._inbox: deque[_Submit | _Abort | _Flush] = deque()
+        self._inbox: deque[_Command] = deque()
+        self._outbox = Outbox()  # the thread's
         self._wake = threading.Condition()
         self._is_closed = False
         self._starting = asyncio.Lock()
@@ -70,7 +134,20 @@ class LLMEngine:
             max_batch_items=1,
             num_slots=max_running,
             capabilities=frozenset(
-                ("prefill", "fork", "structured", "seed", "stream", "abort", "cached_tokens")
+                (
+                    "prefill",
+                    "decode_parts",
+                    "fork",
+                    "structured",
+                    "seed",
+                    "stream",
+                    "abort",
+                    "cached_tokens",
+                    "token_ids",
+                    "select",
+                    "logprobs",
+                    "adapters",
+                )
             ),
         )
 
@@ -78,6 +155,11 @@ class LLMEngine:
     def info(self) -> EngineInfo:
         """`max_context_tokens` is known from `start` on."""
         return self._info
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """The adapters that requests may name now."""
+        return self._core.adapter_names if self._core is not None else ()
 
     async def start(self) -> None:
         """Load the model. Raises ConfigError or EngineUnavailable."""
@@ -89,7 +171,9 @@ class LLMEngine:
                 self._info = replace(self._info, max_context_tokens=self._core.max_context_tokens)
                 name = f"llm {self._info.model}"
                 self._thread = threading.Thread(
-                    target=_Worker(self._core, self._inbox, self._wake, self._closed).run,
+                    target=_Worker(
+                        self._core, self._inbox, self._outbox, self._wake, self._closed
+                    ).run,
                     name=name,
                     daemon=True,
                 )
@@ -101,35 +185,111 @@ class LLMEngine:
             failure = EngineUnavailable(f"engine {self._info.model} is not running: call start()")
             return [failure for _ in requests]
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in requests]
-        self._send(*(_Submit(r, f, loop) for r, f in zip(requests, futures, strict=True)))
+        futures = [self._enter(request, loop) for request in requests]
         try:
             return list(await asyncio.gather(*futures))
         except asyncio.CancelledError:
-            self._send(*(_Abort(request.id) for request in requests))
+            for request in requests:
+                self.abort(request.id)
             raise
 
     def abort(self, request_id: str) -> None:
-        self._send(_Abort(request_id))
+        if not self._reader.abort(request_id):
+            self._send(_Abort(request_id))
+
+    def encode(self, parts: Sequence[Part]) -> list[int]:
+        """Token ids of a prompt, as its prefill has them. Raises RequestRejected."""
+        return self._running_core().encode(parts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, markup included. Raises RequestRejected."""
+        return self._running_core().decode(ids)
 
     def flush_cache(self) -> None:
         """Forget every prefix that nobody holds, before the next request."""
         self._send(_Flush())
+
+    def cache_stats(self) -> CacheStats:
+        """What the KV cache did and holds. Raises EngineUnavailable before `start`."""
+        return self._running_core().cache_stats()
+
+    async def pin(self, context: Context) -> int:
+        """Never evict the KV that the context has now, until `unpin` or its release; how many
+        tokens. Raises EngineOverloaded where pins would take too much."""
+        return await self._between_steps(lambda core: core.hints.pin(context))
+
+    async def unpin(self, context: Context) -> None:
+        await self._between_steps(lambda core: core.hints.unpin(context))
+
+    async def retain(self, context: Context, seconds: float) -> None:
+        """Evict others first, until the context's next use or for the time."""
+        await self._between_steps(lambda core: core.hints.retain(context, seconds))
+
+    async def expect(self, context: Context, next_use: float) -> None:
+        """When the context will be used next, on any scale: for `eviction="next_use"`."""
+        await self._between_steps(lambda core: core.hints.expect(context, next_use))
+
+    async def demote(self, context: Context) -> None:
+        """The context is not needed for a while: its KV moves down a tier, or goes first."""
+        await self._between_steps(lambda core: core.hints.demote(context))
+
+    async def prefetch(self, context: Context) -> int:
+        """Start to bring a context's KV back before its use: how many tokens it will have."""
+        return await self._between_steps(lambda core: core.hints.prefetch(context))
+
+    async def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Let requests name a LoRA adapter, from the folder that PEFT saved. Steps wait while it is
+        read. Raises ConfigError for files that do not fit the model."""
+        path = Path(folder).expanduser()
+        await self._between_steps(lambda core: core.load_adapter(name, path))
+
+    async def unload_adapter(self, name: str) -> None:
+        """Forget an adapter's name; requests that have come still end with it. Raises ConfigError
+        for an unknown name."""
+        await self._between_steps(lambda core: core.unload_adapter(name))
 
     async def close(self) -> None:
         """Stop the thread, fail what still runs, free the model."""
         with self._wake:
             self._is_closed = True
             self._wake.notify()
+        self._reader.close()
         if self._thread is not None:
             await in_thread_or_here(None, self._thread.join)
         self._thread = None
         self._core = None
 
-    def _send(self, *commands: _Submit | _Abort | _Flush) -> None:
+    async def _between_steps(self, run: Callable[[SteppedCore], T]) -> T:
+        if self._thread is None or self._is_closed:
+            raise EngineUnavailable(f"engine {self._info.model} is not running: call start()")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._send(_Call(run, future, loop))
+        return await future
+
+    def _enter(
+        self, request: Request, loop: asyncio.AbstractEventLoop
+    ) -> "asyncio.Future[Outcome]":
+        """Read a request and give it to the thread; the future of its outcome."""
+        future: asyncio.Future[Outcome] = loop.create_future()
+        if request.emit is not None:
+            request = replace(request, emit=partial(self._outbox.call, loop, request.emit))
+
+        def enter(prepared: Prepared) -> None:
+            self._send(_Submit(prepared, future, loop))
+
+        self._reader.read(request, self._running_core().prepare, future, enter)
+        return future
+
+    def _send(self, *commands: _Command) -> None:
         with self._wake:
             self._inbox += commands
             self._wake.notify()
+
+    def _running_core(self) -> SteppedCore:
+        if self._core is None:
+            raise EngineUnavailable(f"engine {self._info.model} is not running: call start()")
+        return self._core
 
     def _closed(self) -> bool:
         return self._is_closed
@@ -141,12 +301,14 @@ class _Worker:
     def __init__(
         self,
         core: SteppedCore,
-        inbox: deque[_Submit | _Abort | _Flush],
+        inbox: deque[_Command],
+        outbox: Outbox,
         wake: threading.Condition,
         is_closed: Callable[[], bool],
     ) -> None:
         self._core = core
         self._inbox = inbox
+        self._outbox = outbox
         self._wake = wake
         self._is_closed = is_closed
         self._live: dict[str, _Submit] = {}
@@ -154,12 +316,16 @@ class _Worker:
     def run(self) -> None:
         while self._wait():
             self._take_commands()
+            self._outbox.flush()
             for request_id, outcome in self._step():
                 self._deliver(request_id, outcome)
+            self._outbox.flush()
         self._take_commands()
         for request_id in list(self._live):
             self._core.abort(request_id)
             self._deliver(request_id, EngineUnavailable("the engine was closed"))
+        self._outbox.flush()
+        self._core.close()
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; False when the engine was closed."""
@@ -181,48 +347,47 @@ class _Worker:
             command = self._inbox.popleft()
             if isinstance(command, _Submit):
                 self._add(command)
+            elif isinstance(command, _Call):
+                self._do(command)
             elif isinstance(command, _Flush):
                 self._core.flush()
             elif self._core.abort(command.request_id) is not None:
                 self._deliver(command.request_id, EngineError("the request was aborted"))
 
     def _add(self, submit: _Submit) -> None:
-        request, emit = submit.request, submit.request.emit
-        if emit is not None:
-            deliver: Callable[[str], Any] = _on_loop(submit.loop, emit)
-            request = replace(request, emit=deliver)
         try:
-            self._core.add(request)
+            self._core.submit(submit.prepared)
         except Exception as error:
             failure = (
                 error
                 if isinstance(error, EngineError)
-                else _wrapped(error, "a request could not be read")
+                else _wrapped(error, "a request could not be taken in")
             )
-            _call(submit.loop, _settle, submit.future, failure)
+            self._outbox.call(submit.loop, _settle, submit.future, failure)
         else:
-            self._live[request.id] = submit
+            self._live[submit.prepared.request.id] = submit
+
+    def _do(self, call: _Call) -> None:
+        try:
+            result = call.run(self._core)
+        except Exception as error:
+            self._outbox.call(call.loop, _settle_with, call.future, error)
+        else:
+            self._outbox.call(call.loop, _settle, call.future, result)
 
     def _deliver(self, request_id: str, outcome: Outcome) -> None:
         submit = self._live.pop(request_id)
-        _call(submit.loop, _settle, submit.future, outcome)
+        self._outbox.call(submit.loop, _settle, submit.future, outcome)
 
 
-def _settle(future: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+def _settle(future: "asyncio.Future[T]", result: T) -> None:
     if not future.done():  # its caller may have been cancelled
-        future.set_result(outcome)
+        future.set_result(result)
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop, emit: Callable[[str], None]) -> Callable[[str], None]:
-    def deliver(piece: str) -> None:
-        _call(loop, emit, piece)
-
-    return deliver
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-        loop.call_soon_threadsafe(function, *args)
+def _settle_with(future: "asyncio.Future[T]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _wrapped(error: Exception, what: str) -> EngineError:

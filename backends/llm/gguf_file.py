@@ -59,8 +59,13 @@ class GGUFFile:
     def names(self) -> frozenset[str]:
         return frozenset(self._tensors)
 
-    def tensor(self, name: str) -> NDArray[np.float32]:
-        """Dequantised, rows first as in torch. Raises EngineUnavailable for an unknown type."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Rows first, as in torch."""
+        shape: tuple[int, ...] = self._tensors[name].shape[::-1]
+        return shape
+
+    def stored(self, name: str) -> tuple[str, NDArray[np.uint8]]:
+        """The type's name and the tensor's bytes [rows, bytes a row] as they lie in the file."""
         info = self._tensors[name]
         rows, *outer = info.shape
         per_block, block_bytes = gguf.GGML_QUANT_SIZES[info.type]
@@ -70,8 +75,14 @@ class GGUFFile:
         stored = self._bytes[start : start + size]  # [bytes]
         if len(stored) < size:
             raise EngineUnavailable(f"{self.path} ends inside tensor {name!r}; fetch it again")
+        return info.type.name, stored.reshape(-1, row_bytes)
+
+    def tensor(self, name: str) -> NDArray[np.float32]:
+        """Dequantised, rows first as in torch. Raises EngineUnavailable for an unknown type."""
+        info = self._tensors[name]
+        _, stored = self.stored(name)  # [rows, bytes]
         try:
-            values = gguf.quants.dequantize(stored.reshape(-1, row_bytes), info.type)
+            values = gguf.quants.dequantize(stored, info.type)
         except NotImplementedError as error:
             raise EngineUnavailable(
                 f"{self.path}: tensor {name!r} is stored as {info.type.name}, which gguf cannot "

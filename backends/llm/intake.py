@@ -1,19 +1,32 @@
-"""From a Request to a Sequence: everything that can be refused is refused here."""
+"""From a Request to its sequences: everything that can be refused is refused here. Any thread may
+do it; it is where the time goes into tokenising and compiling grammars."""
 
 from collections import deque
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
+from typing import cast, get_args
 
-from backends.base import Part, Request, Turn
+from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected, RequestTooLong
+from backends.llm.adjust import adjustments_of
 from backends.llm.chat import Role
-from backends.llm.detokenizer import Detokenizer
+from backends.llm.detokenizer import detokenizer_of
+from backends.llm.generation import Generation
 from backends.llm.grammar import Grammars
-from backends.llm.kv_cache import PageTable
+from backends.llm.group import Group, alone, join_choices, join_samples
+from backends.llm.lora.adapter import Adapter
+from backends.llm.lora.choice import choose_adapter
+from backends.llm.lora.pool import AdapterPool
+from backends.llm.page_table import PageTable
+from backends.llm.points import stream_of
 from backends.llm.prompt import PromptEncoder
-from backends.llm.sampler import make_rng
-from backends.llm.sampling import sampling_from
-from backends.llm.sequence import Generation, LLMContext, Sequence
+from backends.llm.salt import choose_salt
+from backends.llm.sampling import Sampling, sampling_from
+from backends.llm.scoring import Score, Scoring
+from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.stop import StopScanner
+
+_ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 
 
 class Intake:
@@ -23,53 +36,129 @@ class Intake:
         self,
         prompts: PromptEncoder,
         grammars: Grammars,
+        adapters: AdapterPool,
         released: deque[PageTable],
         max_context_tokens: int,
         pool_tokens: int,
+        vocab_size: int,
+        jump_forward: bool,
+        speculates: bool,
     ) -> None:
         self._prompts = prompts
         self._grammars = grammars
+        self._adapters = adapters
         self._released = released
         self._max_context_tokens = max_context_tokens
         self._pool_tokens = pool_tokens
+        self._vocab_size = vocab_size
+        self._jump_forward = jump_forward
+        self._speculates = speculates
 
-    def sequence(self, request: Request, arrival: int) -> Sequence:
+    def group(self, request: Request) -> Group:
         if request.op == "prefill":
-            return self._prefill(request, arrival)
+            return self._prefill(request)
         if request.op == "decode":
-            return self._decode(request, arrival)
-        raise RequestRejected(f"an LLM engine has no op {request.op!r}; it has prefill and decode")
+            return self._decode(request)
+        if request.op == "select":
+            return self._select(request)
+        raise RequestRejected(
+            f"an LLM engine has no op {request.op!r}; it has prefill, decode and select"
+        )
 
-    def _prefill(self, request: Request, arrival: int) -> Sequence:
-        if request.attrs:
-            raise RequestRejected(f"prefill takes no attributes, got {sorted(request.attrs)}")
+    def _prefill(self, request: Request) -> Group:
+        if unknown := sorted(request.attrs.keys() - _ALL_TAKE):
+            raise RequestRejected(
+                f"prefill takes no attributes but {' and '.join(sorted(_ALL_TAKE))}, got {unknown}"
+            )
         parent = self._context(request)
-        ids: list[int] = parent.ids if parent else []
-        turn: Role | None = parent.turn if parent else None
-        ids, turn = self._prompts.encode(_parts(request.inputs[1:]), ids, turn)
-        self._check_fits(len(ids), num_new=0)
-        return Sequence(request, arrival, parent, ids, turn)
+        adapter = choose_adapter(self._adapters, request, parent)
+        ids, turn = self._prompt(request, parent)
+        self._check_fits(len(ids), num_new=0, adapter=adapter)
+        salt = choose_salt(request, parent)
+        sequence = Sequence(request, 0, parent, ids, turn, adapter=adapter, salt=salt)
+        return Group(request, [sequence], alone)
 
-    def _decode(self, request: Request, arrival: int) -> Sequence:
+    def _decode(self, request: Request) -> Group:
         parent = self._context(request)
-        if len(request.inputs) != 1 or parent is None:
-            raise RequestRejected("decode takes one context, and nothing else")
-        if not parent.ids:
+        ids, turn = self._prompt(request, parent)
+        if not ids:
             raise RequestRejected("decode needs at least one token of context; prefill some text")
-        sampling = sampling_from(request.attrs)
-        num_prompt = parent.num_tokens
-        self._check_fits(num_prompt, num_new=1)
+        adapter = choose_adapter(self._adapters, request, parent)
+        salt = choose_salt(request, parent)
+        sampling = sampling_from({k: v for k, v in request.attrs.items() if k not in _ALL_TAKE})
+        self._check_ids(sampling.logit_bias, "logit_bias")
+        self._check_ids(sampling.stop_token_ids, "stop_token_ids")
+        if sampling.speculate and not self._speculates:
+            raise RequestRejected("speculate=True needs an engine with the option speculation")
+        if sampling.n > 1 and request.emit is not None:
+            raise RequestRejected("n samples cannot be streamed as one; stream n decodes")
+        self._check_fits(len(ids), num_new=1, adapter=adapter)
+        sequences = [
+            Sequence(
+                request,
+                0,
+                parent,
+                list(ids),
+                turn,
+                self._generation(sampling, ids, adapter, number),
+                adapter,
+                salt=salt,
+            )
+            for number in range(sampling.n)
+        ]
+        return Group(request, sequences, join_samples if sampling.n > 1 else alone)
+
+    def _generation(
+        self, sampling: Sampling, prompt: Items[int], adapter: Adapter | None, number: int
+    ) -> Generation:
         # The last token's KV is never needed, so the pool may be one token shorter.
-        room = min(self._max_context_tokens, self._pool_tokens + 1) - num_prompt
-        generation = Generation(
+        room = min(self._max_context_tokens, self._room(adapter) + 1) - len(prompt)
+        end_ids = (*self._prompts.stop_ids, *sampling.stop_token_ids)
+        grammar = sampling.grammar
+        return Generation(
             sampling,
             max_new=min(sampling.max_tokens, room),
-            detokenizer=Detokenizer(self._prompts.tokenizer),
+            stream=stream_of(None if sampling.seed is None else sampling.seed + number),
+            detokenizer=detokenizer_of(self._prompts.tokenizer),
             stops=StopScanner(sampling.stop),
-            rng=make_rng(sampling),
-            matcher=self._grammars.matcher(sampling.schema) if sampling.schema else None,
+            adjustments=adjustments_of(sampling, prompt, end_ids),
+            matcher=None if grammar is None else self._grammars.matcher(grammar),
+            # Log-probabilities are wanted of every token, so each is sampled in a step of its own.
+            may_jump=self._jump_forward and sampling.logprobs is None,
         )
-        return Sequence(request, arrival, parent, list(parent.ids), parent.turn, generation)
+
+    def _select(self, request: Request) -> Group:
+        parent = self._context_with_tokens(request)
+        adapter = choose_adapter(self._adapters, request, parent)
+        salt = choose_salt(request, parent)
+        choices, score = _choices(request), _score(request)
+        scorings = [Scoring(parent.num_tokens) for _ in choices]
+        sequences = []
+        for choice, scoring in zip(choices, scorings, strict=True):
+            ids, turn = self._prompts.encode([choice], parent.ids, parent.turn)
+            if len(ids) == parent.num_tokens:
+                raise RequestRejected(f"choice {choice!r} has no token")
+            self._check_fits(len(ids), num_new=0, adapter=adapter)
+            sequences.append(
+                Sequence(request, 0, parent, ids, turn, adapter=adapter, scoring=scoring, salt=salt)
+            )
+        return Group(request, sequences, join_choices(choices, scorings, score))
+
+    def _prompt(self, request: Request, parent: LLMContext | None) -> tuple[list[int], Role | None]:
+        """The ids of a context and of the parts after it, and the turn that is then open."""
+        parts = self._parts(request.inputs[1:])
+        ids, turn = (parent.ids, parent.turn) if parent else ([], None)
+        return self._prompts.encode(parts, ids, turn)
+
+    def _context_with_tokens(self, request: Request) -> LLMContext:
+        parent = self._context(request)
+        if parent is None:
+            raise RequestRejected(f"{request.op} takes one context first, and got none")
+        if not parent.ids:
+            raise RequestRejected(
+                f"{request.op} needs at least one token of context; prefill some text"
+            )
+        return parent
 
     def _context(self, request: Request) -> LLMContext | None:
         given = request.inputs[0] if request.inputs else None
@@ -80,11 +169,18 @@ class Intake:
             raise RequestRejected(f"the first input must be a context of this engine, not {what}")
         return given
 
-    def _check_fits(self, num_prompt: int, num_new: int) -> None:
+    def _room(self, adapter: Adapter | None) -> int:
+        """Tokens whose KV the pool takes beside the request's own adapter."""
+        return self._pool_tokens - self._adapters.num_tokens(adapter)
+
+    def _check_fits(self, num_prompt: int, num_new: int, adapter: Adapter | None) -> None:
         total = num_prompt + num_new
         limit, what, remedy = self._max_context_tokens, "the context", "shorten the prompt"
-        if total <= limit and total - 1 > self._pool_tokens:
-            limit, what = self._pool_tokens + 1, "the whole KV pool"
+        room = self._room(adapter)
+        if total <= limit and total - 1 > room:
+            limit, what = room + 1, "the whole KV pool"
+            if adapter is not None:
+                what += f" beside {adapter}"
             remedy = "raise the option kv_tokens or shorten the prompt"
         if total > limit:
             wanted = f" and {num_new} to generate" if num_new else ""
@@ -92,11 +188,38 @@ class Intake:
                 f"the prompt has {num_prompt} tokens{wanted}; {what} takes {limit}: {remedy}"
             )
 
+    def _parts(self, inputs: Items[object]) -> list[Part]:
+        parts: list[Part] = []
+        for part in inputs:
+            if not isinstance(part, str | Turn | Tokens):
+                raise RequestRejected(
+                    f"a prompt is made of text, turns and token ids, not {part!r}"
+                )
+            if isinstance(part, Tokens):
+                self._check_ids(part.ids, "a prompt")
+            parts.append(part)
+        return parts
 
-def _parts(inputs: Items[object]) -> list[Part]:
-    parts: list[Part] = []
-    for part in inputs:
-        if not isinstance(part, str | Turn):
-            raise RequestRejected(f"a prompt is made of text and turns, not {part!r}")
-        parts.append(part)
-    return parts
+    def _check_ids(self, ids: Iterable[object], where: str) -> None:
+        for token in ids:
+            if type(token) is not int or not 0 <= token < self._vocab_size:
+                raise RequestRejected(
+                    f"{where} has a token {token!r}; ids go from 0 to {self._vocab_size - 1}"
+                )
+
+
+def _choices(request: Request) -> list[str]:
+    choices = request.inputs[1] if len(request.inputs) == 2 else None
+    is_list = isinstance(choices, list | tuple) and all(isinstance(c, str) for c in choices)
+    if not is_list or not choices:
+        raise RequestRejected("select takes a context and a list of one string or more")
+    return list(choices)
+
+
+def _score(request: Request) -> Score:
+    if unknown := sorted(request.attrs.keys() - _ALL_TAKE - {"score"}):
+        raise RequestRejected(f"select takes no attributes but adapter and score, got {unknown}")
+    score = request.attrs.get("score") or "mean"
+    if score not in get_args(Score):
+        raise RequestRejected(f"score must be one of {get_args(Score)}, not {score!r}")
+    return cast(Score, score)

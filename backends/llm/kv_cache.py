@@ -1,64 +1,106 @@
-"""Who holds which page: the radix tree, running sequences and idle contexts.
+"""Who holds which page: the radix tree, running sequences, idle contexts and loads.
 
-Every holder has a `PageTable`. Pages come from the free list, then from unlocked leaves of the
-tree, then from the idle context used longest ago. Whoever lost its pages still has its token ids
-and computes again, or finds them in the tree.
+Every holder has a `PageTable`. Pages come from the free list, then from idle adapters, then from
+unlocked leaves of the tree, then from idle contexts, both in the order of the eviction policy.
+Whoever lost its pages still has its token ids: it finds them in the tree, loads them from a lower
+tier (`tiers`), or computes again.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
+from backends.llm.cache_stats import CacheStats
+from backends.llm.eviction.policies import POLICIES, EvictionName
+from backends.llm.idle import IdleTables
 from backends.llm.page_pool import PagePool
-from backends.llm.radix import RadixNode, RadixTree
+from backends.llm.page_table import PageTable
+from backends.llm.radix import RadixTree
+from backends.llm.radix_node import RadixNode
+from backends.llm.tiers.load import Load
 
 
-class PageTable:
-    """The pages of one token sequence, in order; the first `num_computed` tokens have KV."""
+class Lower(Protocol):
+    """Where evicted pages go and come back from: see `tiers.exchange`."""
 
-    __slots__ = ("node", "num_computed", "pages")
+    def save(self, node: RadixNode, num_last: int) -> None:
+        """The last pages of a node are about to go."""
 
-    def __init__(self) -> None:
-        self.pages: list[int] = []
-        self.num_computed = 0
-        self.node: RadixNode | None = None  # the tree node this table keeps locked
+    def load_rest(self, table: PageTable, ids: list[int]) -> Load | None:
+        """The load that brings the pages after those of the table, started if need be."""
+
+    def tables(self) -> Iterable[PageTable]:
+        """Whoever holds pages there."""
 
 
 class KVCache:
     """Owns all pages. `copy_page(source, target)` copies KV when a shared page is written."""
 
     def __init__(
-        self, num_pages: int, page_size: int, copy_page: Callable[[int, int], None]
+        self,
+        num_pages: int,
+        page_size: int,
+        copy_page: Callable[[int, int], None],
+        eviction: EvictionName = "lru",
     ) -> None:
         self.pool = PagePool(num_pages, page_size)
-        self.tree = RadixTree(page_size)
+        self.tree = RadixTree(page_size, POLICIES[eviction], self._cost)
+        self.stats = CacheStats()
+        self.give_back: Callable[[], bool] = lambda: False  # frees pages that hold no KV, if any
+        self.price: Callable[[int, int], float] | None = None  # seconds to compute [start, end)
         self._copy_page = copy_page
-        self._idle: OrderedDict[PageTable, None] = OrderedDict()  # least recently used first
+        self.idle = IdleTables(POLICIES[eviction], self._cost)
+        self.lower: Lower | None = None
+        self.unwritten: set[int] = set()  # named in the tree ahead of the step that writes them
 
     def fork(self, parent: PageTable) -> PageTable:
         """A second holder of the same tokens; the parent counts as just used."""
-        if parent in self._idle:
-            self._idle.move_to_end(parent)
-        child = PageTable()
-        child.num_computed = parent.num_computed
-        child.pages = parent.pages[: self.pool.pages_for(parent.num_computed)]
-        for page in child.pages:
+        if parent in self.idle:
+            self.idle.touch(parent)
+        if parent.node is not None:
+            self.tree.touch(parent.node)
+        return self.share(parent, parent.num_computed)
+
+    def share(self, table: PageTable, num_tokens: int) -> PageTable:
+        """A second holder of the first `num_tokens`, which is no use of them."""
+        other = PageTable(table.namespace)
+        other.num_computed = num_tokens
+        other.pages = table.pages[: self.pool.pages_for(num_tokens)]
+        for page in other.pages:
             self.pool.hold(page)
-        self._relock(child, parent.node)
-        return child
+        self._relock(other, table.node)
+        return other
 
     def match(self, table: PageTable, ids: list[int]) -> int:
-        """Take what the tree has of `ids`; returns how many tokens that adds."""
-        found = self.tree.match_prefix(ids)
+        """Take what the tree has of `ids`; returns how many tokens that adds. What a lower tier
+        has beyond that starts to load, and the table `is_loading` until it can be matched."""
+        gained = self.match_tree(table, ids)
+        last, table.load = table.load, None
+        brought = last.credit() if last is not None else 0
+        self.stats.pool_hit_tokens += max(0, gained - brought * self.pool.page_size)
+        if self.lower is not None:
+            table.load = self.lower.load_rest(table, ids)
+            self.stats.num_waits += table.load is not None and table.load is not last
+        return gained
+
+    def match_tree(self, table: PageTable, ids: list[int]) -> int:
+        """`match` without a look below."""
+        first = table.num_named // self.pool.page_size
+        found = self.tree.match_prefix(ids, table.namespace, table.node)
         if not found.pages:
             return 0
-        matched = len(found.pages) * self.pool.page_size
-        gained = max(0, matched - table.num_computed)
+        gained = max(0, found.node.end - table.num_computed)
         if gained:
-            self._cut(table, len(found.pages))
-            table.num_computed = matched
-        self._replace(table, found.pages)
+            self._cut(table, first + len(found.pages))
+            table.num_computed = found.node.end
+        self._replace(table, found.pages, first)
         self._relock(table, found.node)
         return gained
+
+    def peek(self, ids: list[int], table: PageTable) -> list[int]:
+        """The pages that `match` would find for the table; nothing changes."""
+        first = table.num_named // self.pool.page_size
+        found = self.tree.peek(ids, table.namespace, table.node)
+        return table.pages[:first] + found
 
     def reserve(self, table: PageTable, num_tokens: int) -> bool:
         """Make the table able to take tokens up to `num_tokens`, its next page private. False,
@@ -72,48 +114,105 @@ class KVCache:
             table.pages.append(self.pool.take())
         return True
 
+    def lengthen(self, table: PageTable, num_tokens: int) -> bool:
+        """More pages behind those of a reserved table. False, and nothing changed for the table,
+        when even eviction cannot make room."""
+        while (num_new := self.pool.pages_for(num_tokens) - len(table.pages)) > self.pool.num_free:
+            if not self._reclaim(num_new - self.pool.num_free):
+                return False
+        table.pages += [self.pool.take() for _ in range(num_new)]
+        return True
+
     def publish(self, table: PageTable, ids: list[int], num_tokens: int) -> None:
         """Name the full pages of the first `num_tokens` in the tree, for others to match.
 
         They may be published before the step that writes them: every layer writes all new KV
-        before any row reads, so rows of the same step may already share them."""
-        num_pages = num_tokens // self.pool.page_size
-        if not num_pages:
+        before any row reads, so rows of the same step may already share them. `settle` says that
+        the step ran; only then may they be copied to a lower tier."""
+        size = self.pool.page_size
+        first, num_pages = table.num_named // size, num_tokens // size
+        if num_pages <= first:
             return
-        pages = table.pages[:num_pages]
-        known, node = self.tree.insert(ids[: num_pages * self.pool.page_size], pages)
-        for page in pages[len(known) :]:
+        given = table.pages[first:num_pages]
+        known, node = self.tree.insert(ids, given, table.namespace, table.node)
+        for page in given[len(known) :]:
             self.pool.hold(page)  # the tree's own reference
-        self._replace(table, known)
+        num_written = table.num_computed // size
+        self.unwritten.update(table.pages[max(num_written, first + len(known)) : num_pages])
+        self._replace(table, known, first)
         self._relock(table, node)
+
+    def settle(self) -> None:
+        """The step ran: all published pages are written."""
+        self.unwritten.clear()
+
+    def unsettle(self, tables: Iterable[PageTable]) -> None:
+        """The step did not run: `tables`, which go on, forget what it was to write."""
+        for table in tables:
+            for i, page in enumerate(table.pages):
+                if page in self.unwritten:
+                    self.truncate(table, i * self.pool.page_size)
+                    break
+        self.forget()
 
     def truncate(self, table: PageTable, num_tokens: int) -> None:
         """Forget tokens from `num_tokens` on."""
         table.num_computed = min(table.num_computed, num_tokens)
+        if table.node is not None:
+            self._relock(table, self.tree.ancestor(table.node, table.num_computed))
         self._cut(table, self.pool.pages_for(table.num_computed))
 
     def retire(self, table: PageTable) -> None:
         """From now on an idle context: keeps its pages until others need them."""
         self._cut(table, self.pool.pages_for(table.num_computed))
-        self._idle[table] = None
+        self.idle.add(table)
+
+    def revive(self, table: PageTable, ids: list[int]) -> None:
+        """A context takes what the tree has of it, and is idle again if it had lost everything."""
+        self.match_tree(table, ids)
+        self.retire(table)
 
     def drop(self, table: PageTable) -> None:
         """Give everything back; the table is then empty and may be used again."""
-        self._idle.pop(table, None)
+        self.idle.discard(table)
+        node, num_written = table.node, table.num_computed
         self._cut(table, 0)
         table.num_computed = 0
+        table.load = None
         self._relock(table, None)
+        if node is not None and node.end > num_written:
+            self._forget_unwritten(node, num_written)
+
+    def release(self, table: PageTable) -> None:
+        """Its context is gone: drop it for good, a pin with it."""
+        table.is_released = True
+        self.drop(table)
+
+    def swap_out(self, table: PageTable) -> None:
+        """Drop a table whose sequence goes on later: its full pages are copied to a lower tier
+        now, unless they were already, so that eviction cannot lose them."""
+        if self.lower is not None and table.node is not None:
+            for node in self.tree.ancestor(table.node, table.num_computed).path():
+                self.lower.save(node, len(node.pages))
+        self.drop(table)
 
     def forget(self) -> None:
         """Empty the tree of all that nobody holds."""
+        self.unwritten.clear()
         self._drop_pages(self.tree.evict(self.tree.num_pages))
 
     def check_integrity(self, running: Iterable[PageTable] = ()) -> None:
         """Raise AssertionError unless page counts equal the actual holders."""
         self.tree.check_integrity()
+        self.idle.check_integrity()
         held = list(self.tree.pages())
-        for table in (*running, *self._idle):
+        lent = self.lower.tables() if self.lower is not None else ()
+        for table in (*running, *self.idle, *lent):
             assert len(table.pages) >= self.pool.pages_for(table.num_computed), "KV without page"
+            path = reversed(list(table.node.path())) if table.node is not None else ()
+            named = [page for node in path for page in node.pages]
+            assert table.pages[: len(named)] == named, "other pages than the tree's"
+            assert table.node is None or table.node.space == table.namespace, "another namespace"
             held += table.pages
         self.pool.check_integrity(held)
 
@@ -135,17 +234,35 @@ class KVCache:
 
     def _reclaim(self, num_pages: int) -> bool:
         """One round of eviction; False when there was nothing left to evict."""
-        if evicted := self.tree.evict(num_pages):
+        if self.give_back():
+            return True
+        if evicted := self.tree.evict(num_pages, self.lower.save if self.lower else None):
+            self.stats.evicted_pages += len(evicted)
             self._drop_pages(evicted)
             return True
-        if self._idle:
-            self.drop(next(iter(self._idle)))
-            return True
-        return False
+        table = self.idle.pop()
+        if table is None:
+            return False
+        node, next_use = table.node, table.use.next_use
+        self.drop(table)
+        if node is not None:
+            self.tree.expect(node, next_use)
+        return True
 
-    def _replace(self, table: PageTable, pages: list[int]) -> None:
-        """Point the first entries at the tree's pages, which hold the same tokens."""
-        for i, page in enumerate(pages):
+    def _forget_unwritten(self, node: RadixNode, num_written: int) -> None:
+        """A step that was to write published pages did not run for their owner. Nobody else holds
+        them, or they go with `forget`."""
+        kept = self.tree.ancestor(node, num_written)
+        below = next(step for step in node.path() if step.parent is kept)
+        if not below.locks:
+            self._drop_pages(self.tree.remove(below))
+
+    def _cost(self, start: int, end: int) -> float:
+        return self.price(start, end) / (end - start) if self.price and end > start else 0.0
+
+    def _replace(self, table: PageTable, pages: list[int], first: int) -> None:
+        """Point the entries from `first` on at the tree's pages, which hold the same tokens."""
+        for i, page in enumerate(pages, first):
             if i == len(table.pages):
                 self.pool.hold(page)
                 table.pages.append(page)
@@ -163,8 +280,5 @@ class KVCache:
             self.pool.drop(page)
 
     def _relock(self, table: PageTable, node: RadixNode | None) -> None:
-        if node is not None:
-            self.tree.lock(node)
-        if table.node is not None:
-            self.tree.unlock(table.node)
+        self.tree.move_lock(table.node, node)
         table.node = node

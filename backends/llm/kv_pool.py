@@ -39,6 +39,20 @@ class KVPool:
         """All layers of one page."""
         self._pages[:, :, target] = self._pages[:, :, source]
 
+    def export_pages(self, pages: list[int]) -> Tensor:
+        """A copy of whole pages, all layers: uint8 [P, bytes of a page]."""
+        index = torch.tensor(pages, device=self._pages.device)
+        values = self._pages.index_select(2, index).movedim(2, 0)  # [P, L, 2, S, K, D]
+        return values.contiguous().flatten(1).view(torch.uint8)
+
+    def import_pages(self, pages: list[int], values: Tensor) -> None:
+        """What `export_pages` gave, into pages that nobody uses meanwhile; from any thread."""
+        shape = self._pages.shape
+        index = torch.tensor(pages, device=self._pages.device)
+        shaped = values.to(self._pages.device).view(self._pages.dtype)
+        shaped = shaped.view(len(pages), *shape[:2], *shape[3:])  # [P, L, 2, S, K, D]
+        self._pages.index_copy_(2, index, shaped.movedim(0, 2))
+
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """On CPU from numpy, whose zeros take no memory until a page of them is written."""

@@ -17,10 +17,17 @@ from backends.llm.core import LLMCore
 from backends.llm.gguf_file import GGUFFile
 from backends.llm.kv_pool import bytes_per_token
 from backends.llm.model import LlamaModel
+from backends.llm.native.model import NativeModel, why_not
+from backends.llm.native.packing import WeightSource
+from backends.llm.native.source import GGUFSource, TensorSource
 from backends.llm.options import LLMOptions
 from backends.llm.prompt import PromptEncoder
+from backends.llm.speculation.vocabulary import check_same_vocabulary
+from backends.llm.step_model import StepModel
+from backends.llm.tiers.identity import identity_of
 from backends.llm.tokenizer import Tokenizer
 from backends.llm.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
+from backends.models import resolve
 
 _CPU_KV_TOKENS = 32768
 _MAX_CUDA_KV_TOKENS = 1 << 20
@@ -34,12 +41,12 @@ class ModelOnDisk:
     tokenizer: Tokenizer
     template: str | None
     load: Callable[[torch.dtype, torch.device], dict[str, Tensor]]
+    source: Callable[[], WeightSource]
 
 
 def load_core(path: Path, options: LLMOptions) -> LLMCore:
     """Load everything; seconds to minutes. Raises ConfigError and EngineUnavailable."""
     device = pick_device(options.device)
-    dtype = pick_dtype(options.dtype, device)
     found = open_model(path)
     tokenizer = found.tokenizer
     template = ChatTemplate(
@@ -47,9 +54,50 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
         bos=tokenizer.token(tokenizer.bos_id),
         eos=tokenizer.token(next(iter(tokenizer.eos_ids), None)),
     )
-    model = LlamaModel(found.config, found.load(dtype, device))
-    kv_tokens = options.kv_tokens or _default_kv_tokens(found.config, dtype, device)
-    return LLMCore(model, PromptEncoder(tokenizer, template), options, kv_tokens)
+    draft = load_draft(tokenizer, options, device)
+    model = load_model(found, options, device)
+    kv_tokens = options.kv_tokens or _default_kv_tokens(found.config, model.dtype, device)
+    identity = f"{identity_of(path)} {options.weights}" if options.disk_kv is not None else ""
+    prompts = PromptEncoder(tokenizer, template)
+    core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
+    for name, folder in options.adapters.items():
+        core.load_adapter(name, Path(folder).expanduser())
+    return core
+
+
+def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> StepModel[Any]:
+    """On the C++ kernels where they run, else in torch. Raises ConfigError for what was asked for
+    and cannot be."""
+    dtype = pick_dtype(options, found.config, device)
+    obstacle = native_obstacle(found.config, options, dtype, device)
+    if obstacle is None:
+        keeps = options.weights != "full" and dtype == torch.bfloat16
+        if options.weights == "stored" and not keeps:
+            raise ConfigError(
+                "weights='stored' needs dtype bfloat16: float32 has no 4-bit products"
+            )
+        return NativeModel(found.config, found.source(), dtype, keeps, options.threads)
+    if options.kernels == "native":
+        raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
+    if options.weights == "stored":
+        raise ConfigError(f"weights='stored' needs the native kernels: {obstacle}")
+    if options.threads is not None and device.type == "cpu":
+        torch.set_num_threads(options.threads)
+    return LlamaModel(found.config, found.load(dtype, device))
+
+
+def load_draft(
+    tokenizer: Tokenizer, options: LLMOptions, device: torch.device
+) -> StepModel[Any] | None:
+    """The small model that guesses for the one of `tokenizer`, if there is to be one. Raises
+    ConfigError where their vocabularies differ."""
+    if (options.speculation == "draft") != (options.draft is not None):
+        raise ConfigError("speculation='draft' and draft='local:a-small-model' go together")
+    if options.draft is None:
+        return None
+    found = open_model(resolve(options.draft))
+    check_same_vocabulary(tokenizer, found.tokenizer, found.config)
+    return load_model(found, options, device)
 
 
 def open_model(path: Path) -> ModelOnDisk:
@@ -80,10 +128,25 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
+def pick_dtype(
+    options: LLMOptions, config: configs.ModelConfig, device: torch.device
+) -> torch.dtype:
+    """`auto` is bfloat16 on CUDA and where the CPU kernels have it, float32 elsewhere."""
+    if options.dtype == "auto":
+        fast = native_obstacle(config, options, torch.bfloat16, device) is None
+        return torch.bfloat16 if fast or device.type == "cuda" else torch.float32
+    return torch.bfloat16 if options.dtype == "bfloat16" else torch.float32
+
+
+def native_obstacle(
+    config: configs.ModelConfig, options: LLMOptions, dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """Why the C++ kernels will not run this model; None when they will."""
+    if device.type != "cpu":
+        return f"the device is {device.type}, the kernels run on CPU"
+    if options.kernels == "torch":
+        return "kernels='torch' was asked for"
+    return why_not(config, options.page_size, dtype)
 
 
 def _open_gguf(path: Path) -> ModelOnDisk:
@@ -94,6 +157,7 @@ def _open_gguf(path: Path) -> ModelOnDisk:
         tokenizer_from_gguf(file.metadata),
         file.metadata.get("tokenizer.chat_template"),
         lambda dtype, device: weights.load_gguf(file, config, dtype, device),
+        lambda: GGUFSource(file, config),
     )
 
 
@@ -107,6 +171,9 @@ def _open_folder(folder: Path) -> ModelOnDisk:
         tokenizer_from_folder(folder),
         _folder_template(folder),
         lambda dtype, device: weights.load_safetensors(folder, config, dtype, device),
+        lambda: TensorSource(
+            weights.load_safetensors(folder, config, torch.float32, torch.device("cpu"))
+        ),
     )
 
 

@@ -10,6 +10,8 @@ from backends.llm.attention import AttentionPlan, attend, plan_attention
 from backends.llm.batch import StepBatch
 from backends.llm.config import ModelConfig
 from backends.llm.kv_pool import KVPool
+from backends.llm.lora.segments import AdapterRows, add_deltas, plan_adapters
+from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.rope import Rope, rotate
 from backends.llm.weights import ROPE_FACTORS
 
@@ -52,14 +54,19 @@ class LlamaModel:
         """The KV memory this model reads and writes."""
         return KVPool(self.config, num_pages, page_size, self.dtype, self.device)
 
+    def adapter_bytes(self, adapter: LoadedAdapter) -> int:
+        """What an adapter takes in memory."""
+        return adapter.num_bytes
+
     def forward(self, batch: StepBatch, kv: KVPool) -> Tensor | None:
         """Writes the step's KV; logits [R, V] (float32) of the wanted rows, None without any."""
         plan = plan_attention(batch, kv.page_size, self.device)
+        lora = plan_adapters(batch.spans, self.device)
         x = F.embedding(torch.from_numpy(batch.tokens).to(self.device), self.embedding)  # [T, E]
         cos, sin = self.rope.angles(torch.from_numpy(batch.positions).to(self.device))  # [T, 1, D]
         for i, layer in enumerate(self.layers):
-            x = x + self._attention(x, i, layer, cos, sin, kv, plan)
-            x = x + self._mlp(x, layer)
+            x = x + self._attention(x, i, layer, cos, sin, kv, plan, lora)
+            x = x + self._mlp(x, i, layer, lora)
         if not len(batch.logit_rows):
             return None
         wanted = torch.from_numpy(batch.logit_rows).to(self.device)  # [R]
@@ -75,20 +82,25 @@ class LlamaModel:
         sin: Tensor,
         kv: KVPool,
         plan: AttentionPlan,
+        lora: tuple[AdapterRows, ...],
     ) -> Tensor:
         num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
         normed = self._norm(x, layer.attention_norm)  # [T, E]
         qkv = F.linear(normed, layer.qkv, layer.qkv_bias)  # [T, (H + 2K) * D]
+        add_deltas(qkv, normed, lora, i, "qkv")
         heads = qkv.view(len(x), -1, self.config.head_dim)  # [T, H + 2K, D]
         turned = rotate(heads[:, : num_heads + num_kv_heads], cos, sin)  # [T, H + K, D]
         q, k = turned[:, :num_heads], turned[:, num_heads:]  # [T, H, D], [T, K, D]
         kv.write(i, plan.slots, k, heads[:, num_heads + num_kv_heads :])
-        return F.linear(attend(q, i, kv, plan), layer.out)  # [T, E]
+        attended = attend(q, i, kv, plan)  # [T, H * D]
+        return add_deltas(F.linear(attended, layer.out), attended, lora, i, "out")  # [T, E]
 
-    def _mlp(self, x: Tensor, layer: Layer) -> Tensor:
+    def _mlp(self, x: Tensor, i: int, layer: Layer, lora: tuple[AdapterRows, ...]) -> Tensor:
         normed = self._norm(x, layer.mlp_norm)  # [T, E]
-        gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)  # [T, F] both
-        return F.linear(F.silu(gate) * up, layer.down)  # [T, E]
+        gate_up = add_deltas(F.linear(normed, layer.gate_up), normed, lora, i, "gate_up")  # [T, 2F]
+        gate, up = gate_up.chunk(2, dim=-1)  # [T, F] both
+        wide = F.silu(gate) * up  # [T, F]
+        return add_deltas(F.linear(wide, layer.down), wide, lora, i, "down")  # [T, E]
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         wide = x.float()  # [T, E]

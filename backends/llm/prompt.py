@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from backends.base import Part, Turn
+from backends.base import Part, Tokens, Turn
 from backends.llm.chat import ChatTemplate, Role
 from backends.llm.tokenizer import Tokenizer
 
@@ -27,6 +27,8 @@ class PromptEncoder:
             if isinstance(part, Turn):
                 out += self.tokenizer.encode_markup(self._template.markup(turn, part.role))
                 turn = part.role
+            elif isinstance(part, Tokens):
+                out += part.ids
             elif part:
                 out += self._start(out) + self.tokenizer.encode_text(part)
         return out, turn

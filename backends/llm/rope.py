@@ -2,10 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.llm.config import ModelConfig, RopeScaling
+
+Angles = NDArray[np.float32]
 
 
 class Rope:
@@ -26,6 +30,11 @@ class Rope:
         angles = positions.float()[:, None] * self._frequencies  # [T, D / 2]
         both = torch.cat((angles, angles), dim=-1)[:, None]  # [T, 1, D]
         return both.cos(), both.sin()
+
+    def table(self, num_positions: int) -> tuple[Angles, Angles]:
+        """Cosines and sines [P, D / 2] of positions 0 to P - 1."""
+        angles = torch.arange(num_positions).float()[:, None] * self._frequencies.cpu()  # [P, D/2]
+        return angles.cos().numpy(), angles.sin().numpy()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

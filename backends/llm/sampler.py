@@ -1,99 +1,93 @@
-"""From logits to one token a row: greedy rows together, sampled rows each by their own generator.
+"""From logits to one token a row: first what each output forbids or prefers, then greedy rows
+together and sampled rows together.
 
-A sampled row draws one number in [0, 1) and inverts the cumulated probabilities, so its tokens
-depend on its seed and logits alone, not on its batch mates.
+A sampled row inverts its cumulated probabilities at a point that its seed and place give, so its
+tokens do not depend on its batch mates.
 """
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from backends.llm.grammar import Matcher, apply_mask, mask_words
+from backends.base import TokenLogprob
+from backends.llm.adjust import adjust
+from backends.llm.choose import draw, draw_truncated, likeliest
+from backends.llm.generation import Generation
+from backends.llm.logprobs import BytesOf, report
+from backends.llm.matcher import mask
+from backends.llm.points import points_at
 from backends.llm.sampling import Sampling
-from backends.llm.sequence import Generation
+
+Draw = Callable[[Tensor, Sequence[Sampling], Tensor], Tensor]
 
 
-def sample(logits: Tensor, rows: list[Generation]) -> list[int]:
-    """A token id for each row of logits [B, V] (float32, changed in place)."""
-    _mask_grammars(logits, [row.matcher for row in rows])
-    tokens: list[int] = logits.argmax(dim=-1).tolist()  # [B]
-    drawn = [i for i, row in enumerate(rows) if row.rng is not None]
-    plain = [i for i in drawn if not rows[i].sampling.is_truncated]
-    truncated = [i for i in drawn if rows[i].sampling.is_truncated]
-    for group, pick in ((plain, _pick_plain), (truncated, _pick_truncated)):
-        if group:
-            points = torch.tensor([_draw(rows[i]) for i in group], dtype=torch.float64)  # [R]
-            samplings = [rows[i].sampling for i in group]
-            picked = pick(logits[group].double(), samplings, points.to(logits.device))  # [R]
-            for i, token in zip(group, picked.tolist(), strict=True):
+class Row(NamedTuple):
+    """The logits that decide one token."""
+
+    generation: Generation
+    place: int  # in its output, from 0
+
+
+class Pick(NamedTuple):
+    """A sampled token."""
+
+    token: int
+    logprob: TokenLogprob | None = None  # if asked for
+
+
+def sample(logits: Tensor, rows: Sequence[Row], bytes_of: BytesOf) -> list[Pick]:
+    """A token for each row of logits [R, V] (float32, changed in place)."""
+    told = [i for i, row in enumerate(rows) if row.generation.sampling.logprobs is not None]
+    raw = logits[told] if told else None  # a copy, before anything changes
+    _restrict(logits, rows)
+    tokens = _pick(logits, rows)
+    picks = [Pick(token) for token in tokens]
+    if raw is not None:
+        sizes = [rows[i].generation.sampling.logprobs or 0 for i in told]
+        logprobs = report(raw, [tokens[i] for i in told], sizes, bytes_of)
+        for i, logprob in zip(told, logprobs, strict=True):
+            picks[i] = Pick(tokens[i], logprob)
+    return picks
+
+
+def _pick(logits: Tensor, rows: Sequence[Row]) -> list[int]:
+    drawn = [i for i, row in enumerate(rows) if not row.generation.sampling.is_greedy]
+    if len(drawn) == len(rows):
+        tokens = [0] * len(rows)
+    else:
+        tokens = likeliest(logits).tolist()
+    for draws, is_truncated in ((draw, False), (draw_truncated, True)):
+        at = [i for i in drawn if rows[i].generation.sampling.is_truncated is is_truncated]
+        if at:
+            for i, token in zip(at, _draw(logits, rows, at, draws), strict=True):
                 tokens[i] = token
     return tokens
 
 
-def make_rng(sampling: Sampling) -> torch.Generator | None:
-    """The generator of a request; None when it is greedy."""
-    if sampling.temperature == 0:
-        return None
-    rng = torch.Generator()
-    if sampling.seed is None:
-        rng.seed()
-    else:
-        rng.manual_seed(sampling.seed)
-    return rng
+def _draw(logits: Tensor, rows: Sequence[Row], at: list[int], draws: Draw) -> list[int]:
+    places = [rows[i].place for i in at]
+    points = points_at([rows[i].generation.stream for i in at], places)  # [len(at)]
+    samplings = [rows[i].generation.sampling for i in at]
+    some = logits if len(at) == len(rows) else logits[at]  # [len(at), V]
+    tokens: list[int] = draws(some, samplings, torch.from_numpy(points).to(logits.device)).tolist()
+    return tokens
 
 
-def _draw(row: Generation) -> float:
-    return torch.rand((), generator=row.rng, dtype=torch.float64).item()
-
-
-def _pick_plain(logits: Tensor, samplings: list[Sampling], points: Tensor) -> Tensor:
-    """Token ids [R] at `points` of the cumulated probabilities of logits [R, V]."""
-    probs = _probabilities(logits, samplings)  # [R, V]
-    return _invert(probs, points)
-
-
-def _pick_truncated(logits: Tensor, samplings: list[Sampling], points: Tensor) -> Tensor:
-    """As `_pick_plain`, after top_k and then top_p cut off the unlikely tokens."""
-    vocab = logits.shape[1]
-    top_k = _column([s.top_k or vocab for s in samplings], logits.device)  # [R, 1]
-    top_p = _column([s.top_p for s in samplings], logits.device)  # [R, 1]
-    ordered, ids = logits.sort(dim=-1, descending=True, stable=True)  # [R, V] both
-    probs = _probabilities(ordered, samplings)  # [R, V]
-    rank = torch.arange(vocab, device=logits.device)  # [V]
-    probs = probs.masked_fill(rank >= top_k, 0.0)
-    probs = probs / probs.sum(dim=-1, keepdim=True)
-    before = probs.cumsum(dim=-1) - probs  # [R, V]: mass of all likelier tokens
-    probs = probs.masked_fill((before >= top_p) & (rank > 0), 0.0)
-    return ids.gather(1, _invert(probs, points)[:, None]).squeeze(1)
-
-
-def _probabilities(logits: Tensor, samplings: list[Sampling]) -> Tensor:
-    temperature = _column([s.temperature for s in samplings], logits.device)  # [R, 1]
-    peaks = logits.max(dim=-1, keepdim=True).values  # [R, 1]: small temperatures must not overflow
-    return ((logits - peaks) / temperature).softmax(dim=-1)  # [R, V]
-
-
-def _invert(probs: Tensor, points: Tensor) -> Tensor:
-    """Columns [R] at which cumulated probs [R, V] pass points [R] of their sum."""
-    cumulated = probs.cumsum(dim=-1)  # [R, V]
-    targets = points[:, None] * cumulated[:, -1:]  # [R, 1]
-    at = torch.searchsorted(cumulated, targets, right=True).squeeze(1)  # [R]
-    last = probs.shape[1] - 1 - (probs.flip(-1) > 0).int().argmax(dim=-1)  # [R]: last with mass
-    return torch.minimum(at, last)  # rounding must not step past it
-
-
-def _column(values: list[float], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device, dtype=torch.float64)[:, None]  # [R, 1]
-
-
-def _mask_grammars(logits: Tensor, matchers: list[Matcher | None]) -> None:
-    masked = [i for i, matcher in enumerate(matchers) if matcher is not None]
-    if not masked:
-        return
-    bits = torch.zeros(len(masked), mask_words(logits.shape[1]), dtype=torch.int32)  # [R, V / 32]
-    for row, i in enumerate(masked):
-        matcher = matchers[i]
-        assert matcher is not None, "a masked row has a matcher"
-        matcher.fill_mask(bits[row])
-    rows = logits[masked]  # [R, V]
-    apply_mask(rows, bits.to(logits.device))
-    logits[masked] = rows
+def _restrict(logits: Tensor, rows: Sequence[Row]) -> None:
+    """Penalties, biases, ends that come too early, grammars."""
+    adjusted = [
+        (i, row.place, row.generation.adjustments)
+        for i, row in enumerate(rows)
+        if row.generation.adjustments is not None
+    ]
+    if adjusted:
+        adjust(logits, adjusted)
+    masked = [
+        (i, row.generation.matcher)
+        for i, row in enumerate(rows)
+        if row.generation.matcher is not None
+    ]
+    if masked:
+        mask(logits, masked)

@@ -1,36 +1,101 @@
 """How one decode picks its tokens, checked once at the door."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, cast
 
 from backends.errors import RequestRejected
+
+MAX_LOGPROBS = 20
+MAX_SAMPLES = 128
+_INTS = ("max_tokens", "min_tokens", "top_k", "seed", "logprobs", "n")
+_NUMBERS = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+)
+
+
+class GrammarSource(NamedTuple):
+    """What an output must match, as it is compiled."""
+
+    kind: Literal["schema", "regex", "choices"]
+    text: str  # a pattern; JSON for the others
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The attributes of a decode request."""
+    """The attributes of a decode request (`backends.base.Request`)."""
 
     max_tokens: int = 256
+    min_tokens: int = 0
     temperature: float = 0.0  # 0 is greedy
     top_p: float = 1.0
     top_k: int | None = None  # None: all tokens
+    min_p: float = 0.0  # of the likeliest token's probability
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
     seed: int | None = None  # None: a fresh one each time
     schema: str | None = None  # JSON schema, as JSON
+    regex: str | None = None
+    choices: tuple[str, ...] | None = None
+    logprobs: int | None = None  # likeliest tokens to report at each place
+    n: int = 1
+    speculate: bool | None = None  # guess tokens ahead; None: where it pays
 
     def __post_init__(self) -> None:
         _require(self.max_tokens >= 1, "max_tokens must be at least 1")
+        _require(self.min_tokens >= 0, "min_tokens must not be negative")
         _require(self.temperature >= 0, "temperature must not be negative")
         _require(0 < self.top_p <= 1, "top_p must lie in (0, 1]")
         _require(self.top_k is None or self.top_k >= 1, "top_k must be at least 1")
+        _require(0 <= self.min_p <= 1, "min_p must lie in [0, 1]")
+        _require(self.repetition_penalty > 0, "repetition_penalty must be above 0")
         _require(all(self.stop), "a stop string must not be empty")
+        _require(self.choices is None or len(self.choices) > 0, "choices must not be empty")
+        _require(1 <= self.n <= MAX_SAMPLES, f"n must lie in 1 to {MAX_SAMPLES}")
+        logprobs = self.logprobs or 0
+        _require(0 <= logprobs <= MAX_LOGPROBS, f"logprobs must lie in 0 to {MAX_LOGPROBS}")
+        grammars = [self.schema, self.regex, self.choices]
+        num_grammars = sum(grammar is not None for grammar in grammars)
+        _require(num_grammars <= 1, "give one of schema, regex and choices")
+        is_free = not (self.min_tokens and num_grammars)
+        _require(is_free, "min_tokens does not go with schema, regex or choices: they say the end")
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0
 
     @property
     def is_truncated(self) -> bool:
         """Unlikely tokens are cut off before one is drawn."""
-        return self.top_p < 1 or self.top_k is not None
+        return self.top_p < 1 or self.top_k is not None or self.min_p > 0
+
+    @property
+    def has_penalties(self) -> bool:
+        penalties = (self.presence_penalty, self.frequency_penalty, self.repetition_penalty - 1)
+        return any(penalties)
+
+    @property
+    def grammar(self) -> GrammarSource | None:
+        if self.schema is not None:
+            return GrammarSource("schema", self.schema)
+        if self.regex is not None:
+            return GrammarSource("regex", self.regex)
+        if self.choices is not None:
+            return GrammarSource("choices", json.dumps(self.choices))
+        return None
 
 
 def sampling_from(attrs: Mapping[str, Any]) -> Sampling:
@@ -40,22 +105,51 @@ def sampling_from(attrs: Mapping[str, Any]) -> Sampling:
     if unknown:
         known = ", ".join(Sampling.__dataclass_fields__)
         raise RequestRejected(f"decode has no attribute {unknown[0]!r}; it has: {known}")
-    for name in ("max_tokens", "top_k", "seed"):
+    for name in _INTS:
         _require_type(given, name, (int,))
-    for name in ("temperature", "top_p"):
+    for name in _NUMBERS:
         _require_type(given, name, (int, float))
+    _require(isinstance(given.get("regex", ""), str), "regex must be a string")
+    for name in ("ignore_eos", "speculate"):
+        _require(isinstance(given.get(name, True), bool), f"{name} must be true or false")
     if "stop" in given:
-        given["stop"] = _stop_strings(given["stop"])
+        given["stop"] = _strings("stop", given["stop"])
+    if "choices" in given:
+        _require(not isinstance(given["choices"], str), "choices must be a list of strings")
+        given["choices"] = _strings("choices", given["choices"])
+    if "stop_token_ids" in given:
+        given["stop_token_ids"] = _token_ids(given["stop_token_ids"])
+    if "logit_bias" in given:
+        given["logit_bias"] = _bias(given["logit_bias"])
     if "schema" in given:
         given["schema"] = _schema_text(given["schema"])
     return Sampling(**given)
 
 
-def _stop_strings(stop: object) -> tuple[str, ...]:
-    strings = (stop,) if isinstance(stop, str) else stop
+def _strings(name: str, value: object) -> tuple[str, ...]:
+    strings = (value,) if isinstance(value, str) else value
     if not isinstance(strings, list | tuple) or not all(isinstance(s, str) for s in strings):
-        raise RequestRejected("stop must be a string or a list of strings")
+        raise RequestRejected(f"{name} must be a string or a list of strings")
     return tuple(strings)
+
+
+def _token_ids(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(type(i) is int for i in value):
+        raise RequestRejected("stop_token_ids must be a list of token ids")
+    return tuple(value)
+
+
+def _bias(value: object) -> dict[int, float]:
+    wrong = RequestRejected("logit_bias must map token ids to finite numbers")
+    if not isinstance(value, Mapping):
+        raise wrong
+    try:
+        bias = {int(token): float(number) for token, number in value.items()}  # JSON: str keys
+    except (TypeError, ValueError):
+        raise wrong from None
+    if not all(map(math.isfinite, bias.values())):
+        raise wrong
+    return bias
 
 
 def _schema_text(schema: object) -> str:
@@ -72,6 +166,7 @@ def _require_type(given: Mapping[str, Any], name: str, types: tuple[type, ...]) 
     if not isinstance(value, types) or isinstance(value, bool):
         expected = " or ".join(t.__name__ for t in types)
         raise RequestRejected(f"{name} must be {expected}, not {value!r}")
+    _require(math.isfinite(cast(float, value)), f"{name} must be finite")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -2,17 +2,15 @@
 
 import weakref
 from collections import deque
-from dataclasses import dataclass
-
-import torch
 
 from backends.base import Request
 from backends.llm.chat import Role
-from backends.llm.detokenizer import Detokenizer
-from backends.llm.grammar import Matcher
-from backends.llm.kv_cache import PageTable
-from backends.llm.sampling import Sampling
-from backends.llm.stop import StopScanner
+from backends.llm.generation import Generation
+from backends.llm.lora.adapter import Adapter
+from backends.llm.namespace import Namespace
+from backends.llm.page_table import PageTable
+from backends.llm.scoring import Scoring
+from backends.llm.standing import Standing
 
 
 class LLMContext:
@@ -23,11 +21,19 @@ class LLMContext:
     A handle that is garbage collected is released."""
 
     def __init__(
-        self, ids: list[int], turn: Role | None, table: PageTable, released: deque[PageTable]
+        self,
+        ids: list[int],
+        turn: Role | None,
+        table: PageTable,
+        released: deque[PageTable],
+        adapter: Adapter | None = None,
+        salt: str = "",
     ) -> None:
         self.ids = ids
         self.turn = turn  # the chat turn that is open after the last token
         self.table = table  # the engine's thread alone looks inside
+        self.adapter = adapter  # whose weights made the KV; None: the base model alone
+        self.salt = salt  # the tenant that may go on from here; "": everybody
         self._released = released
         self._finalizer = weakref.finalize(self, released.append, table)
         self._finalizer.atexit = False
@@ -44,23 +50,10 @@ class LLMContext:
         return self._released is released
 
 
-@dataclass(slots=True)
-class Generation:
-    """What a decode needs besides its tokens."""
-
-    sampling: Sampling
-    max_new: int  # max_tokens, or less where the context or the pool ends before
-    detokenizer: Detokenizer
-    stops: StopScanner
-    rng: torch.Generator | None  # None: greedy
-    matcher: Matcher | None  # None: no schema
-    text: str = ""
-    num_sampled: int = 0  # the end-of-turn token included
-
-
 class Sequence:
-    """One running or waiting request. KV is needed for all tokens but the last: a prefill is done
-    then, and a decode starts by computing that last one for its logits."""
+    """What runs or waits of one request. KV is needed for all tokens but the last: a prefill is
+    done then, and a decode starts by computing that last one for its logits. A scored sequence is a
+    prefill that wants logits too."""
 
     def __init__(
         self,
@@ -70,23 +63,47 @@ class Sequence:
         ids: list[int],
         turn: Role | None,
         generation: Generation | None = None,
+        adapter: Adapter | None = None,
+        scoring: Scoring | None = None,
+        salt: str = "",
     ) -> None:
         self.request = request
         self.arrival = arrival
         self.parent = parent
         self.ids = ids
         self.turn = turn
-        self.generation = generation  # None: a prefill
+        self.generation = generation  # None: a prefill, or scored
+        self.scoring = scoring  # None: not scored
+        self.adapter = adapter  # None: the base model alone
         self.num_prompt = len(ids)
-        self.table = PageTable()
+        self.salt = salt  # the tenant whose prefixes it shares
+        self.table = PageTable(self.namespace)
         self.num_prefilled = 0  # prompt tokens computed, again after a loss included
         self.num_cached = 0  # new prompt tokens found in the tree
         self.was_preempted = False
+        self.is_running = False  # holds pages; else it waits. The planner alone changes it
+        self.standing = Standing()
+
+    @property
+    def namespace(self) -> Namespace:
+        """Whose prefixes it may find: KV of one adapter is not that of another."""
+        adapter = self.adapter.digest if self.adapter is not None else ""
+        return Namespace(adapter, self.salt)
 
     @property
     def num_known(self) -> int:
         """Tokens that earlier calls have paid for."""
         return max(0, self.parent.num_tokens - 1) if self.parent else 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens it has at most, in the end."""
+        return self.num_prompt + (self.generation.max_new if self.generation else 0)
+
+    @property
+    def num_cacheable(self) -> int:
+        """First tokens that may be found computed: the logits of none of them are wanted."""
+        return self.scoring.num_context - 1 if self.scoring is not None else len(self.ids) - 1
 
     @property
     def num_to_prefill(self) -> int:
@@ -101,6 +118,16 @@ class Sequence:
     @property
     def is_decoding(self) -> bool:
         return self.generation is not None and not self.num_to_prefill
+
+    @property
+    def num_output(self) -> int:
+        return len(self.ids) - self.num_prompt
+
+    def num_logits(self, start: int, end: int) -> int:
+        """How many of the tokens from place `start` to `end` have logits that are wanted."""
+        if self.generation is None and self.scoring is None:
+            return 0
+        return max(0, end - max(start, self.num_cacheable))
 
     @property
     def output_ids(self) -> list[int]:

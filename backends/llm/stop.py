@@ -4,24 +4,30 @@ from collections.abc import Sequence
 
 
 class StopScanner:
-    """Feed text in pieces; get back what is safe to show. Sets `is_stopped` at a stop string."""
+    """Feed text in pieces; get back what is safe to show. Sets `found` at a stop string."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.is_stopped = False
+        self.found: str | None = None  # the stop string that ended the text
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.found is not None
 
     def push(self, piece: str) -> str:
         """The text that may be shown now; nothing more once stopped."""
+        if not self._stops:
+            return piece
         if self.is_stopped:
             return ""
         text = self._held + piece
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            self.is_stopped = True
+            end, self.found = min(found)
             self._held = ""
-            return text[: min(found)]
-        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+            return text[:end]
+        keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 

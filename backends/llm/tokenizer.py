@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer as RustTokenizer
 
 from backends.errors import RequestRejected
+from backends.llm.token_bytes import TokenBytes
 from backends.text_check import check_texts
 
 
@@ -23,6 +24,7 @@ class Tokenizer:
         self._text.encode_special_tokens = True
         added = rust.get_added_tokens_decoder()
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
+        self.bytes_of = TokenBytes(rust, self.special_ids)
         self.eos_ids = tuple(eos_ids)
         self.bos_id = bos_id
         self.add_bos = add_bos and bos_id is not None
@@ -38,7 +40,9 @@ class Tokenizer:
         Raises RequestRejected.
         """
         check_texts([text])
-        ids: list[int] = self._text.encode(text, add_special_tokens=False).ids
+        # The batch call lets other threads run meanwhile; a long text takes a while.
+        (encoded,) = self._text.encode_batch_fast([text], add_special_tokens=False)
+        ids: list[int] = encoded.ids
         if self.special_ids.intersection(ids):
             raise RequestRejected("this tokenizer would turn a piece of the text into markup")
         return ids
@@ -48,9 +52,9 @@ class Tokenizer:
         ids: list[int] = self._markup.encode(markup, add_special_tokens=False).ids
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, special tokens left out."""
-        text: str = self._markup.decode(list(ids), skip_special_tokens=True)
+    def decode(self, ids: Sequence[int], with_markup: bool = False) -> str:
+        """Text of generated ids; special tokens are left out, or written as markup."""
+        text: str = self._markup.decode(list(ids), skip_special_tokens=not with_markup)
         return text
 
     def token(self, token_id: int | None) -> str:

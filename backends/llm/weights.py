@@ -69,11 +69,11 @@ def load_gguf(
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for gguf_name in sorted(file.names):
             values = file.tensor(gguf_name)
-            name = _hf_name(gguf_name)
+            name = hf_name(gguf_name)
             if permuted and ".q_proj." in name:
-                values = _unpermute(values, config.num_heads)
+                values = unpermute(values, config.num_heads)
             elif permuted and ".k_proj." in name:
-                values = _unpermute(values, config.num_kv_heads)
+                values = unpermute(values, config.num_kv_heads)
             kept = torch.float32 if name == ROPE_FACTORS else dtype
             yield name, _to_torch(values).to(device, kept)
 
@@ -119,7 +119,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     return mapping
 
 
-def _hf_name(gguf_name: str) -> str:
+def hf_name(gguf_name: str) -> str:
     if not gguf_name.startswith("blk."):
         return _GGUF_TOP.get(gguf_name, gguf_name)
     _, layer, block, suffix = gguf_name.split(".", 3)
@@ -131,7 +131,7 @@ def _to_torch(values: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
-def _unpermute(values: NDArray[np.float32], num_heads: int) -> NDArray[np.float32]:
+def unpermute(values: NDArray[Any], num_heads: int) -> NDArray[Any]:
     """llama.cpp stores q and k rows pairwise interleaved; back to half-and-half rotation."""
     rows = values.shape[0]
     paired = values.reshape(num_heads, rows // num_heads // 2, 2, -1)

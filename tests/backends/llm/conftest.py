@@ -1,6 +1,7 @@
 """Tiny random models, the real SmolLM2, and a driver that steps a core by hand."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from backends.llm.chat import ChatTemplate
 from backends.llm.core import LLMCore
 from backends.llm.loader import ModelOnDisk, open_model
 from backends.llm.model import LlamaModel
+from backends.llm.native.model import NativeModel, why_not
 from backends.llm.options import LLMOptions
 from backends.llm.prompt import PromptEncoder
 
@@ -73,32 +75,56 @@ class Driver:
     def prefill(self, context: Context | None, *parts: Any) -> Any:
         return self.call("prefill", context, *parts).outputs[0]
 
-    def decode(self, context: Context, **attrs: Any) -> Result:
-        return self.call("decode", context, **attrs)
+    def decode(self, context: Context | None, *parts: Any, **attrs: Any) -> Result:
+        return self.call("decode", context, *parts, **attrs)
 
 
 class LoadedModel:
     """A model on disk, loaded once; cores over it are cheap."""
 
     def __init__(
-        self, found: ModelOnDisk, device: str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        found: ModelOnDisk,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        kernels: str = "torch",
+        keep_blocks: bool = False,
     ) -> None:
         self.found = found
-        self.model = LlamaModel(found.config, found.load(dtype, torch.device(device)))
+        self.model: Any
+        if kernels == "native":
+            self.model = NativeModel(found.config, found.source(), dtype, keep_blocks, 1)
+        else:
+            self.model = LlamaModel(found.config, found.load(dtype, torch.device(device)))
 
-    def moved(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "LoadedModel":
-        return LoadedModel(self.found, device, dtype)
+    def moved(
+        self,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        kernels: str = "torch",
+        keep_blocks: bool = False,
+    ) -> "LoadedModel":
+        return LoadedModel(self.found, device, dtype, kernels, keep_blocks)
 
     @property
     def tokenizer(self) -> Any:
         return self.found.tokenizer
 
-    def driver(self, kv_tokens: int = 2048, stops: bool = True, **options: Any) -> Driver:
+    def driver(
+        self,
+        kv_tokens: int = 2048,
+        stops: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
+        draft: "LoadedModel | None" = None,
+        **options: Any,
+    ) -> Driver:
         """`stops=False`: nothing ends a decode but max_tokens."""
         prompts = PromptEncoder(self.tokenizer, ChatTemplate(self.found.template))
         if not stops:
             prompts.stop_ids = frozenset()
-        return Driver(LLMCore(self.model, prompts, LLMOptions(**options), kv_tokens))
+        settings = LLMOptions(**options)
+        guesser = draft.model if draft is not None else None
+        return Driver(LLMCore(self.model, prompts, settings, kv_tokens, clock, draft=guesser))
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +139,10 @@ def smollm_path() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm(smollm_path: Path) -> LoadedModel:
-    return LoadedModel(open_model(smollm_path))
+    """On the kernels that run here by default."""
+    found = open_model(smollm_path)
+    obstacle = why_not(found.config, page_size=16, dtype=torch.float32)
+    return LoadedModel(found, kernels="torch" if obstacle else "native")
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def test_max_running_bounds_the_sequences_that_hold_pages(tiny: Any) -> None:
     for context in contexts:
         driver.submit("decode", context, max_tokens=5)
     driver.step()
-    assert len(driver.core.scheduler.running) == 2
+    assert len(driver.core.planner.running) == 2
     driver.run()
     assert driver.core.num_steps == 10
 
@@ -106,7 +106,7 @@ def test_a_full_pool_preempts_the_newest_and_changes_no_token(tiny: Any) -> None
     contexts = [r.outputs[0] for r in small.run(*ids)]
     ids = [small.submit("decode", c, max_tokens=50) for c in contexts]
     squeezed = [r.outputs[0] for r in small.run(*ids)]
-    assert small.core.scheduler.num_preemptions > 0
+    assert small.core.planner.num_preemptions > 0
     roomy = tiny.driver(stops=False)
     assert squeezed == [
         roomy.decode(roomy.prefill(None, p), max_tokens=50).outputs[0] for p in prompts
@@ -248,10 +248,10 @@ def test_an_empty_context_cannot_be_decoded(tiny: Any) -> None:
     ("op", "inputs", "attrs", "message"),
     [
         ("embed", (), {}, "no op 'embed'"),
-        ("prefill", (None, 7), {}, "text and turns, not 7"),
+        ("prefill", (None, 7), {}, "text, turns and token ids, not 7"),
         ("prefill", ("text",), {}, "must be a context"),
         ("prefill", (None, "a"), {"max_tokens": 3}, "takes no attributes"),
-        ("decode", (None,), {}, "takes one context"),
+        ("decode", (None,), {}, "at least one token"),
     ],
 )
 def test_wrong_requests_are_rejected(

@@ -229,3 +229,40 @@ def test_a_model_that_is_not_fetched_says_how_to_fetch_it() -> None:
     engine = create("llm", "hf:nobody/nothing-here", {})
     with pytest.raises(EngineUnavailable, match="teola models fetch hf:nobody/nothing-here"):
         asyncio.run(engine.start())
+
+
+def test_hints_run_between_steps_and_their_refusals_reach_the_caller(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, kv_tokens=128, page_size=8, host_kv_tokens=256) as (engine, _):
+            context = (await result_of(engine, request("prefill", None, "abc" * 9))).outputs[0]
+            assert await engine.pin(context) == 26
+            assert engine.cache_stats().pinned_pages == 4
+            await engine.unpin(context)
+            await engine.retain(context, 60)
+            await engine.expect(context, 1)
+            await engine.demote(context)
+            assert await engine.prefetch(context) == 24
+            await result_of(engine, request("decode", context, max_tokens=3))
+            context.release()
+            with pytest.raises(RequestRejected, match="released"):
+                await engine.pin(context)
+
+    asyncio.run(main())
+
+
+def test_a_session_outlives_its_engine(tiny: Any, tmp_path: Path) -> None:
+    async def ask() -> Result:
+        async with running(tiny, page_size=8, disk_kv=str(tmp_path)) as (engine, _):
+            prefill = await result_of(engine, request("prefill", None, "abc" * 30))
+            decode = request("decode", prefill.outputs[0], max_tokens=10)
+            return Result((await result_of(engine, decode)).outputs[:1], prefill.usage)
+
+    first, second = asyncio.run(ask()), asyncio.run(ask())
+    assert second.outputs == first.outputs
+    assert (first.usage.cached_tokens, second.usage.cached_tokens) == (0, 88)
+
+
+def test_hints_before_the_start_are_refused(tiny: Any) -> None:
+    engine = LLMEngine("tiny", 8, lambda: tiny.driver().core)
+    with pytest.raises(EngineUnavailable, match="call start"):
+        asyncio.run(engine.pin(object()))  # type: ignore[arg-type]

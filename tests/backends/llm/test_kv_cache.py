@@ -1,6 +1,7 @@
 """Who holds which page: forks, copy on write, eviction order."""
 
-from backends.llm.kv_cache import KVCache, PageTable
+from backends.llm.kv_cache import KVCache
+from backends.llm.page_table import PageTable
 
 
 def make_cache(num_pages: int = 8, page_size: int = 4) -> tuple[KVCache, list[tuple[int, int]]]:
@@ -113,3 +114,33 @@ def test_dropping_twice_is_harmless() -> None:
     cache.drop(table)
     cache.drop(table)
     assert cache.pool.num_free == 8
+
+
+def test_a_step_that_failed_takes_its_pages_from_all_who_counted_on_them() -> None:
+    cache, _ = make_cache()
+    ids = list(range(12))
+    before = computed(cache, 4)
+    cache.publish(before, ids, 4)
+    cache.settle()
+    writer, sibling = cache.fork(before), cache.fork(before)
+    assert cache.reserve(writer, 12)
+    cache.publish(writer, ids, 12)
+    assert cache.match(sibling, ids) == 8
+    cache.drop(writer)
+    cache.unsettle([before, sibling])
+    assert (before.num_computed, sibling.num_computed) == (4, 4)
+    late = PageTable()
+    assert cache.match(late, ids) == 4
+    cache.check_integrity([before, sibling, late])
+
+
+def test_who_drops_out_of_a_step_takes_what_it_named_and_did_not_write() -> None:
+    cache, _ = make_cache()
+    ids, table, other = list(range(12)), computed(cache, 4), PageTable()
+    cache.publish(table, ids, 4)
+    cache.settle()
+    assert cache.reserve(table, 12)
+    cache.publish(table, ids, 12)
+    cache.drop(table)
+    assert cache.match(other, ids) == 4
+    cache.check_integrity([other])

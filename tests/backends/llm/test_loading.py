@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.config import from_gguf, from_hf
 from backends.llm.loader import open_model, pick_device, pick_dtype
+from backends.llm.native.model import why_not
+from backends.llm.options import LLMOptions
 
 HF: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -172,9 +175,14 @@ def test_folders_and_files_that_are_no_model_say_so(tmp_path: Path) -> None:
         open_model(tmp_path / "nothing")
 
 
-def test_dtype_and_device_are_settled_by_what_is_here() -> None:
-    assert pick_dtype("auto", CPU) == torch.float32
-    assert pick_dtype("auto", torch.device("cuda")) == torch.bfloat16
+def test_dtype_and_device_are_settled_by_what_is_here(tiny: Any) -> None:
+    config = tiny.found.config  # its heads are too narrow for the CPU kernels
+    assert pick_dtype(LLMOptions(), config, CPU) == torch.float32
+    assert pick_dtype(LLMOptions(dtype="bfloat16"), config, CPU) == torch.bfloat16
+    assert pick_dtype(LLMOptions(), config, torch.device("cuda")) == torch.bfloat16
+    wide = replace(config, head_dim=16)
+    fast = why_not(wide, page_size=16, dtype=torch.bfloat16) is None
+    assert pick_dtype(LLMOptions(), wide, CPU) == (torch.bfloat16 if fast else torch.float32)
     assert pick_device("cpu") == CPU
     with pytest.raises(ConfigError, match="unknown"):
         pick_device("abacus")

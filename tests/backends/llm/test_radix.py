@@ -73,6 +73,50 @@ def test_unlock_without_lock_is_refused() -> None:
         tree.unlock(node)
 
 
+def test_namespaces_leave_nothing_behind() -> None:
+    tree = RadixTree(page_size=1)
+    for i in range(100):
+        tree.match_prefix([1], extra_key=f"tenant {i}")
+        tree.insert([1], [i], extra_key=f"tenant {i}")
+    assert len(tree.evict(100)) == 100
+    tree.check_integrity()
+    assert list(tree.nodes()) == []
+
+
+def test_who_holds_a_node_goes_on_from_there() -> None:
+    tree = RadixTree(page_size=2)
+    ids = list(range(100))
+    tree.insert(ids, list(range(50)))
+    node = tree.match_prefix(ids[:80]).node
+    tree.lock(node)
+    compared = tree.num_pages_compared
+    match = tree.match_prefix(ids, start=node)
+    assert match.pages == list(range(40, 50))
+    assert tree.num_pages_compared - compared == 10
+
+
+def test_a_node_that_one_holder_grows_stays_one_edge() -> None:
+    tree = RadixTree(page_size=1)
+    _, node = tree.insert([1, 2], [10, 11])
+    tree.lock(node)
+    known, grown = tree.insert([1, 2, 3], [12], start=node)
+    assert (known, grown) == ([], node)
+    assert node.key == [1, 2, 3]
+    tree.lock(node)  # a second holder: what comes now is a node of its own
+    _, leaf = tree.insert([1, 2, 3, 4], [13], start=node)
+    assert leaf.parent is node
+    tree.check_integrity()
+
+
+def test_what_nobody_holds_can_be_removed_with_all_below() -> None:
+    tree = RadixTree(page_size=1)
+    tree.insert([1, 2, 3], [10, 11, 12])
+    tree.insert([1, 2, 4], [10, 11, 13])
+    assert sorted(tree.remove(tree.match_prefix([1, 2]).node)) == [10, 11, 12, 13]
+    assert tree.num_pages == 0
+    tree.check_integrity()
+
+
 class TreeAgainstPrefixes(RuleBasedStateMachine):
     """Few tokens and short keys, so that prefixes are shared all the time."""
 
@@ -108,7 +152,33 @@ class TreeAgainstPrefixes(RuleBasedStateMachine):
 
     @rule(space=spaces, ids=tokens)
     def match(self, space: str, ids: list[int]) -> None:
-        assert self.tree.match_prefix(ids, space).pages == self.expected(space, ids)
+        expected = self.expected(space, ids)
+        assert self.tree.peek(ids, space) == expected
+        assert self.tree.match_prefix(ids, space).pages == expected
+
+    @precondition(lambda self: self.locked)
+    @rule(data=st.data(), more=tokens)
+    def match_from_a_node(self, data: st.DataObject, more: list[int]) -> None:
+        node, space, prefix = data.draw(st.sampled_from(self.locked))
+        ids = [*prefix, *more]
+        known = len(prefix) // self.size
+        expected = self.expected(space, ids)[known:]
+        assert self.tree.peek(ids, space, node) == expected
+        assert self.tree.match_prefix(ids, space, node).pages == expected
+
+    @precondition(lambda self: self.locked)
+    @rule(data=st.data(), num_tokens=st.integers(0, 11), more=tokens)
+    def move_a_lock(self, data: st.DataObject, num_tokens: int, more: list[int]) -> None:
+        """Up to a shorter prefix, then on to what the tree has of other tokens."""
+        at = data.draw(st.integers(0, len(self.locked) - 1))
+        node, space, prefix = self.locked[at]
+        kept = prefix[: num_tokens // self.size * self.size]
+        upper = self.tree.ancestor(node, len(kept))
+        assert upper.end == len(kept)
+        match = self.tree.match_prefix([*kept, *more], space, upper)
+        self.tree.move_lock(node, match.node)
+        whole = (*kept, *more)[: match.node.end]
+        self.locked[at] = (match.node, space, whole)
 
     @rule(space=spaces, ids=tokens)
     def lock(self, space: str, ids: list[int]) -> None:

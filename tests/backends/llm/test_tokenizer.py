@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models
 
 from backends.errors import ConfigError, RequestRejected
-from backends.llm.detokenizer import Detokenizer
+from backends.llm.detokenizer import ByBytes, ByLookback, detokenizer_of
 from backends.llm.tokenizer_files import tokenizer_from_gguf
 
 DATA = Path(__file__).parents[2] / "data"
@@ -97,19 +97,21 @@ def test_markup_becomes_special_tokens(tiny: Any) -> None:
     assert tiny.tokenizer.eos_ids == (258,)
 
 
+@pytest.mark.parametrize("kind", [ByBytes, ByLookback])
 @given(text=st.text(max_size=30))
-def test_pieces_are_whole_characters_and_join_to_the_text(tiny: Any, text: str) -> None:
+def test_pieces_are_whole_characters_and_join_to_the_text(tiny: Any, kind: Any, text: str) -> None:
     ids = tiny.tokenizer.encode_text(text)  # one byte a token: every character comes in parts
-    detokenizer = Detokenizer(tiny.tokenizer)
+    detokenizer = kind(tiny.tokenizer)
     pieces = [detokenizer.push(token) for token in ids]
     assert "".join(pieces) + detokenizer.flush() == text
     if "\ufffd" not in text:
         assert all("\ufffd" not in piece for piece in pieces)
 
 
+@pytest.mark.parametrize("kind", [ByBytes, ByLookback])
 @given(ids=st.lists(st.integers(0, 258), max_size=40))
-def test_pieces_of_any_bytes_join_to_their_decoding(tiny: Any, ids: list[int]) -> None:
-    detokenizer = Detokenizer(tiny.tokenizer)
+def test_pieces_of_any_bytes_join_to_their_decoding(tiny: Any, kind: Any, ids: list[int]) -> None:
+    detokenizer = kind(tiny.tokenizer)
     pieces = [detokenizer.push(token) for token in ids]
     assert "".join(pieces) + detokenizer.flush() == tiny.tokenizer.decode(ids)
 
@@ -122,5 +124,31 @@ def test_a_byte_level_token_with_lookback_keeps_its_space() -> None:
     rust = Tokenizer(models.BPE({"▁a": 0, "▁b": 1, "c": 2}, []))
     rust.decoder = decoders.Metaspace()
     rust.add_special_tokens([AddedToken("</s>", special=True)])
-    detokenizer = Detokenizer(Ours(rust, eos_ids=[3]))
+    detokenizer = detokenizer_of(Ours(rust, eos_ids=[3]))
     assert [detokenizer.push(i) for i in (0, 1, 2)] == ["a", " b", "c"]
+
+
+def test_the_bytes_of_tokens_join_to_the_text_and_markup_has_none(tiny: Any) -> None:
+    ids = tiny.tokenizer.encode_text("aé日\n")
+    assert b"".join(map(tiny.tokenizer.bytes_of, ids)).decode() == "aé日\n"
+    assert tiny.tokenizer.bytes_of(258) == tiny.tokenizer.bytes_of(9999) == b""
+
+
+def test_byte_tokens_of_a_vocabulary_with_byte_fallback_are_bytes() -> None:
+    from tokenizers import decoders
+
+    from backends.llm.tokenizer import Tokenizer as Ours
+
+    rust = Tokenizer(models.BPE({"▁a": 0, "<0xE9>": 1}, [], byte_fallback=True))
+    rust.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback()])
+    tokenizer = Ours(rust, eos_ids=[])
+    assert [tokenizer.bytes_of(0), tokenizer.bytes_of(1)] == [b" a", b"\xe9"]
+
+
+@pytest.mark.model
+def test_the_bytes_of_smollm_tokens_join_to_their_decoding(smollm: Any) -> None:
+    rows = json.loads((DATA / "smollm2_token_ids.json").read_text(encoding="utf-8"))
+    for row in rows:
+        detokenizer = detokenizer_of(smollm.tokenizer)
+        pieces = [detokenizer.push(token) for token in row["ids"]]
+        assert "".join(pieces) + detokenizer.flush() == smollm.tokenizer.decode(row["ids"])

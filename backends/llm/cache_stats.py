@@ -1,0 +1,36 @@
+"""What the KV cache did and holds, in plain numbers: for tests, `/metrics` and people."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """Counters grow for ever; gauges are of the moment they were asked for."""
+
+    # prompt tokens that sequences found computed, by where their KV was
+    pool_hit_tokens: int = 0
+    host_hit_tokens: int = 0
+    disk_hit_tokens: int = 0
+    # pages that left the pool
+    evicted_pages: int = 0
+    saved_pages: int = 0  # copied to a lower tier
+    known_pages: int = 0  # were in a lower tier already: swapped out once
+    unsaved_pages: int = 0  # lost, since the queue to the lower tiers was full
+    # loads from lower tiers
+    num_loads: int = 0
+    num_waits: int = 0  # times that a sequence had to wait for a load
+    lost_pages: int = 0  # were listed below and could not be had
+    bad_files: int = 0  # torn, wrong or foreign, found on disk
+    bytes_to_host: int = 0
+    bytes_from_host: int = 0
+    bytes_to_disk: int = 0
+    bytes_from_disk: int = 0
+    pages_compared: int = 0  # the work of prefix matching
+    # gauges
+    num_pages: int = 0
+    free_pages: int = 0
+    tree_pages: int = 0
+    pinned_pages: int = 0
+    idle_contexts: int = 0
+    host_pages: int = 0
+    disk_pages: int = 0

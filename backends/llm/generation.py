@@ -1,0 +1,42 @@
+"""What a decode needs besides its tokens, and what came of it so far."""
+
+from dataclasses import dataclass, field
+
+from backends.base import FinishReason, Sample, TokenLogprob
+from backends.llm.adjust import Adjustments
+from backends.llm.detokenizer import Detokenizer
+from backends.llm.matcher import Matcher
+from backends.llm.sampling import Sampling
+from backends.llm.stop import StopScanner
+
+
+@dataclass(slots=True)
+class Generation:
+    """The state of one output."""
+
+    sampling: Sampling
+    max_new: int  # max_tokens, or less where the context or the pool ends before
+    stream: int  # where its random numbers start
+    detokenizer: Detokenizer
+    stops: StopScanner
+    adjustments: Adjustments | None = None  # None: logits are taken as they are
+    matcher: Matcher | None = None  # None: no grammar
+    may_jump: bool = True  # append what the grammar forces without sampling it
+    pieces: list[str] = field(default_factory=list)  # of the text
+    num_shown: int = 0  # pieces that were emitted
+    num_sampled: int = 0  # the end-of-turn token included
+    num_forced: int = 0
+    num_guessed: int = 0  # tokens computed on a guess
+    num_accepted: int = 0  # guesses that were sampled too
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason | None = None  # None: it goes on
+    stop: str | int | None = None  # the stop string or token that ended it
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def sample(self) -> Sample:
+        assert self.finish_reason is not None, "the output has not ended"
+        return Sample(self.finish_reason, self.stop, tuple(self.logprobs))

@@ -1,0 +1,163 @@
+"""Adapters by name; those in memory pay with pages of the KV cache (S-LoRA, arXiv 2311.03285).
+
+An adapter holds as many pages as its weights take bytes, so KV and weights never exceed the one
+pool. Sequences lock their adapter while they run. Idle adapters keep their weights until somebody
+needs the pages: then the one used longest ago goes, before any prefix does, since to read weights
+again costs a file and to compute KV again costs the model. It comes back when a request names it,
+from the same files: their digest is checked, because KV in the cache was made with those weights.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from backends.errors import ConfigError, EngineUnavailable, RequestRejected
+from backends.llm.kv_cache import KVCache
+from backends.llm.lora.adapter import Adapter
+from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.page_table import PageTable
+
+
+class AdapterPool:
+    """Changed by the engine's thread alone. `read` is `files.read_adapter` for this model,
+    `num_bytes` says what it takes in memory then."""
+
+    def __init__(
+        self,
+        cache: KVCache,
+        page_bytes: int,
+        read: Callable[[Path], LoadedAdapter],
+        num_bytes: Callable[[LoadedAdapter], int],
+    ) -> None:
+        self._cache = cache
+        self._page_bytes = page_bytes
+        self._read = read
+        self._num_bytes = num_bytes
+        self._known: dict[str, Adapter] = {}
+        self._in_memory: OrderedDict[Adapter, None] = OrderedDict()  # least recently used first
+        self.names: tuple[str, ...] = ()  # replaced, never changed: other threads may read it
+        self.num_evictions = 0
+        cache.give_back = self.give_back
+
+    def load(self, name: str, folder: Path) -> None:
+        """Make an adapter known, and take it into memory if there is room. Raises ConfigError for
+        files that are wrong or do not fit this model or pool, or a name taken by others."""
+        read = self._read(folder)
+        known = self._known.get(name)
+        if known is not None and known.digest == read.digest:
+            known.folder = folder
+            return
+        if known is not None:
+            raise ConfigError(f"adapter {name!r} is {known.folder} already; unload it first")
+        adapter = Adapter(name, folder, read.digest, -(-self._num_bytes(read) // self._page_bytes))
+        num_pages = self._cache.pool.num_pages
+        if adapter.num_pages >= num_pages:
+            raise ConfigError(
+                f"adapter {name!r} takes {adapter.num_pages} pages and the whole KV pool has "
+                f"{num_pages}: raise the option kv_tokens"
+            )
+        self._know(adapter)
+        self._take_in(adapter, read)
+
+    def unload(self, name: str) -> None:
+        """Requests that have come keep it until they end. Raises ConfigError for unknown names."""
+        if name not in self._known:
+            raise ConfigError(self._unknown(name))
+        adapter = self._known.pop(name)
+        self.names = tuple(sorted(self._known))
+        adapter.is_known = False
+        self._drop_if_gone(adapter)
+
+    def find(self, name: object) -> Adapter:
+        """Any thread may ask. Raises RequestRejected, with the known names, for an unknown one."""
+        adapter = self._known.get(name) if isinstance(name, str) else None
+        if adapter is None:
+            raise RequestRejected(self._unknown(name))
+        return adapter
+
+    def acquire(self, adapter: Adapter | None) -> bool:
+        """Lock an adapter in memory for one sequence, reading it again if it was evicted. False
+        when there are no pages for it now; raises EngineUnavailable if its files have changed."""
+        if adapter is None:
+            return True
+        if adapter.loaded is None and not self._take_in(adapter, None):
+            return False
+        self._in_memory.move_to_end(adapter)
+        adapter.num_users += 1
+        return True
+
+    def release(self, adapter: Adapter | None) -> None:
+        """Undo one `acquire`."""
+        if adapter is None:
+            return
+        assert adapter.num_users > 0, f"{adapter} is not in use"
+        adapter.num_users -= 1
+        self._drop_if_gone(adapter)
+
+    def num_tokens(self, adapter: Adapter | None) -> int:
+        """How many tokens' KV the pool takes less while this adapter is in memory."""
+        return adapter.num_pages * self._cache.pool.page_size if adapter is not None else 0
+
+    def give_back(self) -> bool:
+        """Evict the idle adapter used longest ago; False when all are in use or on disk."""
+        idle = next((adapter for adapter in self._in_memory if not adapter.num_users), None)
+        if idle is None:
+            return False
+        self._evict(idle)
+        self.num_evictions += 1
+        return True
+
+    def tables(self) -> Iterator[PageTable]:
+        """The pages that weights hold."""
+        return (adapter.table for adapter in self._in_memory)
+
+    def check_integrity(self, running: Iterable[Adapter | None]) -> None:
+        """Raise AssertionError unless `running` (an adapter once a sequence) is what is locked."""
+        users = list(running)
+        for adapter in {*self._in_memory, *self._known.values()}:
+            is_in_memory = adapter in self._in_memory
+            assert (adapter.loaded is not None) == is_in_memory, f"{adapter}: lost or forgotten"
+            num_pages = adapter.num_pages if is_in_memory else 0
+            assert len(adapter.table.pages) == num_pages, f"{adapter} holds other pages"
+            assert adapter.num_users == users.count(adapter), f"{adapter}: users miscounted"
+            assert adapter.is_known or adapter.num_users, f"{adapter} was unloaded and is kept"
+        assert {*users} - {None} <= self._in_memory.keys(), "a sequence runs without its adapter"
+
+    def _know(self, adapter: Adapter) -> None:
+        self._known[adapter.name] = adapter
+        self.names = tuple(sorted(self._known))
+
+    def _take_in(self, adapter: Adapter, read: LoadedAdapter | None) -> bool:
+        num_tokens = adapter.num_pages * self._cache.pool.page_size
+        if not self._cache.reserve(adapter.table, num_tokens):
+            return False
+        try:
+            adapter.loaded = read or self._read_again(adapter)
+        except EngineUnavailable:
+            self._cache.drop(adapter.table)
+            raise
+        self._in_memory[adapter] = None
+        return True
+
+    def _read_again(self, adapter: Adapter) -> LoadedAdapter:
+        remedy = f"unload {adapter.name!r} and load it again"
+        try:
+            read = self._read(adapter.folder)
+        except ConfigError as error:
+            raise EngineUnavailable(f"{error} (it was readable before; {remedy})") from error
+        if read.digest != adapter.digest:
+            raise EngineUnavailable(f"{adapter.folder} has changed since it was loaded: {remedy}")
+        return read
+
+    def _drop_if_gone(self, adapter: Adapter) -> None:
+        if not adapter.is_known and not adapter.num_users and adapter in self._in_memory:
+            self._evict(adapter)
+
+    def _evict(self, adapter: Adapter) -> None:
+        del self._in_memory[adapter]
+        adapter.loaded = None
+        self._cache.drop(adapter.table)
+
+    def _unknown(self, name: object) -> str:
+        known = ", ".join(self.names) or "none; load it first"
+        return f"no adapter {name!r} is loaded; known: {known}"

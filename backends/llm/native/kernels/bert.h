@@ -1,0 +1,257 @@
+// A BERT encoder: texts of any lengths end to end, nothing padded.
+//
+// Every row is computed by the same operations in the same order whatever texts stand beside its
+// own: a text has the same bits alone and in any batch. Activations stay float32 between products; in
+// bf16 mode the inputs of products (queries, keys, values and attention's weights too) are rounded.
+//
+// Shapes: T rows of a batch, E hidden size, H heads, D head size, F MLP width; n rows of one text.
+#pragma once
+
+#include <cmath>
+
+#include "product.h"
+
+namespace teola {
+
+extern "C" struct TeolaNorm {
+  const float *weight, *bias;  // [E]
+};
+
+extern "C" struct TeolaBertConfig {
+  int32_t num_layers, hidden, num_heads, width;
+  int32_t activation;  // an Ending: RELU, GELU or GELU_TANH
+  int32_t is_bf16;
+  float eps;
+  const float *words, *types, *positions;  // [.., E]
+  TeolaNorm norm;
+};
+
+extern "C" struct TeolaBertLayer {
+  Linear qkv, out;  // queries come scaled by 1 / sqrt(D)
+  TeolaNorm attention_norm;
+  Linear up, down;
+  TeolaNorm mlp_norm;
+};
+
+extern "C" struct TeolaTexts {
+  int32_t num_rows, num_texts;
+  const int32_t* starts;  // [texts + 1] rows
+  const int32_t *ids, *types;  // [T]
+  float* hidden;  // [T][E], the last hidden state
+};
+
+struct TextPad {  // of one thread in attention
+  Buffer keys, values, scores, weights;
+};
+
+inline __mmask16 lanes(int left) {
+  return left >= 16 ? 0xffff : left <= 0 ? 0 : __mmask16((1u << left) - 1);
+}
+
+template <bool BF>
+class Bert {
+ public:
+  static constexpr int PER_WORD = BF ? 2 : 1;
+
+  Bert(const TeolaBertConfig& c, const TeolaBertLayer* layers, Pool& pool)
+      : c_(c), layers_(layers, layers + c.num_layers), pool_(pool), scratch_(pool.size()),
+        pads_(pool.size()) {}
+
+  void encode(const TeolaTexts& s) {
+    const int T = s.num_rows, E = c_.hidden;
+    x_ = s.hidden;
+    a_ = BF ? as_.get<Word>(size_t(T) * E / PER_WORD) : reinterpret_cast<Word*>(x_);
+    qkv_ = qkvs_.get<Word>(size_t(T) * 3 * E / PER_WORD);
+    h_ = hs_.get<Word>(size_t(T) * std::max(E, c_.width) / PER_WORD);
+    embed(s);
+    for (const TeolaBertLayer& layer : layers_) {
+      product(a_, T, layer.qkv, WORDS, nullptr, qkv_);
+      attend(s);
+      product(h_, T, layer.out, ADD, x_, nullptr);
+      norm(layer.attention_norm, T);
+      product(a_, T, layer.up, Ending(c_.activation), nullptr, h_);
+      product(h_, T, layer.down, ADD, x_, nullptr);
+      norm(layer.mlp_norm, T);
+    }
+  }
+
+ private:
+  template <class Fn>
+  void rows(int num_rows, const Fn& fn) {
+    const int n = std::max(1, std::min(num_rows / 16, 4 * pool_.size()));
+    pool_.run(n, [&](int i, int) {
+      int begin = int(int64_t(num_rows) * i / n), end = int(int64_t(num_rows) * (i + 1) / n);
+      for (int row = begin; row < end; row++) fn(row);
+    });
+  }
+
+  void product(const Word* a, int m, const Linear& w, Ending ending, float* out, Word* words) {
+    multiply<BF>(pool_, scratch_, Product{a, m, nullptr, ending, out, words, nullptr}, w);
+  }
+
+  // One tile of up to 12 rows and one panel.
+  static void product(int rows, const Word* a, size_t lda, const Word* panel, int num_words,
+                      float* out) {
+    tile_plain<BF>(rows, a, lda, panel, num_words, reinterpret_cast<const char*>(panel), out);
+  }
+
+  void embed(const TeolaTexts& s) {
+    positions_.resize(s.num_rows);
+    for (int i = 0; i < s.num_texts; i++)
+      for (int row = s.starts[i]; row < s.starts[i + 1]; row++) positions_[row] = row - s.starts[i];
+    const size_t E = c_.hidden;
+    rows(s.num_rows, [&](int row) {
+      const float* word = c_.words + s.ids[row] * E;
+      const float* type = c_.types + s.types[row] * E;
+      const float* position = c_.positions + positions_[row] * E;
+      float* x = x_ + row * E;
+      for (size_t i = 0; i < E; i++) x[i] = word[i] + type[i] + position[i];
+      norm_row(c_.norm, row);
+    });
+  }
+
+  void norm(const TeolaNorm& w, int num_rows) {
+    rows(num_rows, [&](int row) { norm_row(w, row); });
+  }
+
+  void norm_row(const TeolaNorm& w, int row) {
+    const int E = c_.hidden;
+    float* x = x_ + size_t(row) * E;
+    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int i = 0; i < E; i += 16)
+      sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes(E - i), x + i));
+    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / E);
+    for (int i = 0; i < E; i += 16) {
+      __m512 v = _mm512_maskz_sub_ps(lanes(E - i), _mm512_maskz_loadu_ps(lanes(E - i), x + i), mean);
+      squares = _mm512_fmadd_ps(v, v, squares);
+    }
+    const float variance = _mm512_reduce_add_ps(squares) / E;
+    const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(variance + c_.eps));
+    for (int i = 0; i < E; i += 16) {
+      const __mmask16 m = lanes(E - i);
+      __m512 v = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), mean), scale);
+      v = _mm512_fmadd_ps(v, _mm512_maskz_loadu_ps(m, w.weight + i),
+                          _mm512_maskz_loadu_ps(m, w.bias + i));
+      _mm512_mask_storeu_ps(x + i, m, v);
+      if constexpr (BF) store_words<BF>(a_ + (size_t(row) * E + i) / PER_WORD, v, m);
+    }
+  }
+
+  // ---------------------------------------------------------------- attention
+
+  struct Item {
+    int text, first_head, last_head;
+  };
+
+  void attend(const TeolaTexts& s) {
+    items_.clear();
+    for (int i = 0; i < s.num_texts; i++) {
+      const int heads = s.starts[i + 1] - s.starts[i] < 48 ? c_.num_heads : 1;
+      for (int h = 0; h < c_.num_heads; h += heads) items_.push_back({i, h, h + heads});
+    }
+    pool_.run(int(items_.size()), [&](int i, int thread) {
+      for (int head = items_[i].first_head; head < items_[i].last_head; head++)
+        attend(s, items_[i].text, head, pads_[thread]);
+    });
+  }
+
+  // Keys and values become panels as weights do: scores and sums are products like all others.
+  void attend(const TeolaTexts& s, int text, int head, TextPad& pad) {
+    const int E = c_.hidden, D = E / c_.num_heads, head_words = D / PER_WORD;
+    const int begin = s.starts[text], n = s.starts[text + 1] - begin;
+    const int key_panels = (n + PANEL - 1) / PANEL, value_panels = (D + PANEL - 1) / PANEL;
+    const int key_words = (n + PER_WORD - 1) / PER_WORD;
+    const size_t row_words = size_t(3) * E / PER_WORD, weight_words = (n + 15) / 16 * 16 / PER_WORD;
+    const Word* queries = qkv_ + begin * row_words + size_t(head) * head_words;
+    Word* keys = pad.keys.get<Word>(size_t(key_panels) * head_words * PANEL);
+    Word* values = pad.values.get<Word>(size_t(value_panels) * key_words * PANEL);
+    float* scores = pad.scores.get<float>(size_t(MAX_ROWS) * key_panels * PANEL);
+    Word* weights = pad.weights.get<Word>(MAX_ROWS * weight_words);
+    pack_keys(queries + E / PER_WORD, row_words, n, head_words, keys);
+    for (int p = 0; p < value_panels; p++)
+      pack_values(queries + (2 * E + p * PANEL) / PER_WORD, row_words, n, D - p * PANEL,
+                  values + size_t(p) * key_words * PANEL);
+    alignas(64) float tile[MAX_ROWS * PANEL];
+    float scale[MAX_ROWS];
+    for (int row = 0, num = 0; row < n; row += num) {
+      num = tile_rows(n - row);
+      for (int p = 0; p < key_panels; p++)
+        product(num, queries + row * row_words, row_words,
+                keys + size_t(p) * head_words * PANEL, head_words,
+                scores + size_t(p) * num * PANEL);
+      for (int r = 0; r < num; r++)
+        scale[r] = 1.0f / softmax(scores + r * PANEL, num * PANEL, n, weights + r * weight_words);
+      for (int p = 0; p < value_panels; p++) {
+        product(num, weights, weight_words, values + size_t(p) * key_words * PANEL, key_words, tile);
+        for (int r = 0; r < num; r++)
+          for (int i = 0; i < PANEL && p * PANEL + i < D; i += 16) {
+            __m512 v = _mm512_mul_ps(_mm512_load_ps(tile + r * PANEL + i), _mm512_set1_ps(scale[r]));
+            const size_t at = size_t(begin + row + r) * E + head * D + p * PANEL + i;
+            store_words<BF>(h_ + at / PER_WORD, v, lanes(D - p * PANEL - i));
+          }
+      }
+    }
+  }
+
+  // Panels of 32 keys: [head words][32].
+  static void pack_keys(const Word* from, size_t row_words, int n, int head_words, Word* to) {
+    for (int key = 0; key < n; key += PANEL, to += size_t(head_words) * PANEL) {
+      const int num = std::min(PANEL, n - key);
+      if (num < PANEL) std::memset(to, 0, size_t(head_words) * PANEL * sizeof(Word));
+      for (int i = 0; i < num; i++) {
+        const Word* at = from + size_t(key + i) * row_words;
+        for (int w = 0; w < head_words; w++) to[w * PANEL + i] = at[w];
+      }
+    }
+  }
+
+  // A panel of up to 32 dimensions: [key words][32].
+  static void pack_values(const Word* from, size_t row_words, int n, int num_dims, Word* to) {
+    for (int key = 0; key < n; key += PER_WORD, from += PER_WORD * row_words, to += PANEL)
+      for (int i = 0; i < PANEL; i += 16) {
+        const __mmask16 m = lanes(num_dims - i);
+        __m512i words;
+        if constexpr (BF) {
+          const __mmask16 next = key + 1 < n ? m : 0;
+          __m256i low = _mm256_maskz_loadu_epi16(m, from + i / 2);
+          __m256i high = _mm256_maskz_loadu_epi16(next, from + row_words + i / 2);
+          words = _mm512_or_si512(_mm512_cvtepu16_epi32(low),
+                                  _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+        } else {
+          words = _mm512_maskz_loadu_epi32(m, from + i);
+        }
+        _mm512_store_si512(to + i, words);
+      }
+  }
+
+  // exp(score - the largest) of a row, whose runs of 32 lie `stride` apart; their sum.
+  static float softmax(const float* scores, int stride, int n, Word* weights) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    auto at = [&](int i) { return scores + size_t(i / PANEL) * stride + i % PANEL; };
+    __m512 most = lowest, sum = _mm512_setzero_ps();
+    for (int i = 0; i < n; i += 16)
+      most = _mm512_max_ps(most, _mm512_mask_loadu_ps(lowest, lanes(n - i), at(i)));
+    const __m512 peak = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    for (int i = 0; i < n; i += 16) {
+      __m512 e = _mm512_sub_ps(_mm512_load_ps(at(i)), peak);
+      __mmask16 live = _mm512_mask_cmp_ps_mask(lanes(n - i), e, _mm512_set1_ps(-87.0f), _CMP_GT_OQ);
+      e = _mm512_maskz_mov_ps(live, exp16(e));
+      sum = _mm512_add_ps(sum, e);
+      store_words<BF>(weights + i / PER_WORD, e);
+    }
+    return _mm512_reduce_add_ps(sum);
+  }
+
+  TeolaBertConfig c_;
+  std::vector<TeolaBertLayer> layers_;
+  Pool& pool_;
+  std::vector<Buffer> scratch_;
+  std::vector<TextPad> pads_;
+  std::vector<Item> items_;
+  std::vector<int> positions_;
+  Buffer as_, qkvs_, hs_;
+  float* x_ = nullptr;
+  Word *a_ = nullptr, *qkv_ = nullptr, *h_ = nullptr;
+};
+
+}  // namespace teola

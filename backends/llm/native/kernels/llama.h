@@ -1,0 +1,423 @@
+// One step of a Llama-family model: a ragged batch over paged KV.
+//
+// Every row of a step is computed by the same operations in the same order, however many rows stand
+// beside it, however its prompt was cut into chunks and whatever part of it came from a cache:
+// products reduce over k from first to last, attention walks the keys in blocks of 64 counted from
+// the first token. So batched, chunked, cached and forked runs give the same bits as a lone one.
+//
+// Activations stay float32 between products. In bf16 mode the inputs of products, the keys and the
+// values are rounded to bfloat16.
+//
+// Shapes: T rows of a step, E hidden size, H query heads, K KV heads, D head size, F MLP width.
+#pragma once
+
+#include <cmath>
+
+#include "product.h"
+
+namespace teola {
+
+constexpr int KEYS = 64;     // keys of an attention block
+constexpr int SUBPAGE = 16;  // keys that lie side by side in a page: one vector
+
+extern "C" struct TeolaConfig {
+  int32_t num_layers, hidden, num_heads, num_kv_heads, head_dim, width, vocab;
+  int32_t is_bf16;
+  float eps;
+};
+
+extern "C" struct TeolaLayer {
+  const float* attention_norm;  // [E]
+  Linear qkv, out;
+  const float* mlp_norm;  // [E]
+  Linear gate_up;         // columns interleaved: 16 of gate, 16 of up
+  Linear down;
+};
+
+extern "C" struct TeolaSpan {
+  int32_t start, end;  // rows
+  int32_t num_keys;    // up to the last row's own
+  int32_t page_start;  // into the list of pages
+  int32_t adapter;     // into the step's adapters, or -1
+};
+
+// What a LoRA adapter adds to a projection: b (a x). a.n == 0 where it adds nothing.
+extern "C" struct TeolaDelta {
+  Linear a, b;  // [r, K], [N, r]
+};
+
+extern "C" struct TeolaStep {
+  int32_t num_rows, num_spans, num_logits, page_size;
+  const int64_t* tokens;      // [T]
+  const int64_t* positions;   // [T]
+  const TeolaSpan* spans;
+  const int32_t* pages;
+  const int64_t* logit_rows;
+  const float* cos;  // [positions, D / 2]
+  const float* sin;
+  uint8_t* kv;       // [L][2][P][page]
+  int64_t num_pages;
+  float* logits;     // [R][V]
+  const TeolaDelta* const* adapters;  // each [L][4]: qkv, out, gate_up, down
+};
+
+enum Projection { QKV, OUT, GATE_UP, DOWN };
+
+struct Scratchpad {  // of one thread in attention
+  Buffer queries, outputs, state;
+};
+
+template <bool BF>
+class Model {
+ public:
+  static constexpr int PER_WORD = BF ? 2 : 1;
+
+  Model(const TeolaConfig& c, const TeolaLayer* layers, const float* norm, const Linear& head,
+        const Linear& embedding, Pool& pool)
+      : c_(c), layers_(layers, layers + c.num_layers), norm_(norm), head_(head),
+        embedding_(embedding), pool_(pool), scratch_(pool.size()), pads_(pool.size()) {}
+
+  void forward(const TeolaStep& s) {
+    const int T = s.num_rows, E = c_.hidden, D = c_.head_dim;
+    const int heads = c_.num_heads + 2 * c_.num_kv_heads;
+    x_ = xs_.get<float>(size_t(T) * E);
+    const int widest = std::max({E, c_.num_heads * D, c_.width});
+    a_ = as_.get<Word>(size_t(T) * widest);
+    qkv_ = qkvs_.get<float>(size_t(T) * heads * D);
+    q_ = qs_.get<Word>(size_t(T) * c_.num_heads * D);
+    h_ = hs_.get<Word>(size_t(T) * widest);
+    sums_ = sumss_.get<float>(size_t(T) * widest / GROUP + 16);
+    embed(s);
+    for (int l = 0; l < c_.num_layers; l++) layer(s, l);
+    if (s.num_logits) logits(s);
+  }
+
+ private:
+  int chunks(int rows, int least) const {
+    return std::max(1, std::min(rows / least, 4 * pool_.size()));
+  }
+
+  // fn(row) for all rows, in a few chunks.
+  template <class Fn>
+  void rows(int num_rows, int least, const Fn& fn) {
+    int n = chunks(num_rows, least);
+    pool_.run(n, [&](int i, int) {
+      int begin = int(int64_t(num_rows) * i / n), end = int(int64_t(num_rows) * (i + 1) / n);
+      for (int row = begin; row < end; row++) fn(row);
+    });
+  }
+
+  void product(const Word* a, int m, const Linear& w, Ending ending, float* out, Word* words,
+               const float* delta = nullptr) {
+    if (w.format == Q4) {
+      int n = chunks(m, 32), groups = w.k / GROUP;
+      pool_.run(n, [&](int i, int) {
+        int begin = int(int64_t(m) * i / n), end = int(int64_t(m) * (i + 1) / n);
+        sum_groups(a + size_t(begin) * w.k / 2, end - begin, w.k, sums_ + size_t(begin) * groups);
+      });
+    }
+    Product p{a, m, sums_, ending, out, words, delta};
+    multiply<BF>(pool_, scratch_, p, w);
+  }
+
+  // [T][n] of what the rows' adapters add to a projection of inputs a; null when none does.
+  const float* deltas(const TeolaStep& s, int l, Projection which, const Word* a, int n) {
+    float* out = nullptr;
+    for (int i = 0; i < s.num_spans;) {
+      const TeolaSpan& first = s.spans[i];
+      int end = first.end;
+      for (i++; i < s.num_spans && s.spans[i].adapter == first.adapter; i++) end = s.spans[i].end;
+      if (first.adapter < 0) continue;
+      const TeolaDelta& d = s.adapters[first.adapter][l * 4 + which];
+      if (!d.a.n) continue;
+      if (!out) {
+        out = deltas_.get<float>(size_t(s.num_rows) * n);
+        std::memset(out, 0, size_t(s.num_rows) * n * 4);
+      }
+      const int m = end - first.start, r = d.a.n;
+      float* thin = thins_.get<float>(size_t(m) * r);
+      Word* words = thin_words_.get<Word>(size_t(m) * r + 16);
+      multiply<BF>(pool_, scratch_, Product{a + size_t(first.start) * d.a.k / PER_WORD, m, nullptr,
+                                            STORE, thin, nullptr, nullptr}, d.a);
+      for (size_t at = 0; at < size_t(m) * r; at += 16)
+        store_words<BF>(words + at / PER_WORD,
+                        _mm512_maskz_loadu_ps(tail(int(size_t(m) * r - at)), thin + at));
+      multiply<BF>(pool_, scratch_, Product{words, m, nullptr, STORE, out + size_t(first.start) * n,
+                                            nullptr, nullptr}, d.b);
+    }
+    return out;
+  }
+
+  void embed(const TeolaStep& s) {
+    rows(s.num_rows, 8, [&](int t) {
+      column(embedding_, int(s.tokens[t]), x_ + size_t(t) * c_.hidden);
+    });
+  }
+
+  void norm_row(const float* x, const float* weight, Word* out) const {
+    const int E = c_.hidden;
+    __m512 sum = _mm512_setzero_ps();
+    for (int i = 0; i < E; i += 16) {
+      __m512 v = _mm512_maskz_loadu_ps(tail(E - i), x + i);
+      sum = _mm512_fmadd_ps(v, v, sum);
+    }
+    __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(sum) / E + c_.eps));
+    for (int i = 0; i < E; i += 16) {
+      __mmask16 m = tail(E - i);
+      __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(m, x + i), scale);
+      store_words<BF>(out + i / PER_WORD, _mm512_mul_ps(v, _mm512_maskz_loadu_ps(m, weight + i)), m);
+    }
+  }
+
+  static __mmask16 tail(int left) { return left >= 16 ? 0xffff : __mmask16((1u << left) - 1); }
+
+  void norm(const float* weight, int num_rows) {
+    rows(num_rows, 16, [&](int t) {
+      norm_row(x_ + size_t(t) * c_.hidden, weight, a_ + size_t(t) * c_.hidden / PER_WORD);
+    });
+  }
+
+  void layer(const TeolaStep& s, int l) {
+    const TeolaLayer& w = layers_[l];
+    const int T = s.num_rows;
+    norm(w.attention_norm, T);
+    product(a_, T, w.qkv, STORE, qkv_, nullptr, deltas(s, l, QKV, a_, w.qkv.n));
+    place(s, l);
+    attend(s, l);
+    product(h_, T, w.out, ADD, x_, nullptr, deltas(s, l, OUT, h_, w.out.n));
+    norm(w.mlp_norm, T);
+    product(a_, T, w.gate_up, SILU, nullptr, h_, deltas(s, l, GATE_UP, a_, w.gate_up.n));
+    product(h_, T, w.down, ADD, x_, nullptr, deltas(s, l, DOWN, h_, w.down.n));
+  }
+
+  size_t subpage_words() const { return size_t(SUBPAGE) * c_.head_dim / PER_WORD; }
+
+  // The words of one head in 16 slots: keys [D][16], values [16][D] (in pairs where BF).
+  Word* subpage(const TeolaStep& s, int l, int is_value, int page, int head, int sub) const {
+    const size_t per_head = subpage_words() * (s.page_size / SUBPAGE);
+    const size_t per_page = per_head * c_.num_kv_heads;
+    Word* base = reinterpret_cast<Word*>(s.kv) + (size_t(l) * 2 + is_value) * s.num_pages * per_page;
+    return base + page * per_page + head * per_head + sub * subpage_words();
+  }
+
+  // Rotate queries and keys; queries become words, keys and values go to their pages.
+  void place(const TeolaStep& s, int l) {
+    if (s.num_rows < 64) {
+      for (int i = 0; i < s.num_spans; i++)
+        for (int t = s.spans[i].start; t < s.spans[i].end; t++) place_row(s, l, s.spans[i], t);
+      return;
+    }
+    int n = chunks(s.num_rows, 16);
+    pool_.run(n, [&](int item, int) {
+      int begin = int(int64_t(s.num_rows) * item / n);
+      int end = int(int64_t(s.num_rows) * (item + 1) / n);
+      for (int i = 0; i < s.num_spans; i++) {
+        int first = std::max(begin, s.spans[i].start), last = std::min(end, s.spans[i].end);
+        for (int t = first; t < last; t++) place_row(s, l, s.spans[i], t);
+      }
+    });
+  }
+
+  void place_row(const TeolaStep& s, int l, const TeolaSpan& span, int t) {
+    const int D = c_.head_dim, half = D / 2, H = c_.num_heads, K = c_.num_kv_heads;
+    const int position = int(s.positions[t]);
+    const float* cos = s.cos + size_t(position) * half;
+    const float* sin = s.sin + size_t(position) * half;
+    float* row = qkv_ + size_t(t) * (H + 2 * K) * D;
+    for (int h = 0; h < H + K; h++) {
+      float* x = row + h * D;
+      for (int i = 0; i < half; i++) {
+        float lo = x[i], hi = x[i + half];
+        x[i] = lo * cos[i] - hi * sin[i];
+        x[i + half] = hi * cos[i] + lo * sin[i];
+      }
+    }
+    const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(float(D)));
+    Word* q = q_ + size_t(t) * H * D / PER_WORD;
+    for (int i = 0; i < H * D; i += 16)
+      store_words<BF>(q + i / PER_WORD, _mm512_mul_ps(_mm512_loadu_ps(row + i), scale));
+    const int page = s.pages[span.page_start + position / s.page_size];
+    const int slot = position % s.page_size, sub = slot / SUBPAGE, at = slot % SUBPAGE;
+    for (int h = 0; h < K; h++) {
+      const float* key = row + (H + h) * D;
+      const float* value = row + (H + K + h) * D;
+      Word* ks = subpage(s, l, 0, page, h, sub);
+      Word* vs = subpage(s, l, 1, page, h, sub);
+      if constexpr (BF) {
+        uint16_t* v = reinterpret_cast<uint16_t*>(vs) + size_t(at / 2) * D * 2 + at % 2;
+        for (int i = 0; i < D; i += 2)
+          ks[(i / 2) * SUBPAGE + at] = to_bf16(key[i]) | Word(to_bf16(key[i + 1])) << 16;
+        for (int i = 0; i < D; i++) v[i * 2] = to_bf16(value[i]);
+      } else {
+        float* k = reinterpret_cast<float*>(ks);
+        for (int i = 0; i < D; i++) k[i * SUBPAGE + at] = key[i];
+        std::memcpy(vs + size_t(at) * D, value, size_t(D) * 4);
+      }
+    }
+  }
+
+  // ---------------------------------------------------------------- attention
+
+  struct Item {
+    int span, head, begin, end;  // rows of one KV head's queries
+  };
+
+  void attend(const TeolaStep& s, int l) {
+    if (l == 0) {
+      const int group = c_.num_heads / c_.num_kv_heads, rows = std::max(1, 48 / group);
+      items_.clear();
+      for (int i = s.num_spans - 1; i >= 0; i--)
+        for (int end = s.spans[i].end; end > s.spans[i].start; end -= rows)  // longest first
+          for (int h = 0; h < c_.num_kv_heads; h++)
+            items_.push_back({i, h, std::max(s.spans[i].start, end - rows), end});
+    }
+    pool_.run(int(items_.size()), [&](int i, int thread) { attend(s, l, items_[i], pads_[thread]); });
+  }
+
+  void attend(const TeolaStep& s, int l, const Item& item, Scratchpad& pad) {
+    const TeolaSpan& span = s.spans[item.span];
+    const int D = c_.head_dim, words = D / PER_WORD, group = c_.num_heads / c_.num_kv_heads;
+    const int num = (item.end - item.begin) * group;
+    Word* q = pad.queries.get<Word>(size_t(num) * words);
+    float* o = pad.outputs.get<float>(size_t(num) * D);
+    float* peak = pad.state.get<float>(size_t(num) * 2);
+    float* total = peak + num;
+    for (int t = item.begin, r = 0; t < item.end; t++)
+      for (int g = 0; g < group; g++, r++)
+        std::memcpy(q + size_t(r) * words,
+                    q_ + (size_t(t) * c_.num_heads + item.head * group + g) * words,
+                    size_t(words) * 4);
+    std::memset(o, 0, size_t(num) * D * 4);
+    std::fill(peak, peak + num, -INFINITY);
+    std::fill(total, total + num, 0.0f);
+    // Row r may see keys up to its own position: first + r / group.
+    const int first = span.num_keys - (span.end - item.begin);
+    const int num_keys = first + (item.end - item.begin);
+    for (int key = 0; key < num_keys; key += KEYS) {
+      const Word *ks[4], *vs[4];
+      for (int j = 0; j < 4; j++) {
+        int at = std::min(key + j * SUBPAGE, (num_keys - 1) / SUBPAGE * SUBPAGE);
+        int page = s.pages[span.page_start + at / s.page_size];
+        int sub = at % s.page_size / SUBPAGE;
+        ks[j] = subpage(s, l, 0, page, item.head, sub);
+        vs[j] = subpage(s, l, 1, page, item.head, sub);
+      }
+      int r = key <= first ? 0 : (key - first) * group;  // rows before see none of these keys
+      while (r < num) {
+        int rows = num - r >= 6 ? 6 : num - r >= 3 ? 3 : 1;
+        if (rows == 6) block<6>(r, group, first, key, q, o, peak, total, ks, vs);
+        else if (rows == 3) block<3>(r, group, first, key, q, o, peak, total, ks, vs);
+        else block<1>(r, group, first, key, q, o, peak, total, ks, vs);
+        r += rows;
+      }
+    }
+    for (int t = item.begin, r = 0; t < item.end; t++)
+      for (int g = 0; g < group; g++, r++) {
+        __m512 scale = _mm512_set1_ps(1.0f / total[r]);
+        Word* out = h_ + (size_t(t) * c_.num_heads + item.head * group + g) * words;
+        for (int i = 0; i < D; i += 16)
+          store_words<BF>(out + i / PER_WORD,
+                          _mm512_mul_ps(_mm512_loadu_ps(o + size_t(r) * D + i), scale));
+      }
+  }
+
+  // R rows against 64 keys: scores, running softmax, weighted values (FlashAttention's recurrence).
+  template <int R>
+  void block(int r0, int group, int first, int key, const Word* q, float* o, float* peak,
+             float* total, const Word* const* ks, const Word* const* vs) const {
+    const int D = c_.head_dim, words = D / PER_WORD;
+    alignas(64) Word weights[R][KEYS];
+    float factor[R];
+    {
+      __m512 c[R][4];
+      UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int j = 0; j < 4; j++) c[r][j] = _mm512_setzero_ps();
+      for (int k = 0; k < words; k++) {
+        __m512i b[4];
+        UNROLL for (int j = 0; j < 4; j++) b[j] = _mm512_load_si512(ks[j] + k * SUBPAGE);
+        UNROLL for (int r = 0; r < R; r++)
+          UNROLL for (int j = 0; j < 4; j++)
+            c[r][j] = mac<BF>(c[r][j], q + size_t(r0 + r) * words + k, b[j]);
+      }
+      for (int r = 0; r < R; r++) {
+        const int seen = first + (r0 + r) / group + 1 - key;  // keys of the block this row sees
+        if (seen < KEYS)
+          for (int j = 0; j < 4; j++) {
+            int n = std::clamp(seen - 16 * j, 0, 16);
+            c[r][j] = _mm512_mask_blend_ps(__mmask16((1u << n) - 1), _mm512_set1_ps(-INFINITY),
+                                           c[r][j]);
+          }
+        __m512 most = _mm512_max_ps(_mm512_max_ps(c[r][0], c[r][1]),
+                                    _mm512_max_ps(c[r][2], c[r][3]));
+        float now = std::max(peak[r0 + r], _mm512_reduce_max_ps(most));
+        if (now == -INFINITY) {  // a row that sees none of these keys
+          for (int j = 0; j < 4; j++)
+            store_words<BF>(weights[r] + 16 / PER_WORD * j, _mm512_setzero_ps());
+          factor[r] = 1.0f;
+          continue;
+        }
+        __m512 top = _mm512_set1_ps(now), sum = _mm512_setzero_ps();
+        for (int j = 0; j < 4; j++) {
+          __m512 e = _mm512_sub_ps(c[r][j], top);
+          __mmask16 live = _mm512_cmp_ps_mask(e, _mm512_set1_ps(-103.0f), _CMP_GT_OQ);
+          e = _mm512_maskz_mov_ps(live, exp16(e));
+          sum = _mm512_add_ps(sum, e);
+          store_words<BF>(weights[r] + 16 / PER_WORD * j, e);
+        }
+        factor[r] = peak[r0 + r] == now ? 1.0f : std::exp(peak[r0 + r] - now);
+        total[r0 + r] = total[r0 + r] * factor[r] + _mm512_reduce_add_ps(sum);
+        peak[r0 + r] = now;
+      }
+    }
+    for (int d = 0; d < D;) {
+      if (D - d >= 64) values<R, 4>(r0, d, o, factor, weights, vs), d += 64;
+      else if (D - d >= 32) values<R, 2>(r0, d, o, factor, weights, vs), d += 32;
+      else values<R, 1>(r0, d, o, factor, weights, vs), d += 16;
+    }
+  }
+
+  template <int R, int V>
+  void values(int r0, int d, float* o, const float* factor, const Word (*weights)[KEYS],
+              const Word* const* vs) const {
+    const int D = c_.head_dim;
+    __m512 c[R][V];
+    UNROLL for (int r = 0; r < R; r++)
+      UNROLL for (int v = 0; v < V; v++)
+        c[r][v] = _mm512_mul_ps(_mm512_loadu_ps(o + size_t(r0 + r) * D + d + 16 * v),
+                                _mm512_set1_ps(factor[r]));
+    for (int j = 0; j < 4; j++)
+      for (int k = 0; k < SUBPAGE / PER_WORD; k++) {
+        __m512i b[V];
+        UNROLL for (int v = 0; v < V; v++)
+          b[v] = _mm512_load_si512(vs[j] + size_t(k) * D + d + 16 * v);
+        UNROLL for (int r = 0; r < R; r++)
+          UNROLL for (int v = 0; v < V; v++)
+            c[r][v] = mac<BF>(c[r][v], weights[r] + j * (SUBPAGE / PER_WORD) + k, b[v]);
+      }
+    UNROLL for (int r = 0; r < R; r++)
+      UNROLL for (int v = 0; v < V; v++)
+        _mm512_storeu_ps(o + size_t(r0 + r) * D + d + 16 * v, c[r][v]);
+  }
+
+  void logits(const TeolaStep& s) {
+    const int E = c_.hidden;
+    rows(s.num_logits, 16, [&](int i) {
+      norm_row(x_ + size_t(s.logit_rows[i]) * E, norm_, a_ + size_t(i) * E / PER_WORD);
+    });
+    product(a_, s.num_logits, head_, STORE, s.logits, nullptr);
+  }
+
+  TeolaConfig c_;
+  std::vector<TeolaLayer> layers_;
+  const float* norm_;
+  Linear head_, embedding_;
+  Pool& pool_;
+  std::vector<Buffer> scratch_;
+  std::vector<Scratchpad> pads_;
+  std::vector<Item> items_;
+  Buffer xs_, as_, qkvs_, qs_, hs_, sumss_, deltas_, thins_, thin_words_;
+  float *x_ = nullptr, *qkv_ = nullptr, *sums_ = nullptr;
+  Word *a_ = nullptr, *q_ = nullptr, *h_ = nullptr;
+};
+
+}  // namespace teola

@@ -1,0 +1,154 @@
+// Weights in panels of 32 columns (output features).
+//
+// 4-bit and 8-bit panels keep the groups of 32 weights of GGUF's Q4_1 and Q8_0 with their own scales:
+// whole numbers are exact in bfloat16, so a group's sum is taken over them and scaled once: no weight
+// is rounded again.
+#pragma once
+
+#include "words.h"
+
+namespace teola {
+
+constexpr int PANEL = 32;          // columns of a panel: two vectors of 16 floats
+constexpr int GROUP = 32;          // weights of a column that share a scale
+constexpr size_t Q4_BYTES = 640;   // a group of a panel: 32 scales, 32 minima, 32 x 32 half bytes
+constexpr size_t Q8_BYTES = 1088;  // a group of a panel: 32 scales, 32 x 32 bytes
+
+enum Format : int32_t { F32 = 0, BF16 = 1, Q8 = 2, Q4 = 3 };
+
+struct Linear {
+  int32_t format;
+  int32_t n, k;         // output and input features
+  const uint8_t* data;  // panels, 64-byte aligned
+  const float* bias;    // [n] or null
+};
+
+size_t panel_bytes(int format, int64_t k) {
+  switch (format) {
+    case F32: return size_t(k) * PANEL * 4;
+    case BF16: return size_t(k) * PANEL * 2;
+    case Q8: return size_t(k) / GROUP * Q8_BYTES;
+    default: return size_t(k) / GROUP * Q4_BYTES;
+  }
+}
+
+inline int num_panels(const Linear& w) { return (w.n + PANEL - 1) / PANEL; }
+
+inline const uint8_t* panel_of(const Linear& w, int panel) {
+  return w.data + panel_bytes(w.format, w.k) * panel;
+}
+
+inline __m512 halfs(const uint8_t* p) {
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+// The whole numbers 0..15 as bfloat16, twice: a look-up may ignore bit 4 of its index.
+inline __m512i nibble_table() {
+  alignas(64) static const uint16_t table[32] = {
+      0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120,
+      0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0,
+      0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
+  return _mm512_load_si512(table);
+}
+
+inline void fetch_lines(const uint8_t* at, size_t num_bytes) {
+  UNROLL for (size_t i = 0; i < num_bytes; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(at + i), _MM_HINT_T0);
+}
+
+// Where a tile with groups gets its weights: 16 pairs a group, two vectors a pair, and scales.
+struct Scratch {  // expanded before: words [k / 2][32]
+  const Word* words;
+  const uint8_t* panel;
+  size_t group_bytes;
+  bool has_min;
+  inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {
+    const Word* at = words + (size_t(g) * 16 + p) * PANEL;
+    b0 = _mm512_load_si512(at);
+    b1 = _mm512_load_si512(at + 16);
+  }
+  inline const uint8_t* scales(int g) const { return panel + g * group_bytes; }
+  inline void fetch(int) const {}
+};
+
+struct DirectQ4 {
+  const uint8_t* panel;
+  static constexpr bool has_min = true;
+  __m512i table = nibble_table();
+  inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {
+    const uint8_t* at = panel + g * Q4_BYTES + 128 + (p / 4) * 128;
+    __m512i x0 = _mm512_load_si512(at), x1 = _mm512_load_si512(at + 64);
+    int shift = 4 * (p % 4);
+    b0 = _mm512_permutexvar_epi16(_mm512_srli_epi32(x0, shift), table);
+    b1 = _mm512_permutexvar_epi16(_mm512_srli_epi32(x1, shift), table);
+  }
+  inline const uint8_t* scales(int g) const { return panel + g * Q4_BYTES; }
+  inline void fetch(int g) const { fetch_lines(panel + g * Q4_BYTES, Q4_BYTES); }
+};
+
+#ifdef __AVX512BF16__
+inline __m512i bytes_to_bf16(const uint8_t* at) {
+  __m512 lo = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i*)at)));
+  __m512 hi = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i*)(at + 16))));
+  return (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
+}
+#else
+inline __m512i bytes_to_bf16(const uint8_t*) { __builtin_unreachable(); }
+#endif
+
+struct DirectQ8 {
+  const uint8_t* panel;
+  static constexpr bool has_min = false;
+  inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {
+    const uint8_t* at = panel + g * Q8_BYTES + 64 + p * 64;
+    b0 = bytes_to_bf16(at);
+    b1 = bytes_to_bf16(at + 32);
+  }
+  inline const uint8_t* scales(int g) const { return panel + g * Q8_BYTES; }
+  inline void fetch(int g) const { fetch_lines(panel + g * Q8_BYTES, Q8_BYTES); }
+};
+
+template <class Source>
+void expand(const Source& from, int num_groups, Word* words) {
+  for (int g = 0; g < num_groups; g++)
+    UNROLL for (int p = 0; p < 16; p++) {
+      __m512i b0, b1;
+      from.pair(g, p, b0, b1);
+      _mm512_store_si512(words, b0);
+      _mm512_store_si512(words + 16, b1);
+      words += PANEL;
+    }
+}
+
+// One output feature's weights, as float32 [k].
+void column(const Linear& w, int n, float* out) {
+  const uint8_t* panel = panel_of(w, n / PANEL);
+  const int at = n % PANEL;
+  if (w.format == F32) {
+    const float* p = reinterpret_cast<const float*>(panel) + at;
+    for (int k = 0; k < w.k; k++) out[k] = p[size_t(k) * PANEL];
+  } else if (w.format == BF16) {
+    const uint16_t* p = reinterpret_cast<const uint16_t*>(panel) + at * 2;
+    for (int k = 0; k < w.k; k++) out[k] = from_bf16(p[size_t(k / 2) * PANEL * 2 + k % 2]);
+  } else if (w.format == Q8) {
+    for (int g = 0; g < w.k / GROUP; g++) {
+      const uint8_t* p = panel + g * Q8_BYTES;
+      float d = from_half(reinterpret_cast<const uint16_t*>(p)[at]);
+      const int8_t* q = reinterpret_cast<const int8_t*>(p + 64) + at * 2;
+      for (int k = 0; k < GROUP; k++) out[g * GROUP + k] = d * q[(k / 2) * 64 + k % 2];
+    }
+  } else {
+    for (int g = 0; g < w.k / GROUP; g++) {
+      const uint8_t* p = panel + g * Q4_BYTES;
+      float d = from_half(reinterpret_cast<const uint16_t*>(p)[at]);
+      float m = from_half(reinterpret_cast<const uint16_t*>(p + 64)[at]);
+      const uint32_t* q = reinterpret_cast<const uint32_t*>(p + 128);
+      for (int k = 0; k < GROUP; k++) {
+        uint32_t x = q[(k / 8) * PANEL + at];
+        out[g * GROUP + k] = d * float((x >> (4 * (k % 8 / 2) + 16 * (k % 2))) & 15) + m;
+      }
+    }
+  }
+}
+
+}  // namespace teola

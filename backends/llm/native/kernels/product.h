@@ -1,0 +1,244 @@
+// Products of rows with packed weights. A row is reduced over k from first to last, whatever rows
+// stand beside it.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "gelu.h"
+#include "packed.h"
+#include "threads.h"
+
+namespace teola {
+
+constexpr int MAX_ROWS = 12;  // rows of the widest tile
+
+// out [R][32] = a [R][num_words] x panel [num_words][32]. `ahead`: what will be read next.
+template <bool BF, int R>
+void tile_plain(const Word* a, size_t lda, const Word* panel, int num_words, const char* ahead,
+                float* out) {
+  __m512 c[R][2];
+  UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = _mm512_setzero_ps();
+  for (int k = 0; k < num_words; k++) {
+    const Word* at = panel + size_t(k) * PANEL;
+    __m512i b0 = _mm512_load_si512(at), b1 = _mm512_load_si512(at + 16);
+    if constexpr (R <= 2) {
+      _mm_prefetch(reinterpret_cast<const char*>(at + 24 * PANEL), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(at + 24 * PANEL + 16), _MM_HINT_T0);
+    } else {
+      _mm_prefetch(ahead + k * 64, _MM_HINT_T1);
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+      c[r][0] = mac<BF>(c[r][0], a + r * lda + k, b0);
+      c[r][1] = mac<BF>(c[r][1], a + r * lda + k, b1);
+    }
+  }
+  UNROLL for (int r = 0; r < R; r++) {
+    _mm512_store_ps(out + r * PANEL, c[r][0]);
+    _mm512_store_ps(out + r * PANEL + 16, c[r][1]);
+  }
+}
+
+// The same over groups: each group's sum is scaled once; minima weigh the sums of the inputs. The
+// running totals lie in `out`, so that the registers are free for a group's sums.
+template <int R, class Source>
+void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, const Source& from,
+                  int num_groups, float* out) {
+  UNROLL for (int r = 0; r < 2 * R; r++) _mm512_store_ps(out + r * 16, _mm512_setzero_ps());
+  for (int g = 0; g < num_groups; g++) {
+    __m512 s[R][2];
+    UNROLL for (int r = 0; r < R; r++) s[r][0] = s[r][1] = _mm512_setzero_ps();
+    if constexpr (R <= 2) from.fetch(g + 4);
+    UNROLL for (int p = 0; p < 16; p++) {
+      __m512i b0, b1;
+      from.pair(g, p, b0, b1);
+      UNROLL for (int r = 0; r < R; r++) {
+        s[r][0] = mac<true>(s[r][0], a + r * lda + g * 16 + p, b0);
+        s[r][1] = mac<true>(s[r][1], a + r * lda + g * 16 + p, b1);
+      }
+    }
+    const uint8_t* at = from.scales(g);
+    __m512 d0 = halfs(at), d1 = halfs(at + 32), m0, m1;
+    if (from.has_min) m0 = halfs(at + 64), m1 = halfs(at + 96);
+    UNROLL for (int r = 0; r < R; r++) {
+      float* total = out + r * PANEL;
+      __m512 c0 = _mm512_fmadd_ps(d0, s[r][0], _mm512_load_ps(total));
+      __m512 c1 = _mm512_fmadd_ps(d1, s[r][1], _mm512_load_ps(total + 16));
+      if (from.has_min) {
+        __m512 sum = _mm512_set1_ps(sums[r * ld_sums + g]);
+        c0 = _mm512_fmadd_ps(m0, sum, c0);
+        c1 = _mm512_fmadd_ps(m1, sum, c1);
+      }
+      _mm512_store_ps(total, c0);
+      _mm512_store_ps(total + 16, c1);
+    }
+  }
+}
+
+// From WORDS on: the activation of each sum, as words.
+enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH };
+
+inline __m512 activate(Ending ending, __m512 x) {
+  switch (ending) {
+    case RELU: return _mm512_max_ps(x, _mm512_setzero_ps());
+    case GELU: return gelu16(x);
+    case GELU_TANH: return gelu_tanh16(x);
+    default: return x;
+  }
+}
+
+struct Product {
+  const Word* a;  // [m][k words]
+  int m;
+  const float* sums;  // [m][k / 32], for formats with minima
+  Ending ending;
+  float* out;         // STORE, ADD: [m][n]
+  Word* out_words;    // SILU: [m][n / 2]; from WORDS on: [m][n]
+  const float* delta;  // [m][n] in the panels' column order, added before the ending; or null
+};
+
+template <bool BF>
+void finish(const Product& p, const Linear& w, int panel, int row, int rows, const float* tile) {
+  int n0 = panel * PANEL;
+  for (int r = 0; r < rows; r++) {
+    __m512 c0 = _mm512_load_ps(tile + r * PANEL), c1 = _mm512_load_ps(tile + r * PANEL + 16);
+    int left = std::min(PANEL, w.n - n0);
+    __mmask16 m0 = left >= 16 ? 0xffff : __mmask16((1u << left) - 1);
+    __mmask16 m1 = left >= 32 ? 0xffff : left <= 16 ? 0 : __mmask16((1u << (left - 16)) - 1);
+    if (w.bias) {
+      c0 = _mm512_add_ps(c0, _mm512_maskz_loadu_ps(m0, w.bias + n0));
+      c1 = _mm512_add_ps(c1, _mm512_maskz_loadu_ps(m1, w.bias + n0 + 16));
+    }
+    if (p.delta) {
+      const float* at = p.delta + size_t(row + r) * w.n + n0;
+      c0 = _mm512_add_ps(c0, _mm512_maskz_loadu_ps(m0, at));
+      c1 = _mm512_add_ps(c1, _mm512_maskz_loadu_ps(m1, at + 16));
+    }
+    if (p.ending == SILU) {
+      constexpr int per_word = BF ? 2 : 1;
+      Word* at = p.out_words + size_t(row + r) * (w.n / 2 / per_word) + n0 / 2 / per_word;
+      store_words<BF>(at, _mm512_mul_ps(silu16(c0), c1));
+      continue;
+    }
+    if (p.ending >= WORDS) {
+      constexpr int per_word = BF ? 2 : 1;
+      Word* at = p.out_words + (size_t(row + r) * w.n + n0) / per_word;
+      store_words<BF>(at, activate(p.ending, c0), m0);
+      store_words<BF>(at + 16 / per_word, activate(p.ending, c1), m1);
+      continue;
+    }
+    float* at = p.out + size_t(row + r) * w.n + n0;
+    if (p.ending == ADD) {
+      c0 = _mm512_add_ps(c0, _mm512_maskz_loadu_ps(m0, at));
+      c1 = _mm512_add_ps(c1, _mm512_maskz_loadu_ps(m1, at + 16));
+    }
+    _mm512_mask_storeu_ps(at, m0, c0);
+    _mm512_mask_storeu_ps(at + 16, m1, c1);
+  }
+}
+
+// The rows of the next tile when `left` are to do.
+inline int tile_rows(int left) {
+  return left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+template <bool BF>
+void tile_plain(int rows, const Word* a, size_t lda, const Word* panel, int num_words,
+                const char* ahead, float* out) {
+  if (rows == 12) tile_plain<BF, 12>(a, lda, panel, num_words, ahead, out);
+  else if (rows == 8) tile_plain<BF, 8>(a, lda, panel, num_words, ahead, out);
+  else if (rows == 4) tile_plain<BF, 4>(a, lda, panel, num_words, ahead, out);
+  else if (rows == 2) tile_plain<BF, 2>(a, lda, panel, num_words, ahead, out);
+  else tile_plain<BF, 1>(a, lda, panel, num_words, ahead, out);
+}
+
+template <bool BF>
+void panel_plain(const Product& p, const Linear& w, int panel, int begin, int end) {
+  alignas(64) float tile[MAX_ROWS * PANEL];
+  const int words = w.k / (BF ? 2 : 1);
+  const Word* b = reinterpret_cast<const Word*>(panel_of(w, panel));
+  for (int row = begin; row < end;) {
+    const Word* a = p.a + size_t(row) * words;
+    // The first tiles fetch one half each of the next panel, which lies behind this one.
+    const char* ahead = reinterpret_cast<const char*>(b + size_t(words) * PANEL);
+    if (row != begin) ahead += size_t(words) * 64;
+    const int rows = tile_rows(end - row);
+    tile_plain<BF>(rows, a, words, b, words, ahead, tile);
+    finish<BF>(p, w, panel, row, rows, tile);
+    row += rows;
+  }
+}
+
+template <class Source>
+void rows_grouped(const Product& p, const Linear& w, int panel, int begin, int end,
+                  const Source& from) {
+  alignas(64) float tile[MAX_ROWS * PANEL];
+  const int words = w.k / 2, groups = w.k / GROUP;
+  for (int row = begin; row < end;) {
+    const Word* a = p.a + size_t(row) * words;
+    const float* sums = p.sums + size_t(row) * groups;
+    int left = end - row, rows;
+    if (left >= 12) rows = 12, tile_grouped<12>(a, words, sums, groups, from, groups, tile);
+    else if (left >= 8) rows = 8, tile_grouped<8>(a, words, sums, groups, from, groups, tile);
+    else if (left >= 4) rows = 4, tile_grouped<4>(a, words, sums, groups, from, groups, tile);
+    else if (left >= 2) rows = 2, tile_grouped<2>(a, words, sums, groups, from, groups, tile);
+    else rows = 1, tile_grouped<1>(a, words, sums, groups, from, groups, tile);
+    finish<true>(p, w, panel, row, rows, tile);
+    row += rows;
+  }
+}
+
+template <class Direct>
+void panel_grouped(const Product& p, const Linear& w, int panel, int begin, int end,
+                   Buffer& scratch) {
+  Direct direct{panel_of(w, panel)};
+  if (w.format == Q4 || end - begin <= 2 * MAX_ROWS) {  // nibbles cost less to look up than to store
+    rows_grouped(p, w, panel, begin, end, direct);
+    return;
+  }
+  Word* words = scratch.get<Word>(size_t(w.k) / 2 * PANEL);
+  expand(direct, w.k / GROUP, words);
+  Scratch from{words, direct.panel, w.format == Q4 ? Q4_BYTES : Q8_BYTES, Direct::has_min};
+  rows_grouped(p, w, panel, begin, end, from);
+}
+
+template <bool BF>
+void multiply(Pool& pool, std::vector<Buffer>& scratch, const Product& p, const Linear& w) {
+  const int panels = num_panels(w);
+  const int block = w.format >= Q8 ? 264 : 144;  // rows: a panel stays in the second-level cache
+  const int row_blocks = (p.m + block - 1) / block;
+  const int rows = ((p.m + row_blocks - 1) / row_blocks + 11) / 12 * 12;
+  const int wanted = std::max(1, 6 * pool.size() / row_blocks);
+  const int per_item = std::max(1, panels / wanted);
+  const int panel_blocks = (panels + per_item - 1) / per_item;
+  pool.run(row_blocks * panel_blocks, [&](int item, int thread) {
+    int begin = item / panel_blocks * rows, end = std::min(p.m, begin + rows);
+    int first = item % panel_blocks * per_item, last = std::min(panels, first + per_item);
+    for (int panel = first; panel < last && begin < end; panel++) {
+      if constexpr (BF) {
+        if (w.format == Q4) {
+          panel_grouped<DirectQ4>(p, w, panel, begin, end, scratch[thread]);
+          continue;
+        }
+        if (w.format == Q8) {
+          panel_grouped<DirectQ8>(p, w, panel, begin, end, scratch[thread]);
+          continue;
+        }
+      }
+      panel_plain<BF>(p, w, panel, begin, end);
+    }
+  });
+}
+
+// Sums of each group of 32 inputs, as rounded to bfloat16.
+void sum_groups(const Word* a, int m, int k, float* sums) {
+  const int groups = k / GROUP;
+  for (int i = 0; i < m * groups; i++) {
+    __m512i x = _mm512_loadu_si512(a + size_t(i) * 16);
+    __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+    __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(int(0xffff0000))));
+    sums[i] = _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+  }
+}
+
+}  // namespace teola

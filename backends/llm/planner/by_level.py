@@ -1,0 +1,43 @@
+"""Skip-join multi-level feedback: short work first, without knowing which work is short.
+
+    level   0    1    2    3 ...     a new sequence joins the first level whose quantum holds its
+    quantum q   2q   4q   8q ...     prompt; having used up its level's quantum it sinks by one
+
+Levels go in order, one level first come, first served. What sank keeps its pages while there is
+room and is first to lose them. Who has not run for `patience_s` goes before all others and counts
+as new from then on. FastServe (arXiv 2305.05920). It pays where a few outputs are far longer than
+the rest and slots are short; where lengths are alike it only delays.
+"""
+
+from collections.abc import Sequence as Items
+
+from backends.llm.planner.policy import Order, View
+from backends.llm.sequence import Sequence
+from backends.llm.standing import Standing
+
+
+def by_level(quantum_s: float, patience_s: float) -> Order:
+    """By level, then by arrival, whether they run or wait."""
+
+    def order(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
+        def place(sequence: Sequence) -> tuple[int, int]:
+            standing = sequence.standing
+            if now_s - standing.last_s >= patience_s:
+                return -1, sequence.arrival
+            return level_of(standing, quantum_s), sequence.arrival
+
+        return sorted(sequences, key=place)
+
+    return order
+
+
+def level_of(standing: Standing, quantum_s: float) -> int:
+    """The first level is f; on level i >= f it has been served q*(2**i - 2**f) or more."""
+    served = int(standing.served_s / quantum_s) + _first_span(standing, quantum_s)
+    return served.bit_length() - 1
+
+
+def _first_span(standing: Standing, quantum_s: float) -> int:
+    """2**f: the quantum of its first level, in quanta of level 0."""
+    prefill = -(-standing.prefill_s // quantum_s)  # quanta, rounded up
+    return 1 << max(0, int(prefill) - 1).bit_length()

@@ -1,0 +1,210 @@
+"""Chooses a step: walks the sequences in the policy's order and gives each what is left.
+
+Decodes get their tokens first, whatever the order: a prompt's chunk takes only what those behind it
+leave over. Pages are taken in order, from whoever stands behind and has no place in the step
+yet; so the first in line can always go on, and no planned run is ever taken back.
+"""
+
+from bisect import insort
+from collections.abc import Callable
+from itertools import islice
+
+from backends.errors import EngineOverloaded, EngineUnavailable
+from backends.llm.batch import Run
+from backends.llm.kv_cache import KVCache
+from backends.llm.lora.pool import AdapterPool
+from backends.llm.page_table import PageTable
+from backends.llm.planner.latency import LatencyModel
+from backends.llm.planner.policy import Policy, View
+from backends.llm.planner.step import Step
+from backends.llm.sequence import Sequence
+from backends.llm.standing import Standing
+
+
+class BatchPlanner:
+    """`running` hold pages, `waiting` hold none; both in order of arrival. A running sequence need
+    not be in every step: a policy may let it pause."""
+
+    def __init__(
+        self,
+        cache: KVCache,
+        adapters: AdapterPool,
+        policy: Policy,
+        token_budget: int,
+        max_running: int,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.cache = cache
+        self.adapters = adapters
+        self.policy = policy
+        self.token_budget = token_budget
+        self.max_running = max_running
+        self.patience_s = patience_s
+        self.latency = LatencyModel()
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self.num_preemptions = 0
+        self._clock = clock
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence."""
+        now_s = self._clock()
+        known = sequence.parent.table.num_computed if sequence.parent is not None else 0
+        num_tokens = sequence.num_to_compute - known
+        prefill_s = self.latency.step_s(num_tokens, num_tokens * (known + num_tokens // 2))
+        sequence.standing = Standing(arrived_s=now_s, last_s=now_s, prefill_s=prefill_s)
+        _insert(self.waiting, sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a finished or aborted sequence out; its table stays as it is."""
+        if sequence.is_running:
+            self._stop(sequence)
+        else:
+            self.waiting.remove(sequence)
+
+    def plan(self) -> Step:
+        """Choose a step and reserve its pages."""
+        now_s = self._clock()
+        view = self.view()
+        step = Step(
+            self.policy.order([*self.running, *self.waiting], view, now_s),
+            self.policy.budget(self.running, view, now_s),
+        )
+        for sequence in self.policy.admit(step.lineup, view, now_s):
+            if sequence.is_running and sequence.is_decoding:
+                self._place(sequence, step.budget, step)
+            elif (room := step.budget - self._num_decodes(step)) > 0 and (
+                sequence.is_running or self._start(sequence, step)
+            ):
+                self._find_cached(sequence)
+                if not sequence.table.is_loading:  # else its KV is on the way, and it waits
+                    self._place(sequence, room, step)
+            if step.num_sequences == self.max_running or step.budget <= 0:
+                break
+        return step
+
+    def note(self, step: Step, elapsed_s: float) -> None:
+        """The step ran: what policies go by from now on."""
+        ended_s = self._clock()
+        for run in step.runs:
+            run.sequence.standing.serve(ended_s, elapsed_s, self.patience_s)
+        if step.runs:
+            self.latency.observe(step.num_tokens, step.num_keys, elapsed_s)
+
+    def view(self) -> View:
+        """What policies see now."""
+        return View(
+            self.cache, self.latency, len(self.running), self.max_running, self.token_budget
+        )
+
+    def _num_decodes(self, step: Step) -> int:
+        """Decodes that are still without a place in the step."""
+        placed = {run.sequence for run in step.runs}
+        slots = islice(step.lineup, self.max_running)
+        return sum(s.is_running and s.is_decoding and s not in placed for s in slots)
+
+    def _start(self, sequence: Sequence, step: Step) -> bool:
+        """Begin on the parent's pages; `_place` adds whatever the tree has of the rest."""
+        if step.is_closed or not self._lock_adapter(sequence, step):
+            return False
+        parent = sequence.parent
+        if parent is not None and parent.ids:
+            sequence.table = self.cache.fork(parent.table)
+        else:
+            sequence.table = PageTable(sequence.namespace)
+        self.waiting.remove(sequence)
+        _insert(self.running, sequence)
+        sequence.is_running = True
+        return True
+
+    def _lock_adapter(self, sequence: Sequence, step: Step) -> bool:
+        """False when the sequence's adapter has no room now, and the queue waits for it. One that
+        cannot be read, or has no room though nothing runs, ends its sequence."""
+        try:
+            while not self.adapters.acquire(sequence.adapter):
+                if not self._take_pages(sequence, step):
+                    break
+            else:
+                return True
+        except EngineUnavailable as error:
+            step.refused.append((sequence, error))
+            return False
+        step.is_closed = True
+        if not self.running:
+            refusal = EngineOverloaded(f"no room in the KV pool for {sequence.adapter}")
+            step.refused.append((sequence, refusal))
+        return False
+
+    def _place(self, sequence: Sequence, room: int, step: Step) -> None:
+        """Give a running sequence its next tokens, as many as `room` allows. The only place where
+        a Run is made.
+
+        A run covers `num_to_compute` tokens from `num_computed` on, and wants the logits from its
+        sequence's last known token on: one of a decode. Tokens behind `ids` that are only guessed
+        fit in without a change here: count them in `num_to_compute`, let `batch` read them behind
+        `ids`, and the run has `num_logits = 1 + guesses` of those that `room` left. They are never
+        published."""
+        num_tokens = min(room, sequence.num_to_compute)
+        if not num_tokens:
+            step.ready.append(sequence)
+            return
+        start = sequence.table.num_computed
+        end = start + num_tokens
+        if not self._make_room(sequence, end, step):
+            return
+        self._publish(sequence, start, min(end, len(sequence.ids)))
+        step.runs.append(Run(sequence, num_tokens, sequence.num_logits(start, end)))
+        step.budget -= num_tokens
+        step.num_tokens += num_tokens
+        step.num_keys += num_tokens * (start + end + 1) // 2
+
+    def _find_cached(self, sequence: Sequence) -> None:
+        known = max(sequence.table.num_computed, sequence.num_known)
+        self.cache.match(sequence.table, sequence.ids[: sequence.num_cacheable])
+        if not sequence.was_preempted:  # what it finds of its own pages is no saving
+            found = min(sequence.table.num_computed, sequence.num_prompt)
+            sequence.num_cached += max(0, found - known)
+
+    def _publish(self, sequence: Sequence, start: int, end: int) -> None:
+        """Name the pages that this run fills. Earlier ones were named by earlier runs."""
+        page_size = self.cache.pool.page_size
+        if end // page_size > start // page_size:
+            self.cache.publish(sequence.table, sequence.ids, end)
+
+    def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
+        """Reserve pages, taking them from those behind if need be. False when nobody stands behind
+        any more: the sequence then keeps what it has and sits this step out."""
+        while not self.cache.reserve(sequence.table, num_tokens):
+            if not self._take_pages(sequence, step):
+                return False
+        return True
+
+    def _take_pages(self, sequence: Sequence, step: Step) -> bool:
+        """Preempt one of those behind; False when there is none."""
+        behind = [s for s in step.lineup[step.lineup.index(sequence) + 1 :] if s.is_running]
+        victims = self.policy.victims(behind, self.view(), self._clock())
+        if not victims:
+            return False
+        self._preempt(victims[0])
+        step.is_closed = True
+        return True
+
+    def _preempt(self, victim: Sequence) -> None:
+        """Back to waiting, without pages. What it computed stays in the tree as long as it can,
+        and moves to lower tiers where there are some: recomputed, found or swapped in again."""
+        self.cache.publish(victim.table, victim.ids, victim.table.num_computed)
+        self.cache.drop(victim.table)
+        self._stop(victim)
+        _insert(self.waiting, victim)
+        victim.was_preempted = True
+        self.num_preemptions += 1
+
+    def _stop(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        sequence.is_running = False
+        self.adapters.release(sequence.adapter)
+
+
+def _insert(line: list[Sequence], sequence: Sequence) -> None:
+    insort(line, sequence, key=lambda s: s.arrival)

@@ -1,0 +1,123 @@
+"""Requests are read before they enter the core: tokenised, their grammars compiled. What may take
+long is read on threads of its own, so that no step waits for it."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from backends.base import Outcome, Request
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
+
+_LIGHT_CHARS = 4096  # tokenised in less time than a thread takes to wake
+_GRAMMARS = ("schema", "regex", "choices")
+
+
+class Prepared(Protocol):
+    """A request that was read (`group.Group`)."""
+
+    @property
+    def request(self) -> Request: ...
+
+
+Prepare = Callable[[Request], Prepared]
+
+
+class Reader:
+    """Used on event loops; `prepare` runs on the caller's thread or on one of the reader's."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="llm reader")
+        self._reading: dict[str, asyncio.Future[Outcome]] = {}
+
+    def read(
+        self,
+        request: Request,
+        prepare: Prepare,
+        outcome: "asyncio.Future[Outcome]",
+        enter: Callable[[Prepared], None],
+    ) -> None:
+        """Call `enter` with the request when it is read, now or later on the loop of `outcome`.
+        Failures, aborts and the time limit go into `outcome`, and `enter` is not called."""
+        if _is_light(request):
+            try:
+                prepared = prepare(request)
+            except Exception as error:
+                _settle(outcome, _as_failure(error))
+            else:
+                enter(prepared)
+            return
+        loop = outcome.get_loop()
+        self._reading[request.id] = outcome
+        done = loop.run_in_executor(self._threads, prepare, request)
+        timer = loop.call_later(self._limit_s, self._give_up, outcome)
+        done.add_done_callback(partial(self._finish, request.id, outcome, timer, enter))
+
+    def abort(self, request_id: str) -> bool:
+        """Answer a request that is being read; False when none is."""
+        outcome = self._reading.pop(request_id, None)
+        if outcome is not None:
+            _settle(outcome, EngineError("the request was aborted"))
+        return outcome is not None
+
+    def close(self) -> None:
+        """Answer what is being read; its threads end when it is."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        while self._reading:
+            _, outcome = self._reading.popitem()
+            _settle(outcome, EngineUnavailable("the engine was closed"))
+
+    def _give_up(self, outcome: "asyncio.Future[Outcome]") -> None:
+        _settle(
+            outcome,
+            RequestRejected(
+                f"reading the request took more than {self._limit_s:g} s: a simpler grammar or a "
+                "shorter prompt will do"
+            ),
+        )
+
+    def _finish(
+        self,
+        request_id: str,
+        outcome: "asyncio.Future[Outcome]",
+        timer: asyncio.TimerHandle,
+        enter: Callable[[Prepared], None],
+        done: "asyncio.Future[Prepared]",
+    ) -> None:
+        timer.cancel()
+        if self._reading.get(request_id) is outcome:
+            del self._reading[request_id]
+        if done.cancelled():
+            _settle(outcome, EngineUnavailable("the engine was closed"))
+        elif (error := done.exception()) is not None:
+            _settle(outcome, _as_failure(error))
+        elif not outcome.done():
+            enter(done.result())
+
+
+def _is_light(request: Request) -> bool:
+    if any(request.attrs.get(name) is not None for name in _GRAMMARS):
+        return False
+    size = sum(len(part) for value in request.inputs for part in _texts(value))
+    return size <= _LIGHT_CHARS
+
+
+def _texts(value: object) -> list[str]:
+    """The texts of an input: a part, or the choices of a select."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [text for text in values if isinstance(text, str)]
+
+
+def _as_failure(error: BaseException) -> EngineError:
+    if isinstance(error, EngineError):
+        return error
+    failure = EngineError(f"a request could not be read: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _settle(outcome: "asyncio.Future[Outcome]", failure: EngineError) -> None:
+    if not outcome.done():  # its caller may have been cancelled
+        outcome.set_result(failure)

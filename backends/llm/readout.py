@@ -1,0 +1,52 @@
+"""What the logits of a step say: a token for each decode and for each guess of its that came true,
+log-probabilities for each choice."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from backends.llm.batch import Run
+from backends.llm.logprobs import BytesOf, score
+from backends.llm.sampler import Row, sample
+from backends.llm.speculation.agree import Picks, agree
+
+Reading = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
+
+
+def read_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Reading]:
+    """A reading for each run, in order. Logits [R, V] are those of the runs, one after another."""
+    if all(run.sequence.scoring is None for run in runs):
+        return [*_picks(logits, runs, bytes_of)]
+    ends = torch.tensor([run.num_logits for run in runs]).cumsum(0).tolist()
+    readings: list[Reading] = [[] for _ in runs]
+    decodes = [i for i, run in enumerate(runs) if run.sequence.scoring is None]
+    for i, (run, end) in enumerate(zip(runs, ends, strict=True)):
+        if run.sequence.scoring is not None:
+            readings[i] = score(logits[end - run.num_logits : end], _targets(run))
+    if decodes:
+        at = [row for i in decodes for row in range(ends[i] - runs[i].num_logits, ends[i])]
+        found = _picks(logits[at], [runs[i] for i in decodes], bytes_of)
+        for i, picks in zip(decodes, found, strict=True):
+            readings[i] = picks
+    return readings
+
+
+def _picks(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Picks]:
+    picks = iter(sample(logits, [row for run in runs for row in _rows(run)], bytes_of))
+    return [agree(run.guesses, tuple(islice(picks, run.num_logits))) for run in runs]
+
+
+def _rows(run: Run) -> Iterator[Row]:
+    generation = run.sequence.generation
+    assert generation is not None, f"{run.sequence} is not a decode"
+    first = run.sequence.num_output
+    return (Row(generation, place) for place in range(first, first + run.num_logits))
+
+
+def _targets(run: Run) -> list[int]:
+    """The tokens after those whose logits are wanted."""
+    end = run.sequence.table.num_computed + run.num_tokens
+    return run.sequence.ids[end - run.num_logits + 1 : end + 1]

@@ -1,0 +1,20 @@
+"""Which tenant a request's prefixes belong to: the one it names, or its context's."""
+
+from backends.base import Request
+from backends.errors import RequestRejected
+from backends.llm.sequence import LLMContext
+
+
+def choose_salt(request: Request, parent: LLMContext | None) -> str:
+    """Raises RequestRejected where KV of one tenant would be read by another."""
+    salt = request.attrs.get("cache_salt")
+    if salt is not None and (not isinstance(salt, str) or not salt):
+        raise RequestRejected(f"cache_salt must be a text with at least a character, not {salt!r}")
+    if parent is None or not parent.ids:
+        return salt or ""
+    if salt is not None and salt != parent.salt:
+        raise RequestRejected(
+            "this context was made with another cache_salt, and its KV is for that one alone: "
+            "prefill the whole prompt with this salt"
+        )
+    return parent.salt

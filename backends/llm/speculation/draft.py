@@ -1,0 +1,151 @@
+"""A small model writes ahead, in batches, on KV of its own.
+
+It draws each token with the random point that the target will use there: where the two models find
+the same tokens likely, the draws agree too, which a likeliest token would not at temperature 1.
+What turned out wrong is cut off its KV before it goes on.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from backends.llm.batch import Run, build_batch
+from backends.llm.kv_cache import KVCache
+from backends.llm.sampler import Row, sample
+from backends.llm.sequence import Sequence
+from backends.llm.speculation.proposer import Ask
+from backends.llm.step_model import StepModel
+
+MOST_READ = 512  # tokens of prompts in one step: nobody's tokens wait for more
+FEW = 8  # tokens that are read with the last one, at hardly a cost
+
+
+class DraftProposer:
+    """Follows each sequence with a shadow of its own: a prompt that is all the sequence has, an
+    output that is guessed. Not thread safe."""
+
+    def __init__(
+        self,
+        model: StepModel[Any],
+        num_pages: int,
+        page_size: int,
+        vocab_size: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.catch_up_s = 0.0
+        self._model = model
+        self._kv = model.make_pool(num_pages, page_size)
+        self.cache = KVCache(num_pages, page_size, self._kv.copy_page)
+        self._vocab_size = vocab_size  # the target's
+        self._clock = clock
+        self._shadows: dict[Sequence, Sequence] = {}
+
+    def propose(self, asks: Items[Ask]) -> list[list[int]]:
+        """Guesses for each, none to `most`."""
+        started_s = self._clock()
+        shadows = [self._follow(sequence) for sequence, _ in asks]
+        self._read(shadows)
+        self.catch_up_s = self._clock() - started_s
+        writing = [ask for ask in asks if self._can_write(ask, shadows)]
+        for place in range(max((most for _, most in writing), default=0)):
+            self._write([sequence for sequence, most in writing if place < most])
+        self.cache.settle()
+        return [self._shadows[sequence].output_ids for sequence, _ in asks]
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence has ended; what was read of it may still be found."""
+        shadow = self._shadows.pop(sequence, None)
+        if shadow is not None:
+            self._publish(shadow)
+            self.cache.drop(shadow.table)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless every page's count equals its actual holders."""
+        self.cache.check_integrity(shadow.table for shadow in self._shadows.values())
+
+    def _follow(self, sequence: Sequence) -> Sequence:
+        """The shadow, cut back to what it has in common with its sequence."""
+        shadow = self._shadows.get(sequence)
+        if shadow is None:
+            ids = self._known(sequence.ids)
+            shadow = Sequence(sequence.request, 0, None, ids, None, salt=sequence.salt)
+            self._shadows[sequence] = shadow
+        same = shadow.num_prompt
+        while same < min(len(shadow.ids), len(sequence.ids)):
+            if shadow.ids[same] != sequence.ids[same]:
+                break
+            same += 1
+        shadow.ids[same:] = self._known(sequence.ids[same:])
+        shadow.num_prompt = len(shadow.ids)
+        self.cache.truncate(shadow.table, min(same, len(shadow.ids) - 1))
+        if shadow.num_to_prefill > FEW:
+            self.cache.match(shadow.table, shadow.ids[:-1])
+        return shadow
+
+    def _read(self, shadows: Items[Sequence]) -> None:
+        """Prompts, and what was missed while guesses rested."""
+        runs: list[Run] = []
+        left = MOST_READ
+        for shadow in shadows:
+            num_tokens = min(left, shadow.num_to_prefill)
+            end = shadow.table.num_computed + num_tokens
+            if shadow.num_to_prefill > FEW and num_tokens and self._has_room(shadow, end, shadows):
+                runs.append(Run(shadow, num_tokens, 0))
+                left -= num_tokens
+        if runs:
+            self._model.forward(build_batch(runs, self._kv.page_size), self._kv)
+        for shadow, num_tokens, *_ in runs:
+            shadow.table.num_computed += num_tokens
+            self._publish(shadow)
+
+    def _can_write(self, ask: Ask, shadows: Items[Sequence]) -> bool:
+        shadow = self._shadows[ask.sequence]
+        end = len(shadow.ids) + ask.most - 1
+        return (
+            shadow.num_to_prefill <= FEW
+            and end <= self._model.config.max_positions
+            and self._has_room(shadow, end, shadows)
+        )
+
+    def _write(self, sequences: list[Sequence]) -> None:
+        """One more guess for each."""
+        shadows = [self._shadows[sequence] for sequence in sequences]
+        runs = [Run(s, len(s.ids) - s.table.num_computed, 1) for s in shadows]
+        logits = self._model.forward(build_batch(runs, self._kv.page_size), self._kv)  # [R, V]
+        assert logits is not None, "a draft without logits"
+        rows = [
+            Row(sequence.generation, sequence.num_output + shadow.num_output)
+            for sequence, shadow in zip(sequences, shadows, strict=True)
+            if sequence.generation is not None
+        ]
+        picks = sample(_fit(logits, self._vocab_size), rows, lambda _: b"")
+        for shadow, pick in zip(shadows, picks, strict=True):
+            shadow.table.num_computed = len(shadow.ids)
+            shadow.ids.append(pick.token)
+
+    def _has_room(self, shadow: Sequence, num_tokens: int, kept: Items[Sequence]) -> bool:
+        """Reserve pages, taking them from shadows of sequences that do not decode now if need
+        be: they would read again."""
+        if self.cache.reserve(shadow.table, num_tokens):
+            return True
+        for other in self._shadows.values():
+            if other not in kept:
+                self.cache.drop(other.table)
+        return self.cache.reserve(shadow.table, num_tokens)
+
+    def _publish(self, shadow: Sequence) -> None:
+        table = shadow.table
+        self.cache.publish(table, shadow.ids, min(table.num_computed, shadow.num_prompt))
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """Ids behind the vocabulary (padding of the target's matrix) are read as another one."""
+        return [token if token < self._model.config.vocab_size else 0 for token in ids]
+
+
+def _fit(logits: Tensor, vocab_size: int) -> Tensor:
+    """Logits [R, V] as wide as the target's: matrices of one vocabulary may be padded unlike."""
+    missing = vocab_size - logits.shape[1]
+    return F.pad(logits, (0, missing), value=float("-inf")) if missing else logits

@@ -1,0 +1,29 @@
+"""From an engine's options to what guesses in it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from backends.llm.kv_cache import KVCache
+from backends.llm.options import LLMOptions
+from backends.llm.speculation.draft import DraftProposer
+from backends.llm.speculation.ngram import NgramProposer
+from backends.llm.speculation.speculator import Speculator
+from backends.llm.step_model import StepModel
+
+
+def open_speculation(
+    options: LLMOptions,
+    cache: KVCache,
+    draft: StepModel[Any] | None,
+    vocab_size: int,
+    clock: Callable[[], float],
+) -> Speculator | None:
+    """None where nothing is to be guessed. `draft` gets as many pages as the cache has."""
+    if options.speculation == "off":
+        return None
+    if options.speculation == "ngram":
+        return Speculator(NgramProposer(), cache, options.guesses)
+    assert draft is not None, "speculation='draft' without a draft model"
+    pool = cache.pool
+    proposer = DraftProposer(draft, pool.num_pages, pool.page_size, vocab_size, clock)
+    return Speculator(proposer, cache, options.guesses)

@@ -1,0 +1,83 @@
+"""Whether guesses save time, measured on the steps as they run.
+
+    saved = what the tokens of the step would have taken without guesses - what the step took
+
+Guesses are tried for some steps. If they saved, they stay on until they no longer do; if they lost,
+they rest until what was lost is a small share of the time since. Steps are compared with steps of
+decodes alone, which run whenever guesses rest, and now and then between guesses. Goes by the
+seconds it is told and by nothing else.
+"""
+
+from backends.llm.planner.latency import LatencyModel
+
+TRIAL = 4  # guessed steps
+GAIN = 0.03  # of the time, to stay on after a trial; they go off below 0
+SHARE = 0.02  # of the time may be lost by trials
+FADE = 0.9  # of a guessed step beside the next one
+REFRESH = 32  # guessed steps between plain ones
+REST = 32  # plain steps at least
+CLIP = 4.0  # plain steps: one that took longer was disturbed
+
+
+class Payoff:
+    """The guesses of one engine."""
+
+    def __init__(self) -> None:
+        self.is_on = False  # guesses have paid lately
+        self._plain = LatencyModel()
+        self._sizes: set[int] = set()  # of plain steps that were measured, as powers of two
+        self._rest_s = 0.0  # left
+        self._num_guessed = 0  # steps since the last plain one
+        self._num_tried = 0
+        self._saved_s = self._spent_s = 0.0  # of late
+
+    @property
+    def is_resting(self) -> bool:
+        return self._rest_s > 0
+
+    def wants_guesses(self, num_decodes: int) -> bool:
+        """For a step of so many decodes and nothing else."""
+        return (
+            num_decodes.bit_length() in self._sizes
+            and not self.is_resting
+            and self._num_guessed < REFRESH
+        )
+
+    def note_plain(self, num_decodes: int, num_keys: int, elapsed_s: float) -> None:
+        """A step without guesses; `num_keys` are read by all its rows together."""
+        size = num_decodes.bit_length()
+        if size in self._sizes:
+            elapsed_s = min(elapsed_s, CLIP * self._plain.step_s(num_decodes, num_keys))
+        self._plain.observe(num_decodes, num_keys, elapsed_s)
+        self._sizes.add(size)
+        self._num_guessed = 0
+        self._rest_s -= elapsed_s
+
+    def note_guessed(
+        self, num_decodes: int, num_keys: int, num_accepted: int, elapsed_s: float
+    ) -> None:
+        """A step with guesses, keys of theirs not counted."""
+        plain_s = self._plain.step_s(num_decodes, num_keys)
+        elapsed_s = min(elapsed_s, CLIP * plain_s)
+        self._add(plain_s * (1 + num_accepted / num_decodes) - elapsed_s, elapsed_s)
+        self._num_guessed += 1
+        self._num_tried += 1
+        if self._num_tried >= TRIAL:
+            self._judge(plain_s)
+
+    def note_catch_up(self, elapsed_s: float) -> None:
+        """Time that guesses need once for a prompt. None of it is held against a trial: what was
+        missed while they rested would not be there to catch up with."""
+        if self.is_on and elapsed_s:
+            self._add(-elapsed_s, elapsed_s)
+
+    def _add(self, saved_s: float, spent_s: float) -> None:
+        self._saved_s = FADE * self._saved_s + saved_s
+        self._spent_s = FADE * self._spent_s + spent_s
+
+    def _judge(self, plain_s: float) -> None:
+        self.is_on = self._saved_s > (0 if self.is_on else GAIN * self._spent_s)
+        if not self.is_on:
+            self._rest_s = max(-self._saved_s / SHARE, REST * plain_s)
+            self._num_tried = 0
+            self._saved_s = self._spent_s = 0.0

@@ -1,0 +1,6 @@
+"""KV below the pool: pages that were evicted, in host memory and on disk, by what they hold.
+
+A page's key is a digest of everything its KV depends on: model, layout, namespace and all tokens
+up to its last. So a page is written once, may be found by any sequence, process or restart, and a
+wrong one cannot be found. One thread moves pages; the engine's own thread never waits for it.
+"""

@@ -1,0 +1,65 @@
+"""Evicted pages in host memory: one buffer of slots, the least recently used going first."""
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class HostTier:
+    """Changed by the mover's thread alone; any thread may ask what it holds."""
+
+    def __init__(self, num_pages: int, page_bytes: int, is_pinned: bool) -> None:
+        assert num_pages >= 1, "a host tier without pages"
+        self.num_pages = num_pages
+        self._rows = _buffer(num_pages, page_bytes, is_pinned)  # uint8 [P, bytes]
+        self._slots: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
+        self._free = list(range(num_pages - 1, -1, -1))
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def is_full(self) -> bool:
+        return not self._free
+
+    def put(self, key: bytes, row: Tensor) -> None:
+        """Copy a page [bytes] in; the caller has made room."""
+        assert key not in self._slots, "written once"
+        slot = self._free.pop()
+        self._rows[slot].copy_(row)
+        self._slots[key] = slot
+
+    def get(self, key: bytes) -> Tensor | None:
+        """The page [bytes], until the next `put`; it counts as used."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return None
+        self._slots.move_to_end(key)
+        return self._rows[slot]
+
+    def oldest(self) -> tuple[bytes, Tensor]:
+        key, slot = next(iter(self._slots.items()))
+        return key, self._rows[slot]
+
+    def in_order(self) -> list[bytes]:
+        """Least recently used first."""
+        return list(self._slots)
+
+    def drop(self, key: bytes) -> None:
+        self._free.append(self._slots.pop(key))
+
+    def check_integrity(self) -> None:
+        slots = [*self._slots.values(), *self._free]
+        assert sorted(slots) == list(range(self.num_pages)), "a slot is lost or taken twice"
+
+
+def _buffer(num_pages: int, page_bytes: int, is_pinned: bool) -> Tensor:
+    """On CPU from numpy, whose zeros take no memory until a page of them is written."""
+    if is_pinned:
+        return torch.zeros(num_pages, page_bytes, dtype=torch.uint8, pin_memory=True)
+    return torch.from_numpy(np.zeros((num_pages, page_bytes), np.uint8))

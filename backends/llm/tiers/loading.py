@@ -1,0 +1,66 @@
+"""KV on its way up from a lower tier: who waits for which pages, and where they arrive.
+
+Each load fills a table of its own, so nothing happens to it when a sequence that waits for it is
+aborted or preempted: what came goes into the tree and serves whoever matches it.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from backends.llm.page_table import PageTable
+from backends.llm.tiers.load import Load
+
+
+class Arrival(NamedTuple):
+    """A load and the table whose last pages it fills."""
+
+    load: Load
+    lease: PageTable
+    ids: list[int]  # those whose KV the lease will hold
+
+
+class Loading:
+    """Loads under way by key, and contexts that asked for their KV to be brought back."""
+
+    def __init__(self) -> None:
+        self._arrivals: list[Arrival] = []
+        self._by_key: dict[bytes, Load] = {}
+        self._wishes: list[tuple[Load, PageTable, list[int]]] = []
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def find(self, key: bytes) -> Load | None:
+        """The load that brings this page."""
+        return self._by_key.get(key)
+
+    def add(self, load: Load, lease: PageTable, ids: list[int]) -> None:
+        self._arrivals.append(Arrival(load, lease, ids))
+        self._by_key.update((key, load) for key in load.keys)
+
+    def wish(self, load: Load, table: PageTable, ids: list[int]) -> None:
+        """`table` wants what the load brings, as soon as it is there."""
+        self._wishes.append((load, table, ids))
+
+    def take_done(self) -> list[Arrival]:
+        """The loads that are done; they are then no longer under way."""
+        done = [arrival for arrival in self._arrivals if arrival.load.is_done]
+        if done:
+            self._arrivals = [a for a in self._arrivals if not a.load.is_done]
+            for arrival in done:
+                for key in arrival.load.keys:
+                    del self._by_key[key]
+        return done
+
+    def take_wishes(self) -> Iterator[tuple[PageTable, list[int]]]:
+        """Those whose load was taken into the tree."""
+        wishes, self._wishes = self._wishes, []
+        for load, table, ids in wishes:
+            if load.is_taken:
+                yield table, ids
+            else:
+                self._wishes.append((load, table, ids))
+
+    def tables(self) -> Iterator[PageTable]:
+        """Whoever holds pages here."""
+        return (arrival.lease for arrival in self._arrivals)

@@ -1,0 +1,61 @@
+"""teola's embedded engine as a benchmark worker: python teola_worker.py '{"dtype": "auto"}'."""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from backends.base import Request, Tokens
+from backends.llm.factory import create
+
+
+async def main(options: dict[str, Any]) -> None:
+    began = time.perf_counter()
+    engine = create("llm", "local:smollm2-135m", options)
+    await engine.start()
+    core = engine._core  # type: ignore[attr-defined]
+    model = core.model
+    say(
+        load_s=time.perf_counter() - began,
+        dtype=str(model.dtype).removeprefix("torch."),
+        model=type(model).__name__,
+        weight_mb=getattr(model, "weight_bytes", 0) / 1e6,
+    )
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        asked = json.loads(line)
+        requests = [
+            Request(
+                uuid.uuid4().hex,
+                "decode",
+                (None, Tokens(tuple(ids))),
+                {"max_tokens": asked["new"], "ignore_eos": True},
+            )
+            for ids in asked["prompts"]
+        ]
+        began = time.perf_counter()
+        outcomes = await engine.execute(requests)
+        seconds = time.perf_counter() - began
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        say(
+            s=seconds,
+            tokens=sum(outcome.usage.decode_tokens for outcome in outcomes),  # type: ignore[union-attr]
+            peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        )
+    await engine.close()
+
+
+def say(**fields: Any) -> None:
+    print("@" + json.dumps(fields), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}))

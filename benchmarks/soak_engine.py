@@ -1,0 +1,380 @@
+"""Ten thousand random requests at a small pool: nothing leaks, nothing hangs, no token is wrong.
+
+    python benchmarks/soak_engine.py [--requests 10000] [--model llama|paged] [--seed 0]
+
+Mixed lengths, forks, aborts, bad requests, steps that fail, tenants, pins and other hints, host and
+disk tiers, a pool that is always full. Every request must be answered or refused with a typed
+error; greedy answers must equal those of a roomy engine that is asked one thing at a time (`paged`:
+all of them, `llama`: a sample). Last line: one JSON object.
+"""
+
+import argparse
+import gc
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+
+from backends.base import Outcome, Request, Result
+from backends.errors import EngineError
+from backends.fake.paged_model import PagedModel
+from backends.llm.chat import ChatTemplate
+from backends.llm.config import ModelConfig
+from backends.llm.core import LLMCore
+from backends.llm.model import LlamaModel
+from backends.llm.options import LLMOptions
+from backends.llm.page_table import PageTable
+from backends.llm.prompt import PromptEncoder
+from backends.llm.sequence import LLMContext
+from backends.llm.tokenizer import Tokenizer
+from backends.llm.weights import expected_shapes
+
+MAX_CONTEXTS, MAX_LIVE = 24, 12
+CONTEXT_LEN = 160
+PREFIXES = [
+    "the owl sat in the old oak " * 3,
+    "the owl sat in the new elm " * 2,
+    "once upon a time there was a cache " * 2,
+    "zzzz " * 12,
+]
+SALTS = [None, None, None, "anna", "ben"]
+
+
+def tiny_llama() -> LlamaModel:
+    """Two layers of random weights over bytes."""
+    torch.manual_seed(0)
+    sizes = {"num_layers": 2, "hidden_size": 32, "intermediate_size": 48, "vocab_size": 256}
+    heads = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "max_positions": 512}
+    config = ModelConfig(**sizes, **heads, rms_eps=1e-6, rope_theta=1e4)
+    weights = {
+        name: torch.ones(shape) if "norm" in name else 0.3 * torch.randn(shape)
+        for name, shape in expected_shapes(config).items()
+    }
+    return LlamaModel(config, weights)
+
+
+def byte_prompts() -> PromptEncoder:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    rust = RustTokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    return PromptEncoder(Tokenizer(rust, eos_ids=()), ChatTemplate(None))
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the requests."""
+
+    requests: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    aborted: int = 0
+    aborted_while_loading: int = 0
+    failed_steps: int = 0
+    hints: Counter[str] = field(default_factory=Counter)
+    checked: int = 0
+    wrong: list[str] = field(default_factory=list)
+    early_rss_mb: float = 0.0
+    late_rss_mb: float = 0.0
+
+
+class Soak:
+    """Random requests to one core, driven step by step."""
+
+    def __init__(self, core: LLMCore, seed: int, check_every: int, sample: float) -> None:
+        self.core = core
+        self.report = Report()
+        self.decoded: list[tuple[bytes, int, bytes]] = []  # prompt, max_tokens, all ids
+        self._random = random.Random(seed)
+        self._check_every = check_every
+        self._sample = sample
+        self._contexts: list[LLMContext] = []
+        self._live: dict[str, Request] = {}
+        self._num_steps = 0
+
+    def run(self, num_requests: int) -> Report:
+        # The first fifth fills tables, tiers and allocators; from then on memory is flat.
+        marks = [num_requests // 5, num_requests]
+        while self.report.requests < num_requests:
+            self._act()
+            if marks and self.report.requests >= marks[0]:
+                self._note_memory(is_first=len(marks) == 2)
+                marks.pop(0)
+        while self.core.has_work:
+            self._step()
+        assert not self._live, f"never answered: {list(self._live)}"
+        self._end()
+        return self.report
+
+    def _act(self) -> None:
+        chance = self._random.random()
+        if chance < 0.35 and len(self._live) < MAX_LIVE:
+            self._submit(*self._request())
+        elif chance < 0.38:
+            self._submit(*self._bad_request())
+        elif chance < 0.42:
+            self._abort()
+        elif chance < 0.47:
+            self._hint()
+        elif chance < 0.50 and self._contexts:
+            self._contexts.pop(self._random.randrange(len(self._contexts))).release()
+        elif chance < 0.503:
+            self._fail_a_step()
+        elif chance < 0.5035:
+            self.core.flush()
+        else:
+            self._step()
+
+    def _request(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        some = self._random
+        context = some.choice(self._contexts) if self._contexts else None
+        if context is None or some.random() < 0.3:
+            prefix = some.choice(PREFIXES)
+            text = prefix[: some.randrange(1, len(prefix))] + str(some.randrange(20))
+            attrs = {"cache_salt": salt} if (salt := some.choice(SALTS)) else {}
+            return "prefill", (None, text), attrs
+        if some.random() < 0.35:
+            return "prefill", (context, some.choice(PREFIXES)[: some.randrange(0, 40)]), {}
+        if some.random() < 0.05:
+            return "select", (context, ["yes", "no", "perhaps not"]), {}
+        attrs: dict[str, Any] = {"max_tokens": some.choice([1, 4, 12, 40])}
+        kind = some.random()
+        if kind < 0.1:
+            attrs |= {"temperature": 0.8, "seed": some.randrange(9)}
+        elif kind < 0.15:
+            attrs |= {"temperature": 0.8, "n": 3}
+        elif kind < 0.2:
+            attrs |= {"schema": {"type": "boolean"}}
+        elif kind < 0.3:
+            attrs |= {"stop": ["a", "e"]}
+        return "decode", (context,), attrs
+
+    def _bad_request(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        context = self._random.choice(self._contexts) if self._contexts else None
+        return self._random.choice(
+            [
+                ("fly", (), {}),
+                ("prefill", (None, "x" * 10_000), {}),
+                ("prefill", (None, 7), {}),
+                ("prefill", (None, "a"), {"cache_salt": 7}),
+                ("decode", (None,), {}),
+                ("decode", (context,), {"max_tokens": 0}),
+                ("decode", (context,), {"cache_salt": "somebody else"}),
+                ("decode", (context,), {"schema": {"type": "strange"}}),
+            ]
+        )
+
+    def _submit(self, op: str, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        self.report.requests += 1
+        request = Request(f"{self.report.requests:032x}", op, inputs, attrs)
+        try:
+            self.core.add(request)
+        except EngineError as refusal:
+            self.report.outcomes[type(refusal).__name__] += 1
+        else:
+            self._live[request.id] = request
+
+    def _step(self) -> None:
+        for request, outcome in self.core.step():
+            self._take(self._live.pop(request.id), outcome)
+        self._num_steps += 1
+        if self._num_steps % self._check_every == 0:
+            self.core.check_integrity()
+
+    def _take(self, request: Request, outcome: Outcome) -> None:
+        if not isinstance(outcome, Result):
+            assert isinstance(outcome, EngineError), f"an untyped end: {outcome!r}"
+            self.report.outcomes[type(outcome).__name__] += 1
+            return
+        self.report.outcomes[request.op] += 1
+        made = [out for out in outcome.outputs if isinstance(out, LLMContext)]
+        self._remember(request, made)
+        for context in made:
+            if context.num_tokens < CONTEXT_LEN - 4:
+                self._contexts.append(context)
+        while len(self._contexts) > MAX_CONTEXTS:
+            self._contexts.pop(self._random.randrange(len(self._contexts)))  # garbage: a release
+
+    def _remember(self, request: Request, made: list[LLMContext]) -> None:
+        is_greedy = request.op == "decode" and request.attrs.keys() == {"max_tokens"}
+        if is_greedy and self._random.random() < self._sample:
+            (context,) = made
+            num_tokens = request.attrs["max_tokens"]
+            self.decoded.append((bytes(request.inputs[0].ids), num_tokens, bytes(context.ids)))
+
+    def _abort(self) -> None:
+        """Those who wait for a tier first: the rarest state."""
+        loading = [
+            request_id
+            for request_id, group in self.core._live.items()
+            if any(sequence.table.is_loading for sequence in group.live)
+        ]
+        if not loading and (not self._live or self._random.random() < 0.5):
+            return
+        request_id = self._random.choice(loading or list(self._live))
+        assert self.core.abort(request_id) is not None
+        del self._live[request_id]
+        self.core.check_integrity()
+        self.report.aborted += 1
+        self.report.aborted_while_loading += bool(loading)
+        self.report.outcomes["aborted"] += 1
+
+    def _hint(self) -> None:
+        if not self._contexts:
+            return
+        context, hints = self._random.choice(self._contexts), self.core.hints
+        what = self._random.choice(
+            ["pin", "pin", "unpin", "retain", "expect", "demote", "prefetch"]
+        )
+        arguments = {"retain": (0.01,), "expect": (self._random.random(),)}.get(what, ())
+        try:
+            getattr(hints, what)(context, *arguments)
+        except EngineError as refusal:
+            what = f"{what}: {type(refusal).__name__}"
+        self.report.hints[what] += 1
+
+    def _fail_a_step(self) -> None:
+        forward = self.core.model.forward
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("the machine is on fire")
+
+        self.core.model.forward = fail  # type: ignore[method-assign, assignment]
+        try:
+            self._step()
+        finally:
+            self.core.model.forward = forward  # type: ignore[method-assign]
+        self.report.failed_steps += 1
+
+    def _note_memory(self, *, is_first: bool) -> None:
+        gc.collect()
+        rss_mb = _rss_mb()
+        if is_first:
+            self.report.early_rss_mb = rss_mb
+        self.report.late_rss_mb = rss_mb
+
+    def _end(self) -> None:
+        """Nothing may be held when nobody holds anything."""
+        for context in self._contexts:
+            context.release()
+        self._contexts.clear()
+        gc.collect()
+        self.core.check_integrity()
+        self.core.flush()
+        self.core.check_integrity()
+        pool = self.core.cache.pool
+        assert pool.num_free == pool.num_pages, f"{pool.num_pages - pool.num_free} pages leaked"
+        assert not len(self.core.cache.idle), "an idle context is left"
+
+
+def check(soak: Soak, roomy: LLMCore) -> None:
+    """Greedy answers again, one at a time, without pressure."""
+    for i, (prompt, num_tokens, ids) in enumerate(soak.decoded):
+        context = LLMContext(list(prompt), None, PageTable(), roomy._released)
+        roomy.add(Request(f"{i:032x}", "decode", (context,), {"max_tokens": num_tokens}))
+        outcomes: list[tuple[Request, Outcome]] = []
+        while roomy.has_work:
+            outcomes += roomy.step()
+        ((_, outcome),) = outcomes
+        assert isinstance(outcome, Result), outcome
+        soak.report.checked += 1
+        if bytes(outcome.outputs[1].ids) != ids:
+            soak.report.wrong.append(f"{prompt!r} -> {ids!r}, not {outcome.outputs[1].ids}")
+
+
+@contextmanager
+def soaking(
+    model: Callable[[], Any], seed: int = 0, check_every: int = 1, sample: float = 1.0
+) -> Iterator[tuple[Soak, LLMCore]]:
+    """A soak of a small core with every feature on, and a roomy core of the same model."""
+    with tempfile.TemporaryDirectory() as folder:
+        common: dict[str, Any] = {"page_size": 8, "context_len": CONTEXT_LEN}
+        options = LLMOptions(
+            **common,
+            token_budget=48,
+            max_running=6,
+            pin_share=0.3,
+            eviction=random.Random(seed).choice(["lru", "lfu", "pgdsf", "next_use"]),
+            host_kv_tokens=128,
+            disk_kv=folder,
+            disk_kv_bytes=1 << 20,
+        )
+        core = LLMCore(model(), byte_prompts(), options, 320)
+        roomy = LLMCore(model(), byte_prompts(), LLMOptions(**common), 4096)
+        soak = Soak(core, seed, check_every, sample)
+        try:
+            yield soak, roomy
+        finally:
+            core.close()
+
+
+def _rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--model", choices=["llama", "paged"], default="llama")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    is_paged = given.model == "paged"
+    started = time.perf_counter()
+    with soaking(
+        PagedModel if is_paged else tiny_llama,
+        seed=given.seed,
+        check_every=10,
+        sample=1.0 if is_paged else 0.05,
+    ) as (soak, roomy):
+        report = soak.run(given.requests)
+        check(soak, roomy)
+        stats = soak.core.cache_stats()
+    seconds = time.perf_counter() - started
+    print(f"{report.requests} requests in {seconds:.0f} s, {soak.core.num_steps} steps")
+    for name, count in sorted(report.outcomes.items()):
+        print(f"  {name:<20} {count:>7}")
+    print(f"aborted while loading  {report.aborted_while_loading}")
+    print(f"failed steps           {report.failed_steps}")
+    print(f"hints                  {dict(report.hints)}")
+    print(f"preemptions            {soak.core.planner.num_preemptions}")
+    print(f"greedy answers checked {report.checked}, wrong {len(report.wrong)}")
+    print(
+        f"memory after a fifth   {report.early_rss_mb:.0f} MB, at the end {report.late_rss_mb:.0f}"
+    )
+    print(stats)
+    result = {
+        "requests": report.requests,
+        "seconds": round(seconds, 1),
+        "answered": sum(report.outcomes.values()),
+        "wrong": len(report.wrong),
+        "checked": report.checked,
+        "aborted_while_loading": report.aborted_while_loading,
+        "host_hit_tokens": stats.host_hit_tokens,
+        "disk_hit_tokens": stats.disk_hit_tokens,
+        "leaked_pages": 0,  # or `run` had raised
+        "grown_mb": round(report.late_rss_mb - report.early_rss_mb, 1),
+    }
+    print(json.dumps(result))
+    if report.wrong or sum(report.outcomes.values()) != report.requests:
+        sys.exit("the soak failed: " + "; ".join(report.wrong[:3]))
+
+
+if __name__ == "__main__":
+    main()

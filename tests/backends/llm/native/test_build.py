@@ -1,0 +1,84 @@
+"""Without a compiler or on another CPU the torch model runs, and the reason is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from backends.errors import ConfigError
+from backends.llm.loader import load_core, load_model, native_obstacle, open_model
+from backends.llm.model import LlamaModel
+from backends.llm.native import build as building
+from backends.llm.native.library import library
+from backends.llm.native.model import NativeModel
+from backends.llm.options import LLMOptions
+
+has_kernels = pytest.mark.skipif(library() is None, reason="no AVX-512 or no compiler here")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """As if nothing had been built yet in this process or on this machine."""
+    monkeypatch.setenv("TEOLA_CACHE", str(tmp_path))
+    building.build.cache_clear()
+    yield monkeypatch
+    monkeypatch.undo()
+    building.build.cache_clear()
+
+
+def test_no_compiler_is_a_reason(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setattr(building.shutil, "which", lambda name: None)
+    fresh.setattr(building, "_cpu_flags", lambda: building.NEEDED)
+    assert "no C++ compiler" in building.build().reason
+
+
+def test_an_old_cpu_is_a_reason(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setattr(building, "_cpu_flags", lambda: building.NEEDED - {"avx512f"})
+    assert building.build() == building.Built(None, "this CPU lacks avx512f")
+
+
+def test_it_can_be_turned_off(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setenv("TEOLA_NATIVE", "0")
+    assert building.build().path is None
+
+
+def test_a_compiler_that_fails_is_a_reason(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\necho no such option >&2\nexit 1\n")
+    broken.chmod(0o755)
+    fresh.setenv("CXX", str(broken))
+    fresh.setattr(building, "_cpu_flags", lambda: building.NEEDED)
+    assert "no such option" in building.build().reason
+
+
+@has_kernels
+def test_it_is_built_once(fresh: pytest.MonkeyPatch) -> None:
+    first = building.build()
+    assert first.path is not None
+    stamp = first.path.stat().st_mtime_ns
+    building.build.cache_clear()
+    assert building.build() == first
+    assert first.path.stat().st_mtime_ns == stamp
+    assert list(first.path.parent.iterdir()) == [first.path]
+
+
+@has_kernels
+def test_kernels_run_where_they_can(tiny_folder: object) -> None:
+    folder = tiny_folder(head_dim=16)  # type: ignore[operator]
+    found = open_model(folder)
+    assert isinstance(load_model(found, LLMOptions(), CPU), NativeModel)
+    assert isinstance(load_model(found, LLMOptions(kernels="torch"), CPU), LlamaModel)
+    assert isinstance(load_model(found, LLMOptions(page_size=8), CPU), LlamaModel)
+    wanted = LLMOptions(page_size=8, kernels="native")
+    with pytest.raises(ConfigError, match="page_size 8 is no multiple of 16"):
+        load_model(found, wanted, CPU)
+    assert native_obstacle(found.config, LLMOptions(), torch.float32, torch.device("cuda"))
+
+
+def test_sizes_the_kernels_lack_run_in_torch(tiny_folder: object) -> None:
+    core = load_core(tiny_folder(), LLMOptions())  # type: ignore[operator]  # head_dim 8
+    assert isinstance(core.model, LlamaModel)
+    with pytest.raises(ConfigError, match="stored"):
+        load_core(tiny_folder(), LLMOptions(weights="stored"))  # type: ignore[operator]

@@ -1,0 +1,57 @@
+"""The engine turns guesses off by the time its steps take: 10 ms, and 2 ms more a guess."""
+
+from typing import Any
+
+import pytest
+
+from backends.base import Request
+from backends.fake.paged_model import PagedModel
+from backends.fake.replay import VirtualClock, virtual_core
+from backends.llm.batch import StepBatch
+from backends.llm.core import LLMCore
+from backends.llm.speculation.ngram import NgramProposer
+
+
+def step_s(batch: StepBatch) -> float:
+    return 0.010 + 0.002 * (len(batch.tokens) - len(batch.spans))
+
+
+def decode(core: LLMCore, num_tokens: int) -> Any:
+    core.add(Request("0" * 32, "decode", (None, "abcabc"), {"max_tokens": num_tokens}))
+    while core.has_work:
+        for _, outcome in core.step():
+            result = outcome
+    return result
+
+
+def test_guesses_that_are_always_wrong_cost_a_few_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake model never repeats itself; the proposer always has something to say."""
+    monkeypatch.setattr(NgramProposer, "_continue", lambda self, sequence, most: [1] * most)
+    clock = VirtualClock()
+    core = virtual_core(PagedModel(), clock, step_s, speculation="ngram")
+    result = decode(core, 2000)
+    assert result.usage.guessed_tokens > 0
+    assert not core.speculation_stats().is_on
+    assert clock.now_s < 2000 * 0.010 * 1.04
+
+
+def test_guesses_that_are_right_stay_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PagedModel()
+    monkeypatch.setattr(PagedModel, "_next", lambda self, tokens: 7)
+    monkeypatch.setattr(NgramProposer, "_continue", lambda self, sequence, most: [7] * most)
+    clock = VirtualClock()
+    core = virtual_core(model, clock, step_s, speculation="ngram")
+    result = decode(core, 2000)
+    assert core.speculation_stats().is_on
+    assert result.usage.accepted_tokens > 0.7 * 2000
+    assert clock.now_s < 2000 * 0.010 * 0.5
+
+
+def test_the_same_run_takes_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NgramProposer, "_continue", lambda self, sequence, most: [1] * most)
+    times = []
+    for _ in range(2):
+        clock = VirtualClock()
+        decode(virtual_core(PagedModel(), clock, step_s, speculation="ngram"), 300)
+        times.append(clock.now_s)
+    assert times[0] == times[1]

@@ -1,0 +1,111 @@
+"""Guesses stay on while they pay, rest while they do not, and cost little to try. Virtual seconds:
+a step takes 10 ms and 4 ms more for the rows of guesses."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from backends.llm.speculation.payoff import CLIP, REFRESH, SHARE, TRIAL, Payoff
+
+PLAIN_S, GUESSED_S = 0.010, 0.014
+
+
+@dataclass
+class Engine:
+    """One decode that guesses whenever it may."""
+
+    payoff: Payoff = field(default_factory=Payoff)
+    elapsed_s: float = 0.0
+    num_tokens: int = 0
+    num_guessed: int = 0
+
+    def run(self, num_steps: int, num_accepted: float, guessed_s: float = GUESSED_S) -> None:
+        for _ in range(num_steps):
+            if self.payoff.wants_guesses(1):
+                self.payoff.note_guessed(1, 100, num_accepted, guessed_s)
+                self.elapsed_s += guessed_s
+                self.num_tokens += 1 + num_accepted
+                self.num_guessed += 1
+            else:
+                self.payoff.note_plain(1, 100, PLAIN_S)
+                self.elapsed_s += PLAIN_S
+                self.num_tokens += 1
+
+    @property
+    def slowdown(self) -> float:
+        return self.elapsed_s / (self.num_tokens * PLAIN_S)
+
+
+def test_guesses_that_come_true_stay_on() -> None:
+    engine = Engine()
+    engine.run(200, num_accepted=2)
+    assert engine.payoff.is_on
+    assert engine.num_guessed > 0.95 * 200
+    assert engine.slowdown < 0.5
+
+
+def test_guesses_that_never_come_true_are_turned_off() -> None:
+    engine = Engine()
+    engine.run(20, num_accepted=0)
+    assert not engine.payoff.is_on
+    assert engine.num_guessed == TRIAL
+    engine.run(2000, num_accepted=0)
+    assert engine.slowdown < 1 + 1.5 * SHARE
+
+
+@pytest.mark.parametrize("cost", [1.05, 1.4, 2.4, 10.0])
+def test_trials_cost_a_small_share_of_the_time(cost: float) -> None:
+    engine = Engine()
+    engine.run(5000, num_accepted=0, guessed_s=cost * PLAIN_S)
+    measured = min(cost, CLIP) - 1
+    assert engine.slowdown - 1 < 1.5 * SHARE * max(1.0, (cost - 1) / measured)
+    assert engine.num_guessed > TRIAL  # it tries again
+
+
+def test_guesses_go_off_when_they_stop_paying_and_come_back() -> None:
+    engine = Engine()
+    engine.run(100, num_accepted=2)
+    engine.run(40, num_accepted=0)
+    assert not engine.payoff.is_on
+    engine.run(400, num_accepted=2)
+    assert engine.payoff.is_on
+
+
+def test_a_gain_within_the_margin_turns_nothing_on_but_a_loss_turns_off() -> None:
+    engine = Engine()
+    engine.run(50, num_accepted=0.41)  # saves 1 % of the time
+    assert not engine.payoff.is_on
+    other = Engine()
+    other.run(50, num_accepted=1)
+    other.run(50, num_accepted=0.41)
+    assert other.payoff.is_on
+
+
+def test_plain_steps_are_measured_again_now_and_then() -> None:
+    engine = Engine()
+    engine.run(10 * REFRESH, num_accepted=2)
+    assert engine.num_guessed <= 10 * REFRESH - 9
+
+
+def test_a_new_batch_size_is_measured_first() -> None:
+    engine = Engine()
+    engine.run(50, num_accepted=2)
+    assert not engine.payoff.wants_guesses(8)
+    engine.payoff.note_plain(8, 800, 0.02)
+    assert engine.payoff.wants_guesses(8)
+
+
+def test_one_disturbed_step_does_not_decide() -> None:
+    engine = Engine()
+    engine.run(100, num_accepted=3)
+    engine.run(1, num_accepted=3, guessed_s=5.0)
+    assert engine.payoff.is_on
+
+
+def test_reading_prompts_counts_while_guesses_are_on() -> None:
+    engine = Engine()
+    engine.run(50, num_accepted=1)
+    for _ in range(30):
+        engine.payoff.note_catch_up(0.02)  # more than a token saves
+        engine.run(1, num_accepted=1)
+    assert not engine.payoff.is_on

@@ -1,0 +1,215 @@
+"""Pins, retention, demotion and expected uses of contexts, and what they leave to others."""
+
+from typing import Any
+
+import pytest
+
+from backends.errors import EngineOverloaded, RequestRejected, RequestTooLong
+
+TEXT = "the owl sat in the old oak and said nothing at all "
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def resident(context: Any) -> int:
+    return context.table.num_computed
+
+
+def fill(driver: Any, num_tokens: int, letter: str = "z") -> None:
+    """Ask for so many pages and give them back."""
+    driver.prefill(None, letter * num_tokens).release()
+    driver.outcomes.clear()
+
+
+def test_a_pinned_context_keeps_its_kv_under_any_pressure(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
+    pinned, other = driver.prefill(None, TEXT), driver.prefill(None, "b" * 30)
+    assert driver.core.hints.pin(pinned) == len(TEXT) - 1
+    fill(driver, 72)
+    assert resident(pinned) == len(TEXT) - 1
+    assert resident(other) == 0
+    assert driver.core.cache_stats().pinned_pages == 7
+    driver.core.hints.unpin(pinned)
+    fill(driver, 128, "y")
+    assert resident(pinned) == 0
+
+
+def test_pins_take_no_more_than_their_share(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, page_size=8, pin_share=0.5)
+    first, second = driver.prefill(None, "a" * 40), driver.prefill(None, "b" * 40)
+    driver.core.hints.pin(first)
+    with pytest.raises(EngineOverloaded, match="10 pages would be pinned, and 8 may be"):
+        driver.core.hints.pin(second)
+    driver.core.hints.pin(first)  # again: nothing more
+    driver.core.check_integrity()
+
+
+def test_contexts_that_share_pages_pin_them_once(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, page_size=8, pin_share=0.5)
+    root = driver.prefill(None, "a" * 49)  # 6 pages
+    for context in (driver.prefill(root, "b"), root):
+        driver.core.hints.pin(context)
+    assert driver.core.cache_stats().pinned_pages == 7  # the longer one's tail is on one more
+
+
+def test_a_request_that_pins_leave_no_room_for_is_refused(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, page_size=8)
+    driver.core.hints.pin(driver.prefill(None, "a" * 60))
+    with pytest.raises(EngineOverloaded, match="needs 13 pages and pinned contexts leave 8"):
+        driver.prefill(None, "z" * 100)
+    with pytest.raises(RequestTooLong):
+        driver.prefill(None, "z" * 300)
+
+
+def test_a_pin_never_takes_what_a_running_request_may_need(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, page_size=8, stops=False)
+    context = driver.prefill(None, "a" * 60)
+    decode = driver.submit("decode", driver.prefill(None, "b"), max_tokens=80)
+    driver.step()
+    with pytest.raises(EngineOverloaded, match="8 pages would be pinned, and 6 may be"):
+        driver.core.hints.pin(context)
+    driver.run(decode)
+
+
+def test_releasing_a_pinned_context_ends_its_pin(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, page_size=8)
+    context = driver.prefill(None, TEXT)
+    driver.core.hints.pin(context)
+    context.release()
+    driver.core.check_integrity()
+    assert driver.core.cache_stats().pinned_pages == 0
+    with pytest.raises(RequestRejected, match="released"):
+        driver.core.hints.pin(context)
+
+
+def test_hints_are_for_contexts_of_this_engine(tiny: Any) -> None:
+    with pytest.raises(RequestRejected, match="no context of this engine"):
+        tiny.driver().core.hints.pin(tiny.driver().prefill(None, "abc"))
+
+
+def test_a_retained_context_outlives_others_until_it_is_used(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
+    retained, younger = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
+    driver.core.hints.retain(retained, seconds=3600)
+    fill(driver, 80)
+    assert (resident(retained), resident(younger)) == (40, 0)
+    driver.prefill(retained, "more").release()
+    younger = driver.prefill(None, "c" * 41)
+    driver.outcomes.clear()
+    fill(driver, 80, "y")
+    assert (resident(retained), resident(younger)) == (0, 40)
+
+
+def test_retention_ends_with_its_time(tiny: Any) -> None:
+    clock = Clock()
+    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8, clock=clock)
+    retained, younger = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
+    driver.core.hints.retain(retained, seconds=5)
+    clock.now_s = 6
+    fill(driver, 80)
+    assert (resident(retained), resident(younger)) == (0, 40)
+
+
+def test_retained_contexts_give_way_when_nothing_else_is_left(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
+    context = driver.prefill(None, TEXT)
+    driver.core.hints.retain(context, seconds=3600)
+    fill(driver, 128)
+    assert resident(context) == 0
+
+
+def test_a_demoted_context_goes_before_the_oldest(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
+    driver.prefill(None, "a" * 40).release()
+    driver.outcomes.clear()
+    demoted = driver.prefill(None, "b" * 40)
+    driver.core.hints.demote(demoted)
+    fill(driver, 96)
+    assert driver.call("prefill", None, "a" * 40).usage.cached_tokens > 0
+    assert driver.call("prefill", None, "b" * 40).usage.cached_tokens == 0
+
+
+def test_with_next_use_the_context_expected_last_goes_first(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8, eviction="next_use")
+    late, soon = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
+    driver.core.hints.expect(soon, 1)
+    driver.core.hints.expect(late, 2)
+    fill(driver, 80)
+    assert (resident(late), resident(soon)) == (0, 40)
+
+
+@pytest.mark.parametrize("eviction", ["lru", "lfu", "pgdsf", "next_use"])
+def test_every_policy_changes_no_token(tiny: Any, eviction: str) -> None:
+    prompts = [f"{i} {TEXT}" for i in range(6)]
+    small = tiny.driver(kv_tokens=160, stops=False, page_size=8, eviction=eviction)
+    roomy = tiny.driver(stops=False)
+    for prompt in prompts + prompts[::-1]:
+        short = small.decode(small.prefill(None, prompt), max_tokens=8).outputs[0]
+        assert short == roomy.decode(roomy.prefill(None, prompt), max_tokens=8).outputs[0]
+    assert small.core.cache_stats().evicted_pages > 0
+
+
+def test_tenants_with_other_salts_share_nothing(tiny: Any) -> None:
+    driver = tiny.driver()
+    first = driver.call("prefill", None, TEXT, cache_salt="anna")
+    again = driver.call("prefill", None, TEXT, cache_salt="anna")
+    other = driver.call("prefill", None, TEXT, cache_salt="ben")
+    plain = driver.call("prefill", None, TEXT)
+    assert [r.usage.cached_tokens for r in (first, again, other, plain)] == [0, 48, 0, 0]
+
+
+def test_a_context_hands_its_salt_on(tiny: Any) -> None:
+    driver = tiny.driver(stops=False)
+    context = driver.prefill(driver.call("prefill", None, TEXT, cache_salt="anna").outputs[0], TEXT)
+    answer = driver.decode(context, max_tokens=8).outputs[1]
+    assert answer.salt == context.salt == "anna"
+    assert driver.call("prefill", None, TEXT + TEXT).usage.cached_tokens == 0
+
+
+@pytest.mark.parametrize("op", ["prefill", "decode"])
+def test_a_fork_into_another_namespace_is_refused(tiny: Any, op: str) -> None:
+    driver = tiny.driver()
+    salted = driver.call("prefill", None, TEXT, cache_salt="anna").outputs[0]
+    with pytest.raises(RequestRejected, match="another cache_salt"):
+        driver.call(op, salted, cache_salt="ben")
+    with pytest.raises(RequestRejected, match="another cache_salt"):
+        driver.call(op, driver.prefill(None, TEXT), cache_salt="ben")
+    driver.call(op, salted, cache_salt="anna")
+
+
+@pytest.mark.parametrize("salt", ["", 7])
+def test_a_salt_is_a_text(tiny: Any, salt: object) -> None:
+    with pytest.raises(RequestRejected, match="cache_salt must be a text"):
+        tiny.driver().call("prefill", None, TEXT, cache_salt=salt)
+
+
+def test_a_long_prompt_is_compared_once_and_not_again_in_every_step(tiny: Any) -> None:
+    driver = tiny.driver(stops=False, token_budget=16, page_size=4)
+    driver.prefill(None, "a" * 400)  # 25 steps of 4 pages
+    after_prefill = driver.core.cache_stats().pages_compared
+    assert after_prefill <= 4 * 100  # from the root each time it would be 1,300 and more
+    result = driver.decode(driver.prefill(None, "b" * 20), max_tokens=60)
+    assert result.usage.decode_tokens == 60
+    assert driver.core.cache_stats().pages_compared - after_prefill <= 3 * 20
+
+
+def test_a_context_that_grows_stays_one_edge(tiny: Any) -> None:
+    driver = tiny.driver(stops=False, token_budget=16, page_size=4)
+    driver.decode(driver.prefill(None, "a" * 100), max_tokens=50)
+    assert sum(1 for node in driver.core.cache.tree.nodes() if node.pages) <= 2
+
+
+def test_select_stays_in_its_contexts_namespace(tiny: Any) -> None:
+    driver = tiny.driver()
+    salted = driver.call("prefill", None, TEXT, cache_salt="anna").outputs[0]
+    assert driver.call("select", salted, ["yes", "no"]).outputs[2].salt == "anna"
+    with pytest.raises(RequestRejected, match="another cache_salt"):
+        driver.call("select", salted, ["yes", "no"], cache_salt="ben")

@@ -1,0 +1,134 @@
+"""Requests are read beside the steps, never by the thread that runs them."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+
+from backends.base import Request, Result
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.engine import LLMEngine
+
+NUMBERS = count(1)
+
+
+def request(op: str, *inputs: Any, emit: Any = None, **attrs: Any) -> Request:
+    return Request(f"{next(NUMBERS):032x}", op, inputs, attrs, emit=emit)
+
+
+class Slow:
+    """Makes grammars take until `release`, and says who read what."""
+
+    def __init__(self, core: Any) -> None:
+        self.release = threading.Event()
+        self.readers: list[str] = []
+        self._prepare = core.prepare
+        core.prepare = self.prepare
+
+    def prepare(self, given: Request) -> Any:
+        self.readers.append(threading.current_thread().name)
+        if given.attrs.get("regex"):
+            self.release.wait(10)
+        return self._prepare(given)
+
+
+@asynccontextmanager
+async def running(tiny: Any, limit_s: float = 30) -> AsyncIterator[tuple[LLMEngine, Any, Slow]]:
+    core = tiny.driver(stops=False).core
+    slow = Slow(core)
+    engine = LLMEngine("tiny", 8, lambda: core, limit_s)
+    await engine.start()
+    try:
+        (outcome,) = await engine.execute([request("prefill", None, "abc")])
+        yield engine, outcome.outputs[0], slow
+    finally:
+        slow.release.set()
+        await engine.close()
+        core.check_integrity()
+
+
+def test_a_heavy_grammar_stalls_no_other_request(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, context, slow):
+            heavy = asyncio.create_task(engine.execute([request("decode", context, regex="[ab]")]))
+            await asyncio.sleep(0)
+            (quick,) = await engine.execute([request("decode", context, max_tokens=20)])
+            assert isinstance(quick, Result)
+            assert not heavy.done()
+            slow.release.set()
+            (result,) = await heavy
+            assert result.outputs[0] in ("a", "b")
+            assert not any(name.startswith("llm tiny") for name in slow.readers)
+
+    asyncio.run(main())
+
+
+def test_a_long_prompt_is_read_on_a_thread(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, _, slow):
+            await engine.execute([request("prefill", None, "x" * 10_000)])  # too long, in the end
+            await engine.execute([request("prefill", None, "x")])
+            assert [name.startswith("llm reader") for name in slow.readers[1:]] == [True, False]
+
+    asyncio.run(main())
+
+
+def test_reading_has_a_time_limit(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, limit_s=0.05) as (engine, context, _):
+            (outcome,) = await engine.execute([request("decode", context, regex="[ab]")])
+            assert isinstance(outcome, RequestRejected)
+            assert "took more than 0.05 s" in str(outcome)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_what_is_being_read_can_be_aborted_and_closed(tiny: Any, how: str) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, context, slow):
+            heavy = request("decode", context, regex="[ab]")
+            task = asyncio.create_task(engine.execute([heavy]))
+            await asyncio.sleep(0.01)
+            if how == "abort":
+                engine.abort(heavy.id)
+            else:
+                await engine.close()
+            (outcome,) = await task
+            expected = EngineError if how == "abort" else EngineUnavailable
+            assert type(outcome) is expected
+            slow.release.set()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_caller_leaves_nothing_behind(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, context, slow):
+            task = asyncio.create_task(engine.execute([request("decode", context, regex="[ab]")]))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            slow.release.set()
+            (outcome,) = await engine.execute([request("decode", context, max_tokens=3)])
+            assert isinstance(outcome, Result)
+
+    asyncio.run(main())
+
+
+def test_a_bad_grammar_stands_in_its_place(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, context, slow):
+            slow.release.set()
+            bad, good = await engine.execute(
+                [request("decode", context, regex="("), request("decode", context, max_tokens=2)]
+            )
+            assert isinstance(bad, RequestRejected)
+            assert isinstance(good, Result)
+
+    asyncio.run(main())

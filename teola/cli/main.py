@@ -95,6 +95,41 @@ def profile(
     profile_engines(targets or [], kind, budget, list_all, clear_all, as_json, no_color, debug)
 
 
+@app.command("serve-engine")
+def serve_engine(
+    llm: Annotated[str, typer.Argument(metavar="URL", help="The LLM: local:smollm2-135m")],
+    embedder: Annotated[str | None, typer.Option(help="URL of an embedder to serve too.")] = None,
+    reranker: Annotated[str | None, typer.Option(help="URL of a reranker to serve too.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 30000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="TEOLA_API_KEY", help="Clients must send it.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of the LLM, or embedder.NAME=VALUE; repeatable."),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A LoRA adapter, as a model NAME; repeatable."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What clients call the LLM.")] = None,
+    max_queued: Annotated[
+        int, typer.Option(min=0, help="Answers that may wait; more are refused with 429.")
+    ] = 256,
+    drain: Annotated[
+        float, typer.Option(min=1, help="Seconds for running requests after SIGTERM.")
+    ] = 30.0,
+    debug: Debug = False,
+) -> None:
+    """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
+    from teola.cli.serve_engine_command import serve_engine as serve_urls
+
+    urls = (llm, embedder, reranker)
+    words, loras = option or [], lora or []
+    serve_urls(urls, words, loras, name, (host, port), api_key, max_queued, drain, debug)
+
+
 models = typer.Typer(help="The models teola can fetch and run.", no_args_is_help=True)
 app.add_typer(models, name="models")
 

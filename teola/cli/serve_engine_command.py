@@ -1,0 +1,76 @@
+"""`teola serve-engine URL`: engines of this machine behind OpenAI's HTTP API."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, get_args
+
+from backends.base import Engine, Kind
+from backends.optional import optional_imports
+from backends.registry import EngineSpec, create
+from teola.cli.failures import UsageError, reported
+
+
+def serve_engine(
+    urls: tuple[str, str | None, str | None],
+    words: Sequence[str],
+    loras: Sequence[str],
+    name: str | None,
+    address: tuple[str, int],
+    api_key: str | None,
+    max_queued: int,
+    drain_s: float,
+    debug: bool,
+) -> None:
+    """The whole command; ends the process when anything fails."""
+    with reported(debug):
+        with optional_imports("serve"):
+            from teola.serving.process import ServerSettings, serve
+            from teola.serving.room import Room
+        llm, embedder, reranker = urls
+        kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
+        engines = make_engines(kinds, engine_options(words))
+        room = Room(engines, max_queued, name, adapters_of(loras))
+        settings = ServerSettings(*address, api_key, drain_s)
+        serve(room, settings, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def make_engines(
+    urls: Mapping[Kind, str | None], options: Mapping[Kind, Mapping[str, Any]]
+) -> list[tuple[str, Engine]]:
+    """The engines with their URLs, not yet loaded. Raises ConfigError or UsageError."""
+    for kind in options:
+        if urls.get(kind) is None:
+            raise UsageError(f"--option {kind}.…: there is no --{kind}")
+    specs = [EngineSpec(kind, url, options.get(kind, {})) for kind, url in urls.items() if url]
+    return [(spec.url, create(spec)) for spec in specs]
+
+
+def engine_options(words: Sequence[str]) -> dict[Kind, dict[str, Any]]:
+    """`[KIND.]NAME=VALUE`, a value being JSON or else a string; without a kind it is the LLM's."""
+    found: dict[Kind, dict[str, Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        kind, dot, rest = name.partition(".")
+        if not dot:
+            kind, rest = "llm", name
+        if not equals or not rest or kind not in get_args(Kind):
+            raise UsageError(f"--option {word!r}: write NAME=VALUE, or embedder.NAME=VALUE")
+        found.setdefault(cast(Kind, kind), {})[rest] = _value(text)
+    return found
+
+
+def adapters_of(words: Sequence[str]) -> dict[str, str]:
+    """`NAME=FOLDER` of each LoRA adapter."""
+    found = dict(word.partition("=")[::2] for word in words)
+    for name, folder in found.items():
+        if not name or not folder:
+            raise UsageError(f"--lora {name or folder!r}: write NAME=FOLDER")
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,95 @@
+"""Every failure as OpenAI's error body, with the status that clients retry, or do not, by.
+
+400 the request is wrong (`param` names the field; code `context_length_exceeded` when too long)
+401 the key · 404 the model or the path · 413 the body · 429 the queue is full, come again
+499 the client is gone · 500 the engine failed · 503 not ready, or closing
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse
+
+from backends.errors import (
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
+
+# Attributes of a decode with which an engine's refusal begins, and the fields they came from.
+_SAME = ("regex", "choices", "stop", "stop_token_ids", "min_tokens", "logit_bias", "logprobs")
+_FIELD_OF = {"schema": "response_format", **{name: name for name in _SAME}}
+
+
+class ApiError(Exception):
+    """What a client is told."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "error": {
+                "message": self.message,
+                "type": _type_of(self.status),
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self) -> JSONResponse:
+        headers: Mapping[str, str] = {}
+        if self.status == 401:
+            headers = {"www-authenticate": "Bearer"}
+        elif self.status in (429, 503):
+            headers = {"retry-after": "1"}
+        return JSONResponse(self.body, self.status, headers)
+
+
+def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:
+    """A field of the request is wrong."""
+    return ApiError(400, message, code=code, param=param)
+
+
+def from_validation(error: ValidationError) -> ApiError:
+    """The first thing that pydantic found wrong, under the field's path: `messages.0.content`."""
+    first = error.errors(include_url=False)[0]
+    param = ".".join(str(part) for part in first["loc"]) or None
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    message = first["msg"].removeprefix("Value error, ")
+    return invalid(param, f"{param or 'the request'}: {message}", code)
+
+
+def from_engine(error: Exception, prompt_field: str) -> ApiError:
+    """An outcome of an engine; `prompt_field` is where the prompt stood in the request."""
+    text = str(error)
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, RequestTooLong):
+        return invalid(prompt_field, text, "context_length_exceeded")
+    if isinstance(error, RequestRejected):
+        first_word = text.partition(" ")[0]
+        return invalid(_FIELD_OF.get(first_word, prompt_field), text)
+    if isinstance(error, EngineOverloaded):
+        return ApiError(429, text, code="overloaded")
+    if isinstance(error, EngineUnavailable):
+        return ApiError(503, text, code="engine_unavailable")
+    if isinstance(error, EngineError):
+        return ApiError(500, text, code="engine_error")
+    return ApiError(500, f"{type(error).__name__}: {error}", code="internal_error")
+
+
+def _type_of(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"

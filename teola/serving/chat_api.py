@@ -1,0 +1,159 @@
+"""`POST /v1/chat/completions`."""
+
+from collections.abc import Sequence
+from time import time
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import BeforeValidator, Field, model_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from backends.base import Part, Turn
+from teola.serving.answer import PieceFrames, answer, frame
+from teola.serving.decode_fields import DecodeFields
+from teola.serving.fields import Fields, read
+from teola.serving.generation import Answer, Generation, Piece, TokenCounts
+from teola.serving.logprobs import chat_logprobs
+from teola.serving.room import room_of
+
+Role = Literal["system", "developer", "user", "assistant"]
+
+
+class TextPart(Fields):
+    """A piece of a message; models here read text only."""
+
+    type: Literal["text"]
+    text: str
+
+
+def _as_parts(value: object) -> object:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+class Message(Fields):
+    """One turn of a conversation."""
+
+    role: Role
+    content: Annotated[list[TextPart], BeforeValidator(_as_parts)]
+    name: str | None = None  # no template here writes it
+    refusal: None = None  # an assistant's message may be sent back as it came
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
+    logprobs: Any = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """The turn's markup by the engine, then the text in one piece."""
+        role: Literal["system", "user", "assistant"] = (
+            "system" if self.role == "developer" else self.role
+        )
+        return [Turn(role), "".join(part.text for part in self.content)]
+
+
+def parts_of(messages: Sequence[Message], opens_answer: bool) -> list[Part]:
+    """A conversation as the parts of a prompt; `opens_answer` writes the assistant's markup."""
+    found = [part for message in messages for part in message.parts]
+    return [*found, Turn("assistant")] if opens_answer else found
+
+
+class ChatFields(DecodeFields):
+    """The body of a chat completion."""
+
+    messages: list[Message] = Field(min_length=1)
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False  # the answer goes on where the last message ends
+    max_tokens: int | None = Field(None, ge=1)  # None: to the end of the context
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "ChatFields":
+        limits = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(limits) > 1:
+            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        return self
+
+    @property
+    def parts(self) -> list[Part]:
+        opens_answer = self.add_generation_prompt and not self.continue_final_message
+        return parts_of(self.messages, opens_answer)
+
+
+class ChatShape:
+    """`chat.completion`, and its chunks."""
+
+    prompt_field = "messages"
+
+    def __init__(self, model: str, includes_usage: bool) -> None:
+        self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time()), "model": model}
+        self._includes_usage = includes_usage
+        self._pieces = PieceFrames(lambda index, text: self._chunk(index, {"content": text}, None))
+
+    def body(self, answers: Sequence[Answer], counts: TokenCounts) -> dict[str, Any]:
+        choices = [
+            {
+                "index": answer.index,
+                "message": {"role": "assistant", "content": answer.text, "refusal": None},
+                "logprobs": _logprobs(answer),
+                "finish_reason": answer.finish_reason,
+            }
+            for answer in answers
+        ]
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": choices,
+            "usage": counts.body,
+        }
+
+    def opening(self, index: int) -> bytes:
+        return frame(self._chunk(index, {"role": "assistant", "content": ""}, None))
+
+    def piece(self, piece: Piece) -> bytes:
+        return self._pieces.of(piece)
+
+    def closing(self, answer: Answer) -> bytes:
+        return frame(self._chunk(answer.index, {}, answer.finish_reason, _logprobs(answer)))
+
+    def usage(self, counts: TokenCounts) -> bytes:
+        if not self._includes_usage:
+            return b""
+        chunk = {**self._chunk(0, {}, None), "choices": [], "usage": counts.body}
+        return frame(chunk)
+
+    def _chunk(
+        self, index: int, delta: dict[str, Any], reason: str | None, logprobs: Any = None
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        chunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**chunk, "usage": None} if self._includes_usage else chunk
+
+
+def _logprobs(answer: Answer) -> Any:
+    return None if answer.logprobs is None else chat_logprobs(answer.logprobs)
+
+
+async def chat(request: Request) -> Response:
+    """One conversation to `n` answers."""
+    fields = await read(request, ChatFields)
+    room = room_of(request)
+    llm = room.find("llm", fields.model)
+    limit = fields.max_completion_tokens or fields.max_tokens or llm.max_context_tokens
+    attrs = fields.attrs(limit, (fields.top_logprobs or 0) if fields.logprobs else None)
+    generation = Generation(
+        llm,
+        room.metrics,
+        [fields.parts],
+        attrs,
+        n=fields.n,
+        priority=fields.priority,
+        prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
+    )
+    shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)
+    return await answer(request, generation, shape, streams=fields.stream, metrics=room.metrics)

@@ -1,0 +1,114 @@
+"""`POST /v1/completions`: prompts as text or as token ids, one or many."""
+
+from collections.abc import Sequence
+from time import time
+from typing import Annotated, Any
+from uuid import uuid4
+
+from pydantic import BeforeValidator, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from backends.base import Part, Tokens
+from teola.serving.answer import PieceFrames, answer, frame
+from teola.serving.decode_fields import DecodeFields
+from teola.serving.fields import read
+from teola.serving.generation import Answer, Generation, Piece, TokenCounts
+from teola.serving.logprobs import completion_logprobs
+from teola.serving.room import room_of
+
+TokenId = Annotated[int, Field(ge=0)]
+
+
+def _as_prompts(value: object) -> object:
+    """A list of prompts, whichever of OpenAI's four forms is given."""
+    if isinstance(value, str):
+        return [value]
+    is_ids = isinstance(value, list) and value and all(type(item) is int for item in value)
+    return [value] if is_ids else value
+
+
+class CompletionFields(DecodeFields):
+    """The body of a completion."""
+
+    prompt: Annotated[
+        list[str] | list[list[TokenId]], Field(min_length=1), BeforeValidator(_as_prompts)
+    ]
+    max_tokens: int = Field(16, ge=1)
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+    @property
+    def prompts(self) -> list[list[Part]]:
+        return [
+            [prompt] if isinstance(prompt, str) else [Tokens(tuple(prompt))]
+            for prompt in self.prompt
+        ]
+
+
+class CompletionShape:
+    """`text_completion`; a chunk looks like the whole."""
+
+    prompt_field = "prompt"
+
+    def __init__(self, model: str, includes_usage: bool) -> None:
+        self._head = {
+            "id": f"cmpl-{uuid4().hex}",
+            "object": "text_completion",
+            "created": int(time()),
+            "model": model,
+        }
+        self._includes_usage = includes_usage
+        self._pieces = PieceFrames(lambda index, text: self._chunk(index, text))
+
+    def body(self, answers: Sequence[Answer], counts: TokenCounts) -> dict[str, Any]:
+        choices = [_choice(answer.index, answer.text, answer) for answer in answers]
+        return {**self._head, "choices": choices, "usage": counts.body}
+
+    def opening(self, index: int) -> bytes:  # noqa: ARG002 - a Shape
+        return b""
+
+    def piece(self, piece: Piece) -> bytes:
+        return self._pieces.of(piece)
+
+    def closing(self, answer: Answer) -> bytes:
+        return frame(self._chunk(answer.index, "", answer))
+
+    def usage(self, counts: TokenCounts) -> bytes:
+        if not self._includes_usage:
+            return b""
+        return frame({**self._head, "choices": [], "usage": counts.body})
+
+    def _chunk(self, index: int, text: str, ended: Answer | None = None) -> dict[str, Any]:
+        chunk = {**self._head, "choices": [_choice(index, text, ended)]}
+        return {**chunk, "usage": None} if self._includes_usage else chunk
+
+
+def _choice(index: int, text: str, ended: Answer | None) -> dict[str, Any]:
+    logprobs = None
+    if ended is not None and ended.logprobs is not None:
+        logprobs = completion_logprobs(ended.logprobs)
+    return {
+        "index": index,
+        "text": text,
+        "logprobs": logprobs,
+        "finish_reason": ended.finish_reason if ended else None,
+    }
+
+
+async def complete(request: Request) -> Response:
+    """Each prompt to `n` answers; those of prompt p have the indices p * n and on."""
+    fields = await read(request, CompletionFields)
+    room = room_of(request)
+    llm = room.find("llm", fields.model)
+    attrs = fields.attrs(fields.max_tokens, fields.logprobs)
+    generation = Generation(
+        llm,
+        room.metrics,
+        fields.prompts,
+        attrs,
+        n=fields.n,
+        priority=fields.priority,
+        prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
+    )
+    shape = CompletionShape(llm.name_for(fields.model), fields.includes_usage)
+    return await answer(request, generation, shape, streams=fields.stream, metrics=room.metrics)

@@ -1,0 +1,128 @@
+"""The fields by which a client says how to decode, and the attributes they become."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from teola.serving.fields import Fields
+
+
+def listed(value: object) -> object:
+    """One string where several may stand."""
+    return [value] if isinstance(value, str) else value
+
+
+Stops = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(listed)]
+
+
+class StreamOptions(Fields):
+    """`include_usage`: one more event at the end, with the usage of all choices."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False  # read and not used: it only pads events
+
+
+class JsonSchema(Fields):
+    """What a JSON answer must look like."""
+
+    name: str = ""
+    description: str | None = None
+    json_schema: dict[str, Any] = Field(default={}, alias="schema")
+    strict: bool | None = None  # decoding is held to the schema either way
+
+
+class ResponseFormat(Fields):
+    """Text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_schema(self) -> "ResponseFormat":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema is given with type 'json_schema', and only then")
+        return self
+
+    @property
+    def schema_text(self) -> str | None:
+        """A JSON schema, as JSON; None for plain text."""
+        if self.type == "text":
+            return None
+        schema = self.json_schema.json_schema if self.json_schema else {"type": "object"}
+        return json.dumps(schema)
+
+
+class DecodeFields(Fields):
+    """What chat and plain completions share. Defaults are OpenAI's."""
+
+    model: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: int = Field(1, ge=1, le=128)
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1)  # 0 and -1: all tokens
+    min_p: float = Field(0.0, ge=0, le=1)
+    min_tokens: int | None = Field(None, ge=0)
+    stop: Stops | None = None
+    stop_token_ids: list[Annotated[int, Field(ge=0)]] | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    repetition_penalty: float = Field(1.0, gt=0)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    ignore_eos: bool = False
+    priority: int = 0  # higher goes first
+    cache_salt: str | None = Field(None, min_length=1)  # shares prefixes with its equals alone
+    response_format: ResponseFormat | None = None
+    regex: str | None = None
+    choices: list[str] | None = Field(None, min_length=1)
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _token_ids(cls, value: object) -> object:
+        if isinstance(value, dict) and not all(str(key).isdecimal() for key in value):
+            raise ValueError("keys must be token ids")
+        return {int(key): bias for key, bias in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _one_structure(self) -> "DecodeFields":
+        given = [self._schema, self.regex, self.choices]
+        if sum(structure is not None for structure in given) > 1:
+            raise ValueError("give one of response_format, regex and choices")
+        return self
+
+    @property
+    def includes_usage(self) -> bool:
+        """A stream ends with an event of its usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def _schema(self) -> str | None:
+        return self.response_format.schema_text if self.response_format else None
+
+    def attrs(self, max_tokens: int, logprobs: int | None) -> Mapping[str, Any]:
+        """Attributes of a decode; those that say nothing are left out."""
+        found: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p if self.top_p < 1 else None,
+            "top_k": self.top_k if (self.top_k or 0) > 0 else None,
+            "min_p": self.min_p or None,
+            "min_tokens": self.min_tokens or None,
+            "stop": self.stop or None,
+            "stop_token_ids": self.stop_token_ids or None,
+            "seed": self.seed,
+            "presence_penalty": self.presence_penalty or None,
+            "frequency_penalty": self.frequency_penalty or None,
+            "repetition_penalty": self.repetition_penalty if self.repetition_penalty != 1 else None,
+            "logit_bias": self.logit_bias or None,
+            "ignore_eos": self.ignore_eos or None,
+            "schema": self._schema,
+            "regex": self.regex,
+            "choices": self.choices,
+            "logprobs": logprobs,
+        }
+        return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,105 @@
+"""From a request's body to a pydantic model: nothing that would change the answer is dropped.
+
+A field is read, ignored because no answer depends on it (`IGNORED`), harmless at one value and
+refused at all others (`UNSUPPORTED`), or unknown and refused, as OpenAI does: a typing error in
+`temperature` must not pass in silence. null stands for a field's default.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from teola.serving.api_errors import ApiError, from_validation, invalid
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+IGNORED = frozenset(
+    (
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "prediction",  # speeds an answer up, and never changes it
+        "parallel_tool_calls",
+    )
+)
+
+_ONLY_OURS = "write regex, choices or response_format instead"
+UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless values, why not
+    "tools": (([],), "this server runs no tool calls; describe the tools in the prompt"),
+    "tool_choice": (("none", "auto"), "this server runs no tool calls"),
+    "functions": (([],), "this server runs no function calls"),
+    "function_call": (("none", "auto"), "this server runs no function calls"),
+    "modalities": ((["text"],), "models here write text only"),
+    "audio": ((), "models here write text only"),
+    "web_search_options": ((), "this server searches nothing"),
+    "reasoning_effort": (("none",), "models here do not reason apart from their answer"),
+    "verbosity": ((), "say in the prompt how long the answer should be"),
+    "moderation": ((), "this server moderates nothing"),
+    "best_of": ((1,), "write n to get several answers"),
+    "suffix": (("",), "models here cannot fill in the middle"),
+    "echo": ((False,), "put the prompt before the answer yourself"),
+    "use_beam_search": ((False,), "beam search is not offered"),
+    "guided_json": ((), _ONLY_OURS),
+    "guided_regex": ((), _ONLY_OURS),
+    "guided_choice": ((), _ONLY_OURS),
+    "guided_grammar": ((), _ONLY_OURS),
+    "structured_outputs": ((), _ONLY_OURS),
+}
+
+
+class Fields(BaseModel):
+    """A request's body. JSON's types are taken as they are: "5" is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+FieldsT = TypeVar("FieldsT", bound=Fields)
+
+
+async def read(request: Request, model: type[FieldsT]) -> FieldsT:
+    """The body of `request`. Raises ApiError, which names the field."""
+    try:
+        body = from_json(await _body(request))
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "the body must be a JSON object", code="invalid_json")
+    try:
+        return model.model_validate(_supported(body, model))
+    except ValidationError as error:
+        raise from_validation(error) from None
+
+
+def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in body.items():
+        if value is None or (name in IGNORED and name not in model.model_fields):
+            continue
+        if name in model.model_fields:
+            found[name] = value
+        elif name not in UNSUPPORTED:
+            known = ", ".join(model.model_fields)
+            raise invalid(name, f"unknown field {name!r}; known are {known}", "unknown_parameter")
+        elif value not in UNSUPPORTED[name][0]:
+            why = UNSUPPORTED[name][1]
+            raise invalid(name, f"{name} is not supported: {why}", "unsupported_parameter")
+    return found
+
+
+async def _body(request: Request) -> bytes:
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise ApiError(
+                413, f"the body is longer than {MAX_BODY_BYTES} bytes", code="request_too_large"
+            )
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,201 @@
+"""One HTTP request at the LLM engine: each prompt is computed once, and its `n` answers share its
+KV. A single answer is one call, where the engine takes it, which saves a step and a round trip."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from backends.base import Context, Engine, FinishReason, Part, Request, Result, TokenLogprob, Tokens
+from teola.serving.metrics import AnswerMeter, Metrics
+from teola.serving.served import Served
+from teola.serving.tokenizing import HasTokenizer, encode
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text of one answer, as it comes."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole answer."""
+
+    index: int  # over all prompts: prompt * n + number
+    text: str
+    finish_reason: FinishReason | None
+    logprobs: tuple[TokenLogprob, ...] | None = None  # None: not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Prompts count once, however many answers are written for each."""
+
+    prompt: int = 0
+    cached: int = 0  # of those of the prompts
+    completion: int = 0
+
+    def __add__(self, other: "TokenCounts") -> "TokenCounts":
+        return TokenCounts(
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.completion + other.completion,
+        )
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """OpenAI's `usage`."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+        }
+
+
+OnEvent = Callable[[Piece | Answer], None]
+
+
+class Generation:
+    """Runs once. When one of its prompts fails, or it is cancelled, all of it is aborted."""
+
+    def __init__(
+        self,
+        llm: Served,
+        metrics: Metrics,
+        prompts: Sequence[Sequence[Part]],
+        attrs: Mapping[str, Any],
+        *,
+        n: int = 1,
+        priority: int = 0,
+        prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """`attrs` are the decodes', `prompt_attrs` also the prefills'.
+
+        Raises ApiError for what the engine does not offer.
+        """
+        llm.check_can(chain.from_iterable(prompts), attrs)
+        self._engine = llm.engine
+        self._admission = llm.admission
+        self._metrics = metrics
+        self._prompts = prompts
+        self._attrs = {**attrs, **prompt_attrs}
+        self._prompt_attrs = prompt_attrs
+        self._n = n
+        self._priority = priority
+        can_join = "decode_parts" in llm.engine.info.capabilities
+        self._tokenizer = _tokenizer_of(llm.engine) if n == 1 and can_join else None
+        self.counts = TokenCounts()  # final when `run` has returned
+
+    @property
+    def num_answers(self) -> int:
+        return len(self._prompts) * self._n
+
+    async def run(self, on_event: OnEvent) -> list[Answer]:
+        """All answers, in order; `on_event` gets their pieces, and each as it ends.
+
+        Raises ApiError when there is no room, or the first exception that the engine gave.
+        """
+        with self._admission.admitted(self.num_answers):
+            found = await _all(self._answer_prompt(p, on_event) for p in range(len(self._prompts)))
+        return [answer for answers in found for answer in answers]
+
+    async def _answer_prompt(self, prompt: int, on_event: OnEvent) -> list[Answer]:
+        meters = [AnswerMeter(self._metrics) for _ in range(self._n)]
+        answers: list[Answer] = []
+        try:
+            if self._tokenizer is not None:
+                ids = await encode(self._tokenizer, self._prompts[prompt])
+                self.counts += TokenCounts(len(ids))
+                inputs = (None, Tokens(tuple(ids)))
+                answers = [await self._answer(prompt, 0, inputs, meters[0], on_event)]
+            else:
+                answers = await self._fork(prompt, meters, on_event)
+        finally:
+            for meter in meters:
+                meter.end(is_whole=bool(answers))
+        return answers
+
+    async def _fork(
+        self, prompt: int, meters: Sequence[AnswerMeter], on_event: OnEvent
+    ) -> list[Answer]:
+        inputs = (None, *self._prompts[prompt])
+        prefill = await self._call("prefill", inputs, self._prompt_attrs)
+        context: Context = prefill.outputs[0]
+        self.counts += TokenCounts(context.num_tokens, prefill.usage.cached_tokens)
+        try:
+            return await _all(
+                self._answer(prompt * self._n + k, k, (context,), meter, on_event)
+                for k, meter in enumerate(meters)
+            )
+        finally:
+            context.release()
+
+    async def _answer(
+        self,
+        index: int,
+        number: int,
+        inputs: tuple[Any, ...],
+        meter: AnswerMeter,
+        on_event: OnEvent,
+    ) -> Answer:
+        def emit(text: str) -> None:
+            meter.piece()
+            on_event(Piece(index, text))
+
+        attrs = self._attrs
+        if number and attrs.get("seed") is not None:
+            attrs = {**attrs, "seed": attrs["seed"] + number}  # answers of one prompt differ
+        result = await self._call("decode", inputs, attrs, emit)
+        text, after = result.outputs
+        after.release()
+        logprobs = result.samples[0].logprobs if "logprobs" in attrs else None
+        usage = result.usage
+        cached = usage.cached_tokens if self._tokenizer is not None else 0  # else the prefill's
+        self.counts += TokenCounts(0, cached, usage.decode_tokens + usage.forced_tokens)
+        answer = Answer(index, text, result.finish_reason, logprobs)
+        on_event(answer)
+        return answer
+
+    async def _call(
+        self,
+        op: str,
+        inputs: tuple[Any, ...],
+        attrs: Mapping[str, Any],
+        emit: Callable[[str], None] | None = None,
+    ) -> Result:
+        request = Request(uuid4().hex, op, inputs, attrs, priority=self._priority, emit=emit)
+        try:
+            (outcome,) = await self._engine.execute([request])
+        except asyncio.CancelledError:
+            self._engine.abort(request.id)
+            raise
+        if isinstance(outcome, Exception):
+            raise outcome
+        self._metrics.count_tokens(outcome.usage)
+        return outcome
+
+
+def _tokenizer_of(engine: Engine) -> HasTokenizer | None:
+    return engine if isinstance(engine, HasTokenizer) else None
+
+
+async def _all(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Their results in order; when one fails the others are cancelled, and its error is raised."""
+    waiting = list(jobs)
+    if len(waiting) == 1:
+        return [await waiting[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in waiting]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

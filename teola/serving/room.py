@@ -1,0 +1,118 @@
+"""The engines of one server, under the names that clients call them by."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, cast
+
+from starlette.requests import Request
+
+from backends.base import Engine, Kind
+from backends.errors import ConfigError
+from teola.serving.api_errors import ApiError
+from teola.serving.batcher import Batcher
+from teola.serving.kv_metrics import CacheCollector, HasCacheStats
+from teola.serving.metrics import Metrics
+from teola.serving.served import Admission, HasAdapters, Served, short_name
+
+_ARTICLE: Mapping[Kind, str] = {
+    "llm": "an LLM",
+    "embedder": "an embedder",
+    "reranker": "a reranker",
+}
+
+
+class Room:
+    """Opens and closes engines, and finds the one that a request asks for."""
+
+    def __init__(
+        self,
+        engines: Sequence[tuple[str, Engine]],
+        max_queued: int,
+        llm_name: str | None = None,
+        adapters: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`engines` with their URLs, `adapters` of the LLM by name with their folders. Each engine
+        takes `max_queued` requests beyond those it can run."""
+        self.metrics = Metrics()
+        self.created_s = int(time.time())
+        self.is_ready = False
+        self._adapters = adapters
+        self.served = tuple(
+            Served(
+                llm_name if llm_name and engine.info.kind == "llm" else short_name(url),
+                url,
+                engine,
+                Admission(engine.info.num_slots + max_queued),
+                Batcher(engine),
+            )
+            for url, engine in engines
+        )
+        for _, engine in engines:
+            if isinstance(engine, HasCacheStats):
+                self.metrics.registry.register(CacheCollector(engine))
+
+    async def start(self) -> None:
+        """Load all engines, one after another: loading is bound by the same disk and cores.
+
+        Raises what kept one from loading.
+        """
+        for served in self.served:
+            await served.engine.start()
+            if served.engine.info.kind == "llm":
+                await self._load_adapters(served)
+        self.is_ready = True
+
+    async def close(self) -> None:
+        self.is_ready = False
+        await asyncio.gather(*(served.engine.close() for served in self.served))
+
+    async def _load_adapters(self, llm: Served) -> None:
+        if self._adapters and not isinstance(llm.engine, HasAdapters):
+            raise ConfigError(f"{llm.url} takes no LoRA adapters")
+        for name, folder in self._adapters.items():
+            assert isinstance(llm.engine, HasAdapters), "checked above"
+            await llm.engine.load_adapter(name, folder)
+
+    def cards(self) -> list[dict[str, Any]]:
+        """What `/v1/models` says: every engine, and every adapter as a model of its own."""
+        found = []
+        for served in self.served:
+            card = self._card(served)
+            adapters = ({**card, "id": name, "parent": served.name} for name in served.adapters)
+            found += [card, *adapters]
+        return found
+
+    def _card(self, served: Served) -> dict[str, Any]:
+        card: dict[str, Any] = {
+            "id": served.name,
+            "object": "model",
+            "created": self.created_s,
+            "owned_by": "teola",
+            "root": served.url,
+            "kind": served.engine.info.kind,
+        }
+        length = served.engine.info.max_context_tokens
+        return card if length is None else {**card, "max_model_len": length}
+
+    def find(self, kind: Kind, model: str | None) -> Served:
+        """The engine of a kind, which `model` must name if it is given. Raises ApiError."""
+        if not self.is_ready:
+            raise ApiError(503, "the server is loading its models", code="not_ready")
+        of_kind = [served for served in self.served if served.engine.info.kind == kind]
+        for served in of_kind:
+            if model is None or served.is_called(model):
+                return served
+        what = _ARTICLE[kind]
+        have = ", ".join(served.name for served in of_kind) or f"none (start it with --{kind})"
+        raise ApiError(
+            404,
+            f"there is no model {model!r} here that is {what}; this server has {have}",
+            code="model_not_found",
+            param="model",
+        )
+
+
+def room_of(request: Request) -> Room:
+    return cast(Room, request.app.state.room)

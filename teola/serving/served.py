@@ -1,0 +1,103 @@
+"""One engine of a server: its name, what it can do, and how much may run at it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+from backends.base import Capability, Engine, Part, Tokens
+from teola.serving.api_errors import ApiError, invalid
+from teola.serving.batcher import Batcher
+
+_NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with the client's field
+    "logprobs": ("logprobs", "logprobs"),
+    "schema": ("structured", "response_format"),
+    "regex": ("structured", "regex"),
+    "choices": ("structured", "choices"),
+}
+
+
+class Admission:
+    """A bound on the requests that run or wait; beyond it a client is told to come again."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.num_admitted = 0
+
+    @contextmanager
+    def admitted(self, count: int) -> Iterator[None]:
+        """Raises ApiError: 429, or 400 for a request that can never be let in."""
+        if count > self.limit:
+            message = f"a request for {count} answers; this server takes {self.limit} at once"
+            raise ApiError(400, message, code="invalid_value")
+        if self.num_admitted + count > self.limit:
+            message = f"the queue is full ({self.num_admitted} of {self.limit}); try again soon"
+            raise ApiError(429, message, code="overloaded")
+        self.num_admitted += count
+        try:
+            yield
+        finally:
+            self.num_admitted -= count
+
+
+@runtime_checkable
+class HasAdapters(Protocol):
+    """What an LLM engine may offer beside the Engine protocol."""
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]: ...
+
+    async def load_adapter(self, name: str, folder: str) -> None:
+        """Let requests name a LoRA adapter. Raises ConfigError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One engine with its name."""
+
+    name: str
+    url: str
+    engine: Engine
+    admission: Admission
+    batcher: Batcher  # of an embedder or reranker; an LLM engine makes its own batches
+
+    @property
+    def max_context_tokens(self) -> int:
+        """Of an LLM; without a known end, as good as none."""
+        return self.engine.info.max_context_tokens or 2**20
+
+    def check_can(self, parts: Iterable[Part], attrs: Mapping[str, Any]) -> None:
+        """Raises ApiError for a kind of prompt or an attribute that this engine does not offer."""
+        able = self.engine.info.capabilities
+        for attr, (capability, field) in _NEEDS.items():
+            if attr in attrs and capability not in able:
+                self._refuse(field, field)
+        if "token_ids" not in able and any(isinstance(part, Tokens) for part in parts):
+            self._refuse("prompt", "token ids")
+
+    def _refuse(self, field: str, what: str) -> NoReturn:
+        raise invalid(field, f"{self.name} does not offer {what}", "unsupported_parameter")
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of LoRA adapters, which clients ask for as models."""
+        return self.engine.adapter_names if isinstance(self.engine, HasAdapters) else ()
+
+    def is_called(self, model: str) -> bool:
+        return model in (self.name, self.url, *self.adapters)
+
+    def name_for(self, model: str | None) -> str:
+        """What an answer says of its model."""
+        return model if model in self.adapters and model is not None else self.name
+
+    def prompt_attrs(self, model: str | None, cache_salt: str | None) -> dict[str, Any]:
+        """Attributes of prefill and decode alike."""
+        adapter = model if model in self.adapters else None
+        found = {"adapter": adapter, "cache_salt": cache_salt}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def short_name(url: str) -> str:
+    """`local:smollm2-135m` is smollm2-135m, and `local:/models/tiny.gguf` is tiny."""
+    return PurePath(url.partition(":")[2]).name.removesuffix(".gguf") or url

@@ -1,0 +1,72 @@
+"""`POST /tokenize` and `POST /detokenize`, with vLLM's fields."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from backends.base import Part
+from backends.errors import EngineError
+from teola.serving.api_errors import ApiError, from_engine
+from teola.serving.chat_api import Message, parts_of
+from teola.serving.fields import Fields, read
+from teola.serving.room import room_of
+from teola.serving.served import Served
+from teola.serving.tokenizing import HasTokenizer, encode
+
+
+class TokenizeFields(Fields):
+    """A text, or the messages of a chat."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = Field(None, min_length=1)
+    add_generation_prompt: bool = True
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "TokenizeFields":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+    @property
+    def parts(self) -> list[Part]:
+        if self.messages is None:
+            return [self.prompt or ""]
+        return parts_of(self.messages, self.add_generation_prompt)
+
+
+class DetokenizeFields(Fields):
+    """Token ids."""
+
+    model: str | None = None
+    tokens: list[Annotated[int, Field(ge=0)]]
+
+
+async def tokenize(request: Request) -> Response:
+    """The ids that the engine computes for a prompt."""
+    fields = await read(request, TokenizeFields)
+    served = room_of(request).find("llm", fields.model)
+    try:
+        ids = await encode(_tokenizer(served), fields.parts)
+    except EngineError as error:
+        raise from_engine(error, "prompt" if fields.messages is None else "messages") from error
+    body = {"tokens": ids, "count": len(ids), "max_model_len": served.max_context_tokens}
+    return JSONResponse(body)
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of token ids."""
+    fields = await read(request, DetokenizeFields)
+    served = room_of(request).find("llm", fields.model)
+    try:
+        return JSONResponse({"prompt": _tokenizer(served).decode(fields.tokens)})
+    except EngineError as error:
+        raise from_engine(error, "tokens") from error
+
+
+def _tokenizer(served: Served) -> HasTokenizer:
+    if not isinstance(served.engine, HasTokenizer):
+        raise ApiError(501, f"{served.name} does not show its tokenizer", code="not_supported")
+    return served.engine

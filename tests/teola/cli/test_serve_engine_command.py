@@ -1,0 +1,45 @@
+"""The words of `teola serve-engine`; what it does is in tests/teola/serving."""
+
+import pytest
+
+from backends.errors import ConfigError
+from teola.cli.failures import UsageError
+from teola.cli.serve_engine_command import adapters_of, engine_options, make_engines
+
+
+def test_options_are_json_or_text_of_the_engine_they_name() -> None:
+    words = ["kv_tokens=4096", "dtype=float32", "embedder.max_len=128", 'replies={"a": "b"}']
+
+    assert engine_options(words) == {
+        "llm": {"kv_tokens": 4096, "dtype": "float32", "replies": {"a": "b"}},
+        "embedder": {"max_len": 128},
+    }
+
+
+@pytest.mark.parametrize("word", ["kv_tokens", "=5", "painter.size=5", "llm.=5"])
+def test_a_word_that_is_no_option_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="write NAME=VALUE"):
+        engine_options([word])
+
+
+def test_engines_are_made_in_their_kinds() -> None:
+    urls = {"llm": "fake:", "embedder": "fake:", "reranker": None}
+    made = make_engines(urls, {"llm": {"token_s": 0.5}})  # type: ignore[arg-type]
+
+    assert [engine.info.kind for _, engine in made] == ["llm", "embedder"]
+
+
+def test_options_of_an_engine_that_is_not_served_are_refused() -> None:
+    with pytest.raises(UsageError, match="there is no --reranker"):
+        make_engines({"llm": "fake:", "reranker": None}, {"reranker": {"item_s": 1}})
+
+
+def test_an_unknown_url_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(ConfigError, match="unknown scheme"):
+        make_engines({"llm": "nope:x"}, {})
+
+
+def test_adapters_are_names_with_folders() -> None:
+    assert adapters_of(["terse=adapters/a=b"]) == {"terse": "adapters/a=b"}
+    with pytest.raises(UsageError, match="write NAME=FOLDER"):
+        adapters_of(["terse"])

@@ -1,0 +1,136 @@
+"""Servers to talk to: an app in this process over scripted engines, and real processes."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from backends.fake.llm import FakeLLM
+from backends.fake.retrieval import FakeEmbedder, FakeReranker
+from teola.serving.app import make_app
+from teola.serving.room import Room
+
+BIN = Path(sys.executable).parent
+
+
+class Talker:
+    """Sends requests to an app in this process, and waits for whole answers."""
+
+    def __init__(self, room: Room, llm: FakeLLM, api_key: str | None) -> None:
+        self.room = room
+        self.llm = llm
+        self.app = make_app(room, api_key)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self._run("GET", path, None, headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        return self._run("POST", path, body, headers)
+
+    def events(self, path: str, body: Mapping[str, Any]) -> list[Any]:
+        """The events of a stream, without the [DONE] that must end it."""
+        return events_of(self.post(path, {**body, "stream": True}).text)
+
+    def post_all(self, path: str, bodies: list[Any]) -> list[httpx.Response]:
+        async def main() -> list[httpx.Response]:
+            async with self._client() as client:
+                return await asyncio.gather(*(client.post(path, json=body) for body in bodies))
+
+        return asyncio.run(main())
+
+    def _run(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> httpx.Response:
+        async def main() -> httpx.Response:
+            async with self._client() as client:
+                content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+                return await client.request(method, path, content=content, headers=headers)
+
+        return asyncio.run(main())
+
+    def _client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://server")
+
+
+def events_of(text: str) -> list[Any]:
+    frames = text.removesuffix("\n\n").split("\n\n")
+    assert frames[-1] == "data: [DONE]", text
+    return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]
+
+
+@pytest.fixture
+def talk() -> Callable[..., Talker]:
+    """Makes a server over a scripted LLM, embedder and reranker; options are the LLM's, if it is
+    not given."""
+
+    def make(
+        max_queued: int = 64,
+        api_key: str | None = None,
+        ready: bool = True,
+        llm: FakeLLM | None = None,
+        adapters: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Talker:
+        llm = llm or FakeLLM("fake:talker", options)
+        others = [("fake:vectors", FakeEmbedder("fake:vectors", {}))]
+        others += [("fake:ranker", FakeReranker("fake:ranker", {}))]
+        room = Room([("fake:talker", llm), *others], max_queued, adapters=adapters or {})
+        if ready:
+            asyncio.run(room.start())
+        return Talker(room, llm, api_key)
+
+    return make
+
+
+@dataclass
+class Process:
+    """A server of its own."""
+
+    process: subprocess.Popen[str]
+    url: str  # of its root
+
+    def metric(self, name: str) -> float:
+        text = httpx.get(f"{self.url}/metrics").text
+        (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(value)
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[Process]:
+    """`teola serve-engine` with `words` on a free port, once it is ready."""
+    process = subprocess.Popen(
+        [str(BIN / "teola"), "serve-engine", *words, "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stderr is not None
+    try:
+        said = ""
+        for line in process.stderr:
+            said += line
+            if found := re.match(r"ready on (http://\S+)/v1", line):
+                yield Process(process, found[1])
+                break
+        else:
+            raise AssertionError(f"the server did not start:\n{said}")
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., Any]:
+    return serving

@@ -1,0 +1,144 @@
+"""`teola serve-engine` as a process: start, disconnects, signals."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.server
+
+CHAT = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "hello"}]
+REPLIES = json.dumps({"hello": " ".join(["word"] * 40)})
+SLOW = ("fake:", "--option", f"replies={REPLIES}", "--option", "token_s=0.05")
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., Any]) -> Iterator[Any]:
+    with serve(*SLOW, "--name", "slow", "--embedder", "fake:") as process:
+        yield process
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if is_true():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came true")
+
+
+def test_options_names_and_engines_come_from_the_command_line(server: Any) -> None:
+    cards = httpx.get(f"{server.url}/v1/models").json()["data"]
+
+    assert [(card["id"], card["kind"]) for card in cards] == [
+        ("slow", "llm"),
+        ("fake:", "embedder"),
+    ]
+
+
+def test_a_stream_comes_piece_by_piece(server: Any) -> None:
+    body = {"messages": HELLO, "stream": True, "max_tokens": 6}
+    with httpx.stream("POST", server.url + CHAT, json=body) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        times = [time.monotonic() for line in answer.iter_lines() if "word" in line]
+
+    assert len(times) == 6
+    assert times[-1] - times[0] > 0.2
+
+
+def stop_reading(url: str) -> None:
+    with httpx.stream("POST", url, json={"messages": HELLO, "stream": True}) as answer:
+        next(answer.iter_lines())
+
+
+def stop_waiting(url: str) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url, json={"messages": HELLO}, timeout=httpx.Timeout(5, read=0.3))
+
+
+@pytest.mark.parametrize("go_away", [stop_reading, stop_waiting])
+def test_a_client_that_goes_away_stops_its_answer(
+    server: Any, go_away: Callable[[str], None]
+) -> None:
+    before = server.metric("teola_requests_aborted_total")
+    decoded = server.metric("teola_decoded_tokens_total")
+    go_away(server.url + CHAT)
+
+    wait_until(lambda: server.metric("teola_requests_aborted_total") == before + 1)
+    assert server.metric("teola_num_requests_running") == 0
+    assert server.metric("teola_decoded_tokens_total") == decoded
+
+
+def test_sigterm_lets_running_answers_end_and_takes_no_new_ones(serve: Callable[..., Any]) -> None:
+    with serve(*SLOW) as server:
+        answers: list[Any] = []
+
+        def ask() -> None:
+            body = {"messages": HELLO, "max_tokens": 20}
+            answers.append(httpx.post(server.url + CHAT, json=body, timeout=20))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until(lambda: server.metric("teola_num_requests_running") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.url}/health", timeout=1)
+        thread.join()
+        assert server.process.wait(10) == 0
+
+    assert answers[0].json()["usage"]["completion_tokens"] == 20
+
+
+def test_draining_has_an_end(serve: Callable[..., Any]) -> None:
+    with serve(*SLOW, "--drain", "1", "--option", "token_s=1") as server:
+        body = {"messages": HELLO, "stream": True}
+        with httpx.stream("POST", server.url + CHAT, json=body, timeout=20) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(8) == 0  # 40 s of answer were left
+            with contextlib.suppress(httpx.TransportError):
+                assert "data: [DONE]" not in list(lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nope:model"], 1, "unknown scheme 'nope'"),
+        (["fake:", "--option", "speed=9"], 1, "unknown option 'speed'"),
+        (["fake:", "--option", "speed"], 2, "write NAME=VALUE"),
+        (["fake:", "--option", "embedder.latency_s=1"], 2, "there is no --embedder"),
+        (["local:/no/such/model.gguf"], 1, "/no/such/model.gguf"),
+        (["fake:", "--port", "PORT"], 1, "cannot listen on 127.0.0.1"),
+    ],
+)
+def test_what_cannot_be_served_ends_the_command_with_one_message(
+    words: list[str], code: int, says: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = [port if word == "PORT" else word for word in words]
+        if "PORT" not in words:
+            given += ["--port", "0"]
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "teola"), "serve-engine", *given],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

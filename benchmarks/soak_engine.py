@@ -341,7 +341,7 @@ def main() -> None:
         PagedModel if is_paged else tiny_llama,
         seed=given.seed,
         check_every=10,
-        sample=1.0 if is_paged else 0.05,
+        sample=1.0 if is_paged else 0.25,
     ) as (soak, roomy):
         report = soak.run(given.requests)
         check(soak, roomy)

@@ -215,8 +215,8 @@ def test_the_factory_makes_an_engine_from_a_folder(tiny_folder: Callable[..., Pa
 
 def test_the_factory_names_wrong_options_and_kinds(tiny_folder: Callable[..., Path]) -> None:
     url = f"local:{tiny_folder()}"
-    with pytest.raises(ConfigError, match=r"'threads'.*token_budget"):
-        create("llm", url, {"threads": 4})
+    with pytest.raises(ConfigError, match=r"'treads'.*token_budget"):
+        create("llm", url, {"treads": 4})
     with pytest.raises(ConfigError, match="page_size"):
         create("llm", url, {"page_size": 0})
     with pytest.raises(ConfigError, match="kind"):

@@ -89,7 +89,7 @@ class Model {
     sums_ = sumss_.get<float>(size_t(T) * widest / GROUP + 16);
     embed(s);
     for (int l = 0; l < c_.num_layers; l++) layer(s, l);
-    if (s.num_logits) logits(s);
+    if (s.num_logits) logits(s);  // x holds the wanted rows alone by now
   }
 
  private:
@@ -109,6 +109,7 @@ class Model {
 
   void product(const Word* a, int m, const Linear& w, Ending ending, float* out, Word* words,
                const float* delta = nullptr) {
+    if (!m) return;
     if (w.format == Q4) {
       int n = chunks(m, 32), groups = w.k / GROUP;
       pool_.run(n, [&](int i, int) {
@@ -179,15 +180,39 @@ class Model {
 
   void layer(const TeolaStep& s, int l) {
     const TeolaLayer& w = layers_[l];
-    const int T = s.num_rows;
+    const bool is_last = l + 1 == c_.num_layers;
+    int T = s.num_rows;
     norm(w.attention_norm, T);
     product(a_, T, w.qkv, STORE, qkv_, nullptr, deltas(s, l, QKV, a_, w.qkv.n));
     place(s, l);
-    attend(s, l);
+    if (l == 0) items_of_all(s);
+    if (is_last && !has_adapters(s)) {  // only rows whose logits are wanted go on
+      items_of_wanted(s);
+      attend(s, l);
+      T = keep_wanted(s);
+    } else {
+      attend(s, l);
+    }
     product(h_, T, w.out, ADD, x_, nullptr, deltas(s, l, OUT, h_, w.out.n));
     norm(w.mlp_norm, T);
     product(a_, T, w.gate_up, SILU, nullptr, h_, deltas(s, l, GATE_UP, a_, w.gate_up.n));
     product(h_, T, w.down, ADD, x_, nullptr, deltas(s, l, DOWN, h_, w.down.n));
+    if (is_last && has_adapters(s)) keep_wanted(s);
+  }
+
+  static bool has_adapters(const TeolaStep& s) {
+    return std::any_of(s.spans, s.spans + s.num_spans, [](auto& span) { return span.adapter >= 0; });
+  }
+
+  // Move the wanted rows of x and h to the front; they come in ascending order.
+  int keep_wanted(const TeolaStep& s) {
+    const size_t E = c_.hidden, words = size_t(c_.num_heads) * c_.head_dim / PER_WORD;
+    for (int i = 0; i < s.num_logits; i++) {
+      const size_t row = size_t(s.logit_rows[i]);
+      std::memmove(x_ + i * E, x_ + row * E, E * 4);
+      std::memmove(h_ + i * words, h_ + row * words, words * 4);
+    }
+    return s.num_logits;
   }
 
   size_t subpage_words() const { return size_t(SUBPAGE) * c_.head_dim / PER_WORD; }
@@ -262,15 +287,34 @@ class Model {
     int span, head, begin, end;  // rows of one KV head's queries
   };
 
-  void attend(const TeolaStep& s, int l) {
-    if (l == 0) {
-      const int group = c_.num_heads / c_.num_kv_heads, rows = std::max(1, 48 / group);
-      items_.clear();
-      for (int i = s.num_spans - 1; i >= 0; i--)
-        for (int end = s.spans[i].end; end > s.spans[i].start; end -= rows)  // longest first
-          for (int h = 0; h < c_.num_kv_heads; h++)
-            items_.push_back({i, h, std::max(s.spans[i].start, end - rows), end});
+  int rows_per_item() const { return std::max(1, 48 * c_.num_kv_heads / c_.num_heads); }
+
+  void items_of_all(const TeolaStep& s) {
+    const int rows = rows_per_item();
+    items_.clear();
+    for (int i = s.num_spans - 1; i >= 0; i--)
+      for (int end = s.spans[i].end; end > s.spans[i].start; end -= rows)  // longest first
+        add_items(i, std::max(s.spans[i].start, end - rows), end);
+  }
+
+  void items_of_wanted(const TeolaStep& s) {
+    items_.clear();
+    for (int i = 0, span = 0; i < s.num_logits;) {
+      const int begin = int(s.logit_rows[i]);
+      while (s.spans[span].end <= begin) span++;
+      int end = begin + 1;
+      for (i++; i < s.num_logits && s.logit_rows[i] == end && end < s.spans[span].end &&
+                end - begin < rows_per_item(); i++)
+        end++;
+      add_items(span, begin, end);
     }
+  }
+
+  void add_items(int span, int begin, int end) {
+    for (int h = 0; h < c_.num_kv_heads; h++) items_.push_back({span, h, begin, end});
+  }
+
+  void attend(const TeolaStep& s, int l) {
     pool_.run(int(items_.size()), [&](int i, int thread) { attend(s, l, items_[i], pads_[thread]); });
   }
 
@@ -402,7 +446,7 @@ class Model {
   void logits(const TeolaStep& s) {
     const int E = c_.hidden;
     rows(s.num_logits, 16, [&](int i) {
-      norm_row(x_ + size_t(s.logit_rows[i]) * E, norm_, a_ + size_t(i) * E / PER_WORD);
+      norm_row(x_ + size_t(i) * E, norm_, a_ + size_t(i) * E / PER_WORD);
     });
     product(a_, s.num_logits, head_, STORE, s.logits, nullptr);
   }

@@ -1,4 +1,4 @@
-"""From texts to BERT's input: tokenised, and cut into batches of similar length."""
+"""From texts to BERT's input."""
 
 import json
 import logging
@@ -13,21 +13,32 @@ from tokenizers import Encoding, Tokenizer
 
 from backends.errors import ConfigError, EngineUnavailable
 
-Ids = NDArray[np.int64]
+Ids = NDArray[np.int32]
 Text = str | tuple[str, str]  # a text, or a pair that is told apart by token types
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenBatch:
-    """Texts that run together. `rows` says where each was in the input."""
+@dataclass(frozen=True, slots=True, eq=False)
+class TextTokens:
+    """A text or a pair as a model reads it, [CLS] and [SEP] included."""
+
+    ids: Ids  # [T]
+    types: Ids  # [T]
+    is_word: NDArray[np.bool_]  # [T], a token of the text itself: not [CLS] or [SEP]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaddedBatch:
+    """Texts made equally long. `rows` says where each was in the input."""
 
     rows: list[int]
-    ids: Ids  # [B, T]
-    types: Ids  # [B, T]
-    mask: Ids  # [B, T], 1 for a token and 0 for padding
-    words: Ids  # [B, T], 1 for a token of the text itself: not [CLS], [SEP] or padding
+    ids: NDArray[np.int64]  # [B, T]
+    types: NDArray[np.int64]  # [B, T]
+    mask: NDArray[np.int64]  # [B, T], 1 for a token and 0 for padding
 
 
 class BertTokenizer:
@@ -47,12 +58,12 @@ class BertTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_len)  # pairs: the longer half is cut first
 
-    def encode(self, texts: Sequence[Text]) -> list[Encoding]:
-        """One encoding a text, in order, not padded."""
+    def encode(self, texts: Sequence[Text]) -> list[TextTokens]:
+        """The tokens of each text, in order."""
         encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts))
         if not self._has_warned:
             self._warn_of_cuts(encodings)
-        return encodings
+        return [_tokens(encoding) for encoding in encodings]
 
     def _warn_of_cuts(self, encodings: Sequence[Encoding]) -> None:
         num_cut = sum(bool(encoding.overflowing) for encoding in encodings)
@@ -70,19 +81,27 @@ class BertTokenizer:
             )
 
 
-def token_batches(encodings: Sequence[Encoding], budget_tokens: int) -> Iterator[TokenBatch]:
+def padded_batches(texts: Sequence[TextTokens], budget_tokens: int) -> Iterator[PaddedBatch]:
     """Longest first, each batch at most `budget_tokens` with its padding (or a single text).
 
     Neighbours in length share a batch, so little of it is padding.
     """
-    order = sorted(range(len(encodings)), key=lambda row: -len(encodings[row].ids))
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     start = 0
     while start < len(order):
-        length = len(encodings[order[start]].ids)
+        length = len(texts[order[start]])
         size = max(1, budget_tokens // max(1, length))
         rows = order[start : start + size]
-        yield _pad(rows, [encodings[row] for row in rows], length)
+        yield _pad(rows, [texts[row] for row in rows], length)
         start += size
+
+
+def _tokens(encoding: Encoding) -> TextTokens:
+    return TextTokens(
+        np.array(encoding.ids, np.int32),
+        np.array(encoding.type_ids, np.int32),
+        np.array(encoding.special_tokens_mask, np.int32) == 0,
+    )
 
 
 def _checked_max_len(folder: Path, wanted: int | None) -> int:
@@ -98,12 +117,10 @@ def _stated(path: Path, field: str) -> int | None:
     return json.loads(path.read_text(encoding="utf-8")).get(field) if path.is_file() else None
 
 
-def _pad(rows: list[int], encodings: Sequence[Encoding], length: int) -> TokenBatch:
-    ids, types, mask, words = (np.zeros((len(rows), length), np.int64) for _ in range(4))
-    for row, encoding in enumerate(encodings):
-        count = len(encoding.ids)
-        ids[row, :count] = encoding.ids
-        types[row, :count] = encoding.type_ids
-        mask[row, :count] = 1
-        words[row, :count] = 1 - np.array(encoding.special_tokens_mask, np.int64)
-    return TokenBatch(rows, ids, types, mask, words)
+def _pad(rows: list[int], texts: Sequence[TextTokens], length: int) -> PaddedBatch:
+    ids, types, mask = (np.zeros((len(rows), length), np.int64) for _ in range(3))
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = text.ids
+        types[row, : len(text)] = text.types
+        mask[row, : len(text)] = 1
+    return PaddedBatch(rows, ids, types, mask)

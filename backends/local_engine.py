@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from backends.base import EngineInfo, Outcome, Request
 from backends.errors import EngineUnavailable
@@ -21,13 +21,16 @@ class Runner(Protocol):
         """Free everything."""
 
 
-class LocalEngine:
+RunnerT = TypeVar("RunnerT", bound=Runner)
+
+
+class LocalEngine(Generic[RunnerT]):
     """Loads a runner at `start` and gives it batches; the event loop is never blocked."""
 
-    def __init__(self, info: EngineInfo, load: Callable[[], Runner]) -> None:
+    def __init__(self, info: EngineInfo, load: Callable[[], RunnerT]) -> None:
         self._info = info
         self._load = load
-        self._runner: Runner | None = None
+        self._runner: RunnerT | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._starting = asyncio.Lock()
 
@@ -46,11 +49,7 @@ class LocalEngine:
                     await self.close()
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
-        runner = self._runner
-        if runner is None:
-            raise EngineUnavailable(
-                f"the {self._info.kind} {self._info.model!r} is not started; call start() first"
-            )
+        runner = self._started_runner()
         return await self._in_thread(lambda: runner.run(requests))
 
     def abort(self, request_id: str) -> None:
@@ -63,6 +62,13 @@ class LocalEngine:
             if runner is not None:
                 await in_thread_or_here(thread, runner.close)
             thread.shutdown(wait=False)
+
+    def _started_runner(self) -> RunnerT:
+        if self._runner is None:
+            raise EngineUnavailable(
+                f"the {self._info.kind} {self._info.model!r} is not started; call start() first"
+            )
+        return self._runner
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._thread is None:

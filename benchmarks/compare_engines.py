@@ -121,7 +121,7 @@ def environment(folder: Path, packages: Sequence[str], unwanted: Sequence[str] =
     python = folder / "bin/python"
     if not (folder / ".ready").exists():
         with console.status(f"installing {packages[0]} into {folder}"):
-            venv.create(folder, with_pip=True)
+            venv.create(folder, with_pip=True, symlinks=True)
             pip = [str(python), "-m", "pip", "--quiet"]
             subprocess.run([*pip, "install", *packages], check=True)
             if unwanted:
@@ -136,8 +136,11 @@ def export_bfloat16(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    read = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    del read.config.quantization_config  # its weights are plain by now
+    model = AutoModelForCausalLM.from_config(read.config, dtype=torch.bfloat16)
+    model.load_state_dict(read.state_dict())
+    model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
 

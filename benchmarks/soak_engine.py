@@ -51,6 +51,7 @@ PREFIXES = [
     "once upon a time there was a cache " * 2,
     "zzzz " * 12,
 ]
+_FIRE = "the machine is on fire"
 SALTS = [None, None, None, "anna", "ben"]
 
 
@@ -197,6 +198,7 @@ class Soak:
     def _take(self, request: Request, outcome: Outcome) -> None:
         if not isinstance(outcome, Result):
             assert isinstance(outcome, EngineError), f"an untyped end: {outcome!r}"
+            assert _FIRE in str(outcome), f"it failed by itself: {outcome!r}"
             self.report.outcomes[type(outcome).__name__] += 1
             return
         self.report.outcomes[request.op] += 1
@@ -250,7 +252,7 @@ class Soak:
         forward = self.core.model.forward
 
         def fail(*_: object) -> None:
-            raise RuntimeError("the machine is on fire")
+            raise RuntimeError(_FIRE)
 
         self.core.model.forward = fail  # type: ignore[method-assign, assignment]
         try:

@@ -4,7 +4,7 @@ Reimers and Gurevych, "Sentence-BERT", 2019. Shapes: N texts, T tokens, H hidden
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.bert import Bert, default_budget_tokens, load_bert
-from backends.bert_tokens import BertTokenizer, TokenBatch, token_batches
+from backends.bert import Bert, load_bert
+from backends.bert_options import BertOptions
+from backends.bert_tokens import BertTokenizer, TextTokens
 from backends.errors import EngineUnavailable
 
 Vectors = NDArray[np.float32]
-Pooling = Callable[[Tensor, Tensor], Tensor]  # hidden [B, T, H], mask [B, T, 1] -> [B, H]
+Pooling = Callable[[Tensor], Tensor]  # hidden [T, H] -> [H]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class TokenVectors:
 
 
 class SentenceEncoder:
-    """Texts to vectors. Texts are cut at the model's trained length (256 tokens for MiniLM-L6).
+    """Tokens to vectors. Texts are cut at the model's trained length (256 tokens for MiniLM-L6).
 
     The empty text has a vector too.
     """
@@ -39,57 +40,51 @@ class SentenceEncoder:
     def __init__(
         self, bert: Bert, tokenizer: BertTokenizer, pool: Pooling, budget_tokens: int
     ) -> None:
+        self.budget_tokens = budget_tokens
         self._bert = bert
         self._tokenizer = tokenizer
         self._pool = pool
-        self._budget_tokens = budget_tokens
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors [N, H] in the order of `texts`."""
-        vectors = np.zeros((len(texts), self._bert.hidden_size), np.float32)
-        for batch, hidden in self._forward(texts):
-            vectors[batch.rows] = self._unit_pool(batch, hidden)
+    @property
+    def hidden_size(self) -> int:
+        return self._bert.config.hidden_size
+
+    def read(self, texts: Sequence[str]) -> list[TextTokens]:
+        """What `embed` and `embed_tokens` take, in the order of `texts`."""
+        return self._tokenizer.encode(list(texts))
+
+    def embed(self, texts: Sequence[TextTokens]) -> Vectors:
+        """Unit vectors [N, H]."""
+        return self._unit_pool(self._bert.encode(texts))
+
+    def embed_tokens(self, texts: Sequence[TextTokens]) -> list[TokenVectors]:
+        """Unit vectors of each text's own tokens (none for ""), and of the text."""
+        states = self._bert.encode(texts)
+        return [
+            TokenVectors(F.normalize(hidden, dim=-1).cpu().numpy()[text.is_word], pooled)
+            for text, hidden, pooled in zip(texts, states, self._unit_pool(states), strict=True)
+        ]
+
+    def _unit_pool(self, states: Sequence[Tensor]) -> Vectors:
+        pooled = torch.stack([self._pool(hidden) for hidden in states])  # [N, H]
+        vectors: Vectors = F.normalize(pooled, dim=-1).cpu().numpy()
         return vectors
 
-    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
-        """Unit vectors of each text's own tokens (none for ""), in the order of `texts`."""
-        found: dict[int, TokenVectors] = {}
-        for batch, hidden in self._forward(texts):
-            pooled = self._unit_pool(batch, hidden)  # [B, H]
-            tokens = F.normalize(hidden, dim=-1).cpu().numpy()  # [B, T, H]
-            for i, row in enumerate(batch.rows):
-                found[row] = TokenVectors(tokens[i, batch.words[i] == 1], pooled[i])
-        return [found[row] for row in range(len(texts))]
 
-    def _unit_pool(self, batch: TokenBatch, hidden: Tensor) -> Vectors:
-        mask = torch.from_numpy(batch.mask).to(hidden)[:, :, None]  # [B, T, 1]
-        pooled: Vectors = F.normalize(self._pool(hidden, mask), dim=-1).cpu().numpy()  # [B, H]
-        return pooled
-
-    def _forward(self, texts: Sequence[str]) -> Iterator[tuple[TokenBatch, Tensor]]:
-        for batch in token_batches(self._tokenizer.encode(texts), self._budget_tokens):
-            yield batch, self._bert.encode(batch.ids, batch.types, batch.mask).float()
-
-
-def load_encoder(
-    folder: Path,
-    device: str | None = None,
-    dtype: str = "float32",
-    max_len: int | None = None,
-    budget_tokens: int | None = None,
-) -> SentenceEncoder:
+def load_encoder(folder: Path, options: BertOptions) -> SentenceEncoder:
     """The encoder of a Hugging Face folder; engines in this process share its weights."""
-    bert = load_bert(folder, device, dtype)
-    budget_tokens = budget_tokens or default_budget_tokens(bert)
-    return SentenceEncoder(bert, BertTokenizer(folder, max_len), _pooling(folder), budget_tokens)
+    bert = load_bert(folder, options)
+    tokenizer = BertTokenizer(folder, options.max_len)
+    budget_tokens = options.budget_tokens or bert.budget_tokens
+    return SentenceEncoder(bert, tokenizer, _pooling(folder), budget_tokens)
 
 
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    return (hidden * mask).sum(dim=1) / mask.sum(dim=1)  # [B, H]
+def _mean(hidden: Tensor) -> Tensor:
+    return hidden.mean(dim=0)
 
 
-def _first(hidden: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001 - a Pooling
-    return hidden[:, 0]  # [B, H], of [CLS]
+def _first(hidden: Tensor) -> Tensor:
+    return hidden[0]  # of [CLS]
 
 
 _POOLINGS: dict[str, Pooling] = {

@@ -1,57 +1,59 @@
-"""The op `embed`: all texts of all requests of a batch in one pass."""
+"""The op `embed`: one vector a text."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from backends.base import Outcome, Request, Result, Usage
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.base import Request, Result, Usage
+from backends.bert_tokens import TextTokens
 from backends.documents import Doc
-from backends.embedder.encoder import SentenceEncoder
+from backends.embedder.encoder import SentenceEncoder, Vectors
 from backends.errors import RequestRejected
+from backends.passes import Job
 from backends.text_check import check_texts
+
+Vector = NDArray[np.float32]
 
 
 class EmbedRunner:
-    """Fuses requests; a wrong one fails alone."""
+    """What the passes of an embedder compute."""
 
     def __init__(self, encoder: SentenceEncoder) -> None:
+        self.budget_tokens = encoder.budget_tokens
         self._encoder = encoder
 
-    def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        read = [_read(request) for request in requests]
-        vectors = self._encoder.embed(
-            [t for texts in read if isinstance(texts, list) for t in texts]
-        )
-        outcomes: list[Outcome] = []
-        start = 0
-        for request, texts in zip(requests, read, strict=True):
-            if isinstance(texts, Exception):
-                outcomes.append(texts)
-                continue
-            rows = vectors[start : start + len(texts)]
-            start += len(texts)
-            output = rows[0] if isinstance(request.inputs[0], str | Doc) else rows
-            outcomes.append(Result((output,), Usage(num_items=len(texts))))
-        return outcomes
+    def read(self, request: Request) -> Job[TextTokens, Vector]:
+        texts = _texts_of(request)
+        is_one = isinstance(request.inputs[0], str | Doc)
 
-    def close(self) -> None:
-        """The weights go when the last engine that shares them does."""
+        def finish(vectors: Sequence[Vector]) -> Result:
+            output = vectors[0] if is_one else self._stack(vectors)
+            return Result((output,), Usage(num_items=len(texts)))
+
+        return Job(request, self._encoder.read(texts), finish)
+
+    def compute(self, texts: Sequence[TextTokens]) -> Sequence[Vector]:
+        return list(self._encoder.embed(texts))
+
+    def _stack(self, vectors: Sequence[Vector]) -> Vectors:
+        empty = np.zeros((0, self._encoder.hidden_size), np.float32)
+        return np.stack(vectors) if vectors else empty
 
 
-def _read(request: Request) -> list[str] | RequestRejected:
+def _texts_of(request: Request) -> list[str]:
     if request.op != "embed":
-        return RequestRejected(f"an embedder runs 'embed', not {request.op!r}")
+        raise RequestRejected(f"an embedder runs 'embed', not {request.op!r}")
     if len(request.inputs) != 1:
-        return RequestRejected(f"'embed' takes one input, got {len(request.inputs)}")
+        raise RequestRejected(f"'embed' takes one input, got {len(request.inputs)}")
     value = request.inputs[0]
     items: Sequence[Any] = [value] if isinstance(value, str | Doc) else value
     if not isinstance(items, list | tuple):
-        return RequestRejected(f"'embed' takes a str or a list, got {type(value).__name__}")
+        raise RequestRejected(f"'embed' takes a str or a list, got {type(value).__name__}")
     for item in items:
         if not isinstance(item, str | Doc):
-            return RequestRejected(f"'embed' takes str or Doc items, got {type(item).__name__}")
+            raise RequestRejected(f"'embed' takes str or Doc items, got {type(item).__name__}")
     texts = [item.text if isinstance(item, Doc) else item for item in items]
-    try:
-        check_texts(texts)
-    except RequestRejected as error:
-        return error
+    check_texts(texts)
     return texts

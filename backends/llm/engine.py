@@ -19,6 +19,7 @@ from backends.errors import EngineError, EngineUnavailable
 from backends.llm.cache_stats import CacheStats
 from backends.llm.outbox import Outbox
 from backends.llm.reader import Prepared, Reader
+from backends.llm.speculation.stats import SpeculationStats
 from backends.local_engine import in_thread_or_here
 
 T = TypeVar("T")
@@ -72,6 +73,8 @@ class SteppedCore(Protocol):
     def step(self) -> list[tuple[Request, Outcome]]: ...
 
     def cache_stats(self) -> CacheStats: ...
+
+    def speculation_stats(self) -> SpeculationStats: ...
 
     def close(self) -> None: ...
 
@@ -212,6 +215,10 @@ class LLMEngine:
     def cache_stats(self) -> CacheStats:
         """What the KV cache did and holds. Raises EngineUnavailable before `start`."""
         return self._running_core().cache_stats()
+
+    def speculation_stats(self) -> SpeculationStats:
+        """What guessed tokens brought. Raises EngineUnavailable before `start`."""
+        return self._running_core().speculation_stats()
 
     async def pin(self, context: Context) -> int:
         """Never evict the KV that the context has now, until `unpin` or its release; how many

@@ -139,8 +139,8 @@ class RadixTree:
                 return
             step.locks += 1
             if step.parent is None:
-                known = self._roots.setdefault(step.space, step)
-                assert known is step and not step.key, "a node that left the tree"
+                root = self._roots.setdefault(step.space, step)
+                assert root is step, "a node that left the tree"
         if old is not None:
             self.unlock(old)
 
@@ -296,9 +296,11 @@ class RadixTree:
         use.last_used = self.clock
         use.num_uses += 1
         use.floor = self.floor
-        use.next_use = NEVER
         use.is_demoted = False
         use.seconds_per_token = self._cost(node.start, node.end)
+        if use.next_use != NEVER:  # this was it: nobody says when the next will be
+            use.next_use = NEVER
+            self._replace(node)
 
     def _rank(self, node: RadixNode) -> Rank:
         return rank(node.use, self._policy, now=NEVER)

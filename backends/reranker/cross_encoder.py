@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.bert import Bert, default_budget_tokens, load_bert
-from backends.bert_tokens import BertTokenizer, Text, token_batches
+from backends.bert import Bert, load_bert
+from backends.bert_options import BertOptions
+from backends.bert_tokens import BertTokenizer, TextTokens
 from backends.errors import EngineUnavailable
-from backends.reranker.pairs import PairTemplate, relevance
-from backends.reranker.runner import Pair, Scores
+from backends.reranker.pairs import PairTemplate, read_pairs, relevance
+from backends.reranker.runner import Scoring
 
 
 class CrossEncoder:
@@ -21,34 +22,25 @@ class CrossEncoder:
     def __init__(
         self, bert: Bert, tokenizer: BertTokenizer, template: PairTemplate, budget_tokens: int
     ) -> None:
+        self.budget_tokens = budget_tokens
         self._bert = bert
         self._tokenizer = tokenizer
         self._template = template
-        self._budget_tokens = budget_tokens
 
-    def score(self, pairs: Sequence[Pair]) -> Scores:
-        texts: list[Text] = [self._template(pair) for pair in pairs]
-        scores = np.zeros(len(pairs), np.float32)
-        for batch in token_batches(self._tokenizer.encode(texts), self._budget_tokens):
-            logits = self._bert.classify(batch.ids, batch.types, batch.mask)  # [B, 1 or 2]
-            scores[batch.rows] = relevance(logits.float().cpu().numpy())
-        return scores
+    def read(self, query: str, passages: Sequence[str]) -> Scoring[TextTokens, np.float32]:
+        return read_pairs(self._tokenizer, self._template, query, passages)
+
+    def compute(self, texts: Sequence[TextTokens]) -> Sequence[np.float32]:
+        return list(relevance(self._bert.classify(texts)))
 
 
-def load_cross_encoder(
-    folder: Path,
-    device: str | None,
-    dtype: str,
-    max_len: int | None,
-    template: PairTemplate,
-    budget_tokens: int | None,
-) -> CrossEncoder:
+def load_cross_encoder(folder: Path, options: BertOptions, template: PairTemplate) -> CrossEncoder:
     """The cross-encoder of a Hugging Face folder. Raises EngineUnavailable when it is not one."""
-    bert = load_bert(folder, device, dtype)
+    bert = load_bert(folder, options)
     if bert.config.num_labels not in (1, 2):
         raise EngineUnavailable(
             f"{folder} is no cross-encoder: its BERT has {bert.config.num_labels} labels, "
             "not 1 (a score) or 2 (no and yes)"
         )
-    tokenizer = BertTokenizer(folder, max_len)
-    return CrossEncoder(bert, tokenizer, template, budget_tokens or default_budget_tokens(bert))
+    tokenizer = BertTokenizer(folder, options.max_len)
+    return CrossEncoder(bert, tokenizer, template, options.budget_tokens or bert.budget_tokens)

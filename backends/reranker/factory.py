@@ -2,38 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from backends.base import Engine, EngineInfo
+from backends.bert_options import BertOptions
 from backends.errors import ConfigError
-from backends.local_engine import LocalEngine, Runner
 from backends.models import check_url, resolve
 from backends.optional import optional_imports
-from backends.options import Options, read_options
+from backends.options import read_options
+from backends.passes import TextRunner
+from backends.text_engine import NUM_SLOTS, TextEngine
 
 # Catalogue models that were trained on one sequence.
 _TEMPLATES = {"local:bert-mini-reranker": "Query: {query}\nSentence: {text}"}
 
 
-class RerankerOptions(Options):
-    """Options of every local reranker."""
-
-    device: str | None = None  # None: CUDA where there is one, else the CPU
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    max_len: int | None = Field(default=None, ge=3)  # tokens of an input; None: what it states
-    budget_tokens: int | None = Field(default=None, ge=1)  # of one pass, with padding
-    max_batch_items: int = Field(default=256, ge=1)  # pairs
-
-
-class MaxSimOptions(RerankerOptions):
+class MaxSimOptions(BertOptions):
     """Options of `local:maxsim`."""
 
     embedder: str = "local:all-minilm-l6-v2"
 
 
-class CrossEncoderOptions(RerankerOptions):
+class CrossEncoderOptions(BertOptions):
     """Options of a cross-encoder."""
 
     # One sequence that holds {query}, then {text}; None: two sequences told apart by token types.
@@ -52,27 +44,20 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     return _engine(url, cross, lambda: _load_cross_encoder(url, cross))
 
 
-def _engine(url: str, settings: RerankerOptions, load: Callable[[], Runner]) -> Engine:
-    info = EngineInfo("reranker", url, max_batch_items=settings.max_batch_items)
-    return LocalEngine(info, load)
+def _engine(url: str, settings: BertOptions, load: Callable[[], TextRunner[Any, Any]]) -> Engine:
+    info = EngineInfo("reranker", url, settings.max_batch_items, NUM_SLOTS)
+    return TextEngine(info, load)
 
 
-def _load_maxsim(settings: MaxSimOptions) -> Runner:
+def _load_maxsim(settings: MaxSimOptions) -> TextRunner[Any, Any]:
     with optional_imports("local"):
         from backends.embedder.encoder import load_encoder
         from backends.reranker.maxsim import MaxSim
         from backends.reranker.runner import RerankRunner
-    encoder = load_encoder(
-        resolve(settings.embedder),
-        settings.device,
-        settings.dtype,
-        settings.max_len,
-        settings.budget_tokens,
-    )
-    return RerankRunner(MaxSim(encoder))
+    return RerankRunner(MaxSim(load_encoder(resolve(settings.embedder), settings)))
 
 
-def _load_cross_encoder(url: str, settings: CrossEncoderOptions) -> Runner:
+def _load_cross_encoder(url: str, settings: CrossEncoderOptions) -> TextRunner[Any, Any]:
     folder = resolve(url)
     if (folder / "model.onnx").is_file() and not (folder / "model.safetensors").is_file():
         return _load_onnx(folder, settings)
@@ -80,26 +65,18 @@ def _load_cross_encoder(url: str, settings: CrossEncoderOptions) -> Runner:
         from backends.reranker.cross_encoder import load_cross_encoder
         from backends.reranker.pairs import template_of
         from backends.reranker.runner import RerankRunner
-    return RerankRunner(
-        load_cross_encoder(
-            folder,
-            settings.device,
-            settings.dtype,
-            settings.max_len,
-            template_of(settings.template),
-            settings.budget_tokens,
-        )
-    )
+    template = template_of(settings.template)
+    return RerankRunner(load_cross_encoder(folder, settings, template))
 
 
-def _load_onnx(folder: Path, settings: CrossEncoderOptions) -> Runner:
-    if settings.device not in (None, "cpu") or settings.dtype != "float32":
+def _load_onnx(folder: Path, settings: CrossEncoderOptions) -> TextRunner[Any, Any]:
+    own = {"device": (None, "cpu"), "dtype": ("auto", "float32"), "kernels": ("auto",)}
+    if any(getattr(settings, name) not in allowed for name, allowed in own.items()):
         raise ConfigError(
-            f"{folder}: an ONNX reranker runs on the CPU as it is; drop device, dtype"
+            f"{folder}: an ONNX reranker runs on the CPU as it is; drop {', '.join(own)}"
         )
     with optional_imports("onnx"):
         from backends.reranker.onnx_scorer import load_onnx
         from backends.reranker.pairs import template_of
         from backends.reranker.runner import RerankRunner
-    template = template_of(settings.template)
-    return RerankRunner(load_onnx(folder, settings.max_len, template, settings.budget_tokens))
+    return RerankRunner(load_onnx(folder, settings, template_of(settings.template)))

@@ -8,23 +8,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from backends.bert_tokens import TextTokens
 from backends.embedder.encoder import SentenceEncoder, TokenVectors
-from backends.reranker.runner import Pair, Scores
+from backends.reranker.runner import Scores, Scoring
 
 
 class MaxSim:
-    """Needs no weights but the embedder's; every different text of a batch is encoded once."""
+    """Needs no weights but the embedder's; every different text of a request is encoded once."""
 
     def __init__(self, encoder: SentenceEncoder) -> None:
+        self.budget_tokens = encoder.budget_tokens
         self._encoder = encoder
 
-    def score(self, pairs: Sequence[Pair]) -> Scores:
-        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        vectors = dict(zip(texts, self._encoder.embed_tokens(texts), strict=True))
-        return np.array(
-            [late_interaction(vectors[query], vectors[passage]) for query, passage in pairs],
-            np.float32,
-        )
+    def read(self, query: str, passages: Sequence[str]) -> Scoring[TextTokens, TokenVectors]:
+        texts = list(dict.fromkeys((query, *passages))) if passages else []
+
+        def scores(values: Sequence[TokenVectors]) -> Scores:
+            vectors = dict(zip(texts, values, strict=True))
+            each = [late_interaction(vectors[query], vectors[passage]) for passage in passages]
+            return np.array(each, np.float32)
+
+        return Scoring(self._encoder.read(texts), scores)
+
+    def compute(self, texts: Sequence[TextTokens]) -> Sequence[TokenVectors]:
+        return self._encoder.embed_tokens(texts)
 
 
 def late_interaction(query: TokenVectors, passage: TokenVectors) -> float:

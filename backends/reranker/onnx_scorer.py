@@ -8,33 +8,38 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from backends.bert_tokens import BertTokenizer, Text, TokenBatch, token_batches
+from backends.bert_options import BertOptions
+from backends.bert_tokens import BertTokenizer, PaddedBatch, TextTokens, padded_batches
 from backends.errors import EngineUnavailable
-from backends.reranker.pairs import PairTemplate, relevance
-from backends.reranker.runner import Pair, Scores
+from backends.reranker.pairs import PairTemplate, read_pairs, relevance
+from backends.reranker.runner import Scoring
 
 
 class OnnxScorer:
     """A sequence classifier in `model.onnx` with the `tokenizer.json` beside it."""
 
+    budget_tokens = 2048
+
     def __init__(
-        self, session: Any, tokenizer: BertTokenizer, template: PairTemplate, budget_tokens: int
+        self, session: Any, tokenizer: BertTokenizer, template: PairTemplate, padded_tokens: int
     ) -> None:
         self._session = session
         self._names = {put.name for put in session.get_inputs()}
         self._tokenizer = tokenizer
         self._template = template
-        self._budget_tokens = budget_tokens
+        self._padded_tokens = padded_tokens  # of one call, with its padding
 
-    def score(self, pairs: Sequence[Pair]) -> Scores:
-        texts: list[Text] = [self._template(pair) for pair in pairs]
-        scores = np.zeros(len(pairs), np.float32)
-        for batch in token_batches(self._tokenizer.encode(texts), self._budget_tokens):
+    def read(self, query: str, passages: Sequence[str]) -> Scoring[TextTokens, np.float32]:
+        return read_pairs(self._tokenizer, self._template, query, passages)
+
+    def compute(self, texts: Sequence[TextTokens]) -> Sequence[np.float32]:
+        scores = np.zeros(len(texts), np.float32)
+        for batch in padded_batches(texts, self._padded_tokens):
             (logits, *_) = self._session.run(None, self._feed(batch))  # [B, 1 or 2]
             scores[batch.rows] = relevance(logits)
-        return scores
+        return list(scores)
 
-    def _feed(self, batch: TokenBatch) -> dict[str, Any]:
+    def _feed(self, batch: PaddedBatch) -> dict[str, Any]:
         feed = {
             "input_ids": batch.ids,
             "attention_mask": batch.mask,
@@ -43,21 +48,21 @@ class OnnxScorer:
         return {name: array for name, array in feed.items() if name in self._names}
 
 
-def load_onnx(
-    folder: Path, max_len: int | None, template: PairTemplate, budget_tokens: int | None
-) -> OnnxScorer:
+def load_onnx(folder: Path, options: BertOptions, template: PairTemplate) -> OnnxScorer:
     """The classifier of a folder. Raises EngineUnavailable when it cannot be read.
 
     By default each pair runs alone: small ONNX models are mostly quantised with one scale a batch,
     so that a pair's score would depend on the others (by 0.5 for bert-mini-reranker, measured).
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work here too
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
+    # Others work here too.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            str(folder / "model.onnx"), settings, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's errors share no base class
         raise EngineUnavailable(f"{folder / 'model.onnx'} cannot be loaded: {error}") from error
-    return OnnxScorer(session, BertTokenizer(folder, max_len), template, budget_tokens or 1)
+    tokenizer = BertTokenizer(folder, options.max_len)
+    return OnnxScorer(session, tokenizer, template, options.budget_tokens or 1)

@@ -1,9 +1,11 @@
 """What cross-encoders of every runtime share: how a pair goes in and a score comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from backends.bert_tokens import Text
-from backends.reranker.runner import Pair, Scores
+import numpy as np
+
+from backends.bert_tokens import BertTokenizer, Text, TextTokens
+from backends.reranker.runner import Pair, Scores, Scoring
 
 PairTemplate = Callable[[Pair], Text]
 
@@ -15,6 +17,14 @@ def template_of(text: str | None) -> PairTemplate:
     head, _, rest = text.partition("{query}")
     middle, _, tail = rest.partition("{text}")
     return lambda pair: f"{head}{pair[0]}{middle}{pair[1]}{tail}"
+
+
+def read_pairs(
+    tokenizer: BertTokenizer, template: PairTemplate, query: str, passages: Sequence[str]
+) -> Scoring[TextTokens, np.float32]:
+    """A text to compute for each passage, whose value is its score."""
+    texts = tokenizer.encode([template((query, passage)) for passage in passages])
+    return Scoring(texts, lambda values: np.array(values, np.float32))
 
 
 def relevance(logits: Scores) -> Scores:

@@ -74,6 +74,7 @@ class DecodeFields(Fields):
     repetition_penalty: float = Field(1.0, gt=0)
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     ignore_eos: bool = False
+    speculate: bool | None = None  # guess tokens ahead; left out: where it pays
     priority: int = 0  # higher goes first
     cache_salt: str | None = Field(None, min_length=1)  # shares prefixes with its equals alone
     response_format: ResponseFormat | None = None
@@ -120,6 +121,7 @@ class DecodeFields(Fields):
             "repetition_penalty": self.repetition_penalty if self.repetition_penalty != 1 else None,
             "logit_bias": self.logit_bias or None,
             "ignore_eos": self.ignore_eos or None,
+            "speculate": self.speculate,
             "schema": self._schema,
             "regex": self.regex,
             "choices": self.choices,

@@ -1,6 +1,7 @@
-"""What an engine says of its KV cache, as metrics: asked for when somebody scrapes."""
+"""What an engine says of its KV cache and its guesses, as metrics: asked for when somebody
+scrapes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,7 @@ _GAUGES = frozenset(
         "idle_contexts",
         "host_pages",
         "disk_pages",
+        "is_on",
     )
 )
 
@@ -30,19 +32,31 @@ class HasCacheStats(Protocol):
         """A dataclass of numbers. Raises EngineUnavailable before `start`."""
 
 
-class CacheCollector(Collector):
-    """`teola_kv_free_pages`, `teola_kv_evicted_pages_total` and so on."""
+@runtime_checkable
+class HasSpeculationStats(Protocol):
+    """The same for guessed tokens."""
 
-    def __init__(self, engine: HasCacheStats) -> None:
-        self._engine = engine
+    def speculation_stats(self) -> Any:
+        """A dataclass of numbers. Raises EngineUnavailable before `start`."""
+
+
+class StatsCollector(Collector):
+    """`teola_kv_free_pages`, `teola_kv_evicted_pages_total` and so on: `name` is kv, and `about`
+    begins their descriptions."""
+
+    def __init__(self, read: Callable[[], Any], name: str, about: str) -> None:
+        self._read = read
+        self._name = name
+        self._about = about
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         try:
-            stats = self._engine.cache_stats()
+            stats = self._read()
         except EngineUnavailable:
             return
         for field in fields(stats):
             family = GaugeMetricFamily if field.name in _GAUGES else CounterMetricFamily
             about = field.name.replace("_", " ")
             value = getattr(stats, field.name)
-            yield family(f"teola_kv_{field.name}", f"KV cache: {about}", value=value)
+            name = f"teola_{self._name}_{field.name}"
+            yield family(name, f"{self._about}: {about}", value=value)

@@ -12,7 +12,7 @@ from backends.base import Engine, Kind
 from backends.errors import ConfigError
 from teola.serving.api_errors import ApiError
 from teola.serving.batcher import Batcher
-from teola.serving.kv_metrics import CacheCollector, HasCacheStats
+from teola.serving.kv_metrics import HasCacheStats, HasSpeculationStats, StatsCollector
 from teola.serving.metrics import Metrics
 from teola.serving.served import Admission, HasAdapters, Served, short_name
 
@@ -49,9 +49,12 @@ class Room:
             )
             for url, engine in engines
         )
+        register = self.metrics.registry.register
         for _, engine in engines:
             if isinstance(engine, HasCacheStats):
-                self.metrics.registry.register(CacheCollector(engine))
+                register(StatsCollector(engine.cache_stats, "kv", "KV cache"))
+            if isinstance(engine, HasSpeculationStats):
+                register(StatsCollector(engine.speculation_stats, "speculation", "Guesses"))
 
     async def start(self) -> None:
         """Load all engines, one after another: loading is bound by the same disk and cores.

@@ -18,6 +18,7 @@ class NativeKVPool:
     def __init__(
         self, config: ModelConfig, num_pages: int, page_size: int, dtype: torch.dtype
     ) -> None:
+        assert page_size % 16 == 0, "the kernels read keys in vectors of 16"
         self.page_size = page_size
         self.num_pages = num_pages
         self.bytes_per_page = bytes_per_token(config, dtype) * page_size

@@ -138,13 +138,10 @@ class BatchPlanner:
 
     def _place(self, sequence: Sequence, room: int, step: Step) -> None:
         """Give a running sequence its next tokens, as many as `room` allows. The only place where
-        a Run is made.
+        a Run is made; guesses are put behind it later (`speculation`), from what the step leaves.
 
         A run covers `num_to_compute` tokens from `num_computed` on, and wants the logits from its
-        sequence's last known token on: one of a decode. Tokens behind `ids` that are only guessed
-        fit in without a change here: count them in `num_to_compute`, let `batch` read them behind
-        `ids`, and the run has `num_logits = 1 + guesses` of those that `room` left. They are never
-        published."""
+        sequence's last known token on: one of a decode."""
         num_tokens = min(room, sequence.num_to_compute)
         if not num_tokens:
             step.ready.append(sequence)

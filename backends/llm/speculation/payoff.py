@@ -16,6 +16,7 @@ SHARE = 0.02  # of the time may be lost by trials
 FADE = 0.9  # of a guessed step beside the next one
 REFRESH = 32  # guessed steps between plain ones
 REST = 32  # plain steps at least
+READ = 32  # plain steps that reading prompts may take before a trial has come to an end
 CLIP = 4.0  # plain steps: one that took longer was disturbed
 
 
@@ -30,6 +31,7 @@ class Payoff:
         self._num_guessed = 0  # steps since the last plain one
         self._num_tried = 0
         self._saved_s = self._spent_s = 0.0  # of late
+        self._read_s = 0.0  # since the last trial ended
 
     @property
     def is_resting(self) -> bool:
@@ -52,6 +54,8 @@ class Payoff:
         self._sizes.add(size)
         self._num_guessed = 0
         self._rest_s -= elapsed_s
+        if self._read_s > READ * elapsed_s:
+            self._stop(elapsed_s)
 
     def note_guessed(
         self, num_decodes: int, num_keys: int, num_accepted: int, elapsed_s: float
@@ -66,10 +70,13 @@ class Payoff:
             self._judge(plain_s)
 
     def note_catch_up(self, elapsed_s: float) -> None:
-        """Time that guesses need once for a prompt. None of it is held against a trial: what was
-        missed while they rested would not be there to catch up with."""
-        if self.is_on and elapsed_s:
+        """Time that guesses need once for a prompt. A trial is not judged by it, since what was
+        missed while they rested would not be there to catch up with; but it has to be rested
+        for."""
+        if self.is_on:
             self._add(-elapsed_s, elapsed_s)
+        else:
+            self._read_s += elapsed_s
 
     def _add(self, saved_s: float, spent_s: float) -> None:
         self._saved_s = FADE * self._saved_s + saved_s
@@ -77,7 +84,12 @@ class Payoff:
 
     def _judge(self, plain_s: float) -> None:
         self.is_on = self._saved_s > (0 if self.is_on else GAIN * self._spent_s)
-        if not self.is_on:
-            self._rest_s = max(-self._saved_s / SHARE, REST * plain_s)
-            self._num_tried = 0
-            self._saved_s = self._spent_s = 0.0
+        if self.is_on:
+            self._read_s = 0.0
+        else:
+            self._stop(plain_s)
+
+    def _stop(self, plain_s: float) -> None:
+        self._rest_s = max((self._read_s - self._saved_s) / SHARE, REST * plain_s)
+        self._num_tried = 0
+        self._saved_s = self._spent_s = self._read_s = 0.0

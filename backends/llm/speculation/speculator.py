@@ -101,7 +101,7 @@ class Speculator:
 
 
 def _is_decode(run: Run) -> bool:
-    return run.sequence.generation is not None and run.num_tokens == 1
+    return run.sequence.generation is not None and run.num_tokens == run.num_logits == 1
 
 
 def _room(run: Run, pays: bool, is_free: bool) -> int:

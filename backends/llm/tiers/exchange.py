@@ -93,7 +93,9 @@ class Exchange:
         return self._loading.tables()
 
     def flush(self) -> None:
-        """Forget what is held below."""
+        """Forget what is held below, and what was on its way up."""
+        self.tiers.mover.drain()
+        self.poll()
         self.let_go()
         self.tiers.mover.clear()
 

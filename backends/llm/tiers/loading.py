@@ -35,6 +35,8 @@ class Loading:
         return self._by_key.get(key)
 
     def add(self, load: Load, lease: PageTable, ids: list[int]) -> None:
+        # A lease locks the path to its pages, so who matches goes on from there and finds this.
+        assert not self._by_key.keys() & set(load.keys), "a page is brought twice"
         self._arrivals.append(Arrival(load, lease, ids))
         self._by_key.update((key, load) for key in load.keys)
 
@@ -44,12 +46,14 @@ class Loading:
 
     def take_done(self) -> list[Arrival]:
         """The loads that are done; they are then no longer under way."""
-        done = [arrival for arrival in self._arrivals if arrival.load.is_done]
-        if done:
-            self._arrivals = [a for a in self._arrivals if not a.load.is_done]
-            for arrival in done:
-                for key in arrival.load.keys:
-                    del self._by_key[key]
+        done: list[Arrival] = []
+        rest: list[Arrival] = []
+        for arrival in self._arrivals:  # asked once each: the mover may finish one meanwhile
+            (done if arrival.load.is_done else rest).append(arrival)
+        self._arrivals = rest
+        for arrival in done:
+            for key in arrival.load.keys:
+                del self._by_key[key]
         return done
 
     def take_wishes(self) -> Iterator[tuple[PageTable, list[int]]]:

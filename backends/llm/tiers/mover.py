@@ -52,8 +52,7 @@ class Mover:
         self._loaded = threading.Event()
         self._is_closed = False
         self._is_busy = False
-        self._thread = threading.Thread(target=self._run, name="kv mover", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None  # from the first thing to do on
 
     def __contains__(self, key: bytes) -> bool:
         is_below = self.host is not None and key in self.host
@@ -69,12 +68,12 @@ class Mover:
             for key, row in zip(keys, rows.unbind(0), strict=True):
                 self._queued[key] = row
                 self._saves.append(key)
-            self._wake.notify_all()
+            self._start()
 
     def load(self, load: Load) -> None:
         with self._wake:
             self._loads.append(load)
-            self._wake.notify_all()
+            self._start()
 
     def wait_for_load(self, timeout_s: float) -> None:
         """Return when a load was finished since the last call, or after the time."""
@@ -106,7 +105,14 @@ class Mover:
         with self._wake:
             self._is_closed = True
             self._wake.notify_all()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="kv mover", daemon=True)
+            self._thread.start()
+        self._wake.notify_all()
 
     def _run(self) -> None:
         while True:

@@ -14,12 +14,15 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from backends.base import Engine, Outcome, Request, Result
 from backends.bert import load_bert
-from backends.bert_tokens import BertTokenizer, token_batches
+from backends.bert_options import BertOptions
+from backends.bert_tokens import BertTokenizer, TextTokens, padded_batches
 from backends.documents import Doc
 from backends.embedder.factory import create
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
+from backends.llm.native.library import has_bfloat16, library
 from backends.models import locate
 
+CPU = BertOptions(device="cpu")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "a", "mat", "dog"]
 
 
@@ -39,6 +42,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).save_pretrained(folder)
     write_tokenizer(folder)
     return folder
+
+
+has_kernels = pytest.mark.skipif(library() is None, reason="no AVX-512 or no compiler here")
+has_bf16 = pytest.mark.skipif(not has_bfloat16(), reason="no AVX512-BF16 or no compiler here")
+
+
+def tokens(ids: np.ndarray, types: np.ndarray | None = None) -> TextTokens:
+    types = np.zeros_like(ids) if types is None else types
+    return TextTokens(ids.astype(np.int32), types.astype(np.int32), ids > 3)
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -79,9 +91,9 @@ def test_our_bert_computes_what_transformers_computes(tiny: Path) -> None:
             attention_mask=torch.from_numpy(mask),
             token_type_ids=torch.from_numpy(types),
         ).last_hidden_state
-    ours = load_bert(tiny, "cpu").encode(ids, types, mask)
-    seen = torch.from_numpy(mask).bool()
-    torch.testing.assert_close(ours[seen], theirs[seen], atol=1e-5, rtol=0)
+    long, short = load_bert(tiny, CPU).encode([tokens(ids[0], types[0]), tokens(ids[1, :3])])
+    torch.testing.assert_close(long, theirs[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(short, theirs[1, :3], atol=1e-5, rtol=0)
 
 
 def test_a_str_gives_one_vector_and_a_list_one_a_row(tiny: Path) -> None:
@@ -123,8 +135,8 @@ def test_a_model_pools_as_its_folder_says(tiny: Path, tmp_path: Path) -> None:
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
     (outcome,) = run(create("embedder", f"local:{folder}", {"device": "cpu"}), embed("the cat"))
-    ids = np.array([[2, 4, 5, 3]])
-    first = load_bert(tiny, "cpu").encode(ids, ids * 0, ids * 0 + 1)[0, 0].numpy()
+    (hidden,) = load_bert(tiny, CPU).encode([tokens(np.array([2, 4, 5, 3]))])
+    first = hidden[0].numpy()
     np.testing.assert_allclose(vectors(outcome), first / np.linalg.norm(first), atol=1e-6)
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
     with pytest.raises(EngineUnavailable, match="pooling_mode_max_tokens"):
@@ -167,16 +179,17 @@ def test_a_length_that_does_not_fit_the_model_is_a_config_error(tiny: Path) -> N
 def test_batches_keep_to_the_budget_and_waste_little(tiny: Path) -> None:
     lengths = [1, 14, 1, 1, 14, 1]
     encodings = BertTokenizer(tiny).encode(["cat " * length for length in lengths])
-    batches = list(token_batches(encodings, budget_tokens=32))
+    batches = list(padded_batches(encodings, budget_tokens=32))
     assert [batch.rows for batch in batches] == [[1, 4], [0, 2, 3, 5]]
     assert [batch.ids.shape for batch in batches] == [(2, 16), (4, 3)]
     assert all(batch.mask.all() for batch in batches)
 
 
 def test_engines_share_the_weights_of_one_folder(tiny: Path) -> None:
-    first = load_bert(tiny, "cpu")
-    assert load_bert(tiny, "cpu") is first
-    assert load_bert(tiny, "cpu", "bfloat16") is not first
+    first = load_bert(tiny, CPU)
+    assert load_bert(tiny, CPU) is first
+    assert load_bert(tiny, BertOptions(device="cpu", max_len=3)) is first
+    assert load_bert(tiny, BertOptions(device="cpu", threads=1)) is not first
 
 
 def test_unknown_options_name_the_known_ones(tiny: Path) -> None:
@@ -221,34 +234,46 @@ def varied_texts() -> list[str]:
 
 
 @pytest.mark.model
-def test_the_real_embedder_agrees_with_transformers() -> None:
+@pytest.mark.parametrize(
+    ("options", "cosine"),
+    [
+        ({"kernels": "torch"}, 0.99999),
+        pytest.param({"kernels": "native"}, 0.99999, marks=has_kernels),
+        pytest.param({"kernels": "native", "dtype": "bfloat16"}, 0.9995, marks=has_bf16),
+    ],
+    ids=["torch", "float32", "bfloat16"],
+)
+def test_the_real_embedder_agrees_with_transformers(options: dict[str, str], cosine: float) -> None:
     folder = locate("all-minilm-l6-v2")
     model = BertModel.from_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
     texts = varied_texts()
     assert len(texts) == 50
-    (outcome,) = run(create("embedder", "local:all-minilm-l6-v2", {"device": "cpu"}), embed(texts))
+    engine = create("embedder", "local:all-minilm-l6-v2", {"device": "cpu", **options})
+    (outcome,) = run(engine, embed(texts))
     for ours, text in zip(vectors(outcome), texts, strict=True):
         ids = tokenizer(text, truncation=True, max_length=256, return_tensors="pt").input_ids
         with torch.no_grad():
             hidden = model(input_ids=ids).last_hidden_state[0]
         mean = hidden.mean(dim=0).numpy()
-        assert ours @ mean / np.linalg.norm(mean) >= 0.9999
+        assert ours @ mean / np.linalg.norm(mean) >= cosine
 
 
 @pytest.mark.model
-def test_a_text_has_the_same_vector_in_a_batch_and_alone() -> None:
+@pytest.mark.parametrize("kernels", ["torch", pytest.param("native", marks=has_kernels)])
+def test_a_text_has_the_same_vector_in_a_batch_and_alone(kernels: str) -> None:
     texts = varied_texts()
+    options = {"device": "cpu", "kernels": kernels}
     outcomes = run(
-        create("embedder", "local:all-minilm-l6-v2", {"device": "cpu"}),
+        create("embedder", "local:all-minilm-l6-v2", options),
         embed(texts),
         *(embed(text) for text in texts),
     )
-    alone = run(
-        create("embedder", "local:all-minilm-l6-v2", {"device": "cpu", "budget_tokens": 1}),
-        embed(texts),
+    (alone,) = run(
+        create("embedder", "local:all-minilm-l6-v2", {**options, "budget_tokens": 1}), embed(texts)
     )
-    np.testing.assert_allclose(vectors(outcomes[0]), vectors(alone[0]), atol=1e-5)
+    off = 0.0 if kernels == "native" else 1e-5
+    np.testing.assert_allclose(vectors(outcomes[0]), vectors(alone), rtol=0, atol=off)
     np.testing.assert_allclose(
-        np.stack([vectors(outcome) for outcome in outcomes[1:]]), vectors(alone[0]), atol=1e-5
+        np.stack([vectors(outcome) for outcome in outcomes[1:]]), vectors(alone), rtol=0, atol=off
     )

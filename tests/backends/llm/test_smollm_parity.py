@@ -161,7 +161,7 @@ def test_small_chunks_mixed_with_decodes_equal_transformers(smollm: Any, oracle:
 
 
 def test_whole_prompts_in_one_chunk_equal_transformers(smollm: Any, oracle: Any) -> None:
-    driver = core(smollm, token_budget=4096, page_size=1)
+    driver = core(smollm, token_budget=4096, page_size=48)
     assert greedy(driver, [PROMPTS[i] for i in FEW]) == [oracle[i] for i in FEW]
 
 

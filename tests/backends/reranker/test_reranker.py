@@ -16,9 +16,10 @@ from backends.bert_tokens import BertTokenizer
 from backends.documents import Doc
 from backends.embedder.encoder import TokenVectors
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
+from backends.passes import Passes
 from backends.reranker.factory import create
 from backends.reranker.maxsim import late_interaction
-from backends.reranker.runner import Pair, RerankRunner, Scores
+from backends.reranker.runner import RerankRunner, Scoring
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "a", "mat", "dog"]
 SIZES = {
@@ -78,12 +79,17 @@ def documents(texts: Sequence[str]) -> list[Doc]:
 class LengthScorer:
     """Longer is better."""
 
-    def score(self, pairs: Sequence[Pair]) -> Scores:
-        return np.array([len(text) for _, text in pairs], np.float32)
+    budget_tokens = 4
+
+    def read(self, query: str, passages: Sequence[str]) -> Scoring[str, int]:
+        return Scoring(passages, lambda values: np.array(values, np.float32))
+
+    def compute(self, texts: Sequence[str]) -> Sequence[int]:
+        return [len(text) for text in texts]
 
 
 def rank(*requests: Request) -> list[Outcome]:
-    return RerankRunner(LengthScorer()).run(requests)
+    return Passes(RerankRunner(LengthScorer())).run(requests)
 
 
 def test_the_best_comes_first_with_its_new_score() -> None:
@@ -139,11 +145,11 @@ def test_a_cross_encoder_scores_as_transformers_does(tmp_path: Path, num_labels:
     scores = {doc.text: doc.score for doc in docs_of(outcome)}
     pairs = [("the cat", passage) for passage in PASSAGES]
     for (_, passage), encoding in zip(pairs, BertTokenizer(tmp_path).encode(pairs), strict=True):
-        assert 1 in encoding.type_ids, "the passage has its own token type"
+        assert 1 in encoding.types, "the passage has its own token type"
         with torch.no_grad():
             logits = model(
-                input_ids=torch.tensor([encoding.ids]),
-                token_type_ids=torch.tensor([encoding.type_ids]),
+                input_ids=torch.tensor(encoding.ids)[None],
+                token_type_ids=torch.tensor(encoding.types)[None],
             ).logits[0]
         expected = logits[0] if num_labels == 1 else logits[1] - logits[0]
         assert scores[passage] == pytest.approx(float(expected), abs=2e-5)

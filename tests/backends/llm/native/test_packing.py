@@ -105,8 +105,8 @@ def test_stored_weights_take_their_file_size() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_embedding_row_is_read_back_exactly(kind: str) -> None:
     """One layer-free check: the packed panel holds what the file holds, element by element."""
-    from backends.llm.native.packing import pack
     from backends.llm.native.library import Format
+    from backends.llm.native.packing import pack
 
     source = Quantised(kind)
     name = "model.embed_tokens.weight"

@@ -13,6 +13,7 @@ from backends.llm.batch import StepBatch
 from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
 from backends.llm.speculation.draft import MOST_READ, DraftProposer
+from backends.llm.speculation.proposer import Ask
 
 PROMPTS = ("the owl sat in the old oak and said", "kq7#vZ p0x!mW 3fj", "abcabcabc" * 9, "x")
 
@@ -123,6 +124,22 @@ def test_a_draft_goes_on_where_the_last_answer_ended(
     seen = batches_of(other, monkeypatch)
     driver.decode(first.outputs[1], " and", max_tokens=4, speculate=True)
     assert min(int(batch.positions.min()) for batch in seen) >= 48
+
+
+def test_after_a_wrong_guess_a_draft_goes_on_from_the_true_tokens(tiny: Any, other: Any) -> None:
+    driver = drafted(tiny, other)
+    driver.submit("decode", None, PROMPTS[0], max_tokens=80)
+    driver.step()
+    (sequence,) = driver.core.planner.running
+    proposer = proposer_of(driver)
+    for num_true in (0, 1, 2, 4):
+        (guesses,) = proposer.propose([Ask(sequence, 4)])
+        assert len(guesses) == 4
+        wrong = (guesses[num_true] + 1) % 256 if num_true < 4 else 7
+        sequence.ids += [*guesses[:num_true], wrong, 5, 6]  # the last two without its help
+        fresh = proposer_of(drafted(tiny, other))
+        assert proposer.propose([Ask(sequence, 4)]) == fresh.propose([Ask(sequence, 4)])
+        proposer.check_integrity()
 
 
 def test_a_draft_stops_at_the_end_of_its_own_context(tiny: Any, other: Any) -> None:

@@ -109,3 +109,15 @@ def test_reading_prompts_counts_while_guesses_are_on() -> None:
         engine.payoff.note_catch_up(0.02)  # more than a token saves
         engine.run(1, num_accepted=1)
     assert not engine.payoff.is_on
+
+
+def test_reading_prompts_for_answers_that_end_before_a_guess_is_rested_for() -> None:
+    """Each new sequence is read by the draft for 0.2 s, and ends after five tokens."""
+    payoff, elapsed_s, read_s = Payoff(), 0.0, 0.0
+    for step in range(20_000):
+        if step % 5 == 0 and payoff.wants_guesses(1):
+            payoff.note_catch_up(0.2)
+            read_s += 0.2
+        payoff.note_plain(1, 100, PLAIN_S)
+        elapsed_s += PLAIN_S
+    assert 0 < read_s < 1.5 * SHARE * elapsed_s

@@ -11,6 +11,8 @@ from backends.base import Request, Result, Tokens
 from backends.errors import RequestRejected
 from backends.fake.paged_model import PagedModel
 from backends.fake.replay import VirtualClock, virtual_core
+from backends.llm.batch import Run
+from backends.llm.planner.step import Step
 from backends.llm.sequence import Sequence
 from backends.llm.speculation.ngram import NgramProposer
 from backends.llm.speculation.proposer import Ask
@@ -51,9 +53,9 @@ def test_three_hundred_random_requests_with_guesses_leak_and_spoil_nothing(
         report = soak.run(300)
         check(soak, roomy)
     assert report.wrong == []
-    assert report.checked > 50
+    assert report.checked > 20
     stats = speculator.stats
-    assert 100 < stats.accepted_tokens < stats.guessed_tokens
+    assert 50 < stats.accepted_tokens < stats.guessed_tokens
 
 
 def test_pages_of_guesses_are_named_when_they_have_come_true(tiny_loops: Any) -> None:
@@ -68,6 +70,7 @@ def test_pages_of_guesses_are_named_when_they_have_come_true(tiny_loops: Any) ->
             assert sequence.table.num_named <= sequence.table.num_computed < len(sequence.ids)
             assert sequence.table.num_named >= sequence.table.num_computed // 4 * 4
             assert len(sequence.table.pages) == cache.pool.pages_for(sequence.table.num_computed)
+            assert cache.tree.num_pages == sequence.table.num_named // 4  # nothing rejected
             named = max(named, sequence.table.num_named)
     assert named >= 60
 
@@ -116,6 +119,21 @@ def test_a_step_with_a_prompts_chunk_has_no_guesses(tiny_loops: Any) -> None:
         driver.step()
         if reader not in driver.outcomes:
             assert driver.core.speculation_stats().guessed_tokens == before
+
+
+def test_a_chunk_of_one_token_is_no_decode(
+    tiny_loops: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NgramProposer, "_continue", lambda self, sequence, most: [1] * most)
+    driver = tiny_loops.driver(stops=False, speculation="ngram")
+    driver.submit("decode", None, LOOP, max_tokens=80, speculate=True)
+    driver.step()
+    driver.step()
+    (sequence,) = driver.core.planner.running
+    for num_logits, num_runs_with_guesses in ((0, 0), (1, 1)):
+        step = Step(budget=9, runs=[Run(sequence, 1, num_logits)])
+        driver.core.speculator.extend(step)
+        assert sum(bool(run.guesses) for run in step.runs) == num_runs_with_guesses
 
 
 def test_guesses_take_what_the_budget_leaves(tiny_loops: Any) -> None:

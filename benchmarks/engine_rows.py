@@ -13,6 +13,8 @@ Prompts are pieces of real text and share no prefix unless a row says so.
 """
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -82,10 +84,12 @@ class Worker:
             stderr=sys.stderr,
             text=True,
             env=self.env,
+            start_new_session=True,
         )
         ready = self._read(began + timeout_s)
         self.load_s = ready.pop("load_s", time.perf_counter() - began)
         self.facts = ready
+        self._signal(signal.SIGSTOP)
 
     def generate(self, prompts: list[list[int]], new: int) -> float:
         """Seconds; raises RuntimeError when fewer tokens came out than were asked for."""
@@ -99,7 +103,19 @@ class Worker:
         self.peak_rss_mb = max(self.peak_rss_mb, answer["peak_rss_mb"])
         return float(answer["s"])
 
+    def __enter__(self) -> "Worker":
+        """Between measurements an engine is stopped, so that none spins beside another's turn."""
+        self._signal(signal.SIGCONT)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: int) -> None:
+        os.killpg(self._process.pid, number)
+
     def stop(self) -> None:
+        self._signal(signal.SIGCONT)
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -139,7 +155,8 @@ def interleave(workers: Sequence[Worker], prompts: Prompts, trials: int) -> Iter
     for trial in range(trials + 1):
         for row in ROWS:
             for worker in workers if trial % 2 else list(reversed(workers)):
-                value = measure(worker, row, prompts)
+                with worker:
+                    value = measure(worker, row, prompts)
                 if trial:
                     worker.rows.setdefault(row, []).append(value)
             yield f"trial {trial}/{trials} {row}"

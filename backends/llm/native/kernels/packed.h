@@ -58,6 +58,7 @@ inline void fetch_lines(const uint8_t* at, size_t num_bytes) {
 
 // Where a tile with groups gets its weights: 16 pairs a group, two vectors a pair, and scales.
 struct Scratch {  // expanded before: words [k / 2][32]
+  static constexpr bool is_expanded = true;
   const Word* words;
   const uint8_t* panel;
   size_t group_bytes;
@@ -72,6 +73,7 @@ struct Scratch {  // expanded before: words [k / 2][32]
 };
 
 struct DirectQ4 {
+  static constexpr bool is_expanded = false;
   const uint8_t* panel;
   static constexpr bool has_min = true;
   __m512i table = nibble_table();
@@ -97,6 +99,7 @@ inline __m512i bytes_to_bf16(const uint8_t*) { __builtin_unreachable(); }
 #endif
 
 struct DirectQ8 {
+  static constexpr bool is_expanded = false;
   const uint8_t* panel;
   static constexpr bool has_min = false;
   inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {

@@ -39,12 +39,18 @@ void tile_plain(const Word* a, size_t lda, const Word* panel, int num_words, con
   }
 }
 
-// The same over groups: each group's sum is scaled once; minima weigh the sums of the inputs. The
-// running totals lie in `out`, so that the registers are free for a group's sums.
+// The same over groups: each group's sum is scaled once; minima weigh the sums of the inputs. Up to 6
+// rows the running totals stay in registers; above they lie in `out`.
 template <int R, class Source>
 void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, const Source& from,
                   int num_groups, float* out) {
-  UNROLL for (int r = 0; r < 2 * R; r++) _mm512_store_ps(out + r * 16, _mm512_setzero_ps());
+  constexpr bool in_registers = R <= 6;
+  __m512 c[in_registers ? R : 1][2];
+  if constexpr (in_registers) {
+    UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = _mm512_setzero_ps();
+  } else {
+    UNROLL for (int r = 0; r < 2 * R; r++) _mm512_store_ps(out + r * 16, _mm512_setzero_ps());
+  }
   for (int g = 0; g < num_groups; g++) {
     __m512 s[R][2];
     UNROLL for (int r = 0; r < R; r++) s[r][0] = s[r][1] = _mm512_setzero_ps();
@@ -62,20 +68,27 @@ void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, 
     if (from.has_min) m0 = halfs(at + 64), m1 = halfs(at + 96);
     UNROLL for (int r = 0; r < R; r++) {
       float* total = out + r * PANEL;
-      __m512 c0 = _mm512_fmadd_ps(d0, s[r][0], _mm512_load_ps(total));
-      __m512 c1 = _mm512_fmadd_ps(d1, s[r][1], _mm512_load_ps(total + 16));
+      __m512 c0, c1;
+      if constexpr (in_registers) c0 = c[r][0], c1 = c[r][1];
+      else c0 = _mm512_load_ps(total), c1 = _mm512_load_ps(total + 16);
+      c0 = _mm512_fmadd_ps(d0, s[r][0], c0);
+      c1 = _mm512_fmadd_ps(d1, s[r][1], c1);
       if (from.has_min) {
         __m512 sum = _mm512_set1_ps(sums[r * ld_sums + g]);
         c0 = _mm512_fmadd_ps(m0, sum, c0);
         c1 = _mm512_fmadd_ps(m1, sum, c1);
       }
-      _mm512_store_ps(total, c0);
-      _mm512_store_ps(total + 16, c1);
+      if constexpr (in_registers) c[r][0] = c0, c[r][1] = c1;
+      else _mm512_store_ps(total, c0), _mm512_store_ps(total + 16, c1);
     }
   }
+  if constexpr (in_registers)
+    UNROLL for (int r = 0; r < R; r++) {
+      _mm512_store_ps(out + r * PANEL, c[r][0]);
+      _mm512_store_ps(out + r * PANEL + 16, c[r][1]);
+    }
 }
 
-// From WORDS on: the activation of each sum, as words.
 enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH };
 
 inline __m512 activate(Ending ending, __m512 x) {
@@ -178,7 +191,9 @@ void rows_grouped(const Product& p, const Linear& w, int panel, int begin, int e
     const Word* a = p.a + size_t(row) * words;
     const float* sums = p.sums + size_t(row) * groups;
     int left = end - row, rows;
-    if (left >= 12) rows = 12, tile_grouped<12>(a, words, sums, groups, from, groups, tile);
+    if (Source::is_expanded && left >= 6)
+      rows = 6, tile_grouped<6>(a, words, sums, groups, from, groups, tile);
+    else if (left >= 12) rows = 12, tile_grouped<12>(a, words, sums, groups, from, groups, tile);
     else if (left >= 8) rows = 8, tile_grouped<8>(a, words, sums, groups, from, groups, tile);
     else if (left >= 4) rows = 4, tile_grouped<4>(a, words, sums, groups, from, groups, tile);
     else if (left >= 2) rows = 2, tile_grouped<2>(a, words, sums, groups, from, groups, tile);
@@ -192,7 +207,7 @@ template <class Direct>
 void panel_grouped(const Product& p, const Linear& w, int panel, int begin, int end,
                    Buffer& scratch) {
   Direct direct{panel_of(w, panel)};
-  if (w.format == Q4 || end - begin <= 2 * MAX_ROWS) {  // nibbles cost less to look up than to store
+  if (end - begin <= 2 * MAX_ROWS) {  // nibbles cost less to look up
     rows_grouped(p, w, panel, begin, end, direct);
     return;
   }

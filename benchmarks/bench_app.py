@@ -242,6 +242,7 @@ def main() -> None:
     for name in names:
         row = bench(name, CASES[name], args.pairs)
         rows.append(row)
+        print(json.dumps(row), file=sys.stderr, flush=True)
         table.add_row(
             row["app"],
             f"{row['plain_s']:.2f}",

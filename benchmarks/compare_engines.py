@@ -96,7 +96,9 @@ def make_vllm(folder: Path) -> Worker:
     model = folder / "smollm2-135m-bfloat16"
     if not (model / "config.json").exists():
         export_bfloat16(locate("smollm2-135m"), model)
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))  # it would keep one core free
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
+    env["VLLM_CPU_OMP_THREADS_BIND"] = cores
     return Worker("vllm", [python, str(PEERS / "vllm_worker.py"), str(model), "bfloat16"], env)
 
 

@@ -27,6 +27,8 @@ PATIENCE_S = 10.0  # bulk work that has waited so long is bulk no more
 
 def application_aware(waiting: Sequence[Ticket], max_items: int, now_s: float) -> list[Ticket]:
     """The most urgent unit of each query, oldest query first, then the next; bulk work last."""
+    if len(waiting) == 1:
+        return list(waiting)
     urgent = [
         ticket
         for ticket in waiting

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,38 @@ class LoadedModel:
         settings = LLMOptions(**options)
         guesser = draft.model if draft is not None else None
         return Driver(LLMCore(self.model, prompts, settings, kv_tokens, clock, draft=guesser))
+
+
+def transformers_tokens(folder: Path, ids: list[int], num_new: int) -> list[int]:
+    """Greedy tokens by transformers in float32, past any end of text."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.generation_config.eos_token_id = None
+    with torch.no_grad():
+        tokens = torch.tensor([ids])
+        mask = torch.ones_like(tokens)
+        out = model.generate(tokens, attention_mask=mask, max_new_tokens=num_new, do_sample=False)
+    return out[0, len(ids) :].tolist()
+
+
+def greedy_tokens(driver: Driver, prompts: Sequence[str], num_new: int) -> list[list[int]]:
+    """Tokens of prompts prefilled and then decoded side by side."""
+    prefills = driver.run(*(driver.submit("prefill", None, p) for p in prompts))
+    contexts = [p.outputs[0] for p in prefills]
+    results = driver.run(*(driver.submit("decode", c, max_tokens=num_new) for c in contexts))
+    pairs = zip(results, contexts, strict=True)
+    return [r.outputs[1].ids[c.num_tokens :] for r, c in pairs]
+
+
+@pytest.fixture(scope="session")
+def oracle_tokens() -> Callable[[Path, list[int], int], list[int]]:
+    return transformers_tokens
+
+
+@pytest.fixture(scope="session")
+def greedily() -> Callable[[Driver, Sequence[str], int], list[list[int]]]:
+    return greedy_tokens
 
 
 @pytest.fixture(scope="session")

@@ -19,26 +19,6 @@ LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 PROMPTS = ("The quick brown fox", "x", "An owl! " * 12, "Numbers 1 2 3 4 5 6 7 8 9 and more " * 6)
 
 
-def oracle(folder: Path, ids: list[int], num_new: int) -> list[int]:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.generation_config.eos_token_id = None
-    with torch.no_grad():
-        tokens = torch.tensor([ids])
-        mask = torch.ones_like(tokens)
-        out = model.generate(tokens, attention_mask=mask, max_new_tokens=num_new, do_sample=False)
-    return out[0, len(ids) :].tolist()
-
-
-def greedy(driver: Any, prompts: tuple[str, ...], num_new: int) -> list[list[int]]:
-    prefills = driver.run(*(driver.submit("prefill", None, p) for p in prompts))
-    contexts = [p.outputs[0] for p in prefills]
-    results = driver.run(*(driver.submit("decode", c, max_tokens=num_new) for c in contexts))
-    pairs = zip(results, contexts, strict=True)
-    return [r.outputs[1].ids[c.num_tokens :] for r, c in pairs]
-
-
 @pytest.mark.parametrize("page_size", [1, 16])
 @pytest.mark.parametrize(
     ("arch", "changes"),
@@ -56,16 +36,18 @@ def greedy(driver: Any, prompts: tuple[str, ...], num_new: int) -> list[list[int
 def test_greedy_tokens_equal_transformers(
     tiny_folder: Callable[..., Path],
     load_tiny: Callable[..., Any],
+    oracle_tokens: Callable[..., list[int]],
+    greedily: Callable[..., list[list[int]]],
     arch: str,
     changes: dict[str, Any],
     page_size: int,
 ) -> None:
     loaded = load_tiny(arch, **changes)
     driver = loaded.driver(stops=False, page_size=page_size, token_budget=48)
-    found = greedy(driver, PROMPTS, 40)
+    found = greedily(driver, PROMPTS, 40)
     for prompt, tokens in zip(PROMPTS, found, strict=True):
         ids = loaded.tokenizer.encode_text(prompt)
-        assert tokens == oracle(tiny_folder(arch, **changes), ids, 40)
+        assert tokens == oracle_tokens(tiny_folder(arch, **changes), ids, 40)
 
 
 def test_rope_factors_of_a_gguf_equal_llama3_scaling(load_tiny: Callable[..., Any]) -> None:

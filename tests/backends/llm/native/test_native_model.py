@@ -32,38 +32,23 @@ def native(load_tiny: Callable[..., Any], shape: str, **kwargs: Any) -> Any:
     return load_tiny(arch, **changes).moved(kernels="native", **kwargs)
 
 
-def greedy(driver: Any, num_new: int) -> list[list[int]]:
-    prefills = driver.run(*(driver.submit("prefill", None, p) for p in PROMPTS))
-    contexts = [p.outputs[0] for p in prefills]
-    results = driver.run(*(driver.submit("decode", c, max_tokens=num_new) for c in contexts))
-    pairs = zip(results, contexts, strict=True)
-    return [r.outputs[1].ids[c.num_tokens :] for r, c in pairs]
-
-
-def oracle(folder: Path, ids: list[int], num_new: int) -> list[int]:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.generation_config.eos_token_id = None
-    with torch.no_grad():
-        tokens = torch.tensor([ids])
-        mask = torch.ones_like(tokens)
-        out = model.generate(tokens, attention_mask=mask, max_new_tokens=num_new, do_sample=False)
-    return out[0, len(ids) :].tolist()
-
-
 @pytest.mark.parametrize("page_size", [16, 48])
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_greedy_tokens_equal_transformers(
-    tiny_folder: Callable[..., Path], load_tiny: Callable[..., Any], shape: str, page_size: int
+    tiny_folder: Callable[..., Path],
+    load_tiny: Callable[..., Any],
+    oracle_tokens: Callable[..., list[int]],
+    greedily: Callable[..., list[list[int]]],
+    shape: str,
+    page_size: int,
 ) -> None:
     loaded = native(load_tiny, shape)
     driver = loaded.driver(stops=False, page_size=page_size, token_budget=48)
-    found = greedy(driver, 40)
+    found = greedily(driver, PROMPTS, 40)
     arch, changes = SHAPES[shape]
     for prompt, tokens in zip(PROMPTS, found, strict=True):
         ids = loaded.tokenizer.encode_text(prompt)
-        assert tokens == oracle(tiny_folder(arch, **changes), ids, 40)
+        assert tokens == oracle_tokens(tiny_folder(arch, **changes), ids, 40)
 
 
 class Steps:

@@ -1,11 +1,11 @@
 """Ten thousand random requests at a small pool: nothing leaks, nothing hangs, no token is wrong.
 
-    python benchmarks/soak_engine.py [--requests 10000] [--model llama|paged] [--seed 0]
+    python benchmarks/soak_engine.py [--requests 10000] [--model llama|native|paged] [--seed 0]
 
 Mixed lengths, forks, aborts, bad requests, steps that fail, tenants, pins and other hints, host and
 disk tiers, a pool that is always full. Every request must be answered or refused with a typed
 error; greedy answers must equal those of a roomy engine that is asked one thing at a time (`paged`:
-all of them, `llama`: a sample). Last line: one JSON object.
+all of them, else a sample). Last line: one JSON object.
 """
 
 import argparse
@@ -36,6 +36,8 @@ from backends.llm.chat import ChatTemplate
 from backends.llm.config import ModelConfig
 from backends.llm.core import LLMCore
 from backends.llm.model import LlamaModel
+from backends.llm.native.model import NativeModel
+from backends.llm.native.source import TensorSource
 from backends.llm.options import LLMOptions
 from backends.llm.page_table import PageTable
 from backends.llm.prompt import PromptEncoder
@@ -57,15 +59,32 @@ SALTS = [None, None, None, "anna", "ben"]
 
 def tiny_llama() -> LlamaModel:
     """Two layers of random weights over bytes."""
+    return LlamaModel(*_tiny(head_dim=8))
+
+
+def tiny_native() -> NativeModel:
+    """The same with wider heads, on the C++ kernels: any wrong bit of KV is a wrong token."""
+    config, weights = _tiny(head_dim=16)
+    return NativeModel(config, TensorSource(weights), torch.float32, num_threads=2)
+
+
+def _tiny(head_dim: int) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     sizes = {"num_layers": 2, "hidden_size": 32, "intermediate_size": 48, "vocab_size": 256}
-    heads = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "max_positions": 512}
+    heads = {"num_heads": 4, "num_kv_heads": 2, "head_dim": head_dim, "max_positions": 512}
     config = ModelConfig(**sizes, **heads, rms_eps=1e-6, rope_theta=1e4)
     weights = {
         name: torch.ones(shape) if "norm" in name else 0.3 * torch.randn(shape)
         for name, shape in expected_shapes(config).items()
     }
-    return LlamaModel(config, weights)
+    return config, weights
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "llama": tiny_llama,
+    "native": tiny_native,
+    "paged": PagedModel,
+}
 
 
 def byte_prompts() -> PromptEncoder:
@@ -299,11 +318,15 @@ def check(soak: Soak, roomy: LLMCore) -> None:
 
 @contextmanager
 def soaking(
-    model: Callable[[], Any], seed: int = 0, check_every: int = 1, sample: float = 1.0
+    model: Callable[[], Any],
+    seed: int = 0,
+    check_every: int = 1,
+    sample: float = 1.0,
+    page_size: int = 8,
 ) -> Iterator[tuple[Soak, LLMCore]]:
     """A soak of a small core with every feature on, and a roomy core of the same model."""
     with tempfile.TemporaryDirectory() as folder:
-        common: dict[str, Any] = {"page_size": 8, "context_len": CONTEXT_LEN}
+        common: dict[str, Any] = {"page_size": page_size, "context_len": CONTEXT_LEN}
         options = LLMOptions(
             **common,
             token_budget=48,
@@ -333,17 +356,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--model", choices=["llama", "paged"], default="llama")
+    parser.add_argument("--model", choices=list(MODELS), default="llama")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
     is_paged = given.model == "paged"
     started = time.perf_counter()
     with soaking(
-        PagedModel if is_paged else tiny_llama,
+        MODELS[given.model],
         seed=given.seed,
         check_every=10,
         sample=1.0 if is_paged else 0.25,
+        page_size=16 if given.model == "native" else 8,
     ) as (soak, roomy):
         report = soak.run(given.requests)
         check(soak, roomy)

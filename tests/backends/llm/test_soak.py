@@ -4,7 +4,8 @@ import pytest
 
 from backends.errors import EngineError
 from backends.fake.paged_model import PagedModel
-from benchmarks.soak_engine import Report, Soak, check, soaking, tiny_llama
+from backends.llm.native.library import library
+from benchmarks.soak_engine import Report, Soak, check, soaking, tiny_llama, tiny_native
 
 ANSWERED = {"prefill", "decode", "select"}
 REFUSED = {"EngineError", "EngineOverloaded", "RequestRejected", "RequestTooLong"}
@@ -34,6 +35,14 @@ def test_three_hundred_random_requests_end_well_and_leak_nothing(seed: int) -> N
 def test_a_tiny_llama_decodes_the_same_under_all_of_it() -> None:
     with soaking(tiny_llama, seed=2, check_every=5) as (soak, roomy):
         report = soak.run(150)
+        check(soak, roomy)
+    assert_all_ended(report)
+
+
+@pytest.mark.skipif(library() is None, reason="no AVX-512 or no compiler here")
+def test_the_kernels_decode_the_same_under_all_of_it() -> None:
+    with soaking(tiny_native, seed=5, check_every=5, page_size=16) as (soak, roomy):
+        report = soak.run(200)
         check(soak, roomy)
     assert_all_ended(report)
 

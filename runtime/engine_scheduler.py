@@ -16,6 +16,9 @@ from runtime.latency import NOTHING_MEASURED, EngineLatency, load_of
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy, Ticket
 
+BULK_PATIENCE_S = 10.0  # work in bulk that has waited so long goes with the rest,
+BULK_SPACING_S = 1.0  # but never more of it than a request in this time
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -61,6 +64,7 @@ class EngineScheduler:
         self._batches = count()
         self._started: asyncio.Task[None] | None = None
         self._pump_is_due = False
+        self._last_due_s = 0.0
 
     @property
     def batch_items(self) -> int:
@@ -76,9 +80,16 @@ class EngineScheduler:
             hint=job.hint,
             op=job.request.op,
             num_items=job.request.num_items,
+            due_s=self._due_s(job.hint),
         )
         self._waiting[job.request.id] = (ticket, job)
         self._pump_soon()
+
+    def _due_s(self, hint: Hint) -> float:
+        if hint.kind == "latency":
+            return now()
+        self._last_due_s = max(now() + BULK_PATIENCE_S, self._last_due_s + BULK_SPACING_S)
+        return self._last_due_s
 
     def warm_up(self) -> None:
         """Begin to load the engine, if nobody did; a failure shows when it is used."""

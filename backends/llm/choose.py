@@ -62,7 +62,8 @@ class _Cut:
     def __init__(self, logits: Tensor, samplings: Sequence[Sampling]) -> None:
         vocab_size = logits.shape[1]
         self.temperature = _column([s.temperature for s in samplings], logits).clamp_min(1e-6)
-        self.top_k = _column([s.top_k or vocab_size for s in samplings], logits)
+        top_ks = [min(s.top_k or vocab_size, vocab_size) for s in samplings]
+        self.top_k = _column(top_ks, logits)
         self.top_p = _column([s.top_p for s in samplings], logits)
         self.min_p = _column([s.min_p for s in samplings], logits)
 
@@ -157,7 +158,7 @@ def _at_points(weights: Tensor, points: Tensor) -> Tensor:
     at, rest = _invert(sums, points * sums.sum(dim=-1))  # [R] both
     rows = torch.arange(len(weights), device=weights.device)
     inside, _ = _invert(blocks[rows, at].double(), rest)
-    return at * _BLOCK + inside
+    return (at * _BLOCK + inside).clamp_max(weights.shape[1] - 1)  # never in what fills the last up
 
 
 def top(logits: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Requests are read before they get there (`reader`).
 """
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from backends.llm.outbox import Outbox
 from backends.llm.reader import Prepared, Reader
 from backends.llm.speculation.stats import SpeculationStats
 from backends.local_engine import in_thread_or_here
+
+_log = logging.getLogger("teola.llm")
 
 T = TypeVar("T")
 READ_LIMIT_S = 30.0  # tokenising a prompt and compiling a grammar
@@ -175,7 +178,12 @@ class LLMEngine:
                 name = f"llm {self._info.model}"
                 self._thread = threading.Thread(
                     target=_Worker(
-                        self._core, self._inbox, self._outbox, self._wake, self._closed
+                        self._core,
+                        self._inbox,
+                        self._outbox,
+                        self._wake,
+                        self._closed,
+                        self._give_up,
                     ).run,
                     name=name,
                     daemon=True,
@@ -301,6 +309,11 @@ class LLMEngine:
     def _closed(self) -> bool:
         return self._is_closed
 
+    def _give_up(self) -> None:
+        """The thread cannot go on: whoever comes from now on is told at once."""
+        with self._wake:
+            self._is_closed = True
+
 
 class _Worker:
     """The thread: take commands, step, deliver."""
@@ -312,15 +325,26 @@ class _Worker:
         outbox: Outbox,
         wake: threading.Condition,
         is_closed: Callable[[], bool],
+        give_up: Callable[[], None],
     ) -> None:
         self._core = core
         self._inbox = inbox
         self._outbox = outbox
         self._wake = wake
         self._is_closed = is_closed
+        self._give_up = give_up
         self._live: dict[str, _Submit] = {}
 
     def run(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # our own mistake: still nobody may wait for ever
+            _log.exception("the engine's thread ends")
+            self._give_up()
+            failure = EngineUnavailable(f"the engine broke: {type(error).__name__}: {error}")
+            self._fail_all(failure)
+
+    def _run(self) -> None:
         while self._wait():
             self._take_commands()
             self._outbox.flush()
@@ -329,7 +353,7 @@ class _Worker:
             self._outbox.flush()
         self._take_commands()
         for request_id in list(self._live):
-            self._core.abort(request_id)
+            self._abort(request_id)
             self._deliver(request_id, EngineUnavailable("the engine was closed"))
         self._outbox.flush()
         self._core.close()
@@ -346,8 +370,27 @@ class _Worker:
         except Exception as error:  # our own mistake: still nobody may wait for ever
             failure = _wrapped(error, "the engine failed")
             for request_id in self._live:
-                self._core.abort(request_id)
+                self._abort(request_id)
             return [(request_id, failure) for request_id in self._live]
+
+    def _abort(self, request_id: str) -> bool:
+        """Whether it was here; what a broken core does meanwhile harms no other request."""
+        try:
+            return self._core.abort(request_id) is not None
+        except Exception:
+            _log.exception("a request could not be dropped")
+            return True
+
+    def _fail_all(self, failure: EngineError) -> None:
+        for request_id in list(self._live):
+            self._deliver(request_id, failure)
+        while self._inbox:
+            command = self._inbox.popleft()
+            if isinstance(command, _Submit):
+                self._outbox.call(command.loop, _settle, command.future, failure)
+            elif isinstance(command, _Call):
+                self._outbox.call(command.loop, _settle_with, command.future, failure)
+        self._outbox.flush()
 
     def _take_commands(self) -> None:
         while self._inbox:
@@ -357,9 +400,15 @@ class _Worker:
             elif isinstance(command, _Call):
                 self._do(command)
             elif isinstance(command, _Flush):
-                self._core.flush()
-            elif self._core.abort(command.request_id) is not None:
+                self._flush()
+            elif self._abort(command.request_id) and command.request_id in self._live:
                 self._deliver(command.request_id, EngineError("the request was aborted"))
+
+    def _flush(self) -> None:
+        try:
+            self._core.flush()
+        except Exception:
+            _log.exception("the cache could not be emptied")
 
     def _add(self, submit: _Submit) -> None:
         try:

@@ -135,7 +135,7 @@ class Intake:
         scorings = [Scoring(parent.num_tokens) for _ in choices]
         sequences = []
         for choice, scoring in zip(choices, scorings, strict=True):
-            ids, turn = self._prompts.encode([choice], parent.ids, parent.turn)
+            ids, turn = self._encode([choice], parent.ids, parent.turn)
             if len(ids) == parent.num_tokens:
                 raise RequestRejected(f"choice {choice!r} has no token")
             self._check_fits(len(ids), num_new=0, adapter=adapter)
@@ -148,7 +148,18 @@ class Intake:
         """The ids of a context and of the parts after it, and the turn that is then open."""
         parts = self._parts(request.inputs[1:])
         ids, turn = (parent.ids, parent.turn) if parent else ([], None)
-        return self._prompts.encode(parts, ids, turn)
+        return self._encode(parts, ids, turn)
+
+    def _encode(
+        self, parts: Items[Part], ids: list[int], turn: Role | None
+    ) -> tuple[list[int], Role | None]:
+        longer, turn = self._prompts.encode(parts, ids, turn)
+        if max(longer[len(ids) :], default=0) >= self._vocab_size:
+            raise RequestRejected(
+                f"the tokenizer gave token {max(longer)}, but the model ends at "
+                f"{self._vocab_size - 1}: tokenizer and model do not belong together"
+            )
+        return longer, turn
 
     def _context_with_tokens(self, request: Request) -> LLMContext:
         parent = self._context(request)

@@ -32,10 +32,14 @@ class Objective:
 def deduce_objectives(graph: Graph, throughput: Collection[str] = ()) -> dict[str, Objective]:
     """The objective of each node, by its path; `throughput` names outputs wanted in bulk.
 
-    What also makes an output wanted soon is served for latency. For effects that no output needs
-    nobody waits, so they are served for throughput.
+    What also makes an output wanted soon is served for latency; so are effects that no output
+    needs, since a query ends when they have ended, unless all of it is wanted in bulk.
     """
-    urgent = _makers(graph, [value for value in graph.outputs if value not in throughput])
+    soon = [value for value in graph.outputs if value not in throughput]
+    urgent = _makers(graph, soon)
+    if soon:
+        in_bulk = _makers(graph, throughput)
+        urgent |= {node.name for node in graph.nodes if node.name not in in_bulk}
     return _deduce(graph, urgent, "", 0, None)
 
 

@@ -13,7 +13,8 @@ the brim, in the order of arrival.
 
 Nobody starves. The query that waits longest comes first, so only its older fellows are before a
 request; a group of very many batches goes request by request, so that queries behind it get their
-turn; and bulk work that has waited long enough counts like any other.
+turn; and bulk work falls due, one request a second and engine at most, after ten seconds: a
+backlog thus never comes before those who wait.
 """
 
 from collections import defaultdict
@@ -22,7 +23,6 @@ from collections.abc import Hashable, Sequence
 from runtime.policy.base import Ticket, fill
 
 GROUP_BATCHES = 8  # a group that needs more batches is no unit
-PATIENCE_S = 10.0  # bulk work that has waited so long is bulk no more
 
 
 def application_aware(waiting: Sequence[Ticket], max_items: int, now_s: float) -> list[Ticket]:
@@ -30,9 +30,7 @@ def application_aware(waiting: Sequence[Ticket], max_items: int, now_s: float) -
     if len(waiting) == 1:
         return list(waiting)
     urgent = [
-        ticket
-        for ticket in waiting
-        if ticket.hint.kind == "latency" or now_s - ticket.arrival_s >= PATIENCE_S
+        ticket for ticket in waiting if ticket.hint.kind == "latency" or now_s >= ticket.due_s
     ]
     return fill(_in_rounds(urgent, max_items) if urgent else waiting, max_items)
 

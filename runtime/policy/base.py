@@ -16,6 +16,7 @@ class Ticket:
     hint: Hint
     op: str
     num_items: int
+    due_s: float = 0.0  # work in bulk: from when on it counts like work somebody waits for
 
 
 # (waiting in arrival order, most items in the batch, now) -> chosen, at least one if any waits

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from runtime.hints import Hint
 from runtime.policy.application_aware import (
     GROUP_BATCHES,
-    PATIENCE_S,
     application_aware,
 )
 from runtime.policy.base import Policy, Ticket
@@ -54,7 +53,10 @@ def test_a_batch_is_of_one_op() -> None:
 
 
 def hinted(*rows: tuple[str, Hint]) -> list[Ticket]:
-    return [Ticket(i, 0.0, query, hint, "embed", 1) for i, (query, hint) in enumerate(rows)]
+    return [
+        Ticket(i, 0.0, query, hint, "embed", 1, due_s=10.0 if hint.kind == "throughput" else 0.0)
+        for i, (query, hint) in enumerate(rows)
+    ]
 
 
 def orders(chosen: Sequence[Ticket]) -> list[int]:
@@ -100,10 +102,10 @@ def test_bulk_work_goes_last_and_never_in_a_batch_that_somebody_waits_for() -> N
     assert orders(application_aware(waiting[:2], 8, 0.0)) == [0, 1]
 
 
-def test_bulk_work_that_has_waited_long_enough_is_bulk_no_more() -> None:
+def test_bulk_work_that_is_due_is_bulk_no_more() -> None:
     waiting = hinted(("a", BULK), ("b", Hint(0, 0.1)))
-    assert orders(application_aware(waiting, 1, PATIENCE_S - 0.1)) == [1]
-    assert orders(application_aware(waiting, 1, PATIENCE_S)) == [0]
+    assert orders(application_aware(waiting, 1, 9.9)) == [1]
+    assert orders(application_aware(waiting, 1, 10.0)) == [0]
 
 
 hints = st.builds(

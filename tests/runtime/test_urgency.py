@@ -125,3 +125,21 @@ def test_inside_the_engine_too_work_in_bulk_comes_after_the_rest(world: Worlds) 
     engine.execute = spy
     finish_times(w, lambda: w.run(ONE), lambda: w.run(ONE, objective="throughput"))
     assert seen == [0, -1]
+
+
+def test_a_backlog_in_bulk_never_comes_before_those_who_wait(world: Worlds) -> None:
+    """100 bulk queries of 0.2 s; after 12 s, when the first have fallen due, one that waits."""
+    w = world(embedder={"latency_s": 0.2, "max_batch_items": 1})
+
+    async def late() -> float:
+        await asyncio.sleep(12.05)
+        return await seconds(w.run(ONE)) - 12.05
+
+    async def main() -> tuple[float, list[float]]:
+        bulk = [seconds(w.run(ONE, objective="throughput")) for _ in range(100)]
+        waited, *ends = await asyncio.gather(late(), *bulk)
+        return waited, ends
+
+    waited, ends = run_virtual(main())
+    assert waited < 0.2 * 4  # what runs, those that fell due, and itself
+    assert max(ends) < 0.2 * 102

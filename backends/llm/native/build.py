@@ -1,6 +1,7 @@
 """Compiles `kernels/` for this machine, once: the library lies in the cache under a name made
 of the source, the compiler and the CPU, so that a copied cache never runs the wrong code."""
 
+import ctypes
 import functools
 import hashlib
 import logging
@@ -50,10 +51,24 @@ def _compiled(compiler: str, cpu: frozenset[str]) -> Built:
     for part in (*sources, " ".join(_FLAGS).encode(), _version(compiler)):
         key.update(part)
     key.update(" ".join(sorted(cpu)).encode())
-    path = cache_folder() / "native" / f"kernels-{key.hexdigest()[:20]}.so"
-    if path.exists():
+    name = f"kernels-{key.hexdigest()[:20]}.so"
+    try:
+        kept = cache_folder() / "native"
+        kept.mkdir(parents=True, exist_ok=True)
+        return _kept(compiler, kept / name)
+    except OSError as error:  # a cache that cannot be written or run from
+        _log.warning("cannot keep the CPU kernels in the cache: %s", error)
+    try:
+        return _kept(compiler, Path(tempfile.mkdtemp(prefix="teola-")) / name)
+    except OSError as error:
+        return _failed(f"there is no folder to compile the CPU kernels in: {error}")
+
+
+def _kept(compiler: str, path: Path) -> Built:
+    """The library at `path`, compiled unless a whole one lies there. Raises OSError."""
+    if path.exists() and _is_whole(path):
+        ctypes.CDLL(str(path))
         return Built(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _log.info("compiling the CPU kernels, once on this machine")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
@@ -64,8 +79,22 @@ def _compiled(compiler: str, cpu: frozenset[str]) -> Built:
             return _failed(f"{compiler} could not compile the CPU kernels: {error}")
         if done.returncode:
             return _failed(f"{compiler} could not compile the CPU kernels: {done.stderr[-500:]}")
+        ctypes.CDLL(str(made))  # OSError where the folder lets nothing run
+        _size_note(path).write_text(str(made.stat().st_size), encoding="utf-8")
         made.replace(path)
     return Built(path)
+
+
+def _is_whole(path: Path) -> bool:
+    """A cut library would kill the process that loads it."""
+    try:
+        return _size_note(path).read_text(encoding="utf-8") == str(path.stat().st_size)
+    except OSError:
+        return False
+
+
+def _size_note(path: Path) -> Path:
+    return path.with_suffix(".size")
 
 
 def _failed(reason: str) -> Built:

@@ -74,6 +74,7 @@ class NativeModel:
         self._weights = _Weights(config, source, dtype, keep_blocks)
         self._handle = self._weights.create(lib, num_threads or len(os.sched_getaffinity(0)))
         self._finalizer = weakref.finalize(self, lib.teola_model_free, self._handle)
+        self._finalizer.atexit = False  # the engine's thread may be inside a step then
 
     @property
     def weight_bytes(self) -> int:
@@ -90,6 +91,7 @@ class NativeModel:
     def forward(self, batch: StepBatch, kv: NativeKVPool) -> Tensor | None:
         """Writes the step's KV; logits [R, V] (float32, good until the next step) of the wanted
         rows, None without any."""
+        assert int(batch.tokens.max()) < self.config.vocab_size, "a token without a row"
         num_logits = len(batch.logit_rows)
         if len(self._logits) < num_logits:
             self._logits = torch.empty(num_logits, self.config.vocab_size)

@@ -117,3 +117,15 @@ def test_a_seed_gives_the_same_points_and_no_seed_others() -> None:
     assert stream_of(-1) == stream_of(-1)
     assert stream_of(None) != stream_of(None)
     assert points_at([stream_of(7)], [3]) == points_at([5, stream_of(7)], [0, 3])[1]
+
+
+def test_a_top_k_beyond_the_vocabulary_harms_no_row_beside_it() -> None:
+    logits = torch.randn(3, 3001, generator=torch.Generator().manual_seed(1))
+    samplings = [Sampling(temperature=1.0, top_k=k) for k in (300, 60_000, None)]
+    points = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    together = draw_truncated(logits.clone(), samplings, points)
+    for row in range(3):
+        alone = draw_truncated(
+            logits[row : row + 1].clone(), [samplings[row]], points[row : row + 1]
+        )
+        assert alone.tolist() == together[row : row + 1].tolist()

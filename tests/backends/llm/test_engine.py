@@ -266,3 +266,56 @@ def test_hints_before_the_start_are_refused(tiny: Any) -> None:
     engine = LLMEngine("tiny", 8, lambda: tiny.driver().core)
     with pytest.raises(EngineUnavailable, match="call start"):
         asyncio.run(engine.pin(object()))  # type: ignore[arg-type]
+
+
+def raising(*_: Any) -> Any:
+    raise PermissionError("the disk is read-only")
+
+
+def test_a_cache_that_cannot_be_emptied_stops_nobody(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            with monkeypatch.context() as patch:
+                patch.setattr(core, "flush", raising)
+                engine.flush_cache()
+                await result_of(engine, request("prefill", None, "abc"))
+
+    asyncio.run(main())
+
+
+def test_a_core_that_can_neither_step_nor_abort_still_answers(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            with monkeypatch.context() as patch:
+                patch.setattr(core, "step", raising)
+                patch.setattr(core, "abort", raising)
+                given = request("prefill", None, "abc")
+                (outcome,) = await asyncio.wait_for(engine.execute([given]), 5)
+                assert isinstance(outcome, EngineError)
+            core.abort(given.id)
+
+    asyncio.run(main())
+
+
+def test_when_the_thread_ends_all_are_told_at_once(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, core):
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            with monkeypatch.context() as patch:
+                patch.setattr(type(core), "has_work", property(raising))
+                long = request("decode", context, max_tokens=200)
+                (outcome,) = await asyncio.wait_for(engine.execute([long]), 5)
+                assert isinstance(outcome, EngineUnavailable)
+                (later,) = await asyncio.wait_for(
+                    engine.execute([request("prefill", None, "y")]), 5
+                )
+                assert isinstance(later, EngineUnavailable)
+            core.abort(long.id)
+
+    asyncio.run(main())

@@ -39,9 +39,11 @@ G = graph(
 )
 
 
-def test_all_that_makes_an_output_is_for_latency_and_other_effects_are_not() -> None:
+def test_a_query_waits_for_its_effects_too_unless_all_of_it_is_wanted_in_bulk() -> None:
     found = deduce_objectives(G)
-    assert {name for name, objective in found.items() if objective.kind == "throughput"} == {"sent"}
+    assert {objective.kind for objective in found.values()} == {"latency"}
+    assert deduce_objectives(G, throughput=["k"])["sent"].kind == "latency"
+    assert deduce_objectives(G, throughput=["t", "k"])["sent"].kind == "throughput"
 
 
 def test_parallel_producers_of_one_consumer_are_a_group_whatever_is_between() -> None:

@@ -50,6 +50,7 @@ class Pool {
       if (spins > 1000) std::this_thread::yield();
       _mm_pause();
     }
+    if (failed_.exchange(false)) throw std::bad_alloc();
   }
 
  private:
@@ -58,7 +59,11 @@ class Pool {
       uint64_t state = state_.fetch_add(1, std::memory_order_acq_rel);
       uint32_t item = uint32_t(state), num_items = uint32_t(state >> 32);
       if (item >= num_items) return;
-      call_(fn_, int(item), thread);
+      try {
+        call_(fn_, int(item), thread);
+      } catch (...) {  // no memory: the phase still ends, and `run` throws
+        failed_.store(true, std::memory_order_relaxed);
+      }
       done_.fetch_add(1, std::memory_order_release);
     }
   }
@@ -89,6 +94,7 @@ class Pool {
   alignas(64) std::atomic<uint32_t> epoch_{0};
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> failed_{false};  // an item of this phase threw
   void (*call_)(const void*, int, int) = nullptr;
   const void* fn_ = nullptr;
 };
@@ -103,10 +109,11 @@ struct Buffer {
     size_t need = (count * sizeof(T) + 127) / 64 * 64;
     if (need > size) {
       std::free(memory);
-      size = need + need / 4;
-      size = (size + 63) / 64 * 64;
-      memory = static_cast<char*>(std::aligned_alloc(64, size));
+      size = 0;
+      const size_t roomy = (need + need / 4 + 63) / 64 * 64;
+      memory = static_cast<char*>(std::aligned_alloc(64, roomy));
       if (!memory) throw std::bad_alloc();
+      size = roomy;
     }
     return reinterpret_cast<T*>(memory);
   }

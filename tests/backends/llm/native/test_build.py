@@ -61,7 +61,30 @@ def test_it_is_built_once(fresh: pytest.MonkeyPatch) -> None:
     building.build.cache_clear()
     assert building.build() == first
     assert first.path.stat().st_mtime_ns == stamp
-    assert list(first.path.parent.iterdir()) == [first.path]
+    names = {path.name for path in first.path.parent.iterdir()}
+    assert names == {first.path.name, first.path.with_suffix(".size").name}
+
+
+@has_kernels
+def test_a_cut_library_is_built_again(fresh: pytest.MonkeyPatch) -> None:
+    path = building.build().path
+    assert path is not None
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    building.build.cache_clear()
+    assert building.build().path == path
+    assert len(path.read_bytes()) == len(whole)
+
+
+@has_kernels
+def test_without_a_cache_they_are_built_elsewhere(
+    fresh: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    fresh.setenv("TEOLA_CACHE", str(tmp_path / "file"))
+    path = building.build().path
+    assert path is not None
+    assert path.exists()
 
 
 @has_kernels

@@ -1,6 +1,8 @@
 """The C++ kernels against transformers, against the torch model, and against themselves."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from backends.errors import RequestRejected
 from backends.llm.batch import Span, StepBatch
 from backends.llm.native.library import has_bfloat16, library
 from backends.llm.native.model import NativeModel
@@ -164,3 +167,43 @@ def test_a_closed_model_gives_its_threads_back(load_tiny: Callable[..., Any]) ->
     assert len(list(task.iterdir())) >= before + 9
     del models
     assert len(list(task.iterdir())) <= before + 1
+
+
+RUNNING_AT_EXIT = """
+import sys, threading, time
+sys.path.insert(0, {root!r})
+import numpy as np, torch
+from backends.llm.batch import Span, StepBatch
+from backends.llm.loader import open_model
+from backends.llm.native.model import NativeModel
+from pathlib import Path
+found = open_model(Path({folder!r}))
+model = NativeModel(found.config, found.source(), torch.float32, False, 2)
+kv = model.make_pool(32, 16)
+ids = np.arange(400) % 200
+batch = StepBatch(ids, np.arange(400), (Span(0, 400, 400, list(range(25))),), np.arange(400))
+def work():
+    while True:
+        model.forward(batch, kv)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+
+
+def test_a_process_may_end_while_a_step_runs(tiny_folder: Callable[..., Path]) -> None:
+    root = str(Path(__file__).parents[4])
+    script = RUNNING_AT_EXIT.format(root=root, folder=str(tiny_folder(head_dim=16)))
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_token_without_a_row_is_refused(
+    load_tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = native(load_tiny, "llama")
+    driver = loaded.driver()
+    vocab_size = loaded.found.config.vocab_size
+    monkeypatch.setattr(loaded.tokenizer, "encode_text", lambda text: [vocab_size])
+    with pytest.raises(RequestRejected, match="do not belong together"):
+        driver.prefill(None, "x")

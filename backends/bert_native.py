@@ -7,7 +7,6 @@ Shapes: N texts, T tokens of them all, H hidden size.
 """
 
 import ctypes
-import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 from backends.bert import BertConfig, Weights
 from backends.bert_options import DtypeName
 from backends.bert_tokens import TextTokens
+from backends.cpu_count import usable_cores
 from backends.llm.native.build import build
 from backends.llm.native.library import (
     Activation,
@@ -68,8 +68,9 @@ class NativeBert:
         self._lib = lib
         self._lock = threading.Lock()
         self._weights = _Weights(config, weights, is_bf16)
-        self._handle = self._weights.create(lib, num_threads or len(os.sched_getaffinity(0)))
+        self._handle = self._weights.create(lib, num_threads or usable_cores())
         self._finalizer = weakref.finalize(self, lib.teola_bert_free, self._handle)
+        self._finalizer.atexit = False  # an engine's thread may be inside a pass then
 
     def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
         lengths = [len(text) for text in texts]

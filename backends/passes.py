@@ -115,6 +115,10 @@ class Passes(Generic[Text, Value]):
             ended.update(self.step(()))
         return [ended[request] for request in requests]
 
+    def clear(self) -> None:
+        """Forget all requests: a step broke."""
+        self._jobs.clear()
+
     def close(self) -> None:
         """The weights go when the last engine that shares them does."""
 

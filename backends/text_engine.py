@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backends.base import EngineInfo, Outcome, Request
-from backends.errors import EngineUnavailable
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.local_engine import LocalEngine
 from backends.passes import Passes, TextRunner
 
@@ -26,18 +26,28 @@ class TextEngine(LocalEngine[Passes[Any, Any]]):
         self._passing: asyncio.Task[None] | None = None
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Outcomes in the order of `requests`. Cancelling the caller aborts them all."""
+        """Outcomes in the order of `requests`. Cancelling the caller aborts them all. A request
+        that is under way already is rejected."""
         passes = self._started_runner()
         loop = asyncio.get_running_loop()
-        futures = {request: loop.create_future() for request in requests}
-        self._futures.update(futures)
-        self._new += requests
+        own: list[Request] = []
+        futures: list[asyncio.Future[Outcome]] = []
+        for request in requests:
+            futures.append(loop.create_future())
+            if request in self._futures:
+                futures[-1].set_result(
+                    RequestRejected(f"request {request.id!r} is under way already: send a new one")
+                )
+            else:
+                self._futures[request] = futures[-1]
+                own.append(request)
+        self._new += own
         if self._passing is None or self._passing.done():
             self._passing = loop.create_task(self._pass_until_idle(passes))
         try:
-            return list(await asyncio.gather(*futures.values()))
+            return list(await asyncio.gather(*futures))
         except asyncio.CancelledError:
-            for request in requests:
+            for request in own:
                 self.abort(request.id)
             raise
 
@@ -56,10 +66,17 @@ class TextEngine(LocalEngine[Passes[Any, Any]]):
         await super().close()
 
     async def _pass_until_idle(self, passes: Passes[Any, Any]) -> None:
-        while self._new or not passes.is_idle:
-            new, self._new = self._new, []
-            aborted, self._aborted = self._aborted, set()
-            self._settle(await self._step(passes, new, aborted))
+        try:
+            while self._new or not passes.is_idle:
+                new, self._new = self._new, []
+                aborted, self._aborted = self._aborted, set()
+                self._settle(await self._step(passes, new, aborted))
+        except Exception as error:  # our own mistake: still nobody may wait for ever
+            passes.clear()
+            self._new.clear()
+            failure = EngineError(f"the engine failed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._settle([(request, failure) for request in self._futures])
 
     async def _step(
         self, passes: Passes[Any, Any], new: Sequence[Request], aborted: set[str]

@@ -16,7 +16,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.engine_rows import ROWS, Prompts, Worker, interleave, medians, text_ids
+from benchmarks.engine_rows import ROWS, Prompts, Worker, ending, interleave, medians, text_ids
 
 WORKER = Path(__file__).parent / "peers/teola_worker.py"
 
@@ -38,13 +38,18 @@ def main() -> None:
     if args.against:
         workers.append(teola_worker(" ".join(args.against), args.against))
     console = Console()
+    with ending(workers):
+        for worker in workers:
+            worker.start()
+        with console.status("warming up") as status:
+            for done in interleave(workers, Prompts(text_ids()), args.trials):
+                status.update(done)
     for worker in workers:
-        worker.start()
-    with console.status("warming up") as status:
-        for done in interleave(workers, Prompts(text_ids()), args.trials):
-            status.update(done)
-    for worker in workers:
-        worker.stop()
+        if worker.failure is not None:
+            console.print(f"{worker.name} is left out: {worker.failure}", style="red", markup=False)
+    if workers[0].failure is not None:
+        raise SystemExit(1)
+    workers = [worker for worker in workers if worker.failure is None]
     table = Table(title=f"medians of {args.trials} trials")
     table.add_column("row")
     for worker in workers:

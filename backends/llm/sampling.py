@@ -11,6 +11,7 @@ from backends.errors import RequestRejected
 
 MAX_LOGPROBS = 20
 MAX_SAMPLES = 128
+MAX_NUMBER = 1e30  # what is computed with logits; beyond it float32 overflows
 _INTS = ("max_tokens", "min_tokens", "top_k", "seed", "logprobs", "n")
 _NUMBERS = (
     "temperature",
@@ -58,10 +59,16 @@ class Sampling:
         _require(self.max_tokens >= 1, "max_tokens must be at least 1")
         _require(self.min_tokens >= 0, "min_tokens must not be negative")
         _require(self.temperature >= 0, "temperature must not be negative")
+        _require_between("temperature", self.temperature, 0, MAX_NUMBER)
         _require(0 < self.top_p <= 1, "top_p must lie in (0, 1]")
         _require(self.top_k is None or self.top_k >= 1, "top_k must be at least 1")
         _require(0 <= self.min_p <= 1, "min_p must lie in [0, 1]")
         _require(self.repetition_penalty > 0, "repetition_penalty must be above 0")
+        _require_between("repetition_penalty", self.repetition_penalty, 1 / MAX_NUMBER, MAX_NUMBER)
+        _require_between("presence_penalty", self.presence_penalty, -MAX_NUMBER, MAX_NUMBER)
+        _require_between("frequency_penalty", self.frequency_penalty, -MAX_NUMBER, MAX_NUMBER)
+        for token, bias in self.logit_bias.items():
+            _require_between(f"logit_bias of token {token}", bias, -MAX_NUMBER, MAX_NUMBER)
         _require(all(self.stop), "a stop string must not be empty")
         _require(self.choices is None or len(self.choices) > 0, "choices must not be empty")
         _require(1 <= self.n <= MAX_SAMPLES, f"n must lie in 1 to {MAX_SAMPLES}")
@@ -145,7 +152,7 @@ def _bias(value: object) -> dict[int, float]:
         raise wrong
     try:
         bias = {int(token): float(number) for token, number in value.items()}  # JSON: str keys
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong from None
     if not all(map(math.isfinite, bias.values())):
         raise wrong
@@ -166,7 +173,11 @@ def _require_type(given: Mapping[str, Any], name: str, types: tuple[type, ...]) 
     if not isinstance(value, types) or isinstance(value, bool):
         expected = " or ".join(t.__name__ for t in types)
         raise RequestRejected(f"{name} must be {expected}, not {value!r}")
-    _require(math.isfinite(cast(float, value)), f"{name} must be finite")
+    _require(isinstance(value, int) or math.isfinite(cast(float, value)), f"{name} must be finite")
+
+
+def _require_between(name: str, value: float, low: float, high: float) -> None:
+    _require(low <= value <= high, f"{name} must lie in {low:g} to {high:g}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,6 +1,5 @@
 """Cross-encoders in ONNX form, run by onnxruntime on the CPU."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import onnxruntime
 
 from backends.bert_options import BertOptions
 from backends.bert_tokens import BertTokenizer, PaddedBatch, TextTokens, padded_batches
+from backends.cpu_count import usable_cores
 from backends.errors import EngineUnavailable
 from backends.reranker.pairs import PairTemplate, read_pairs, relevance
 from backends.reranker.runner import Scoring
@@ -55,7 +55,7 @@ def load_onnx(folder: Path, options: BertOptions, template: PairTemplate) -> Onn
     so that a pair's score would depend on the others (by 0.5 for bert-mini-reranker, measured).
     """
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
+    settings.intra_op_num_threads = options.threads or usable_cores()
     # Others work here too.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -1,6 +1,7 @@
 """llama.cpp's server as a benchmark worker: python llamacpp_worker.py LLAMA_SERVER MODEL.gguf."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,13 +16,28 @@ SLOTS = 32
 
 def main(server: str, model: str) -> None:
     began = time.perf_counter()
-    options = {"-m": model, "--port": PORT, "-t": 2, "-np": SLOTS, "-c": SLOTS * 2304, "-b": 2048}
+    options = {
+        "-m": model,
+        "--port": PORT,
+        "-t": len(os.sched_getaffinity(0)),
+        "-np": SLOTS,
+        "-c": SLOTS * 2304,
+        "-b": 2048,
+    }
     command = [server, *(str(part) for pair in options.items() for part in pair), "--no-webui"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        serve(process, began)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def serve(process: subprocess.Popen[bytes], began: float) -> None:
     client = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=600, trust_env=False)
     while not is_ready(client):
         if process.poll() is not None:
-            raise SystemExit(f"{server} ended with {process.returncode}")
+            raise SystemExit(f"llama-server ended with {process.returncode}")
         time.sleep(0.02)
     say(load_s=time.perf_counter() - began)
     with ThreadPoolExecutor(SLOTS) as threads:
@@ -41,8 +57,6 @@ def main(server: str, model: str) -> None:
             counts = list(threads.map(lambda body: complete(client, body), bodies))
             seconds = time.perf_counter() - began
             say(s=seconds, tokens=sum(counts), peak_rss_mb=peak_mb(process.pid))
-    process.terminate()
-    process.wait(20)
 
 
 def is_ready(client: httpx.Client) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from backends.base import Request, Tokens
+from backends.base import Engine, Request, Tokens
 from backends.llm.factory import create
 
 
@@ -27,6 +27,13 @@ async def main(options: dict[str, Any]) -> None:
         model=type(model).__name__,
         weight_mb=getattr(model, "weight_bytes", 0) / 1e6,
     )
+    try:
+        await serve(engine)
+    finally:
+        await engine.close()
+
+
+async def serve(engine: Engine) -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         asked = json.loads(line)
@@ -50,7 +57,6 @@ async def main(options: dict[str, Any]) -> None:
             tokens=sum(outcome.usage.decode_tokens for outcome in outcomes),  # type: ignore[union-attr]
             peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
-    await engine.close()
 
 
 def say(**fields: Any) -> None:

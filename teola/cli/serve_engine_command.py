@@ -1,6 +1,7 @@
 """`teola serve-engine URL`: engines of this machine behind OpenAI's HTTP API."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
@@ -9,6 +10,8 @@ from backends.base import Engine, Kind
 from backends.optional import optional_imports
 from backends.registry import EngineSpec, create
 from teola.cli.failures import UsageError, reported
+
+KEY_VARIABLE = "TEOLA_API_KEY"
 
 
 def serve_engine(
@@ -27,12 +30,22 @@ def serve_engine(
         with optional_imports("serve"):
             from teola.serving.process import ServerSettings, serve
             from teola.serving.room import Room
+        key = key_from(api_key, os.environ)
         llm, embedder, reranker = urls
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))
         room = Room(engines, max_queued, name, adapters_of(loras))
-        settings = ServerSettings(*address, api_key, drain_s)
+        settings = ServerSettings(*address, key, drain_s)
         serve(room, settings, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def key_from(given: str | None, environ: Mapping[str, str]) -> str | None:
+    """The key that clients must send. Raises UsageError for an empty one, which would let
+    everybody in; an empty variable never comes as `given`, since typer takes it for unset."""
+    key = environ.get(KEY_VARIABLE) if given is None else given
+    if key is not None and not key.strip():
+        raise UsageError(f"--api-key or {KEY_VARIABLE}: the key is empty; unset it to serve all")
+    return key
 
 
 def make_engines(

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backends.errors import ConfigError
 from teola.serving.api_errors import ApiError, from_engine
 from teola.serving.chat_api import chat
 from teola.serving.completions_api import complete
@@ -25,7 +26,12 @@ OPEN_PATHS = ("/health", "/metrics")  # for probes and scrapers, who have no key
 
 
 def make_app(room: Room, api_key: str | None = None) -> Starlette:
-    """An ASGI app over `room`, which its caller starts and closes."""
+    """An ASGI app over `room`, which its caller starts and closes; None lets everybody in.
+
+    Raises ConfigError for an empty key.
+    """
+    if api_key is not None and not api_key.strip():
+        raise ConfigError("the key is empty; give none to serve everybody")
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
@@ -83,20 +89,32 @@ class _Edge:
     def __init__(self, app: ASGIApp, room: Room, api_key: str | None) -> None:
         self._app = app
         self._room = room
-        self._api_key = api_key.encode() if api_key else None
+        self._api_key = None if api_key is None else api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
+        has_started = False
+
+        def count(status: int) -> None:
+            path = getattr(scope.get("route"), "path", "other")
+            self._room.metrics.count_request(path, status)
+
         async def counting(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
-                path = getattr(scope.get("route"), "path", "other")
-                self._room.metrics.count_request(path, message["status"])
+                has_started = True
+                count(message["status"])
             await send(message)
 
         if self._is_allowed(scope):
-            return await self._app(scope, receive, counting)
+            try:
+                return await self._app(scope, receive, counting)
+            except Exception:  # answered by `_own_mistake`, which Starlette calls further out
+                if not has_started:
+                    count(500)
+                raise
         message = "send the server's key as `Authorization: Bearer KEY`"
         refusal = ApiError(401, message, code="invalid_api_key")
         return await refusal.response()(scope, receive, counting)
@@ -104,19 +122,22 @@ class _Edge:
     def _is_allowed(self, scope: Scope) -> bool:
         if self._api_key is None or scope["path"] in OPEN_PATHS:
             return True
-        given = Request(scope).headers.get("authorization", "").removeprefix("Bearer ")
-        return compare_digest(given.encode(), self._api_key)
+        scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and compare_digest(key.lstrip(b" "), self._api_key)
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
     return cast(ApiError, error).response()
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, raised: Exception) -> Response:
     """Starlette's own: an unknown path, a wrong method."""
-    status = cast(HTTPException, error).status_code
-    what = f"{request.method} {request.url.path}: {cast(HTTPException, error).detail}"
-    return ApiError(status, what, code="not_found" if status == 404 else None).response()
+    error = cast(HTTPException, raised)
+    status = error.status_code
+    what = f"{request.method} {request.url.path}: {error.detail}"
+    answer = ApiError(status, what, code="not_found" if status == 404 else None).response()
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from backends.base import Part, Turn
 from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.decode_fields import DecodeFields
-from teola.serving.fields import Fields, read
+from teola.serving.fields import INT_END, Fields, read
 from teola.serving.generation import Answer, Generation, Piece, TokenCounts
 from teola.serving.logprobs import chat_logprobs
 from teola.serving.room import room_of
@@ -65,8 +65,8 @@ class ChatFields(DecodeFields):
     messages: list[Message] = Field(min_length=1)
     add_generation_prompt: bool = True
     continue_final_message: bool = False  # the answer goes on where the last message ends
-    max_tokens: int | None = Field(None, ge=1)  # None: to the end of the context
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, lt=INT_END)  # None: to the end of the context
+    max_completion_tokens: int | None = Field(None, ge=1, lt=INT_END)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
 

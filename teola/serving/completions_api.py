@@ -12,12 +12,10 @@ from starlette.responses import Response
 from backends.base import Part, Tokens
 from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.decode_fields import DecodeFields
-from teola.serving.fields import read
+from teola.serving.fields import INT_END, TokenId, read
 from teola.serving.generation import Answer, Generation, Piece, TokenCounts
 from teola.serving.logprobs import completion_logprobs
 from teola.serving.room import room_of
-
-TokenId = Annotated[int, Field(ge=0)]
 
 
 def _as_prompts(value: object) -> object:
@@ -34,7 +32,7 @@ class CompletionFields(DecodeFields):
     prompt: Annotated[
         list[str] | list[list[TokenId]], Field(min_length=1), BeforeValidator(_as_prompts)
     ]
-    max_tokens: int = Field(16, ge=1)
+    max_tokens: int = Field(16, ge=1, lt=INT_END)
     logprobs: int | None = Field(None, ge=0, le=20)
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from teola.serving.fields import Fields
+from teola.serving.fields import INT_END, Fields, TokenId
 
 
 def listed(value: object) -> object:
@@ -63,19 +63,19 @@ class DecodeFields(Fields):
     n: int = Field(1, ge=1, le=128)
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1)  # 0 and -1: all tokens
+    top_k: int | None = Field(None, ge=-1, lt=INT_END)  # 0 and -1: all tokens
     min_p: float = Field(0.0, ge=0, le=1)
-    min_tokens: int | None = Field(None, ge=0)
+    min_tokens: int | None = Field(None, ge=0, lt=INT_END)
     stop: Stops | None = None
-    stop_token_ids: list[Annotated[int, Field(ge=0)]] | None = None
+    stop_token_ids: list[TokenId] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    repetition_penalty: float = Field(1.0, gt=0)
+    repetition_penalty: float = Field(1.0, ge=0.01, le=100)
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     ignore_eos: bool = False
     speculate: bool | None = None  # guess tokens ahead; left out: where it pays
-    priority: int = 0  # higher goes first
+    priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
     cache_salt: str | None = Field(None, min_length=1)  # shares prefixes with its equals alone
     response_format: ResponseFormat | None = None
     regex: str | None = None
@@ -84,9 +84,11 @@ class DecodeFields(Fields):
     @field_validator("logit_bias", mode="before")
     @classmethod
     def _token_ids(cls, value: object) -> object:
-        if isinstance(value, dict) and not all(str(key).isdecimal() for key in value):
+        if not isinstance(value, dict):
+            return value
+        if not all(key.isdecimal() and len(key) <= 10 and int(key) < INT_END for key in value):
             raise ValueError("keys must be token ids")
-        return {int(key): bias for key, bias in value.items()} if isinstance(value, dict) else value
+        return {int(key): bias for key, bias in value.items()}
 
     @model_validator(mode="after")
     def _one_structure(self) -> "DecodeFields":

@@ -15,7 +15,7 @@ from backends.errors import EngineError
 from teola.serving.api_errors import from_engine, invalid
 from teola.serving.decode_fields import listed
 from teola.serving.disconnect import while_connected
-from teola.serving.fields import Fields, read
+from teola.serving.fields import INT_END, Fields, read
 from teola.serving.room import room_of
 
 
@@ -25,7 +25,7 @@ class EmbeddingFields(Fields):
     model: str | None = None
     input: Annotated[list[str], BeforeValidator(listed), Field(min_length=1, max_length=4096)]
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: int | None = Field(None, ge=1, lt=INT_END)
 
 
 async def embed(request: Request) -> Response:
@@ -36,7 +36,7 @@ async def embed(request: Request) -> Response:
     job = EngineRequest(uuid4().hex, "embed", (fields.input,), num_items=len(fields.input))
     try:
         with served.admission.admitted(1):
-            result = await while_connected(request.receive, served.batcher.run(job))
+            result = await while_connected(request.receive, served.run(job))
     except EngineError as error:
         raise from_engine(error, "input") from error
     vectors: NDArray[np.float32] = result.outputs[0]  # [N, D]

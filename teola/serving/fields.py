@@ -6,15 +6,18 @@ refused at all others (`UNSUPPORTED`), or unknown and refused, as OpenAI does: a
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
 from teola.serving.api_errors import ApiError, from_validation, invalid
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+INT_END = 2**31  # engines hold counts and token ids in 32 bits
+
+TokenId = Annotated[int, Field(ge=0, lt=INT_END)]
 
 IGNORED = frozenset(
     (

@@ -83,8 +83,7 @@ class Generation:
         Raises ApiError for what the engine does not offer.
         """
         llm.check_can(chain.from_iterable(prompts), attrs)
-        self._engine = llm.engine
-        self._admission = llm.admission
+        self._llm = llm
         self._metrics = metrics
         self._prompts = prompts
         self._attrs = {**attrs, **prompt_attrs}
@@ -104,7 +103,7 @@ class Generation:
 
         Raises ApiError when there is no room, or the first exception that the engine gave.
         """
-        with self._admission.admitted(self.num_answers):
+        with self._llm.admission.admitted(self.num_answers):
             found = await _all(self._answer_prompt(p, on_event) for p in range(len(self._prompts)))
         return [answer for answers in found for answer in answers]
 
@@ -173,15 +172,9 @@ class Generation:
         emit: Callable[[str], None] | None = None,
     ) -> Result:
         request = Request(uuid4().hex, op, inputs, attrs, priority=self._priority, emit=emit)
-        try:
-            (outcome,) = await self._engine.execute([request])
-        except asyncio.CancelledError:
-            self._engine.abort(request.id)
-            raise
-        if isinstance(outcome, Exception):
-            raise outcome
-        self._metrics.count_tokens(outcome.usage)
-        return outcome
+        result = await self._llm.run(request)
+        self._metrics.count_tokens(result.usage)
+        return result
 
 
 def _tokenizer_of(engine: Engine) -> HasTokenizer | None:

@@ -12,7 +12,7 @@ from backends.documents import Doc
 from backends.errors import EngineError
 from teola.serving.api_errors import from_engine
 from teola.serving.disconnect import while_connected
-from teola.serving.fields import Fields, read
+from teola.serving.fields import INT_END, Fields, read
 from teola.serving.room import room_of
 
 
@@ -34,7 +34,7 @@ class RerankFields(Fields):
     documents: list[Annotated[Document, BeforeValidator(_as_document)]] = Field(
         min_length=1, max_length=4096
     )
-    top_n: int | None = Field(None, ge=1)
+    top_n: int | None = Field(None, ge=1, lt=INT_END)
     return_documents: bool = True
 
 
@@ -48,7 +48,7 @@ async def rerank(request: Request) -> Response:
     job = EngineRequest(uuid4().hex, "rerank", (fields.query, docs), attrs, num_items=len(docs))
     try:
         with served.admission.admitted(1):
-            result = await while_connected(request.receive, served.batcher.run(job))
+            result = await while_connected(request.receive, served.run(job))
     except EngineError as error:
         raise from_engine(error, "documents") from error
     ranked: list[Doc] = result.outputs[0]

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
 from teola.serving.api_errors import ApiError
-from teola.serving.batcher import Batcher
 from teola.serving.kv_metrics import HasCacheStats, HasSpeculationStats, StatsCollector
 from teola.serving.metrics import Metrics
 from teola.serving.served import Admission, HasAdapters, Served, short_name
@@ -45,7 +44,6 @@ class Room:
                 url,
                 engine,
                 Admission(engine.info.num_slots + max_queued),
-                Batcher(engine),
             )
             for url, engine in engines
         )

@@ -1,14 +1,14 @@
 """One engine of a server: its name, what it can do, and how much may run at it."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from backends.base import Capability, Engine, Part, Tokens
+from backends.base import Capability, Engine, Part, Request, Result, Tokens
 from teola.serving.api_errors import ApiError, invalid
-from teola.serving.batcher import Batcher
 
 _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with the client's field
     "logprobs": ("logprobs", "logprobs"),
@@ -60,12 +60,25 @@ class Served:
     url: str
     engine: Engine
     admission: Admission
-    batcher: Batcher  # of an embedder or reranker; an LLM engine makes its own batches
 
     @property
     def max_context_tokens(self) -> int:
         """Of an LLM; without a known end, as good as none."""
         return self.engine.info.max_context_tokens or 2**20
+
+    async def run(self, request: Request) -> Result:
+        """At once: engines make their own batches. Cancelling the caller aborts the request.
+
+        Raises what the engine gave for it.
+        """
+        try:
+            (outcome,) = await self.engine.execute([request])
+        except asyncio.CancelledError:
+            self.engine.abort(request.id)
+            raise
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def check_can(self, parts: Iterable[Part], attrs: Mapping[str, Any]) -> None:
         """Raises ApiError for a kind of prompt or an attribute that this engine does not offer."""

@@ -1,7 +1,5 @@
 """`POST /tokenize` and `POST /detokenize`, with vLLM's fields."""
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -10,7 +8,7 @@ from backends.base import Part
 from backends.errors import EngineError
 from teola.serving.api_errors import ApiError, from_engine
 from teola.serving.chat_api import Message, parts_of
-from teola.serving.fields import Fields, read
+from teola.serving.fields import Fields, TokenId, read
 from teola.serving.room import room_of
 from teola.serving.served import Served
 from teola.serving.tokenizing import HasTokenizer, encode
@@ -41,7 +39,7 @@ class DetokenizeFields(Fields):
     """Token ids."""
 
     model: str | None = None
-    tokens: list[Annotated[int, Field(ge=0)]]
+    tokens: list[TokenId]
 
 
 async def tokenize(request: Request) -> Response:

@@ -228,3 +228,59 @@ def test_what_waits_when_the_engine_closes_is_told() -> None:
             await engine.execute([read("a", "a")])
 
     asyncio.run(main())
+
+
+def test_a_request_that_is_under_way_is_not_taken_again() -> None:
+    async def main() -> None:
+        engine = await started(Texts())
+        one, other = read("a", "a"), read("b", "b")
+        first, second = await asyncio.gather(
+            engine.execute([one]), engine.execute([one, other, other])
+        )
+        assert first == [Result(("A",))]
+        assert second[1] == Result(("B",))
+        for refused in (second[0], second[2]):
+            assert isinstance(refused, RequestRejected)
+            assert "is under way already" in str(refused)
+        assert await engine.execute([one]) == [Result(("A",))]
+        await engine.close()
+
+    asyncio.run(main())
+
+
+def test_cancelling_who_was_refused_leaves_the_first_alone() -> None:
+    async def main() -> None:
+        runner = Texts()
+        runner.running = threading.Semaphore(0)
+        engine = await started(runner)
+        one = read("a", "a")
+        first = asyncio.create_task(engine.execute([one]))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(engine.execute([one, read("b", "b")]))
+        await asyncio.sleep(0)
+        second.cancel()
+        runner.running.release(9)
+        assert await first == [Result(("A",))]
+        await engine.close()
+
+    asyncio.run(main())
+
+
+def test_when_the_passes_break_everybody_is_told_and_the_next_may_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("ours")
+
+    async def main() -> None:
+        engine = await started(Texts())
+        with monkeypatch.context() as patch:
+            patch.setattr("backends.passes.next_pass", broken)
+            outcomes = await asyncio.gather(*(engine.execute([read(x, x)]) for x in "ab"))
+        for (outcome,) in outcomes:
+            assert isinstance(outcome, EngineError)
+            assert str(outcome) == "the engine failed: KeyError: 'ours'"
+        assert await engine.execute([read("c", "c")]) == [Result(("C",))]
+        await engine.close()
+
+    asyncio.run(asyncio.wait_for(main(), 10))

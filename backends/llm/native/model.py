@@ -5,7 +5,6 @@ rounds the inputs of products, keys and values; sums and all activations between
 """
 
 import ctypes
-import os
 import weakref
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backends.cpu_count import usable_cores
 from backends.llm.batch import StepBatch
 from backends.llm.config import ModelConfig
 from backends.llm.lora.weights import LoadedAdapter
@@ -72,7 +72,7 @@ class NativeModel:
         self._logits = torch.empty(0, config.vocab_size)  # [R, V], kept between steps
         self._adapters = PackedAdapters(Format.BF16 if dtype == torch.bfloat16 else Format.F32)
         self._weights = _Weights(config, source, dtype, keep_blocks)
-        self._handle = self._weights.create(lib, num_threads or len(os.sched_getaffinity(0)))
+        self._handle = self._weights.create(lib, num_threads or usable_cores())
         self._finalizer = weakref.finalize(self, lib.teola_model_free, self._handle)
         self._finalizer.atexit = False  # the engine's thread may be inside a step then
 

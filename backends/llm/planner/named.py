@@ -1,5 +1,6 @@
 """The policies an engine can be asked for by name: `local:model?policy=mlfq`."""
 
+from backends.errors import ConfigError
 from backends.llm.options import LLMOptions, PolicyName
 from backends.llm.planner.by_arrival import by_arrival
 from backends.llm.planner.by_deadline import by_deadline
@@ -15,10 +16,18 @@ from backends.llm.planner.watermark import watermark
 from backends.llm.planner.when_idle import when_idle
 from backends.llm.planner.whole_prompts import whole_prompts
 
+_WHOLE = ("whole", "static")
+
 
 def policy_from(options: LLMOptions) -> Policy:
-    """The hooks of `options.policy`. An `itl_ms` sizes the steps of any of them."""
+    """The hooks of `options.policy`. An `itl_ms` sizes the steps of any but those that compute
+    prompts whole, which refuse it with ConfigError."""
     name = options.policy
+    if name in _WHOLE and options.itl_ms is not None:
+        raise ConfigError(
+            f"option itl_ms does not go with policy={name}, which computes prompts whole: leave "
+            "itl_ms out, or take another policy"
+        )
     return Policy(_order(name, options), _admit(name, options), _budget(name, options), last_first)
 
 
@@ -45,7 +54,7 @@ def _admit(name: PolicyName, options: LLMOptions) -> Admit:
 
 
 def _budget(name: PolicyName, options: LLMOptions) -> Budget:
-    if name in ("whole", "static"):
+    if name in _WHOLE:
         return whole_prompts
     if name == "slo" or options.itl_ms is not None:
         return itl_budget(_itl_s(options))

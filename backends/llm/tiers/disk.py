@@ -4,6 +4,7 @@ The folder is one of this model and layout inside the one the user gave. Whateve
 goes, as do files that are torn or wrong: a cache may forget, it may not lie.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -15,6 +16,8 @@ from backends.llm.tiers.page_key import DIGEST_BYTES
 
 _log = logging.getLogger(__name__)
 _SUFFIX = ".kv"
+_UNFINISHED = ".tmp"  # as `write_page` names them
+_UNFINISHED_S = 600  # after which nobody is still writing one
 
 
 class DiskTier:
@@ -43,13 +46,15 @@ class DiskTier:
         return len(self._last_used) * (self._page_bytes + HEADER_BYTES)
 
     def put(self, key: bytes, content: bytes) -> bool:
-        """Write a page; False when the disk takes none, after one warning."""
+        """Write a page; False when it is not kept. A disk that takes none is warned of once."""
         assert key not in self._last_used, "written once"
         if self._is_broken:
             return False
         try:
             write_page(self._path(key), key, content)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and self.folder.is_dir():
+                return False  # somebody removed the file meanwhile: one page is missed
             self._is_broken = True
             self._warn(f"cannot be written ({error}); no more KV is kept there")
             return False
@@ -81,7 +86,8 @@ class DiskTier:
 
     def drop(self, key: bytes) -> None:
         self._last_used.pop(key)
-        self._path(key).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what cannot be removed is found again at most
+            self._path(key).unlink(missing_ok=True)
 
     def clear(self) -> None:
         for key in list(self._last_used):
@@ -94,7 +100,12 @@ class DiskTier:
         found: list[tuple[int, bytes]] = []
         for path in self.folder.iterdir():
             key = _key_of(path)
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue  # another process has removed or renamed it
+            if path.suffix == _UNFINISHED and time.time() - stat.st_mtime < _UNFINISHED_S:
+                continue  # another process may be writing it
             if key is None or stat.st_size != self._page_bytes + HEADER_BYTES:
                 self._reject(path, "it is no page of this engine")
             else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -10,7 +11,13 @@ from typing import Any
 import pytest
 
 from backends.base import Request, Result
-from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.errors import (
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
 from backends.llm.engine import LLMEngine
 
 NUMBERS = count(1)
@@ -25,6 +32,7 @@ class Slow:
 
     def __init__(self, core: Any) -> None:
         self.release = threading.Event()
+        self.prepare_s = 0.0  # after it
         self.readers: list[str] = []
         self._prepare = core.prepare
         core.prepare = self.prepare
@@ -32,7 +40,9 @@ class Slow:
     def prepare(self, given: Request) -> Any:
         self.readers.append(threading.current_thread().name)
         if given.attrs.get("regex"):
+            was_released = self.release.is_set()
             self.release.wait(10)
+            time.sleep(self.prepare_s if was_released else 0.0)
         return self._prepare(given)
 
 
@@ -130,5 +140,53 @@ def test_a_bad_grammar_stands_in_its_place(tiny: Any) -> None:
             )
             assert isinstance(bad, RequestRejected)
             assert isinstance(good, Result)
+
+    asyncio.run(main())
+
+
+def test_a_long_prompt_waits_for_no_grammar(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, context, slow):
+            heavy = [
+                asyncio.create_task(engine.execute([request("decode", context, regex="[ab]")]))
+                for _ in range(8)
+            ]
+            await asyncio.sleep(0)
+            prompt = request("prefill", None, "x" * 10_000)
+            (outcome,) = await asyncio.wait_for(engine.execute([prompt]), 5)
+            assert isinstance(outcome, RequestTooLong)  # it was read
+            assert not any(task.done() for task in heavy)
+            slow.release.set()
+            await asyncio.gather(*heavy)
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_thread_is_not_told_that_its_request_is_too_heavy(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, limit_s=0.3) as (engine, context, slow):
+            requests = [request("decode", context, regex="[ab]") for _ in range(6)]
+            outcomes = await engine.execute(requests)
+            kinds = [type(outcome) for outcome in outcomes]
+            assert kinds == [RequestRejected] * 4 + [EngineOverloaded] * 2
+            assert "waited 0.3 s to be read" in str(outcomes[5])
+            num_readers = len(slow.readers)
+            slow.release.set()
+            (outcome,) = await engine.execute([request("decode", context, regex="[ab]")])
+            assert isinstance(outcome, Result)
+            assert len(slow.readers) == num_readers + 1  # who was answered is not read any more
+
+    asyncio.run(main())
+
+
+def test_the_time_to_be_read_starts_when_a_thread_takes_the_request(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, limit_s=1.0) as (engine, context, slow):
+            requests = [request("decode", context, regex="[ab]") for _ in range(5)]
+            task = asyncio.create_task(engine.execute(requests))
+            await asyncio.sleep(0.6)  # the fifth waits
+            slow.prepare_s = 0.6
+            slow.release.set()
+            assert all(isinstance(outcome, Result) for outcome in await task)
 
     asyncio.run(main())

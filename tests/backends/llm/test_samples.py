@@ -10,6 +10,8 @@ import torch
 
 from backends.base import Tokens
 from backends.errors import RequestRejected
+from backends.llm.adjust import adjust, adjustments_of
+from backends.llm.sampling import sampling_from
 
 
 def test_n_samples_are_n_decodes_with_following_seeds(tiny: Any) -> None:
@@ -171,6 +173,14 @@ def test_ids_outside_the_vocabulary_are_rejected(tiny: Any, wrong: Any) -> None:
         ({"stop_token_ids": 3}, "a list of token ids"),
         ({"min_p": 1.5}, "min_p"),
         ({"temperature": float("inf")}, "temperature must be finite"),
+        ({"temperature": 1e39}, r"temperature must lie in 0 to 1e\+30"),
+        ({"temperature": 10**400}, r"temperature must lie in 0 to 1e\+30"),
+        ({"logit_bias": {5: 1e39}}, r"logit_bias of token 5 must lie in -1e\+30 to 1e\+30"),
+        ({"logit_bias": {5: 10**400}}, "token ids to finite numbers"),
+        ({"presence_penalty": -1e39}, r"presence_penalty must lie in -1e\+30 to 1e\+30"),
+        ({"frequency_penalty": 1e39}, r"frequency_penalty must lie in -1e\+30 to 1e\+30"),
+        ({"repetition_penalty": 1e-50}, r"repetition_penalty must lie in 1e-30 to 1e\+30"),
+        ({"repetition_penalty": 1e39}, r"repetition_penalty must lie in 1e-30 to 1e\+30"),
         ({"repetition_penalty": 0}, "above 0"),
         ({"frequency_penalty": "high"}, "must be int or float"),
         ({"logprobs": 21}, "logprobs must lie in 0 to 20"),
@@ -189,6 +199,25 @@ def test_wrong_attributes_are_rejected(tiny: Any, attrs: dict[str, Any], message
     with pytest.raises(RequestRejected, match=message):
         driver.submit("decode", context, **attrs)
     assert not driver.core.has_work
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_numbers_allowed_stay_finite(sign: int) -> None:
+    sampling = sampling_from(
+        {
+            "logit_bias": {0: sign * 1e30, 1: sign * -1e30},
+            "frequency_penalty": sign * 1e30,
+            "presence_penalty": sign * 1e30,
+            "repetition_penalty": 1e30 if sign > 0 else 1e-30,
+        }
+    )
+    adjustments = adjustments_of(sampling, [0, 1, 2], ())
+    assert adjustments is not None
+    for _ in range(100_000):
+        adjustments.add(0)
+    logits = torch.tensor([[100.0, -100.0, 100.0, -100.0]])
+    adjust(logits, [(0, 100_000, adjustments)])
+    assert torch.isfinite(logits).all()
 
 
 def test_penalties_hold_back_what_was_written(tiny: Any) -> None:

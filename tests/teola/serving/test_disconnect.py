@@ -2,16 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+from backends.fake.retrieval import FakeEmbedder
 from backends.llm.engine import LLMEngine
 from backends.registry import EngineSpec, create
 from teola.serving.app import make_app
 from teola.serving.disconnect import ClientGone, while_connected
 from teola.serving.room import Room
+
+STORY = [{"role": "user", "content": "Tell me a story of a fox and a crow. " * 9}]
 
 
 def test_the_work_of_a_client_that_stays_is_returned() -> None:
@@ -77,6 +80,24 @@ def test_cancelling_the_caller_cancels_the_work() -> None:
     asyncio.run(main())
 
 
+def test_texts_of_a_client_that_left_are_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        engine = FakeEmbedder("fake:", {"latency_s": 60})
+        room = Room([("fake:", engine)], max_queued=8)
+        await room.start()
+        aborted: list[str] = []
+        monkeypatch.setattr(engine, "abort", aborted.append)
+        client = _Client("/v1/embeddings", {"input": "a"})
+        answering = asyncio.create_task(make_app(room)(client.scope, client.receive, client.send))
+        await _until(lambda: len(engine.journal) == 1)
+        client.left.set()
+        await answering
+        assert len(aborted) == 1
+        assert room.served[0].admission.num_admitted == 0
+
+    asyncio.run(main())
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("streams", [True, False])
 def test_pages_of_a_client_that_left_are_free(streams: bool) -> None:
@@ -88,7 +109,9 @@ def test_pages_of_a_client_that_left_are_free(streams: bool) -> None:
         await room.start()
         try:
             core: Any = engine._core
-            client = _Client(streams, max_tokens=2000, n=2, ignore_eos=True)
+            limits = {"max_tokens": 2000, "n": 2, "ignore_eos": True}
+            body = {"messages": STORY, "stream": streams, **limits}
+            client = _Client("/v1/chat/completions", body)
             answering = asyncio.create_task(
                 make_app(room)(client.scope, client.receive, client.send)
             )
@@ -121,15 +144,13 @@ async def _until(is_true: Callable[[], bool]) -> None:
 class _Client:
     """An ASGI client that asks once and leaves when told."""
 
-    def __init__(self, streams: bool, **fields: Any) -> None:
-        messages = [{"role": "user", "content": "Tell me a story of a fox and a crow. " * 9}]
-        body = {"messages": messages, "stream": streams, **fields}
+    def __init__(self, path: str, body: Mapping[str, Any]) -> None:
         self.left = asyncio.Event()
         self.sent: list[Any] = []
         self.scope = {
             "type": "http",
             "method": "POST",
-            "path": "/v1/chat/completions",
+            "path": path,
             "headers": [],
             "query_string": b"",
         }

@@ -1,5 +1,6 @@
 """Embeddings, reranking, models, health and metrics over scripted engines."""
 
+import asyncio
 import base64
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,12 @@ def test_base64_holds_the_same_floats(talk: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "param"),
-    [({"input": []}, "input"), ({"input": [[1, 2]]}, "input.0"), ({"dimensions": 9}, "dimensions")],
+    [
+        ({"input": []}, "input"),
+        ({"input": [[1, 2]]}, "input.0"),
+        ({"dimensions": 9}, "dimensions"),
+        ({"dimensions": 10**400}, "dimensions"),
+    ],
 )
 def test_a_wrong_embedding_request_names_its_field(
     talk: Callable[..., Any], wrong: dict[str, Any], param: str
@@ -70,6 +76,52 @@ def test_reranking_may_return_only_the_best_places(talk: Callable[..., Any]) -> 
     (only,) = body["results"]
     assert only["index"] == 1
     assert "document" not in only
+
+
+def test_a_number_beyond_all_lists_is_refused(talk: Callable[..., Any]) -> None:
+    for path, body, param in (
+        ("/v1/rerank", {"query": "cat", "documents": ["dog"], "top_n": 10**400}, "top_n"),
+        ("/detokenize", {"tokens": [10**400]}, "tokens.0"),
+    ):
+        answer = talk().post(path, body)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == param
+
+
+def test_texts_of_several_clients_are_at_the_engine_at_once(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = talk()
+    engine = server.room.find("embedder", None).engine
+    arrived: list[str] = []
+    all_here = asyncio.Event()
+    execute = engine.execute
+
+    async def when_all_are_here(requests: Any) -> Any:
+        arrived.extend(request.id for request in requests)
+        if len(arrived) == 3:
+            all_here.set()
+        await asyncio.wait_for(all_here.wait(), 2)
+        return await execute(requests)
+
+    monkeypatch.setattr(engine, "execute", when_all_are_here)
+    answers = server.post_all("/v1/embeddings", [{"input": ["a"] * 64}] * 3)  # a batch each
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+
+
+def test_a_failure_of_an_embedder_or_a_reranker_is_told(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = talk()
+    for kind, path, body in (
+        ("embedder", "/v1/embeddings", {"input": "a"}),
+        ("reranker", "/v1/rerank", {"query": "a", "documents": ["a"]}),
+    ):
+        engine = server.room.find(kind, None).engine
+        monkeypatch.setattr(engine, "options", {"fail": {"embed": "no", "rerank": "no"}})
+        answer = server.post(path, body)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (500, "no")
 
 
 def test_the_models_are_listed_and_found_by_name_or_url(talk: Callable[..., Any]) -> None:
@@ -100,6 +152,16 @@ def test_metrics_count_requests_and_tokens(talk: Callable[..., Any]) -> None:
     assert found["teola_time_to_first_token_seconds_count"] == 3
     assert found["teola_inter_token_latency_seconds_count"] == 6
     assert found["teola_e2e_request_latency_seconds_count"] == 3
+
+
+def test_metrics_count_our_own_mistakes(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = talk()
+    monkeypatch.setattr(server.llm, "execute", lambda requests: 1 / 0)
+    assert server.post(CHAT, {"messages": HELLO}).status_code == 500
+
+    assert metrics_of(server)[f"teola_requests_total:{CHAT}:500"] == 1
 
 
 def test_a_failed_answer_leaves_no_gauge_up(talk: Callable[..., Any]) -> None:

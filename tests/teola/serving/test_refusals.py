@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from backends.errors import ConfigError
+
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -41,6 +43,18 @@ HELLO = [{"role": "user", "content": "hello"}]
         ({"modalities": ["audio"]}, "modalities", "unsupported_parameter"),
         ({"guided_json": {}}, "guided_json", "unsupported_parameter"),
         ({"logprobs": True}, "logprobs", "unsupported_parameter"),  # not by this engine
+        *(
+            ({name: 10**400}, name, "invalid_value")
+            for name in ("max_tokens", "max_completion_tokens", "min_tokens", "top_k", "top_p")
+        ),
+        ({"seed": 10**400}, "seed", "invalid_value"),
+        ({"priority": -(10**400)}, "priority", "invalid_value"),
+        ({"stop_token_ids": [2**31]}, "stop_token_ids.0", "invalid_value"),
+        ({"logit_bias": {"9" * 400: 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"5": 10**400}}, "logit_bias.5", "invalid_value"),
+        ({"repetition_penalty": 0.001}, "repetition_penalty", "invalid_value"),
+        ({"repetition_penalty": 101}, "repetition_penalty", "invalid_value"),
+        ({"repetition_penalty": 10**400}, "repetition_penalty", "invalid_value"),
     ],
 )
 def test_a_wrong_field_of_a_chat_is_named(
@@ -63,6 +77,8 @@ def test_a_wrong_field_of_a_chat_is_named(
         ({"prompt": "x", "echo": True}, "echo"),
         ({"prompt": "x", "suffix": "y"}, "suffix"),
         ({"prompt": [1, 2, 3]}, "prompt"),  # the scripted engine has no token ids
+        ({"prompt": [10**400]}, "prompt"),
+        ({"prompt": "x", "max_tokens": 10**400}, "max_tokens"),
     ],
 )
 def test_a_wrong_field_of_a_completion_is_named(
@@ -118,6 +134,7 @@ def test_an_unknown_path_or_method_has_the_same_shape(talk: Callable[..., Any]) 
     assert talk().get("/v2/chat").json()["error"]["code"] == "not_found"
     assert talk().get(CHAT).status_code == 405
     assert talk().get(CHAT).json()["error"]["type"] == "invalid_request_error"
+    assert talk().get(CHAT).headers["allow"] == "POST"
 
 
 def test_the_key_is_asked_of_all_but_probes(talk: Callable[..., Any]) -> None:
@@ -132,6 +149,33 @@ def test_the_key_is_asked_of_all_but_probes(talk: Callable[..., Any]) -> None:
     assert server.get("/v1/models").status_code == 401
     assert server.get("/health").status_code == 200
     assert server.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", " \n"])
+def test_an_empty_key_does_not_open_the_server(talk: Callable[..., Any], key: str) -> None:
+    with pytest.raises(ConfigError, match="key is empty"):
+        talk(api_key=key)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("Bearer schlüssel".encode(), 200),
+        ("bearer schlüssel".encode(), 200),
+        ("BEARER  schlüssel".encode(), 200),
+        (b"Bearer schlussel", 401),
+        ("Basic schlüssel".encode(), 401),
+        ("schlüssel".encode(), 401),
+        (b"Bearer", 401),
+        (b"", 401),
+    ],
+)
+def test_a_key_is_compared_as_bytes_and_its_scheme_without_case(
+    talk: Callable[..., Any], sent: bytes, status: int
+) -> None:
+    answer = talk(api_key="schlüssel").get("/v1/models", authorization=sent)
+
+    assert answer.status_code == status
 
 
 def test_a_prompt_beyond_the_context_has_openais_code(talk: Callable[..., Any]) -> None:

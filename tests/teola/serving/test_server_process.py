@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -119,6 +120,7 @@ def test_draining_has_an_end(serve: Callable[..., Any]) -> None:
         (["fake:", "--option", "speed=9"], 1, "unknown option 'speed'"),
         (["fake:", "--option", "speed"], 2, "write NAME=VALUE"),
         (["fake:", "--option", "embedder.latency_s=1"], 2, "there is no --embedder"),
+        (["fake:", "--api-key", ""], 2, "the key is empty"),
         (["local:/no/such/model.gguf"], 1, "/no/such/model.gguf"),
         (["fake:", "--port", "PORT"], 1, "cannot listen on 127.0.0.1"),
     ],
@@ -142,3 +144,17 @@ def test_what_cannot_be_served_ends_the_command_with_one_message(
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_empty_key_of_the_environment_is_refused() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "teola"), "serve-engine", "nope:", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "TEOLA_API_KEY": ""},
+    )
+
+    assert done.returncode == 2
+    assert "the key is empty" in done.stderr

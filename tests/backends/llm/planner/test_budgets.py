@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.errors import ConfigError
+from backends.llm.options import LLMOptions
 from backends.llm.planner.latency import LatencyModel
+from backends.llm.planner.named import policy_from
 
 Make = Callable[..., Any]
 
@@ -118,3 +121,9 @@ def test_whole_prompts_are_never_cut(engine: Make) -> None:
     long = driven.add(300, num_output=2)
     driven.step()
     assert driven.tokens(long) == 300
+
+
+@pytest.mark.parametrize("policy", ["whole", "static"])
+def test_a_wanted_time_does_not_go_with_whole_prompts(policy: str) -> None:
+    with pytest.raises(ConfigError, match=f"itl_ms does not go with policy={policy}"):
+        policy_from(LLMOptions.model_validate({"policy": policy, "itl_ms": 50}))

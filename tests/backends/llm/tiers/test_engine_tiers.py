@@ -87,6 +87,36 @@ def test_pressure_changes_no_token(tiny: Any, tiered: Any, tiers: Any) -> None:
     assert stats.host_hit_tokens + stats.disk_hit_tokens > 0
 
 
+def num_computed(driver: Any, num_outputs: int) -> int:
+    """Tokens that a core computes for two long decodes side by side."""
+    plan, count = driver.core.planner.plan, 0
+
+    def counted() -> Any:
+        nonlocal count
+        step = plan()
+        count += step.num_tokens
+        return step
+
+    driver.core.planner.plan = counted
+    ids = [driver.submit("decode", None, x + TEXT, max_tokens=num_outputs) for x in "ab"]
+    driver.run(*ids)
+    return count
+
+
+@pytest.mark.parametrize("tiers", TIERS[:2])
+def test_a_preempted_sequence_comes_back_with_no_whole_page_computed_again(
+    tiny: Any, tiered: Any, tiers: Any
+) -> None:
+    squeezed = tiered(**tiers)
+    again = num_computed(squeezed, 60) - num_computed(tiny.driver(stops=False), 60)
+    num_preemptions = squeezed.core.planner.num_preemptions
+    assert num_preemptions > 0
+    assert again < 8 * num_preemptions
+    stats = squeezed.core.cache_stats()
+    assert stats.host_hit_tokens + stats.disk_hit_tokens > 0
+    assert stats.lost_pages == stats.unsaved_pages == 0
+
+
 def test_a_page_is_written_once(tiered: Any) -> None:
     driver = tiered(host_kv_tokens=512)
     context = driver.prefill(None, TEXT)

@@ -5,8 +5,9 @@ from typing import Any
 
 from backends.base import Engine
 from backends.errors import ConfigError
-from backends.llm.engine import LLMEngine, SteppedCore
+from backends.llm.engine import LLMEngine
 from backends.llm.options import LLMOptions
+from backends.llm.worker import SteppedCore
 from backends.models import check_url, resolve
 from backends.optional import optional_imports
 from backends.options import read_options

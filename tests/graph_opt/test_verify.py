@@ -3,6 +3,7 @@ from graph_text import graph
 
 from graph_opt.errors import GraphError
 from graph_opt.graph import Graph, Node, Origin, Ref
+from graph_opt.text import parse
 
 MAP_OF_CONTEXT = """
 %a = map %q %c {{
@@ -102,7 +103,7 @@ def test_names_that_have_no_text_form_are_refused(name: str) -> None:
 
 
 def test_a_context_may_be_a_param_and_a_capture() -> None:
-    graph(
+    found = graph(
         """
         %q = input [type="list"]
         %c = input [type="context"]
@@ -116,10 +117,12 @@ def test_a_context_may_be_a_param_and_a_capture() -> None:
         return %m, %c
         """
     )
+    assert found.outputs == ("m", "c")
+    assert parse(str(found)) == found
 
 
 def test_what_is_whole_may_be_read_as_a_stream_and_prompts_hold_markers() -> None:
-    graph(
+    found = graph(
         """
         %q = input [type="list"]
         %v = embed ~%q [engine="e"]
@@ -131,10 +134,12 @@ def test_what_is_whole_may_be_read_as_a_stream_and_prompts_hold_markers() -> Non
         return %r
         """
     )
+    assert found.outputs == ("r",)
+    assert parse(str(found)) == found
 
 
 def test_branches_and_turns_may_capture_contexts() -> None:
-    graph(
+    found = graph(
         """
         %q = input [type="str"]
         %c = context [engine="m"]
@@ -156,3 +161,5 @@ def test_branches_and_turns_may_capture_contexts() -> None:
         return %a, %l
         """
     )
+    assert found.outputs == ("a", "l")
+    assert parse(str(found)) == found

@@ -280,7 +280,11 @@ def test_a_cache_that_cannot_be_emptied_stops_nobody(
             with monkeypatch.context() as patch:
                 patch.setattr(core, "flush", raising)
                 engine.flush_cache()
-                await result_of(engine, request("prefill", None, "abc"))
+                result = await result_of(engine, request("prefill", None, "abc"))
+            assert result.outputs[0].num_tokens == 3
+            engine.flush_cache()  # the thread is still there, and now it can
+            again = await result_of(engine, request("prefill", None, "abc"))
+            assert again.usage.cached_tokens == 0
 
     asyncio.run(main())
 

@@ -83,8 +83,9 @@ def test_what_would_be_computed_wrongly_is_refused(changes: dict[str, Any], mess
 
 def test_a_sliding_window_that_is_not_in_use_is_no_obstacle() -> None:
     qwen = {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 1024}
-    from_hf({**HF, **qwen, "use_sliding_window": False})
-    from_hf({**HF, "architectures": ["MistralForCausalLM"], "sliding_window": None})
+    unused = from_hf({**HF, **qwen, "use_sliding_window": False})
+    absent = from_hf({**HF, "architectures": ["MistralForCausalLM"], "sliding_window": None})
+    assert unused.max_positions == absent.max_positions == HF["max_position_embeddings"]
 
 
 @pytest.mark.parametrize(

@@ -57,5 +57,13 @@ def test_a_closed_loop_is_passed_over() -> None:
     closed = asyncio.new_event_loop()
     closed.close()
     outbox = Outbox()
-    outbox.call(closed, print)
-    outbox.flush()
+    told: list[str] = []
+
+    async def main() -> None:
+        outbox.call(closed, told.append, "nobody is there")
+        outbox.call(asyncio.get_running_loop(), told.append, "somebody is")
+        outbox.flush()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert told == ["somebody is"]

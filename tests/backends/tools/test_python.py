@@ -278,11 +278,15 @@ async def main():
     running = asyncio.create_task(engine.execute([request]))
     await asyncio.sleep(0.05)
     await engine.close()
-    await running
+    (outcome,) = await running
+    print(type(outcome).__name__)
 
 asyncio.run(main())
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True
+    )
+    assert done.stdout == "EngineError\n"
 
 
 def test_an_engine_that_is_not_started_says_so() -> None:

@@ -306,5 +306,8 @@ def test_whatever_httpx_raises_becomes_ours(kind: type[Exception]) -> None:
 
 
 def test_a_search_opens_nothing_before_it_is_asked() -> None:
-    open_search("http://127.0.0.1:1/search", {})
-    open_search("corpus:/nowhere", {})
+    unreachable = open_search("http://127.0.0.1:1/search", {})
+    missing = open_search("corpus:/nowhere", {})
+    for search in (unreachable, missing):
+        with pytest.raises(EngineError):
+            search.search("owls", 3)

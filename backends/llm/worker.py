@@ -1,0 +1,266 @@
+"""The thread of an embedded engine: take commands, step, deliver; and what its core must offer.
+
+It sleeps while there is nothing to do, and otherwise empties its inbox before each step, so an
+abort takes at most one step. Nobody waits for ever: whatever breaks, each request has an outcome.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from backends.base import Outcome, Part, Request
+from backends.errors import EngineError, EngineUnavailable
+from backends.llm.cache_stats import CacheStats
+from backends.llm.outbox import Outbox
+from backends.llm.reader import Prepared
+from backends.llm.speculation.stats import SpeculationStats
+
+_log = logging.getLogger("teola.llm")
+
+T = TypeVar("T")
+
+
+class ContextHints(Protocol):
+    """What `hints.Hints` does, between two steps."""
+
+    def pin(self, context: Any) -> int: ...
+
+    def unpin(self, context: Any) -> None: ...
+
+    def retain(self, context: Any, seconds: float) -> None: ...
+
+    def expect(self, context: Any, next_use: float) -> None: ...
+
+    def demote(self, context: Any) -> None: ...
+
+    def prefetch(self, context: Any) -> int: ...
+
+
+class SteppedCore(Protocol):
+    """What the engine needs of `LLMCore`; so this module imports no torch."""
+
+    @property
+    def max_context_tokens(self) -> int: ...
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def has_work(self) -> bool: ...
+
+    def prepare(self, request: Request) -> Any: ...
+
+    def submit(self, prepared: Any) -> None: ...
+
+    def abort(self, request_id: str) -> Request | None: ...
+
+    def encode(self, parts: Sequence[Part]) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def flush(self) -> None: ...
+
+    def load_adapter(self, name: str, folder: Path) -> None: ...
+
+    def unload_adapter(self, name: str) -> None: ...
+
+    def step(self) -> list[tuple[Request, Outcome]]: ...
+
+    def cache_stats(self) -> CacheStats: ...
+
+    def speculation_stats(self) -> SpeculationStats: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def hints(self) -> ContextHints: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A request that was read, and the future of its outcome."""
+
+    prepared: Prepared
+    future: "asyncio.Future[Outcome]"
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something to do between two steps, and the future of its end."""
+
+    run: Callable[[SteppedCore], Any]
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+
+
+class Flush:
+    """Forget cached prefixes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    request_id: str
+
+
+Command = Submit | Abort | Call | Flush
+
+
+class Inbox:
+    """Commands from any thread to the worker; once closed it takes none, so none is forgotten."""
+
+    def __init__(self) -> None:
+        self.wake = threading.Condition()
+        self._commands: deque[Command] = deque()
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def send(self, command: Command) -> bool:
+        """Whether it will be looked at."""
+        with self.wake:
+            if self._is_closed:
+                return False
+            self._commands.append(command)
+            self.wake.notify()
+            return True
+
+    def wait(self, has_work: Callable[[], bool]) -> bool:
+        """Sleep until there is something to do; False when it was closed."""
+        with self.wake:
+            self.wake.wait_for(lambda: self._commands or has_work() or self._is_closed)
+            return not self._is_closed
+
+    def take(self) -> Command | None:
+        """The oldest command; None when there is none."""
+        return self._commands.popleft() if self._commands else None
+
+    def close(self) -> None:
+        with self.wake:
+            self._is_closed = True
+            self.wake.notify()
+
+
+class Worker:
+    """Runs on the engine's thread until the inbox is closed."""
+
+    def __init__(self, core: SteppedCore, inbox: Inbox, outbox: Outbox) -> None:
+        self._core = core
+        self._inbox = inbox
+        self._outbox = outbox
+        self._live: dict[str, Submit] = {}
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # our own mistake: still nobody may wait for ever
+            _log.exception("the engine's thread ends")
+            self._inbox.close()
+            failure = EngineUnavailable(f"the engine broke: {type(error).__name__}: {error}")
+            self._fail_all(failure)
+
+    def _run(self) -> None:
+        while self._inbox.wait(lambda: self._core.has_work):
+            self._take_commands()
+            self._outbox.flush()
+            for request_id, outcome in self._step():
+                self._deliver(request_id, outcome)
+            self._outbox.flush()
+        self._take_commands()
+        for request_id in list(self._live):
+            self._abort(request_id)
+            self._deliver(request_id, EngineUnavailable("the engine was closed"))
+        self._outbox.flush()
+        self._core.close()
+
+    def _step(self) -> list[tuple[str, Outcome]]:
+        try:
+            return [(request.id, outcome) for request, outcome in self._core.step()]
+        except Exception as error:  # our own mistake: still nobody may wait for ever
+            failure = _wrapped(error, "the engine failed")
+            for request_id in self._live:
+                self._abort(request_id)
+            return [(request_id, failure) for request_id in self._live]
+
+    def _abort(self, request_id: str) -> bool:
+        """Whether it was here; what a broken core does meanwhile harms no other request."""
+        try:
+            return self._core.abort(request_id) is not None
+        except Exception:
+            _log.exception("a request could not be dropped")
+            return True
+
+    def _fail_all(self, failure: EngineError) -> None:
+        for request_id in list(self._live):
+            self._deliver(request_id, failure)
+        while command := self._inbox.take():
+            if isinstance(command, Submit):
+                self._outbox.call(command.loop, settle, command.future, failure)
+            elif isinstance(command, Call):
+                self._outbox.call(command.loop, settle_with, command.future, failure)
+        self._outbox.flush()
+
+    def _take_commands(self) -> None:
+        while command := self._inbox.take():
+            if isinstance(command, Submit):
+                self._add(command)
+            elif isinstance(command, Call):
+                self._do(command)
+            elif isinstance(command, Flush):
+                self._flush()
+            elif self._abort(command.request_id) and command.request_id in self._live:
+                self._deliver(command.request_id, EngineError("the request was aborted"))
+
+    def _flush(self) -> None:
+        try:
+            self._core.flush()
+        except Exception:
+            _log.exception("the cache could not be emptied")
+
+    def _add(self, submit: Submit) -> None:
+        try:
+            self._core.submit(submit.prepared)
+        except Exception as error:
+            failure = (
+                error
+                if isinstance(error, EngineError)
+                else _wrapped(error, "a request could not be taken in")
+            )
+            self._outbox.call(submit.loop, settle, submit.future, failure)
+        else:
+            self._live[submit.prepared.request.id] = submit
+
+    def _do(self, call: Call) -> None:
+        try:
+            result = call.run(self._core)
+        except Exception as error:
+            self._outbox.call(call.loop, settle_with, call.future, error)
+        else:
+            self._outbox.call(call.loop, settle, call.future, result)
+
+    def _deliver(self, request_id: str, outcome: Outcome) -> None:
+        submit = self._live.pop(request_id)
+        self._outbox.call(submit.loop, settle, submit.future, outcome)
+
+
+def settle(future: "asyncio.Future[T]", result: T) -> None:
+    if not future.done():  # its caller may have been cancelled
+        future.set_result(result)
+
+
+def settle_with(future: "asyncio.Future[T]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _wrapped(error: Exception, what: str) -> EngineError:
+    failure = EngineError(f"{what}: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 from backends.base import Request, Result, Turn
-from runtime.inline import unique_items
+from runtime.unique_items import unique_items
 from samples import advanced_rag
 from teola.runner import default_runner
 

@@ -6,9 +6,11 @@ from typing import Any, Literal, cast
 from uuid import uuid4
 
 from backends.base import Part, Request, Turn
-from graph_opt.graph import Arg, Marker, Node, Ref
+from graph_opt.graph import Arg, Marker, Node
 from graph_opt.ops import OPS
-from runtime.inline import to_text
+from runtime.ops.table import OP_RUNS
+from runtime.scope import arg_value
+from runtime.value_text import to_text
 
 _PROCESS = uuid4().hex[:16]
 _ids = count()
@@ -24,25 +26,17 @@ def make_request(
     """The request of an engine node whose inputs are all in `values`, `without` some attrs."""
     left_out = {"engine", *without}
     attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
-    if node.op == "call":
-        attrs = {"fn": symbols[str(attrs["fn"])], "kwargs": tuple(_names(attrs))}
+    op = OP_RUNS[node.op]
+    if op.request_attrs is not None:
+        attrs = op.request_attrs(attrs, symbols)
     return Request(
         id=f"{_PROCESS}{next(_ids):016x}",
         op=node.op,
         inputs=_inputs(node, values),
         attrs=attrs,
-        num_items=_num_items(node, values),
+        num_items=_num_items(node, op.items_arg, values),
         emit=emit,
     )
-
-
-def arg_value(arg: Arg, values: Mapping[str, Any]) -> Any:
-    """The value of one argument: what a reference stands for, or the literal itself."""
-    return values[arg.name] if isinstance(arg, Ref) else arg
-
-
-def _names(attrs: Mapping[str, Any]) -> Sequence[str]:
-    return cast(Sequence[str], attrs.get("kwargs", ()))
 
 
 def _inputs(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -65,9 +59,8 @@ def _parts(args: Sequence[Arg], values: Mapping[str, Any]) -> Iterator[Part]:
             space = ""
 
 
-def _num_items(node: Node, values: Mapping[str, Any]) -> int:
-    position = {"embed": 0, "ingest": 0, "rerank": 1}.get(node.op)
-    if position is None:
+def _num_items(node: Node, items_arg: int | None, values: Mapping[str, Any]) -> int:
+    if items_arg is None:
         return 1
-    value = arg_value(node.args[position], values)
+    value = arg_value(node.args[items_arg], values)
     return max(1, len(value)) if isinstance(value, (list, tuple)) else 1

@@ -11,8 +11,9 @@ from itertools import count
 from backends.base import Engine, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
 from runtime.clock import now
+from runtime.cost.batch_load import load_of
+from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.hints import Hint
-from runtime.latency import NOTHING_MEASURED, EngineLatency, load_of
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy, Ticket
 

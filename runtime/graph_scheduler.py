@@ -15,30 +15,17 @@ from graph_opt.analysis.begin import reads_streams
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.clock import now
-from runtime.concat import run_concat
-from runtime.dispatch import arg_value, make_request
+from runtime.dispatch import make_request
 from runtime.engine_scheduler import EngineScheduler, Job, Started
 from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError, QueryError
 from runtime.events import Event, EventKind, Listener
-from runtime.expansion import expand_cond, expand_loop, expand_map
-from runtime.host import Host
-from runtime.inline import run_inline
 from runtime.layout import Layout
-from runtime.scope import Scope, bind, release
-from runtime.streaming import run_elements, run_flatten, run_in_pieces
+from runtime.ops.table import OP_RUNS
+from runtime.piecewise import run_in_pieces
+from runtime.scope import Scope, arg_value, bind, release
 
 LOAD_SHOWN_FROM_S = 0.001
 BULK_PRIORITY = -1  # inside an engine that orders what it runs: after all that somebody waits for
-
-Begin = Callable[[Host, Scope, Node], None]
-
-EXPANDED: Mapping[str, Begin] = {
-    "map": expand_map,
-    "cond": expand_cond,
-    "loop": expand_loop,
-    "elements": run_elements,
-}
-STREAMED: Mapping[str, Begin] = {"flatten": run_flatten, "concat": run_concat}
 
 
 class Query:
@@ -143,17 +130,16 @@ class Query:
 
     def _begin(self, scope: Scope, node: Node) -> None:
         self._ready.extend((scope, early) for early in scope.begin(node))
-        if node.op == "input":
-            self.finish(scope, node, (scope.param(node.name),))
-        elif node.op in EXPANDED:
-            EXPANDED[node.op](self, scope, node)
+        op = OP_RUNS[node.op]
+        if op.begin is not None:
+            op.begin(self, scope, node)
         elif reads_streams(node):
-            STREAMED.get(node.op, run_in_pieces)(self, scope, node)
-        elif OPS[node.op].engine_kind is not None:
-            self._submit_whole(scope, node)
-        else:
+            (op.begin_streamed or run_in_pieces)(self, scope, node)
+        elif op.run is not None:
             args = [arg_value(arg, scope.values) for arg in node.args]
-            self.finish(scope, node, run_inline(node, args, self.symbols))
+            self.finish(scope, node, (op.run(node, args, self.symbols),))
+        else:
+            self._submit_whole(scope, node)
 
     def _guard(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
         """Whatever goes wrong in a node's own work is the outcome of this query, of no other."""

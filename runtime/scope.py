@@ -7,8 +7,8 @@ from backends.base import Context
 from graph_opt.graph import Arg, Node, Ref
 from graph_opt.ops import OPS
 from runtime.captures import Late
+from runtime.item_streams import GrowingText, ItemStream, whole
 from runtime.layout import Layout
-from runtime.streams import GrowingText, ItemStream, whole
 
 
 class Scope:
@@ -136,6 +136,11 @@ class Scope:
             value = self.values.pop(name, None)  # of a stream, the reader may end first
             if name not in self._params:
                 release(value)
+
+
+def arg_value(arg: Arg, values: Mapping[str, Any]) -> Any:
+    """The value of one argument: what a reference stands for, or the literal itself."""
+    return values[arg.name] if isinstance(arg, Ref) else arg
 
 
 def release(value: Any) -> None:

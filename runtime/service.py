@@ -7,11 +7,11 @@ from typing import Any
 
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
+from runtime.cost.latency import EngineLatency
 from runtime.engine_scheduler import EngineScheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.graph_scheduler import Query
-from runtime.latency import EngineLatency
 from runtime.layout import Layout
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy

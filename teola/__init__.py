@@ -8,9 +8,9 @@ from frontend_dsl.components import LLM, Embedder
 from frontend_dsl.contextual import contextualize
 from frontend_dsl.control import cond, loop
 from frontend_dsl.control import map_ as map
-from frontend_dsl.expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.functions import flatten, join, load, split
 from frontend_dsl.prompt import prompt
+from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.retrieval import Reranker, Store
 from frontend_dsl.session import value
 from frontend_dsl.synthesis import synthesize

@@ -16,9 +16,9 @@ from graph_opt.cost import span_s
 from graph_opt.graph import Graph, Node, Ref
 from graph_opt.ops import OPS
 from graph_opt.paths import bodies_of, walk
-from runtime.cost import GraphCost
+from runtime.cost.graph_cost import GraphCost
+from runtime.cost.sizes import size_of
 from runtime.layout import Layout, layout_of
-from runtime.sizes import size_of
 
 
 @dataclass(frozen=True, slots=True)

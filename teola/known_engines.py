@@ -10,9 +10,9 @@ from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from graph_opt.facts import Facts
 from graph_opt.graph import Graph
-from runtime.cost import GraphCost
-from runtime.latency import NOTHING_MEASURED, EngineLatency
-from runtime.profile_store import Latencies
+from runtime.cost.graph_cost import GraphCost
+from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
+from runtime.cost.profile_store import Latencies
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from backends.documents import Doc, Index
 from backends.errors import ConfigError, EngineError
 from backends.registry import EngineSpec, create
 from runtime.clock import now
-from runtime.curves import Curve, Row, Surface
-from runtime.latency import MEASURES, LatencyModel
-from runtime.profile_store import Profile, key_of, make_profile
+from runtime.cost.curves import Curve, Row, Surface
+from runtime.cost.latency import MEASURES, LatencyModel
+from runtime.cost.profile_store import Profile, key_of, make_profile
 
 BUDGET_S = 20.0  # for one engine, without loading it
 PROFILED_KINDS: tuple[Kind, ...] = ("llm", "embedder", "reranker", "store")

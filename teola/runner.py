@@ -19,12 +19,12 @@ from frontend_dsl.program import OnValue, Program, RunOptions
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
+from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
-from runtime.profile_store import Latencies
 from runtime.service import Runtime
 from teola.background import BackgroundLoop
 from teola.estimate import estimate, predictions

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from graph_opt.analysis.streaming import Makers, Wish, open_streams
+from graph_opt.analysis.open_streams import Makers, Wish, open_streams
 from graph_opt.graph import Graph, Json, Node, Ref
 from graph_opt.ops import OPS, elementwise
 from graph_opt.rewrite import drop, in_bodies, rewrite

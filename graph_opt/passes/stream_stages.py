@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from graph_opt.analysis.streaming import Makers, open_streams
+from graph_opt.analysis.open_streams import Makers, open_streams
 from graph_opt.graph import Graph, Node, Ref
 from graph_opt.ops import OPS, elementwise, streams_out
 from graph_opt.rewrite import in_bodies

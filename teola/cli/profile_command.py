@@ -12,7 +12,14 @@ from rich.text import Text
 from backends.base import Kind
 from backends.models_catalog import CATALOG
 from backends.registry import EngineSpec, check_scheme
-from runtime.profile_store import Profile, all_profiles, clear, profiles_folder, save, this_machine
+from runtime.cost.profile_store import (
+    Profile,
+    all_profiles,
+    clear,
+    profiles_folder,
+    save,
+    this_machine,
+)
 from teola.cli.consoles import stderr_console, stdout_console
 from teola.cli.failures import UsageError, reported
 from teola.cli.results import json_text

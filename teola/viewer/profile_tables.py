@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runtime.curves import Curve, Row, Surface
-from runtime.latency import MEASURES, LatencyModel
-from runtime.profile_store import Profile
+from runtime.cost.curves import Curve, Row, Surface
+from runtime.cost.latency import MEASURES, LatencyModel
+from runtime.cost.profile_store import Profile
 from teola.viewer.formats import seconds
 from teola.viewer.tables import name_cell, number_table
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from graph_opt.analysis.streaming import Makers, open_streams
+from graph_opt.analysis.open_streams import Makers, open_streams
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Ref
 from graph_opt.ops import OPS, access, elementwise, has_effects, is_pure
 

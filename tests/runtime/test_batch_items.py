@@ -9,11 +9,11 @@ from backends.fake.retrieval import FakeEmbedder
 from backends.registry import EngineSpec
 from graph_opt.text import parse
 from runtime.clock import run_virtual
-from runtime.curves import Curve, Surface
+from runtime.cost.curves import Curve, Surface
+from runtime.cost.latency import EngineLatency, LatencyModel
 from runtime.engine_scheduler import EngineScheduler, Job
 from runtime.events import EventLog
 from runtime.hints import Hint
-from runtime.latency import EngineLatency, LatencyModel
 from runtime.layout import layout_of
 from runtime.service import Runtime
 

@@ -12,11 +12,11 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
+from runtime.cost.latency import NOTHING_MEASURED
+from runtime.cost.sizes import DECODE_TOKENS
 from runtime.events import Event
-from runtime.latency import NOTHING_MEASURED
 from runtime.policy.base import Ticket
 from runtime.policy.fcfs import fcfs
-from runtime.sizes import DECODE_TOKENS
 from teola import runner
 from teola.errors import (
     ArgumentError,

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from graph_opt.graph import Graph
 from graph_opt.pipeline import optimize
 from graph_opt.text import parse
-from runtime.cost import GraphCost
-from runtime.curves import Curve, Surface
-from runtime.latency import EngineLatency, LatencyModel
+from runtime.cost.curves import Curve, Surface
+from runtime.cost.graph_cost import GraphCost
+from runtime.cost.latency import EngineLatency, LatencyModel
 from teola.estimate import Estimate, estimate, predictions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "graph_opt"))

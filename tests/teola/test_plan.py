@@ -5,8 +5,8 @@ from textwrap import dedent
 from backends.base import EngineInfo
 from backends.registry import EngineSpec
 from graph_opt.text import parse
-from runtime.curves import Curve, Surface
-from runtime.latency import EngineLatency, LatencyModel
+from runtime.cost.curves import Curve, Surface
+from runtime.cost.latency import EngineLatency, LatencyModel
 from teola.known_engines import KnownEngine, KnownEngines
 from teola.plan import make_plan
 

@@ -13,7 +13,7 @@ from backends.fake.llm import FakeLLM
 from backends.fake.retrieval import FakeEmbedder, FakeReranker, FakeStore
 from backends.registry import EngineSpec
 from runtime.clock import run_virtual
-from runtime.latency import LatencyModel
+from runtime.cost.latency import LatencyModel
 from teola.profiling import profile_engine, profile_spec
 
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backends.registry import EngineSpec
-from runtime.profile_store import find, key_of, profiles_folder
+from runtime.cost.profile_store import find, key_of, profiles_folder
 from teola.cli.main import app
 from teola.cli.profile_command import specs_of
 

@@ -1,0 +1,1 @@
+"""What primitives cost: estimated sizes of values over measured latencies of engines."""

@@ -1,0 +1,55 @@
+"""What the primitives of a graph cost: latencies of engines over the estimated sizes of values.
+
+The cost model of passes (`graph_opt.cost.CostModel`) and of plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graph_opt.graph import Graph, Node
+from graph_opt.ops import OPS
+from runtime.cost.graph_sizes import sizes_of
+from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, Load
+from runtime.cost.sizes import Size, size_of
+from runtime.ops.table import OP_RUNS
+
+LOOP_TURNS = 1.0  # as long as nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCost:
+    """Expected seconds of the nodes of one graph, and of the graphs that passes make of it."""
+
+    latencies: Mapping[str, EngineLatency]  # by the engine's name in the graph
+    sizes: Mapping[str, Size]  # by value
+
+    @classmethod
+    def of(cls, graph: Graph, latencies: Mapping[str, EngineLatency]) -> GraphCost:
+        return cls(latencies, sizes_of(graph))
+
+    def seconds(self, node: Node) -> float:
+        """How long an idle engine that is loaded needs for the node."""
+        if OPS[node.op].engine_kind is None:
+            return 0.0
+        latency = self.latency(node)
+        return sum(latency.seconds(load) for load in self.loads(node))
+
+    def latency(self, node: Node) -> EngineLatency:
+        return self.latencies.get(str(node.attrs.get("engine"))) or EngineLatency(NOTHING_MEASURED)
+
+    def num_turns(self, node: Node) -> float:
+        """How often the body of a map or loop is expected to run."""
+        turns = OP_RUNS[node.op].turns
+        return LOOP_TURNS if turns is None else turns(node, self.sizes)
+
+    def num_items(self, node: Node) -> float:
+        """The items of the list that the node makes, or goes through."""
+        position = OP_RUNS[node.op].items_arg or 0
+        return size_of(node.args[position], self.sizes).num_items if node.args else 1.0
+
+    def loads(self, node: Node) -> tuple[Load, ...]:
+        """What the node will ask of its engine; nothing, if it needs none."""
+        load = OP_RUNS[node.op].load
+        return () if load is None else load(node, self.sizes)

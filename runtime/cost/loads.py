@@ -1,0 +1,39 @@
+"""Loads that several ops have: lists of texts, prompts, written texts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backends.documents import Doc
+from graph_opt.graph import Arg, Node
+from graph_opt.tokens import BYTES_PER_TOKEN
+from runtime.cost.latency import Load
+from runtime.cost.sizes import Size, decode_tokens, prompt_tokens
+
+
+def items_load(op: str, size: Size) -> Load:
+    """The expected load of an op on each item of a list."""
+    num_chars = BYTES_PER_TOKEN * size.total / max(1.0, size.num_items)
+    return Load(op, size.num_items, num_chars)
+
+
+def texts_load(op: str, values: Sequence[Any]) -> Load:
+    """The measured load of an op on each of these texts, documents, and lists of them."""
+    items = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    num_chars = sum(len(item.text if isinstance(item, Doc) else str(item)) for item in items)
+    return Load(op, len(items), num_chars / max(1, len(items)))
+
+
+def prompt_load(parts: Sequence[Arg], sizes: Mapping[str, Size], before: float) -> Load:
+    """The expected load of a prompt behind `before` tokens."""
+    return Load("prefill", prompt_tokens(parts, sizes), before)
+
+
+def text_load(node: Node, before: float) -> Load:
+    """The expected load of the text that a node writes behind `before` tokens."""
+    tokens = decode_tokens(node)
+    return Load("decode", 1.0, before + tokens / 2, tokens)
+
+
+def context_len(context: Any) -> int:
+    """The tokens of a context; none in an empty one."""
+    return int(getattr(context, "num_tokens", 0))

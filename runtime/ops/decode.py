@@ -1,0 +1,32 @@
+"""`decode`: a context -> the text that the model writes, and the context after it."""
+
+from collections.abc import Sequence
+
+from backends.base import Request, Result
+from graph_opt.graph import Node
+from runtime.cost.latency import Load
+from runtime.cost.loads import context_len, text_load
+from runtime.cost.sizes import Size, decode_tokens, size_of
+from runtime.ops.base import OpRun, Sizes
+
+
+def text_size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
+    """Of the text, and of the context with the text."""
+    tokens = decode_tokens(node)
+    text = Size(tokens, schema=node.attrs.get("schema"))
+    return (text, Size(sum(size.total for size in args) + tokens))
+
+
+def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
+    return (text_load(node, size_of(node.args[0], sizes).total),)
+
+
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:
+    num_tokens = [result.usage.decode_tokens for result in results]
+    if min(num_tokens) == 0:
+        return None
+    before = sum(context_len(request.inputs[0]) for request in requests) / len(requests)
+    return Load("decode", len(requests), before + max(num_tokens) / 2, max(num_tokens))
+
+
+DECODE = OpRun(size=text_size, load=_load, measured=_measured)

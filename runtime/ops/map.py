@@ -1,0 +1,73 @@
+"""`map`: runs its body for each item of a list, all at once or one after another.
+
+The bodies get their captures as they come (`captures.py`); the map ends after the last of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from graph_opt.graph import Node, Ref
+from runtime.captures import when_all_there
+from runtime.cost.sizes import UNKNOWN, Size, list_of, size_of
+from runtime.host import Host
+from runtime.item_streams import Item, ItemStream, Pieces, Place, in_order, whole
+from runtime.ops.base import BodyOutputs, OpRun, Sizes
+from runtime.scope import Scope, arg_value
+
+MAP_WINDOW = 256  # items of a streamed map that may be open or wait untaken behind it
+
+
+def _begin(host: Host, scope: Scope, node: Node) -> None:
+    """Open the body for each item as it comes; in turn, and in order, for a sequential map."""
+    items, *_ = node.args
+    captures = [scope.capture(arg) for arg in node.args[1:]]
+    is_sequential = node.attrs.get("order") == "sequential"
+    source = scope.stream(items) if isinstance(items, Ref) and items.stream else None
+    if source is None:
+        source = whole(arg_value(items, scope.values))
+    results: list[Item] = []
+    behind = scope.out_stream(node)
+    body = scope.layout.bodies[node.name][0]
+
+    def begin(places: list[Place], columns: list[list[Any]]) -> None:
+        (place,), ((item,),) = places, columns
+        path = f"{scope.path}{node.name}[{'.'.join(map(str, place))}]."
+        host.open_scope(body, [item, *captures], path, lambda out: item_done(place, out[0]))
+
+    def item_done(place: Place, value: Any) -> None:
+        results.append((place, value))
+        if behind is not None:
+            behind.put(place, value)
+        pieces.done(1)
+
+    def finish() -> None:
+        when_all_there(captures, end)
+
+    def end() -> None:
+        host.finish(scope, node, (in_order(results),))
+        if behind is not None:
+            behind.close()
+
+    window = 1 if is_sequential else MAP_WINDOW if behind is not None else max(1, 1 << 30)
+    reader = _ordered(source).reader() if is_sequential else source.reader()
+    pieces = Pieces([reader], 1, window, begin, finish, behind)
+    pieces.pump()
+
+
+def _ordered(source: ItemStream) -> ItemStream:
+    """The same items by place: they are complete, since a sequential map reads no open stream."""
+    assert source.is_closed, "a sequential map must not read an open stream"
+    return whole(in_order(source.items))
+
+
+def _size(node: Node, args: Sequence[Size], outputs_of: BodyOutputs) -> Sequence[Size]:
+    items = args[0].as_list()
+    outputs = outputs_of(node.bodies[0], [items.item or UNKNOWN, *args[1:]])
+    return (list_of(items.num_items, outputs[0]),)
+
+
+def _turns(node: Node, sizes: Sizes) -> float:
+    return size_of(node.args[0], sizes).as_list().num_items
+
+
+MAP = OpRun(begin=_begin, size_of_bodies=_size, turns=_turns)

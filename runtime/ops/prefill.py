@@ -1,0 +1,28 @@
+"""`prefill`: a context and the parts of a prompt -> the context after them."""
+
+from collections.abc import Sequence
+
+from backends.base import Request, Result
+from graph_opt.graph import Node
+from runtime.cost.latency import Load
+from runtime.cost.loads import context_len, prompt_load
+from runtime.cost.sizes import Size, size_of
+from runtime.ops.base import OpRun, Sizes
+
+
+def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:  # noqa: ARG001
+    return (Size(sum(size.total for size in args)),)
+
+
+def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
+    return (prompt_load(node.args[1:], sizes, size_of(node.args[0], sizes).total),)
+
+
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:
+    num_new = sum(result.usage.prefill_tokens for result in results)
+    before = [context_len(request.inputs[0]) for request in requests]
+    num_before = sum(before) + sum(result.usage.cached_tokens for result in results)
+    return Load("prefill", num_new, num_before / len(requests)) if num_new else None
+
+
+PREFILL = OpRun(size=_size, load=_load, measured=_measured)

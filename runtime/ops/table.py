@@ -1,0 +1,52 @@
+"""All ops by name: the scheduler, the size walk and the cost model look them up here."""
+
+from collections.abc import Mapping
+
+from runtime.ops.base import OpRun
+from runtime.ops.call import CALL
+from runtime.ops.concat import CONCAT
+from runtime.ops.cond import COND
+from runtime.ops.const import CONST
+from runtime.ops.context import CONTEXT
+from runtime.ops.decode import DECODE
+from runtime.ops.elements import ELEMENTS
+from runtime.ops.embed import EMBED
+from runtime.ops.flatten import FLATTEN
+from runtime.ops.format import FORMAT
+from runtime.ops.generate import GENERATE
+from runtime.ops.get import GET
+from runtime.ops.ingest import INGEST
+from runtime.ops.input import INPUT
+from runtime.ops.join import JOIN
+from runtime.ops.loop import LOOP
+from runtime.ops.map import MAP
+from runtime.ops.pack import PACK
+from runtime.ops.parse import PARSE
+from runtime.ops.prefill import PREFILL
+from runtime.ops.rerank import RERANK
+from runtime.ops.search import SEARCH
+
+OP_RUNS: Mapping[str, OpRun] = {
+    "input": INPUT,
+    "const": CONST,
+    "context": CONTEXT,
+    "prefill": PREFILL,
+    "decode": DECODE,
+    "generate": GENERATE,
+    "parse": PARSE,
+    "elements": ELEMENTS,
+    "embed": EMBED,
+    "ingest": INGEST,
+    "search": SEARCH,
+    "rerank": RERANK,
+    "call": CALL,
+    "map": MAP,
+    "cond": COND,
+    "loop": LOOP,
+    "get": GET,
+    "join": JOIN,
+    "format": FORMAT,
+    "flatten": FLATTEN,
+    "concat": CONCAT,
+    "pack": PACK,
+}

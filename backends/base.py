@@ -4,8 +4,8 @@ An engine never raises for one bad request among good ones: the exception stands
 request's place in the answer. It states what it can do (`capabilities`) and nothing is faked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Kind = Literal["llm", "embedder", "reranker", "store", "python"]
@@ -22,6 +22,7 @@ Capability = Literal[
     "logprobs",  # decode reports log-probabilities
     "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
     "adapters",  # prefill and decode take the name of a LoRA adapter
+    "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
 ]
 
 
@@ -65,6 +66,13 @@ class Usage:
     guessed_tokens: int = 0  # computed ahead on a guess
     accepted_tokens: int = 0  # guesses that came true; they count among decode_tokens too
     num_items: int = 0  # texts embedded, pairs scored, documents written ...
+    remembered_items: int = 0  # answered from earlier work of equal content, at no cost
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """The sum of each count."""
+    rows = [astuple(usage) for usage in usages]
+    return Usage(*map(sum, zip(*rows, strict=True)))
 
 
 @runtime_checkable

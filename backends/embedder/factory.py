@@ -16,7 +16,9 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """The embedder of `url`; `start` loads it."""
     settings = read_options(BertOptions, f"{kind} {url!r}", options)
     check_url(url)
-    info = EngineInfo("embedder", url, settings.max_batch_items, NUM_SLOTS)
+    info = EngineInfo(
+        "embedder", url, settings.max_batch_items, NUM_SLOTS, frozenset({"repeatable"})
+    )
     return TextEngine(info, lambda: _load(url, settings))
 
 

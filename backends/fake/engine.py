@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backends.base import EngineInfo, Kind, Outcome, Request, Result
+from backends.base import Capability, EngineInfo, Kind, Outcome, Request, Result
 from backends.errors import ConfigError, EngineError, RequestRejected
 
-COMMON_OPTIONS = ("latency_s", "item_s", "max_batch_items", "num_slots", "fail")
+COMMON_OPTIONS = ("latency_s", "item_s", "max_batch_items", "num_slots", "fail", "repeatable")
 
 
 class FakeEngine:
     """Runs each batch after `latency_s` plus `item_s` for each item: seconds, or seconds by op.
 
     `fail` maps an op to the message of the EngineError that every such request gets.
+    With `repeatable=True` the runtime may remember outcomes, as it does those of local models.
     `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch.
     """
 
@@ -37,7 +38,12 @@ class FakeEngine:
             model="fake",
             max_batch_items=self.options.get("max_batch_items", 64),
             num_slots=self.options.get("num_slots", 1),
+            capabilities=self.repeatability,
         )
+
+    @property
+    def repeatability(self) -> frozenset[Capability]:
+        return frozenset({"repeatable"} if self.options.get("repeatable") else ())
 
     async def start(self) -> None:
         """Nothing to load."""

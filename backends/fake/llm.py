@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from backends.base import EngineInfo, Request, Result, Turn, Usage
+from backends.base import Capability, EngineInfo, Request, Result, Turn, Usage
 from backends.errors import EngineError, RequestRejected, RequestTooLong
 from backends.fake.engine import FakeEngine
 
 WORD = re.compile(r"\S+\s*")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class FakeContext:
     """The whole text of a sequence; a token is a word."""
 
@@ -38,12 +38,12 @@ class FakeLLM(FakeEngine):
 
     Options: `replies`, a mapping from a regular expression (searched in the whole prompt) to the
     reply; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled word;
-    `max_context_tokens` in words.
+    `max_context_tokens` in words. With `decode_parts=True` a decode may bring its prompt along.
     With a JSON schema and no matching reply, the smallest valid document is returned.
     """
 
     kind = "llm"
-    own_options = ("replies", "token_s", "prefill_token_s", "max_context_tokens")
+    own_options = ("replies", "token_s", "prefill_token_s", "max_context_tokens", "decode_parts")
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         super().__init__(url, options)
@@ -51,11 +51,14 @@ class FakeLLM(FakeEngine):
 
     @property
     def info(self) -> EngineInfo:
+        able: set[Capability] = {"prefill", "fork", "structured", "seed", "stream", "abort"}
+        if self.options.get("decode_parts"):
+            able.add("decode_parts")
         return EngineInfo(
             kind="llm",
             model="fake",
             num_slots=self.options.get("num_slots", 64),
-            capabilities=frozenset({"prefill", "fork", "structured", "seed", "stream", "abort"}),
+            capabilities=self.repeatability | able,
             max_context_tokens=self.options.get("max_context_tokens"),
         )
 
@@ -67,6 +70,11 @@ class FakeLLM(FakeEngine):
         raise RequestRejected(f"the fake llm does not run {request.op!r}")
 
     async def _prefill(self, request: Request) -> Result:
+        text, num_new = await self._read(request)
+        return Result((self._context(text),), Usage(prefill_tokens=num_new))
+
+    async def _read(self, request: Request) -> tuple[str, int]:
+        """The text of the context with the parts that the request brings, and their tokens."""
         parent, *parts = request.inputs
         added = "".join(f"<|{p.role}|>" if isinstance(p, Turn) else p for p in parts)
         text = (parent.text if parent is not None else "") + added
@@ -77,11 +85,11 @@ class FakeLLM(FakeEngine):
                 "shorten it or use a model with a longer context"
             )
         await asyncio.sleep(self.options.get("prefill_token_s", 0.0) * len(added.split()))
-        return Result((self._context(text),), Usage(prefill_tokens=len(added.split())))
+        return text, len(added.split())
 
     async def _decode(self, request: Request) -> Result:
-        (context,) = request.inputs
-        words = WORD.findall(self._reply(context.text, request.attrs))
+        prompt, num_new = await self._read(request)
+        words = WORD.findall(self._reply(prompt, request.attrs))
         limit = request.attrs.get("max_tokens", 256)
         reason: Literal["stop", "length"] = "stop" if len(words) <= limit else "length"
         spoken = ""
@@ -92,8 +100,8 @@ class FakeLLM(FakeEngine):
             spoken += word
             if request.emit is not None:
                 request.emit(word)
-        usage = Usage(decode_tokens=min(len(words), limit))
-        return Result((spoken, self._context(context.text + spoken)), usage, reason)
+        usage = Usage(prefill_tokens=num_new, decode_tokens=min(len(words), limit))
+        return Result((spoken, self._context(prompt + spoken)), usage, reason)
 
     def _context(self, text: str) -> FakeContext:
         self.num_live_contexts += 1

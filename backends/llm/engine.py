@@ -61,6 +61,7 @@ class LLMEngine:
                     "select",
                     "logprobs",
                     "adapters",
+                    "repeatable",
                 )
             ),
         )

@@ -45,7 +45,9 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
 
 
 def _engine(url: str, settings: BertOptions, load: Callable[[], TextRunner[Any, Any]]) -> Engine:
-    info = EngineInfo("reranker", url, settings.max_batch_items, NUM_SLOTS)
+    info = EngineInfo(
+        "reranker", url, settings.max_batch_items, NUM_SLOTS, frozenset({"repeatable"})
+    )
     return TextEngine(info, load)
 
 

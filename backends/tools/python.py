@@ -32,7 +32,10 @@ class PythonEngine:
         stall_s: float = STALL_S,
     ) -> None:
         self._info = EngineInfo(
-            "python", "python", num_slots=num_slots, capabilities=frozenset({"abort"})
+            "python",
+            "python",
+            num_slots=num_slots,
+            capabilities=frozenset({"abort", "repeatable"}),  # where a call is declared pure
         )
         self._max_threads = max_threads
         self._stall_s = stall_s

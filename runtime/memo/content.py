@@ -1,0 +1,139 @@
+"""Content digests of values: equal for equal values, in every process.
+
+A value whose content nobody can tell (an open file, an object of a user's class) has none, and the
+work that reads it is not remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import BaseModel
+
+from backends.base import Tokens, Turn
+from backends.documents import Doc, Index
+
+DIGEST_BYTES = 20
+
+
+class NoContent(TypeError):
+    """A value has no content digest."""
+
+
+class Hash(Protocol):
+    """What a digest is fed into."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+def digest(*values: Any) -> bytes:
+    """The digest of the values in order. Raises NoContent."""
+    found = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for value in values:
+        _feed(found, value)
+    return found.digest()
+
+
+def _feed(to: Hash, value: Any) -> None:
+    feed = _FEEDS.get(type(value))
+    if feed is not None:
+        feed(to, value)
+    elif isinstance(value, Enum):
+        _feed_parts(to, type(value), (value.name,))
+    elif isinstance(value, BaseModel):
+        _feed_parts(to, type(value), (dict(value),))
+    elif isinstance(value, PurePath):
+        _feed_parts(to, type(value), (str(value),))
+    elif is_dataclass(value) and not isinstance(value, type):
+        _feed_parts(to, type(value), [getattr(value, field.name) for field in fields(value)])
+    else:
+        raise NoContent(f"{type(value).__qualname__} has no content digest")
+
+
+def _feed_parts(to: Hash, type_: type, parts: Sequence[Any]) -> None:
+    _feed_text(to, f"{type_.__module__}.{type_.__qualname__}")
+    _feed_list(to, parts)
+
+
+def _feed_text(to: Hash, value: str) -> None:
+    data = value.encode("utf-8", "surrogatepass")
+    to.update(b"s%d:" % len(data))
+    to.update(data)
+
+
+def _feed_bytes(to: Hash, value: bytes) -> None:
+    to.update(b"b%d:" % len(value))
+    to.update(value)
+
+
+def _feed_scalar(to: Hash, value: object) -> None:
+    to.update(f"{type(value).__name__}={value!r};".encode())
+
+
+def _feed_list(to: Hash, value: Sequence[Any]) -> None:
+    to.update(b"%s%d[" % (type(value).__name__.encode(), len(value)))
+    for item in value:
+        _feed(to, item)
+
+
+def _feed_dict(to: Hash, value: Mapping[Any, Any]) -> None:
+    to.update(b"d%d{" % len(value))
+    for key, item in value.items():  # in order: it is a part of what a dict says
+        _feed(to, key)
+        _feed(to, item)
+
+
+def _feed_array(to: Hash, value: np.ndarray[Any, Any]) -> None:
+    if value.dtype.hasobject:
+        raise NoContent("an array of objects has no content digest")
+    _feed_text(to, f"{value.dtype.str}{value.shape}")
+    to.update(np.ascontiguousarray(value).tobytes())
+
+
+def _feed_doc(to: Hash, value: Doc) -> None:
+    to.update(b"doc")
+    _feed_text(to, value.text)
+    _feed_text(to, value.id)
+    _feed_scalar(to, value.score)
+    _feed_dict(to, value.metadata)
+
+
+def _feed_index(to: Hash, value: Index) -> None:
+    to.update(b"index")
+    _feed_text(to, value.collection)
+    _feed(to, value.ids)
+
+
+def _feed_turn(to: Hash, value: Turn) -> None:
+    to.update(b"turn")
+    _feed_text(to, value.role)
+
+
+def _feed_tokens(to: Hash, value: Tokens) -> None:
+    to.update(b"tokens")
+    _feed_scalar(to, value.ids)
+
+
+_FEEDS: dict[type, Callable[[Hash, Any], None]] = {
+    str: _feed_text,
+    bytes: _feed_bytes,
+    type(None): _feed_scalar,
+    bool: _feed_scalar,
+    int: _feed_scalar,
+    float: _feed_scalar,
+    list: _feed_list,
+    tuple: _feed_list,
+    dict: _feed_dict,
+    np.ndarray: _feed_array,
+    np.float32: _feed_scalar,
+    Doc: _feed_doc,
+    Index: _feed_index,
+    Turn: _feed_turn,
+    Tokens: _feed_tokens,
+}

@@ -1,0 +1,246 @@
+"""In front of an engine's scheduler: what is remembered is answered, what runs already is joined.
+
+A unit of work (a text to embed, a call, a decode) that another query has under way is waited for
+and not run again. If that query fails or is cancelled before, whoever waits runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from backends.base import Outcome, Result, Usage, total
+from runtime.dispatch import new_request_id
+from runtime.engine_scheduler import EngineScheduler, Job
+from runtime.memo.content import NoContent
+from runtime.memo.memo import FAILED, Memo, Pending
+from runtime.memo.rules import Units
+from runtime.ops.table import OP_RUNS
+from runtime.scope import release
+
+SALTED = frozenset({"prefill", "decode", "select"})  # the ops that take `cache_salt`
+WRITES = frozenset({"decode"})  # that tell their text while they run
+
+
+class RememberingScheduler:
+    """One engine's scheduler as the queries of one tenant see it.
+
+    The `salt` is a part of all keys, and goes to LLMs as `cache_salt`: tenants share nothing.
+    """
+
+    def __init__(
+        self, scheduler: EngineScheduler, memo: Memo | None, owner: bytes, salt: str | None = None
+    ) -> None:
+        self._scheduler = scheduler
+        self._memo = memo
+        self._owner = owner
+        self._salt = salt
+        self._tasks: dict[str, Remembered] = {}  # by request id
+
+    @property
+    def name(self) -> str:
+        return self._scheduler.name
+
+    @property
+    def batch_items(self) -> int:
+        return self._scheduler.batch_items
+
+    def submit(self, job: Job) -> None:
+        """Answer the job from the memo, as far as that goes, and queue the rest."""
+        if self._salt and job.request.op in SALTED:
+            job.request.attrs = {**job.request.attrs, "cache_salt": self._salt}
+        units = self._units(job)
+        if units is None:
+            self._scheduler.submit(self._noting(job))
+            return
+        assert self._memo is not None, "only a memo has units"
+        task = Remembered(job, units, self._memo, self._scheduler, self._forget)
+        self._tasks[job.request.id] = task
+        task.begin()
+
+    def cancel(self, job: Job) -> None:
+        """As a scheduler does; work that other queries wait for goes on."""
+        task = self._tasks.pop(job.request.id, None)
+        if task is None:
+            self._scheduler.cancel(job)
+        else:
+            task.cancel()
+
+    def _units(self, job: Job) -> Units | None:
+        rule = OP_RUNS[job.request.op].remember
+        if self._memo is None or rule is None or not job.may_remember:
+            return None
+        try:
+            return rule(job.request, self._owner, self._memo.contexts)
+        except NoContent:
+            return None
+
+    def _noting(self, job: Job) -> Job:
+        if self._memo is None or job.request.op != "prefill":
+            return job
+        memo, on_done = self._memo, job.on_done
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Result):
+                memo.contexts.note(job.request, outcome)
+            on_done(outcome)
+
+        return replace(job, on_done=done)
+
+    def _forget(self, job: Job) -> None:
+        self._tasks.pop(job.request.id, None)
+
+
+class Remembered:
+    """One job: the values there are, those under way elsewhere, and those it computes itself."""
+
+    def __init__(
+        self,
+        job: Job,
+        units: Units,
+        memo: Memo,
+        scheduler: EngineScheduler,
+        on_end: Callable[[Job], None],
+    ) -> None:
+        self._job = job
+        self._units = units
+        self._memo = memo
+        self._scheduler = scheduler
+        self._on_end = on_end
+        self._values: dict[bytes, Any] = {}
+        self._awaited: set[bytes] = set()  # computed by others
+        self._own: dict[str, tuple[Job, list[int]]] = {}  # by request id: what runs for this job
+        self._usages: list[Usage] = []
+        self._num_remembered = 0
+        self._has_emitted = False
+        self._has_ended = False
+
+    def begin(self) -> None:
+        found = self._memo.get_many(self._units.keys, self._units.is_stable)
+        self._values.update(found)
+        self._num_remembered = sum(key in found for key in self._units.keys)
+        self._compute([key for key in dict.fromkeys(self._units.keys) if key not in found])
+        if not self._awaited and not self._own:
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def cancel(self) -> None:
+        """Nobody waits for this job any more; what others wait for is computed all the same."""
+        self._has_ended = True
+        for request_id, (job, indices) in list(self._own.items()):
+            pendings = [self._memo.pending[self._units.keys[i]] for i in indices]
+            if not any(pending.waiters for pending in pendings):
+                self._give_up(request_id)
+                self._scheduler.cancel(job)
+
+    def _compute(self, keys: Sequence[bytes]) -> None:
+        """Join what is under way; run the rest."""
+        own: list[int] = []
+        for key in keys:
+            pending = self._memo.pending.get(key)
+            if pending is None:
+                own.append(self._units.keys.index(key))
+                self._memo.pending[key] = Pending()
+            else:
+                self._awaited.add(key)
+                pending.join(self._told, self._emit())
+        if own:
+            self._run(own)
+
+    def _run(self, indices: list[int]) -> None:
+        request = replace(self._units.subset(indices), emit=self._emit_for(indices))
+        if self._own or self._usages:  # no two requests of one id
+            request.id = new_request_id()
+        job = replace(
+            self._job, request=request, on_done=lambda out: self._done(request.id, indices, out)
+        )
+        self._own[request.id] = job, indices
+        self._scheduler.submit(job)
+
+    def _emit_for(self, indices: Sequence[int]) -> Callable[[str], None] | None:
+        """Texts are told to all who join, also to those who come while it is written."""
+        if self._job.request.op not in WRITES:
+            return None
+        pending = self._memo.pending[self._units.keys[indices[0]]]
+        if (emit := self._emit()) is not None:
+            pending.emits.append(emit)
+        return pending.emit
+
+    def _emit(self) -> Callable[[str], None] | None:
+        emit = self._job.request.emit
+        if emit is None:
+            return None
+
+        def tell(text: str) -> None:
+            if not self._has_ended:
+                self._has_emitted = True
+                emit(text)
+
+        return tell
+
+    def _done(self, request_id: str, indices: Sequence[int], outcome: Outcome) -> None:
+        if request_id not in self._own:  # given up: its outcome is for nobody
+            _release(outcome)
+            return
+        del self._own[request_id]
+        keys = [self._units.keys[i] for i in indices]
+        if isinstance(outcome, Exception):
+            self._fail(keys, outcome)
+            return
+        values = dict(zip(keys, self._units.values(outcome), strict=True))
+        shared = self._memo.put_many(values, self._units.alive, self._units.is_stable)
+        _release(outcome)
+        self._usages.append(outcome.usage)
+        self._take(values)
+        for key in keys:
+            self._memo.pending.pop(key).tell(key, shared.get(key, FAILED))
+
+    def _fail(self, keys: Sequence[bytes], error: Exception) -> None:
+        waiting = [(key, self._memo.pending.pop(key)) for key in keys]
+        if not self._has_ended:
+            self._has_ended = True
+            self._on_end(self._job)
+            self._job.on_done(error)
+        for key, pending in waiting:
+            pending.tell(key, FAILED)
+
+    def _give_up(self, request_id: str) -> None:
+        _, indices = self._own.pop(request_id)
+        for i in indices:
+            del self._memo.pending[self._units.keys[i]]
+
+    def _told(self, key: bytes, value: Any) -> None:
+        """Somebody else's work ended: with a value to share, or FAILED."""
+        if self._has_ended:
+            return
+        self._awaited.discard(key)
+        if value is FAILED:
+            self._compute([key])
+        else:
+            self._num_remembered += 1
+            self._take({key: value})
+
+    def _take(self, values: Mapping[bytes, Any]) -> None:
+        self._values.update(values)
+        if not self._awaited and not self._own:
+            self._end()
+
+    def _end(self) -> None:
+        if self._has_ended:
+            return
+        values = [self._values[key] for key in self._units.keys]
+        usage = replace(total(self._usages), remembered_items=self._num_remembered)
+        result = self._units.result(values, usage)
+        if not self._has_emitted and (emit := self._emit()) is not None:
+            emit(result.outputs[0])
+        self._has_ended = True
+        self._on_end(self._job)
+        self._job.on_done(result)
+
+
+def _release(outcome: Outcome) -> None:
+    """Give back the context of a decode that only its text is wanted of."""
+    outputs = outcome.outputs if isinstance(outcome, Result) else ()
+    for value in outputs[1:]:
+        release(value)

@@ -1,1 +1,1 @@
-"""Pure work remembered by content, across queries: keys, memory, folder, and the gate to engines."""
+"""Pure work remembered by content, across queries: keys, memory, folder, the gate to engines."""

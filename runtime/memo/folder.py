@@ -1,7 +1,7 @@
 """What is remembered on disk: one sqlite database in a folder, shared by processes.
 
-Only values that JSON or raw numbers say whole are kept. Each row carries a checksum; a row or a file
-that is damaged is left out with a warning and computed again. Nothing is unpickled.
+Only values that JSON or raw numbers say whole are kept. Each row carries a checksum; a row or a
+file that is damaged is left out with a warning and computed again. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Folder:
         encoded = ((key, encode(value)) for key, value in values.items())
         rows = [(key, data, _sum(key, data), now) for key, data in encoded if data is not None]
         if rows:
-            self._do(lambda db: db.executemany("INSERT OR REPLACE INTO memo VALUES (?,?,?,?)", rows))
+            self._do(
+                lambda db: db.executemany("INSERT OR REPLACE INTO memo VALUES (?,?,?,?)", rows)
+            )
             self._evict()
 
     def clear(self) -> FolderStats:

@@ -34,11 +34,15 @@ class RunOptions:
     engines: Mapping[str, str] = field(default_factory=dict)  # engine name -> URL instead
     listener: Callable[[Any], None] | None = None  # gets every runtime.events.Event
     trace: str | None = None  # path of the trace file to write
+    memo: bool | str = True  # remember pure work: in memory, on "disk", or in a folder; False: not
+    salt: str | None = None  # a tenant: work and KV are shared only under the same one
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
             known = " or ".join(map(repr, get_args(Kind)))
             raise ConfigError(f"an app's objective is {known}, not {self.objective!r}")
+        if not isinstance(self.memo, (bool, str)) or self.memo == "":
+            raise ConfigError(f'memo is True, False, "disk" or a folder, not {self.memo!r}')
 
 
 class Runner(Protocol):

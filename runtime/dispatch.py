@@ -30,13 +30,18 @@ def make_request(
     if op.request_attrs is not None:
         attrs = op.request_attrs(attrs, symbols)
     return Request(
-        id=f"{_PROCESS}{next(_ids):016x}",
+        id=new_request_id(),
         op=node.op,
         inputs=_inputs(node, values),
         attrs=attrs,
         num_items=_num_items(node, op.items_arg, values),
         emit=emit,
     )
+
+
+def new_request_id() -> str:
+    """32 hex digits that no other request of any process has."""
+    return f"{_PROCESS}{next(_ids):016x}"
 
 
 def _inputs(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 from backends.base import Engine, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
@@ -40,7 +41,25 @@ class Job:
     hint: Hint
     on_start: Callable[[Started], None]
     on_done: Callable[[Outcome], None]
+    may_remember: bool = False  # equal requests have equal outcomes: see runtime.memo
     is_cancelled: bool = False
+
+
+class Scheduler(Protocol):
+    """Where queries send the requests for one engine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def batch_items(self) -> int:
+        """The most items in a batch."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its callbacks are called later, never within."""
+
+    def cancel(self, job: Job) -> None:
+        """Forget a waiting job, which gets no outcome, or abort a running one, which may."""
 
 
 class EngineScheduler:

@@ -16,7 +16,7 @@ from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.clock import now
 from runtime.dispatch import make_request
-from runtime.engine_scheduler import EngineScheduler, Job, Started
+from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError, QueryError
 from runtime.events import Event, EventKind, Listener
 from runtime.layout import Layout
@@ -36,7 +36,7 @@ class Query:
         name: str,
         layout: Layout,
         inputs: Mapping[str, Any],
-        engines: Mapping[str, EngineScheduler],
+        engines: Mapping[str, Scheduler],
         symbols: Mapping[str, Any],
         listener: Listener | None = None,
         on_value: Callable[[str, Any], None] | None = None,
@@ -50,7 +50,7 @@ class Query:
         self._engines = engines
         self._listener = listener
         self._ready: deque[tuple[Scope, Node]] = deque()
-        self._jobs: dict[str, tuple[EngineScheduler, Job]] = {}  # by request id
+        self._jobs: dict[str, tuple[Scheduler, Job]] = {}  # by request id
         self._scopes: set[Scope] = set()
         self._is_draining = False
 
@@ -202,6 +202,7 @@ class Query:
             hint=hint,
             on_start=lambda started: self._on_start(path, node.op, started),
             on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
+            may_remember=node.name in scope.layout.remembered,
         )
         self._jobs[request.id] = (scheduler, job)
         self._tell("ready", path, node.op, {"engine": scheduler.name, "items": request.num_items})
@@ -285,6 +286,8 @@ class Query:
             "decode_tokens": usage.decode_tokens,
             "num_items": usage.num_items,
         }
+        if usage.remembered_items:
+            fields["remembered_items"] = usage.remembered_items
         if result.finish_reason is not None:
             fields["finish_reason"] = result.finish_reason
         self._tell("end", path, op, fields)

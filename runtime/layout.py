@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from graph_opt.analysis.begin import begins_beside, late_captures
 from graph_opt.graph import Graph, Node
+from graph_opt.ops import is_pure, reads_state
 from graph_opt.paths import bodies_of
 from runtime.hints import Hint, hints_of
 
@@ -22,6 +23,7 @@ class Layout:
     uses: Mapping[str, int]  # value -> nodes that read it, plus one if the graph returns it
     hints: Mapping[str, Hint]  # what policies may know of the nodes
     bodies: Mapping[str, tuple["Layout", ...]]  # map, cond or loop node -> its bodies
+    remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
 
 
 def layout_of(graph: Graph, hints: Mapping[str, Hint] | None = None) -> Layout:
@@ -60,4 +62,11 @@ def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
             for node in graph.nodes
             if node.bodies
         },
+        remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
     )
+
+
+def _may_remember(node: Node, uses: Mapping[str, int]) -> bool:
+    """A text can be remembered, its context cannot: somebody may go on from its KV."""
+    is_read_alone = not any(uses[value] for value in node.outputs[1:])
+    return not node.bodies and is_pure(node) and not reads_state(node) and is_read_alone

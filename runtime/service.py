@@ -8,11 +8,13 @@ from typing import Any
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from runtime.cost.latency import EngineLatency
-from runtime.engine_scheduler import EngineScheduler, close_all
+from runtime.engine_scheduler import EngineScheduler, Scheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.graph_scheduler import Query
 from runtime.layout import Layout
+from runtime.memo.gate import RememberingScheduler
+from runtime.memo.memos import Memos, owner_of
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 
@@ -29,6 +31,7 @@ class Runtime:
         self._latency_of = latency_of
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
         self._names = count(1)
+        self.memos = Memos()
 
     async def run(
         self,
@@ -40,11 +43,15 @@ class Runtime:
         about: Mapping[str, Any] | None = None,
         listener: Listener | None = None,
         timeout_s: float | None = None,
+        memo: bool | str = False,
+        salt: str | None = None,
         on_value: Callable[[str, Any], None] | None = None,
     ) -> list[Any]:
         """The values the graph returns; `on_value` gets each as soon as it is there.
 
-        `about` goes into the query's first event.
+        `about` goes into the query's first event. With `memo`, pure work of equal content is not
+        done again; a path names the folder that remembers it beyond the process. Queries share
+        what they remember, and KV, only where their `salt` is the same.
 
         Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
         engine that cannot be named. Cancelling the awaiting task cancels the query.
@@ -52,8 +59,12 @@ class Runtime:
         schedulers = {name: self.scheduler(name, spec) for name, spec in engines.items()}
         for scheduler in schedulers.values():
             scheduler.warm_up()
+        gates = {
+            name: self._gate(scheduler, engines[name], memo, salt)
+            for name, scheduler in schedulers.items()
+        }
         name = f"q{next(self._names)}"
-        query = Query(name, layout, inputs, schedulers, symbols, listener, on_value)
+        query = Query(name, layout, inputs, gates, symbols, listener, on_value)
         timer = None
         if timeout_s is not None:
             error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")
@@ -81,7 +92,17 @@ class Runtime:
             self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy, latency)
         return self._schedulers[spec.key]
 
+    def _gate(
+        self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
+    ) -> Scheduler:
+        is_repeatable = "repeatable" in scheduler.engine.info.capabilities
+        if not salt and not (memo and is_repeatable):
+            return scheduler
+        remembering = self.memos.get(memo) if memo and is_repeatable else None
+        return RememberingScheduler(scheduler, remembering, owner_of(spec, salt), salt)
+
     async def close(self) -> None:
         """Stop every engine and free what it holds."""
+        self.memos.close()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)

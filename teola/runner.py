@@ -146,6 +146,8 @@ class AppRunner:
                 about=about,
                 listener=_tell_all(listeners),
                 timeout_s=options.timeout_s,
+                memo=options.memo,
+                salt=options.salt,
                 on_value=on_value,
             )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from backends.base import Outcome, Result, Usage, total
 from runtime.dispatch import new_request_id
-from runtime.engine_scheduler import EngineScheduler, Job
+from runtime.engine_scheduler import Job, Scheduler
 from runtime.memo.content import NoContent
 from runtime.memo.memo import FAILED, Memo, Pending
 from runtime.memo.rules import Units
@@ -31,7 +31,7 @@ class RememberingScheduler:
     """
 
     def __init__(
-        self, scheduler: EngineScheduler, memo: Memo | None, owner: bytes, salt: str | None = None
+        self, scheduler: Scheduler, memo: Memo | None, owner: bytes, salt: str | None = None
     ) -> None:
         self._scheduler = scheduler
         self._memo = memo
@@ -101,7 +101,7 @@ class Remembered:
         job: Job,
         units: Units,
         memo: Memo,
-        scheduler: EngineScheduler,
+        scheduler: Scheduler,
         on_end: Callable[[Job], None],
     ) -> None:
         self._job = job

@@ -45,10 +45,10 @@ class Pending:
 class Memo:
     """Used on the event loop of the engines alone."""
 
-    def __init__(self, memory: Memory | None = None, folder: Folder | None = None) -> None:
-        self.memory = memory or Memory()
+    def __init__(self, memory: Memory, folder: Folder | None, contexts: ContextContents) -> None:
+        self.memory = memory
         self.folder = folder
-        self.contexts = ContextContents()
+        self.contexts = contexts
         self.pending: dict[bytes, Pending] = {}
 
     def get_many(self, keys: Sequence[bytes], is_stable: bool = True) -> dict[bytes, Any]:
@@ -76,10 +76,6 @@ class Memo:
         if self.folder is not None and is_stable:
             self.folder.put_many(kept)
         return {key: shared(value) for key, value in kept.items()}
-
-    def clear(self) -> None:
-        """Forget everything in memory; work under way goes on."""
-        self.memory.clear()
 
     def _keep(self, key: bytes, value: Any, alive: Any) -> bool:
         size = size_of(value)

@@ -12,6 +12,7 @@ from runtime.cost.latency import Load
 from runtime.cost.sizes import UNKNOWN, Size
 from runtime.host import Host
 from runtime.item_streams import Item
+from runtime.memo.rules import Rule
 from runtime.scope import Scope
 
 Run: TypeAlias = "Callable[[Node, Sequence[Any], Mapping[str, Any]], Any]"  # args, symbols -> value
@@ -58,3 +59,4 @@ class OpRun:
     turns: Callable[[Node, Sizes], float] | None = None  # how often the body runs; None: once
     load: ExpectedLoad | None = None  # what a node will ask of its engine
     measured: MeasuredLoad | None = None  # what a finished batch asked of its engine
+    remember: Rule | None = None  # the units by which work of this op is remembered, if it is pure

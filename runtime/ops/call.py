@@ -7,6 +7,7 @@ from backends.base import Request, Result
 from graph_opt.graph import Arg, Node
 from runtime.cost.latency import Load
 from runtime.cost.sizes import CHUNK_TOKENS, DOCUMENT_TOKENS, UNKNOWN, Size, list_of, positive
+from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
 
 
@@ -45,4 +46,6 @@ def _call_name(function: Any) -> str:
     return str(getattr(function, "__name__", function))
 
 
-CALL = OpRun(request_attrs=_request_attrs, size=_size, load=_load, measured=_measured)
+CALL = OpRun(
+    request_attrs=_request_attrs, size=_size, load=_load, measured=_measured, remember=rules.call
+)

@@ -7,6 +7,7 @@ from graph_opt.graph import Node
 from runtime.cost.latency import Load
 from runtime.cost.loads import context_len, text_load
 from runtime.cost.sizes import Size, decode_tokens, size_of
+from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
 
 
@@ -29,4 +30,4 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | 
     return Load("decode", len(requests), before + max(num_tokens) / 2, max(num_tokens))
 
 
-DECODE = OpRun(size=text_size, load=_load, measured=_measured)
+DECODE = OpRun(size=text_size, load=_load, measured=_measured, remember=rules.written)

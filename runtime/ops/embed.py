@@ -11,6 +11,7 @@ from runtime.cost.latency import Load
 from runtime.cost.loads import items_load, texts_load
 from runtime.cost.sizes import first_arg_size, size_of
 from runtime.item_streams import Item, in_order
+from runtime.memo import rules
 from runtime.ops.base import OpRun, Piecewise, Sizes
 
 
@@ -37,4 +38,5 @@ EMBED = OpRun(
     size=first_arg_size,
     load=_load,
     measured=_measured,
+    remember=rules.texts,
 )

@@ -10,6 +10,7 @@ from runtime.cost.latency import Load
 from runtime.cost.loads import items_load, texts_load
 from runtime.cost.sizes import UNKNOWN, Size, list_of, positive, size_of
 from runtime.item_streams import Item, in_order
+from runtime.memo import rules
 from runtime.ops.base import OpRun, Piecewise, Sizes
 
 
@@ -47,4 +48,5 @@ RERANK = OpRun(
     size=_size,
     load=_load,
     measured=_measured,
+    remember=rules.whole,
 )

@@ -29,6 +29,12 @@ OPTIONS = (
     ),
     Option("timeout", "give up after so many seconds", "SECONDS", {"type": float}),
     Option(
+        "memo",
+        "where pure work is remembered: memory (default), disk (teola's cache folder), a FOLDER, "
+        "or off; see `teola cache`",
+        "WHERE",
+    ),
+    Option(
         "summary",
         "time, tokens and critical path on stderr at the end (default: yes)",
         None,
@@ -62,6 +68,8 @@ def configured(invocation: Invocation) -> Any:
         changes["timeout_s"] = options.timeout
     if options.trace is not None:
         changes["trace"] = options.trace
+    if options.memo is not None:
+        changes["memo"] = {"memory": True, "off": False}.get(options.memo, options.memo)
     return app.using(**changes)
 
 
@@ -128,4 +136,5 @@ def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping
             "cached": usage["cached_tokens"],
             "decoded": usage["decode_tokens"],
         },
+        "remembered_items": usage["remembered_items"],
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backends.base import Usage
+from backends.base import Usage, total
 from graph_opt.errors import GraphError
 from graph_opt.text import parse
 from runtime.events import Event
@@ -97,13 +97,7 @@ class Trace:
 
 def total_usage(spans: Iterable[Span]) -> Usage:
     """The sum of what the spans cost."""
-    usages = [span.usage for span in spans]
-    return Usage(
-        prefill_tokens=sum(usage.prefill_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-        decode_tokens=sum(usage.decode_tokens for usage in usages),
-        num_items=sum(usage.num_items for usage in usages),
-    )
+    return total(span.usage for span in spans)
 
 
 def without_indices(path: str) -> str:
@@ -204,5 +198,11 @@ def _expected(fields: Mapping[str, Any] | None) -> Expected | None:
 
 
 def _usage(fields: Mapping[str, Any]) -> Usage:
-    names = ("prefill_tokens", "cached_tokens", "decode_tokens", "num_items")
+    names = (
+        "prefill_tokens",
+        "cached_tokens",
+        "decode_tokens",
+        "num_items",
+        "remembered_items",
+    )
     return Usage(**{name: int(fields.get(name, 0)) for name in names})

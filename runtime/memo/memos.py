@@ -1,0 +1,74 @@
+"""The memos of a runtime: one memory, and the folders that apps name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from backends.models_cache import cache_folder
+from backends.registry import EngineSpec
+from runtime.memo.content import digest
+from runtime.memo.contexts import ContextContents
+from runtime.memo.folder import Folder
+from runtime.memo.memo import Memo
+from runtime.memo.memory import Memory
+
+
+def default_folder() -> Path:
+    """Where `memo="disk"` remembers: `memo` in teola's cache folder."""
+    return cache_folder() / "memo"
+
+
+class Memos:
+    """Made when first asked for; all folders share one memory."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self._contexts = ContextContents()
+        self._by_folder: dict[Path | None, Memo] = {}
+
+    def get(self, where: bool | str) -> Memo:
+        """True: in memory alone; "disk": in teola's cache folder too; else a folder's path."""
+        folder = _folder(where)
+        if folder not in self._by_folder:
+            made = None if folder is None else Folder(folder)
+            self._by_folder[folder] = Memo(self.memory, made, self._contexts)
+        return self._by_folder[folder]
+
+    def clear(self) -> None:
+        """Forget what is in memory."""
+        self.memory.clear()
+
+    def close(self) -> None:
+        for memo in self._by_folder.values():
+            if memo.folder is not None:
+                memo.folder.close()
+
+
+def _folder(where: bool | str) -> Path | None:
+    if isinstance(where, bool):
+        return None
+    return default_folder() if where == "disk" else Path(where).expanduser().absolute()
+
+
+def owner_of(spec: EngineSpec, salt: str | None) -> bytes:
+    """Who runs a request and for whom: a part of every key. A model's file that changes is another
+    model."""
+    return _owner(spec.key, spec.url, salt, _fingerprint(spec.url))
+
+
+@lru_cache(maxsize=256)
+def _owner(*parts: str | None) -> bytes:
+    return digest(*parts)
+
+
+def _fingerprint(url: str) -> str:
+    """Of a model given by its path: when it was last changed, and its size."""
+    _, _, path = url.partition(":")
+    if "/" not in path:
+        return ""
+    try:
+        found = Path(path).expanduser().stat()
+    except OSError:
+        return ""
+    return f"{found.st_mtime_ns} {found.st_size}"

@@ -1,5 +1,7 @@
 """The values that retrieval passes around: documents, and the handle of an index."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,3 +24,17 @@ class Index:
 
     collection: str
     ids: tuple[str, ...] | None = None  # of rows: the store's own names for what it wrote
+
+
+def document_id(doc: Doc) -> str:
+    """The document's own id, or one of its content, so that ingesting again changes nothing."""
+    return doc.id or content_hash(doc)
+
+
+def content_hash(doc: Doc) -> str:
+    """Equal for documents of equal text and metadata: 32 hex digits."""
+    try:
+        content = json.dumps([doc.text, dict(doc.metadata)], sort_keys=True, default=str)
+    except (TypeError, ValueError):  # keys of several types, or a circle
+        content = repr((doc.text, doc.metadata))
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]

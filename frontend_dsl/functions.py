@@ -1,7 +1,7 @@
 """Functions on values of a traced app: join, flatten, load, split."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from backends.documents import Doc
 from frontend_dsl.components import Component
@@ -40,9 +40,16 @@ def flatten(lists: Sequence[Sequence[T]], *, unique: bool = False) -> list[T]:
         return cast(list[T], tracer.emit("flatten", (value,), attrs, "flatten", type_))
 
 
-def load(files: Sequence[str]) -> list[Doc]:
-    """Read text, Markdown, HTML, PDF and JSON-lines files, folders and glob patterns."""
-    return _load(files)
+def load(files: Sequence[str], *, on_error: Literal["raise", "skip"] = "raise") -> list[Doc]:
+    """Read text, Markdown, HTML, PDF and JSON-lines files, folders and glob patterns.
+
+    A document has an id of its own wherever it lies, and the metadata `source` (the file as it was
+    named), `title`, `path` and `root` (absolute: the file, and what of `files` led to it).
+
+    A file that cannot be read raises DocumentError, or with `on_error="skip"` is left out with a
+    warning in the log; a path that leads nowhere always raises. An unchanged file is read once.
+    """
+    return _load(files) if on_error == "raise" else _load(files, on_error=on_error)
 
 
 def split(
@@ -64,10 +71,10 @@ def split(
 
 
 @tool(reads=True, name="load")
-def _load(files: Sequence[str]) -> list[Doc]:
+def _load(files: Sequence[str], *, on_error: Literal["raise", "skip"] = "raise") -> list[Doc]:
     from backends.tools.load import load as load_files
 
-    return load_files(files)
+    return load_files(files, on_error)
 
 
 @tool(pure=True, name="split")

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import Request, Result, Usage
-from backends.documents import Doc, Index
+from backends.documents import Doc, Index, document_id
 from backends.errors import RequestRejected
 from backends.fake.engine import FakeEngine
 from backends.store.collection import Collection, Entry
-from backends.store.jobs import document_id
 
 DIMENSIONS = 64
 Array = npt.NDArray[np.float32]

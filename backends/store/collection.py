@@ -3,8 +3,6 @@
 Shapes: R rows (documents), D vector dimensions.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -12,7 +10,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.documents import Doc
+from backends.documents import Doc, content_hash
 from backends.errors import RequestRejected
 
 Vectors = NDArray[np.float32]
@@ -143,15 +141,6 @@ class Collection:
         self._has_vector = np.pad(self._has_vector, (0, extra))
         if self._vectors is not None:
             self._vectors = np.pad(self._vectors, ((0, extra), (0, 0)))
-
-
-def content_hash(doc: Doc) -> str:
-    """Equal for documents of equal text and metadata: 32 hex digits."""
-    try:
-        content = json.dumps([doc.text, dict(doc.metadata)], sort_keys=True, default=str)
-    except (TypeError, ValueError):  # keys of several types, or a circle
-        content = repr((doc.text, doc.metadata))
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def unit_vectors(vectors: Vectors) -> Vectors:

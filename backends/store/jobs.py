@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Request
-from backends.documents import Doc, Index
+from backends.documents import Doc, Index, document_id
 from backends.errors import RequestRejected
-from backends.store.collection import Entry, Vectors, content_hash, unit_vectors
+from backends.store.collection import Entry, Vectors, unit_vectors
 from backends.store.where import Predicate, compile_where
 
 Mode = Literal["vector", "bm25", "hybrid"]
@@ -46,11 +46,6 @@ def read_request(request: Request, collection: str) -> Ingest | Search:
         "a store runs 'ingest' (documents, vectors) and 'search' (index, query, vector), "
         f"not {request.op!r} with {len(request.inputs)} inputs"
     )
-
-
-def document_id(doc: Doc) -> str:
-    """The document's own id, or one of its content, so that ingesting again changes nothing."""
-    return doc.id or content_hash(doc)
 
 
 def _read_ingest(docs: Any, vectors: Any) -> Ingest:

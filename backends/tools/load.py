@@ -1,16 +1,27 @@
 """Files to documents: text, Markdown, HTML, PDF, JSON lines; files, folders and glob patterns."""
 
-import glob
-from collections import Counter
+import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from backends.documents import Doc
-from backends.errors import DocumentError
-from backends.tools.readers import Part, read_html, read_jsonl, read_markdown, read_pdf, read_text
+from backends.errors import DocumentError, RequestRejected
+from backends.tools.file_memory import FileMemory
+from backends.tools.files import File, find_files
+from backends.tools.readers import (
+    Part,
+    read_html,
+    read_jsonl,
+    read_markdown,
+    read_packed_jsonl,
+    read_pdf,
+    read_text,
+)
 
-Reader = Callable[[Path], Iterator[Part]]
+OnError = Literal["raise", "skip"]
+Reader = Callable[[bytes], Iterator[Part]]
 
 READERS: dict[str, Reader] = {
     ".txt": read_text,
@@ -22,59 +33,54 @@ READERS: dict[str, Reader] = {
     ".htm": read_html,
     ".pdf": read_pdf,
     ".jsonl": read_jsonl,
-    ".jsonl.gz": read_jsonl,
+    ".jsonl.gz": read_packed_jsonl,
 }
+_HOW_TO_SKIP = 'repair it, or leave such files out with tl.load(..., on_error="skip")'
+
+_memory = FileMemory()
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-    name: str  # what its documents are called after: relative to what the user named
-
-
-def load(paths: Sequence[str]) -> list[Doc]:
+def load(paths: Sequence[str], on_error: OnError = "raise") -> list[Doc]:
     """The documents of files, folders (all known files in them, sorted) and glob patterns.
 
     A PDF gives a document a page, JSON lines one a line, every other file one. Ids are
-    `NAME#PART`, the name relative to the folder or pattern given, so they stay the same when the
-    files move together. Metadata has `source` and `title`. Raises DocumentError.
+    `NAME~DIGEST#PART`, the digest one of the file's whole path: the same however the file was
+    reached, on every machine where it lies at that path, and different for all other files.
+    Metadata has `source` (the path as it was named), `title`, `path` (absolute) and `root`: what
+    was named, absolute, a file, folder or pattern.
+
+    A file that cannot be read raises DocumentError, or with `on_error="skip"` is left out with a
+    warning in the log; a path that leads nowhere always raises. A file that did not change since
+    it was last read is not read again.
     """
-    if isinstance(paths, str):
-        raise DocumentError(f"load takes a list of paths; write [{paths!r}]")
-    files: dict[Path, _File] = {}  # by real path: a file named twice is read once
-    for path in paths:
-        for file in _expand(str(path)):
-            files.setdefault(file.path.resolve(), file)
-    names = Counter(file.name for file in files.values())
-    return [
-        doc
-        for file in files.values()
-        for doc in _read(file, file.name if names[file.name] == 1 else file.path.as_posix())
-    ]
+    if on_error not in get_args(OnError):
+        known = " or ".join(map(repr, get_args(OnError)))
+        raise RequestRejected(f"on_error is {known}, not {on_error!r}")
+    docs: list[Doc] = []
+    for file in find_files(paths, lambda path: _reader(path) is not None):
+        try:
+            docs += _documents(file)
+        except DocumentError as error:
+            if on_error == "raise":
+                raise
+            _log.warning("skipped %s", error)
+    return docs
 
 
-def _expand(given: str) -> Iterator[_File]:
-    path = Path(given).expanduser()
-    if path.is_dir():
-        for found in sorted(path.rglob("*")):
-            if found.is_file() and _reader(found) is not None:
-                yield _File(found, f"{path.resolve().name}/{found.relative_to(path).as_posix()}")
-    elif path.is_file():
-        yield _File(path, path.name)
-    elif glob.has_magic(given):
-        yield from _expand_pattern(given, str(path))
-    else:
-        raise DocumentError(f"there is no file or folder {given!r}")
+def fingerprint(paths: Sequence[str]) -> str:
+    """Equal as long as `load` would give the same documents; reads only files that changed.
 
-
-def _expand_pattern(given: str, pattern: str) -> Iterator[_File]:
-    matches = sorted(filter(Path.is_file, map(Path, glob.glob(pattern, recursive=True))))
-    if not matches:
-        raise DocumentError(f"no file matches {given!r}")
-    parts = Path(pattern).parts
-    base = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
-    for match in matches:
-        yield _File(match, match.relative_to(base).as_posix())
+    Raises DocumentError for a path that leads nowhere.
+    """
+    total = hashlib.sha256()
+    for file in find_files(paths, lambda path: _reader(path) is not None):
+        try:
+            digest = _memory.digest(file.path)
+        except OSError as error:
+            digest = str(error.strerror)
+        total.update(repr((str(file.path), file.place, file.root, digest)).encode())
+    return total.hexdigest()
 
 
 def _reader(path: Path) -> Reader | None:
@@ -82,17 +88,26 @@ def _reader(path: Path) -> Reader | None:
     return READERS.get("".join(suffixes[-2:])) or READERS.get("".join(suffixes[-1:]))
 
 
-def _read(file: _File, name: str) -> Iterator[Doc]:
-    reader = _reader(file.path)
+def _documents(file: File) -> Iterator[Doc]:
+    name = file.name
+    own = {"source": str(file.path), "path": file.place, "root": file.root}
+    for part in _parts(file.path):
+        metadata = {**part.metadata, **own, "title": part.title or file.path.stem}
+        yield Doc(part.text, f"{name}#{part.name}", metadata=metadata)
+
+
+def _parts(path: Path) -> tuple[Part, ...]:
+    reader = _reader(path)
     if reader is None:
         raise DocumentError(
-            f"{file.path}: cannot read this kind of file; supported: {', '.join(sorted(READERS))}"
+            f"{path}: cannot read this kind of file; supported: {', '.join(sorted(READERS))}"
         )
     try:
-        for part in reader(file.path):
-            metadata = {"source": str(file.path), "title": part.title or file.path.stem}
-            yield Doc(part.text, f"{name}#{part.name}", metadata={**part.metadata, **metadata})
+        return _memory.parts(path, reader)
+    except DocumentError as error:
+        raise DocumentError(f"{path}: {error}; {_HOW_TO_SKIP}") from error
     except OSError as error:
-        raise DocumentError(f"{file.path}: {error.strerror or error}") from error
+        raise DocumentError(f"{path}: {error.strerror or error}; {_HOW_TO_SKIP}") from error
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{file.path}: is not UTF-8 text ({error.reason})") from error
+        problem = f"is not UTF-8 text (byte {error.start}: {error.reason})"
+        raise DocumentError(f"{path}: {problem}; {_HOW_TO_SKIP}") from error

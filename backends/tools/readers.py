@@ -1,17 +1,22 @@
-"""How each kind of file becomes parts. A reader may raise OSError and UnicodeDecodeError too."""
+"""How the content of each kind of file becomes parts.
+
+A reader raises DocumentError, which does not name the file, or UnicodeDecodeError.
+"""
 
 import gzip
+import io
 import json
 import logging
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backends.errors import DocumentError
 from backends.optional import optional_imports
+from backends.tools.html_text import visible_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,45 +29,48 @@ class Part:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_text(path: Path) -> Iterator[Part]:
+def read_text(content: bytes) -> Iterator[Part]:
     """The whole file."""
-    yield Part(path.read_text(encoding="utf-8-sig"))
+    yield Part(_decoded(content))
 
 
-def read_markdown(path: Path) -> Iterator[Part]:
+def read_markdown(content: bytes) -> Iterator[Part]:
     """The whole file; its title is the first heading."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = _decoded(content)
     heading = re.search(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", text, re.MULTILINE)
     yield Part(text, title=heading[1] if heading else "")
 
 
-def read_html(path: Path) -> Iterator[Part]:
+def _decoded(content: bytes) -> str:
+    """With each line's end as a newline."""
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+
+
+def read_html(content: bytes) -> Iterator[Part]:
     """The visible text, a line a block."""
     with optional_imports("local"):
-        from bs4 import BeautifulSoup
-    soup = BeautifulSoup(path.read_bytes(), "html.parser")  # finds the encoding itself
+        from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
+    warnings.filterwarnings("ignore", category=MarkupResemblesLocatorWarning)  # a page of one word
+    soup = BeautifulSoup(content, "html.parser")  # finds the encoding itself
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for hidden in soup(["script", "style", "noscript", "template", "head"]):
-        hidden.decompose()
-    lines = (line.strip() for line in soup.get_text("\n").splitlines())
-    yield Part("\n".join(line for line in lines if line), title=title)
+    yield Part(visible_text(soup), title=title)
 
 
-def read_pdf(path: Path) -> Iterator[Part]:
+def read_pdf(content: bytes) -> Iterator[Part]:
     """A part a page; pages without text (scans) are left out, their numbers too."""
     with optional_imports("local"):
         from pypdf import PdfReader
     _silence_pypdf()
     try:
-        reader = PdfReader(path)
+        reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):
-            raise DocumentError(f"{path}: is encrypted; store it without a password")
+            raise DocumentError("is encrypted; store it without a password")
         title = str((reader.metadata and reader.metadata.title) or "")
         pages = [page.extract_text() for page in reader.pages]
-    except (DocumentError, OSError):
+    except DocumentError:
         raise
     except Exception as error:  # a broken PDF makes the parser fail in any way
-        raise DocumentError(f"{path}: cannot be read as PDF: {error}") from error
+        raise DocumentError(f"cannot be read as PDF: {error}") from error
     for number, text in enumerate(pages, start=1):
         if text.strip():
             yield Part(text, str(number), title, {"page": number})
@@ -75,29 +83,36 @@ def _silence_pypdf() -> None:
         log.setLevel(logging.CRITICAL)
 
 
-def read_jsonl(path: Path) -> Iterator[Part]:
-    """A part a line: an object with `text` and, if it likes, `id`, `title` and further fields."""
-    with _open_text(path) as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _json_part(path, number, line)
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise DocumentError(f"{path}: is not a whole gzip file: {error}") from error
+def read_packed_jsonl(content: bytes) -> Iterator[Part]:
+    """JSON lines in a gzip file."""
+    try:
+        unpacked = gzip.decompress(content)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DocumentError(f"is not a whole gzip file: {error}") from error
+    yield from read_jsonl(unpacked)
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+def read_jsonl(content: bytes) -> Iterator[Part]:
+    """A part a line: an object with `text` and, if it likes, `id`, `title` and further fields.
+
+    An id that an earlier line has too gets the line's number behind it.
+    """
+    taken: set[str] = set()
+    for number, line in enumerate(_decoded(content).split("\n"), start=1):
+        if line.strip():
+            part = _json_part(number, line)
+            while part.name in taken:
+                part = replace(part, name=f"{part.name}+{number}")
+            taken.add(part.name)
+            yield part
 
 
-def _json_part(path: Path, number: int, line: str) -> Part:
+def _json_part(number: int, line: str) -> Part:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise DocumentError(f"{path}, line {number}: is not JSON: {error}") from error
+        raise DocumentError(f"line {number}: is not JSON: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise DocumentError(f"{path}, line {number}: needs an object with a string 'text'")
+        raise DocumentError(f"line {number}: needs an object with a string 'text'")
     name = str(record.pop("id", "") or number)
     return Part(record.pop("text"), name, str(record.pop("title", "") or ""), record)

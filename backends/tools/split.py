@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.documents import Doc
+from backends.documents import Doc, document_id
 from backends.errors import RequestRejected
 from backends.optional import optional_imports
 from backends.text_check import check_texts
@@ -25,7 +25,8 @@ def split(
     more: an embedder drops what goes over its window (all-minilm-l6-v2: 256 of its own tokens, two
     of them its marks), so for one give `chunk_tokens` of its own. A document whose source is
     Markdown is cut at its headings first. A passage has the id `PARENT:NUMBER`, its parent's
-    metadata, and `parent`, `chunk` (from 0) and `offset` (in characters). Raises RequestRejected,
+    metadata, and `parent`, `chunk` (from 0) and `offset` (in characters); a parent without an id is
+    named after its content. Raises RequestRejected,
     DocumentError, and for a model ConfigError and EngineUnavailable.
     """
     _check(chunk_tokens, overlap)
@@ -35,11 +36,14 @@ def split(
     counting = None if tokenizer is None else whole_tokenizer(tokenizer)
     markdown = _splitter(MarkdownSplitter, chunk_tokens, overlap, counting)
     plain = _splitter(TextSplitter, chunk_tokens, overlap, counting)
-    return [
-        passage
-        for doc in docs
-        for passage in _passages(doc, (markdown if _is_markdown(doc) else plain).chunks(doc.text))
-    ]
+    passages: list[Doc] = []
+    for doc in docs:
+        if _is_markdown(doc):
+            places = _markdown_places(markdown, doc.text, overlap)
+        else:
+            places = plain.chunk_indices(doc.text)
+        passages += _passages(doc, places)
+    return passages
 
 
 def _check(chunk_tokens: int, overlap: int) -> None:
@@ -64,21 +68,29 @@ def _is_markdown(doc: Doc) -> bool:
     return Path(str(doc.metadata.get("source", ""))).suffix.lower() in _MARKDOWN
 
 
-def _passages(doc: Doc, chunks: Sequence[str]) -> Iterator[Doc]:
-    start = end = 0
-    for number, chunk in enumerate(chunks):
-        start = _find(doc.text, chunk, start, end)
+def _markdown_places(splitter: Any, text: str, overlap: int) -> Sequence[tuple[int, str]]:
+    """In 0.33 `chunk_indices` panics on some overlapping Markdown with characters of several bytes,
+    so the chunks of such a text are looked for: right, but for repeated text in an overlap."""
+    if overlap == 0 or text.isascii():
+        places: Sequence[tuple[int, str]] = splitter.chunk_indices(text)
+        return places
+    return _look_for(splitter.chunks(text), text)
+
+
+def _look_for(chunks: Sequence[str], text: str) -> list[tuple[int, str]]:
+    """Each chunk at the first place after the start of the one before, ending after its end."""
+    places: list[tuple[int, str]] = []
+    start, end = -1, 0
+    for chunk in chunks:
+        start = text.find(chunk, max(start + 1, end + 1 - len(chunk)))
+        assert start >= 0, "the splitter changed the text"
         end = start + len(chunk)
-        metadata = {**doc.metadata, "parent": doc.id, "chunk": number, "offset": start}
-        yield Doc(chunk, f"{doc.id}:{number}", metadata=metadata)
+        places.append((start, chunk))
+    return places
 
 
-def _find(text: str, chunk: str, last_start: int, last_end: int) -> int:
-    """The first place where `chunk` goes on from the one before: it must end after that one's end.
-
-    The splitter can report offsets itself, but in 0.33 that panics on some overlapping Markdown
-    with characters of several bytes.
-    """
-    start = text.find(chunk, max(last_start, last_end + 1 - len(chunk)))
-    assert start >= 0, "the splitter changed the text"
-    return start
+def _passages(doc: Doc, places: Sequence[tuple[int, str]]) -> Iterator[Doc]:
+    parent = document_id(doc)
+    for number, (offset, chunk) in enumerate(places):
+        metadata = {**doc.metadata, "parent": parent, "chunk": number, "offset": offset}
+        yield Doc(chunk, f"{parent}:{number}", metadata=metadata)

@@ -37,7 +37,27 @@ def test_files_of_one_name_stay_with_the_query_that_brought_them(
 
 
 def test_documents_keep_the_users_ids(reports: dict[str, str]) -> None:
-    assert [doc.id for doc in find("earns", [reports["bob"]])] == ["report.md#1:0"]
+    (doc,) = find("earns", [reports["bob"]])
+    (loaded,) = tl.load([reports["bob"]])
+    assert doc.id == f"{loaded.id}:0"
+    assert loaded.id.startswith("report.md~")
+
+
+def test_a_bad_file_of_a_folder_is_skipped_in_an_app_that_asks(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("Paris")
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+
+    @tl.app
+    def read(files: list[str]) -> list[tl.Doc]:
+        return tl.load(files, on_error="skip")
+
+    @tl.app
+    def read_all(files: list[str]) -> list[tl.Doc]:
+        return tl.load(files)
+
+    assert [doc.text for doc in read([str(tmp_path)])] == ["Paris"]
+    with pytest.raises(Exception, match=r'bad\.txt: is not UTF-8 text.*on_error="skip"'):
+        read_all([str(tmp_path)])
 
 
 def count_in(reader: tl.Store, writer: tl.Store, name: str) -> int:
@@ -57,7 +77,7 @@ def count_in(reader: tl.Store, writer: tl.Store, name: str) -> int:
 def test_two_stores_in_memory_share_nothing(reports: dict[str, str]) -> None:
     mine, other = tl.Store("local:"), tl.Store("local:")
     assert count_in(other, mine, reports["alice"]) == 0
-    assert count_in(mine, mine, reports["bob"]) == 1  # of one id: the newest
+    assert count_in(mine, mine, reports["bob"]) == 2
 
 
 def test_two_stores_of_one_folder_are_one(reports: dict[str, str], tmp_path: Path) -> None:

@@ -81,6 +81,29 @@ def test_a_passage_keeps_its_parents_metadata() -> None:
     )
 
 
+def test_offsets_of_repeated_text_go_on() -> None:
+    passages = split([Doc("abc " * 100)], 4, 0)
+    offsets = [passage.metadata["offset"] for passage in passages]
+    assert offsets[:3] == [0, 16, 32]
+    overlapping = split([Doc("abc " * 100)], 8, 3)
+    assert [passage.metadata["offset"] for passage in overlapping][:3] == [0, 20, 40]
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("ab é\n"), max_size=80), st.sampled_from([{}, MARKDOWN]))
+def test_without_an_overlap_passages_never_overlap(text: str, metadata: dict[str, str]) -> None:
+    end = 0
+    for passage in split([Doc(text * 3, "d", metadata=metadata)], 4, 0):
+        assert passage.metadata["offset"] >= end
+        end = passage.metadata["offset"] + len(passage.text)
+
+
+def test_documents_without_ids_have_passages_of_different_ids() -> None:
+    one, two, again = split([Doc("one"), Doc("two"), Doc("one")])
+    assert one.id == again.id != two.id
+    assert one.id == f"{one.metadata['parent']}:0"
+
+
 def test_markdown_is_cut_at_headings() -> None:
     text = "# One\n\nalpha beta\n\n# Two\n\ngamma delta"
     passages = split([Doc(text, metadata=MARKDOWN)], 8, 0)

@@ -1,31 +1,60 @@
 """Parts of an app whose size or path is known only when it runs: map, cond, loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import GenericAlias
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from frontend_dsl.errors import TraceError
+from frontend_dsl.pairs import zipped
 from frontend_dsl.tracer import TracedBody, tracing
-from frontend_dsl.value import Value, item_of
+from frontend_dsl.value import Value, item_of, union_of
 from frontend_dsl.where import user_frame
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def map_(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`[function(item) for item in items]`; the items' work runs side by side."""
+@overload
+def map_(function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...
+@overload
+def map_(function: Callable[[A, B], R], first: Iterable[A], second: Iterable[B], /) -> list[R]: ...
+@overload
+def map_(
+    function: Callable[[A, B, C], R],
+    first: Iterable[A],
+    second: Iterable[B],
+    third: Iterable[C],
+    /,
+) -> list[R]: ...
+@overload
+def map_(function: Callable[..., R], items: Iterable[Any], /, *more: Iterable[Any]) -> list[R]: ...
+
+
+def map_(function: Callable[..., R], items: Iterable[Any], *more: Iterable[Any]) -> list[R]:
+    """`[function(item) for item in items]`; the items' work runs side by side.
+
+    With several lists the function gets an item of each, as often as the shortest has one.
+    """
     tracer = tracing("tl.map")
     name = getattr(function, "__name__", "map")
     with tracer.call("map" if name == "<lambda>" else f"map_{name}"):
-        values = tracer.lift(items)
-        body = tracer.trace_body(function, [item_of(values._type)])
+        given = zipped(tracer, (items, *more), "tl.map") if more else items
+        values = tracer.items(given, "tl.map")
+        step = _on_rows(function, len(more) + 1) if more else function
+        body = tracer.trace_body(step, [item_of(values._type)])
         graph = body.graph()
         args = (values, *body.tracer.captures())
         attrs = {"order": "sequential"}
         type_ = GenericAlias(list, (body.results[0]._type,))
         result = tracer.emit("map", args, attrs, "map", type_, bodies=(graph,))
     return cast(list[R], result)
+
+
+def _on_rows(function: Callable[..., R], num_lists: int) -> Callable[[Any], R]:
+    return lambda row: function(*(row[i] for i in range(num_lists)))
 
 
 def cond(condition: Any, then: Callable[[], R], otherwise: Callable[[], R]) -> R:
@@ -40,7 +69,7 @@ def cond(condition: Any, then: Callable[[], R], otherwise: Callable[[], R]) -> R
         bodies = [tracer.trace_body(branch, []) for branch in (then, otherwise)]
         captured = _all_captures(bodies)
         graphs = tuple(body.graph(captured) for body in bodies)
-        type_ = bodies[0].results[0]._type
+        type_ = union_of([body.results[0]._type for body in bodies])
         result = tracer.emit("cond", (condition, *captured), {}, "cond", type_, bodies=graphs)
     return cast(R, result)
 
@@ -59,7 +88,8 @@ def loop(step: Callable[[T], tuple[T, Any]], state: T, *, max: int) -> T:
         body = tracer.trace_body(step, [first._type], num_results=2)
         graph = body.graph()
         args = (first, *body.tracer.captures())
-        result = tracer.emit("loop", args, {"max": max}, "loop", first._type, bodies=(graph,))
+        type_ = union_of([first._type, body.results[0]._type])
+        result = tracer.emit("loop", args, {"max": max}, "loop", type_, bodies=(graph,))
     return cast(T, result)
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, TypeVar, cast
 from backends.documents import Doc
 from frontend_dsl.components import Component
 from frontend_dsl.tools import tool
-from frontend_dsl.tracer import tracing
-from frontend_dsl.value import is_symbolic, item_of
+from frontend_dsl.tracer import iterable, tracing
+from frontend_dsl.value import is_symbolic, item_of, type_of
 from graph_opt.graph import Json
 
 T = TypeVar("T")
@@ -22,7 +22,8 @@ def join(items: Sequence[Any], template: str = "{text}", sep: str = "\n") -> str
     tracer = tracing("tl.join")
     with tracer.call("join"):
         attrs = {"template": template, "sep": sep}
-        return cast(str, tracer.emit("join", (items,), attrs, "join", str))
+        given = iterable(items, "tl.join")
+        return cast(str, tracer.emit("join", (given,), attrs, "join", str))
 
 
 def flatten(lists: Sequence[Sequence[T]], *, unique: bool = False) -> list[T]:
@@ -32,9 +33,11 @@ def flatten(lists: Sequence[Sequence[T]], *, unique: bool = False) -> list[T]:
     """
     tracer = tracing("tl.flatten")
     with tracer.call("flatten"):
-        if isinstance(lists, (list, tuple)) and is_symbolic(lists) and not unique:
-            return cast(list[T], tracer.emit("concat", lists, {}, "flatten", list))
-        value = tracer.lift(lists)
+        given = iterable(lists, "tl.flatten")
+        if isinstance(given, list) and is_symbolic(given) and not unique:
+            type_ = type_of(given)
+            return cast(list[T], tracer.emit("concat", given, {}, "flatten", item_of(type_)))
+        value = tracer.lift(given)
         attrs: dict[str, Json] = {"unique": True} if unique else {}
         type_ = item_of(value._type)
         return cast(list[T], tracer.emit("flatten", (value,), attrs, "flatten", type_))

@@ -6,10 +6,10 @@ text says, and maps run item by item. What of that order is needed is for the pa
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+from types import GeneratorType
 from typing import Any, cast
 
 from frontend_dsl.errors import SymbolicError, TraceError
@@ -17,6 +17,7 @@ from frontend_dsl.naming import Names
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.value import (
     Value,
+    current_tracer,
     has_marks,
     is_list,
     is_mangled,
@@ -24,30 +25,31 @@ from frontend_dsl.value import (
     item_of,
     split_marks,
     type_name,
+    type_of,
 )
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Origin, Ref
 from graph_opt.ops import OPS
 from graph_opt.verify import is_json
 
-# a function, because the tracer of an `async def` app changes at each break, in all its tasks
-_current: ContextVar["Callable[[], Tracer] | None"] = ContextVar("teola_tracer", default=None)
+_REBUILT = (list, tuple, dict, set, frozenset)
+_USED_UP = (GeneratorType, map, filter, zip, enumerate, reversed)
 
 
 def current() -> "Tracer | None":
     """The tracer of the app being traced in this context, if one is."""
-    find = _current.get()
+    find = current_tracer.get()
     return None if find is None else find()
 
 
 @contextmanager
 def tracing_with(find: "Callable[[], Tracer]") -> Iterator[None]:
     """Make what `find` gives the current tracer."""
-    token = _current.set(find)
+    token = current_tracer.set(find)
     try:
         yield
     finally:
-        _current.reset(token)
+        current_tracer.reset(token)
 
 
 def tracing(what: str) -> "Tracer":
@@ -168,7 +170,15 @@ class Tracer:
         if is_list(type_):  # so that its items may flow on while it is decoded
             attrs |= {"list": True, "item": type_name(item_of(type_))}
         with self.call(f"get_{key}" if isinstance(key, int) else key):
-            return self.emit("get", (value,), attrs, str(key), type_)
+            hint = key if isinstance(key, str) else f"{value._name}.{key}"
+            return self.emit("get", (value,), attrs, hint, type_)
+
+    def emit_slice(self, value: Value, key: slice, type_: Any) -> Value:
+        """A part of a list or of a text, between bounds that are known now."""
+        bounds = {"start": key.start, "stop": key.stop, "step": key.step}
+        known = {name: bound for name, bound in bounds.items() if bound is not None}
+        with self.call("slice"):
+            return self.emit("apply", (value,), {"fn": "slice", **known}, "slice", type_)
 
     def keep(self, value: Value) -> None:
         """Hold a value whose marker is in some string, so that the marker stays readable."""
@@ -181,16 +191,33 @@ class Tracer:
         if has_marks(arg):
             pieces = split_marks(arg)
             return Ref(self.emit("format", pieces, {}, "text", str)._name)
-        if isinstance(arg, (list, tuple)) and is_symbolic(arg):
-            return Ref(self.emit("pack", arg, {}, "list", list)._name)
-        if isinstance(arg, dict) and is_symbolic(arg):
-            keys: list[Json] = [str(key) for key in arg]
-            return Ref(self.emit("pack", list(arg.values()), {"keys": keys}, "dict", dict)._name)
-        if isinstance(arg, tuple):
-            return self.lower(list(arg))
+        if type(arg) in _REBUILT and is_symbolic(arg):
+            return Ref(self._rebuilt(arg)._name)
+        if type(arg) is tuple and is_json(list(arg)):
+            return Ref(self._rebuilt(arg)._name)
+        if isinstance(arg, _USED_UP):
+            raise TraceError(
+                f"a {type(arg).__name__} gives its items only once, and a graph runs often; "
+                "write list(...)",
+                *user_frame(),
+            )
         if isinstance(arg, Marker) or is_json(arg):
             return cast(Arg, arg)
         return Ref(self.constant(arg)._name)
+
+    def _rebuilt(self, arg: Any) -> Value:
+        """A list, tuple, dict or set, made anew in each run."""
+        if isinstance(arg, dict):
+            keys = list(arg)
+            if not is_symbolic(keys) and all(is_json(key) for key in keys):
+                return self.emit("pack", list(arg.values()), {"keys": keys}, "dict", dict)
+            return self.emit("apply", (keys, list(arg.values())), {"fn": "dict"}, "dict", dict)
+        kind = type(arg).__name__
+        type_ = type_of(arg)
+        if isinstance(arg, (set, frozenset)):
+            return self.emit("apply", (list(arg),), {"fn": kind}, kind, type_)
+        attrs: dict[str, Json] = {"kind": kind} if kind == "tuple" else {}
+        return self.emit("pack", list(arg), attrs, kind, type_)
 
     def own(self, value: Value) -> Value:
         """This graph's own name for a value: itself, or the capture of an outer one."""
@@ -198,7 +225,9 @@ class Tracer:
             return value
         if self.outer is None:
             raise TraceError(
-                f"{value!r} comes from another trace; pass it in as an argument", *user_frame()
+                f"{value!r} comes from another trace, or from inside a tl.map, tl.cond or tl.loop "
+                "that is over; pass it in as an argument, or return it from there",
+                *user_frame(),
             )
         outer = self.outer.own(value)
         if outer._name not in self._captures:
@@ -248,7 +277,7 @@ class Tracer:
             if not isinstance(results, tuple) or len(results) != num_results:
                 problem = f"this function must return {num_results} values, not {returned!r}"
                 raise TraceError(problem, *user_frame())
-            return TracedBody(body, [body.lift(result) for result in results])
+            return TracedBody(body, [body.own(body.lift(result)) for result in results])
 
     def lift(self, result: Any) -> Value:
         """What a traced function returned, as one value."""
@@ -256,9 +285,13 @@ class Tracer:
             return result
         lowered = self.lower(result)
         if isinstance(lowered, Ref):
-            return Value(self, lowered.name, type(result))
+            return Value(self, lowered.name, type_of(result))
         value = cast(Json, lowered)
-        return self.emit("const", (), {"value": value}, "const", type(result))
+        return self.emit("const", (), {"value": value}, "const", type_of(result))
+
+    def items(self, given: Any, what: str) -> Value:
+        """What is iterated over, as one value."""
+        return self.lift(iterable(given, what))
 
     def input_value(self, value: Any) -> Value | None:
         """A real value as an input of the graph, where graphs take those; else None."""
@@ -292,6 +325,16 @@ class TracedBody:
     def graph(self, captured: Sequence[Value] | None = None) -> Graph:
         """The body as a graph; bodies of one node must agree on what is captured."""
         return self.tracer.graph("body", self.results, captured)
+
+
+def iterable(given: Any, what: str) -> Any:
+    """A symbolic list as it is, else a list of all items. Raises TraceError if there are none."""
+    if isinstance(given, Value) or has_marks(given):
+        return given
+    if not isinstance(given, Iterable):
+        problem = f"{what} takes a list or another iterable, not {given!r}"
+        raise TraceError(problem, *user_frame())
+    return list(given)
 
 
 def _check_known(op: str, args: Sequence[Arg], attrs: Mapping[str, Json]) -> None:

@@ -7,15 +7,19 @@ declared model makes a `get` node. Anything that needs the real value raises, wi
 import re
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from itertools import count
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
 
-from frontend_dsl.errors import SymbolicError
+from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.where import is_users, user_frame
 
 T = TypeVar("T")
+
+# a function, because the tracer of an `async def` app changes at each break, in all its tasks
+current_tracer: ContextVar[Callable[[], Any] | None] = ContextVar("teola_tracer", default=None)
 
 _MARK = re.compile("\ufdd0teola:(\\d+)\ufdd1")
 _ids = count(1)
@@ -60,14 +64,26 @@ class Value:
                 f"{type_name(self._type)} %{self._name} has no field {name!r}",
                 "declare a model as its type, or compute it in a tl.tool",
             )
-        value: Value = self._tracer.emit_get(self, name, field_type)
+        value: Value = self._here().emit_get(self, name, field_type)
         return value
 
     def __getitem__(self, key: Any) -> "Value":
+        if isinstance(key, slice) and all(map(_is_bound, (key.start, key.stop, key.step))):
+            part: Value = self._here().emit_slice(self, key, slice_of(self._type, key))
+            return part
         if not isinstance(key, (int, str)) or isinstance(key, bool):
             self._misuse(f"%{self._name}[{key!r}]", "index it with a constant, or use a tl.tool")
-        value: Value = self._tracer.emit_get(self, key, item_of(self._type))
+        types_ = tuple_types(self._type)
+        if types_ is not None and isinstance(key, int) and not -len(types_) <= key < len(types_):
+            problem = f"{type_name(self._type)} %{self._name} has no item {key}"
+            raise TraceError(problem, *user_frame())
+        value: Value = self._here().emit_get(self, key, item_of(self._type, key))
         return value
+
+    def _here(self) -> Any:
+        """The tracer of the function being traced: of a value's fields each body takes its own."""
+        find = current_tracer.get()
+        return self._tracer if find is None else find()
 
     def _misuse(self, what: str, instead: str) -> NoReturn:
         file, line = user_frame()
@@ -75,16 +91,27 @@ class Value:
 
     def __bool__(self) -> NoReturn:
         self._misuse(
-            f"%{self._name} is tested as a condition",
-            "use tl.cond, or an `async def` app with `await tl.value(...)`; an argument of type "
-            "bool or int is known and specialises the app, and so is one that `is None`",
+            f"%{self._name} is tested as a condition (by if, while, and, or, not)",
+            "use tl.cond, with its branches swapped for `not` and one inside the other for `and`, "
+            "or an `async def` app with `await tl.value(...)`; an argument of type bool or int is "
+            "known and specialises the app, and so is one that `is None`",
         )
 
     def __iter__(self) -> Iterator[Any]:
-        self._misuse(f"%{self._name} is iterated over", f"use tl.map(function, values){OR_BREAK}")
+        types_ = tuple_types(self._type)
+        if types_ is None:
+            self._misuse(
+                f"%{self._name} is iterated over",
+                "use tl.map(function, values), tl.zip, tl.enumerate, tl.filter or "
+                f"tl.sorted{OR_BREAK}",
+            )
+        return iter([self[i] for i in range(len(types_))])
 
-    def __len__(self) -> NoReturn:
-        self._misuse(f"len() of %{self._name}", f"count it in a tl.tool{OR_BREAK}")
+    def __len__(self) -> int:
+        types_ = tuple_types(self._type)
+        if types_ is None:
+            self._misuse(f"len() of %{self._name}", f"count it in a tl.tool{OR_BREAK}")
+        return len(types_)
 
     def __contains__(self, item: object) -> NoReturn:
         self._misuse(f"'in' on %{self._name}", f"test it in a tl.tool{OR_BREAK}")
@@ -94,6 +121,19 @@ class Value:
 
     __radd__ = __add__
 
+    def __mul__(self, other: object) -> NoReturn:
+        self._misuse(f"arithmetic ('*', '-', '/' ...) on %{self._name}", "do it in a tl.tool")
+
+    __sub__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = __mul__
+    __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = __divmod__ = __mul__
+    __rmul__ = __rsub__ = __rtruediv__ = __rfloordiv__ = __rpow__ = __rmatmul__ = __mul__
+    __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = __rdivmod__ = __mul__
+
+    def __neg__(self) -> NoReturn:
+        self._misuse(f"arithmetic on %{self._name}", "do it in a tl.tool")
+
+    __pos__ = __invert__ = __abs__ = __neg__
+
     def __eq__(self, other: object) -> NoReturn:
         self._misuse(f"%{self._name} is compared", f"compare it in a tl.tool{OR_BREAK}")
 
@@ -102,13 +142,18 @@ class Value:
     def __int__(self) -> NoReturn:
         self._misuse(f"%{self._name} is turned into a number", "do it in a tl.tool")
 
-    __float__ = __index__ = __int__
+    __float__ = __index__ = __complex__ = __int__
+
+    def __round__(self, digits: int | None = None) -> NoReturn:
+        self._misuse(f"%{self._name} is rounded", "do it in a tl.tool")
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:  # noqa: ARG002
         self._misuse(f"%{self._name} is called", "call it in a tl.tool")
 
-    def __hash__(self) -> int:
-        return self._id
+    def __hash__(self) -> NoReturn:
+        self._misuse(
+            f"%{self._name} is looked up or put in a dict or set", f"do it in a tl.tool{OR_BREAK}"
+        )
 
 
 def split_marks(text: str) -> list["str | Value"]:
@@ -131,11 +176,11 @@ def has_marks(value: object) -> bool:
 
 
 def is_symbolic(value: object) -> bool:
-    """Whether a value, or anything inside a list, tuple or dict, is known only at run time."""
-    if isinstance(value, (list, tuple)):
+    """Whether a value, or anything inside a list, tuple, dict or set, is known only at run time."""
+    if isinstance(value, (list, tuple, set, frozenset)):
         return any(map(is_symbolic, value))
     if isinstance(value, dict):
-        return any(map(is_symbolic, value.values()))
+        return any(map(is_symbolic, (*value, *value.values())))
     return isinstance(value, Value) or has_marks(value)
 
 
@@ -163,16 +208,70 @@ def is_list(type_: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str
 
 
-def item_of(type_: Any) -> Any:
-    """The type of one item of a list type, or Any."""
+def is_optional(type_: Any) -> bool:
+    """Whether a type is a union with None."""
+    return is_union(type_) and type(None) in get_args(type_)
+
+
+def is_union(type_: Any) -> bool:
+    """Whether a type is `A | B`, `Union[A, B]` or `Optional[A]`."""
+    return get_origin(type_) in (Union, types.UnionType)
+
+
+def tuple_types(type_: Any) -> tuple[Any, ...] | None:
+    """The types of a tuple's items, where the type says how many there are."""
+    args = get_args(type_)
+    return args if get_origin(type_) is tuple and args and Ellipsis not in args else None
+
+
+def item_of(type_: Any, key: Any = None) -> Any:
+    """The type of one item of a list type, of the item `key` of a tuple type, or Any."""
+    types_ = tuple_types(type_)
+    if types_ is not None:
+        return types_[key] if isinstance(key, int) else union_of(types_)
+    if type_ is str:
+        return str
     args = get_args(type_)
     return args[0] if is_list(type_) and args else Any
 
 
+def slice_of(type_: Any, key: slice) -> Any:
+    """The type of a part of a list, a tuple or a text."""
+    types_ = tuple_types(type_)
+    return type_ if types_ is None else types.GenericAlias(tuple, types_[key])
+
+
+def union_of(types_: Sequence[Any]) -> Any:
+    """The type of a value that is of one of these types."""
+    different: list[Any] = []
+    different += (one for one in types_ if one not in different)
+    if Any in different or not different:
+        return Any
+    return different[0] if len(different) == 1 else Union[tuple(different)]  # noqa: UP007
+
+
+def type_of(value: Any) -> Any:
+    """The type of a value, of which parts may be symbolic."""
+    if isinstance(value, Value):
+        return value._type
+    if type(value) is tuple:
+        return types.GenericAlias(tuple, tuple(map(type_of, value)))
+    if type(value) in (list, set, frozenset) and value:
+        return types.GenericAlias(type(value), (union_of([type_of(item) for item in value]),))
+    return type(value)
+
+
 def field_of(type_: Any, name: str) -> Any | None:
-    """The declared type of a field of a class, or None if it declares no such field."""
+    """The declared type of a field, or None if there is none; what may be None is asked anyway."""
+    if is_union(type_):
+        found = [field_of(arg, name) for arg in get_args(type_) if arg is not type(None)]
+        return None if None in found else union_of(found)
     if type_ is Any:
         return Any
     if not isinstance(type_, type):
         return None
     return get_type_hints(type_).get(name)
+
+
+def _is_bound(bound: object) -> bool:
+    return bound is None or (isinstance(bound, int) and not isinstance(bound, bool))

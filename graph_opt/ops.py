@@ -11,6 +11,7 @@ from functools import reduce
 from operator import or_
 from typing import Protocol
 
+APPLIED = ("dict", "enumerate", "frozenset", "select", "set", "slice", "sort", "strip", "zip")
 CONTEXT_TYPE = "context"  # the `type` of an input that holds the token state of an LLM sequence
 
 
@@ -89,6 +90,7 @@ _TABLE = (
     Op("flatten", min_args=1, max_args=1, elementwise=(0,), streams_out=True),
     Op("concat", min_args=1, all_elementwise=True, streams_out=True),  # lists... -> a list
     Op("pack"),
+    Op("apply", min_args=1, required_attrs=("fn",)),  # one of `APPLIED`
 )
 
 OPS: dict[str, Op] = {op.name: op for op in _TABLE}

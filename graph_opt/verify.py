@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from graph_opt.errors import GraphError
 from graph_opt.graph import Arg, Json, Marker, Node, Ref
-from graph_opt.ops import CONTEXT_TYPE, OPS, elementwise
+from graph_opt.ops import APPLIED, CONTEXT_TYPE, OPS, elementwise
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -118,6 +118,8 @@ def _check_signature(node: Node) -> None:
             _fail(node, f"attr {key!r} is {node.attrs[key]!r}; it must be a string")
     if node.op == "elements":
         _check_elements(node)
+    if node.op == "apply" and node.attrs["fn"] not in APPLIED:
+        _fail(node, f"unknown function {node.attrs['fn']!r}; known are {', '.join(APPLIED)}")
     if node.op == "loop" and not _is_count(node.attrs["max"]):
         _fail(node, f"attr 'max' is {node.attrs['max']!r}; it must be a whole number, 1 or more")
 

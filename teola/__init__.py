@@ -9,9 +9,13 @@ from frontend_dsl.contextual import contextualize
 from frontend_dsl.control import cond, loop
 from frontend_dsl.control import map_ as map
 from frontend_dsl.functions import flatten, join, load, split
+from frontend_dsl.pairs import enumerate_ as enumerate
+from frontend_dsl.pairs import zip_ as zip
 from frontend_dsl.prompt import prompt
 from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.retrieval import Reranker, Store
+from frontend_dsl.selection import filter_ as filter
+from frontend_dsl.selection import sorted_ as sorted
 from frontend_dsl.session import value
 from frontend_dsl.synthesis import synthesize
 from frontend_dsl.tools import tool
@@ -34,8 +38,10 @@ __all__ = [
     "app",
     "cond",
     "contextualize",
+    "enumerate",
     "errors",
     "expand_queries",
+    "filter",
     "flatten",
     "fuse",
     "hybrid_search",
@@ -44,8 +50,10 @@ __all__ = [
     "loop",
     "map",
     "prompt",
+    "sorted",
     "split",
     "synthesize",
     "tool",
     "value",
+    "zip",
 ]

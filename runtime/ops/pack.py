@@ -1,4 +1,4 @@
-"""`pack`: values -> a list of them, or a dict where there are keys."""
+"""`pack`: values -> a list of them, a tuple, or a dict where there are keys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,9 @@ from runtime.ops.base import OpRun
 
 def _run(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001
     keys = node.attrs.get("keys")
-    return list(args) if keys is None else dict(zip(keys, args, strict=True))  # type: ignore[arg-type]
+    if isinstance(keys, list):
+        return dict(zip(keys, args, strict=True))
+    return tuple(args) if node.attrs.get("kind") == "tuple" else list(args)
 
 
 def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:

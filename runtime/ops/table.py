@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from runtime.ops.apply import APPLY
 from runtime.ops.base import OpRun
 from runtime.ops.call import CALL
 from runtime.ops.concat import CONCAT
@@ -49,4 +50,5 @@ OP_RUNS: Mapping[str, OpRun] = {
     "flatten": FLATTEN,
     "concat": CONCAT,
     "pack": PACK,
+    "apply": APPLY,
 }

@@ -51,20 +51,20 @@ def test_refine_is_a_chain_whose_passages_come_before_the_earlier_answer() -> No
           %question = input [type="str"]
           %docs = input [type="list[Doc]"]
           %deal = call %docs 3
-          %_0 = get %deal [path=[0]]
-          %_1 = get %deal [path=[1]]
-          %_2 = get %deal [path=[2]]
+          %deal.0 = get %deal [path=[0]]
+          %deal.1 = get %deal [path=[1]]
+          %deal.2 = get %deal [path=[2]]
           %read.empty = context
-          %read.prompt = prefill %read.empty @system "Read." @user %_0 "\\n\\nQuestion:" @sp \
+          %read.prompt = prefill %read.empty @system "Read." @user %deal.0 "\\n\\nQuestion:" @sp \
 %question @assistant after %deal
           %read, %read.context = decode %read.prompt
           %refine.empty = context
-          %refine.prompt = prefill %refine.empty @system "Build." @user "New passage:\\n" %_1 \
+          %refine.prompt = prefill %refine.empty @system "Build." @user "New passage:\\n" %deal.1 \
 "\\n\\nAnswer so far:" @sp %read "\\n\\nQuestion:" @sp %question @assistant
           %refine, %refine.context = decode %refine.prompt
           %refine.empty_2 = context
-          %refine.prompt_2 = prefill %refine.empty_2 @system "Build." @user "New passage:\\n" %_2 \
-"\\n\\nAnswer so far:" @sp %refine "\\n\\nQuestion:" @sp %question @assistant
+          %refine.prompt_2 = prefill %refine.empty_2 @system "Build." @user "New passage:\\n" \
+%deal.2 "\\n\\nAnswer so far:" @sp %refine "\\n\\nQuestion:" @sp %question @assistant
           %refine_2, %refine.context_2 = decode %refine.prompt_2
           return %refine_2
         }""")
@@ -76,20 +76,20 @@ def test_a_tree_reads_side_by_side_and_merges_level_by_level() -> None:
           %question = input [type="str"]
           %docs = input [type="list[Doc]"]
           %deal = call %docs 3
-          %_0 = get %deal [path=[0]]
-          %_1 = get %deal [path=[1]]
-          %_2 = get %deal [path=[2]]
+          %deal.0 = get %deal [path=[0]]
+          %deal.1 = get %deal [path=[1]]
+          %deal.2 = get %deal [path=[2]]
           %read.empty = context
-          %read.prompt = prefill %read.empty @system "Read." @user %_0 "\\n\\nQuestion:" @sp \
+          %read.prompt = prefill %read.empty @system "Read." @user %deal.0 "\\n\\nQuestion:" @sp \
 %question @assistant after %deal
           %read, %read.context = decode %read.prompt
           %read.empty_2 = context
-          %read.prompt_2 = prefill %read.empty_2 @system "Read." @user %_1 "\\n\\nQuestion:" @sp \
-%question @assistant after %read
+          %read.prompt_2 = prefill %read.empty_2 @system "Read." @user %deal.1 "\\n\\nQuestion:" \
+@sp %question @assistant after %read
           %read_2, %read.context_2 = decode %read.prompt_2
           %read.empty_3 = context
-          %read.prompt_3 = prefill %read.empty_3 @system "Read." @user %_2 "\\n\\nQuestion:" @sp \
-%question @assistant after %read_2
+          %read.prompt_3 = prefill %read.empty_3 @system "Read." @user %deal.2 "\\n\\nQuestion:" \
+@sp %question @assistant after %read_2
           %read_3, %read.context_3 = decode %read.prompt_3
           %merge.empty = context
           %merge.prompt = prefill %merge.empty @system "Build." @user %read "\\n\\n" \

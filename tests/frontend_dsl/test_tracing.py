@@ -235,7 +235,7 @@ def test_fields_of_a_declared_model_can_be_read_and_indexed() -> None:
 
     text = str(first.graph())
     assert '%queries = get %expand [item="str", list=true, path=["queries"]]' in text
-    assert "%_0 = get %queries [path=[0]]" in text
+    assert "%queries.0 = get %queries [path=[0]]" in text
 
 
 @pytest.mark.parametrize("future", [False, True])

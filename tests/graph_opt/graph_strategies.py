@@ -35,6 +35,7 @@ INLINE: list[tuple[str, dict[str, Json]]] = [
     ("join", {}),
     ("flatten", {}),
     ("parse", {"type": "Q"}),
+    ("apply", {"fn": "slice", "stop": 2}),
 ]
 ENGINES = st.sampled_from(["a", "b"])
 

@@ -26,7 +26,7 @@ WRONG = [
         "is after %d, which names no earlier node",
     ),
     ("return %x", "returns %x, which no node makes"),
-    ("%a = fromat\nreturn", "unknown op; known are call, "),
+    ("%a = fromat\nreturn", "unknown op; known are apply, call, "),
     ('%a, %b = embed "x" [engine="e"]\nreturn', "has 2 outputs; the op makes 1"),
     ('%a = search null [engine="s"]\nreturn', "has 1 args; the op takes 2 to 3"),
     ('%a = embed "x"\nreturn', "has no attr 'engine'"),

@@ -244,7 +244,9 @@ def slice_of(type_: Any, key: slice) -> Any:
 def union_of(types_: Sequence[Any]) -> Any:
     """The type of a value that is of one of these types."""
     different: list[Any] = []
-    different += (one for one in types_ if one not in different)
+    for one in types_:
+        if one not in different:
+            different.append(one)
     if Any in different or not different:
         return Any
     return different[0] if len(different) == 1 else Union[tuple(different)]  # noqa: UP007

@@ -6,17 +6,19 @@ An app knows how to become a graph; running it is the runner's work, which it is
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from frontend_dsl.bounded import BoundedCache
+from frontend_dsl.breaks import AsyncRun, run_of_async_app
 from frontend_dsl.errors import SymbolicError, TraceError
-from frontend_dsl.program import OnValue, Program, Runner, RunOptions
-from frontend_dsl.session import Session
+from frontend_dsl.program import Program, Runner, RunOptions, Segments
 from frontend_dsl.signature import ArgumentError, BoundArguments, app_parameters, bind
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.tracer import Tracer, current
+from frontend_dsl.value import is_symbolic
 from frontend_dsl.where import place_of, short_path
 from graph_opt.errors import GraphError
 from graph_opt.graph import Graph
@@ -37,6 +39,7 @@ class App(Generic[P, R]):
         self._function = function
         self._runner = runner
         self._programs: dict[str, Program] = {}
+        self._segments: BoundedCache[str, Program] = BoundedCache(64)
         self._symbols = Symbols(self._variables()) if self.is_async else None
         self.parameters = app_parameters(function)
         update_wrapper(self, function)
@@ -44,7 +47,9 @@ class App(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run and wait. Works in a notebook too: the engines' event loop has its own thread."""
         if current() is not None:  # an app inside an app is part of it
-            return self._inline(*args, **kwargs)
+            return (
+                self._await_inside(args, kwargs) if self.is_async else self._inline(*args, **kwargs)
+            )
         if self.is_async:
             return cast(R, self._runner().drive(self._run_session(args, kwargs, self.options)))
         program, inputs = self._prepare(args, kwargs)
@@ -94,6 +99,7 @@ class App(Generic[P, R]):
                 raise TypeError(f"an app has no option {name!r}; it has {', '.join(known)}")
         app = App(self._function, self._runner, replace(self.options, **changes))
         app._programs = self._programs
+        app._segments, app._symbols = self._segments, self._symbols
         return app
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
@@ -127,18 +133,14 @@ class App(Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: RunOptions
     ) -> Any:
         bound = bind(self.name, self.parameters, args, kwargs)
-        assert self._symbols is not None, "made for every async app"
-        runner = self._runner()
-        with runner.listening(options) as options:
+        arguments = {**bound.static, **bound.symbolic}
 
-            def start(program: Program, inputs: Mapping[str, Any], on_value: OnValue) -> Any:
-                return runner.start(program, inputs, options, on_value)
+        async def body(segments: Segments) -> Any:
+            assert self._symbols is not None, "made for every async app"
+            run = AsyncRun(self.name, self._symbols, self._segments, self._place(), segments)
+            return await run.run(cast(Any, self._function), arguments)
 
-            session = Session(self.name, self._symbols, start, self._programs, self._place())
-            session.is_plain = not options.optimize
-            arguments = {**bound.static, **bound.symbolic}
-            run = session.run(cast(Any, self._function), arguments)
-            return await asyncio.wait_for(run, options.timeout_s)
+        return await self._runner().run_segments(self.name, body, options)
 
     async def _run_sessions(self, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
         runs = (self._run_session((), dict(call), self.options) for call in calls)
@@ -195,6 +197,19 @@ class App(Generic[P, R]):
         assert tracer is not None, "an app is inlined only while another one is traced"
         with tracer.call(self.name), tracer.inside():
             return self._function(*args, **kwargs)
+
+    def _await_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        """What an `async def` app awaits when it calls this one. Real arguments are checked."""
+        run = run_of_async_app(f"app {self.name}()")
+        names = [parameter.name for parameter in self.parameters[: len(args)]]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        values = {name: value for name, value in given.items() if is_symbolic(value)}
+        rest = tuple(p for p in self.parameters if p.name not in values)
+        real = {name: value for name, value in given.items() if name not in values}
+        bound = bind(self.name, rest, (), real)
+        arguments = {**bound.static, **bound.symbolic, **values}
+        function = cast(Callable[..., Awaitable[Any]], self._function)
+        return cast(R, run.inline(self.name, function, arguments, self.options.timeout_s))
 
     def _variables(self) -> Mapping[str, Any]:
         module = sys.modules.get(self._function.__module__)

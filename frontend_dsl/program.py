@@ -1,7 +1,15 @@
 """What the front end hands to a runner: programs, and how to run them."""
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
@@ -9,8 +17,6 @@ from backends.errors import ConfigError
 from backends.registry import EngineSpec
 from graph_opt.analysis.objectives import Kind
 from graph_opt.graph import Graph
-
-OnValue = Callable[[str, Any], None]  # a name that the graph returns, and its value
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -66,14 +72,13 @@ class Runner(Protocol):
 
     def plan(self, program: Program, options: RunOptions) -> Any: ...
 
-    async def start(
+    async def run_segments(
         self,
-        program: Program,
-        inputs: Mapping[str, Any],
+        name: str,
+        body: Callable[["Segments"], Awaitable[Any]],
         options: RunOptions,
-        on_value: OnValue,
-    ) -> None:
-        """Run a segment; `on_value` gets each output, on any thread, as soon as it is there."""
+    ) -> Any:
+        """Run an `async def` app, `body`, which is given what starts its segments."""
 
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run an `async def` app and wait for it."""
@@ -83,5 +88,41 @@ class Runner(Protocol):
     ) -> Iterator[Any]:
         """The events of an `async def` app, which `run` starts with a listener."""
 
-    def listening(self, options: RunOptions) -> AbstractContextManager[RunOptions]:
-        """The options with the trace file, if one is wanted, open for several queries."""
+
+class Pending(Protocol):
+    """A value that a segment gives. A context is freed when nobody holds its Pending."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the value is known."""
+
+    @property
+    def real(self) -> Any:
+        """The value, which must be there."""
+
+    async def get(self) -> Any:
+        """The value. Raises what failed: a tool's own exception, or a teola error."""
+
+    def texts(self) -> AsyncIterator[str]:
+        """The pieces of a text as they come; raises like `get`."""
+
+
+class Segments(Protocol):
+    """Starts the segments of one run of an `async def` app; keeps their effects in order."""
+
+    def issue(
+        self,
+        program: Program,
+        inputs: Mapping[str, Any],
+        *,
+        final: Collection[str] = (),
+        streamed: Collection[str] = (),
+    ) -> Mapping[str, Pending]:
+        """Start a segment; its values by the names that its graph returns.
+
+        Inputs that are Pending are waited for. Events of the texts `final` say so; the pieces of
+        those `streamed` come by `Pending.texts`.
+        """
+
+    async def within(self, name: str, work: Awaitable[Any], timeout_s: float | None) -> Any:
+        """What the work gives. Raises QueryTimeout after `timeout_s`."""

@@ -4,15 +4,16 @@ The returned string is cut at its symbolic values into parts and holes and lower
 those parts, a decode, and, for a declared output type, a parse of the decoded text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
 from frontend_dsl.schema import json_schema
+from frontend_dsl.template import constants_of, pieces
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import Value, has_marks, split_marks, type_name
+from frontend_dsl.value import Value, has_marks, type_name
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json, Marker
 
@@ -38,6 +39,7 @@ class PromptFunction(Generic[P, T]):
         self.system = system
         self.sampling = sampling
         self._function = function
+        self._constants = constants_of(function)
         self._schema = None if out is str else json_schema(out)
         update_wrapper(self, function)
 
@@ -62,9 +64,10 @@ class PromptFunction(Generic[P, T]):
         context = tracer.emit("context", (), on_llm, f"{name}.empty", Any)
         if self.llm.adapter is not None:
             on_llm = {**on_llm, "adapter": self.llm.adapter}
-        parts = [Marker("user"), *prompt_parts(text), Marker("assistant")]
+        words = pieces(text, self._constants, tracer.given)
+        parts = [Marker("user"), *prompt_parts(words), Marker("assistant")]
         if self.system is not None:
-            parts = [Marker("system"), *prompt_parts(self.system), *parts]
+            parts = [Marker("system"), self.system, *parts]
         filled = tracer.emit("prefill", (context, *parts), on_llm, f"{name}.prompt", Any)
         attrs = {**on_llm, **self.sampling}
         if self._schema is None:
@@ -77,14 +80,14 @@ class PromptFunction(Generic[P, T]):
         return tracer.emit("parse", (json_text,), {"type": type_symbol}, name, self.out)
 
 
-def prompt_parts(text: str) -> list[Any]:
+def prompt_parts(words: Iterable[str | Value]) -> list[Any]:
     """Texts, values and markers, as a prefill takes them.
 
     A space before a value belongs to the value: most vocabularies hold words with their space,
     and each part is tokenised by itself.
     """
     parts: list[Any] = []
-    for piece in split_marks(text):
+    for piece in words:
         if isinstance(piece, Value) and parts and _ends_in_one_space(parts[-1]):
             head = parts.pop()[:-1]
             parts += [head, SPACE, piece] if head else [SPACE, piece]

@@ -16,7 +16,6 @@ from frontend_dsl.components import LLM
 from frontend_dsl.control import map_
 from frontend_dsl.errors import TraceError
 from frontend_dsl.functions import join
-from frontend_dsl.known import as_known
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
 from frontend_dsl.where import user_frame
@@ -190,7 +189,7 @@ def dealt(items: Sequence[Any], k: int) -> list[list[Any]]:
 
 def _text(doc: Any) -> Any:
     """The text of a real document; a value that is known only when the app runs as it is."""
-    return as_known(doc.text) if isinstance(doc, Doc) else doc
+    return doc.text if isinstance(doc, Doc) else doc
 
 
 def _check(llm: object, docs: object, mode: str, k: int | None, fanout: int) -> None:

@@ -140,7 +140,8 @@ class Tracer:
         bodies: tuple[Graph, ...] = (),
     ) -> list[Value]:
         """Append a node with several outputs."""
-        lowered = tuple(self.lower(arg) for arg in args)
+        is_prompt = OPS[op].prompt_from is not None  # its words are the prompt's own
+        lowered = tuple(self.lower(arg) if is_prompt else self._argument(arg) for arg in args)
         _check_known(op, lowered, attrs)
         outputs = tuple(self._names.fresh(hint) for hint in hints)
         is_effective = OPS[op].engine_kind is not None or bool(bodies)
@@ -163,6 +164,9 @@ class Tracer:
 
     def note(self, node: Node, values: Sequence[Value]) -> None:
         """Called with each node and its values; a tracer of segments remembers them."""
+
+    def hold(self, value: Value) -> None:
+        """Somebody may use this value later, which `note` passed over."""
 
     def emit_get(self, value: Value, key: str | int, type_: Any) -> Value:
         """A field or an item of a value."""
@@ -283,7 +287,7 @@ class Tracer:
         """What a traced function returned, as one value."""
         if isinstance(result, Value):
             return result
-        lowered = self.lower(result)
+        lowered = self._argument(result)
         if isinstance(lowered, Ref):
             return Value(self, lowered.name, type_of(result))
         value = cast(Json, lowered)
@@ -293,10 +297,17 @@ class Tracer:
         """What is iterated over, as one value."""
         return self.lift(iterable(given, what))
 
-    def input_value(self, value: Any) -> Value | None:
+    def given(self, value: Any) -> Value | None:
         """A real value as an input of the graph, where graphs take those; else None."""
-        outer = None if self.outer is None else self.outer.input_value(value)
+        outer = None if self.outer is None else self.outer.given(value)
         return None if outer is None else self.own(outer)
+
+    def _argument(self, arg: Any) -> Arg:
+        """Like `lower`, but a real value may become an input. What is None or a bool stays, since
+        a node may mean something else by it."""
+        is_structure = arg is None or isinstance(arg, (bool, Marker)) or is_symbolic(arg)
+        given = None if is_structure else self.given(arg)
+        return self.lower(arg) if given is None else Ref(given._name)
 
     def constant(self, value: Any) -> Value:
         """A constant that JSON cannot say: the graph holds its name, the symbols hold it."""

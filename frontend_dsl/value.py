@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.where import is_users, user_frame
+from graph_opt.ops import CONTEXT_TYPE
 
 T = TypeVar("T")
 
@@ -29,16 +30,24 @@ WAYS_OUT = "it is known only when the app runs; "
 OR_BREAK = ", or make the app `async def` and `await tl.value(...)`"
 
 
+class Context:
+    """The type of a value that is the token state of an LLM sequence."""
+
+
+Context.__name__ = CONTEXT_TYPE  # as the graph calls it
+
+
 class Value:
     """A value of `type` that node output `name` of `tracer`'s graph will produce."""
 
-    __slots__ = ("__weakref__", "_id", "_name", "_tracer", "_type")
+    __slots__ = ("__weakref__", "_id", "_name", "_pending", "_tracer", "_type")
 
     def __init__(self, tracer: Any, name: str, type_: Any) -> None:
         self._tracer = tracer
         self._name = name
         self._type = type_
         self._id = next(_ids)
+        self._pending: Any = None  # the program.Pending of one whose segment was started
         _values[self._id] = self
 
     def __format__(self, spec: str) -> str:

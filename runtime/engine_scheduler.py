@@ -55,10 +55,6 @@ class Scheduler(Protocol):
     def batch_items(self) -> int:
         """The most items in a batch."""
 
-    @property
-    def num_slots(self) -> int:
-        """How many batches run at once."""
-
     def submit(self, job: Job) -> None:
         """Queue a job; its callbacks are called later, never within."""
 
@@ -94,10 +90,6 @@ class EngineScheduler:
     def batch_items(self) -> int:
         """The most items in a batch: as many as pay where that was profiled, else all it takes."""
         return self.latency.batch_items(self.engine.info.max_batch_items)
-
-    @property
-    def num_slots(self) -> int:
-        return self.engine.info.num_slots
 
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""

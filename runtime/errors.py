@@ -50,3 +50,26 @@ def _what(cause: Exception) -> str:
     """The message; for an error that is not written for people, its type too."""
     is_plain = isinstance(cause, (EngineError, ParseError))
     return str(cause) if is_plain else f"{type(cause).__name__}: {cause}"
+
+
+def own_error(failure: Exception) -> Exception:
+    """What an `async def` app sees of a failure: the exception that a tool or an engine raised,
+    with a note of where; of invalid output, and of what is no node's, the failure itself."""
+    if not isinstance(failure, NodeFailed) or isinstance(failure, OutputInvalid):
+        return failure
+    error = failure.cause
+    if isinstance(error, StopIteration):  # no coroutine can raise it
+        return failure
+    if failure_of(error) is not failure:
+        place = f" ({failure.where})" if failure.where else ""
+        error.add_note(f"raised by %{failure.node}{place}")
+        error.__teola__ = failure  # type: ignore[attr-defined]
+    return error
+
+
+def failure_of(error: BaseException) -> NodeFailed | None:
+    """The NodeFailed behind an exception that an app was told: its primitive, file and line."""
+    if isinstance(error, NodeFailed):
+        return error
+    found = getattr(error, "__teola__", None)
+    return found if isinstance(found, NodeFailed) else None

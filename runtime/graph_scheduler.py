@@ -21,6 +21,7 @@ from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError
 from runtime.events import Event, EventKind, Listener
 from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
+from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
 from runtime.scope import Scope, arg_value, bind, release
 
@@ -39,10 +40,10 @@ class Query:
         engines: Mapping[str, Scheduler],
         symbols: Mapping[str, Any],
         listener: Listener | None = None,
-        on_value: Callable[[str, Any], None] | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.name = name
-        self._on_value = on_value
+        self._outputs = outputs
         self.symbols = symbols
         self.result: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._layout = layout
@@ -104,10 +105,11 @@ class Query:
     def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
         if self.result.done():
             return
-        if self._on_value is not None and not scope.path:
+        if self._outputs is not None and not scope.path:
             for name, value in zip(node.outputs, outputs, strict=True):
                 if name in scope.layout.graph.outputs:
-                    self._on_value(name, value)
+                    scope.give(name)
+                    self._outputs.on_value(name, value)
         awaited = scope.awaited(node, outputs)
         self._ready.extend((scope, follower) for follower in scope.finish(node, outputs))
         if not scope.num_unfinished:
@@ -152,9 +154,6 @@ class Query:
 
     def piece_size(self, node: Node) -> int:
         return self._engines[str(node.attrs["engine"])].batch_items
-
-    def num_slots(self, engine: str) -> int:
-        return self._engines[engine].num_slots
 
     def submit_piece(
         self,
@@ -264,7 +263,9 @@ class Query:
 
     def _emitter(self, scope: Scope, node: Node) -> Callable[[str], None]:
         path = scope.path + node.name
-        is_final = not scope.path and node.name in scope.layout.graph.outputs
+        is_output = not scope.path and node.name in scope.layout.graph.outputs
+        is_final = is_output and (self._outputs is None or node.name in self._outputs.final)
+        on_text = self._outputs.on_text if self._outputs is not None and is_output else None
         growing = scope.growing_text(node)
         is_first = True
 
@@ -276,6 +277,8 @@ class Query:
                 is_first = False
                 self._tell("first_token", path, node.op)
             self._tell("text", path, node.op, {"text": text, "final": is_final})
+            if on_text is not None:
+                on_text(node.name, text)
             if growing is not None:
                 self._guard(scope, node, lambda: growing.grow(text))
 

@@ -35,6 +35,7 @@ class Scope:
         self.num_unfinished = len(layout.nodes)
         self._streams: dict[str, ItemStream] = {}
         self._texts: dict[str, GrowingText] = {}
+        self._given: set[str] = set()  # values that somebody outside has got already
         self._late: dict[str, Late] = {}  # values that bodies of this scope's nodes wait for
         self._params = dict(zip((n.name for n in layout.graph.params), params, strict=True))
         self.missing = {  # param -> what it waits for
@@ -115,10 +116,14 @@ class Scope:
         """The text that the node writes, if somebody reads it early."""
         return self._texts.get(node.name)
 
+    def give(self, name: str) -> None:
+        """A returned value belongs to somebody outside from now on."""
+        self._given.add(name)
+
     def release_all(self) -> None:
         """Drop every value the scope still owns."""
         for name, value in self.values.items():
-            if name not in self._params:
+            if name not in self._params and name not in self._given:
                 release(value)
         self.values.clear()
 

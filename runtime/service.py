@@ -15,6 +15,7 @@ from runtime.graph_scheduler import Query
 from runtime.layout import Layout
 from runtime.memo.gate import RememberingScheduler
 from runtime.memo.memos import Memos, owner_of
+from runtime.outputs import Outputs
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 
@@ -45,9 +46,9 @@ class Runtime:
         timeout_s: float | None = None,
         memo: bool | str = False,
         salt: str | None = None,
-        on_value: Callable[[str, Any], None] | None = None,
+        outputs: Outputs | None = None,
     ) -> list[Any]:
-        """The values the graph returns; `on_value` gets each as soon as it is there.
+        """The values the graph returns; `outputs` hears of each as soon as it is there.
 
         `about` goes into the query's first event. With `memo`, pure work of equal content is not
         done again; a path names the folder that remembers it beyond the process. Queries share
@@ -64,7 +65,7 @@ class Runtime:
             for name, scheduler in schedulers.items()
         }
         name = f"q{next(self._names)}"
-        query = Query(name, layout, inputs, gates, symbols, listener, on_value)
+        query = Query(name, layout, inputs, gates, symbols, listener, outputs)
         timer = None
         if timeout_s is not None:
             error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")

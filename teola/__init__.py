@@ -4,6 +4,7 @@ from teola import _siblings  # isort: skip  # noqa: F401  (must run before the s
 
 from backends.documents import Doc
 from frontend_dsl.app import App
+from frontend_dsl.breaks import value
 from frontend_dsl.components import LLM, Embedder
 from frontend_dsl.contextual import contextualize
 from frontend_dsl.control import cond, loop
@@ -16,7 +17,6 @@ from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.retrieval import Reranker, Store
 from frontend_dsl.selection import filter_ as filter
 from frontend_dsl.selection import sorted_ as sorted
-from frontend_dsl.session import value
 from frontend_dsl.synthesis import synthesize
 from frontend_dsl.tools import tool
 from frontend_dsl.web_search import WebSearch

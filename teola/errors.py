@@ -18,6 +18,9 @@
     └── RequestRejected
         └── DocumentError
 
+In an `async def` app `await tl.value(x)` raises what a tool or an engine raised itself;
+`failure_of(error)` is the NodeFailed behind it.
+
 `except tl.errors.ALL:` catches them all.
 """
 
@@ -40,6 +43,7 @@ from runtime.errors import (
     QueryCancelled,
     QueryError,
     QueryTimeout,
+    failure_of,
 )
 
 ALL = (GraphError, ConfigError, ArgumentError, QueryError, EngineError)
@@ -63,4 +67,5 @@ __all__ = [
     "RequestTooLong",
     "SymbolicError",
     "TraceError",
+    "failure_of",
 ]

@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import queue
 import threading
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -13,9 +13,10 @@ from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from backends.base import Context
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
-from frontend_dsl.program import OnValue, Program, RunOptions
+from frontend_dsl.program import Program, RunOptions, Segments
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
@@ -23,9 +24,11 @@ from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
+from runtime.outputs import Outputs
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 from runtime.service import Runtime
+from runtime.session import Session
 from teola.background import BackgroundLoop
 from teola.estimate import estimate, predictions
 from teola.known_engines import EngineBook, KnownEngines
@@ -56,16 +59,27 @@ class AppRunner:
             self._background.submit(self._execute_one(program, inputs, options))
         )
 
-    async def start(
+    async def run_segments(
         self,
-        program: Program,
-        inputs: Mapping[str, Any],
+        name: str,
+        body: Callable[[Segments], Awaitable[Any]],
         options: RunOptions,
-        on_value: OnValue,
-    ) -> None:
-        """Run a segment of an `async def` app; `on_value` gets each output as it comes."""
-        running = self._execute(program, inputs, options, on_value=on_value)
-        await asyncio.wrap_future(self._background.submit(running))
+    ) -> Any:
+        """Run an `async def` app on the caller's loop, and its segments on the engines'."""
+        with self._listening(options) as own:
+
+            async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
+                running = self._execute(program, inputs, _of_segment(own, program), outputs=outputs)
+                await asyncio.wrap_future(self._background.submit(running))
+
+            session = Session(name, start, self._release, is_plain=not own.optimize)
+            return await session.run(body, own.timeout_s)
+
+    def _release(self, context: Context) -> "Future[None]":
+        async def release() -> None:
+            context.release()
+
+        return self._background.submit(release())
 
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run an `async def` app on a loop of its own, away from the engines', and wait."""
@@ -77,7 +91,7 @@ class AppRunner:
         return _drained(events, self._apps.submit(run(events.put)))
 
     @contextmanager
-    def listening(self, options: RunOptions) -> Iterator[RunOptions]:
+    def _listening(self, options: RunOptions) -> Iterator[RunOptions]:
         """The options with their trace file, if any, open for several queries."""
         with open_trace(options.trace) as writer:
             listeners = [to for to in (options.listener, writer) if to is not None]
@@ -130,11 +144,12 @@ class AppRunner:
         inputs: Mapping[str, Any],
         options: RunOptions,
         listener: Listener | None = None,
-        on_value: OnValue | None = None,
+        outputs: Outputs | None = None,
     ) -> list[Any]:
         engines = override(program.engines, options.engines)
         known = self._book.known(engines)
         layout = self._layout(program, options, known)
+        own = outputs and outputs.renamed(program.graph.outputs, layout.graph.outputs)
         with open_trace(options.trace) as writer:
             listeners = [to for to in (listener, options.listener, writer) if to is not None]
             about = about_run(layout.graph, options, known) if listeners else {}
@@ -148,7 +163,7 @@ class AppRunner:
                 timeout_s=options.timeout_s,
                 memo=options.memo,
                 salt=options.salt,
-                on_value=on_value,
+                outputs=own,
             )
 
     def _layout(self, program: Program, options: RunOptions, known: KnownEngines) -> Layout:
@@ -174,6 +189,12 @@ def about_run(graph: Graph, options: RunOptions, known: KnownEngines) -> dict[st
         "origins": origins_of(graph),
         "plan": expectation(graph, known),
     }
+
+
+def _of_segment(options: RunOptions, program: Program) -> RunOptions:
+    """An app's options for one of its segments: it has some of the app's engines, and its time."""
+    engines = {name: url for name, url in options.engines.items() if name in program.engines}
+    return replace(options, engines=engines, timeout_s=None)
 
 
 def open_trace(path: str | None) -> AbstractContextManager[Listener | None]:

@@ -8,8 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
+from frontend_dsl.bounded import BoundedCache
 from runtime.events import Event
-from teola.errors import ArgumentError, NodeFailed, TraceError
+from teola.errors import ArgumentError, NodeFailed, QueryTimeout, TraceError
 from teola.viewer.reading import read_trace_file
 
 REPLIES = {
@@ -86,11 +87,11 @@ def test_the_plain_mode_gives_the_same() -> None:
 
 def test_segments_are_compiled_once_for_each_shape() -> None:
     fresh = agent.using()
-    fresh._programs = {}
+    fresh._segments = BoundedCache(64)
     fresh("tea")
-    count = len(fresh._programs)
+    count = len(fresh._segments)
     fresh("another topic, with other words")
-    assert len(fresh._programs) == count == 2
+    assert len(fresh._segments) == count == 2
 
 
 def test_values_between_breaks_start_together() -> None:
@@ -171,8 +172,9 @@ def test_a_failure_in_a_segment_reaches_the_await() -> None:
     async def app(topic: str) -> str:
         return await tl.value(judge(boom(topic)))
 
-    with pytest.raises(NodeFailed, match="KeyError"):
+    with pytest.raises(NodeFailed, match="KeyError") as caught:
         app("x")
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_the_app_may_catch_a_failure_and_go_on() -> None:
@@ -182,10 +184,13 @@ def test_the_app_may_catch_a_failure_and_go_on() -> None:
 
     @tl.app
     async def app(topic: str) -> str:
-        try:
-            return await tl.value(boom(topic))
-        except NodeFailed:
-            return await tl.value(judge("good"))
+        with pytest.raises(KeyError) as caught:
+            await tl.value(boom(topic))
+        failure = tl.errors.failure_of(caught.value)
+        assert failure is not None
+        assert failure.node == "boom"
+        assert "test_async_apps.py" in caught.value.__notes__[0]
+        return await tl.value(judge("good"))
 
     assert app("x") == "yes"
 
@@ -217,7 +222,7 @@ def test_a_timeout_covers_the_whole_app() -> None:
         await tl.value(ponder(topic))
         return await tl.value(ponder("more"))
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(QueryTimeout, match=r"app\(\) did not finish within 0.8 s"):
         app.using(timeout_s=0.8)("x")
 
 

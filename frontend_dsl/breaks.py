@@ -1,0 +1,176 @@
+"""`async def` apps: graphs with breaks.
+
+Calls are traced as in a `def` app. `await tl.value(x)` is a break: everything issued since the last
+one becomes a segment, a graph that is compiled, cached by its shape, and started whole; the await
+ends as soon as `x` itself is there. Values of earlier segments are inputs of later ones.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
+
+from frontend_dsl.bounded import BoundedCache
+from frontend_dsl.errors import TraceError
+from frontend_dsl.program import Program, Segments
+from frontend_dsl.segments import SegmentTracer, identity
+from frontend_dsl.symbols import Symbols
+from frontend_dsl.tracer import current, tracing_with
+from frontend_dsl.value import Value, has_marks
+from frontend_dsl.where import user_frame
+from graph_opt.graph import Graph
+from graph_opt.ops import has_effects
+from graph_opt.paths import walk
+from graph_opt.text import to_text
+
+T = TypeVar("T")
+
+_run: ContextVar["AsyncRun | None"] = ContextVar("teola_async_run", default=None)
+
+
+class AsyncRun:
+    """The tracing of one run of an `async def` app."""
+
+    def __init__(
+        self,
+        name: str,
+        symbols: Symbols,
+        programs: BoundedCache[str, Program],
+        place: tuple[str, int],
+        segments: Segments,
+    ) -> None:
+        self.name = name
+        self._symbols = symbols
+        self._programs = programs
+        self._place = place
+        self._segments = segments
+        self._names: dict[Any, str] = {}  # identity of an argument -> its name
+        self._tracer = self._new_tracer()
+
+    async def run(
+        self, function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]
+    ) -> Any:
+        """The app's result, all values in it real. Effects that were issued happen, also when the
+        function raises."""
+        self._names.update((identity(value), name) for name, value in arguments.items())
+        token = _run.set(self)
+        try:
+            with tracing_with(lambda: self._tracer):
+                try:
+                    return await self.resolve(await function(**arguments), is_result=True)
+                finally:
+                    self._cut_effects()
+        finally:
+            _run.reset(token)
+
+    async def inline(
+        self,
+        name: str,
+        function: Callable[..., Awaitable[Any]],
+        arguments: Mapping[str, Any],
+        timeout_s: float | None,
+    ) -> Any:
+        """The real result of another `async def` app, which becomes a part of this one."""
+
+        async def result() -> Any:
+            return await self.resolve(await function(**arguments))
+
+        return await self._segments.within(name, result(), timeout_s)
+
+    async def resolve(self, value: Any, *, is_result: bool = False) -> Any:
+        """The real value behind a symbolic one, or inside a list, tuple or dict of them."""
+        lifted = _mapped(value, self._lift_text)
+        values = list(_values_in(lifted))
+        if not values:
+            return value
+        self.cut(values, final=[lifted] if is_result and isinstance(lifted, Value) else ())
+        real = {wanted._id: await wanted._pending.get() for wanted in values}
+        return _mapped(lifted, lambda x: real[x._id] if isinstance(x, Value) else x)
+
+    def cut(
+        self,
+        wanted: Sequence[Value] = (),
+        *,
+        final: Sequence[Value] = (),
+        streamed: Sequence[Value] = (),
+    ) -> None:
+        """Start what was issued so far as a segment, if anything was, and begin a new one."""
+        wanted = [value for value in wanted if value._pending is None]
+        if not wanted and not self._tracer.has_work:
+            return
+        tracer, self._tracer = self._tracer, self._new_tracer()
+        graph, values, inputs = tracer.cut(self.name, wanted)
+        names = dict(zip((value._id for value in values), graph.outputs, strict=True))
+        pending = self._segments.issue(
+            self._program(graph),
+            inputs,
+            final=[names[value._id] for value in final if value._id in names],
+            streamed=[names[value._id] for value in streamed if value._id in names],
+        )
+        for value in values:
+            value._pending = pending[names[value._id]]
+
+    def _cut_effects(self) -> None:
+        """Start what was issued last, if it has effects; nobody reads its values any more."""
+        if any(map(has_effects, self._tracer.nodes)):
+            self.cut()
+
+    def _lift_text(self, value: Any) -> Any:
+        return self._tracer.lift(value) if has_marks(value) else value
+
+    def _new_tracer(self) -> SegmentTracer:
+        return SegmentTracer(self._symbols, self._place, self._names, lambda: self._tracer)
+
+    def _program(self, graph: Graph) -> Program:
+        def make() -> Program:
+            used = {node.attrs["engine"] for _, node, _ in walk(graph) if "engine" in node.attrs}
+            engines = {str(name): self._symbols.engines[str(name)] for name in used}
+            return Program(graph, engines, self._symbols.values, Any)
+
+        return self._programs.get_or_make(to_text(graph), make)
+
+
+async def value(x: T) -> T:
+    """The real value of `x`, in an `async def` app: a graph break.
+
+    Everything issued so far starts running; the await ends when `x` is there, which may also be a
+    list, tuple or dict that holds values. Raises what failed: the exception of a tool or an engine
+    itself, with a note of the place (`tl.errors.failure_of` gives the NodeFailed behind it), or
+    OutputInvalid.
+    """
+    return cast(T, await run_of_async_app("tl.value()").resolve(x))
+
+
+def run_of_async_app(what: str) -> AsyncRun:
+    """The run that `what` is called in. Raises TraceError anywhere but in an `async def` app."""
+    run = _run.get()
+    if run is None or not isinstance(current(), SegmentTracer):
+        raise TraceError(
+            f"{what} can be awaited in an `async def` app only; a `def` app, and a function for "
+            "tl.map, tl.cond or tl.loop, use tl.cond, tl.map and tl.loop",
+            *user_frame(),
+        )
+    return run
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The value with its leaves changed, in lists, tuples and dicts of the same kind."""
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(_mapped(item, change) for item in value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mapped(item, change) for item in value)
+    if isinstance(value, dict):
+        return {change(key): _mapped(item, change) for key, item in value.items()}
+    return change(value)
+
+
+def _values_in(value: Any) -> Iterator[Value]:
+    """The symbolic values in a value, in order."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _values_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _values_in(key)
+            yield from _values_in(item)
+    elif isinstance(value, Value):
+        yield value

@@ -1,0 +1,38 @@
+"""Who hears what a query gives before it ends."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Callbacks by the names that the graph returns, called on the engines' event loop.
+
+    A context given to `on_value` belongs to who gets it.
+    """
+
+    on_value: Callable[[str, Any], None]
+    on_text: Callable[[str, str], None] | None = None  # each new piece of a text that is decoded
+    final: Collection[str] = ()  # of whose texts the events are `final`
+
+    def renamed(self, names: Sequence[str], planned: Sequence[str]) -> "Outputs":
+        """The same for a plan that returns these values, in this order, under other names."""
+        if tuple(names) == tuple(planned):
+            return self
+        known: dict[str, list[str]] = {}
+        for name, other in zip(names, planned, strict=True):
+            known.setdefault(other, []).append(name)
+        final = {other for other, own in known.items() if not set(own).isdisjoint(self.final)}
+        on_text = None if self.on_text is None else _for_each(known, self.on_text)
+        return replace(self, on_value=_for_each(known, self.on_value), on_text=on_text, final=final)
+
+
+def _for_each(
+    known: Mapping[str, Sequence[str]], tell: Callable[[str, Any], None]
+) -> Callable[[str, Any], None]:
+    def tell_each(name: str, what: Any) -> None:
+        for own in known[name]:
+            tell(own, what)
+
+    return tell_each

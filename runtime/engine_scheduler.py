@@ -4,7 +4,7 @@ A batch starts as soon as a slot is free; a request never waits for a batch to f
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -17,9 +17,11 @@ from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.hints import Hint
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy, Ticket
+from runtime.policy.ready_queue import ReadyQueue
 
-BULK_PATIENCE_S = 10.0  # work in bulk that has waited so long goes with the rest,
+BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time
+MAX_STARTS = 32  # batches started in one turn of the loop, so that it is not held for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,37 @@ class Started:
     load_s: float  # how long the batch waited for the engine to load
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(Ticket):
     """A request with the callbacks of the query that waits for it."""
 
-    request: Request
-    query: str
-    hint: Hint
-    on_start: Callable[[Started], None]
-    on_done: Callable[[Outcome], None]
-    may_remember: bool = False  # equal requests have equal outcomes: see runtime.memo
-    is_cancelled: bool = False
+    __slots__ = ("is_cancelled", "may_remember", "on_done", "on_start", "request")
+
+    def __init__(
+        self,
+        request: Request,
+        query: str,
+        hint: Hint,
+        on_start: Callable[[Started], None],
+        on_done: Callable[[Outcome], None],
+        may_remember: bool = False,
+    ) -> None:
+        super().__init__(0, 0.0, query, hint, request.op, request.num_items)
+        self.request = request
+        self.on_start = on_start
+        self.on_done = on_done
+        self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
+        self.is_cancelled = False
+
+    def replaced(self, on_done: Callable[[Outcome], None], request: Request | None = None) -> "Job":
+        """The same for another request, or with an outcome that goes elsewhere."""
+        return Job(
+            request or self.request,
+            self.query,
+            self.hint,
+            self.on_start,
+            on_done,
+            self.may_remember,
+        )
 
 
 class Scheduler(Protocol):
@@ -63,7 +85,11 @@ class Scheduler(Protocol):
 
 
 class EngineScheduler:
-    """Queues jobs for one engine. All methods are called on the engine's event loop."""
+    """Queues jobs for one engine. All methods are called on the engine's event loop.
+
+    A slot of the engine that has work is a task, which runs one batch after another while jobs
+    wait.
+    """
 
     def __init__(
         self,
@@ -75,39 +101,50 @@ class EngineScheduler:
         self.name = name
         self.engine = engine
         self.latency = latency or EngineLatency(NOTHING_MEASURED)
-        self._policy = policy
-        self._waiting: dict[str, tuple[Ticket, Job]] = {}  # by request id, in arrival order
+        self._info = engine.info
+        self._queue: ReadyQueue[Job] = ReadyQueue(policy)
+        self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._num_started = 0  # batches that went to the engine
+        self._slots: set[asyncio.Task[None]] = set()
+        self._num_resting = 0  # slots that are about to look for their next batch
+        self._num_executing = 0  # batches that are at the engine
+        self._num_executed = 0  # and that ever were
         self._orders = count()
         self._batches = count()
-        self._started: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._is_loaded = False
         self._pump_is_due = False
+        self._is_closed = False
         self._last_due_s = 0.0
 
     @property
     def batch_items(self) -> int:
         """The most items in a batch: as many as pay where that was profiled, else all it takes."""
-        return self.latency.batch_items(self.engine.info.max_batch_items)
+        return self.latency.batch_items(self._info.max_batch_items)
 
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""
-        ticket = Ticket(
-            order=next(self._orders),
-            arrival_s=now(),
-            query=job.query,
-            hint=job.hint,
-            op=job.request.op,
-            num_items=job.request.num_items,
-            due_s=self._due_s(job.hint),
-        )
-        self._waiting[job.request.id] = (ticket, job)
-        self._pump_soon()
+        if self._is_closed:
+            asyncio.get_running_loop().call_soon(job.on_done, _closed(self.name))
+            return
+        job.order = next(self._orders)
+        job.arrival_s = now()
+        if job.hint.kind != "latency":
+            job.due_s = self._next_due_s()
+        self._waiting[job.request.id] = job
+        self._queue.put(job)
+        if not self._num_resting:
+            self._pump_soon()
 
-    def _due_s(self, hint: Hint) -> float:
-        if hint.kind == "latency":
-            return now()
+    def set_policy(self, policy: Policy) -> None:
+        """From the next batch on, `policy` orders what waits."""
+        if policy is self._queue.policy:
+            return
+        self._queue = ReadyQueue(policy)
+        for job in self._waiting.values():
+            self._queue.put(job)
+
+    def _next_due_s(self) -> float:
         self._last_due_s = max(now() + BULK_PATIENCE_S, self._last_due_s + BULK_SPACING_S)
         return self._last_due_s
 
@@ -117,64 +154,99 @@ class EngineScheduler:
 
     def cancel(self, job: Job) -> None:
         """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
-        if self._waiting.pop(job.request.id, None) is None and job.request.id in self._running:
-            job.is_cancelled = True
+        waiting = self._waiting.pop(job.request.id, None)
+        running = self._running.get(job.request.id)
+        if waiting is not None:
+            self._queue.remove(waiting)
+        elif running is not None:
+            running.is_cancelled = True
             self.engine.abort(job.request.id)
 
     async def close(self) -> None:
-        """Stop what runs and free the engine."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._started is not None:
-            self._started.cancel()
-            await asyncio.gather(self._started, return_exceptions=True)
+        """Stop what runs and free the engine; every job ends with an error, also later ones."""
+        self._is_closed = True
+        for slot in self._slots:
+            slot.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
         await self.engine.close()
+        left = [*self._running.values(), *self._waiting.values()]
+        self._running.clear()
+        self._waiting.clear()
+        self._queue = ReadyQueue(self._queue.policy)
+        for job in left:
+            job.on_done(_closed(self.name))
 
     def _pump_soon(self) -> None:
-        if not self._pump_is_due:
+        if not self._pump_is_due and len(self._slots) < self._info.num_slots:
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
+        """Give work to free slots, some in each turn of the loop."""
         self._pump_is_due = False
-        num_slots, batch_items = self.engine.info.num_slots, self.batch_items
-        while self._waiting and len(self._tasks) < num_slots:
-            tickets = [ticket for ticket, _ in self._waiting.values()]
-            chosen = {ticket.order for ticket in self._policy(tickets, batch_items, now())}
-            assert chosen, "a policy must choose something when anything waits"
-            batch = [job for ticket, job in self._waiting.values() if ticket.order in chosen]
-            for job in batch:
-                del self._waiting[job.request.id]
-                self._running[job.request.id] = job
-            task = asyncio.get_running_loop().create_task(self._run(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._slot_is_free)
+        for _ in range(MAX_STARTS):
+            if not self._waiting or self._is_closed or len(self._slots) >= self._info.num_slots:
+                return
+            slot = asyncio.get_running_loop().create_task(self._serve(self._next_batch()))
+            self._slots.add(slot)
+        self._pump_soon()
 
-    def _slot_is_free(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _next_batch(self) -> Sequence[Job]:
+        batch = self._queue.take(self.batch_items, now())
+        for job in batch:
+            del self._waiting[job.request.id]
+            self._running[job.request.id] = job
+        return batch
+
+    async def _serve(self, batch: Sequence[Job]) -> None:
+        """One slot of the engine: runs this batch, and then others while jobs wait."""
+        slot = asyncio.current_task()
+        assert slot is not None, "a slot is a task"
+        try:
+            while batch and not slot.cancelling():
+                done = await self._run(batch)
+                batch = await self._next_after(done)
+        finally:
+            self._slots.discard(slot)
+            if self._waiting:
+                self._pump_soon()
+
+    async def _next_after(self, done: Iterable[tuple[Job, Outcome]]) -> Sequence[Job]:
+        """Give the outcomes away. What they lead to may go with all else of this turn."""
+        self._num_resting += 1
+        try:
+            for job, outcome in done:
+                del self._running[job.request.id]
+                job.on_done(outcome)
+            if not self._waiting:
+                return ()
+            await asyncio.sleep(0)
+        finally:
+            self._num_resting -= 1
+        batch = self._next_batch() if self._waiting else ()
         if self._waiting:
             self._pump_soon()
+        return batch
 
-    async def _run(self, batch: Sequence[Job]) -> None:
+    async def _run(self, batch: Sequence[Job]) -> Iterable[tuple[Job, Outcome]]:
         outcomes: Sequence[Outcome]
         try:
-            began_s = now()
-            await self._start_engine()
+            load_s = 0.0 if self._is_loaded else await self._load()
             batch = self._without_cancelled(batch)
-            note = Started(self.name, next(self._batches), len(batch), now() - began_s)
+            started = Started(self.name, next(self._batches), len(batch), load_s)
             for job in batch:
-                job.on_start(note)
-            outcomes = await self._execute([job.request for job in batch]) if batch else []
+                job.on_start(started)
+            outcomes = await self._execute([job.request for job in batch]) if batch else ()
         except asyncio.CancelledError:
-            outcomes = [EngineUnavailable(f"engine {self.name!r} was closed")] * len(batch)
+            outcomes = [_closed(self.name)] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
             outcomes = [_as_engine_error(self.name, error)] * len(batch)
-        for job, outcome in zip(batch, outcomes, strict=True):
-            del self._running[job.request.id]
-            job.on_done(outcome)
+        return zip(batch, outcomes, strict=True)
 
-    def _without_cancelled(self, batch: Sequence[Job]) -> list[Job]:
+    def _without_cancelled(self, batch: Sequence[Job]) -> Sequence[Job]:
         """Those that nobody cancelled while the engine loaded; the engine never sees the others."""
         for job in batch:
             if job.is_cancelled:
@@ -182,29 +254,42 @@ class EngineScheduler:
         return [job for job in batch if not job.is_cancelled]
 
     async def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
-        began_s, others = now(), len(self._tasks) - 1
-        self._num_started += 1
-        number = self._num_started
-        outcomes = await self.engine.execute(requests)
-        was_alone = not others and number == self._num_started
-        if was_alone or self.engine.info.kind == "python":  # tools do not slow each other down
+        began_s, others = now(), self._num_executing
+        self._num_executing += 1
+        self._num_executed += 1
+        number = self._num_executed
+        try:
+            outcomes = await self.engine.execute(requests)
+        finally:
+            self._num_executing -= 1
+        was_alone = not others and number == self._num_executed
+        if was_alone or self._info.kind == "python":  # tools do not slow each other down
             load = load_of(requests, outcomes)
             if load is not None:
                 self.latency.observe(load, now() - began_s)
         return outcomes
 
-    async def _start_engine(self) -> None:
-        starting = self._starting()
-        if not starting.done():
-            await asyncio.shield(starting)
-        starting.result()
+    async def _load(self) -> float:
+        """Load the engine, or wait for who does; the seconds that this took."""
+        began_s = now()
+        loading = self._starting()
+        if not loading.done():
+            await asyncio.shield(loading)
+        loading.result()
+        self._info = self.engine.info
+        self._is_loaded = True
+        return now() - began_s
 
     def _starting(self) -> asyncio.Task[None]:
         """The task that loads the engine; a failed one is tried again."""
-        if self._started is None or (self._started.done() and self._started.exception()):
-            self._started = asyncio.get_running_loop().create_task(self.engine.start())
-            self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return self._started
+        if self._loading is None or (self._loading.done() and self._loading.exception()):
+            self._loading = asyncio.get_running_loop().create_task(self.engine.start())
+            self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._loading
+
+
+def _closed(name: str) -> Exception:
+    return EngineUnavailable(f"engine {name!r} was closed")
 
 
 def _as_engine_error(name: str, error: Exception) -> Exception:

@@ -87,7 +87,7 @@ class RememberingScheduler:
                 memo.contexts.note(job.request, outcome)
             on_done(outcome)
 
-        return replace(job, on_done=done)
+        return job.replaced(done)
 
     def _forget(self, job: Job) -> None:
         self._tasks.pop(job.request.id, None)
@@ -152,9 +152,7 @@ class Remembered:
         request = replace(self._units.subset(indices), emit=self._emit_for(indices))
         if self._own or self._usages:  # no two requests of one id
             request.id = new_request_id()
-        job = replace(
-            self._job, request=request, on_done=lambda out: self._done(request.id, indices, out)
-        )
+        job = self._job.replaced(lambda out: self._done(request.id, indices, out), request)
         self._own[request.id] = job, indices
         self._scheduler.submit(job)
 

@@ -1,1 +1,1 @@
-"""Which waiting requests form the next batch: pure functions (waiting, room, now) -> choice."""
+"""In which order an engine serves what waits: a policy is a few pure keys, one queue serves all."""

@@ -28,10 +28,10 @@ def test_stages_overlap_in_pieces_of_the_efficient_batch(world: Worlds) -> None:
     assert {hit.id for hit in hits} == set("01234")
     assert w.log.batches() == dedent("""\
         0.000 embedder embed q1.v#0
-        1.000 store ingest q1.i#0
         1.000 embedder embed q1.v#1
-        2.000 store ingest q1.i#1
+        1.000 store ingest q1.i#0
         2.000 embedder embed q1.v#2
+        2.000 store ingest q1.i#1
         3.000 store ingest q1.i#2
         4.000 store search q1.hits""")
 

@@ -1,4 +1,4 @@
-"""What the policies choose; pure functions, so plain tables."""
+"""What the policies choose first of what waits."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.hints import Hint
-from runtime.policy.application_aware import (
-    GROUP_BATCHES,
-    application_aware,
-)
+from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy, Ticket
 from runtime.policy.fcfs import fcfs
+from runtime.policy.ready_queue import ReadyQueue
 from runtime.policy.topology import topology
+
+
+def choose(
+    policy: Policy, waiting: Sequence[Ticket], max_items: int, now_s: float = 0.0
+) -> Sequence[Ticket]:
+    queue: ReadyQueue[Ticket] = ReadyQueue(policy)
+    for ticket in waiting:
+        queue.put(ticket)
+    return queue.take(max_items, now_s)
 
 
 def tickets(*rows: tuple[str, int, int]) -> list[Ticket]:
@@ -27,21 +34,21 @@ def names(chosen: Sequence[Ticket]) -> str:
 
 
 def test_fcfs_takes_the_oldest_that_fit() -> None:
-    assert names(fcfs(tickets(("a", 1, 3), ("b", 9, 3), ("c", 2, 1)), 4, 0.0)) == "a1 c2"
+    assert names(choose(fcfs, tickets(("a", 1, 3), ("b", 9, 3), ("c", 2, 1)), 4, 0.0)) == "a1 c2"
 
 
 def test_topology_takes_the_deepest_of_each_query_first() -> None:
     waiting = tickets(("a", 0, 1), ("a", 5, 1), ("b", 2, 1), ("b", 7, 1))
-    assert names(topology(waiting, 2, 0.0)) == "a5 b7"
+    assert names(choose(topology, waiting, 2, 0.0)) == "a5 b7"
 
 
 def test_topology_leaves_no_room_while_work_waits() -> None:
     waiting = tickets(("a", 0, 1), ("a", 5, 1), ("b", 2, 1))
-    assert names(topology(waiting, 3, 0.0)) == "a5 b2 a0"
+    assert names(choose(topology, waiting, 3, 0.0)) == "a5 b2 a0"
 
 
 def test_a_request_larger_than_a_batch_still_runs_alone() -> None:
-    assert names(topology(tickets(("a", 1, 500), ("b", 1, 1)), 64, 0.0)) == "a1"
+    assert names(choose(topology, tickets(("a", 1, 500), ("b", 1, 1)), 64, 0.0)) == "a1"
 
 
 def test_a_batch_is_of_one_op() -> None:
@@ -49,7 +56,7 @@ def test_a_batch_is_of_one_op() -> None:
         Ticket(0, 0.0, "a", Hint(1, 1.0), "ingest", 1),
         Ticket(1, 0.0, "b", Hint(1, 1.0), "search", 1),
     ]
-    assert [t.op for t in fcfs(mixed, 8, 0.0)] == ["ingest"]
+    assert [t.op for t in choose(fcfs, mixed, 8, 0.0)] == ["ingest"]
 
 
 def hinted(*rows: tuple[str, Hint]) -> list[Ticket]:
@@ -65,9 +72,9 @@ def orders(chosen: Sequence[Ticket]) -> list[int]:
 
 def test_the_longest_way_to_the_end_goes_first_however_few_primitives_it_has() -> None:
     waiting = hinted(("a", Hint(3, 4.0)), ("a", Hint(1, 9.0)), ("b", Hint(0, 99.0)))
-    assert orders(application_aware(waiting, 1, 0.0)) == [1]
-    assert orders(application_aware(waiting, 2, 0.0)) == [1, 2]
-    assert orders(application_aware(waiting, 3, 0.0)) == [1, 2, 0]
+    assert orders(choose(application_aware, waiting, 1, 0.0)) == [1]
+    assert orders(choose(application_aware, waiting, 2, 0.0)) == [1, 2]
+    assert orders(choose(application_aware, waiting, 3, 0.0)) == [1, 2, 0]
 
 
 MEMBER = Hint(1, 2.0, group="m")
@@ -75,22 +82,22 @@ MEMBER = Hint(1, 2.0, group="m")
 
 def test_a_group_goes_as_a_unit_before_the_unit_of_the_next_query() -> None:
     waiting = hinted(("a", MEMBER), ("b", MEMBER), ("a", MEMBER), ("b", MEMBER), ("a", MEMBER))
-    assert orders(application_aware(waiting, 3, 0.0)) == [0, 2, 4]
-    assert orders(application_aware(waiting, 4, 0.0)) == [0, 2, 4, 1]
+    assert orders(choose(application_aware, waiting, 3, 0.0)) == [0, 2, 4]
+    assert orders(choose(application_aware, waiting, 4, 0.0)) == [0, 2, 4, 1]
 
 
 def test_stages_of_a_group_are_units_of_their_own() -> None:
     later = Hint(0, 1.0, group="m")
     waiting = hinted(("a", later), ("a", MEMBER), ("b", Hint(0, 1.0)), ("a", MEMBER))
-    assert orders(application_aware(waiting, 4, 0.0)) == [1, 3, 2, 0]
+    assert orders(choose(application_aware, waiting, 4, 0.0)) == [1, 3, 2, 0]
 
 
 def test_a_group_of_very_many_batches_lets_others_take_their_turns() -> None:
-    most = 2 * GROUP_BATCHES  # requests that still are a unit, of two in a batch
+    most = 2 * application_aware.unit_batches  # requests that still are a unit, of two in a batch
     small = hinted(*[("a", MEMBER)] * most, ("b", MEMBER))
     large = hinted(*[("a", MEMBER)] * (most + 1), ("b", MEMBER))
-    assert orders(application_aware(small, 2, 0.0)) == [0, 1]
-    assert orders(application_aware(large, 2, 0.0)) == [0, most + 1]
+    assert orders(choose(application_aware, small, 2, 0.0)) == [0, 1]
+    assert orders(choose(application_aware, large, 2, 0.0)) == [0, most + 1]
 
 
 BULK = Hint(5, 60.0, kind="throughput")
@@ -98,14 +105,14 @@ BULK = Hint(5, 60.0, kind="throughput")
 
 def test_bulk_work_goes_last_and_never_in_a_batch_that_somebody_waits_for() -> None:
     waiting = hinted(("a", BULK), ("b", BULK), ("b", Hint(0, 0.1)))
-    assert orders(application_aware(waiting, 8, 0.0)) == [2]
-    assert orders(application_aware(waiting[:2], 8, 0.0)) == [0, 1]
+    assert orders(choose(application_aware, waiting, 8, 0.0)) == [2]
+    assert orders(choose(application_aware, waiting[:2], 8, 0.0)) == [0, 1]
 
 
 def test_bulk_work_that_is_due_is_bulk_no_more() -> None:
     waiting = hinted(("a", BULK), ("b", Hint(0, 0.1)))
-    assert orders(application_aware(waiting, 1, 9.9)) == [1]
-    assert orders(application_aware(waiting, 1, 10.0)) == [0]
+    assert orders(choose(application_aware, waiting, 1, 9.9)) == [1]
+    assert orders(choose(application_aware, waiting, 1, 10.0)) == [0]
 
 
 hints = st.builds(
@@ -127,7 +134,7 @@ policies = st.sampled_from([fcfs, topology, application_aware])
 def test_a_policy_chooses_something_once_and_within_the_room(
     waiting: list[Ticket], room: int, policy: Policy
 ) -> None:
-    chosen = list(policy(waiting, room, 0.0))
+    chosen = list(choose(policy, waiting, room, 0.0))
     assert chosen
     assert len({t.order for t in chosen}) == len(chosen)
     assert len(chosen) == 1 or sum(t.num_items for t in chosen) <= room
@@ -142,7 +149,7 @@ def test_every_request_is_served_in_the_end(
 ) -> None:
     served = 0
     while waiting:
-        chosen = policy(waiting, room, 0.0)
+        chosen = choose(policy, waiting, room, 0.0)
         served += len(chosen)
         waiting = [t for t in waiting if t not in chosen]
     assert served

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from pydantic import BaseModel
 import teola as tl
 from runtime.cost.latency import NOTHING_MEASURED
 from runtime.cost.sizes import DECODE_TOKENS
+from runtime.engine_scheduler import EngineScheduler, Job
 from runtime.events import Event
 from runtime.policy.base import Ticket
-from runtime.policy.fcfs import fcfs
 from teola import runner
 from teola.errors import (
     ArgumentError,
@@ -272,14 +272,18 @@ def test_a_runner_can_be_closed_and_used_again() -> None:
     runner.close()
 
 
-def test_the_policy_of_a_runner_sees_what_the_plan_says_of_each_primitive() -> None:
+def test_policies_see_what_the_plan_says_of_each_primitive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: list[Ticket] = []
+    submit = EngineScheduler.submit
 
-    def spy(waiting: Sequence[Ticket], max_items: int, now_s: float) -> list[Ticket]:
-        seen.extend(waiting)
-        return fcfs(waiting, max_items, now_s)
+    def spy(scheduler: EngineScheduler, job: Job) -> None:
+        seen.append(job)
+        submit(scheduler, job)
 
-    runner = AppRunner(spy)
+    monkeypatch.setattr(EngineScheduler, "submit", spy)
+    runner = AppRunner()
     bulk = hello.using(objective="throughput")
     for app in (hello, bulk):
         program, inputs = app._prepare(("Ada",), {})

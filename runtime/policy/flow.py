@@ -1,0 +1,106 @@
+"""The waiting requests of one flow and op: units by rank, and in each its members by rank."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from runtime.policy.base import Policy, Ticket
+from runtime.policy.ranking import Ranking
+
+T = TypeVar("T", bound=Ticket)
+
+
+@dataclass(slots=True, eq=False)
+class Unit(Generic[T]):
+    """Requests that go together."""
+
+    key: Hashable
+    members: Ranking[T] = field(default_factory=Ranking)
+    num_items: int = 0
+
+
+class Taker(Protocol[T]):
+    """A batch that is being formed."""
+
+    is_full: bool
+
+    def goes_whole(self, unit: Unit[T]) -> bool:
+        """Whether the unit is small enough to be one."""
+
+    def offer(self, ticket: T) -> None:
+        """Take the request, or note that it does not fit."""
+
+
+class Flow(Generic[T]):
+    """Requests that share their turns."""
+
+    __slots__ = ("_arrivals", "_entries", "_policy", "_units", "key")
+
+    def __init__(self, key: Hashable, policy: Policy) -> None:
+        self.key = key
+        self._policy = policy
+        self._arrivals: Ranking[T] = Ranking()
+        self._entries: Ranking[T | Unit[T]] = Ranking()  # lone requests, and units
+        self._units: dict[Hashable, Unit[T]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._arrivals)
+
+    @property
+    def oldest(self) -> int:
+        """The order of the oldest request."""
+        order: int = self._arrivals.first_key()
+        return order
+
+    @property
+    def rank(self) -> Any:
+        """The rank of the most urgent request."""
+        return self._entries.first_key()
+
+    def put(self, ticket: T) -> None:
+        rank = (self._policy.rank(ticket), ticket.order)
+        self._arrivals.put(ticket, ticket.order)
+        key = self._policy.unit(ticket)
+        if key is None:
+            self._entries.put(ticket, rank)
+            return
+        unit = self._units.get(key) or self._units.setdefault(key, Unit(key))
+        unit.num_items += ticket.num_items
+        unit.members.put(ticket, rank)
+        self._entries.put(unit, unit.members.first_key())
+
+    def remove(self, ticket: T) -> None:
+        """Take out a request that was put in."""
+        self._arrivals.remove(ticket)
+        key = self._policy.unit(ticket)
+        if key is None:
+            self._entries.remove(ticket)
+            return
+        unit = self._units[key]
+        unit.members.remove(ticket)
+        unit.num_items -= ticket.num_items
+        self._entries.remove(unit)
+        self._keep(unit)
+
+    def take_turn(self, batch: Taker[T]) -> None:
+        """Offer the most urgent unit to the batch; of one that is too large, one request."""
+        entry = self._entries.pop()
+        if not isinstance(entry, Unit):
+            self._arrivals.remove(entry)
+            batch.offer(entry)
+            return
+        is_whole = batch.goes_whole(entry)
+        while entry.members and not batch.is_full:
+            ticket = entry.members.pop()
+            entry.num_items -= ticket.num_items
+            self._arrivals.remove(ticket)
+            batch.offer(ticket)
+            if not is_whole:
+                break
+        self._keep(entry)
+
+    def _keep(self, unit: Unit[T]) -> None:
+        if unit.members:
+            self._entries.put(unit, unit.members.first_key())
+        else:
+            del self._units[unit.key]

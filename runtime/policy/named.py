@@ -1,0 +1,22 @@
+"""Policies by name."""
+
+from collections.abc import Mapping
+
+from backends.errors import ConfigError
+from runtime.policy.application_aware import application_aware
+from runtime.policy.base import Policy
+from runtime.policy.fcfs import fcfs
+from runtime.policy.topology import topology
+
+POLICIES: Mapping[str, Policy] = {
+    policy.name: policy for policy in (application_aware, topology, fcfs)
+}
+
+
+def policy_named(policy: str | Policy) -> Policy:
+    """The policy of that name; a policy is given back as it is. Raises ConfigError."""
+    if isinstance(policy, Policy):
+        return policy
+    if policy not in POLICIES:
+        raise ConfigError(f"unknown policy {policy!r}; known: {', '.join(sorted(POLICIES))}")
+    return POLICIES[policy]

@@ -8,6 +8,7 @@ and an engine's answer leads to the next dispatch within the same turn of the lo
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from backends.base import Outcome, Request, Result
@@ -19,11 +20,15 @@ from runtime.dispatch import make_request
 from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError, QueryError
 from runtime.events import Event, EventKind, Listener
+from runtime.failed_context import FailedContext, failure_of_context, passes_failure_on
+from runtime.failures import Failure, top_of
 from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
-from runtime.scope import Scope, arg_value, bind, release
+from runtime.scope import Above, Body, Scope, arg_value, bind, release
+from runtime.separate_values import SeparateValues
+from runtime.stopping import close
 
 LOAD_SHOWN_FROM_S = 0.001
 BULK_PRIORITY = -1  # inside an engine that orders what it runs: after all that somebody waits for
@@ -46,64 +51,62 @@ class Query:
         self._outputs = outputs
         self.symbols = symbols
         self.result: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._layout = layout
-        self._inputs = inputs
         self._engines = engines
         self._listener = listener
+        self._root = Scope(Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail))
+        on_error = None if outputs is None else outputs.on_error
+        self._separate = None if on_error is None else SeparateValues(self._root, on_error)
         self._ready: deque[tuple[Scope, Node]] = deque()
-        self._jobs: dict[str, tuple[Scheduler, Job]] = {}  # by request id
-        self._scopes: set[Scope] = set()
+        self._failures: dict[Any, Failure] = {}  # those before which something may still fail
         self._is_draining = False
 
     def start(self, about: Mapping[str, Any]) -> None:
         """Dispatch everything that is ready. `about` goes into the query's first event."""
         self._tell("query", fields=about)
-        self.open_scope(self._layout, bind(self._layout, self._inputs), "", self._succeed)
+        self._enter(self._root)
         self.drain()
 
     def fail(self, error: QueryError) -> None:
         """End the query now: stop its requests, free its values, give `error` to the caller."""
         if self.result.done():
             return
-        self.result.set_exception(error)
         self._ready.clear()
-        for scheduler, job in self._jobs.values():
-            scheduler.cancel(job)
-        self._jobs.clear()
-        for scope in self._scopes:
-            scope.release_all()
-        self._scopes.clear()
+        self._failures.clear()
+        close(self._root)
+        self._end(error)
+
+    def _end(self, error: QueryError) -> None:
+        self.result.set_exception(error)
         self._tell("done", fields={"status": type(error).__name__, "error": str(error)})
 
     def _succeed(self, results: list[Any]) -> None:
-        if not self.result.done():
-            self.result.set_result(results)
-            self._tell("done", fields={"status": "ok"})
+        self.result.set_result(results)
+        self._tell("done", fields={"status": "ok"})
 
     # The walk through the graph
 
-    def open_scope(
-        self,
-        layout: Layout,
-        params: Sequence[Any],
-        path: str,
-        on_done: Callable[[list[Any]], None],
-    ) -> None:
-        if self.result.done():
+    def open_body(self, scope: Scope, node: Node, body: Body) -> None:
+        if scope.is_body_stopped(node, body.place):
+            body.stopped()
             return
-        scope = Scope(layout, params, path, on_done)
-        self._scopes.add(scope)
+        inner = Scope(body, Above(scope, node))
+        scope.children[inner] = None
+        self._enter(inner)
+
+    def _enter(self, scope: Scope) -> None:
         self._ready.extend((scope, node) for node in scope.ready_at_start())
         for param, late in scope.missing.items():
             late.when_there(lambda name=param: self._param_came(scope, name))  # type: ignore[misc]
-        if not layout.nodes:
+        if not scope.layout.nodes:
             self._close(scope)
 
     def _param_came(self, scope: Scope, name: str) -> None:
         self._ready.extend((scope, node) for node in scope.param_came(name))
 
     def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
-        if self.result.done():
+        if scope.is_stopped(node):
+            for value in outputs:
+                release(value)
             return
         if self._outputs is not None and not scope.path:
             for name, value in zip(node.outputs, outputs, strict=True):
@@ -116,19 +119,64 @@ class Query:
             self._close(scope)
         for late, value in awaited:  # by a node that is unfinished, so the scope is still open
             late.arrive(value)
+        stream = scope.out_stream(node)
+        if stream is not None:
+            stream.close()
 
     def drain(self) -> None:
         if self._is_draining:
             return
         self._is_draining = True
-        while self._ready:  # nothing below raises: see _guard and _tell
-            scope, node = self._ready.popleft()
-            self._guard(scope, node, lambda s=scope, n=node: self._begin(s, n))  # type: ignore[misc]
+        while self._ready or self._settle():
+            while self._ready:  # nothing below raises: see guard and _tell
+                scope, node = self._ready.popleft()
+                if self._may_begin(scope, node):
+                    self.guard(scope, node, lambda s=scope, n=node: self._begin(s, n))  # type: ignore[misc]
         self._is_draining = False
 
+    def _may_begin(self, scope: Scope, node: Node) -> bool:
+        if scope.is_stopped(node):
+            return False
+        return self._separate is None or scope is not self._root or self._separate.may_begin(node)
+
+    def _settle(self) -> bool:
+        """End what the next failure ends before which nothing can fail; whether there was one."""
+        if self._separate is not None:
+            self._go_on(self._separate.settle())
+        for key, failure in self._failures.items():
+            if failure.is_first():
+                del self._failures[key]
+                self._take(failure)
+                return True
+        return bool(self._ready)
+
+    def _take(self, failure: Failure) -> None:
+        top, above = failure.top, failure.top.above
+        failure.end()
+        if failure.is_alone:
+            assert self._separate is not None, "else nothing fails alone"
+            self._go_on(self._separate.lose(failure.top_node, failure.error))
+            return
+        assert top.body.on_error is not None, "the top takes failures"
+        if above is None:
+            top.body.on_error(failure.error)
+        else:
+            self.guard(above.scope, above.node, partial(top.body.on_error, failure.error))
+
+    def _go_on(self, ready: Sequence[Node]) -> None:
+        """Nodes of the query's own graph were lost, and these are ready."""
+        self._ready.extend((self._root, node) for node in ready)
+        if not self._root.num_unfinished and not self.result.done():
+            self._close(self._root)
+
     def _close(self, scope: Scope) -> None:
-        self._scopes.discard(scope)
-        scope.on_done(scope.results())
+        if scope.above is None:
+            error = self._separate.first_error if self._separate is not None else None
+            self._succeed(scope.results()) if error is None else self._end(error)
+            return
+        above = scope.above
+        del above.scope.children[scope]
+        self.guard(above.scope, above.node, lambda: scope.body.on_done(scope.results()))
 
     def _begin(self, scope: Scope, node: Node) -> None:
         self._ready.extend((scope, early) for early in scope.begin(node))
@@ -143,8 +191,8 @@ class Query:
         else:
             self._submit_whole(scope, node)
 
-    def _guard(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
-        """Whatever goes wrong in a node's own work is the outcome of this query, of no other."""
+    def guard(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
+        """Do a node's own work: whatever goes wrong in it is this node's failure."""
         try:
             work()
         except Exception as error:
@@ -168,6 +216,10 @@ class Query:
         self._submit(scope, node, scope.path + node.name + suffix, request, on_result)
 
     def _submit_whole(self, scope: Scope, node: Node) -> None:
+        lost = failure_of_context(node, scope.values)
+        if lost is not None:
+            self._lose(scope, node, lost)
+            return
         emit = self._emitter(scope, node) if OPS[node.op].writes_text else None
         request = make_request(node, scope.values, self.symbols, emit)
 
@@ -195,6 +247,8 @@ class Query:
         request: Request,
         on_result: Callable[[Result], None],
     ) -> None:
+        if scope.is_stopped(node):
+            return
         scheduler = self._engines[str(node.attrs["engine"])]
         hint = scope.layout.hints[node.name]
         request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
@@ -202,16 +256,16 @@ class Query:
             request=request,
             query=self.name,
             hint=hint,
-            on_start=lambda started: self._on_start(path, node.op, started),
+            on_start=lambda started: self._on_start(scope, node, path, started),
             on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
             may_remember=node.name in scope.layout.remembered,
         )
-        self._jobs[request.id] = (scheduler, job)
+        scope.running[request.id] = (node, partial(scheduler.cancel, job))
         self._tell("ready", path, node.op, {"engine": scheduler.name, "items": request.num_items})
         scheduler.submit(job)
 
-    def _on_start(self, path: str, op: str, started: Started) -> None:
-        if self.result.done():
+    def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
+        if scope.is_stopped(node):
             return
         fields: dict[str, Any] = {
             "engine": started.engine,
@@ -220,7 +274,7 @@ class Query:
         }
         if started.load_s > LOAD_SHOWN_FROM_S:
             fields["load_s"] = round(started.load_s, 3)
-        self._tell("start", path, op, fields)
+        self._tell("start", path, node.op, fields)
 
     def _on_done(
         self,
@@ -231,33 +285,34 @@ class Query:
         outcome: Outcome,
         on_result: Callable[[Result], None],
     ) -> None:
-        if self._jobs.pop(request_id, None) is None:  # the query ended while this ran
+        if scope.running.pop(request_id, None) is None:  # it was stopped while this ran
             if isinstance(outcome, Result):
                 for value in outcome.outputs:
                     release(value)
-        elif isinstance(outcome, Exception):
-            self.fail_at(scope, node, outcome)
+            return
+        if isinstance(outcome, Exception):
+            self._lose(scope, node, outcome)
         else:
             self._tell_end(path, node.op, outcome)
-            self._guard(scope, node, lambda: on_result(outcome))
-            self.drain()
+            self.guard(scope, node, lambda: on_result(outcome))
+        self.drain()
+
+    def _lose(self, scope: Scope, node: Node, error: Exception) -> None:
+        if passes_failure_on(node):
+            self.finish(scope, node, (FailedContext(error),))
+        else:
+            self.fail_at(scope, node, error)
 
     def fail_at(self, scope: Scope, node: Node, error: Exception) -> None:
-        if self.result.done():
+        if scope.is_stopped(node):
             return
         path = scope.path + node.name
-        where = f"{node.origin.file}:{node.origin.line}" if node.origin else ""
         self._tell("error", path, node.op, {"error": f"{type(error).__name__}: {error}"})
-        failure = NodeFailed(path, where, error)
-        if isinstance(error, ParseError):
-            if scope.finish_reasons.get(node.inputs[0]) == "length":
-                error = ParseError(
-                    f"{error}; it ran into max_tokens before the end: raise max_tokens, or bound "
-                    "the type with Field(max_length=...)"
-                )
-            failure = OutputInvalid(path, where, error)
-        failure.__cause__ = error
-        self.fail(failure)
+        top = top_of(scope)
+        is_alone = self._separate is not None and top is self._root
+        failure = Failure(_error_at(scope, node, error), scope, node, top, is_alone)
+        failure.stop_later()
+        self._failures[failure.key] = failure
 
     # What is told
 
@@ -271,7 +326,7 @@ class Query:
 
         def emit(text: str) -> None:
             nonlocal is_first
-            if self.result.done():
+            if scope.is_stopped(node):
                 return
             if is_first:
                 is_first = False
@@ -280,7 +335,7 @@ class Query:
             if on_text is not None:
                 on_text(node.name, text)
             if growing is not None:
-                self._guard(scope, node, lambda: growing.grow(text))
+                self.guard(scope, node, lambda: growing.grow(text))
 
         return emit
 
@@ -310,3 +365,21 @@ class Query:
             failure = ListenerFailed(f"a listener to query {self.name} failed: {error!r}")
             failure.__cause__ = error
             asyncio.get_running_loop().call_soon(self.fail, failure)
+
+
+def _error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
+    """What the caller gets: the cause, with the primitive and the line of the user's code."""
+    if isinstance(error, QueryError):
+        return error
+    path = scope.path + node.name
+    where = f"{node.origin.file}:{node.origin.line}" if node.origin else ""
+    failure = NodeFailed(path, where, error)
+    if isinstance(error, ParseError):
+        if scope.finish_reasons.get(node.inputs[0]) == "length":
+            error = ParseError(
+                f"{error}; it ran into max_tokens before the end: raise max_tokens, or bound "
+                "the type with Field(max_length=...)"
+            )
+        failure = OutputInvalid(path, where, error)
+    failure.__cause__ = error
+    return failure

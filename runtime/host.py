@@ -5,8 +5,7 @@ from typing import Any, Protocol
 
 from backends.base import Result
 from graph_opt.graph import Node
-from runtime.layout import Layout
-from runtime.scope import Scope
+from runtime.scope import Body, Scope
 
 
 class Host(Protocol):
@@ -16,20 +15,17 @@ class Host(Protocol):
     def symbols(self) -> Mapping[str, Any]:
         """What the graph's names stand for: functions, types, constants."""
 
-    def open_scope(
-        self,
-        layout: Layout,
-        params: Sequence[Any],
-        path: str,
-        on_done: Callable[[list[Any]], None],
-    ) -> None:
-        """Start a body; `on_done` gets what it returns."""
+    def open_body(self, scope: Scope, node: Node, body: Body) -> None:
+        """Start a body of the node, unless it stands behind a failure."""
 
     def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
-        """The node is done: store its outputs and begin what waited for them."""
+        """The node is done: store its outputs, close its stream, begin what waited for them."""
 
     def fail_at(self, scope: Scope, node: Node, error: Exception) -> None:
-        """The node failed, and the query with it."""
+        """The node failed, and with it what is around it; call `drain` after it, or be in it."""
+
+    def guard(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
+        """Do a node's own work: whatever goes wrong in it is this node's failure."""
 
     def submit_piece(
         self,

@@ -6,6 +6,7 @@ counts that nobody knew before.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 Place = tuple[int, ...]
@@ -20,6 +21,7 @@ class ItemStream:
         self.is_closed = False
         self._readers: list[Reader] = []
         self._on_taken: Callable[[], None] | None = None
+        self._is_bounded = True
 
     def put(self, place: Place, value: Any) -> None:
         """Add an item and wake the readers."""
@@ -44,8 +46,15 @@ class ItemStream:
 
     @property
     def backlog(self) -> int:
-        """Items that the slowest reader has not taken."""
+        """Items that the slowest reader has not taken; none, once it has no bounds."""
+        if not self._is_bounded:
+            return 0
         return len(self.items) - min((r.position for r in self._readers), default=len(self.items))
+
+    def lift_bounds(self) -> None:
+        """From here on no reader holds up the producer, which may go on."""
+        self._is_bounded = False
+        self.taken()
 
     def when_taken(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever a reader took items: the producer may go on."""
@@ -131,7 +140,7 @@ class Pieces:
 
     A piece holds at most `size` items, each with the items of the same place in all sources. At
     most `window` items are unfinished or wait untaken behind the node, so that a slow consumer
-    bounds its producers.
+    bounds its producers. When others wake it, `guard` runs it: what goes wrong is not theirs.
     """
 
     def __init__(
@@ -142,6 +151,7 @@ class Pieces:
         begin: Callable[[list[Place], list[list[Any]]], None],
         finish: Callable[[], None],
         behind: ItemStream | None = None,
+        guard: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._sources = sources
         self._size = max(1, size)
@@ -153,10 +163,11 @@ class Pieces:
         self._num_unfinished = 0
         self._is_pumping = False
         self._is_finished = False
+        pump = self.pump if guard is None else partial(guard, self.pump)
         for source in sources:
-            source.wake = self.pump
+            source.wake = pump
         if behind is not None:
-            behind.when_taken(self.pump)
+            behind.when_taken(pump)
 
     def done(self, count: int) -> None:
         """A piece of `count` items is finished."""

@@ -16,6 +16,7 @@ class Layout:
 
     graph: Graph
     nodes: Mapping[str, Node]
+    index: Mapping[str, int]  # node -> its place in program order
     indegree: Mapping[str, int]  # node -> nodes it waits for to begin
     followers: Mapping[str, tuple[str, ...]]  # node -> nodes that wait for its end
     early: Mapping[str, tuple[str, ...]]  # node -> nodes that read its stream from its begin on
@@ -51,6 +52,7 @@ def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
     return Layout(
         graph=graph,
         nodes={node.name: node for node in graph.nodes},
+        index={name: index for index, name in enumerate(names)},
         indegree=indegree,
         followers={name: tuple(after) for name, after in followers.items()},
         early={name: tuple(after) for name, after in early.items()},

@@ -4,15 +4,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runtime.errors import QueryError
+
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Callbacks by the names that the graph returns, called on the engines' event loop.
 
-    A context given to `on_value` belongs to who gets it.
+    A context given to `on_value` belongs to who gets it. With `on_error`, which gets the error of
+    each value that will not come, the values fail one by one (`separate_values.py`), and the first
+    error in program order is raised at the end of all.
     """
 
     on_value: Callable[[str, Any], None]
+    on_error: Callable[[str, QueryError], None] | None = None
     on_text: Callable[[str, str], None] | None = None  # each new piece of a text that is decoded
     final: Collection[str] = ()  # of whose texts the events are `final`
 
@@ -24,8 +29,13 @@ class Outputs:
         for name, other in zip(names, planned, strict=True):
             known.setdefault(other, []).append(name)
         final = {other for other, own in known.items() if not set(own).isdisjoint(self.final)}
-        on_text = None if self.on_text is None else _for_each(known, self.on_text)
-        return replace(self, on_value=_for_each(known, self.on_value), on_text=on_text, final=final)
+        return replace(
+            self,
+            on_value=_for_each(known, self.on_value),
+            on_error=None if self.on_error is None else _for_each(known, self.on_error),
+            on_text=None if self.on_text is None else _for_each(known, self.on_text),
+            final=final,
+        )
 
 
 def _for_each(

@@ -5,6 +5,7 @@ waits into batches of at most the efficient size. So a batch starts whenever the
 and nothing waits for one to fill.
 """
 
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -45,11 +46,10 @@ def run_in_pieces(host: Host, scope: Scope, node: Node) -> None:
 
     def finish() -> None:
         host.finish(scope, node, (rule.combine(node, results),))
-        if behind is not None:
-            behind.close()
 
     sources = [scope.stream(Ref(name, stream=True)) for name in names]
     is_one_piece = all(s.is_closed for s in sources) and len(sources[0].items) <= size
     readers = [source.reader() for source in sources]
-    pieces = Pieces(readers, size, WINDOW_PIECES * size, begin, finish, behind)
+    guard = partial(host.guard, scope, node)
+    pieces = Pieces(readers, size, WINDOW_PIECES * size, begin, finish, behind, guard)
     pieces.pump()

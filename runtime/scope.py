@@ -1,43 +1,77 @@
 """The mutable state of one running copy of a graph: the app's own, or the body of a node."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from backends.base import Context
 from graph_opt.graph import Arg, Node, Ref
 from graph_opt.ops import OPS
 from runtime.captures import Late
-from runtime.item_streams import GrowingText, ItemStream, whole
+from runtime.errors import QueryError
+from runtime.item_streams import GrowingText, ItemStream, Place, whole
 from runtime.layout import Layout
+from runtime.stops import Stops
+
+ENDED = -1  # what an ended node waits for
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """A graph to run for a node, and who is told how it ends: one of the three, once."""
+
+    layout: Layout
+    params: Sequence[Any]
+    on_done: Callable[[list[Any]], None]  # gets what it returns
+    place: Place = ()  # among the bodies of its node, in program order
+    label: str = ""  # in paths: "[2]", "{then}"
+    on_error: Callable[[QueryError], None] | None = None  # None: what is around it fails with it
+    on_stop: Callable[[], None] | None = None  # it will not end: something in or before it failed
+
+    def stopped(self) -> None:
+        """Say, once, that it will not end."""
+        tell, self.on_stop = self.on_stop, None
+        if tell is not None:
+            tell()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Above:
+    """The node that opened a scope, in its own scope."""
+
+    scope: "Scope"
+    node: Node
 
 
 class Scope:
-    """Values by name, streams that are still growing, and what is still to come.
+    """Values by name, streams that are still growing, what runs, and what is still to come.
 
     Owns the values that its nodes make and drops each after its last reader, releasing contexts.
     Parameters belong to whoever passed them and are never released here.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        params: Sequence[Any],
-        path: str,
-        on_done: Callable[[list[Any]], None],
-    ) -> None:
-        self.layout = layout
-        self.path = path  # "" for the app's graph, else "hits[2]."
-        self.on_done = on_done
+    def __init__(self, body: Body, above: Above | None = None) -> None:
+        layout = self.layout = body.layout
+        self.body = body
+        self.above = above
+        self.path = ""  # of the app's graph; of a body "hits[2]."
+        if above is not None:
+            self.path = f"{above.scope.path}{above.node.name}{body.label}."
+        self.children: dict[Scope, None] = {}  # open bodies of its nodes, in order of opening
+        self.running: dict[str, tuple[Node, Callable[[], None]]] = {}  # request -> how to cancel it
+        self.stops: Stops | None = None
         self.values: dict[str, Any] = {}
         self.finish_reasons: dict[str, str] = {}  # value of a decoded text -> why it stopped
         self.waits = dict(layout.indegree)
         self.uses = dict(layout.uses)
         self.num_unfinished = len(layout.nodes)
-        self._streams: dict[str, ItemStream] = {}
+        self.streams: dict[str, ItemStream] = {}
         self._texts: dict[str, GrowingText] = {}
         self._given: set[str] = set()  # values that somebody outside has got already
         self._late: dict[str, Late] = {}  # values that bodies of this scope's nodes wait for
-        self._params = dict(zip((n.name for n in layout.graph.params), params, strict=True))
+        self._num_checked = 0  # nodes from the first on that have ended, see `waits_before`
+        names = (node.name for node in layout.graph.params)
+        self._params = dict(zip(names, body.params, strict=True))
         self.missing = {  # param -> what it waits for
             name: value
             for name, value in self._params.items()
@@ -56,7 +90,7 @@ class Scope:
         if early and OPS[node.op].writes_text:
             self._texts[node.name] = GrowingText()
         elif early:
-            self._streams[node.name] = ItemStream()
+            self.streams[node.name] = ItemStream()
         return self._now_ready(early)
 
     def finish(self, node: Node, outputs: Sequence[Any]) -> list[Node]:
@@ -66,10 +100,37 @@ class Scope:
                 self.values[name] = value
             elif name not in self._params:
                 release(value)
-        for name in set(node.inputs):
-            self._read(name)
-        self.num_unfinished -= 1
-        return self._now_ready(self.layout.followers[node.name])
+        return self._end(node)
+
+    def lose(self, node: Node, *, had_begun: bool) -> list[Node]:
+        """End a node that gives no outputs; the nodes that became ready, in graph order."""
+        early = [] if had_begun else self._now_ready(self.layout.early[node.name])
+        return [*early, *self._end(node)]
+
+    def is_body_of(self, node: Node) -> bool:
+        """Whether the node opened this scope."""
+        return self.above is not None and self.above.node.name == node.name
+
+    def has_ended(self, node: Node) -> bool:
+        """Whether the node has finished or is lost."""
+        return self.waits[node.name] == ENDED
+
+    def waits_before(self, index: int) -> bool:
+        """Whether a node before this one has not ended."""
+        nodes = self.layout.graph.nodes
+        while self._num_checked < index and self.has_ended(nodes[self._num_checked]):
+            self._num_checked += 1
+        return self._num_checked < index
+
+    def is_stopped(self, node: Node) -> bool:
+        """Whether the node must neither begin nor end any more."""
+        return self.stops is not None and self.stops.has(node.name, self.layout.index[node.name])
+
+    def is_body_stopped(self, node: Node, place: Place) -> bool:
+        """Whether the node's body at this place must not go on."""
+        if self.stops is None:
+            return False
+        return self.stops.has_body(node.name, self.layout.index[node.name], place)
 
     def param(self, name: str) -> Any:
         """The value passed for a parameter."""
@@ -102,11 +163,11 @@ class Scope:
 
     def stream(self, ref: Ref) -> ItemStream:
         """The items of a list: as they come, if its maker gives them so, else all at once."""
-        return self._streams.get(ref.name) or whole(self.values[ref.name])
+        return self.streams.get(ref.name) or whole(self.values[ref.name])
 
     def out_stream(self, node: Node) -> ItemStream | None:
         """Where the node puts its items, if somebody reads them early."""
-        return self._streams.get(node.name)
+        return self.streams.get(node.name)
 
     def text(self, name: str) -> GrowingText:
         """A decoded text: while it is decoded, or whole."""
@@ -119,6 +180,13 @@ class Scope:
     def give(self, name: str) -> None:
         """A returned value belongs to somebody outside from now on."""
         self._given.add(name)
+
+    def _end(self, node: Node) -> list[Node]:
+        for name in set(node.inputs):
+            self._read(name)
+        self.waits[node.name] = ENDED
+        self.num_unfinished -= 1
+        return self._now_ready(self.layout.followers[node.name])
 
     def release_all(self) -> None:
         """Drop every value the scope still owns."""

@@ -325,7 +325,16 @@ def _outputs(
             with suppress(KeyError, RuntimeError):
                 loop.call_soon_threadsafe(pending[name].add_text, piece)
 
-    return Outputs(on_value, on_text if streamed else None, final)
+    def on_error(name: str, error: QueryError) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_fail, pending, name, error)
+
+    return Outputs(on_value, on_error, on_text if streamed else None, final)
+
+
+def _fail(pending: Mapping[str, Pending], name: str, error: QueryError) -> None:
+    if name in pending:  # somebody still waits
+        pending[name].fail(error)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`concat`: lists one after another, each item given on as soon as it is its list's turn."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from graph_opt.graph import Node, Ref
@@ -27,10 +28,9 @@ def _begin_streamed(host: Host, scope: Scope, node: Node) -> None:
 
     def finish() -> None:
         host.finish(scope, node, (in_order(results),))
-        if behind is not None:
-            behind.close()
 
-    turns = _Turns(give, finish)
+    guard = partial(host.guard, scope, node)
+    turns = _Turns(give, finish, guard)
     for arg in node.args:
         if isinstance(arg, Ref) and arg.stream:
             turns.add(scope.stream(arg))
@@ -42,9 +42,15 @@ def _begin_streamed(host: Host, scope: Scope, node: Node) -> None:
 class _Turns:
     """Lists in turn; places are counted on from those of the lists before."""
 
-    def __init__(self, give: Callable[[list[Item]], None], finish: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        give: Callable[[list[Item]], None],
+        finish: Callable[[], None],
+        guard: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._give = give
         self._finish = finish
+        self._wake = partial(guard, self.go_on)
         self._readers: list[Reader] = []
         self._early: list[list[Item]] = []  # by list: taken before its turn
         self._turn = 0
@@ -53,7 +59,7 @@ class _Turns:
 
     def add(self, source: ItemStream) -> None:
         reader = source.reader()
-        reader.wake = self.go_on
+        reader.wake = self._wake
         self._readers.append(reader)
         self._early.append([])
 

@@ -8,21 +8,20 @@ from runtime.captures import when_all_there
 from runtime.cost.sizes import Size, largest
 from runtime.host import Host
 from runtime.ops.base import BodyOutputs, OpRun
-from runtime.scope import Scope, arg_value
+from runtime.scope import Body, Scope, arg_value
 
 
 def _begin(host: Host, scope: Scope, node: Node) -> None:
     """Open the body that the condition chooses."""
     chosen = arg_value(node.args[0], scope.values)
     captures = [scope.capture(arg) for arg in node.args[1:]]
-    branch = 0 if chosen else 1
-    path = f"{scope.path}{node.name}{{{'then' if chosen else 'else'}}}."
-    body = scope.layout.bodies[node.name][branch]
+    branch, label = (0, "{then}") if chosen else (1, "{else}")
+    layout = scope.layout.bodies[node.name][branch]
 
     def done(outputs: list[Any]) -> None:
         when_all_there(captures, lambda: host.finish(scope, node, outputs))
 
-    host.open_scope(body, captures, path, done)
+    host.open_body(scope, node, Body(layout, captures, done, (branch,), label))
 
 
 def _size(node: Node, args: Sequence[Size], outputs_of: BodyOutputs) -> Sequence[Size]:

@@ -33,8 +33,6 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
         num_emitted = max(num_emitted, len(complete))
         if found is not None:
             host.finish(scope, node, (found,))
-            if behind is not None:
-                behind.close()
         host.drain()
 
     growing.when_grown(on_text)

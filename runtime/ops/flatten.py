@@ -1,6 +1,7 @@
 """`flatten`: a list of lists -> one list, of which equal items may be left out."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from graph_opt.graph import Node, Ref
@@ -43,10 +44,9 @@ def _begin_streamed(host: Host, scope: Scope, node: Node) -> None:
         if firsts is not None:
             take(firsts.rest())
         host.finish(scope, node, (in_order(results),))
-        if behind is not None:
-            behind.close()
 
-    pieces = Pieces([scope.stream(lists).reader()], 1 << 30, 1 << 30, begin, finish)
+    guard = partial(host.guard, scope, node)
+    pieces = Pieces([scope.stream(lists).reader()], 1 << 30, 1 << 30, begin, finish, None, guard)
     pieces.pump()
 
 

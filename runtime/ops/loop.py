@@ -8,7 +8,7 @@ from runtime.captures import when_all_there
 from runtime.cost.sizes import Size
 from runtime.host import Host
 from runtime.ops.base import BodyOutputs, OpRun
-from runtime.scope import Scope, arg_value
+from runtime.scope import Body, Scope, arg_value
 
 
 def _begin(host: Host, scope: Scope, node: Node) -> None:
@@ -17,11 +17,9 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     captures = [scope.capture(arg) for arg in node.args[1:]]
     most = node.attrs["max"]
     assert isinstance(most, int), "the verifier lets only ints pass"
-    body = scope.layout.bodies[node.name][0]
+    layout = scope.layout.bodies[node.name][0]
 
     def turn(number: int, state: Any) -> None:
-        path = f"{scope.path}{node.name}[{number}]."
-
         def done(outputs: list[Any]) -> None:
             following, again = outputs
             if again and number + 1 < most:
@@ -29,7 +27,8 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
             else:
                 when_all_there(captures, lambda: host.finish(scope, node, (following,)))
 
-        host.open_scope(body, [state, *captures], path, done)
+        body = Body(layout, [state, *captures], done, (number,), f"[{number}]")
+        host.open_body(scope, node, body)
 
     turn(0, state)
 

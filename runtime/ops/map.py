@@ -4,6 +4,7 @@ The bodies get their captures as they come (`captures.py`); the map ends after t
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from graph_opt.graph import Node, Ref
@@ -12,7 +13,7 @@ from runtime.cost.sizes import UNKNOWN, Size, list_of, size_of
 from runtime.host import Host
 from runtime.item_streams import Item, ItemStream, Pieces, Place, in_order, whole
 from runtime.ops.base import BodyOutputs, OpRun, Sizes
-from runtime.scope import Scope, arg_value
+from runtime.scope import Body, Scope, arg_value
 
 MAP_WINDOW = 256  # items of a streamed map that may be open or wait untaken behind it
 
@@ -27,12 +28,14 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
         source = whole(arg_value(items, scope.values))
     results: list[Item] = []
     behind = scope.out_stream(node)
-    body = scope.layout.bodies[node.name][0]
+    layout = scope.layout.bodies[node.name][0]
 
     def begin(places: list[Place], columns: list[list[Any]]) -> None:
         (place,), ((item,),) = places, columns
-        path = f"{scope.path}{node.name}[{'.'.join(map(str, place))}]."
-        host.open_scope(body, [item, *captures], path, lambda out: item_done(place, out[0]))
+        label = f"[{'.'.join(map(str, place))}]"
+        body = Body(layout, [item, *captures], lambda out: item_done(place, out[0]), place, label)
+        body.on_stop = lambda: pieces.done(1)
+        host.open_body(scope, node, body)
 
     def item_done(place: Place, value: Any) -> None:
         results.append((place, value))
@@ -45,12 +48,11 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
 
     def end() -> None:
         host.finish(scope, node, (in_order(results),))
-        if behind is not None:
-            behind.close()
 
     window = 1 if is_sequential else MAP_WINDOW if behind is not None else max(1, 1 << 30)
     reader = _ordered(source).reader() if is_sequential else source.reader()
-    pieces = Pieces([reader], 1, window, begin, finish, behind)
+    guard = partial(host.guard, scope, node)
+    pieces = Pieces([reader], 1, window, begin, finish, behind, guard)
     pieces.pump()
 
 

@@ -35,6 +35,7 @@ class World:
     def __init__(self, policy: Policy = application_aware, **options: Mapping[str, Any]) -> None:
         self.log = EventLog()
         self.runtime = Runtime(policy)
+        self.llms: dict[int, FakeLLM] = {}  # those that were ever used
         self.specs = {
             name: EngineSpec(kind, "fake:", options.get(name, {}))  # type: ignore[arg-type]
             for name, kind in KINDS.items()
@@ -51,15 +52,16 @@ class World:
     ) -> list[Any]:
         graph = parse(text)
         layout = layout_of(graph, hints_of(graph, cost, objective))
+        llm = self.runtime.scheduler("llm", self.specs["llm"]).engine
+        assert isinstance(llm, FakeLLM)
+        self.llms[id(llm)] = llm
         return await self.runtime.run(
             layout, inputs or {}, self.specs, symbols or {}, listener=self.log, **options
         )
 
     @property
     def num_live_contexts(self) -> int:
-        engine = self.runtime.scheduler("llm", self.specs["llm"]).engine
-        assert isinstance(engine, FakeLLM)
-        return engine.num_live_contexts
+        return sum(llm.num_live_contexts for llm in self.llms.values())
 
     def run_all(self, *texts: str, **options: Any) -> list[Any]:
         """Run several graphs at once in virtual time; their results or exceptions."""

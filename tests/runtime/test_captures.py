@@ -213,12 +213,14 @@ def test_a_late_capture_that_fails_fails_the_query_and_frees_everything(world: W
     assert error.node == "slow"
 
 
-def test_a_body_that_fails_early_ends_the_query_before_the_capture_comes(world: Worlds) -> None:
+def test_a_body_that_fails_early_fails_the_query_once_the_capture_before_it_is_there(
+    world: Worlds,
+) -> None:
     w = world(**{**SLOW, "embedder": {"latency_s": 0.1, "fail": {"embed": "no memory"}}})
     (error,) = w.run_all(SEARCHES, inputs=INPUTS, symbols=SYMBOLS)
     assert isinstance(error, NodeFailed)
     assert error.node == "m[0].v"
-    assert w.log.events[-1].t == pytest.approx(0.1)
+    assert w.log.events[-1].t == pytest.approx(1.1)  # the index may fail until then
 
 
 def test_a_query_that_ends_while_bodies_wait_leaves_nothing(world: Worlds) -> None:

@@ -44,7 +44,7 @@ def test_items_go_on_as_soon_as_it_is_their_lists_turn_with_places_counted_on() 
     given: list[Item] = []
     ends: list[bool] = []
     first, second = ItemStream(), ItemStream()
-    turns = _Turns(given.extend, lambda: ends.append(True))
+    turns = _Turns(given.extend, lambda: ends.append(True), lambda work: work())
     for source in (whole(["a", "b"]), first, second):
         turns.add(source)
     turns.go_on()

@@ -1,0 +1,37 @@
+"""A prompt fails in one place: at the decodes that use its context.
+
+Passes cut prefills, share them and move them out of bodies, so where one of them fails says nothing
+of the program. A prefill that fails gives a context that has failed, and its decodes fail by it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graph_opt.graph import Node
+from graph_opt.ops import OPS
+
+
+@dataclass(frozen=True, slots=True)
+class FailedContext:
+    """Stands for the context of a prompt that the engine refused."""
+
+    error: Exception
+    num_tokens: int = 0
+
+    def release(self) -> None:
+        """It holds nothing."""
+
+
+def passes_failure_on(node: Node) -> bool:
+    """Whether the node gives a failed context instead of failing."""
+    op = OPS[node.op]
+    return op.engine_kind == "llm" and not op.writes_text
+
+
+def failure_of_context(node: Node, values: Mapping[str, Any]) -> Exception | None:
+    """Why the context that an LLM's node reads has failed, if it has."""
+    if OPS[node.op].engine_kind != "llm" or not node.inputs:
+        return None
+    context = values[node.inputs[0]]
+    return context.error if isinstance(context, FailedContext) else None

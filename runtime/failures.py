@@ -1,0 +1,80 @@
+"""Which failure ends a query, or a body whose failures its node takes: the first in program order.
+
+Program order is the order of the nodes in the graph, of the items of a map by place, and of the
+turns of a loop by number. A failure stops all that stands later. What stands earlier goes on until
+it has ended, and when it fails in turn, that is the failure that counts. So a run that does much at
+once fails as one that does one thing after another.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graph_opt.graph import Node
+from runtime.errors import QueryError
+from runtime.item_streams import Place
+from runtime.scope import Scope
+from runtime.stopping import close, stop
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """A failure that counts unless something that stands earlier fails too."""
+
+    error: QueryError
+    scope: Scope
+    node: Node
+    top: Scope  # what ends with it
+    is_alone: bool = False  # only one node of `top` ends with it, see `separate_values.py`
+
+    @property
+    def top_node(self) -> Node:
+        """The node of `top` that failed, or in whose bodies something did."""
+        *_, (_, node, _) = self.way_up()
+        return node
+
+    @property
+    def key(self) -> tuple[Scope, str]:
+        """Equal for failures of which only the first counts."""
+        return self.top, self.top_node.name if self.is_alone else ""
+
+    def way_up(self) -> Iterator[tuple[Scope, Node, Place]]:
+        """From the failure to its top: each scope, its node on the way, the place of the body."""
+        scope, node, place = self.scope, self.node, Place()
+        while True:
+            yield scope, node, place
+            if scope is self.top:
+                return
+            above, place = scope.above, scope.body.place
+            assert above is not None, "the top is above"
+            scope, node = above.scope, above.node
+
+    def stop_later(self) -> None:
+        """Stop what stands later in the program, up to the top."""
+        for scope, node, place in self.way_up():
+            stop(scope, node, place, is_alone=self.is_alone and scope is self.top)
+
+    def is_first(self) -> bool:
+        """Whether nothing that stands earlier is still to end."""
+        below: Scope | None = None
+        for scope, node, _ in self.way_up():
+            is_alone = self.is_alone and scope is self.top
+            if not is_alone and scope.waits_before(scope.layout.index[node.name]):
+                return False
+            if any(c is not below and c.is_body_of(node) for c in scope.children):
+                return False
+            below = scope
+        return True
+
+    def end(self) -> None:
+        """Stop and free all that ends with it."""
+        if self.is_alone:
+            stop(self.top, self.top_node, is_alone=True)
+        else:
+            close(self.top)
+
+
+def top_of(scope: Scope) -> Scope:
+    """The innermost scope around this one, or itself, that takes failures."""
+    while scope.body.on_error is None and scope.above is not None:
+        scope = scope.above.scope
+    return scope

@@ -3,53 +3,85 @@
 An app knows how to become a graph; running it is the runner's work, which it is given.
 """
 
-import asyncio
-import inspect
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
-from functools import update_wrapper
+import copy
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from frontend_dsl.app_function import AppFunction
 from frontend_dsl.bounded import BoundedCache
-from frontend_dsl.breaks import AsyncRun, run_of_async_app
+from frontend_dsl.breaks import AsyncRun
+from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.inlining import inline
 from frontend_dsl.program import Program, Runner, RunOptions, Segments
-from frontend_dsl.signature import ArgumentError, BoundArguments, app_parameters, bind
-from frontend_dsl.symbols import Symbols
+from frontend_dsl.reads import Reads
+from frontend_dsl.signature import ArgumentError, BoundArguments, bind
+from frontend_dsl.symbols import Symbols, check_names
 from frontend_dsl.tracer import Tracer, current
-from frontend_dsl.value import is_symbolic
-from frontend_dsl.where import place_of, short_path
+from frontend_dsl.value import Value
+from frontend_dsl.where import place_of
 from graph_opt.errors import GraphError
 from graph_opt.graph import Graph
+from graph_opt.ops import has_effects
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MAX_PROGRAMS = 64  # of an app: one a set of static arguments, or a segment's shape
+
+
+@dataclass(frozen=True, slots=True)
+class TracedProgram:
+    """A program, and what its code read: if that is redefined, the program is out of date."""
+
+    program: Program
+    reads: Reads
+    receiver: Any  # of a method; held, so that its id stays its own
+
 
 class App(Generic[P, R]):
-    """An LLM application: call, `.arun`, `.stream` or `.batch` it; `.graph` and `.plan` show it."""
+    """An LLM application: call, `.arun`, `.stream` or `.batch` it; `.graph` and `.plan` show it.
+
+    A method may be an app: its object is then a constant of the app, like a global. What the code
+    reads is looked at in every call: a prompt, tool or global that was assigned anew is seen.
+    """
 
     def __init__(
         self, function: Callable[P, R], runner: Callable[[], Runner], options: RunOptions
     ) -> None:
-        self.is_async = inspect.iscoroutinefunction(function)
-        self.name = function.__name__
+        update_wrapper(self, function, updated=())
         self.options = options
-        self._function = function
         self._runner = runner
-        self._programs: dict[str, Program] = {}
-        self._segments: BoundedCache[str, Program] = BoundedCache(64)
-        self._symbols = Symbols(self._variables()) if self.is_async else None
-        self.parameters = app_parameters(function)
-        update_wrapper(self, function)
+        self._traced: BoundedCache[str, TracedProgram] = BoundedCache(MAX_PROGRAMS)
+        self._segments: BoundedCache[str, Program] = BoundedCache(MAX_PROGRAMS)
+        self._set_function(AppFunction.of(function))
+        self._symbols = Symbols(self._app_function.variables) if self.is_async else None
+
+    def _set_function(self, function: AppFunction) -> None:
+        self._app_function = function
+        self._function = function.call
+        self.__name__ = self.name = function.name
+        self.is_async = function.is_async
+        self.parameters = function.parameters
+
+    def __get__(self, instance: Any, owner: type | None = None) -> "App[..., R]":
+        """Of a method: the app of one object."""
+        if instance is None or not self._app_function.is_method:
+            return self
+        bound: App[..., R] = copy.copy(self)
+        bound._set_function(self._app_function.bound_to(instance))
+        return bound
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run and wait. Works in a notebook too: the engines' event loop has its own thread."""
-        if current() is not None:  # an app inside an app is part of it
-            return (
-                self._await_inside(args, kwargs) if self.is_async else self._inline(*args, **kwargs)
-            )
+        """Run and wait. Works in a notebook too: the engines' event loop has its own thread.
+
+        Inside another app it is a part of that one, which only checks its arguments and replaces
+        its engines; how the query runs is said by the options of the app that was called.
+        """
+        if current() is not None:
+            return cast(R, self._inline(args, kwargs))
         if self.is_async:
             return cast(R, self._runner().drive(self._run_session(args, kwargs, self.options)))
         program, inputs = self._prepare(args, kwargs)
@@ -63,24 +95,36 @@ class App(Generic[P, R]):
         return cast(R, await self._runner().arun(program, inputs, self.options))
 
     def stream(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
-        """Events as they happen (`kind="text"` with `final` for the answer's own tokens).
+        """Events (`runtime.events.Event`) as they happen, while the calling thread waits.
 
-        The last event is `done`; an error is raised. Leaving the loop early cancels the query.
+        A `text` event is `final` if the app returns that very text: not a part of it, and not
+        what a map, cond or loop writes. The last event is `done`, with the app's result in
+        `fields["result"]`; an error is raised. Leaving the loop early cancels the query.
         """
         if self.is_async:
-            return self._runner().stream_of(
-                lambda listen: self._run_session(
-                    args, kwargs, replace(self.options, listener=listen)
-                )
-            )
+            return self._runner().stream_session(self.name, self._listened(args, kwargs))
         program, inputs = self._prepare(args, kwargs)
         return self._runner().stream(program, inputs, self.options)
 
-    def batch(self, calls: Sequence[Mapping[str, Any]]) -> list[R | Exception]:
-        """Run many at once, sharing engines and batches; a failed one leaves its exception."""
+    def astream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
+        """The events of `stream`, for `async for` on the caller's own loop, which stays free."""
         if self.is_async:
-            return cast(list[R | Exception], self._runner().drive(self._run_sessions(calls)))
-        results: list[Any] = [self._try_prepare(call) for call in calls]
+            return self._runner().astream_session(self.name, self._listened(args, kwargs))
+        program, inputs = self._prepare(args, kwargs)
+        return self._runner().astream(program, inputs, self.options)
+
+    def batch(self, calls: Iterable[Mapping[str, Any] | Any]) -> list[R | Exception]:
+        """Run many at once, sharing engines and batches; a failed one leaves its exception.
+
+        A call is a mapping of arguments, or else the first argument itself. Results keep the
+        order of the calls.
+        """
+        if isinstance(calls, (str, Mapping)):
+            raise ArgumentError(f"{self.name}.batch() takes a list of calls, not {calls!r}")
+        arguments = [_arguments(call) for call in calls]
+        if self.is_async:
+            return cast(list[R | Exception], self._runner().drive(self._run_sessions(arguments)))
+        results: list[Any] = [self._try_prepare(*each) for each in arguments]
         good = [i for i, found in enumerate(results) if not isinstance(found, Exception)]
         finished = self._runner().batch([results[i] for i in good], self.options)
         for i, result in zip(good, finished, strict=True):
@@ -97,9 +141,8 @@ class App(Generic[P, R]):
         for name in changes:
             if name not in known:
                 raise TypeError(f"an app has no option {name!r}; it has {', '.join(known)}")
-        app = App(self._function, self._runner, replace(self.options, **changes))
-        app._programs = self._programs
-        app._segments, app._symbols = self._segments, self._symbols
+        app = copy.copy(self)
+        app.options = replace(self.options, **changes)
         return app
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
@@ -117,107 +160,130 @@ class App(Generic[P, R]):
         """The plan as text."""
         return str(self.plan(*args, **kwargs))
 
-    def _try_prepare(self, call: Mapping[str, Any]) -> Any:
+    # `def` apps: one program for each set of static arguments
+
+    def _try_prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         try:
-            return self._prepare((), dict(call))
+            return self._prepare(args, kwargs)
         except ArgumentError as error:  # the outcome of this call alone
             return error
 
     def _prepare(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Program, Mapping[str, Any]]:
+        function, args = self._app_function.with_receiver_of(args)
         bound = bind(self.name, self.parameters, args, kwargs)
-        return self._program(bound), bound.symbolic
+        return self._program(function, bound), bound.symbolic
 
-    async def _run_session(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: RunOptions
-    ) -> Any:
-        bound = bind(self.name, self.parameters, args, kwargs)
-        arguments = {**bound.static, **bound.symbolic}
-
-        async def body(segments: Segments) -> Any:
-            assert self._symbols is not None, "made for every async app"
-            run = AsyncRun(self.name, self._symbols, self._segments, self._place(), segments)
-            return await run.run(cast(Any, self._function), arguments)
-
-        return await self._runner().run_segments(self.name, body, options)
-
-    async def _run_sessions(self, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
-        runs = (self._run_session((), dict(call), self.options) for call in calls)
-        return await asyncio.gather(*runs, return_exceptions=True)
-
-    def _program_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+    def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
         """The program when symbolic arguments may be missing: any value stands for them."""
+        function, args = self._app_function.with_receiver_of(args)
         if self.is_async:
             problem = (
                 f"app {self.name}() is `async def`: its graphs come to be while it runs; "
                 "run it with trace= and look at the trace"
             )
-            raise TraceError(problem, *self._place())
+            raise TraceError(problem, *function.place)
         names = [parameter.name for parameter in self.parameters[: len(args)]]
         given = {**dict(zip(names, args, strict=True)), **kwargs}
         dynamic = {p.name for p in self.parameters if not p.is_static and p.name not in given}
         rest = tuple(p for p in self.parameters if p.name not in dynamic)
         bound = bind(self.name, rest, (), given)
         symbolic = {**bound.symbolic, **dict.fromkeys(dynamic)}
-        return self._program(BoundArguments(bound.static, symbolic))
+        return self._program(function, BoundArguments(bound.static, symbolic))
 
-    def _program(self, bound: BoundArguments) -> Program:
-        key = repr(sorted(bound.static.items(), key=lambda item: item[0]))
-        if key not in self._programs:
-            self._programs[key] = self._trace(bound)
-        return self._programs[key]
+    def _program(self, function: AppFunction, bound: BoundArguments) -> Program:
+        key = function.key(bound.static)
+        found = self._traced.get(key)
+        if found is None or not found.reads.are_current():
+            reads = Reads(function.call)  # first, for what is redefined meanwhile
+            found = TracedProgram(self._trace(function, bound), reads, function.receiver)
+            self._traced.put(key, found)
+        return found.program
 
-    def _trace(self, bound: BoundArguments) -> Program:
-        symbols = Symbols(self._variables())
-        tracer = Tracer(symbols, place=self._place())
+    def _trace(self, function: AppFunction, bound: BoundArguments) -> Program:
+        symbols = Symbols(function.variables)
+        tracer = Tracer(symbols, place=function.place)
         arguments: dict[str, Any] = dict(bound.static)
         for parameter in self.parameters:
             if parameter.name in bound.symbolic:
                 arguments[parameter.name] = tracer.param(parameter.name, parameter.type)
         with tracer.active():
-            result = self._trace_function(arguments)
-            if result is None:
-                raise TraceError(f"app {self.name}() returned nothing", *self._place())
-            output = tracer.lift(result)
+            output = self._output(tracer, _traced_call(function, arguments))
         graph = tracer.graph(self.name, [output])
         return Program(graph, symbols.engines, symbols.values, output._type)
 
-    def _trace_function(self, arguments: Mapping[str, Any]) -> Any:
-        try:
-            return self._function(**arguments)  # type: ignore[call-arg]
-        except (TypeError, ValueError) as error:
-            if isinstance(error, GraphError) or "Value" not in str(error):
-                raise
-            problem = f"a value of the run was used as if it were known: {error}; use a tl.tool"
-            raise SymbolicError(problem, *place_of(error)) from error
+    def _output(self, tracer: Tracer, result: Any) -> Value:
+        if result is None and not any(map(has_effects, tracer.nodes)):
+            problem = f"app {self.name}() returned nothing, and nothing in it has effects"
+            raise TraceError(problem, *self._app_function.place)
+        return tracer.lift(result)
 
-    def _inline(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        tracer = current()
-        assert tracer is not None, "an app is inlined only while another one is traced"
-        with tracer.call(self.name), tracer.inside():
-            return self._function(*args, **kwargs)
+    # `async def` apps: a session
 
-    def _await_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        """What an `async def` app awaits when it calls this one. Real arguments are checked."""
-        run = run_of_async_app(f"app {self.name}()")
-        names = [parameter.name for parameter in self.parameters[: len(args)]]
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        values = {name: value for name, value in given.items() if is_symbolic(value)}
-        rest = tuple(p for p in self.parameters if p.name not in values)
-        real = {name: value for name, value in given.items() if name not in values}
-        bound = bind(self.name, rest, (), real)
-        arguments = {**bound.static, **bound.symbolic, **values}
-        function = cast(Callable[..., Awaitable[Any]], self._function)
-        return cast(R, run.inline(self.name, function, arguments, self.options.timeout_s))
+    def _listened(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Callable[[Callable[[Any], None]], Coroutine[Any, Any, Any]]:
+        def run(listen: Callable[[Any], None]) -> Coroutine[Any, Any, Any]:
+            users = self.options.listener
+            listener = listen if users is None else partial(_tell_both, users, listen)
+            return self._run_session(args, kwargs, replace(self.options, listener=listener))
 
-    def _variables(self) -> Mapping[str, Any]:
-        module = sys.modules.get(self._function.__module__)
-        return self._function.__globals__ if module is None else vars(module)
+        return run
 
-    def _place(self) -> tuple[str, int]:
-        code = self._function.__code__
-        return short_path(code.co_filename), code.co_firstlineno
+    async def _run_session(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> Any:
+        function, args = self._app_function.with_receiver_of(args)
+        bound = bind(self.name, self.parameters, args, kwargs)
+        assert self._symbols is not None, "made for every async app"
+        check_before_run(options.engines, function, self._symbols)
+        symbols, arguments = self._symbols, {**bound.static, **bound.symbolic}
+
+        async def body(segments: Segments) -> Any:
+            run = AsyncRun(self.name, symbols, self._segments, function.place, segments)
+            return await run.run(function.call, arguments)
+
+        result = await self._runner().run_segments(self.name, body, options)
+        check_names(options.engines, symbols.engines.keys(), f"app {self.name}()")
+        return result
+
+    async def _run_sessions(
+        self, calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]
+    ) -> list[Any]:
+        def runs(options: RunOptions) -> Iterator[Coroutine[Any, Any, Any]]:
+            return (self._run_session(*call, options) for call in calls)
+
+        return await self._runner().gather(runs, self.options)
+
+    def _inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        function, args = self._app_function.with_receiver_of(args)
+        return inline(function, args, kwargs, self.options)
+
+
+def _arguments(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    return ((), call) if isinstance(call, Mapping) else ((call,), {})
+
+
+def _tell_both(first: Callable[[Any], None], second: Callable[[Any], None], event: Any) -> None:
+    first(event)
+    second(event)
+
+
+def _traced_call(function: AppFunction, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return function.call(**arguments)
+    except RecursionError as error:
+        problem = (
+            f"app {function.name}() calls itself without end while it is traced, as both branches "
+            "of a tl.cond are: repeat with tl.loop, or make the app `async def`"
+        )
+        raise TraceError(problem, *function.place) from error
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GraphError) or "Value" not in str(error):
+            raise
+        problem = f"a value of the run was used as if it were known: {error}; use a tl.tool"
+        raise SymbolicError(problem, *place_of(error)) from error
 
 
 def make_app(

@@ -18,3 +18,7 @@ class TraceError(GraphError):
 
 class SymbolicError(TraceError):
     """A value that is only known when the app runs was used as if it were known now."""
+
+
+class DefinitionError(TraceError, TypeError):
+    """What is decorated cannot be an app: its parameters or its form do not allow it."""

@@ -1,11 +1,13 @@
 """What the front end hands to a runner: programs, and how to run them."""
 
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
     Collection,
     Coroutine,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -49,6 +51,11 @@ class RunOptions:
             raise ConfigError(f"an app's objective is {known}, not {self.objective!r}")
         if not isinstance(self.memo, (bool, str)) or self.memo == "":
             raise ConfigError(f'memo is True, False, "disk" or a folder, not {self.memo!r}')
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ConfigError(f"timeout_s is {self.timeout_s}; it must be above 0, or None")
+
+
+RunListened = Callable[[Callable[[Any], None]], Coroutine[Any, Any, Any]]  # with a listener
 
 
 class Runner(Protocol):
@@ -63,6 +70,10 @@ class Runner(Protocol):
     def stream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
     ) -> Iterator[Any]: ...
+
+    def astream(
+        self, program: Program, inputs: Mapping[str, Any], options: RunOptions
+    ) -> AsyncGenerator[Any, None]: ...
 
     def batch(
         self,
@@ -83,10 +94,16 @@ class Runner(Protocol):
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run an `async def` app and wait for it."""
 
-    def stream_of(
-        self, run: Callable[[Callable[[Any], None]], Coroutine[Any, Any, Any]]
-    ) -> Iterator[Any]:
-        """The events of an `async def` app, which `run` starts with a listener."""
+    async def gather(
+        self, runs: Callable[[RunOptions], Iterable[Coroutine[Any, Any, Any]]], options: RunOptions
+    ) -> list[Any]:
+        """All results in order, an exception in the place of what failed; one trace file."""
+
+    def stream_session(self, name: str, run: RunListened) -> Iterator[Any]:
+        """The events of an `async def` app, which `run` starts."""
+
+    def astream_session(self, name: str, run: RunListened) -> AsyncGenerator[Any, None]:
+        """The same, on the caller's loop."""
 
 
 class Pending(Protocol):

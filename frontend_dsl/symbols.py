@@ -1,19 +1,69 @@
 """What a traced graph names but cannot hold."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
+from backends.errors import ConfigError
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
 
 
+@dataclass(slots=True)
+class Replacement:
+    """The engines that an app, while it is inlined in another, replaces by name."""
+
+    app: str
+    urls: Mapping[str, str]
+    variables: Mapping[str, Any]
+    outer: "Replacement | None" = None
+    names: set[str] = field(default_factory=set)  # of the engines it used
+
+    def check(self) -> None:
+        """Raises ConfigError for a name that the app used no engine of."""
+        check_names(self.urls, self.names, f"app {self.app}()")
+
+
+def check_names(wanted: Iterable[str], known: Collection[str], who: str) -> None:
+    """Raises ConfigError for an engine name that is not known."""
+    for name in wanted:
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{who} has no engine named {name!r}; it has {has}")
+
+
+_replacement: ContextVar[Replacement | None] = ContextVar("teola_replacement", default=None)
+
+
+@contextmanager
+def replacing(app: str, urls: Mapping[str, str], variables: Mapping[str, Any]) -> Iterator[None]:
+    """Replace engines by the names that `app` knows them by, for what is traced meanwhile."""
+    if not urls:
+        yield
+        return
+    replacement = Replacement(app, urls, variables, _replacement.get())
+    token = _replacement.set(replacement)
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
+    replacement.check()
+
+
 class Symbols:
-    """What a graph names but does not hold: engines, functions, types. One for a whole app."""
+    """What a graph names but does not hold: engines, functions, types. One for a whole app.
+
+    Runs of an `async def` app in several threads share it.
+    """
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.engines: dict[str, EngineSpec] = {}
         self.values: dict[str, Any] = {}
         self._variables = variables  # of the user's module: an engine is named like its variable
+        self._lock = threading.Lock()
 
     def engine(self, component: Component) -> str:
         """The name under which the graph knows a component's engine.
@@ -21,28 +71,47 @@ class Symbols:
         Components with names of their own keep them, so that each can be replaced by name, also
         where one engine serves them all; those without share the name of an equal one.
         """
-        spec = component.spec
-        named = component.name or self._variable_of(component)
-        for name, known in self.engines.items():
-            if known.key == spec.key and named in (None, name):
-                return name
-        name = _free_name(named or spec.kind, self.engines)
-        self.engines[name] = spec
+        named, spec = _replaced(component)
+        named = named or component.name or variable_of(component, self._variables)
+        with self._lock:
+            for name, known in self.engines.items():
+                if known.key == spec.key and named in (None, name):
+                    return name
+            name = _free_name(named or spec.kind, self.engines)
+            self.engines[name] = spec
         return name
 
     def value(self, name: str, value: Any) -> str:
         """The name under which the graph knows a function or a type."""
-        while self.values.get(name, value) is not value:
-            name = _free_name(name, self.values)
-        self.values[name] = value
+        with self._lock:
+            while self.values.get(name, value) is not value:
+                name = _free_name(name, self.values)
+            self.values[name] = value
         return name
 
-    def _variable_of(self, component: Component) -> str | None:
-        for name, value in self._variables.items():
-            is_same = isinstance(value, Component) and value.spec is component.spec
-            if is_same and not name.startswith("_"):
-                return name
-        return None
+
+def variable_of(component: Component, variables: Mapping[str, Any]) -> str | None:
+    """The name of the variable that holds a component, or one that stands for the same engine."""
+    for name, value in list(variables.items()):  # a copy: other threads may add to the module
+        is_same = isinstance(value, Component) and value.spec is component.spec
+        if is_same and not name.startswith("_"):
+            return name
+    return None
+
+
+def _replaced(component: Component) -> tuple[str | None, EngineSpec]:
+    """The engine that the apps being inlined put in place of a component's, and its name then."""
+    named, spec = None, component.spec
+    replacement = _replacement.get()
+    while replacement is not None:
+        own = variable_of(component, replacement.variables)
+        name = named or component.name or own or spec.kind
+        replacement.names.add(name)
+        if name in replacement.urls:
+            spec = EngineSpec(spec.kind, replacement.urls[name])
+            named = f"{replacement.app}.{name}"
+        replacement = replacement.outer
+    return named, spec
 
 
 def _free_name(name: str, taken: Mapping[str, Any]) -> str:

@@ -23,7 +23,12 @@ def user_frame() -> tuple[str, int]:
 
 def is_users(file: str) -> bool:
     """Whether a file is neither teola's nor an installed library's."""
-    return not file.startswith(_LIBRARIES) and not file.startswith("<")
+    return not is_library(file) and not file.startswith("<")
+
+
+def is_library(file: str) -> bool:
+    """Whether a file is teola's or an installed library's; a cell of a notebook is neither."""
+    return file.startswith(_LIBRARIES)
 
 
 def place_of(error: BaseException) -> tuple[str, int]:

@@ -2,9 +2,18 @@
 
 import asyncio
 import atexit
-import queue
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -16,7 +25,7 @@ from weakref import WeakKeyDictionary
 from backends.base import Context
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
-from frontend_dsl.program import Program, RunOptions, Segments
+from frontend_dsl.program import Program, RunListened, RunOptions, Segments
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
@@ -31,6 +40,7 @@ from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import BackgroundLoop
 from teola.estimate import estimate, predictions
+from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.known_engines import EngineBook, KnownEngines
 from teola.plan import Plan, make_plan
 from teola.trace import TraceWriter
@@ -85,10 +95,20 @@ class AppRunner:
         """Run an `async def` app on a loop of its own, away from the engines', and wait."""
         return self._apps.wait(coroutine)
 
-    def stream_of(self, run: Callable[[Listener], Coroutine[Any, Any, Any]]) -> Iterator[Event]:
-        """The events of an `async def` app; its error, if any, is raised at the end."""
-        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        return _drained(events, self._apps.submit(run(events.put)))
+    async def gather(
+        self, runs: Callable[[RunOptions], Iterable[Coroutine[Any, Any, Any]]], options: RunOptions
+    ) -> list[Any]:
+        """All results in order, an exception in the place of what failed; one trace file."""
+        with self._listening(options) as each:
+            return await asyncio.gather(*runs(each), return_exceptions=True)
+
+    def stream_session(self, name: str, run: RunListened) -> Iterator[Event]:
+        """The events of an `async def` app, which runs on a loop of its own."""
+        return events_of(told_session(name, run), self._apps.submit)
+
+    def astream_session(self, name: str, run: RunListened) -> AsyncGenerator[Event, None]:
+        """The events of an `async def` app, which runs on the caller's loop."""
+        return aevents_of(told_session(name, run), asyncio.create_task)
 
     @contextmanager
     def _listening(self, options: RunOptions) -> Iterator[RunOptions]:
@@ -100,10 +120,18 @@ class AppRunner:
     def stream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
     ) -> Iterator[Event]:
-        """Events as they happen; the app's error, if any, is raised at the end."""
-        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        running = self._execute(program, inputs, options, events.put)
-        return _drained(events, self._background.submit(running))
+        """Events as they happen, for a caller that waits on its thread."""
+        return events_of(self._told(program, inputs, options), self._background.submit)
+
+    def astream(
+        self, program: Program, inputs: Mapping[str, Any], options: RunOptions
+    ) -> AsyncGenerator[Event, None]:
+        """Events as they happen, for a caller on a loop of its own."""
+
+        def submit(run: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
+            return asyncio.wrap_future(self._background.submit(run))
+
+        return aevents_of(self._told(program, inputs, options), submit)
 
     def batch(
         self, calls: Sequence[tuple[Program, Mapping[str, Any]]], options: RunOptions
@@ -127,6 +155,9 @@ class AppRunner:
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
         self._background.submit(self._runtime.close()).result(CLOSE_TIMEOUT_S)
+
+    def _told(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Told:
+        return told_query(lambda listen: self._execute_one(program, inputs, options, listen))
 
     async def _execute_one(
         self,
@@ -246,17 +277,6 @@ def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:
             listener(event)
 
     return tell
-
-
-def _drained(events: "queue.SimpleQueue[Event | None]", future: "Future[Any]") -> Iterator[Event]:
-    """What the queue gets until the future is done; leaving early cancels it."""
-    future.add_done_callback(lambda _: events.put(None))
-    try:
-        while (event := events.get()) is not None:
-            yield event
-        future.result()
-    finally:
-        future.cancel()
 
 
 _making = threading.Lock()

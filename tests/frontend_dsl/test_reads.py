@@ -1,0 +1,153 @@
+"""A redefined prompt, tool or global is seen; the programs that an app keeps are bounded."""
+
+import sys
+import types
+from typing import Any
+
+import teola as tl
+from frontend_dsl.app import MAX_PROGRAMS
+from frontend_dsl.reads import Reads
+
+NOTEBOOK = """
+import teola as tl
+llm = tl.LLM("fake:", replies={"v1": "ONE", "v2": "TWO"})
+WORD = "v1"
+settings = Settings()
+STEPS = []
+
+def tail():
+    return WORD
+
+@tl.prompt(llm)
+def answer(q: str) -> str:
+    return f"{tail()} {q}"
+
+@tl.tool(pure=True)
+def shout(text: str) -> str:
+    return text + "!"
+
+@tl.app
+def part(q: str) -> str:
+    return answer(q)
+
+@tl.app
+def app(q: str) -> str:
+    return shout(part(q))
+
+@tl.app
+def by_setting(q: str) -> str:
+    return tl.join([settings.word(), q], "{text}", " ")
+"""
+
+
+class Settings:
+    value = "v1"
+
+    def word(self) -> str:
+        return self.value
+
+
+def notebook() -> dict[str, Any]:
+    cells: dict[str, Any] = {"__name__": "notebook", "Settings": Settings}
+    module = types.ModuleType("notebook")
+    module.__dict__.update(cells)
+    sys.modules["notebook"] = module
+    exec(NOTEBOOK, module.__dict__)
+    return module.__dict__
+
+
+def run_cell(cells: dict[str, Any], source: str) -> None:
+    exec(source, cells)
+
+
+def test_a_global_that_a_helper_of_a_prompt_of_an_inlined_app_reads_is_seen() -> None:
+    cells = notebook()
+    assert cells["app"]("x") == "ONE!"
+    run_cell(cells, "WORD = 'v2'")
+    assert cells["app"]("x") == "TWO!"
+
+
+def test_a_redefined_prompt_is_seen() -> None:
+    cells = notebook()
+    assert cells["app"]("x") == "ONE!"
+    run_cell(cells, "@tl.prompt(llm)\ndef answer(q: str) -> str:\n    return f'v2 {q}'")
+    assert cells["app"]("x") == "TWO!"
+
+
+def test_a_redefined_tool_and_a_redefined_inlined_app_are_seen() -> None:
+    cells = notebook()
+    assert cells["app"]("x") == "ONE!"
+    run_cell(cells, "@tl.tool\ndef shout(text: str) -> str:\n    return text + '?'")
+    assert cells["app"]("x") == "ONE?"
+    run_cell(cells, "@tl.app\ndef part(q: str) -> str:\n    return q")
+    assert cells["app"]("x") == "x?"
+
+
+def test_an_attribute_that_a_method_of_a_global_reads_is_seen() -> None:
+    cells = notebook()
+    assert cells["by_setting"]("x") == "v1 x"
+    cells["settings"].value = "v2"
+    assert cells["by_setting"]("x") == "v2 x"
+    run_cell(cells, "settings.word = lambda: 'v3'")
+    assert cells["by_setting"]("x") == "v3 x"
+
+
+def test_a_changed_variable_of_an_enclosing_function_is_seen() -> None:
+    word = "first"
+
+    @tl.app
+    def app(q: str) -> str:
+        return tl.join([word, q], "{text}", " ")
+
+    assert app("x") == "first x"
+    word = "second"
+    assert app("x") == "second x"
+
+
+def test_what_is_not_changed_keeps_the_program() -> None:
+    cells = notebook()
+    app = cells["app"]
+    app("x")
+    program = app._prepare(("x",), {})[0]
+    run_cell(cells, "UNRELATED = 1")
+    assert app._prepare(("y",), {})[0] is program
+
+
+def test_programs_of_an_app_are_bounded() -> None:
+    @tl.app
+    def app(q: str, number: int) -> str:
+        return tl.join([q, str(number)], "{text}", " ")
+
+    for number in range(MAX_PROGRAMS + 20):
+        assert app("x", number) == f"x {number}"
+    assert len(app._traced) == MAX_PROGRAMS
+
+
+def test_components_are_found_through_prompts_stores_and_lists() -> None:
+    embedder, store_llm, in_list = tl.Embedder("fake:"), tl.LLM("fake:"), tl.LLM("fake:")
+    store = tl.Store("fake:", embedder=embedder)
+
+    @tl.prompt(store_llm)
+    def ask(q: str) -> str:
+        return q
+
+    models = [in_list]
+
+    def app(q: str) -> Any:
+        return store, ask, models
+
+    reads = Reads(app)
+    assert {id(c) for c in reads.components.values()} >= {
+        id(embedder),
+        id(store_llm),
+        id(in_list),
+        id(store),
+    }
+    assert not reads.makes_components
+
+
+def test_code_that_makes_components_is_known() -> None:
+    def app(q: str) -> Any:
+        return tl.LLM("fake:"), q
+
+    assert Reads(app).makes_components

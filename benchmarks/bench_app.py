@@ -3,7 +3,8 @@
     python benchmarks/bench_app.py [--pairs 5] [--apps advanced_rag,...] [--load] [--ablation]
                                    [--baseline]
 
-Before each run the LLM's prefix cache is emptied, so no run lives on the prompts of another.
+Before each run the LLM's prefix cache is emptied, and nothing is remembered (`memo=False`), so no
+run lives on the work of another; `bench_session.py` measures what remembering brings.
 `--load`: Poisson arrivals, mean latency. `--ablation`: each pass left out, and each alone.
 `--baseline`: the advanced RAG written by hand with asyncio on the same engines. The last lines are
 JSON: one object an app, with app, plain_s, optimized_s, speedup, answers_equal.
@@ -27,7 +28,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import hand_rag
+from benchmarks.hand_apps import HandSession
 from runtime.events import Event
 from samples import (
     advanced_rag,
@@ -100,7 +101,7 @@ def run_once(case: Case, i: int, series: Series, **options: Any) -> None:
 
     flush()
     began = time.perf_counter()
-    answer = case.app.using(listener=hear, **options)(**case.arguments(i))
+    answer = case.app.using(listener=hear, memo=False, **options)(**case.arguments(i))
     series.seconds.append(time.perf_counter() - began)
     series.answers.append(answer)
     for name, values in (
@@ -155,7 +156,7 @@ def bench_load(name: str, case: Case, rate_hz: float, count: int) -> dict[str, A
 
     async def run(optimize: bool) -> float:
         arrivals = random.Random(7)
-        app = case.app.using(optimize=optimize)
+        app = case.app.using(optimize=optimize, memo=False)
 
         async def one(i: int, at_s: float) -> float:
             await asyncio.sleep(at_s)
@@ -210,7 +211,7 @@ def baseline(case: Case, pairs: int) -> dict[str, Any]:
         arguments = case.arguments(i)
         flush()
         began = time.perf_counter()
-        answer = hand_rag.run(**arguments)
+        answer = HandSession("advanced_rag", f"by hand {i}").ask(**arguments)
         series.seconds.append(time.perf_counter() - began)
         series.answers.append(answer)
 

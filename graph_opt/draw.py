@@ -6,7 +6,7 @@ from typing import Any
 
 from graph_opt import picture
 from graph_opt.analysis.user_calls import UserCall, user_calls
-from graph_opt.graph import Graph, Node, Origin, Ref
+from graph_opt.graph import Graph, Node, Origin
 from graph_opt.ops import OPS, has_effects
 from graph_opt.picture import Box, Line, Picture
 from graph_opt.text import node_text
@@ -31,7 +31,7 @@ def to_json(graph: Graph, by_call: bool = False) -> dict[str, Any]:
     return {
         "name": graph.name,
         "nodes": [_node_json(node) for node in graph.nodes],
-        "edges": [edge for node in graph.nodes for edge in _edges_json(node, graph)],
+        "edges": _edges_json(graph),
         "outputs": list(graph.outputs),
     }
 
@@ -52,9 +52,8 @@ def _picture(graph: Graph, prefix: str = "n", title: str | None = None) -> Pictu
     ids = {node.name: f"{prefix}{index}" for index, node in enumerate(graph.nodes)}
     boxes = tuple(_box(node, ids[node.name]) for node in graph.nodes)
     lines = [
-        Line(ids[edge["source"]], ids[node.name], edge["value"], edge["kind"])
-        for node in graph.nodes
-        for edge in _edges_json(node, graph)
+        Line(ids[edge["source"]], ids[edge["target"]], edge["value"], edge["kind"])
+        for edge in _edges_json(graph)
     ]
     return Picture(graph.name if title is None else title, boxes, tuple(lines))
 
@@ -104,16 +103,11 @@ def _node_json(node: Node) -> dict[str, Any]:
     }
 
 
-def _edges_json(node: Node, graph: Graph) -> list[dict[str, str]]:
-    read = {arg.name: arg for arg in reversed(node.args) if isinstance(arg, Ref)}
-    data = [
-        (graph.producer(value).name, "stream" if read[value].stream else "data", value)
-        for value in dict.fromkeys(node.inputs)
-    ]
-    control = [(name, "control", "") for name in node.after]
+def _edges_json(graph: Graph) -> list[dict[str, str]]:
+    drawn = graph.to_networkx()
     return [
-        {"source": source, "target": node.name, "kind": kind, "value": value}
-        for source, kind, value in (*data, *control)
+        {"source": source, "target": target, "kind": edge["kind"], "value": edge["value"]}
+        for source, target, edge in drawn.in_edges(drawn.nodes, data=True)
     ]
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from graph_opt.errors import GraphError
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -138,6 +141,17 @@ class Graph:
             object.__setattr__(self, "_children", self._build_children())
         assert self._children is not None, "built above"
         return self._children[node.name]
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """The graph for networkx: nodes by name, an edge for each value read and each `after`.
+
+        A node has the attributes op, engine_kind, outputs, args, attrs, origin, and bodies (a tuple
+        of such graphs). An edge has kind ("data", "stream" or "control") and value; its key is the
+        value, "" for control. Imports networkx, which `import teola` does not.
+        """
+        from graph_opt.to_networkx import to_networkx
+
+        return to_networkx(self)
 
     def _build_children(self) -> dict[str, tuple[Node, ...]]:
         lists: dict[str, list[Node]] = {node.name: [] for node in self.nodes}

@@ -20,7 +20,11 @@ class CriticalPath:
 
 
 def bottom_levels(graph: Graph, cost: Cost) -> dict[str, float]:
-    """For each node, the longest path from its start to the end of the graph, itself included."""
+    """For each node, the longest path from its start to the end of the graph, itself included.
+
+    Part of compiling, so not by networkx: making its graph takes three times as long as this, and
+    `dag_longest_path` again as long.
+    """
     levels: dict[str, float] = {}
     for node in reversed(graph.nodes):
         ahead = max((levels[child.name] for child in graph.children(node)), default=0.0)
@@ -29,11 +33,20 @@ def bottom_levels(graph: Graph, cost: Cost) -> dict[str, float]:
 
 
 def critical_path(graph: Graph, cost: Cost) -> CriticalPath:
-    """The longest path over data and control edges; of equal ones, the first in node order."""
-    levels = bottom_levels(graph, cost)
-    path: list[Node] = []
-    ahead = graph.nodes
-    while ahead:
-        path.append(max(ahead, key=lambda node: levels[node.name]))
-        ahead = graph.children(path[-1])
-    return CriticalPath(levels[path[0].name] if path else 0.0, tuple(path))
+    """The longest path over data and control edges, without the nodes behind it that cost nothing.
+
+    By networkx, whose import alone takes longer than compiling: for plans, not for queries.
+    """
+    import networkx as nx
+
+    chained = nx.DiGraph(graph.to_networkx())
+    firsts = [name for name, num_parents in chained.in_degree() if not num_parents]
+    chained.add_edges_from((_START, name) for name in firsts)
+    for _, name, edge in chained.edges(data=True):
+        edge["weight"] = cost(graph.node(name))
+    path = nx.dag_longest_path(chained)
+    nodes = tuple(graph.node(name) for name in path if name != _START)
+    return CriticalPath(sum(map(cost, nodes)), nodes)
+
+
+_START = "%start"  # no node has this name

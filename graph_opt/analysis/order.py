@@ -2,6 +2,9 @@
 
 A node that reads a whole value starts after its maker is finished. One that reads a stream only
 starts after its maker has started; it ends after its maker, whose last item it takes.
+
+Part of compiling, so not by networkx: bits of one `int` a node take a thirtieth of the time of
+`transitive_closure_dag`, and streams have no counterpart there.
 """
 
 from __future__ import annotations

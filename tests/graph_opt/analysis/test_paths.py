@@ -6,6 +6,7 @@ q -- embed v -- search h -----.
 q -- map m (embed, rerank) ----------------------------- pack p
 """
 
+import networkx as nx
 from graph_strategies import graphs, patient
 from graph_text import graph
 from hypothesis import given
@@ -74,7 +75,7 @@ def _cost(node: Node) -> float:
 def test_the_critical_path_follows_cost_not_length() -> None:
     path = critical_path(G, _cost)
     assert path.length_s == 20.0
-    assert [node.name for node in path.nodes] == ["q", "m", "p"]
+    assert [node.name for node in path.nodes] == ["q", "m"]
     by_length = critical_path(G, num_engine_ops)
     assert [node.name for node in by_length.nodes] == ["q", "v", "h", "c1", "t", "late"]
 
@@ -95,3 +96,18 @@ def test_the_longest_chain_is_the_same_from_both_ends(random: Graph) -> None:
     longest = max(ranks.values())
     assert max(ranks[node.name] + depths[node.name] for node in random.nodes) == longest
     assert critical_path(random, num_engine_ops).length_s == longest
+
+
+@patient
+@given(graphs())
+def test_bottom_levels_are_the_longest_paths_that_networkx_finds(random: Graph) -> None:
+    drawn = nx.DiGraph(random.to_networkx())
+    for _, name, edge in drawn.edges(data=True):
+        edge["weight"] = _by_name(random.node(name))
+    for name, level in bottom_levels(random, _by_name).items():
+        ahead = drawn.subgraph({name, *nx.descendants(drawn, name)})
+        assert level == _by_name(random.node(name)) + nx.dag_longest_path_length(ahead)
+
+
+def _by_name(node: Node) -> float:
+    return 1.0 + len(node.op)

@@ -9,8 +9,8 @@ from typing import Any
 
 from backends.base import EngineInfo, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.forward_passes import Passes, TextRunner
 from backends.local_engine import LocalEngine
-from backends.passes import Passes, TextRunner
 
 NUM_SLOTS = 64  # batches of the scheduler's under way at once
 

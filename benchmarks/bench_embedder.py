@@ -33,9 +33,9 @@ from backends.base import Request, Result
 from backends.bert_options import BertOptions
 from backends.embedder.encoder import load_encoder
 from backends.embedder.runner import EmbedRunner
+from backends.forward_passes import Passes
 from backends.llm.native.library import has_bfloat16, library
 from backends.models import resolve
-from backends.passes import Passes
 from backends.tools.load import load
 from backends.tools.split import split
 

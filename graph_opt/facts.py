@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graph_opt.cost import CostModel
+from graph_opt.cost_model import CostModel
 from graph_opt.graph import Node
 
 

@@ -1,6 +1,7 @@
 """The op table: what each op takes and gives, which kind of engine runs it, and what it may touch.
 
-What a pass or a scheduler has to know about an op is a field here; neither tests op names for it.
+What passes and analyses need of every op is a field here; a pass names only the ops that it is
+about. The runtime's part (run, sizes, loads) is a record a file in `runtime/ops`.
 """
 
 from __future__ import annotations

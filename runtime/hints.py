@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from graph_opt.analysis.objectives import Kind, deduce_objectives
 from graph_opt.analysis.rank import rank
-from graph_opt.cost import CostModel, UnitCost
+from graph_opt.cost_model import CostModel, UnitCost
 from graph_opt.graph import Graph
 
 

@@ -12,7 +12,7 @@ from math import ceil
 
 from graph_opt.analysis.begin import reads_streams
 from graph_opt.analysis.critical_path import bottom_levels
-from graph_opt.cost import span_s
+from graph_opt.cost_model import span_s
 from graph_opt.graph import Graph, Node, Ref
 from graph_opt.ops import OPS
 from graph_opt.paths import bodies_of, walk

@@ -43,7 +43,7 @@ from teola.estimate import estimate, predictions
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.known_engines import EngineBook, KnownEngines
 from teola.plan import Plan, make_plan
-from teola.trace import TraceWriter
+from teola.trace_file import TraceWriter
 
 CLOSE_TIMEOUT_S = 5.0
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOOR = {"teola": 4, "frontend_dsl": 2, "runtime": 2, "graph_opt": 1, "backends": 1}
-STANDARD_NAMES = sys.stdlib_module_names - {"__init__"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -68,10 +68,33 @@ def test_there_is_no_import_circle() -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in modules()])
 def test_no_module_shadows_the_standard_library(name: str) -> None:
-    last = name.split(".")[-1]
-    is_top_level = "." not in name
-    assert not (is_top_level and last in STANDARD_NAMES)
-    assert last not in {"queue", "types", "trace_", "http", "collections", "json", "typing"}
+    assert name.split(".")[-1] not in sys.stdlib_module_names
+
+
+def test_no_two_folders_have_a_module_of_one_name() -> None:
+    names = [name for name, _ in modules() if name.count(".") == 1]
+    folders = Counter(name.split(".")[1] for name in names)
+    twins = {last for last, count in folders.items() if count > 1}
+    assert twins <= {"errors", "ops", "tools"}  # one thing each, as several folders see it
+
+
+def test_the_runtime_looks_ops_up_and_compares_no_op_names() -> None:
+    """What an op means stands in `runtime/ops`; the memo's rules are about single ops."""
+    places = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for name, path in modules()
+        if name.startswith("runtime.") and not name.startswith(("runtime.ops.", "runtime.memo."))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare) and _compares_an_op_name(node)
+    ]
+    assert not places
+
+
+def _compares_an_op_name(compare: ast.Compare) -> bool:
+    sides = [compare.left, *compare.comparators]
+    is_op = any(isinstance(side, ast.Attribute) and side.attr == "op" for side in sides)
+    literals = [leaf for side in sides for leaf in ast.walk(side) if isinstance(leaf, ast.Constant)]
+    return is_op and any(isinstance(leaf.value, str) for leaf in literals)
 
 
 def test_packages_are_docstrings_except_the_face() -> None:

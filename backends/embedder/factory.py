@@ -5,10 +5,10 @@ from typing import Any
 
 from backends.base import Engine, EngineInfo
 from backends.bert_options import BertOptions
+from backends.forward_passes import TextRunner
 from backends.models import check_url, resolve
 from backends.optional import optional_imports
 from backends.options import read_options
-from backends.passes import TextRunner
 from backends.text_engine import NUM_SLOTS, TextEngine
 
 

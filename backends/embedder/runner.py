@@ -11,7 +11,7 @@ from backends.bert_tokens import TextTokens
 from backends.documents import Doc
 from backends.embedder.encoder import SentenceEncoder, Vectors
 from backends.errors import RequestRejected
-from backends.passes import Job
+from backends.forward_passes import Job
 from backends.text_check import check_texts
 
 Vector = NDArray[np.float32]

@@ -9,10 +9,10 @@ from pydantic import Field
 from backends.base import Engine, EngineInfo
 from backends.bert_options import BertOptions
 from backends.errors import ConfigError
+from backends.forward_passes import TextRunner
 from backends.models import check_url, resolve
 from backends.optional import optional_imports
 from backends.options import read_options
-from backends.passes import TextRunner
 from backends.text_engine import NUM_SLOTS, TextEngine
 
 # Catalogue models that were trained on one sequence.

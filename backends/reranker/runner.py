@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from backends.base import Request, Result, Usage
 from backends.documents import Doc
 from backends.errors import RequestRejected
-from backends.passes import Job
+from backends.forward_passes import Job
 from backends.text_check import check_texts
 
 Pair = tuple[str, str]  # query, passage

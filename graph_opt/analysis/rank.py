@@ -6,7 +6,7 @@ The bottom level of list scheduling (HEFT's upward rank), over the expected seco
 from __future__ import annotations
 
 from graph_opt.analysis.critical_path import bottom_levels
-from graph_opt.cost import CostModel, span_s
+from graph_opt.cost_model import CostModel, span_s
 from graph_opt.graph import Graph
 from graph_opt.paths import bodies_of
 

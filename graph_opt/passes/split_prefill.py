@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from graph_opt.analysis.readiness import readiness
-from graph_opt.cost import CostModel
+from graph_opt.cost_model import CostModel
 from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Arg, Graph, Marker, Node, Ref
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite

@@ -1,6 +1,6 @@
 """What the primitives of a graph cost: latencies of engines over the estimated sizes of values.
 
-The cost model of passes (`graph_opt.cost.CostModel`) and of plans.
+The cost model of passes (`graph_opt.cost_model.CostModel`) and of plans.
 """
 
 from __future__ import annotations

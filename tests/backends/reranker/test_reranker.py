@@ -16,7 +16,7 @@ from backends.bert_tokens import BertTokenizer
 from backends.documents import Doc
 from backends.embedder.encoder import TokenVectors
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
-from backends.passes import Passes
+from backends.forward_passes import Passes
 from backends.reranker.factory import create
 from backends.reranker.maxsim import late_interaction
 from backends.reranker.runner import RerankRunner, Scoring

@@ -1,7 +1,7 @@
 from graph_text import graph
 
 from graph_opt.analysis.rank import rank
-from graph_opt.cost import UnitCost, span_s, work_s
+from graph_opt.cost_model import UnitCost, span_s, work_s
 from graph_opt.graph import Node
 
 G = graph(

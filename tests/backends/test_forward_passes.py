@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backends.base import EngineInfo, Outcome, Request, Result
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.passes import Job, Passes
+from backends.forward_passes import Job, Passes
 from backends.text_engine import TextEngine
 
 
@@ -275,7 +275,7 @@ def test_when_the_passes_break_everybody_is_told_and_the_next_may_come(
     async def main() -> None:
         engine = await started(Texts())
         with monkeypatch.context() as patch:
-            patch.setattr("backends.passes.next_pass", broken)
+            patch.setattr("backends.forward_passes.next_pass", broken)
             outcomes = await asyncio.gather(*(engine.execute([read(x, x)]) for x in "ab"))
         for (outcome,) in outcomes:
             assert isinstance(outcome, EngineError)

@@ -106,9 +106,7 @@ def test_a_def_app_cannot_await_an_async_one_and_is_told_so() -> None:
         return tl.map(part, texts)
 
     for run in (lambda: outer("x"), lambda: asyncio.run(mapped.arun(["x"]))):
-        with pytest.raises(
-            TraceError, match=r"app part\(\) can be awaited in an `async def`"
-        ):
+        with pytest.raises(TraceError, match=r"app part\(\) can be awaited in an `async def`"):
             run()
 
 

@@ -8,6 +8,8 @@ QueryError
     └── OutputInvalid  the model's text is not a value of the declared type
 """
 
+from dataclasses import dataclass
+
 from backends.errors import EngineError
 
 
@@ -60,11 +62,28 @@ def own_error(failure: Exception) -> Exception:
     error = failure.cause
     if isinstance(error, StopIteration):  # no coroutine can raise it
         return failure
-    if failure_of(error) is not failure:
-        place = f" ({failure.where})" if failure.where else ""
-        error.add_note(f"raised by %{failure.node}{place}")
-        error.__teola__ = failure  # type: ignore[attr-defined]
+    place = f" ({failure.where})" if failure.where else ""
+    note = f"raised by %{failure.node}{place}"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    error.__teola__ = failure  # type: ignore[attr-defined]
     return error
+
+
+@dataclass(frozen=True, slots=True)
+class FailedInput:
+    """Stands for a value that an earlier segment failed to give: what reads it fails as it did."""
+
+    error: Exception
+
+    @classmethod
+    def of(cls, failure: Exception) -> "FailedInput":
+        """A failure of its own: who was told of the first one was not told of this."""
+        if not isinstance(failure, NodeFailed):
+            return cls(failure)
+        again = type(failure)(failure.node, failure.where, failure.cause)
+        again.__cause__ = failure.__cause__
+        return cls(again)
 
 
 def failure_of(error: BaseException) -> NodeFailed | None:

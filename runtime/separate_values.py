@@ -54,7 +54,7 @@ class SeparateValues:
 
     def lose(self, node: Node, error: QueryError) -> list[Node]:
         """The node failed; the nodes that are ready now that it has ended."""
-        return self._lose(node, Loss(self.root.layout.index[node.name], error))
+        return self._lose(node, Loss(self._place(node), error))
 
     def settle(self) -> list[Node]:
         """End what is lost once all it reads has ended; the nodes that are ready then."""
@@ -64,6 +64,12 @@ class SeparateValues:
                 del self._waiting[node.name]
                 ready += self._lose(node, min(self._losses(node)))
         return ready
+
+    def _place(self, node: Node) -> int:
+        """Where in the program it fails; an input that an earlier graph failed to give, where it
+        is read first."""
+        readers = self._graph.children(node) if node.op == "input" else ()
+        return min(self.root.layout.index[at.name] for at in readers or (node,))
 
     def _is_known(self, node: Node) -> bool:
         return all(map(self.root.has_ended, self._read(node)))

@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 from backends.base import Context
 from graph_opt.graph import Graph
 from graph_opt.ops import has_effects, reads_state
-from runtime.errors import QueryError, QueryTimeout, failure_of, own_error
+from runtime.errors import FailedInput, QueryError, QueryTimeout, failure_of, own_error
 from runtime.outputs import Outputs
 
 T = TypeVar("T")
@@ -73,6 +73,13 @@ class Pending:
             self._session.seen.append(failure)
             error = own_error(failure)
         raise error
+
+    async def as_input(self) -> Any:
+        """The value for a later segment, where only what reads it fails with it."""
+        try:
+            return await asyncio.shield(self.future)
+        except Exception as failure:
+            return FailedInput.of(failure)
 
     async def texts(self) -> AsyncIterator[str]:
         """The pieces of a text as they come; raises like `get`. For one reader."""
@@ -277,7 +284,7 @@ class Session:
                 _raise_unseen(earlier, seen)
         for name, value in inputs.items():
             if isinstance(value, Pending):
-                inputs[name] = await asyncio.shield(value.future)
+                inputs[name] = await value.as_input()
         await self._start(program, inputs, outputs)
 
     async def _close(self) -> None:

@@ -1,13 +1,17 @@
 """`input`: a parameter of the graph; its value comes from whoever opened the scope."""
 
 from graph_opt.graph import Node
+from runtime.errors import FailedInput
 from runtime.host import Host
 from runtime.ops.base import OpRun
 from runtime.scope import Scope
 
 
 def _begin(host: Host, scope: Scope, node: Node) -> None:
-    host.finish(scope, node, (scope.param(node.name),))
+    value = scope.param(node.name)
+    if isinstance(value, FailedInput):
+        raise value.error
+    host.finish(scope, node, (value,))
 
 
 INPUT = OpRun(begin=_begin)  # its size is the caller's argument: see `graph_sizes`

@@ -11,7 +11,7 @@ import pytest
 from graph_opt.graph import Graph
 from graph_opt.text import parse
 from runtime.clock import run_virtual
-from runtime.errors import NodeFailed, QueryTimeout, failure_of
+from runtime.errors import FailedInput, NodeFailed, QueryTimeout, failure_of
 from runtime.outputs import Outputs
 from runtime.session import Session
 
@@ -29,6 +29,7 @@ class Script:
     seconds: float = 0.0
     gives: Any = "value"
     error: Exception | None = None
+    heard: list[Any] = field(default_factory=list)  # gets the inputs
 
     @property
     def graph(self) -> Graph:
@@ -61,6 +62,7 @@ def run_session(
 
     async def start(script: Script, inputs: Mapping[str, Any], outputs: Outputs) -> None:
         log.append(f"{script.name} begins")
+        script.heard.extend(inputs.items())
         await asyncio.sleep(script.seconds)
         if script.error is not None:
             log.append(f"{script.name} fails")
@@ -271,6 +273,21 @@ def test_a_segment_waits_for_the_values_it_takes() -> None:
         await issue(session, Script("b", PURE), given=first).get()
 
     assert run_session(body)[1] == ["a begins", "a ends", "b begins", "b ends"]
+
+
+def test_a_segment_gets_the_failure_of_a_value_as_its_input() -> None:
+    got: list[Any] = []
+
+    async def body(session: Session) -> Any:
+        bad = issue(session, Script("bad", PURE, error=failed("bad")))
+        good = issue(session, Script("good", PURE, gives=1))
+        return await issue(session, Script("both", PURE, heard=got), a=bad, b=good).get()
+
+    assert run_session(body)[0] == "value"
+    ((_, a), (_, b)) = got
+    assert isinstance(a, FailedInput)
+    assert isinstance(a.error, NodeFailed)
+    assert (a.error.node, b) == ("bad", 1)
 
 
 def test_giving_up_on_an_await_leaves_the_value_to_others() -> None:

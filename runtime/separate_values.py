@@ -68,7 +68,7 @@ class SeparateValues:
     def _place(self, node: Node) -> int:
         """Where in the program it fails; an input that an earlier graph failed to give, where it
         is read first."""
-        readers = self._graph.children(node) if node.op == "input" else ()
+        readers = self._graph.children(node) if node in self._graph.params else ()
         return min(self.root.layout.index[at.name] for at in readers or (node,))
 
     def _is_known(self, node: Node) -> bool:

@@ -6,10 +6,18 @@ text says, and maps run item by item. What of that order is needed is for the pa
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+    ValuesView,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import GeneratorType
+from types import FunctionType, GeneratorType, ModuleType
 from typing import Any, cast
 
 from frontend_dsl.errors import SymbolicError, TraceError
@@ -183,6 +191,12 @@ class Tracer:
         known = {name: bound for name, bound in bounds.items() if bound is not None}
         with self.call("slice"):
             return self.emit("apply", (value,), {"fn": "slice", **known}, "slice", type_)
+
+    def emit_strip(self, value: Value, side: str) -> Value:
+        """The text of a value without white space at its ends, or at one of them."""
+        with self.call("strip"):
+            text = value if value._type is str else self.emit("format", (value,), {}, "text", str)
+            return self.emit("apply", (text,), {"fn": "strip", "side": side}, "strip", str)
 
     def keep(self, value: Value) -> None:
         """Hold a value whose marker is in some string, so that the marker stays readable."""
@@ -358,37 +372,68 @@ def _check_known(op: str, args: Sequence[Arg], attrs: Mapping[str, Json]) -> Non
                 *user_frame(),
             )
     if any(map(is_mangled_inside, args)):
-        raise SymbolicError(
-            "a text that holds values of the run was changed as text (cut, upper-cased ...), which "
-            "only its real words can be; do it in a tl.tool",
-            *user_frame(),
-        )
+        raise mangled()
+
+
+def mangled() -> SymbolicError:
+    """What is raised for a text that no longer holds its values whole."""
+    return SymbolicError(
+        "a text that holds values of the run was changed as text (cut, replaced, upper-cased, "
+        "escaped, shown with !r ...), which only its real words can be; do it in a tl.tool, or "
+        "make the app `async def` and `await tl.value(...)`",
+        *user_frame(),
+    )
 
 
 def is_mangled_inside(value: object) -> bool:
     """Whether a constant holds what is left of a symbolic value's marker."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         return any(map(is_mangled_inside, value))
     if isinstance(value, dict):
         return any(map(is_mangled_inside, (*value, *value.values())))
     return is_mangled(value)
 
 
+_MOST_LOOKED_AT = 10_000
+
+
 def _check_no_symbol_inside(value: object) -> None:
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            _check_no_symbol_inside(item)
-        return
-    fields = getattr(value, "__dict__", None) or {
-        name: getattr(value, name, None) for name in getattr(type(value), "__slots__", ())
-    }
-    for name, item in fields.items():
-        if is_symbolic(item) or is_mangled_inside(item):
+    """Raise SymbolicError if an object holds a symbolic value, or a text with one, at any depth."""
+    waiting: list[tuple[str, object]] = [(type(value).__name__, value)]
+    seen: set[int] = set()
+    while waiting and len(seen) < _MOST_LOOKED_AT:
+        path, one = waiting.pop()
+        if isinstance(one, Value) or has_marks(one):
             raise SymbolicError(
-                f"{type(value).__name__}.{name} holds a value of the run; make the object in a "
-                "tl.tool",
-                *user_frame(),
+                f"{path} holds a value of the run; make the object in a tl.tool", *user_frame()
             )
+        if is_mangled(one):
+            raise mangled()
+        if id(one) not in seen:
+            seen.add(id(one))
+            waiting += _parts(path, one)
+
+
+def _parts(path: str, value: object) -> list[tuple[str, object]]:
+    """What an object is made of: items of collections, fields of others; nothing of classes."""
+    if isinstance(value, (str, bytes, int, float, type, ModuleType, FunctionType)):
+        return []
+    if isinstance(value, Mapping):
+        return [(f"{path}[...]", part) for pair in value.items() for part in pair]
+    if isinstance(value, (Sequence, Set, ValuesView)):
+        return [(f"{path}[...]", part) for part in value]
+    return [(f"{path}.{name}", part) for name, part in _fields(value)]
+
+
+def _fields(value: object) -> list[tuple[str, object]]:
+    slots = [name for kind in type(value).__mro__ for name in _names(kind)]
+    in_slots = [(name, getattr(value, name, None)) for name in slots if name != "__dict__"]
+    return [*getattr(value, "__dict__", {}).items(), *in_slots]
+
+
+def _names(kind: type) -> Sequence[str]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _parameter_names(function: Callable[..., Any]) -> list[str]:

@@ -4,7 +4,6 @@ Inside an f-string it leaves a marker, so a prompt becomes parts and holes; read
 declared model makes a `get` node. Anything that needs the real value raises, with the ways out.
 """
 
-import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,8 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 from weakref import WeakValueDictionary
 
 from frontend_dsl.errors import SymbolicError, TraceError
-from frontend_dsl.where import is_users, user_frame
+from frontend_dsl.markers import Mark, find_marks, is_spoilt, mark, unprintable
+from frontend_dsl.where import shower_of, user_frame
 from graph_opt.ops import CONTEXT_TYPE
 
 T = TypeVar("T")
@@ -22,7 +22,6 @@ T = TypeVar("T")
 # a function, because the tracer of an `async def` app changes at each break, in all its tasks
 current_tracer: ContextVar[Callable[[], Any] | None] = ContextVar("teola_tracer", default=None)
 
-_MARK = re.compile("\ufdd0teola:(\\d+)\ufdd1")
 _ids = count(1)
 _values: "WeakValueDictionary[int, Value]" = WeakValueDictionary()
 
@@ -54,15 +53,16 @@ class Value:
         if spec:
             self._misuse(f"format spec {spec!r} on %{self._name}", "format it in a tl.tool")
         self._tracer.keep(self)
-        return f"\ufdd0teola:{self._id}\ufdd1"
+        return mark(self._id)
 
     def __str__(self) -> str:
+        shower = shower_of(sys._getframe(1))
+        if shower is not None:
+            self._misuse(f"%{self._name} is shown by {shower}", f"show it in a tl.tool{OR_BREAK}")
         return self.__format__("")
 
     def __repr__(self) -> str:
-        if is_users(sys._getframe(1).f_code.co_filename):
-            self._misuse(f"repr() of %{self._name}", "format it with str(), or in a tl.tool")
-        return f"<symbolic %{self._name}: {type_name(self._type)}>"
+        return unprintable(f"<symbolic %{self._name}: {type_name(self._type)}>")
 
     def __getattr__(self, name: str) -> "Value":
         if name.startswith("__"):
@@ -169,19 +169,24 @@ def split_marks(text: str) -> list["str | Value"]:
     """The text between markers and the values the markers stand for, in order, no empty text."""
     pieces: list[str | Value] = []
     end = 0
-    for mark in _MARK.finditer(text):
-        value = _values.get(int(mark[1]))
-        if value is None:  # the user's own text happens to look like a marker
-            continue
-        pieces += [text[end : mark.start()]] if mark.start() > end else []
-        pieces.append(value)
-        end = mark.end()
+    for found in find_marks(text):
+        pieces += [text[end : found.start]] if found.start > end else []
+        pieces.append(_behind(found))
+        end = found.end
     return [*pieces, text[end:]] if end < len(text) else pieces
+
+
+def _behind(found: Mark) -> Value:
+    value = _values.get(found.number)
+    if value is None:
+        problem = "a text holds a value of a trace that is over; make the text in the app"
+        raise TraceError(problem, *user_frame())
+    return value if found.stripped is None else value._here().emit_strip(value, found.stripped)
 
 
 def has_marks(value: object) -> bool:
     """Whether a string holds the marker of a symbolic value."""
-    return isinstance(value, str) and any(isinstance(p, Value) for p in split_marks(value))
+    return isinstance(value, str) and next(find_marks(value), None) is not None
 
 
 def is_symbolic(value: object) -> bool:
@@ -193,9 +198,17 @@ def is_symbolic(value: object) -> bool:
     return isinstance(value, Value) or has_marks(value)
 
 
-def is_mangled(text: object) -> bool:
-    """Whether a text holds what is left of a marker: U+FDD0 and U+FDD1 stand in no real text."""
-    return isinstance(text, str) and ("\ufdd0" in text or "\ufdd1" in text)
+def is_mangled(value: object) -> bool:
+    """Whether a text holds a piece of a symbolic value's marker."""
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        return False
+    texts, end = [], 0
+    for found in find_marks(value):
+        texts.append(value[end : found.start])
+        end = found.end
+    return any(map(is_spoilt, (*texts, value[end:])))
 
 
 def type_name(type_: Any) -> str:

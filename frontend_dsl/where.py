@@ -1,11 +1,15 @@
 """Where in the user's code we are."""
 
 import contextlib
+import linecache
 import os
+import re
 import sys
 import sysconfig
 import traceback
+from itertools import islice
 from pathlib import Path
+from types import FrameType
 
 _HOME = Path(__file__).resolve().parent.parent
 _ROOMS = ("teola", "frontend_dsl", "graph_opt", "runtime", "backends")
@@ -29,6 +33,26 @@ def is_users(file: str) -> bool:
 def is_library(file: str) -> bool:
     """Whether a file is teola's or an installed library's; a cell of a notebook is neither."""
     return file.startswith(_LIBRARIES)
+
+
+def shower_of(frame: FrameType) -> str | None:
+    """What shows a text to people, if the code that runs in the frame is a call of such a thing."""
+    if str(frame.f_globals.get("__name__")).partition(".")[0] == "logging":
+        return "logging"
+    called = _SHOWS.match(_source_at(frame))
+    return None if called is None else f"{called[1]}()"
+
+
+_SHOWS = re.compile(r"(?:\w+\.)*(print|pprint|pp)\s*\(")
+
+
+def _source_at(frame: FrameType) -> str:
+    """The first line of the expression that runs in a frame, as far as its source is known."""
+    positions = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    if positions is None or positions[0] is None or positions[2] is None:
+        return ""
+    line = linecache.getline(frame.f_code.co_filename, positions[0])
+    return line.encode()[positions[2] :].decode("utf-8", "replace")
 
 
 def place_of(error: BaseException) -> tuple[str, int]:

@@ -12,15 +12,18 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from frontend_dsl.app_function import AppFunction
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.breaks import AsyncRun
+from frontend_dsl.callables import written_function
 from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
 from frontend_dsl.program import Program, Runner, RunOptions, Segments
 from frontend_dsl.reads import Reads
 from frontend_dsl.signature import ArgumentError, BoundArguments, bind
+from frontend_dsl.source_check import check_source, kinds_of
+from frontend_dsl.source_rules import Kind
 from frontend_dsl.symbols import Symbols, check_names
 from frontend_dsl.tracer import Tracer, current
-from frontend_dsl.value import Value
+from frontend_dsl.value import Value, is_optional
 from frontend_dsl.where import place_of
 from graph_opt.errors import GraphError
 from graph_opt.graph import Graph
@@ -57,6 +60,7 @@ class App(Generic[P, R]):
         self._traced: BoundedCache[str, TracedProgram] = BoundedCache(MAX_PROGRAMS)
         self._segments: BoundedCache[str, Program] = BoundedCache(MAX_PROGRAMS)
         self._set_function(AppFunction.of(function))
+        check_source(written_function(function), _surely_symbolic(self), is_final=False)
         self._symbols = Symbols(self._app_function.variables) if self.is_async else None
 
     def _set_function(self, function: AppFunction) -> None:
@@ -270,7 +274,14 @@ def _tell_both(first: Callable[[Any], None], second: Callable[[Any], None], even
     second(event)
 
 
+def _surely_symbolic(app: App[..., Any]) -> dict[str, Kind]:
+    """The parameters that are symbolic in each trace: a None would be known."""
+    named = () if app.is_async else app.parameters
+    return {p.name: Kind.VALUE for p in named if not p.is_static and not is_optional(p.type)}
+
+
 def _traced_call(function: AppFunction, arguments: Mapping[str, Any]) -> Any:
+    check_source(written_function(function.call), kinds_of(arguments))
     try:
         return function.call(**arguments)
     except RecursionError as error:

@@ -9,6 +9,9 @@ from typing import Any
 
 from backends.base import Kind
 from backends.registry import EngineSpec, check_scheme
+from frontend_dsl.errors import SymbolicError
+from frontend_dsl.value import is_mangled, is_symbolic
+from frontend_dsl.where import user_frame
 
 
 class Component:
@@ -17,6 +20,9 @@ class Component:
     kind: Kind
 
     def __init__(self, url: str, *, name: str | None = None, **options: Any) -> None:
+        if is_symbolic([url, options]) or is_mangled(url):
+            problem = "an engine's URL and options must be known now, and hold a value of the run"
+            raise SymbolicError(f"{problem}; make it outside of the app", *user_frame())
         check_scheme(self.kind, url)
         self.name = name
         self.spec = EngineSpec(self.kind, url, options)

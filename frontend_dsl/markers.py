@@ -88,8 +88,10 @@ def is_spoilt(text: str) -> bool:
     """Whether a text, without its whole markers, holds a piece of one, also an escaped piece."""
     if _RAW.search(text) is not None or any(piece in text for piece in _PIECES):
         return True
-    if any(sign in text for sign in _SIGNS) and _escaped().search(text) is not None:
-        return True
+    if any(sign in text for sign in _SIGNS):
+        once = re.sub(r"\\+", r"\\", text.replace("%25", "%"))  # what was escaped several times
+        if _escaped().search(once) is not None:
+            return True
     letters = _NO_LETTERS.sub("", text).lower()  # all that is left of one in a "slug"
     return any(piece in letters for piece in _LETTERS)
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
 from frontend_dsl.messages import Message, is_conversation, turn_parts
+from frontend_dsl.source_check import check_source, kinds_of, named
 from frontend_dsl.template import constants_of
 from frontend_dsl.tracer import tracing
 from frontend_dsl.value import Value, has_marks
@@ -46,6 +47,7 @@ class PromptFunction(Generic[P, T]):
         name = self._function.__name__
         tracer = tracing(f"the prompt function {name}()")
         with tracer.call(name):
+            check_source(self._function, kinds_of(named(self._function, args, kwargs)))
             turns = self._turns(name, self._function(*args, **kwargs))
             parts = turn_parts(turns, self._constants, tracer.given)
             form = Form(self.out, self._schema, self.sampling)

@@ -22,6 +22,8 @@ from typing import Any, cast
 
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.naming import Names
+from frontend_dsl.source_check import check_source
+from frontend_dsl.source_rules import Kind
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.value import (
     Value,
@@ -289,6 +291,7 @@ class Tracer:
             body.param(names[i] if i < len(names) else "item", type_)
             for i, type_ in enumerate(types)
         ]
+        check_source(function, dict.fromkeys(names[: len(params)], Kind.VALUE))
         with body.active():
             returned = function(*params)
             results = returned if num_results > 1 else (returned,)

@@ -200,8 +200,9 @@ def is_symbolic(value: object) -> bool:
 
 def is_mangled(value: object) -> bool:
     """Whether a text holds a piece of a symbolic value's marker."""
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (bytes, bytearray)):  # no text: a whole marker counts too
         value = value.decode("utf-8", "replace")
+        return has_marks(value) or is_spoilt(value)
     if not isinstance(value, str):
         return False
     texts, end = [], 0

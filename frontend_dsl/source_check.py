@@ -1,0 +1,301 @@
+"""Finds in a function's source what Python gives no hook for.
+
+An f-string that holds a symbolic value is an ordinary str: `"x" in f"{question}"` asks the marker
+and not the question. The check follows names through the function, and knows only what is certain:
+a name that may hold something else on another path is not looked at.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import CodeType, FunctionType
+from typing import Any, NoReturn
+
+from frontend_dsl.errors import SymbolicError
+from frontend_dsl.source_names import (
+    MISSING,
+    Function,
+    attribute,
+    blocks,
+    bound_in,
+    names_outside,
+    parsed,
+)
+from frontend_dsl.source_rules import (
+    WAY_OUT,
+    Kind,
+    refused_call,
+    refused_method,
+    result_of,
+    traces_a_function,
+)
+from frontend_dsl.value import Value, has_marks
+from frontend_dsl.where import short_path
+
+Names = dict[str, Kind]
+
+_MOST_PASSED = 4096
+_passed: set[tuple[CodeType, frozenset[tuple[str, Kind]]]] = set()
+
+
+def kinds_of(arguments: Mapping[str, Any]) -> Names:
+    """What the arguments of a call are, as far as they are known only when the app runs."""
+    kinds = {name: _kind_of(value) for name, value in arguments.items()}
+    return {name: kind for name, kind in kinds.items() if kind is not Kind.UNKNOWN}
+
+
+def named(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name, as far as the function names them."""
+    code = getattr(function, "__code__", None)
+    positional = code.co_varnames[: code.co_argcount] if isinstance(code, CodeType) else ()
+    return {**dict(zip(positional, args, strict=False)), **kwargs}
+
+
+def _kind_of(value: object) -> Kind:
+    if isinstance(value, Value):
+        return Kind.VALUE
+    return Kind.TEXT if has_marks(value) else Kind.UNKNOWN
+
+
+def check_source(
+    function: Callable[..., Any], arguments: Mapping[str, Kind], *, is_final: bool = True
+) -> None:
+    """Raise SymbolicError where the function reads a text that holds a value of the run.
+
+    Only a function with source is checked, once for each kind of arguments; again if the check was
+    not final, since names that it uses may be given a meaning later.
+    """
+    if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
+        return
+    key = (function.__code__, frozenset(arguments.items()))
+    if key in _passed:
+        return
+    tree = parsed(function)
+    if tree is not None:
+        _Check(function, tree).block(tree.body, arguments)
+    if len(_passed) >= _MOST_PASSED:
+        _passed.clear()
+    if is_final:
+        _passed.add(key)
+
+
+class _Check:
+    """Walks one function; `names` says what is certain of each name at the place reached."""
+
+    def __init__(self, function: FunctionType, tree: Function) -> None:
+        self.names: Names = {}
+        self._file = short_path(function.__code__.co_filename)
+        self._outside = names_outside(function, tree)
+        bound = list(bound_in(tree))
+        self._local = set(bound)
+        self._bound_once = {name for name in bound if bound.count(name) == 1}
+        self._nested: dict[str, ast.FunctionDef] = {}
+
+    def block(self, statements: Sequence[ast.stmt], names: Mapping[str, Kind]) -> Names:
+        """What is certain after the statements, if this was certain before."""
+        outer, self.names = self.names, dict(names)
+        for statement in statements:
+            self.statement(statement)
+        after, self.names = self.names, outer
+        return after
+
+    def statement(self, node: ast.stmt) -> None:
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                self.assign(targets, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                self.assign([target], value)
+            case ast.AugAssign(target=ast.Name(id=name), value=value):
+                self.names[name] = _text_if([self.names.get(name), self.kind(value)])
+            case ast.If(test=test, body=then, orelse=otherwise):
+                self.kind(test)
+                one, other = (self.block(branch, self.names) for branch in (then, otherwise))
+                self.names = {name: kind for name, kind in one.items() if other.get(name) is kind}
+            case ast.With(items=items, body=body):
+                for item in items:
+                    self.assign([item.optional_vars or ast.Tuple([])], item.context_expr)
+                self.names = self.block(body, self.names)
+            case ast.FunctionDef(name=name, decorator_list=[]):
+                self._nested[name] = node
+                self.block(node.body, self.inside(node))
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                self.forget(node)
+            case _:
+                self.uncertain(node)
+
+    def uncertain(self, node: ast.stmt) -> None:
+        """A statement that may run its blocks often, or in part."""
+        self.forget(node)
+        for read in (getattr(node, "iter", None), getattr(node, "subject", None)):
+            if read is not None and self.kind(read) is Kind.TEXT:
+                word = "match" if isinstance(node, ast.Match) else "for"
+                self.refuse(read, f"`{word}` reads")
+        for statements in blocks(node):
+            self.block(statements, self.names)
+        self.children(node)
+
+    def forget(self, node: ast.AST) -> None:
+        for name in (getattr(node, "name", None), *bound_in(node)):
+            self.names.pop(str(name), None)
+
+    def assign(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
+        for target in targets:
+            match target, value:
+                case ast.Tuple(elts=many), ast.Tuple(elts=given) if len(many) == len(given):
+                    kinds = [self.kind(one) for one in given]
+                    for one, kind in zip(many, kinds, strict=True):
+                        self.bind(one, kind)
+                case _:
+                    self.bind(target, self.kind(value))
+
+    def bind(self, target: ast.expr, kind: Kind) -> None:
+        if isinstance(target, ast.Name):
+            self.names[target.id] = kind
+        else:
+            self.kind(target)
+            self.forget(target)
+
+    def inside(
+        self, function: ast.FunctionDef | ast.Lambda, of_params: Kind = Kind.UNKNOWN
+    ) -> Names:
+        """What is certain inside a nested function: of names that nobody binds again."""
+        mine = set(bound_in(function))
+        outer = {n: k for n, k in self.names.items() if n in self._bound_once and n not in mine}
+        return outer | {arg.arg: of_params for arg in function.args.args}
+
+    def kind(self, node: ast.expr) -> Kind:
+        """What is certain of an expression. Raises SymbolicError for one that cannot be."""
+        match node:
+            case ast.Name(id=name):
+                return self.names.get(name, Kind.UNKNOWN)
+            case ast.JoinedStr(values=values):
+                return _text_if([self.kind(value) for value in values])
+            case ast.FormattedValue(value=value):
+                return self.kind(value)
+            case ast.BinOp():
+                return self.operation(node)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                is_read = any(not isinstance(op, (ast.Is, ast.IsNot)) for op in ops)
+                if Kind.TEXT in [self.kind(one) for one in (left, *others)] and is_read:
+                    is_in = isinstance(ops[0], (ast.In, ast.NotIn))
+                    self.refuse(node, "`in` reads" if is_in else "a comparison reads")
+                return Kind.UNKNOWN
+            case ast.Call():
+                return self.call(node)
+            case ast.Attribute(value=value):
+                return self.kind(value) if self.kind(value) is Kind.VALUE else Kind.UNKNOWN
+            case ast.Subscript():
+                return self.subscript(node)
+            case ast.IfExp(test=test, body=then, orelse=otherwise):
+                self.kind(test)
+                one, other = self.kind(then), self.kind(otherwise)
+                return one if one is other else Kind.UNKNOWN
+            case ast.NamedExpr(target=ast.Name(id=name), value=value):
+                self.names[name] = self.kind(value)
+                return self.names[name]
+            case ast.Lambda(body=body):
+                self.nested(body, self.inside(node))
+                return Kind.UNKNOWN
+            case _:
+                self.children(node)
+                return Kind.UNKNOWN
+
+    def children(self, node: ast.AST) -> None:
+        """The expressions right inside; what a comprehension binds is its own."""
+        bound = set(bound_in(node))
+        outer, self.names = self.names, {n: k for n, k in self.names.items() if n not in bound}
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.kind(child)
+            elif not isinstance(child, (ast.stmt, ast.ExceptHandler, ast.match_case)):
+                self.children(child)
+        self.names = {name: kind for name, kind in outer.items() if name not in bound}
+
+    def nested(self, body: ast.expr, names: Names) -> None:
+        outer, self.names = self.names, names
+        self.kind(body)
+        self.names = outer
+
+    def operation(self, node: ast.BinOp) -> Kind:
+        kinds = [self.kind(node.left), self.kind(node.right)]
+        if isinstance(node.op, ast.Mod) and _is_text(node.left):
+            return _text_if([*kinds, *self.arguments([node.right], None)])
+        if isinstance(node.op, ast.Div) and Kind.FILE in kinds:
+            return Kind.FILE
+        keeps = isinstance(node.op, (ast.Add, ast.Mult, ast.Mod))
+        return Kind.TEXT if keeps and Kind.TEXT in kinds else Kind.UNKNOWN
+
+    def subscript(self, node: ast.Subscript) -> Kind:
+        kind, key = self.kind(node.value), self.kind(node.slice)
+        if kind is Kind.TEXT:
+            self.refuse(node, "a slice or an index reads")
+        if key is Kind.TEXT and isinstance(node.ctx, ast.Load):
+            self.refuse(node, "a look-up reads")
+        return Kind.VALUE if kind is Kind.VALUE else Kind.UNKNOWN
+
+    def call(self, node: ast.Call) -> Kind:
+        target = self.resolve(node.func)
+        given = [*node.args, *(keyword.value for keyword in node.keywords)]
+        kinds = set(self.arguments(given, target))
+        if target is MISSING and isinstance(node.func, ast.Attribute):
+            return self.method(node, node.func, kinds)
+        if target is MISSING:
+            self.kind(node.func)
+            return Kind.UNKNOWN
+        refused = refused_call(target, kinds)
+        if refused is not None:
+            self.refuse(node, refused)
+        return result_of(target, kinds)
+
+    def method(self, node: ast.Call, func: ast.Attribute, kinds: set[Kind]) -> Kind:
+        owner = self.kind(func.value)
+        refused = refused_method(owner, func.attr, kinds, has_args=bool(node.args))
+        if refused is not None:
+            self.refuse(node, refused)
+        if _is_text(func.value) and func.attr in ("format", "join"):
+            return _text_if(kinds)
+        return owner if owner in (Kind.TEXT, Kind.FILE) else Kind.UNKNOWN
+
+    def arguments(self, given: Iterable[ast.expr], target: Any) -> Iterator[Kind]:
+        """The kinds of arguments, and of what stands in those that are lists, tuples or dicts."""
+        for arg in given:
+            match arg:
+                case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+                    yield from self.arguments(items, target)
+                case ast.Dict(keys=keys, values=values):
+                    yield from self.arguments([*filter(None, keys), *values], target)
+                case ast.Lambda(body=body) if traces_a_function(target):
+                    self.nested(body, self.inside(arg, Kind.VALUE))
+                case ast.Name(id=name) if name in self._nested and traces_a_function(target):
+                    inner = self._nested[name]
+                    self.block(inner.body, self.inside(inner, Kind.VALUE))
+                case ast.Starred(value=value):
+                    yield self.kind(value)
+                case _:
+                    yield self.kind(arg)
+
+    def resolve(self, node: ast.expr) -> Any:
+        """The object that a name, or a dotted name, stands for outside of the function."""
+        match node:
+            case ast.Name(id=name) if name not in self._local:
+                return self._outside.get(name, MISSING)
+            case ast.Attribute(value=value, attr=name):
+                owner = self.resolve(value)
+                return MISSING if owner is MISSING else attribute(owner, name)
+            case _:
+                return MISSING
+
+    def refuse(self, node: ast.expr, what: str) -> NoReturn:
+        problem = f"{what} a text or value that is known only when the app runs; {WAY_OUT}"
+        raise SymbolicError(problem, self._file, node.lineno)
+
+
+def _text_if(kinds: Iterable[Kind | None]) -> Kind:
+    return Kind.TEXT if {Kind.TEXT, Kind.VALUE} & set(kinds) else Kind.UNKNOWN
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )

@@ -1,0 +1,93 @@
+"""A function's syntax tree, the names that it binds, and what its other names stand for."""
+
+import ast
+import builtins
+import inspect
+import io
+import logging
+import sys
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType, ModuleType
+from typing import Any
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+MISSING: Any = object()
+
+
+def parsed(function: FunctionType) -> Function | None:
+    """The tree of a function, with the lines of its file; None where there is no source."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+        is_inside = lines[0][:1].isspace()
+        tree = ast.parse("".join(["if 1:\n", *lines] if is_inside else lines))
+    except (OSError, TypeError, SyntaxError, IndexError, ValueError):
+        return None
+    ast.increment_lineno(tree, first - (2 if is_inside else 1))
+    return next((node for node in ast.walk(tree) if isinstance(node, Function)), None)
+
+
+def bound_in(node: ast.AST) -> Iterator[str]:
+    """The names that anything inside a node binds, each as often as it does."""
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                yield name
+            case ast.arg(arg=name):
+                yield name
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                yield from names
+            case ast.MatchMapping(rest=name) if name:
+                yield name
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=name)
+                | ast.MatchAs(name=name)
+                | ast.MatchStar(name=name)
+            ) if name and inner is not node:
+                yield name
+
+
+def blocks(node: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
+    """The blocks of a statement."""
+    for name in ("body", "orelse", "finalbody"):
+        yield getattr(node, name, [])
+    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        yield part.body
+
+
+def names_outside(function: FunctionType, tree: Function) -> Mapping[str, Any]:
+    """What the names that a function does not bind itself stand for; its imports among them."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    free = {name: _content(cell) for name, cell in cells}
+    imported = dict(_imported(tree))
+    return ChainMap(imported, free, function.__globals__, vars(builtins))
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """An attribute, where asking for it runs no code of a user's."""
+    is_ours = type(owner).__module__.startswith("frontend_dsl.")
+    is_known = is_ours or isinstance(owner, (ModuleType, type, logging.Logger, io.IOBase))
+    return getattr(owner, name, MISSING) if is_known else MISSING
+
+
+def _imported(tree: Function) -> Iterator[tuple[str, Any]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                module = alias.name if alias.asname else alias.name.partition(".")[0]
+                yield alias.asname or module, sys.modules.get(module, MISSING)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            source = sys.modules.get(node.module or "")
+            for alias in node.names:
+                yield alias.asname or alias.name, getattr(source, alias.name, MISSING)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return MISSING

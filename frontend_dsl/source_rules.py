@@ -1,0 +1,106 @@
+"""Which calls can take no text that holds a value of the run, and what calls give."""
+
+import builtins
+import logging
+import sys
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+from frontend_dsl.value import OR_BREAK
+
+
+class Kind(Enum):
+    """What is certain of an expression."""
+
+    UNKNOWN = 0
+    VALUE = 1  # a symbolic value
+    TEXT = 2  # a str that holds the marker of one
+    FILE = 3  # an open file, or a path
+
+
+WAY_OUT = f"do it in a tl.tool{OR_BREAK}"
+
+_KEEPS_TEXT = {"strip", "lstrip", "rstrip", "format", "join", "__str__"}  # methods of str
+_WRITES = {"write", "writelines", "write_text", "write_bytes"}
+_READS_TEXT = {
+    *("len", "list", "tuple", "set", "frozenset", "sorted", "reversed", "enumerate", "iter"),
+    *("int", "float", "ord", "hash", "min", "max", "repr", "ascii", "bytes", "zip", "map", "open"),
+}
+_MODULES = {  # whose functions read, show, change or send what they are given
+    *("json", "html", "base64", "hashlib", "binascii", "re", "logging", "warnings", "pprint"),
+    *("pickle", "shlex", "unicodedata", "difflib", "csv", "subprocess", "urllib", "requests"),
+    *("httpx", "aiohttp", "textwrap", "zlib", "rich", "loguru"),
+}
+_GIVE_VALUES = {
+    *("join", "flatten", "load", "split", "map_", "filter_", "sorted_", "synthesize"),
+    *("contextualize", "expand_queries", "fuse", "hybrid_search", "search"),
+}
+_VALUE_MAKERS = {"PromptFunction", "Tool", "Reranker", "WebSearch"}  # by name: they import this
+_TRACE_FUNCTIONS = {"map_", "filter_", "sorted_", "loop"}
+
+
+def refused_call(target: Any, kinds: set[Kind]) -> str | None:
+    """What a call does with such arguments that it cannot do, if there is such a thing."""
+    name, module = _name(target), _module(target)
+    if not kinds & {Kind.VALUE, Kind.TEXT} or _is_dedent(target):
+        return None
+    if _is_builtin(target):
+        if name == "print":
+            return "print() runs once, while the app is traced, and would show"
+        if name in ("isinstance", "type") and Kind.VALUE in kinds:
+            return f"{name}() asks for the type of"
+        return f"{name}() reads" if name in _READS_TEXT and Kind.TEXT in kinds else None
+    owner = getattr(target, "__self__", None)
+    if name in _WRITES and owner in (sys.stdout, sys.stderr):
+        return f"{name}() shows"
+    if isinstance(owner, logging.Logger):
+        return f"logging's {name}() shows"
+    return f"{module}.{name}() reads" if module.partition(".")[0] in _MODULES else None
+
+
+def refused_method(owner: Kind, name: str, kinds: set[Kind], *, has_args: bool) -> str | None:
+    """The same of a method, of an object of which only the kind is known."""
+    if owner is Kind.FILE and name in _WRITES and Kind.TEXT in kinds:
+        return f".{name}() writes"
+    if owner is not Kind.TEXT or not hasattr(str, name):
+        return None
+    strips_more = name.endswith("strip") and has_args
+    return f".{name}() reads" if name not in _KEEPS_TEXT or strips_more else None
+
+
+def result_of(target: Any, kinds: set[Kind]) -> Kind:
+    """What a call gives, if that is certain."""
+    if _is_ours(type(target)) and type(target).__name__ in _VALUE_MAKERS:
+        return Kind.VALUE
+    if _is_ours(target):
+        return Kind.VALUE if _name(target) in _GIVE_VALUES else Kind.UNKNOWN
+    if target is open or (isinstance(target, type) and issubclass(target, PurePath)):
+        return Kind.FILE
+    keeps = target is str or _is_dedent(target)
+    return Kind.TEXT if keeps and kinds & {Kind.VALUE, Kind.TEXT} else Kind.UNKNOWN
+
+
+def traces_a_function(target: Any) -> bool:
+    """Whether functions given to this one get symbolic values."""
+    return _is_ours(target) and _name(target) in _TRACE_FUNCTIONS
+
+
+def _is_builtin(target: Any) -> bool:
+    return getattr(builtins, _name(target), None) is target
+
+
+def _is_dedent(target: Any) -> bool:
+    return _name(target) == "dedent" and _module(target) == "textwrap"
+
+
+def _is_ours(target: Any) -> bool:
+    return _module(target).startswith("frontend_dsl.")
+
+
+def _module(target: Any) -> str:
+    return str(getattr(target, "__module__", None) or "")
+
+
+def _name(target: Any) -> str:
+    return str(getattr(target, "__name__", None) or "")

@@ -65,7 +65,9 @@ _TABLE = (
     # LLM. A context is the token state of one sequence; reading it twice forks it.
     Op("context", max_args=0, required_attrs=_ENGINE),
     Op("prefill", "llm", min_args=2, required_attrs=_ENGINE, prompt_from=1),  # context, parts...
-    Op("decode", "llm", 2, 1, 1, _ENGINE, writes_text=True),  # context -> text, context
+    Op(  # context, parts... -> text, context
+        "decode", "llm", 2, 1, None, _ENGINE, writes_text=True, prompt_from=1
+    ),
     Op("generate", "llm", 1, 0, None, _ENGINE, writes_text=True, prompt_from=0),  # parts -> text
     Op("parse", min_args=1, max_args=1, required_attrs=("type",)),  # text -> a value of a type
     Op("elements", min_args=1, max_args=1, elementwise=(0,), streams_out=True),  # text -> a list

@@ -18,6 +18,7 @@ from graph_opt.graph import Graph
 from graph_opt.passes.coalesce import coalesce
 from graph_opt.passes.cull import cull
 from graph_opt.passes.deduplicate import deduplicate
+from graph_opt.passes.fuse_decode import fuse_decode
 from graph_opt.passes.prune_dependencies import prune_dependencies
 from graph_opt.passes.share_prefixes import share_prefixes
 from graph_opt.passes.split_prefill import split_prefill
@@ -37,6 +38,7 @@ PASSES: tuple[Pass, ...] = (
     prune_dependencies,  # where values were merged, data now keeps what only control kept
     stream_decode,  # streams last: they change how values are read, not what is done
     stream_stages,  # goes on from the streams of the pass before
+    fuse_decode,  # last: what is no prefill any more can neither be cut nor shared
 )
 
 

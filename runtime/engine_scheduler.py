@@ -77,6 +77,10 @@ class Scheduler(Protocol):
     def batch_items(self) -> int:
         """The most items in a batch."""
 
+    @property
+    def num_slots(self) -> int:
+        """How many batches run at once."""
+
     def submit(self, job: Job) -> None:
         """Queue a job; its callbacks are called later, never within."""
 
@@ -121,6 +125,10 @@ class EngineScheduler:
     def batch_items(self) -> int:
         """The most items in a batch: as many as pay where that was profiled, else all it takes."""
         return self.latency.batch_items(self._info.max_batch_items)
+
+    @property
+    def num_slots(self) -> int:
+        return self._info.num_slots
 
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""
@@ -180,7 +188,7 @@ class EngineScheduler:
             job.on_done(_closed(self.name))
 
     def _pump_soon(self) -> None:
-        if not self._pump_is_due and len(self._slots) < self._info.num_slots:
+        if not self._pump_is_due and len(self._slots) < self.num_slots:
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump)
 
@@ -188,7 +196,7 @@ class EngineScheduler:
         """Give work to free slots, some in each turn of the loop."""
         self._pump_is_due = False
         for _ in range(MAX_STARTS):
-            if not self._waiting or self._is_closed or len(self._slots) >= self._info.num_slots:
+            if not self._waiting or self._is_closed or len(self._slots) >= self.num_slots:
                 return
             slot = asyncio.get_running_loop().create_task(self._serve(self._next_batch()))
             self._slots.add(slot)

@@ -203,6 +203,9 @@ class Query:
     def piece_size(self, node: Node) -> int:
         return self._engines[str(node.attrs["engine"])].batch_items
 
+    def num_slots(self, engine: str) -> int:
+        return self._engines[engine].num_slots
+
     def submit_piece(
         self,
         scope: Scope,

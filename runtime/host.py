@@ -41,5 +41,8 @@ class Host(Protocol):
     def piece_size(self, node: Node) -> int:
         """The most items that the node's engine runs efficiently in one batch."""
 
+    def num_slots(self, engine: str) -> int:
+        """How many batches the engine runs at once."""
+
     def drain(self) -> None:
         """Begin everything that became ready; call it after a callback from outside."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from graph_opt.analysis.begin import begins_beside, late_captures
 from graph_opt.graph import Graph, Node
-from graph_opt.ops import is_pure, reads_state
-from graph_opt.paths import bodies_of
+from graph_opt.ops import OPS, is_pure, reads_state
+from graph_opt.paths import bodies_of, walk
 from runtime.hints import Hint, hints_of
 
 
@@ -24,6 +24,7 @@ class Layout:
     uses: Mapping[str, int]  # value -> nodes that read it, plus one if the graph returns it
     hints: Mapping[str, Hint]  # what policies may know of the nodes
     bodies: Mapping[str, tuple["Layout", ...]]  # map, cond or loop node -> its bodies
+    writers: Mapping[str, frozenset[str]]  # node with bodies -> engines that write texts in them
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
 
 
@@ -64,8 +65,14 @@ def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
             for node in graph.nodes
             if node.bodies
         },
+        writers={node.name: _writers(node) for node in graph.nodes if node.bodies},
         remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
     )
+
+
+def _writers(node: Node) -> frozenset[str]:
+    inner = (each for _, body in bodies_of(node) for _, each, _ in walk(body))
+    return frozenset(str(each.attrs["engine"]) for each in inner if OPS[each.op].writes_text)
 
 
 def _may_remember(node: Node, uses: Mapping[str, int]) -> bool:

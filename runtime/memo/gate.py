@@ -47,6 +47,10 @@ class RememberingScheduler:
     def batch_items(self) -> int:
         return self._scheduler.batch_items
 
+    @property
+    def num_slots(self) -> int:
+        return self._scheduler.num_slots
+
     def submit(self, job: Job) -> None:
         """Answer the job from the memo, as far as that goes, and queue the rest."""
         if self._salt and job.request.op in SALTED:

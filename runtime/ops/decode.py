@@ -1,11 +1,12 @@
-"""`decode`: a context -> the text that the model writes, and the context after it."""
+"""`decode`: a context and the last parts of its prompt -> what the model writes, and the context
+after it."""
 
 from collections.abc import Sequence
 
 from backends.base import Request, Result
 from graph_opt.graph import Node
 from runtime.cost.latency import Load
-from runtime.cost.loads import context_len, text_load
+from runtime.cost.loads import context_len, prompt_load, text_load
 from runtime.cost.sizes import Size, decode_tokens, size_of
 from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
@@ -19,12 +20,17 @@ def text_size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
 
 
 def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
-    return (text_load(node, size_of(node.args[0], sizes).total),)
+    context, *parts = node.args
+    text = text_load(node, sum(size_of(arg, sizes).total for arg in node.args))
+    if not parts:
+        return (text,)
+    return (prompt_load(parts, sizes, size_of(context, sizes).total), text)
 
 
 def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:
     num_tokens = [result.usage.decode_tokens for result in results]
-    if min(num_tokens) == 0:
+    brings_prompt = any(len(request.inputs) > 1 for request in requests)
+    if min(num_tokens) == 0 or brings_prompt:  # whose time is that of two kinds of work
         return None
     before = sum(context_len(request.inputs[0]) for request in requests) / len(requests)
     return Load("decode", len(requests), before + max(num_tokens) / 2, max(num_tokens))

@@ -16,6 +16,7 @@ from runtime.ops.base import BodyOutputs, OpRun, Sizes
 from runtime.scope import Body, Scope, arg_value
 
 MAP_WINDOW = 256  # items of a streamed map that may be open or wait untaken behind it
+NO_WINDOW = 1 << 30
 
 
 def _begin(host: Host, scope: Scope, node: Node) -> None:
@@ -49,11 +50,22 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     def end() -> None:
         host.finish(scope, node, (in_order(results),))
 
-    window = 1 if is_sequential else MAP_WINDOW if behind is not None else max(1, 1 << 30)
+    window = 1 if is_sequential else _window(host, scope, node)
     reader = _ordered(source).reader() if is_sequential else source.reader()
     guard = partial(host.guard, scope, node)
     pieces = Pieces([reader], 1, window, begin, finish, behind, guard)
     pieces.pump()
+
+
+def _window(host: Host, scope: Scope, node: Node) -> int:
+    """How many items may be open at once.
+
+    Where a model writes for them, as many as it has slots: each item then goes on to its end
+    before the next begins, and no more of them hold KV than are being written.
+    """
+    writers = scope.layout.writers[node.name]
+    most = NO_WINDOW if scope.out_stream(node) is None else MAP_WINDOW
+    return min((most, *map(host.num_slots, writers)))
 
 
 def _ordered(source: ItemStream) -> ItemStream:

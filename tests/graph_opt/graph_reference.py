@@ -340,8 +340,9 @@ def _do(node: Node, read: list[Any], world: World, path: Path) -> list[object]:
         case "prefill":
             return [read[0] + "".join(map(_part, read[1:]))]
         case "decode":
-            text = _answer(node, read[0], path)
-            return [text, f"{read[0]}|{text}"]
+            prompt = read[0] + "".join(map(_part, read[1:]))
+            text = _answer(node, prompt, path)
+            return [text, f"{prompt}|{text}"]
         case "generate":
             return [_answer(node, f"<{node.attrs['engine']}>" + "".join(map(_part, read)), path)]
         case "parse":

@@ -36,12 +36,10 @@ OPTIMIZED = f"""
     %index = ingest ~%docs ~%vectors [engine="s"]
     %e0 = context [engine="m"]
     %e1.0 = prefill %e0 @system "{LONG}" @user [engine="m"]
-    %e1 = prefill %e1.0 "Rewrite:" %question [engine="m"]
-    %rewritten, %e2 = decode %e1 [engine="m"]
+    %rewritten, %e2 = decode %e1.0 "Rewrite:" %question [engine="m"]
     %hits = search %index %rewritten [engine="s"]
     %a1.1 = prefill %e1.0 %question [engine="m"]
-    %a1 = prefill %a1.1 %hits [engine="m"]
-    %answer, %a2 = decode %a1 [engine="m"]
+    %answer, %a2 = decode %a1.1 %hits [engine="m"]
     return %answer
 """
 
@@ -70,6 +68,7 @@ def test_each_pass_is_reported() -> None:
         "prune_dependencies: nothing to do",
         "stream_decode: nothing to do",
         "stream_stages: 2 changed (%vectors, %index)",
+        "fuse_decode: 2 removed (%e1, %a1), 2 changed (%rewritten, %answer)",
     ]
 
 

@@ -93,7 +93,7 @@ def test_the_contexts_share_their_head_and_are_embedded_as_they_come() -> None:
 def test_the_chain_prefills_each_part_before_the_summary_that_it_extends() -> None:
     graph = chain_summary.summarize.plan().after
     for number in ("", "_2", "_3"):
-        late = graph.node(f"refine.prompt{number}")
+        late = graph.node(f"refine{number}")
         part, summary = graph.producer(late.inputs[0]), graph.producer(late.inputs[1])
         assert (part.op, summary.op) == ("prefill", "decode")
         assert graph.producer(part.inputs[1]).op == "get"  # of what was dealt, known early

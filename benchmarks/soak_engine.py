@@ -40,7 +40,7 @@ from backends.llm.native.model import NativeModel
 from backends.llm.native.source import TensorSource
 from backends.llm.options import LLMOptions
 from backends.llm.page_table import PageTable
-from backends.llm.prompt import PromptEncoder
+from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence import LLMContext
 from backends.llm.tokenizer import Tokenizer
 from backends.llm.weights import expected_shapes
@@ -256,13 +256,13 @@ class Soak:
     def _hint(self) -> None:
         if not self._contexts:
             return
-        context, hints = self._random.choice(self._contexts), self.core.hints
+        context, directives = self._random.choice(self._contexts), self.core.directives
         what = self._random.choice(
             ["pin", "pin", "unpin", "retain", "expect", "demote", "prefetch"]
         )
         arguments = {"retain": (0.01,), "expect": (self._random.random(),)}.get(what, ())
         try:
-            getattr(hints, what)(context, *arguments)
+            getattr(directives, what)(context, *arguments)
         except EngineError as refusal:
             what = f"{what}: {type(refusal).__name__}"
         self.report.hints[what] += 1

@@ -21,7 +21,7 @@ from backends.llm.core import LLMCore
 from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.options import LLMOptions
 from backends.llm.page_table import PageTable
-from backends.llm.prompt import PromptEncoder
+from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.step_model import StepModel
 from backends.llm.tokenizer import Tokenizer

@@ -1,11 +1,11 @@
 """The embedded engine: Llama-family models in torch, continuous batching over paged KV.
 
 One step: `planner` picks decode rows and prefill chunks, `speculation` puts guesses behind them
-where that pays, `batch` lays them out, `model` runs them, `readout` and `sampler` pick tokens,
-`output` grows texts, `core` finishes requests. `kv_cache` owns every page: `page_pool` counts the
-holders, `radix` finds shared prefixes, `eviction` says which go first, `tiers` keep them in host
-memory and on disk, `kv_pool` is the memory. `engine` puts a thread and the Engine protocol around
-`core`.
+where that pays, `batch` lays them out, `model` runs them, `sampling_results` and `sampler` pick
+tokens, `output` grows texts, `core` finishes requests. `kv_cache` owns every page: `page_pool`
+counts the holders, `radix` finds shared prefixes, `eviction` says which go first, `tiers` keep them
+in host memory and on disk, `kv_pool` is the memory. `engine` puts a thread and the Engine protocol
+around `core`.
 
 Letters of the shape comments:
 

@@ -21,13 +21,12 @@ import torch
 from backends.base import Outcome, Part, Request, Result, Usage
 from backends.errors import EngineError, RequestRejected
 from backends.llm.batch import Run, build_batch
+from backends.llm.cache_directives import CacheDirectives
 from backends.llm.cache_stats import CacheStats
 from backends.llm.finish import cut_at_text
 from backends.llm.generation import Generation
 from backends.llm.grammar import Grammars
 from backends.llm.group import Group
-from backends.llm.hints import Hints
-from backends.llm.intake import Intake
 from backends.llm.kv_cache import KVCache
 from backends.llm.kv_pool import bytes_per_token
 from backends.llm.lora.files import read_adapter
@@ -38,16 +37,17 @@ from backends.llm.page_table import PageTable
 from backends.llm.planner.named import policy_from
 from backends.llm.planner.planner import BatchPlanner
 from backends.llm.planner.step import Step
-from backends.llm.prompt import PromptEncoder
-from backends.llm.readout import Reading, read_logits
+from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.requests.validation import RequestValidator
+from backends.llm.sampling_results import SamplingResult, sampling_results
 from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.speculation.agree import Picks
 from backends.llm.speculation.open_speculation import open_speculation
 from backends.llm.speculation.stats import SpeculationStats
 from backends.llm.step_model import StepModel
 from backends.llm.take_stats import take_stats
-from backends.llm.tiers.exchange import Exchange
 from backends.llm.tiers.open_tiers import open_tiers
+from backends.llm.tiers.tier_transfer import TierTransfer
 
 Finished = list[tuple[Request, Outcome]]
 _LOAD_WAIT_S = 0.002  # an abort may come meanwhile
@@ -73,7 +73,7 @@ class LLMCore:
         self.kv = model.make_pool(num_pages, options.page_size)
         self.cache = KVCache(num_pages, options.page_size, self.kv.copy_page, options.eviction)
         tiers = open_tiers(self.kv, options, f"{identity} {model.dtype}", self.cache.stats)
-        self.exchange = Exchange(self.cache, tiers) if tiers is not None else None
+        self.transfer = TierTransfer(self.cache, tiers) if tiers is not None else None
         read = partial(read_adapter, model=model.config, device=model.device)
         page_bytes = bytes_per_token(model.config, model.dtype) * options.page_size
         self.adapters = AdapterPool(self.cache, page_bytes, read, model.adapter_bytes)
@@ -95,11 +95,11 @@ class LLMCore:
         limit = min(options.context_len or model.config.max_positions, model.config.max_positions)
         self._prompts = prompts
         self._released: deque[PageTable] = deque()  # filled by any thread
-        self.hints = Hints(
-            self.cache, self.exchange, self._released, options.pin_share, clock, self._most_pages
+        self.directives = CacheDirectives(
+            self.cache, self.transfer, self._released, options.pin_share, clock, self._most_pages
         )
         grammars = Grammars(prompts.tokenizer, model.config.vocab_size, sorted(prompts.stop_ids))
-        self._intake = Intake(
+        self._validator = RequestValidator(
             prompts,
             grammars,
             self.adapters,
@@ -117,7 +117,7 @@ class LLMCore:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._live) or (self.exchange is not None and self.exchange.num_loading > 0)
+        return bool(self._live) or (self.transfer is not None and self.transfer.num_loading > 0)
 
     def encode(self, parts: Items[Part]) -> list[int]:
         """Token ids of a prompt. Any thread may call. Raises RequestRejected."""
@@ -136,14 +136,14 @@ class LLMCore:
         """Check and tokenise a request, compile its grammar. Any thread may call.
 
         Raises RequestRejected or RequestTooLong."""
-        return self._intake.group(request)
+        return self._validator.group(request)
 
     def submit(self, group: Group) -> None:
         """Queue a prepared request. Raises RequestRejected when its id is running."""
         request_id = group.request.id
         if request_id in self._live:
             raise RequestRejected(f"request id {request_id!r} is running already")
-        self.hints.check_room(max(self._num_pages(sequence) for sequence in group.live))
+        self.directives.check_room(max(self._num_pages(sequence) for sequence in group.live))
         for sequence in group.live:
             if sequence.generation is not None:
                 start(sequence, sequence.generation)
@@ -175,7 +175,7 @@ class LLMCore:
             started_s = self._clock()
             if self.speculator is not None:
                 self.speculator.extend(step)
-            readings = self._run(step.runs)
+            results = self._run(step.runs)
             self.cache.settle()
             elapsed_s = self._clock() - started_s
             self.planner.note(step, elapsed_s)
@@ -188,8 +188,8 @@ class LLMCore:
         for sequence in step.ready:
             if sequence.request.id in self._live:  # no sibling was refused
                 finished += self._finish_prefill(sequence)
-        for run, reading in zip(step.runs, readings, strict=True):
-            finished += self._take(run, reading)
+        for run, result in zip(step.runs, results, strict=True):
+            finished += self._take(run, result)
         if self.speculator is not None:
             self.speculator.note(step, elapsed_s)
         return finished
@@ -197,18 +197,18 @@ class LLMCore:
     def flush(self) -> None:
         """Forget every prefix that nobody holds, in lower tiers too."""
         self._free_released()
-        if self.exchange is not None:
-            self.exchange.flush()
+        if self.transfer is not None:
+            self.transfer.flush()
         self.cache.forget()
 
     def close(self) -> None:
         """Save the KV of all prefixes to disk, if there is one. Nothing runs any more."""
-        if self.exchange is not None:
-            self.exchange.close()
+        if self.transfer is not None:
+            self.transfer.close()
 
     def cache_stats(self) -> CacheStats:
         """Counters and gauges of the KV cache. Any thread may ask."""
-        return take_stats(self.cache, self.hints, self.exchange)
+        return take_stats(self.cache, self.directives, self.transfer)
 
     def speculation_stats(self) -> SpeculationStats:
         """What guesses brought. Any thread may ask."""
@@ -234,12 +234,12 @@ class LLMCore:
         self.adapters.check_integrity(running)
         live = (sequence.table for group in self._live.values() for sequence in group.live)
         self.cache.check_integrity((*live, *self.adapters.tables()))
-        self.hints.check_integrity()
+        self.directives.check_integrity()
         if self.speculator is not None:
             self.speculator.proposer.check_integrity()
 
     @torch.inference_mode()
-    def _run(self, runs: list[Run]) -> list[Reading | None]:
+    def _run(self, runs: list[Run]) -> list[SamplingResult | None]:
         """Compute a step; what the logits say of each run that wants some."""
         if not runs:
             return []
@@ -248,10 +248,10 @@ class LLMCore:
         if logits is None:
             return [None for _ in runs]
         wanting = [run for run in runs if run.num_logits]
-        readings = iter(read_logits(logits, wanting, self._prompts.tokenizer.bytes_of))
-        return [next(readings) if run.num_logits else None for run in runs]
+        results = iter(sampling_results(logits, wanting, self._prompts.tokenizer.bytes_of))
+        return [next(results) if run.num_logits else None for run in runs]
 
-    def _take(self, run: Run, reading: Reading | None) -> Finished:
+    def _take(self, run: Run, result: SamplingResult | None) -> Finished:
         """Note what a run computed."""
         sequence, generation = run.sequence, run.sequence.generation
         if sequence.request.id not in self._live:  # a sibling failed in this step
@@ -261,11 +261,11 @@ class LLMCore:
         if generation is None or not generation.num_sampled:
             prompt_end = min(sequence.table.num_computed, sequence.num_prompt)
             sequence.num_prefilled += max(0, prompt_end - first)
-        if isinstance(reading, tuple):
-            return self._advance(sequence, reading)
-        if reading is not None and sequence.scoring is not None:
+        if isinstance(result, tuple):
+            return self._advance(sequence, result)
+        if result is not None and sequence.scoring is not None:
             end = sequence.table.num_computed + 1
-            sequence.scoring.note(end - len(reading), reading)
+            sequence.scoring.note(end - len(result), result)
         return [] if sequence.num_to_compute else self._finish_prefill(sequence)
 
     def _advance(self, sequence: Sequence, picks: Picks) -> Finished:
@@ -360,18 +360,18 @@ class LLMCore:
             self.speculator.proposer.forget(sequence)
 
     def _free_released(self) -> None:
-        self.hints.free_released()
+        self.directives.free_released()
 
     def _take_loaded(self) -> None:
         self.cache.idle.now = self._clock()
-        if self.exchange is not None:
-            self.exchange.poll()
+        if self.transfer is not None:
+            self.transfer.poll()
 
     def _wait_for_loads(self, step: Step) -> None:
         """Where nothing can run, sleep a moment and not turn in circles."""
         is_idle = not (step.runs or step.ready or step.refused)
-        if is_idle and self.exchange is not None and self.exchange.num_loading:
-            self.exchange.wait(_LOAD_WAIT_S)
+        if is_idle and self.transfer is not None and self.transfer.num_loading:
+            self.transfer.wait(_LOAD_WAIT_S)
 
     def _num_pages(self, sequence: Sequence) -> int:
         """What a sequence may need in the end, its adapter included."""

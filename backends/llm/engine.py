@@ -1,7 +1,7 @@
 """LLMEngine: the Engine protocol around a core (`LLMCore`) whose steps run on a thread of its own.
 
 The event loop puts commands into an inbox and waits on futures; `worker` is the other end. Requests
-are read before they get there (`reader`).
+are read before they get there (`requests.preparation_threads`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from backends.base import Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
 from backends.llm.cache_stats import CacheStats
 from backends.llm.outbox import Outbox
-from backends.llm.reader import Prepared, Reader
+from backends.llm.requests.preparation_threads import PreparationThreads, Prepared
 from backends.llm.speculation.stats import SpeculationStats
 from backends.llm.worker import Abort, Call, Flush, Inbox, SteppedCore, Submit, Worker, settle
 from backends.local_engine import in_thread_or_here
@@ -36,7 +36,7 @@ class LLMEngine:
         read_limit_s: float = READ_LIMIT_S,
     ) -> None:
         self._load = load
-        self._reader = Reader(read_limit_s)
+        self._preparation = PreparationThreads(read_limit_s)
         self._core: SteppedCore | None = None
         self._thread: threading.Thread | None = None
         self._inbox = Inbox()
@@ -106,7 +106,7 @@ class LLMEngine:
             raise
 
     def abort(self, request_id: str) -> None:
-        if not self._reader.abort(request_id):
+        if not self._preparation.abort(request_id):
             self._inbox.send(Abort(request_id))
 
     def encode(self, parts: Sequence[Part]) -> list[int]:
@@ -132,26 +132,26 @@ class LLMEngine:
     async def pin(self, context: Context) -> int:
         """Never evict the KV that the context has now, until `unpin` or its release; how many
         tokens. Raises EngineOverloaded where pins would take too much."""
-        return await self._between_steps(lambda core: core.hints.pin(context))
+        return await self._between_steps(lambda core: core.directives.pin(context))
 
     async def unpin(self, context: Context) -> None:
-        await self._between_steps(lambda core: core.hints.unpin(context))
+        await self._between_steps(lambda core: core.directives.unpin(context))
 
     async def retain(self, context: Context, seconds: float) -> None:
         """Evict others first, until the context's next use or for the time."""
-        await self._between_steps(lambda core: core.hints.retain(context, seconds))
+        await self._between_steps(lambda core: core.directives.retain(context, seconds))
 
     async def expect(self, context: Context, next_use: float) -> None:
         """When the context will be used next, on any scale: for `eviction="next_use"`."""
-        await self._between_steps(lambda core: core.hints.expect(context, next_use))
+        await self._between_steps(lambda core: core.directives.expect(context, next_use))
 
     async def demote(self, context: Context) -> None:
         """The context is not needed for a while: its KV moves down a tier, or goes first."""
-        await self._between_steps(lambda core: core.hints.demote(context))
+        await self._between_steps(lambda core: core.directives.demote(context))
 
     async def prefetch(self, context: Context) -> int:
         """Start to bring a context's KV back before its use: how many tokens it will have."""
-        return await self._between_steps(lambda core: core.hints.prefetch(context))
+        return await self._between_steps(lambda core: core.directives.prefetch(context))
 
     async def load_adapter(self, name: str, folder: str | Path) -> None:
         """Let requests name a LoRA adapter, from the folder that PEFT saved. Steps wait while it is
@@ -167,7 +167,7 @@ class LLMEngine:
     async def close(self) -> None:
         """Stop the thread, fail what still runs, free the model."""
         self._inbox.close()
-        self._reader.close()
+        self._preparation.close()
         if self._thread is not None:
             await in_thread_or_here(None, self._thread.join)
         self._thread = None
@@ -194,7 +194,7 @@ class LLMEngine:
             if not self._inbox.send(Submit(prepared, future, loop)):
                 settle(future, self._not_running())
 
-        self._reader.read(request, self._running_core().prepare, future, enter)
+        self._preparation.prepare(request, self._running_core().prepare, future, enter)
         return future
 
     def _running_core(self) -> SteppedCore:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from backends.base import FinishReason, Sample, TokenLogprob
-from backends.llm.adjust import Adjustments
 from backends.llm.detokenizer import Detokenizer
+from backends.llm.logits_processors import LogitsProcessor
 from backends.llm.matcher import Matcher
 from backends.llm.sampling import Sampling
 from backends.llm.stop import StopScanner
@@ -19,7 +19,7 @@ class Generation:
     stream: int  # where its random numbers start
     detokenizer: Detokenizer
     stops: StopScanner
-    adjustments: Adjustments | None = None  # None: logits are taken as they are
+    logits_processor: LogitsProcessor | None = None  # None: logits stay unchanged
     matcher: Matcher | None = None  # None: no grammar
     may_jump: bool = True  # append what the grammar forces without sampling it
     pieces: list[str] = field(default_factory=list)  # of the text

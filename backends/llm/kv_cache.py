@@ -20,7 +20,7 @@ from backends.llm.tiers.load import Load
 
 
 class Lower(Protocol):
-    """Where evicted pages go and come back from: see `tiers.exchange`."""
+    """Where evicted pages go and come back from: see `tiers.tier_transfer`."""
 
     def save(self, node: RadixNode, num_last: int) -> None:
         """The last pages of a node are about to go."""

@@ -21,7 +21,7 @@ from backends.llm.native.model import NativeModel, why_not
 from backends.llm.native.packing import WeightSource
 from backends.llm.native.source import GGUFSource, TensorSource
 from backends.llm.options import LLMOptions
-from backends.llm.prompt import PromptEncoder
+from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.speculation.vocabulary import check_same_vocabulary
 from backends.llm.step_model import StepModel
 from backends.llm.tiers.identity import identity_of

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from backends.base import TokenLogprob
-from backends.llm.choose import top
+from backends.llm.top_k_top_p import top
 
 BytesOf = Callable[[int], bytes]
 

@@ -70,8 +70,8 @@ def _consume(sequence: Sequence, generation: Generation, token: int) -> bool:
 
 def _append(sequence: Sequence, generation: Generation, token: int) -> None:
     sequence.ids.append(token)
-    if generation.adjustments is not None:
-        generation.adjustments.add(token)
+    if generation.logits_processor is not None:
+        generation.logits_processor.add(token)
     piece = generation.detokenizer.push(token)
     if sequence.num_output > generation.sampling.min_tokens:
         piece = generation.stops.push(piece)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from backends.base import TokenLogprob
-from backends.llm.adjust import adjust
-from backends.llm.choose import draw, draw_truncated, likeliest
 from backends.llm.generation import Generation
+from backends.llm.logits_processors import apply_processors
 from backends.llm.logprobs import BytesOf, report
 from backends.llm.matcher import mask
-from backends.llm.points import points_at
 from backends.llm.sampling import Sampling
+from backends.llm.sampling_random import uniforms_at
+from backends.llm.top_k_top_p import draw, draw_truncated, likeliest
 
 Draw = Callable[[Tensor, Sequence[Sampling], Tensor], Tensor]
 
@@ -68,22 +68,24 @@ def _pick(logits: Tensor, rows: Sequence[Row]) -> list[int]:
 
 def _draw(logits: Tensor, rows: Sequence[Row], at: list[int], draws: Draw) -> list[int]:
     places = [rows[i].place for i in at]
-    points = points_at([rows[i].generation.stream for i in at], places)  # [len(at)]
+    uniforms = uniforms_at([rows[i].generation.stream for i in at], places)  # [len(at)]
     samplings = [rows[i].generation.sampling for i in at]
     some = logits if len(at) == len(rows) else logits[at]  # [len(at), V]
-    tokens: list[int] = draws(some, samplings, torch.from_numpy(points).to(logits.device)).tolist()
+    tokens: list[int] = draws(
+        some, samplings, torch.from_numpy(uniforms).to(logits.device)
+    ).tolist()
     return tokens
 
 
 def _restrict(logits: Tensor, rows: Sequence[Row]) -> None:
     """Penalties, biases, ends that come too early, grammars."""
-    adjusted = [
-        (i, row.place, row.generation.adjustments)
+    processed = [
+        (i, row.place, row.generation.logits_processor)
         for i, row in enumerate(rows)
-        if row.generation.adjustments is not None
+        if row.generation.logits_processor is not None
     ]
-    if adjusted:
-        adjust(logits, adjusted)
+    if processed:
+        apply_processors(logits, processed)
     masked = [
         (i, row.generation.matcher)
         for i, row in enumerate(rows)

@@ -10,7 +10,7 @@ from backends.llm.lora.adapter import Adapter
 from backends.llm.namespace import Namespace
 from backends.llm.page_table import PageTable
 from backends.llm.scoring import Scoring
-from backends.llm.standing import Standing
+from backends.llm.service_stats import ServiceStats
 
 
 class LLMContext:
@@ -82,7 +82,7 @@ class Sequence:
         self.num_cached = 0  # new prompt tokens found in the tree
         self.was_preempted = False
         self.is_running = False  # holds pages; else it waits. The planner alone changes it
-        self.standing = Standing()
+        self.service = ServiceStats()
 
     @property
     def namespace(self) -> Namespace:

@@ -2,23 +2,25 @@
 
 from dataclasses import replace
 
+from backends.llm.cache_directives import CacheDirectives
 from backends.llm.cache_stats import CacheStats
-from backends.llm.hints import Hints
 from backends.llm.kv_cache import KVCache
-from backends.llm.tiers.exchange import Exchange
+from backends.llm.tiers.tier_transfer import TierTransfer
 
 
-def take_stats(cache: KVCache, hints: Hints, exchange: Exchange | None) -> CacheStats:
+def take_stats(
+    cache: KVCache, directives: CacheDirectives, transfer: TierTransfer | None
+) -> CacheStats:
     """Any thread may ask; what it changes meanwhile may be counted or not."""
-    host = exchange.tiers.mover.host if exchange is not None else None
-    disk = exchange.tiers.mover.disk if exchange is not None else None
+    host = transfer.tiers.worker.host if transfer is not None else None
+    disk = transfer.tiers.worker.disk if transfer is not None else None
     return replace(
         cache.stats,
         pages_compared=cache.tree.num_pages_compared,
         num_pages=cache.pool.num_pages,
         free_pages=cache.pool.num_free,
         tree_pages=cache.tree.num_pages,
-        pinned_pages=hints.num_pinned,
+        pinned_pages=directives.num_pinned,
         idle_contexts=len(cache.idle),
         host_pages=len(host) if host is not None else 0,
         disk_pages=len(disk) if disk is not None else 0,

@@ -17,7 +17,7 @@ from backends.base import Outcome, Part, Request
 from backends.errors import EngineError, EngineUnavailable
 from backends.llm.cache_stats import CacheStats
 from backends.llm.outbox import Outbox
-from backends.llm.reader import Prepared
+from backends.llm.requests.preparation_threads import Prepared
 from backends.llm.speculation.stats import SpeculationStats
 
 _log = logging.getLogger("teola.llm")
@@ -25,8 +25,8 @@ _log = logging.getLogger("teola.llm")
 T = TypeVar("T")
 
 
-class ContextHints(Protocol):
-    """What `hints.Hints` does, between two steps."""
+class ContextDirectives(Protocol):
+    """What `cache_directives.CacheDirectives` does, between two steps."""
 
     def pin(self, context: Any) -> int: ...
 
@@ -78,7 +78,7 @@ class SteppedCore(Protocol):
     def close(self) -> None: ...
 
     @property
-    def hints(self) -> ContextHints: ...
+    def directives(self) -> ContextDirectives: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,14 @@ def serve_engine(
     with reported(debug):
         with optional_imports("serve"):
             from teola.serving.process import ServerSettings, serve
-            from teola.serving.room import Room
+            from teola.serving.served_engines import ServedEngines
         key = key_from(api_key, os.environ)
         llm, embedder, reranker = urls
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))
-        room = Room(engines, max_queued, name, adapters_of(loras))
+        served = ServedEngines(engines, max_queued, name, adapters_of(loras))
         settings = ServerSettings(*address, key, drain_s)
-        serve(room, settings, lambda text: print(text, file=sys.stderr, flush=True))
+        serve(served, settings, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def key_from(given: str | None, environ: Mapping[str, str]) -> str | None:

@@ -19,14 +19,14 @@ from teola.serving.disconnect import ClientGone
 from teola.serving.embeddings_api import embed
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.rerank_api import rerank
-from teola.serving.room import Room, room_of
+from teola.serving.served_engines import ServedEngines, engines_of
 from teola.serving.tokens_api import detokenize, tokenize
 
 OPEN_PATHS = ("/health", "/metrics")  # for probes and scrapers, who have no key
 
 
-def make_app(room: Room, api_key: str | None = None) -> Starlette:
-    """An ASGI app over `room`, which its caller starts and closes; None lets everybody in.
+def make_app(engines: ServedEngines, api_key: str | None = None) -> Starlette:
+    """An ASGI app over `engines`, which its caller starts and closes; None lets everybody in.
 
     Raises ConfigError for an empty key.
     """
@@ -45,7 +45,7 @@ def make_app(room: Room, api_key: str | None = None) -> Starlette:
             Route("/health", health),
             Route("/metrics", metrics),
         ],
-        middleware=[Middleware(_Edge, room=room, api_key=api_key)],
+        middleware=[Middleware(_Edge, engines=engines, api_key=api_key)],
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,
@@ -53,31 +53,31 @@ def make_app(room: Room, api_key: str | None = None) -> Starlette:
             Exception: _own_mistake,
         },
     )
-    app.state.room = room
+    app.state.engines = engines
     return app
 
 
 async def health(request: Request) -> Response:
     """200 when requests are answered; 503 before and after."""
-    if not room_of(request).is_ready:
+    if not engines_of(request).is_ready:
         raise ApiError(503, "the server is loading its models", code="not_ready")
     return JSONResponse({"status": "ok"})
 
 
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
-    return Response(room_of(request).metrics.text(), headers={"content-type": CONTENT_TYPE})
+    return Response(engines_of(request).metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
 async def models(request: Request) -> Response:
     """All models of this server."""
-    return JSONResponse({"object": "list", "data": room_of(request).cards()})
+    return JSONResponse({"object": "list", "data": engines_of(request).cards()})
 
 
 async def model(request: Request) -> Response:
     """One model, by its name or URL."""
     name = request.path_params["name"]
-    for card in room_of(request).cards():
+    for card in engines_of(request).cards():
         if name in (card["id"], card["root"]):
             return JSONResponse(card)
     raise ApiError(404, f"there is no model {name!r} here", code="model_not_found", param="model")
@@ -86,9 +86,9 @@ async def model(request: Request) -> Response:
 class _Edge:
     """Counts every request, and turns those without the key away."""
 
-    def __init__(self, app: ASGIApp, room: Room, api_key: str | None) -> None:
+    def __init__(self, app: ASGIApp, engines: ServedEngines, api_key: str | None) -> None:
         self._app = app
-        self._room = room
+        self._engines = engines
         self._api_key = None if api_key is None else api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class _Edge:
 
         def count(status: int) -> None:
             path = getattr(scope.get("route"), "path", "other")
-            self._room.metrics.count_request(path, status)
+            self._engines.metrics.count_request(path, status)
 
         async def counting(message: Message) -> None:
             nonlocal has_started
@@ -141,7 +141,7 @@ async def _http_error(request: Request, raised: Exception) -> Response:
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:
-    room_of(request).metrics.count_abort()
+    engines_of(request).metrics.count_abort()
     return Response(status_code=499)
 
 

@@ -15,7 +15,7 @@ from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, Fields, read
 from teola.serving.generation import Answer, Generation, Piece, TokenCounts
 from teola.serving.logprobs import chat_logprobs
-from teola.serving.room import room_of
+from teola.serving.served_engines import engines_of
 
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -142,13 +142,13 @@ def _logprobs(answer: Answer) -> Any:
 async def chat(request: Request) -> Response:
     """One conversation to `n` answers."""
     fields = await read(request, ChatFields)
-    room = room_of(request)
-    llm = room.find("llm", fields.model)
+    engines = engines_of(request)
+    llm = engines.find("llm", fields.model)
     limit = fields.max_completion_tokens or fields.max_tokens or llm.max_context_tokens
     attrs = fields.attrs(limit, (fields.top_logprobs or 0) if fields.logprobs else None)
     generation = Generation(
         llm,
-        room.metrics,
+        engines.metrics,
         [fields.parts],
         attrs,
         n=fields.n,
@@ -156,4 +156,4 @@ async def chat(request: Request) -> Response:
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
     )
     shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)
-    return await answer(request, generation, shape, streams=fields.stream, metrics=room.metrics)
+    return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

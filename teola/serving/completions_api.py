@@ -15,7 +15,7 @@ from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, TokenId, read
 from teola.serving.generation import Answer, Generation, Piece, TokenCounts
 from teola.serving.logprobs import completion_logprobs
-from teola.serving.room import room_of
+from teola.serving.served_engines import engines_of
 
 
 def _as_prompts(value: object) -> object:
@@ -96,12 +96,12 @@ def _choice(index: int, text: str, ended: Answer | None) -> dict[str, Any]:
 async def complete(request: Request) -> Response:
     """Each prompt to `n` answers; those of prompt p have the indices p * n and on."""
     fields = await read(request, CompletionFields)
-    room = room_of(request)
-    llm = room.find("llm", fields.model)
+    engines = engines_of(request)
+    llm = engines.find("llm", fields.model)
     attrs = fields.attrs(fields.max_tokens, fields.logprobs)
     generation = Generation(
         llm,
-        room.metrics,
+        engines.metrics,
         fields.prompts,
         attrs,
         n=fields.n,
@@ -109,4 +109,4 @@ async def complete(request: Request) -> Response:
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
     )
     shape = CompletionShape(llm.name_for(fields.model), fields.includes_usage)
-    return await answer(request, generation, shape, streams=fields.stream, metrics=room.metrics)
+    return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

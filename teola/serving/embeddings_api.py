@@ -16,7 +16,7 @@ from teola.serving.api_errors import from_engine, invalid
 from teola.serving.decode_fields import listed
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
-from teola.serving.room import room_of
+from teola.serving.served_engines import engines_of
 
 
 class EmbeddingFields(Fields):
@@ -31,8 +31,8 @@ class EmbeddingFields(Fields):
 async def embed(request: Request) -> Response:
     """One unit vector a text, in order."""
     fields = await read(request, EmbeddingFields)
-    room = room_of(request)
-    served = room.find("embedder", fields.model)
+    engines = engines_of(request)
+    served = engines.find("embedder", fields.model)
     job = EngineRequest(uuid4().hex, "embed", (fields.input,), num_items=len(fields.input))
     try:
         with served.admission.admitted(1):

@@ -18,7 +18,7 @@ from prometheus_client import disable_created_metrics
 
 from backends.errors import ConfigError
 from teola.serving.app import make_app
-from teola.serving.room import Room
+from teola.serving.served_engines import ServedEngines
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class ServerSettings:
     drain_s: float = 30.0
 
 
-def serve(room: Room, settings: ServerSettings, say: Callable[[str], None]) -> None:
+def serve(engines: ServedEngines, settings: ServerSettings, say: Callable[[str], None]) -> None:
     """Serve until a signal ends it. Raises ConfigError, or what kept an engine from loading."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # series that nobody reads
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
-        make_app(room, settings.api_key),
+        make_app(engines, settings.api_key),
         lifespan="off",
         log_level="warning",
         access_log=False,
@@ -45,29 +45,29 @@ def serve(room: Room, settings: ServerSettings, say: Callable[[str], None]) -> N
         server_header=False,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(room, _Server(config), listener, say))
+        runner.run(_serve(engines, _Server(config), listener, say))
 
 
 async def _serve(
-    room: Room, server: "_Server", listener: socket.socket, say: Callable[[str], None]
+    engines: ServedEngines, server: "_Server", listener: socket.socket, say: Callable[[str], None]
 ) -> None:
     url = _url(listener)
-    say(f"loading {', '.join(served.url for served in room.served)}; listening on {url}")
-    loading = asyncio.create_task(_load(room, server, lambda: say(f"ready on {url}/v1")))
+    say(f"loading {', '.join(served.url for served in engines.served)}; listening on {url}")
+    loading = asyncio.create_task(_load(engines, server, lambda: say(f"ready on {url}/v1")))
     try:
         await server.serve(sockets=[listener])
     finally:
         loading.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait((loading,))
-        await room.close()
+        await engines.close()
     if not loading.cancelled():
         loading.result()
 
 
-async def _load(room: Room, server: "_Server", is_ready: Callable[[], None]) -> None:
+async def _load(engines: ServedEngines, server: "_Server", is_ready: Callable[[], None]) -> None:
     try:
-        await room.start()
+        await engines.start()
     except BaseException:
         server.should_exit = True
         raise

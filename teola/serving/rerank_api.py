@@ -13,7 +13,7 @@ from backends.errors import EngineError
 from teola.serving.api_errors import from_engine
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
-from teola.serving.room import room_of
+from teola.serving.served_engines import engines_of
 
 
 class Document(Fields):
@@ -41,8 +41,8 @@ class RerankFields(Fields):
 async def rerank(request: Request) -> Response:
     """The passages, best first; `index` is a passage's place in the request."""
     fields = await read(request, RerankFields)
-    room = room_of(request)
-    served = room.find("reranker", fields.model)
+    engines = engines_of(request)
+    served = engines.find("reranker", fields.model)
     docs = [Doc(document.text, id=str(i)) for i, document in enumerate(fields.documents)]
     attrs = {"k": fields.top_n}
     job = EngineRequest(uuid4().hex, "rerank", (fields.query, docs), attrs, num_items=len(docs))

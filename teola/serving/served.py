@@ -1,14 +1,14 @@
-"""One engine of a server: its name, what it can do, and how much may run at it."""
+"""One engine of a server: its name, what it offers, and its admission control."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from backends.base import Capability, Engine, Part, Request, Result, Tokens
-from teola.serving.api_errors import ApiError, invalid
+from teola.serving.admission import Admission
+from teola.serving.api_errors import invalid
 
 _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with the client's field
     "logprobs": ("logprobs", "logprobs"),
@@ -16,29 +16,6 @@ _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with th
     "regex": ("structured", "regex"),
     "choices": ("structured", "choices"),
 }
-
-
-class Admission:
-    """A bound on the requests that run or wait; beyond it a client is told to come again."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.num_admitted = 0
-
-    @contextmanager
-    def admitted(self, count: int) -> Iterator[None]:
-        """Raises ApiError: 429, or 400 for a request that can never be let in."""
-        if count > self.limit:
-            message = f"a request for {count} answers; this server takes {self.limit} at once"
-            raise ApiError(400, message, code="invalid_value")
-        if self.num_admitted + count > self.limit:
-            message = f"the queue is full ({self.num_admitted} of {self.limit}); try again soon"
-            raise ApiError(429, message, code="overloaded")
-        self.num_admitted += count
-        try:
-            yield
-        finally:
-            self.num_admitted -= count
 
 
 @runtime_checkable

@@ -9,8 +9,8 @@ from backends.errors import EngineError
 from teola.serving.api_errors import ApiError, from_engine
 from teola.serving.chat_api import Message, parts_of
 from teola.serving.fields import Fields, TokenId, read
-from teola.serving.room import room_of
 from teola.serving.served import Served
+from teola.serving.served_engines import engines_of
 from teola.serving.tokenizing import HasTokenizer, encode
 
 
@@ -45,7 +45,7 @@ class DetokenizeFields(Fields):
 async def tokenize(request: Request) -> Response:
     """The ids that the engine computes for a prompt."""
     fields = await read(request, TokenizeFields)
-    served = room_of(request).find("llm", fields.model)
+    served = engines_of(request).find("llm", fields.model)
     try:
         ids = await encode(_tokenizer(served), fields.parts)
     except EngineError as error:
@@ -57,7 +57,7 @@ async def tokenize(request: Request) -> Response:
 async def detokenize(request: Request) -> Response:
     """The text of token ids."""
     fields = await read(request, DetokenizeFields)
-    served = room_of(request).find("llm", fields.model)
+    served = engines_of(request).find("llm", fields.model)
     try:
         return JSONResponse({"prompt": _tokenizer(served).decode(fields.tokens)})
     except EngineError as error:

@@ -21,5 +21,5 @@ Rank = tuple[int, float, int]
 def rank(use: Use, policy: Policy, now: float) -> Rank:
     """The lowest goes first: the demoted, then by policy, the retained at last; among equals the
     one used longest ago."""
-    standing = 0 if use.is_demoted else 2 if use.retained_until > now else 1
-    return standing, policy(use), use.last_used
+    precedence = 0 if use.is_demoted else 2 if use.retained_until > now else 1
+    return precedence, policy(use), use.last_used

@@ -21,7 +21,7 @@ def by_deadline(itl_s: float | None) -> Order:
         def deadline(sequence: Sequence) -> tuple[bool, float, int]:
             target_s = sequence.request.itl_s
             wanted_s = default_s if target_s is None else target_s
-            due_s = sequence.standing.arrived_s + wanted_s
+            due_s = sequence.service.arrived_s + wanted_s
             return not sequence.is_running, due_s, sequence.arrival
 
         return sorted(sequences, key=deadline)

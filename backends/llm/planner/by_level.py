@@ -13,7 +13,7 @@ from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Order, View
 from backends.llm.sequence import Sequence
-from backends.llm.standing import Standing
+from backends.llm.service_stats import ServiceStats
 
 
 def by_level(quantum_s: float, patience_s: float) -> Order:
@@ -21,23 +21,23 @@ def by_level(quantum_s: float, patience_s: float) -> Order:
 
     def order(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
         def place(sequence: Sequence) -> tuple[int, int]:
-            standing = sequence.standing
-            if now_s - standing.last_s >= patience_s:
+            service = sequence.service
+            if now_s - service.last_s >= patience_s:
                 return -1, sequence.arrival
-            return level_of(standing, quantum_s), sequence.arrival
+            return level_of(service, quantum_s), sequence.arrival
 
         return sorted(sequences, key=place)
 
     return order
 
 
-def level_of(standing: Standing, quantum_s: float) -> int:
+def level_of(service: ServiceStats, quantum_s: float) -> int:
     """The first level is f; on level i >= f it has been served q*(2**i - 2**f) or more."""
-    served = int(standing.served_s / quantum_s) + _first_span(standing, quantum_s)
+    served = int(service.served_s / quantum_s) + _first_span(service, quantum_s)
     return served.bit_length() - 1
 
 
-def _first_span(standing: Standing, quantum_s: float) -> int:
+def _first_span(service: ServiceStats, quantum_s: float) -> int:
     """2**f: the quantum of its first level, in quanta of level 0."""
-    prefill = -(-standing.prefill_s // quantum_s)  # quanta, rounded up
+    prefill = -(-service.prefill_s // quantum_s)  # quanta, rounded up
     return 1 << max(0, int(prefill) - 1).bit_length()

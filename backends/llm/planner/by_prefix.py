@@ -26,7 +26,7 @@ def by_prefix(patience_s: float) -> Order:
             sequences,
             now_s - patience_s,
             lo=view.num_running,
-            key=lambda s: s.standing.arrived_s,
+            key=lambda s: s.service.arrived_s,
         )
         end = fixed + MOST
         choice = sorted(sequences[fixed:end], key=lambda s: -len(view.known_pages(s)))

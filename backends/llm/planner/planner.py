@@ -18,7 +18,7 @@ from backends.llm.planner.latency import LatencyModel
 from backends.llm.planner.policy import Policy, View
 from backends.llm.planner.step import Step
 from backends.llm.sequence import Sequence
-from backends.llm.standing import Standing
+from backends.llm.service_stats import ServiceStats
 
 
 class BatchPlanner:
@@ -53,7 +53,7 @@ class BatchPlanner:
         known = sequence.parent.table.num_computed if sequence.parent is not None else 0
         num_tokens = sequence.num_to_compute - known
         prefill_s = self.latency.step_s(num_tokens, num_tokens * (known + num_tokens // 2))
-        sequence.standing = Standing(arrived_s=now_s, last_s=now_s, prefill_s=prefill_s)
+        sequence.service = ServiceStats(arrived_s=now_s, last_s=now_s, prefill_s=prefill_s)
         _insert(self.waiting, sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -88,7 +88,7 @@ class BatchPlanner:
         """The step ran: what policies go by from now on."""
         ended_s = self._clock()
         for run in step.runs:
-            run.sequence.standing.serve(ended_s, elapsed_s, self.patience_s)
+            run.sequence.service.serve(ended_s, elapsed_s, self.patience_s)
         if step.runs:
             self.latency.observe(step.num_tokens, step.num_keys, elapsed_s)
 

@@ -10,7 +10,7 @@ Leviathan's scheme (arXiv 2211.17192) with the randomness shared: for a guess wi
 the chance of acceptance is the same, p(guess), and what follows a rejection is distributed alike.
 
 `propose` makes guesses (`ngram`: the text repeats itself; `draft`: a small model of the same
-vocabulary), `speculator` fits them into steps, `payoff` stops them where they cost more than they
-save. No guesses for outputs with a grammar (they have jump-forward) or with penalties (what a place
-forbids depends on the guesses before it).
+vocabulary), `speculator` fits them into steps, `controller` pauses them where they cost more than
+they save. No guesses for outputs with a grammar (they have jump-forward) or with penalties (what a
+place forbids depends on the guesses before it).
 """

@@ -11,7 +11,7 @@ import torch
 from backends.llm.batch import Run
 from backends.llm.kv_cache import KVCache
 from backends.llm.planner.step import Step
-from backends.llm.speculation.payoff import Payoff
+from backends.llm.speculation.controller import SpeculationController
 from backends.llm.speculation.proposer import Ask, Proposer
 from backends.llm.speculation.stats import SpeculationStats
 
@@ -31,7 +31,7 @@ class Speculator:
 
     def __init__(self, proposer: Proposer, cache: KVCache, most: int) -> None:
         self.proposer = proposer
-        self.payoff = Payoff()
+        self.controller = SpeculationController()
         self._cache = cache
         self._most = most
         self._stats = SpeculationStats()
@@ -40,7 +40,7 @@ class Speculator:
     @property
     def stats(self) -> SpeculationStats:
         """What came of them so far."""
-        return replace(self._stats, is_on=int(self.payoff.is_on))
+        return replace(self._stats, is_on=int(self.controller.is_on))
 
     @torch.inference_mode()
     def extend(self, step: Step) -> None:
@@ -48,8 +48,8 @@ class Speculator:
         self._decodes = None
         if not step.runs or not all(map(_is_decode, step.runs)):
             return
-        pays = self.payoff.wants_guesses(len(step.runs))
-        is_free = pays or self.payoff.is_resting  # else this step is to be measured without
+        pays = self.controller.wants_guesses(len(step.runs))
+        is_free = pays or self.controller.is_resting  # else this step is to be measured without
         rooms = [_room(run, pays, is_free) for run in step.runs]
         self._decodes = _Decodes(
             step.num_keys, _num_accepted(step), is_measured=pays or not any(rooms)
@@ -77,11 +77,11 @@ class Speculator:
         if decodes.is_measured:
             shape = len(step.runs), decodes.num_keys
             elapsed_s -= decodes.catch_up_s
-            self.payoff.note_catch_up(decodes.catch_up_s)
+            self.controller.note_catch_up(decodes.catch_up_s)
             if num_guesses:
-                self.payoff.note_guessed(*shape, num_accepted, elapsed_s)
+                self.controller.note_guessed(*shape, num_accepted, elapsed_s)
             else:
-                self.payoff.note_plain(*shape, elapsed_s)
+                self.controller.note_plain(*shape, elapsed_s)
 
     def _add(self, step: Step, place: int, guesses: list[int]) -> None:
         run = step.runs[place]

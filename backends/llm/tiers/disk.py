@@ -21,7 +21,7 @@ _UNFINISHED_S = 600  # after which nobody is still writing one
 
 
 class DiskTier:
-    """Changed by the mover's thread alone; any thread may ask what it holds. Several processes
+    """Changed by the transfer thread alone; any thread may ask what it holds. Several processes
     may share a folder: equal names are equal pages, and a page that has gone is not found."""
 
     def __init__(self, folder: Path, page_bytes: int, max_bytes: int) -> None:

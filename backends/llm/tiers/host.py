@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class HostTier:
-    """Changed by the mover's thread alone; any thread may ask what it holds."""
+    """Changed by the transfer thread alone; any thread may ask what it holds."""
 
     def __init__(self, num_pages: int, page_bytes: int, is_pinned: bool) -> None:
         assert num_pages >= 1, "a host tier without pages"

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class Load:
-    """Filled by the mover's thread until `is_done`; taken into the tree by the engine's."""
+    """Filled by the transfer thread until `is_done`; taken into the tree by the engine's."""
 
     keys: list[bytes]
     pages: list[int]  # of the pool, reserved for it: nobody else reads or writes them
     num_host: int = 0  # pages that came, in order of `keys`: those of the host ...
     num_disk: int = 0  # ... and those of the disk; fewer than all where some were lost
-    is_done: bool = False  # the mover is finished with it
+    is_done: bool = False  # the worker is finished with it
     is_taken: bool = False  # what came is in the tree
     is_credited: bool = False
 

@@ -48,7 +48,7 @@ class Loading:
         """The loads that are done; they are then no longer under way."""
         done: list[Arrival] = []
         rest: list[Arrival] = []
-        for arrival in self._arrivals:  # asked once each: the mover may finish one meanwhile
+        for arrival in self._arrivals:  # asked once each: the worker may finish one meanwhile
             (done if arrival.load.is_done else rest).append(arrival)
         self._arrivals = rest
         for arrival in done:

@@ -8,14 +8,14 @@ from backends.llm.cache_stats import CacheStats
 from backends.llm.options import LLMOptions
 from backends.llm.tiers.disk import DiskTier
 from backends.llm.tiers.host import HostTier
-from backends.llm.tiers.lower import LowerTiers
-from backends.llm.tiers.mover import Mover, PageStore
+from backends.llm.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.tiers.page_key import PageKeys
+from backends.llm.tiers.transfer_worker import PageStore, TransferWorker
 
 
 def open_tiers(
     store: PageStore, options: LLMOptions, identity: str, stats: CacheStats
-) -> LowerTiers | None:
+) -> LowerTierIndex | None:
     """None when none is asked for. `identity` names the model by what its weights are. Raises
     ConfigError for a folder that cannot be used."""
     if options.host_kv_tokens is None and options.disk_kv is None:
@@ -36,5 +36,5 @@ def open_tiers(
             disk = DiskTier(folder, page_bytes, options.disk_kv_bytes)
         except OSError as error:
             raise ConfigError(f"option disk_kv: {folder} cannot be used: {error}") from error
-    mover = Mover(store, page_bytes, host, disk, stats)
-    return LowerTiers(store, PageKeys(full_identity, options.page_size), mover, stats)
+    worker = TransferWorker(store, page_bytes, host, disk, stats)
+    return LowerTierIndex(store, PageKeys(full_identity, options.page_size), worker, stats)

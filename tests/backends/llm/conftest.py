@@ -18,7 +18,7 @@ from backends.llm.loader import ModelOnDisk, open_model
 from backends.llm.model import LlamaModel
 from backends.llm.native.model import NativeModel, why_not
 from backends.llm.options import LLMOptions
-from backends.llm.prompt import PromptEncoder
+from backends.llm.requests.prompt_encoder import PromptEncoder
 
 SMOLLM_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

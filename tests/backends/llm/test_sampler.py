@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from backends.llm.adjust import adjustments_of
 from backends.llm.detokenizer import detokenizer_of
 from backends.llm.generation import Generation
-from backends.llm.points import stream_of
+from backends.llm.logits_processors import logits_processor_of
 from backends.llm.sampler import Row, sample
 from backends.llm.sampling import Sampling
+from backends.llm.sampling_random import stream_of
 from backends.llm.stop import StopScanner
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, 1.5])
@@ -25,7 +25,7 @@ def row(tiny: Any, prompt: tuple[int, ...] = (), **attrs: Any) -> Generation:
         stream=stream_of(sampling.seed),
         detokenizer=detokenizer_of(tiny.tokenizer),
         stops=StopScanner(()),
-        adjustments=adjustments_of(sampling, prompt, end_ids=(0,)),
+        logits_processor=logits_processor_of(sampling, prompt, end_ids=(0,)),
     )
 
 
@@ -76,12 +76,12 @@ def test_min_p_keeps_what_is_not_far_behind_the_likeliest(tiny: Any) -> None:
 def test_presence_and_frequency_penalties_go_by_the_output(tiny: Any) -> None:
     generation = row(tiny, prompt=(0, 0, 0), presence_penalty=0.6)
     assert pick(generation) == 0  # the prompt does not count
-    generation.adjustments.add(0)
+    generation.logits_processor.add(0)
     assert pick(generation) == 4  # 2.0 - 0.6 < 1.5
     frequent = row(tiny, frequency_penalty=0.3)
-    frequent.adjustments.add(0)
+    frequent.logits_processor.add(0)
     assert pick(frequent) == 0
-    frequent.adjustments.add(0)
+    frequent.logits_processor.add(0)
     assert pick(frequent) == 4
 
 

@@ -10,7 +10,7 @@ import torch
 
 from backends.base import Tokens
 from backends.errors import RequestRejected
-from backends.llm.adjust import adjust, adjustments_of
+from backends.llm.logits_processors import apply_processors, logits_processor_of
 from backends.llm.sampling import sampling_from
 
 
@@ -211,12 +211,12 @@ def test_the_largest_numbers_allowed_stay_finite(sign: int) -> None:
             "repetition_penalty": 1e30 if sign > 0 else 1e-30,
         }
     )
-    adjustments = adjustments_of(sampling, [0, 1, 2], ())
-    assert adjustments is not None
+    processor = logits_processor_of(sampling, [0, 1, 2], ())
+    assert processor is not None
     for _ in range(100_000):
-        adjustments.add(0)
+        processor.add(0)
     logits = torch.tensor([[100.0, -100.0, 100.0, -100.0]])
-    adjust(logits, [(0, 100_000, adjustments)])
+    apply_processors(logits, [(0, 100_000, processor)])
     assert torch.isfinite(logits).all()
 
 

@@ -18,7 +18,7 @@ import pytest
 from backends.fake.llm import FakeLLM
 from backends.fake.retrieval import FakeEmbedder, FakeReranker
 from teola.serving.app import make_app
-from teola.serving.room import Room
+from teola.serving.served_engines import ServedEngines
 
 BIN = Path(sys.executable).parent
 
@@ -26,10 +26,10 @@ BIN = Path(sys.executable).parent
 class Talker:
     """Sends requests to an app in this process, and waits for whole answers."""
 
-    def __init__(self, room: Room, llm: FakeLLM, api_key: str | None) -> None:
-        self.room = room
+    def __init__(self, engines: ServedEngines, llm: FakeLLM, api_key: str | None) -> None:
+        self.engines = engines
         self.llm = llm
-        self.app = make_app(room, api_key)
+        self.app = make_app(engines, api_key)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self._run("GET", path, None, headers)
@@ -83,10 +83,12 @@ def talk() -> Callable[..., Talker]:
         llm = llm or FakeLLM("fake:talker", options)
         others = [("fake:vectors", FakeEmbedder("fake:vectors", {}))]
         others += [("fake:ranker", FakeReranker("fake:ranker", {}))]
-        room = Room([("fake:talker", llm), *others], max_queued, adapters=adapters or {})
+        engines = ServedEngines(
+            [("fake:talker", llm), *others], max_queued, adapters=adapters or {}
+        )
         if ready:
-            asyncio.run(room.start())
-        return Talker(room, llm, api_key)
+            asyncio.run(engines.start())
+        return Talker(engines, llm, api_key)
 
     return make
 

@@ -12,7 +12,7 @@ from backends.llm.engine import LLMEngine
 from backends.registry import EngineSpec, create
 from teola.serving.app import make_app
 from teola.serving.disconnect import ClientGone, while_connected
-from teola.serving.room import Room
+from teola.serving.served_engines import ServedEngines
 
 STORY = [{"role": "user", "content": "Tell me a story of a fox and a crow. " * 9}]
 
@@ -83,17 +83,19 @@ def test_cancelling_the_caller_cancels_the_work() -> None:
 def test_texts_of_a_client_that_left_are_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         engine = FakeEmbedder("fake:", {"latency_s": 60})
-        room = Room([("fake:", engine)], max_queued=8)
-        await room.start()
+        engines = ServedEngines([("fake:", engine)], max_queued=8)
+        await engines.start()
         aborted: list[str] = []
         monkeypatch.setattr(engine, "abort", aborted.append)
         client = _Client("/v1/embeddings", {"input": "a"})
-        answering = asyncio.create_task(make_app(room)(client.scope, client.receive, client.send))
+        answering = asyncio.create_task(
+            make_app(engines)(client.scope, client.receive, client.send)
+        )
         await _until(lambda: len(engine.journal) == 1)
         client.left.set()
         await answering
         assert len(aborted) == 1
-        assert room.served[0].admission.num_admitted == 0
+        assert engines.served[0].admission.num_admitted == 0
 
     asyncio.run(main())
 
@@ -105,15 +107,15 @@ def test_pages_of_a_client_that_left_are_free(streams: bool) -> None:
         url = "local:smollm2-135m"
         engine = create(EngineSpec("llm", url, {"kv_tokens": 4096}))
         assert isinstance(engine, LLMEngine)
-        room = Room([(url, engine)], max_queued=8)
-        await room.start()
+        engines = ServedEngines([(url, engine)], max_queued=8)
+        await engines.start()
         try:
             core: Any = engine._core
             limits = {"max_tokens": 2000, "n": 2, "ignore_eos": True}
             body = {"messages": STORY, "stream": streams, **limits}
             client = _Client("/v1/chat/completions", body)
             answering = asyncio.create_task(
-                make_app(room)(client.scope, client.receive, client.send)
+                make_app(engines)(client.scope, client.receive, client.send)
             )
             await _until(lambda: core.num_steps > 6)
             client.left.set()
@@ -121,9 +123,9 @@ def test_pages_of_a_client_that_left_are_free(streams: bool) -> None:
             await _until(lambda: not core.has_work)
             engine.flush_cache()
             await _until(lambda: core.cache.pool.num_free == core.cache.pool.num_pages)
-            assert room.served[0].admission.num_admitted == 0
+            assert engines.served[0].admission.num_admitted == 0
         finally:
-            await room.close()
+            await engines.close()
         core.check_integrity()
 
     asyncio.run(main())

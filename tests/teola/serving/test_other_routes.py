@@ -92,7 +92,7 @@ def test_texts_of_several_clients_are_at_the_engine_at_once(
     talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = talk()
-    engine = server.room.find("embedder", None).engine
+    engine = server.engines.find("embedder", None).engine
     arrived: list[str] = []
     all_here = asyncio.Event()
     execute = engine.execute
@@ -118,7 +118,7 @@ def test_a_failure_of_an_embedder_or_a_reranker_is_told(
         ("embedder", "/v1/embeddings", {"input": "a"}),
         ("reranker", "/v1/rerank", {"query": "a", "documents": ["a"]}),
     ):
-        engine = server.room.find(kind, None).engine
+        engine = server.engines.find(kind, None).engine
         monkeypatch.setattr(engine, "options", {"fail": {"embed": "no", "rerank": "no"}})
         answer = server.post(path, body)
         assert (answer.status_code, answer.json()["error"]["message"]) == (500, "no")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backends.llm.planner.by_level import by_level, level_of
 from backends.llm.planner.by_prefix import by_prefix
-from backends.llm.standing import Standing
+from backends.llm.service_stats import ServiceStats
 
 Make = Callable[..., Any]
 
@@ -19,15 +19,15 @@ Make = Callable[..., Any]
     ("served_s", "level"), [(0, 0), (0.99, 0), (1, 1), (2.9, 1), (3, 2), (6.9, 2), (7, 3)]
 )
 def test_a_level_holds_twice_the_time_of_the_one_above(served_s: float, level: int) -> None:
-    assert level_of(Standing(served_s=served_s), quantum_s=1.0) == level
+    assert level_of(ServiceStats(served_s=served_s), quantum_s=1.0) == level
 
 
 @pytest.mark.parametrize(("prefill_s", "level"), [(0.5, 0), (1, 0), (1.1, 1), (2, 1), (3.5, 2)])
 def test_a_long_prompt_skips_levels_that_could_not_hold_it(prefill_s: float, level: int) -> None:
-    standing = Standing(prefill_s=prefill_s)
-    assert level_of(standing, quantum_s=1.0) == level
-    standing.served_s = 2.0**level  # all of its first quantum
-    assert level_of(standing, quantum_s=1.0) == level + 1
+    service = ServiceStats(prefill_s=prefill_s)
+    assert level_of(service, quantum_s=1.0) == level
+    service.served_s = 2.0**level  # all of its first quantum
+    assert level_of(service, quantum_s=1.0) == level + 1
 
 
 def test_what_used_up_its_quantum_gives_its_slot_to_what_comes(engine: Make) -> None:
@@ -109,7 +109,7 @@ def test_nobody_overtakes_one_that_has_waited_for_its_patience(engine: Make, dat
         driven.core.step()
         left = [s for s in before if s in driven.planner.waiting]
         started = [s for s in before if s not in driven.planner.waiting]
-        overdue = [s for s in left if now_s - s.standing.arrived_s >= 0.2]
+        overdue = [s for s in left if now_s - s.service.arrived_s >= 0.2]
         for late in started:
             assert all(late.arrival < old.arrival for old in overdue)
 
@@ -125,7 +125,7 @@ def test_without_ageing_a_cold_prompt_starves(engine: Make) -> None:
         while cold in driven.planner.waiting and driven.clock() < 3:
             driven.add([5] * 65, num_output=1)
             driven.step()
-        waits.append(driven.clock() - cold.standing.arrived_s)
+        waits.append(driven.clock() - cold.service.arrived_s)
     assert waits[0] > 2.8
     assert waits[1] < 0.4
 

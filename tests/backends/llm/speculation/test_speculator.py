@@ -48,7 +48,7 @@ def test_three_hundred_random_requests_with_guesses_leak_and_spoil_nothing(
 ) -> None:
     with soaking(PagedModel, seed) as (soak, roomy):
         speculator = Speculator(Oracle(PagedModel(), seed), soak.core.cache, most=4)
-        monkeypatch.setattr(speculator.payoff, "wants_guesses", lambda num_decodes: True)
+        monkeypatch.setattr(speculator.controller, "wants_guesses", lambda num_decodes: True)
         soak.core.speculator = speculator
         report = soak.run(300)
         check(soak, roomy)

@@ -39,7 +39,7 @@ def fill(driver: Any, num_tokens: int = 128, letter: str = "z") -> None:
     """Ask for so many pages and give them back; what was there is saved when this returns."""
     driver.prefill(None, letter * num_tokens).release()
     driver.outcomes.clear()
-    driver.core.exchange.tiers.mover.drain()
+    driver.core.transfer.tiers.worker.drain()
 
 
 def files(tmp_path: Path) -> list[Path]:
@@ -264,7 +264,7 @@ class SlowDisk:
 
     def __init__(self, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.goes_on = threading.Event()
-        disk = driver.core.exchange.tiers.mover.disk
+        disk = driver.core.transfer.tiers.worker.disk
         get = disk.get
 
         def slowly(key: bytes) -> Any:
@@ -304,12 +304,12 @@ def test_aborting_who_waits_for_the_disk_leaks_nothing(
     disk = SlowDisk(driver, monkeypatch)
     waiting = driver.submit("prefill", None, TEXT)
     driver.step()
-    assert driver.core.exchange.num_loading == 1
+    assert driver.core.transfer.num_loading == 1
     assert driver.core.abort(waiting) is not None
     driver.core.check_integrity()
     disk.goes_on.set()
     driver.run()
-    assert driver.core.exchange.num_loading == 0
+    assert driver.core.transfer.num_loading == 0
     driver.core.flush()
     driver.core.check_integrity()
     assert driver.core.cache.pool.num_free == driver.core.cache.pool.num_pages
@@ -319,7 +319,7 @@ def test_a_prefetched_context_is_there_when_it_is_used(tiered: Any) -> None:
     driver = tiered(disk_kv="kv")
     context = driver.prefill(None, TEXT)
     fill(driver)
-    assert driver.core.hints.prefetch(context) == 48
+    assert driver.core.directives.prefetch(context) == 48
     driver.run()
     assert context.table.num_computed == 48
     waits = driver.core.cache_stats().num_waits
@@ -330,8 +330,8 @@ def test_a_prefetched_context_is_there_when_it_is_used(tiered: Any) -> None:
 def test_a_demoted_context_is_saved_at_once_and_comes_back(tiered: Any) -> None:
     driver = tiered(host_kv_tokens=512)
     context = driver.prefill(None, TEXT)
-    driver.core.hints.demote(context)
-    driver.core.exchange.tiers.mover.drain()
+    driver.core.directives.demote(context)
+    driver.core.transfer.tiers.worker.drain()
     assert driver.core.cache_stats().host_pages == 6
     assert context.table.num_computed == 0
     assert driver.decode(context, max_tokens=3).usage.prefill_tokens <= 4
@@ -350,10 +350,10 @@ def test_flushing_empties_the_tiers_too(tiered: Any, tmp_path: Path) -> None:
 def test_a_full_queue_forgets_and_does_not_wait(
     tiered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backends.llm.tiers.lower._QUEUED_PAGES", 2)
+    monkeypatch.setattr("backends.llm.tiers.lower_tier_index._QUEUED_PAGES", 2)
     driver = tiered(host_kv_tokens=512)
     may_save = threading.Event()
-    host = driver.core.exchange.tiers.mover.host
+    host = driver.core.transfer.tiers.worker.host
     put = host.put
 
     def slowly(key: bytes, row: Any) -> None:
@@ -373,7 +373,7 @@ def test_bfloat16_kv_comes_back_bit_for_bit(tiny: Any, tiered: Any) -> None:
     pages = context.table.pages[:6]
     before = driver.core.kv.export_pages(pages)
     fill(driver)
-    driver.core.hints.prefetch(context)
+    driver.core.directives.prefetch(context)
     driver.run()
     assert torch.equal(driver.core.kv.export_pages(context.table.pages[:6]), before)
 

@@ -8,7 +8,7 @@ from backends.llm.tiers.loading import Loading
 
 
 class JustNow:
-    """A load that the mover finishes between two looks at it."""
+    """A load that the worker finishes between two looks at it."""
 
     def __init__(self) -> None:
         self.keys = [b"a"]

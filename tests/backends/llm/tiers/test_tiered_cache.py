@@ -18,17 +18,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from torch import Tensor
 
 from backends.errors import EngineOverloaded
-from backends.llm.hints import Hints
+from backends.llm.cache_directives import CacheDirectives
 from backends.llm.kv_cache import KVCache
 from backends.llm.namespace import Namespace
 from backends.llm.page_table import PageTable
 from backends.llm.sequence import LLMContext
 from backends.llm.tiers.disk import DiskTier
-from backends.llm.tiers.exchange import Exchange
 from backends.llm.tiers.host import HostTier
-from backends.llm.tiers.lower import LowerTiers
-from backends.llm.tiers.mover import Mover
+from backends.llm.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.tiers.page_key import PageKeys
+from backends.llm.tiers.tier_transfer import TierTransfer
+from backends.llm.tiers.transfer_worker import TransferWorker
 
 PAGE = 2
 NUM_PAGES = 12
@@ -86,16 +86,16 @@ class Cache(RuleBasedStateMachine):
         self.cache = KVCache(NUM_PAGES, PAGE, self.kv.copy_page, self.eviction)
         self.cache.price = lambda start, end: float(end - start) * (start + 1)
         self.folder = tempfile.TemporaryDirectory()
-        self.exchange = self.open_tiers()
+        self.transfer = self.open_tiers()
         self.released: deque[PageTable] = deque()
         self.now_s = 0.0
-        self.hints = Hints(
-            self.cache, self.exchange, self.released, 0.4, lambda: self.now_s, lambda: 0
+        self.directives = CacheDirectives(
+            self.cache, self.transfer, self.released, 0.4, lambda: self.now_s, lambda: 0
         )
         self.running: list[tuple[PageTable, list[int]]] = []
         self.contexts: list[LLMContext] = []
 
-    def open_tiers(self) -> Exchange | None:
+    def open_tiers(self) -> TierTransfer | None:
         if self.host_pages is None and self.disk_pages is None:
             return None
         page_bytes = 8 * PAGE
@@ -103,9 +103,9 @@ class Cache(RuleBasedStateMachine):
         disk = None
         if self.disk_pages:
             disk = DiskTier(Path(self.folder.name) / "kv", page_bytes, self.disk_pages * 40)
-        mover = Mover(self.kv, page_bytes, host, disk, self.cache.stats)
+        worker = TransferWorker(self.kv, page_bytes, host, disk, self.cache.stats)
         keys = PageKeys("a model", PAGE)
-        return Exchange(self.cache, LowerTiers(self.kv, keys, mover, self.cache.stats))
+        return TierTransfer(self.cache, LowerTierIndex(self.kv, keys, worker, self.cache.stats))
 
     def pick(self, data: st.DataObject, what: list[Any]) -> Any:
         return what[data.draw(st.integers(0, len(what) - 1))]
@@ -179,16 +179,16 @@ class Cache(RuleBasedStateMachine):
     def hint(self, data: st.DataObject, what: str) -> None:
         context = self.pick(data, self.contexts)
         if what == "retain":
-            self.hints.retain(context, 5.0)
+            self.directives.retain(context, 5.0)
         elif what == "expect":
-            self.hints.expect(context, data.draw(st.integers(0, 9)))
+            self.directives.expect(context, data.draw(st.integers(0, 9)))
         elif what == "pin":
             try:
-                self.hints.pin(context)
+                self.directives.pin(context)
             except EngineOverloaded:
                 return
         else:
-            getattr(self.hints, what)(context)
+            getattr(self.directives, what)(context)
 
     @precondition(lambda self: self.contexts)
     @rule(data=st.data())
@@ -196,37 +196,37 @@ class Cache(RuleBasedStateMachine):
         context = self.pick(data, self.contexts)
         self.contexts.remove(context)
         context.release()
-        self.hints.free_released()
+        self.directives.free_released()
 
     @rule(waits=st.booleans())
     def begin_step(self, waits: bool) -> None:
         self.now_s += 1
         self.cache.idle.now = self.now_s
-        if self.exchange is not None:
+        if self.transfer is not None:
             if waits:
-                self.exchange.tiers.mover.drain()
-            self.exchange.poll()
+                self.transfer.tiers.worker.drain()
+            self.transfer.poll()
 
     @rule(num_tokens=st.integers(9, NUM_PAGES * PAGE))
     def press(self, num_tokens: int) -> None:
         """Somebody needs pages, and gives them back."""
         table = PageTable(Namespace(salt="pressure"))
-        pinned = self.hints.num_pinned
+        pinned = self.directives.num_pinned
         if self.cache.reserve(table, num_tokens):
-            assert self.hints.num_pinned == pinned
+            assert self.directives.num_pinned == pinned
         self.cache.drop(table)
 
     @rule()
     def flush(self) -> None:
-        if self.exchange is not None:
-            self.exchange.flush()
+        if self.transfer is not None:
+            self.transfer.flush()
         self.cache.forget()
 
     @invariant()
     def everybody_reads_its_own_kv(self) -> None:
-        self.hints.free_released()
+        self.directives.free_released()
         self.cache.check_integrity(table for table, _ in self.running)
-        self.hints.check_integrity()
+        self.directives.check_integrity()
         for table, ids in self.running:
             self.kv.check(table.pages, table.namespace, ids[: table.num_computed])
         for context in self.contexts:
@@ -238,9 +238,9 @@ class Cache(RuleBasedStateMachine):
             self.cache.drop(table)
         for context in self.contexts:
             context.release()
-        self.hints.free_released()
-        if self.exchange is not None:
-            self.exchange.close()
+        self.directives.free_released()
+        if self.transfer is not None:
+            self.transfer.close()
             self.check_tiers()
         self.cache.forget()
         self.cache.check_integrity()
@@ -248,14 +248,14 @@ class Cache(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def check_tiers(self) -> None:
-        assert self.exchange is not None
-        mover = self.exchange.tiers.mover
-        assert mover.num_queued == 0
-        if mover.host is not None:
-            mover.host.check_integrity()
-        if mover.disk is not None:
-            mover.disk.check_integrity()
-            assert mover.disk.num_bad == 0
+        assert self.transfer is not None
+        worker = self.transfer.tiers.worker
+        assert worker.num_queued == 0
+        if worker.host is not None:
+            worker.host.check_integrity()
+        if worker.disk is not None:
+            worker.disk.check_integrity()
+            assert worker.disk.num_bad == 0
 
 
 def machine(name: str, **changes: Any) -> Any:
@@ -285,8 +285,10 @@ def test_pages_that_no_step_wrote_are_never_saved() -> None:
     kv = FakeKV(4, PAGE)
     cache = KVCache(4, PAGE, kv.copy_page)
     host = HostTier(8, 8 * PAGE, is_pinned=False)
-    mover = Mover(kv, 8 * PAGE, host, None, cache.stats)
-    exchange = Exchange(cache, LowerTiers(kv, PageKeys("a model", PAGE), mover, cache.stats))
+    worker = TransferWorker(kv, 8 * PAGE, host, None, cache.stats)
+    transfer = TierTransfer(
+        cache, LowerTierIndex(kv, PageKeys("a model", PAGE), worker, cache.stats)
+    )
     writer, sibling, other = PageTable(), PageTable(), PageTable()
     assert cache.reserve(writer, 4)
     cache.publish(writer, [1, 2, 3, 4], 4)
@@ -294,5 +296,5 @@ def test_pages_that_no_step_wrote_are_never_saved() -> None:
     cache.drop(writer)
     cache.drop(sibling)
     assert cache.reserve(other, 8)  # evicts them: FakeKV would raise if they were exported
-    exchange.close()
+    transfer.close()
     assert len(host) == 0

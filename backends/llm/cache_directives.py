@@ -1,4 +1,4 @@
-"""What callers say of a context's future: pin, retain, expect, demote, prefetch."""
+"""Cache directives of callers: pin, retain, expect, demote, prefetch."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,18 +7,18 @@ from backends.errors import EngineOverloaded, RequestRejected
 from backends.llm.kv_cache import KVCache
 from backends.llm.page_table import PageTable
 from backends.llm.sequence import LLMContext
-from backends.llm.tiers.exchange import Exchange
+from backends.llm.tiers.tier_transfer import TierTransfer
 
 
-class Hints:
-    """Pins hold; all else is advice that ends with the context's next use. All end when the
-    context is released. `exchange` is None without lower tiers; `spared` are the pages that the
-    largest request now here may need."""
+class CacheDirectives:
+    """A pin holds until unpin; the others are advice that ends with the context's next use. All end
+    when the context is released. `transfer` is None without lower tiers; `spared` are the pages
+    that the largest request now here may need."""
 
     def __init__(
         self,
         cache: KVCache,
-        exchange: Exchange | None,
+        transfer: TierTransfer | None,
         released: deque[PageTable],
         pin_share: float,
         clock: Callable[[], float],
@@ -26,7 +26,7 @@ class Hints:
     ) -> None:
         self.num_pinned = 0  # pages
         self._cache = cache
-        self._exchange = exchange
+        self._transfer = transfer
         self._released = released
         self._max_pinned = int(cache.pool.num_pages * pin_share)
         self._clock = clock
@@ -81,9 +81,9 @@ class Hints:
         if self._cache.idle.is_pinned(table):
             return table.num_computed
         self._cache.revive(table, ids)
-        if self._exchange is None:
+        if self._transfer is None:
             return table.num_computed
-        return self._exchange.prefetch(table, ids)
+        return self._transfer.prefetch(table, ids)
 
     def free_released(self) -> None:
         """Drop the tables whose contexts are gone, and pins with them."""

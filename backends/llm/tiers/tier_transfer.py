@@ -1,7 +1,7 @@
-"""Pages between the pool and the tiers below it, as the engine's thread sees it.
+"""Transfers of pages between the pool and the lower tiers, on the engine's thread.
 
-Pages are copied when they leave the pool; the copies are moved by the mover's thread. What a
-sequence wants is brought into pages reserved for it; the sequence waits, everybody else goes on.
+A page is copied when it leaves the pool, and the transfer thread moves the copy. Pages that a
+sequence needs are loaded into pages reserved for it; that sequence waits, all others continue.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from backends.llm.page_table import PageTable
 from backends.llm.radix_node import RadixNode
 from backends.llm.tiers.load import Load
 from backends.llm.tiers.loading import Loading
-from backends.llm.tiers.lower import LowerTiers
+from backends.llm.tiers.lower_tier_index import LowerTierIndex
 
 
-class Exchange:
-    """Makes itself the `lower` of a cache."""
+class TierTransfer:
+    """Registers itself as the `lower` of a cache."""
 
-    def __init__(self, cache: KVCache, tiers: LowerTiers) -> None:
+    def __init__(self, cache: KVCache, tiers: LowerTierIndex) -> None:
         self.tiers = tiers
         self._cache = cache
         self._loading = Loading()
@@ -86,7 +86,7 @@ class Exchange:
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until a load is done, or for the time: when there is nothing else to do."""
-        self.tiers.mover.wait_for_load(timeout_s)
+        self.tiers.worker.wait_for_load(timeout_s)
 
     def tables(self) -> Iterator[PageTable]:
         """Whoever holds pages here; leases that arrived are idle tables."""
@@ -94,21 +94,21 @@ class Exchange:
 
     def flush(self) -> None:
         """Forget what is held below, and what was on its way up."""
-        self.tiers.mover.drain()
+        self.tiers.worker.drain()
         self.poll()
         self.let_go()
-        self.tiers.mover.clear()
+        self.tiers.worker.clear()
 
     def close(self) -> None:
-        """Move all that is in the tree to disk, if there is one, and end the mover's thread."""
-        self.tiers.mover.drain()
+        """Move all that is in the tree to disk, if there is one, and end the transfer thread."""
+        self.tiers.worker.drain()
         self.poll()
         self.let_go()
-        if self.tiers.mover.disk is not None:  # least recently used and deepest first
+        if self.tiers.worker.disk is not None:  # least recently used and deepest first
             for node in sorted(self._cache.tree.nodes(), key=lambda n: (n.use.last_used, -n.end)):
                 if node.pages:
                     self.save(node, len(node.pages), is_patient=True)
-        self.tiers.mover.close()
+        self.tiers.worker.close()
         self._cache.lower = None
 
     def _take(self, load: Load, lease: PageTable, ids: list[int]) -> None:

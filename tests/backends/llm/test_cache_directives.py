@@ -32,12 +32,12 @@ def fill(driver: Any, num_tokens: int, letter: str = "z") -> None:
 def test_a_pinned_context_keeps_its_kv_under_any_pressure(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
     pinned, other = driver.prefill(None, TEXT), driver.prefill(None, "b" * 30)
-    assert driver.core.hints.pin(pinned) == len(TEXT) - 1
+    assert driver.core.directives.pin(pinned) == len(TEXT) - 1
     fill(driver, 72)
     assert resident(pinned) == len(TEXT) - 1
     assert resident(other) == 0
     assert driver.core.cache_stats().pinned_pages == 7
-    driver.core.hints.unpin(pinned)
+    driver.core.directives.unpin(pinned)
     fill(driver, 128, "y")
     assert resident(pinned) == 0
 
@@ -45,10 +45,10 @@ def test_a_pinned_context_keeps_its_kv_under_any_pressure(tiny: Any) -> None:
 def test_pins_take_no_more_than_their_share(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8, pin_share=0.5)
     first, second = driver.prefill(None, "a" * 40), driver.prefill(None, "b" * 40)
-    driver.core.hints.pin(first)
+    driver.core.directives.pin(first)
     with pytest.raises(EngineOverloaded, match="10 pages would be pinned, and 8 may be"):
-        driver.core.hints.pin(second)
-    driver.core.hints.pin(first)  # again: nothing more
+        driver.core.directives.pin(second)
+    driver.core.directives.pin(first)  # again: nothing more
     driver.core.check_integrity()
 
 
@@ -56,13 +56,13 @@ def test_contexts_that_share_pages_pin_them_once(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8, pin_share=0.5)
     root = driver.prefill(None, "a" * 49)  # 6 pages
     for context in (driver.prefill(root, "b"), root):
-        driver.core.hints.pin(context)
+        driver.core.directives.pin(context)
     assert driver.core.cache_stats().pinned_pages == 7  # the longer one's tail is on one more
 
 
 def test_a_request_that_pins_leave_no_room_for_is_refused(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8)
-    driver.core.hints.pin(driver.prefill(None, "a" * 60))
+    driver.core.directives.pin(driver.prefill(None, "a" * 60))
     with pytest.raises(EngineOverloaded, match="needs 13 pages and pinned contexts leave 8"):
         driver.prefill(None, "z" * 100)
     with pytest.raises(RequestTooLong):
@@ -75,30 +75,30 @@ def test_a_pin_never_takes_what_a_running_request_may_need(tiny: Any) -> None:
     decode = driver.submit("decode", driver.prefill(None, "b"), max_tokens=80)
     driver.step()
     with pytest.raises(EngineOverloaded, match="8 pages would be pinned, and 6 may be"):
-        driver.core.hints.pin(context)
+        driver.core.directives.pin(context)
     driver.run(decode)
 
 
 def test_releasing_a_pinned_context_ends_its_pin(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8)
     context = driver.prefill(None, TEXT)
-    driver.core.hints.pin(context)
+    driver.core.directives.pin(context)
     context.release()
     driver.core.check_integrity()
     assert driver.core.cache_stats().pinned_pages == 0
     with pytest.raises(RequestRejected, match="released"):
-        driver.core.hints.pin(context)
+        driver.core.directives.pin(context)
 
 
 def test_hints_are_for_contexts_of_this_engine(tiny: Any) -> None:
     with pytest.raises(RequestRejected, match="no context of this engine"):
-        tiny.driver().core.hints.pin(tiny.driver().prefill(None, "abc"))
+        tiny.driver().core.directives.pin(tiny.driver().prefill(None, "abc"))
 
 
 def test_a_retained_context_outlives_others_until_it_is_used(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
     retained, younger = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
-    driver.core.hints.retain(retained, seconds=3600)
+    driver.core.directives.retain(retained, seconds=3600)
     fill(driver, 80)
     assert (resident(retained), resident(younger)) == (40, 0)
     driver.prefill(retained, "more").release()
@@ -112,7 +112,7 @@ def test_retention_ends_with_its_time(tiny: Any) -> None:
     clock = Clock()
     driver = tiny.driver(kv_tokens=128, stops=False, page_size=8, clock=clock)
     retained, younger = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
-    driver.core.hints.retain(retained, seconds=5)
+    driver.core.directives.retain(retained, seconds=5)
     clock.now_s = 6
     fill(driver, 80)
     assert (resident(retained), resident(younger)) == (0, 40)
@@ -121,7 +121,7 @@ def test_retention_ends_with_its_time(tiny: Any) -> None:
 def test_retained_contexts_give_way_when_nothing_else_is_left(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
     context = driver.prefill(None, TEXT)
-    driver.core.hints.retain(context, seconds=3600)
+    driver.core.directives.retain(context, seconds=3600)
     fill(driver, 128)
     assert resident(context) == 0
 
@@ -131,7 +131,7 @@ def test_a_demoted_context_goes_before_the_oldest(tiny: Any) -> None:
     driver.prefill(None, "a" * 40).release()
     driver.outcomes.clear()
     demoted = driver.prefill(None, "b" * 40)
-    driver.core.hints.demote(demoted)
+    driver.core.directives.demote(demoted)
     fill(driver, 96)
     assert driver.call("prefill", None, "a" * 40).usage.cached_tokens > 0
     assert driver.call("prefill", None, "b" * 40).usage.cached_tokens == 0
@@ -140,8 +140,8 @@ def test_a_demoted_context_goes_before_the_oldest(tiny: Any) -> None:
 def test_with_next_use_the_context_expected_last_goes_first(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, stops=False, page_size=8, eviction="next_use")
     late, soon = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
-    driver.core.hints.expect(soon, 1)
-    driver.core.hints.expect(late, 2)
+    driver.core.directives.expect(soon, 1)
+    driver.core.directives.expect(late, 2)
     fill(driver, 80)
     assert (resident(late), resident(soon)) == (0, 40)
 

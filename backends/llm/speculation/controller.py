@@ -1,11 +1,11 @@
-"""Whether guesses save time, measured on the steps as they run.
+"""The speculation controller: enables guesses while they save time, by measured step times.
 
-    saved = what the tokens of the step would have taken without guesses - what the step took
+    saved = time of the step's tokens in steps without guesses - time of the step
 
-Guesses are tried for some steps. If they saved, they stay on until they no longer do; if they lost,
-they rest until what was lost is a small share of the time since. Steps are compared with steps of
-decodes alone, which run whenever guesses rest, and now and then between guesses. Goes by the
-seconds it is told and by nothing else.
+A trial runs some steps with guesses. If they saved time, guesses stay on until they no longer do;
+if they lost time, guesses pause until the loss is a small share of the time since. The baseline
+is steps with decodes only, which run while guesses pause and from time to time between guesses.
+Uses only the step times passed in; reads no clock.
 """
 
 from backends.llm.planner.latency import LatencyModel
@@ -20,17 +20,17 @@ READ = 32  # plain steps that reading prompts may take before a trial has come t
 CLIP = 4.0  # plain steps: one that took longer was disturbed
 
 
-class Payoff:
-    """The guesses of one engine."""
+class SpeculationController:
+    """Of one engine."""
 
     def __init__(self) -> None:
-        self.is_on = False  # guesses have paid lately
+        self.is_on = False  # guesses save time at present
         self._plain = LatencyModel()
         self._sizes: set[int] = set()  # of plain steps that were measured, as powers of two
         self._rest_s = 0.0  # left
         self._num_guessed = 0  # steps since the last plain one
         self._num_tried = 0
-        self._saved_s = self._spent_s = 0.0  # of late
+        self._saved_s = self._spent_s = 0.0  # exponentially faded sums
         self._read_s = 0.0  # since the last trial ended
 
     @property

@@ -1,7 +1,7 @@
-"""Penalties, biases and forbidden ends: what is done to logits before a token is picked.
+"""Logits processors: penalties, bias and min_tokens, applied before a token is sampled.
 
-Each output keeps the tokens it must touch in arrays; a step joins those of all rows and changes the
-logits in one go.
+Each output keeps the token ids that it changes in arrays; a step concatenates those of all rows
+and updates the logits with one indexed operation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,8 +44,8 @@ class Seen:
         return self._counts[: len(self._place)]
 
 
-class Adjustments:
-    """What one output does to its logits."""
+class LogitsProcessor:
+    """The logits processor of one output."""
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], end_ids: Iterable[int]) -> None:
         self.sampling = sampling
@@ -61,17 +61,17 @@ class Adjustments:
             self.seen.add(token)
 
 
-def adjustments_of(
+def logits_processor_of(
     sampling: Sampling, prompt: Sequence[int], end_ids: Iterable[int]
-) -> Adjustments | None:
-    """None when logits are taken as they are."""
+) -> LogitsProcessor | None:
+    """None if the logits stay unchanged."""
     if not (sampling.has_penalties or sampling.logit_bias or sampling.min_tokens):
         return None
-    return Adjustments(sampling, prompt, end_ids)
+    return LogitsProcessor(sampling, prompt, end_ids)
 
 
-def adjust(logits: Tensor, rows: Sequence[tuple[int, int, Adjustments]]) -> None:
-    """Change logits [R, V] in place: (row, tokens its output has, adjustments) for some rows."""
+def apply_processors(logits: Tensor, rows: Sequence[tuple[int, int, LogitsProcessor]]) -> None:
+    """Change logits [R, V] in place: `rows` holds (row, output length, processor)."""
     _penalise(logits, [(row, own) for row, _, own in rows if own.seen is not None])
     biased = [(row, own) for row, _, own in rows if len(own.bias)]
     if biased:
@@ -82,7 +82,7 @@ def adjust(logits: Tensor, rows: Sequence[tuple[int, int, Adjustments]]) -> None
         logits[_places(logits, unending)] = float("-inf")
 
 
-def _penalise(logits: Tensor, rows: Sequence[tuple[int, Adjustments]]) -> None:
+def _penalise(logits: Tensor, rows: Sequence[tuple[int, LogitsProcessor]]) -> None:
     parts = [(row, own.seen, own.sampling) for row, own in rows if own.seen is not None]
     if not parts:
         return

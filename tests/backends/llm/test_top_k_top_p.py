@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.llm import choose
-from backends.llm.choose import draw, draw_truncated, likeliest
-from backends.llm.points import points_at, stream_of
+from backends.llm import top_k_top_p
 from backends.llm.sampling import Sampling
+from backends.llm.sampling_random import stream_of, uniforms_at
+from backends.llm.top_k_top_p import draw, draw_truncated, likeliest
 
 SIZES = (5, 64, 259, 3001)
 
@@ -58,9 +58,9 @@ def test_draws_follow_the_sorted_distribution(size: int, attrs: dict[str, Any]) 
     logits = torch.randn(size, generator=torch.Generator().manual_seed(size)) * 2
     expected = by_sorting(logits, sampling)
     num_draws = 4000 if size < 1000 else 1000
-    points = (torch.arange(num_draws, dtype=torch.float64) + 0.5) / num_draws  # evenly spread
+    uniforms = (torch.arange(num_draws, dtype=torch.float64) + 0.5) / num_draws  # evenly spread
     draws = draw_truncated if sampling.is_truncated else draw
-    found = draws(logits.repeat(num_draws, 1), [sampling] * num_draws, points)
+    found = draws(logits.repeat(num_draws, 1), [sampling] * num_draws, uniforms)
     assert not (expected[found] == 0).any()
     shares = torch.bincount(found, minlength=size).double() / num_draws
     assert_drawn_from(expected, shares, num_draws)
@@ -71,20 +71,20 @@ def test_even_points_give_even_shares(attrs: dict[str, Any]) -> None:
     """As long as the likeliest tokens hold all that is kept, a draw inverts the distribution."""
     sampling = Sampling(**{"temperature": 0.5, **attrs})
     logits = torch.randn(3000, generator=torch.Generator().manual_seed(1)) * 2
-    points = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    uniforms = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
     draws = draw_truncated if sampling.is_truncated else draw
-    found = draws(logits.repeat(2000, 1), [sampling] * 2000, points)
+    found = draws(logits.repeat(2000, 1), [sampling] * 2000, uniforms)
     shares = torch.bincount(found, minlength=3000).double() / 2000
     assert float((shares - by_sorting(logits, sampling)).abs().max()) <= 1.5 / 2000
 
 
 def test_draws_without_luck_end_by_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "_DRAWS", 1)
+    monkeypatch.setattr(top_k_top_p, "_DRAWS", 1)
     logits = torch.randn(1000, generator=torch.Generator().manual_seed(2)) * 0.3
     sampling = Sampling(temperature=1.0, top_p=0.5)
     expected = by_sorting(logits, sampling)
-    points = torch.rand(3000, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    found = draw_truncated(logits.repeat(3000, 1), [sampling] * 3000, points)
+    uniforms = torch.rand(3000, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found = draw_truncated(logits.repeat(3000, 1), [sampling] * 3000, uniforms)
     assert not (expected[found] == 0).any()
     shares = torch.bincount(found, minlength=1000).double() / 3000
     assert_drawn_from(expected, shares, 3000)
@@ -97,15 +97,15 @@ def test_a_row_does_not_depend_on_its_mates(seed: int, others: int) -> None:
     logits = (torch.randn(1 + others, 700, generator=make) * 3).bfloat16().float()  # many ties
     mates = [Sampling(temperature=1.0, top_p=0.999), Sampling(temperature=2.0, top_k=130)] * 3
     samplings = [Sampling(temperature=1.3, top_p=0.95), *mates][: 1 + others]
-    points = torch.rand(1 + others, dtype=torch.float64, generator=make)
-    together = draw_truncated(logits, samplings, points)
-    alone = draw_truncated(logits[:1], samplings[:1], points[:1])
+    uniforms = torch.rand(1 + others, dtype=torch.float64, generator=make)
+    together = draw_truncated(logits, samplings, uniforms)
+    alone = draw_truncated(logits[:1], samplings[:1], uniforms[:1])
     assert together[0] == alone[0]
 
 
 def test_points_are_even_and_differ_by_seed_and_place() -> None:
     streams = [stream_of(seed) for seed in range(200)]
-    found = points_at([s for s in streams for _ in range(50)], list(range(50)) * 200)
+    found = uniforms_at([s for s in streams for _ in range(50)], list(range(50)) * 200)
     assert len(set(found.tolist())) == 10_000
     counts = torch.histc(torch.from_numpy(found), bins=20, min=0, max=1)
     assert float((counts - 500).abs().max()) < 110  # five sigma
@@ -116,16 +116,16 @@ def test_points_are_even_and_differ_by_seed_and_place() -> None:
 def test_a_seed_gives_the_same_points_and_no_seed_others() -> None:
     assert stream_of(-1) == stream_of(-1)
     assert stream_of(None) != stream_of(None)
-    assert points_at([stream_of(7)], [3]) == points_at([5, stream_of(7)], [0, 3])[1]
+    assert uniforms_at([stream_of(7)], [3]) == uniforms_at([5, stream_of(7)], [0, 3])[1]
 
 
 def test_a_top_k_beyond_the_vocabulary_harms_no_row_beside_it() -> None:
     logits = torch.randn(3, 3001, generator=torch.Generator().manual_seed(1))
     samplings = [Sampling(temperature=1.0, top_k=k) for k in (300, 60_000, None)]
-    points = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    together = draw_truncated(logits.clone(), samplings, points)
+    uniforms = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    together = draw_truncated(logits.clone(), samplings, uniforms)
     for row in range(3):
         alone = draw_truncated(
-            logits[row : row + 1].clone(), [samplings[row]], points[row : row + 1]
+            logits[row : row + 1].clone(), [samplings[row]], uniforms[row : row + 1]
         )
         assert alone.tolist() == together[row : row + 1].tolist()

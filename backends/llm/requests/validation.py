@@ -1,5 +1,7 @@
-"""From a Request to its sequences: everything that can be refused is refused here. Any thread may
-do it; it is where the time goes into tokenising and compiling grammars."""
+"""Validation and tokenisation: from a Request to its sequences. Every refusal happens here.
+
+Callable from any thread. Tokenising and compiling grammars take most of the time.
+"""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,20 +10,20 @@ from typing import cast, get_args
 
 from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected, RequestTooLong
-from backends.llm.adjust import adjustments_of
 from backends.llm.chat import Role
 from backends.llm.detokenizer import detokenizer_of
 from backends.llm.generation import Generation
 from backends.llm.grammar import Grammars
 from backends.llm.group import Group, alone, join_choices, join_samples
+from backends.llm.logits_processors import logits_processor_of
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.choice import choose_adapter
 from backends.llm.lora.pool import AdapterPool
 from backends.llm.page_table import PageTable
-from backends.llm.points import stream_of
-from backends.llm.prompt import PromptEncoder
+from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.salt import choose_salt
 from backends.llm.sampling import Sampling, sampling_from
+from backends.llm.sampling_random import stream_of
 from backends.llm.scoring import Score, Scoring
 from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.stop import StopScanner
@@ -29,7 +31,7 @@ from backends.llm.stop import StopScanner
 _ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 
 
-class Intake:
+class RequestValidator:
     """Checks and tokenises requests of one engine. Raises RequestRejected and RequestTooLong."""
 
     def __init__(
@@ -121,7 +123,7 @@ class Intake:
             stream=stream_of(None if sampling.seed is None else sampling.seed + number),
             detokenizer=detokenizer_of(self._prompts.tokenizer),
             stops=StopScanner(sampling.stop),
-            adjustments=adjustments_of(sampling, prompt, end_ids),
+            logits_processor=logits_processor_of(sampling, prompt, end_ids),
             matcher=None if grammar is None else self._grammars.matcher(grammar),
             # Log-probabilities are wanted of every token, so each is sampled in a step of its own.
             may_jump=self._jump_forward and sampling.logprobs is None,

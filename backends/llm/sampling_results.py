@@ -1,5 +1,5 @@
-"""What the logits of a step say: a token for each decode and for each guess of its that came true,
-log-probabilities for each choice."""
+"""The results of a step's logits: for a decode its sampled token and accepted guesses, for a scored
+choice its log-probabilities."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
@@ -13,25 +13,25 @@ from backends.llm.logprobs import BytesOf, score
 from backends.llm.sampler import Row, sample
 from backends.llm.speculation.agree import Picks, agree
 
-Reading = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
+SamplingResult = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
 
 
-def read_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Reading]:
-    """A reading for each run, in order. Logits [R, V] are those of the runs, one after another."""
+def sampling_results(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:
+    """One result a run, in order. The logits [R, V] hold the rows of all runs, concatenated."""
     if all(run.sequence.scoring is None for run in runs):
         return [*_picks(logits, runs, bytes_of)]
     ends = torch.tensor([run.num_logits for run in runs]).cumsum(0).tolist()
-    readings: list[Reading] = [[] for _ in runs]
+    results: list[SamplingResult] = [[] for _ in runs]
     decodes = [i for i, run in enumerate(runs) if run.sequence.scoring is None]
     for i, (run, end) in enumerate(zip(runs, ends, strict=True)):
         if run.sequence.scoring is not None:
-            readings[i] = score(logits[end - run.num_logits : end], _targets(run))
+            results[i] = score(logits[end - run.num_logits : end], _targets(run))
     if decodes:
         at = [row for i in decodes for row in range(ends[i] - runs[i].num_logits, ends[i])]
         found = _picks(logits[at], [runs[i] for i in decodes], bytes_of)
         for i, picks in zip(decodes, found, strict=True):
-            readings[i] = picks
-    return readings
+            results[i] = picks
+    return results
 
 
 def _picks(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Picks]:

@@ -1,6 +1,9 @@
-"""Requests are read before they enter the core: tokenised, their grammars compiled. What may take
-long is read on threads of its own, so that no step waits for it; grammars, which may take longest,
-on some that no plain prompt waits for."""
+"""Prepares requests (validation, tokenising, grammar compilation) before they enter the core.
+
+Short prompts are prepared on the caller's thread. Long ones have a thread pool, so that no step
+waits for them; grammars, which may take longest, have a second pool, so that no prompt waits for
+them.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +19,7 @@ _GRAMMARS = ("schema", "regex", "choices")
 
 
 class Prepared(Protocol):
-    """A request that was read (`group.Group`)."""
+    """A prepared request (`group.Group`)."""
 
     @property
     def request(self) -> Request: ...
@@ -25,25 +28,25 @@ class Prepared(Protocol):
 Prepare = Callable[[Request], Prepared]
 
 
-class Reader:
-    """Used on event loops; `prepare` runs on the caller's thread or on one of the reader's. A
-    request may wait `limit_s` for a thread, and then be read for as long again."""
+class PreparationThreads:
+    """Used on event loops. A request may wait `limit_s` for a thread, and its preparation may take
+    `limit_s`."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._threads = ThreadPoolExecutor(8, thread_name_prefix="llm reader")
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="llm prepare")
         self._grammar_threads = ThreadPoolExecutor(4, thread_name_prefix="llm grammar")
         self._reading: dict[str, asyncio.Future[Outcome]] = {}
 
-    def read(
+    def prepare(
         self,
         request: Request,
         prepare: Prepare,
         outcome: "asyncio.Future[Outcome]",
         enter: Callable[[Prepared], None],
     ) -> None:
-        """Call `enter` with the request when it is read, now or later on the loop of `outcome`.
-        Failures, aborts and the time limit go into `outcome`, and `enter` is not called."""
+        """Call `enter` with the prepared request, now or later on the loop of `outcome`. Failures,
+        aborts and the time limit go into `outcome`, and `enter` is not called."""
         if _is_light(request):
             try:
                 prepared = prepare(request)

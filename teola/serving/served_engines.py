@@ -10,10 +10,11 @@ from starlette.requests import Request
 
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
+from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
 from teola.serving.kv_metrics import HasCacheStats, HasSpeculationStats, StatsCollector
 from teola.serving.metrics import Metrics
-from teola.serving.served import Admission, HasAdapters, Served, short_name
+from teola.serving.served import HasAdapters, Served, short_name
 
 _ARTICLE: Mapping[Kind, str] = {
     "llm": "an LLM",
@@ -22,8 +23,8 @@ _ARTICLE: Mapping[Kind, str] = {
 }
 
 
-class Room:
-    """Opens and closes engines, and finds the one that a request asks for."""
+class ServedEngines:
+    """Starts and closes the engines, and finds the one that a request names."""
 
     def __init__(
         self,
@@ -115,5 +116,5 @@ class Room:
         )
 
 
-def room_of(request: Request) -> Room:
-    return cast(Room, request.app.state.room)
+def engines_of(request: Request) -> ServedEngines:
+    return cast(ServedEngines, request.app.state.engines)

@@ -1,8 +1,8 @@
-"""Token ids out of logits [R, V], without sorting a vocabulary.
+"""Greedy, plain and truncated (min_p, top_k, top_p) sampling of logits [R, V], without a full sort.
 
 The vocabulary is read once, in blocks of 64: the k likeliest tokens lie in the k blocks with the
-largest maxima, and a point of the cumulated probabilities lies in the block that passes it. Each
-row's answer depends on that row alone.
+largest maxima, and the inverse of the cumulative distribution lies in the block where the sum
+passes the random number. The result of a row depends only on that row.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backends.llm.points import again
 from backends.llm.sampling import Sampling
+from backends.llm.sampling_random import next_uniforms
 
 _BLOCK = 64
 _FEW, _MANY = 64, 256  # candidates: all that is kept is among them, or all tokens are looked at
@@ -28,15 +28,15 @@ def likeliest(logits: Tensor) -> Tensor:
     return best * _BLOCK + blocks[rows, best].argmax(dim=-1)
 
 
-def draw(logits: Tensor, samplings: Sequence[Sampling], points: Tensor) -> Tensor:
-    """Token ids [R] at `points` [R] in [0, 1) of the cumulated probabilities."""
+def draw(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tensor) -> Tensor:
+    """Token ids [R]: the inverse of the cumulative distribution at `uniforms` [R] in [0, 1)."""
     temperature = _column([s.temperature for s in samplings], logits).clamp_min(1e-6)  # [R, 1]
     weights = logits - logits.amax(dim=-1, keepdim=True)  # [R, V]
     weights.div_(temperature.float()).exp_()
-    return _at_points(weights, points)
+    return _invert_at(weights, uniforms)
 
 
-def draw_truncated(logits: Tensor, samplings: Sequence[Sampling], points: Tensor) -> Tensor:
+def draw_truncated(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tensor) -> Tensor:
     """As `draw`, after min_p, top_k and then top_p cut off the unlikely tokens. Where the logits of
     some are equal, any of them may count as the likelier."""
     tokens = torch.zeros(len(samplings), dtype=torch.long, device=logits.device)  # [R]
@@ -47,12 +47,12 @@ def draw_truncated(logits: Tensor, samplings: Sequence[Sampling], points: Tensor
     for size, rows in groups.items():
         some = logits if len(rows) == len(logits) else logits[rows]
         cut = _Cut(some, [samplings[i] for i in rows])
-        found, is_exact = _draw_from_likeliest(some, cut, points[rows], size)
+        found, is_exact = _draw_from_likeliest(some, cut, uniforms[rows], size)
         tokens[rows] = found
         rest += [i for i, exact in zip(rows, is_exact.tolist(), strict=True) if not exact]
     if rest:
         cut = _Cut(logits, [samplings[i] for i in rest])
-        tokens[rest] = _draw_from_all(logits[rest], cut, points[rest])
+        tokens[rest] = _draw_from_all(logits[rest], cut, uniforms[rest])
     return tokens
 
 
@@ -90,7 +90,7 @@ def _num_candidates(sampling: Sampling) -> int:
 
 
 def _draw_from_likeliest(
-    logits: Tensor, cut: _Cut, points: Tensor, size: int
+    logits: Tensor, cut: _Cut, uniforms: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
     """Token ids [R] drawn from the `size` likeliest, and whether [R] all that is kept was there."""
     size = min(size, logits.shape[1])
@@ -105,18 +105,18 @@ def _draw_from_likeliest(
         mass = torch.where(is_whole, mass, others.sum(dim=-1, keepdim=True).double())
     is_exact = is_whole | ((reached >= cut.top_p * mass) & (cut.min_p == 0))  # [R, 1]
     weights = _up_to(weights, cut.top_p * mass)
-    at, _ = _invert(weights, points * weights.sum(dim=-1))
+    at, _ = _invert(weights, uniforms * weights.sum(dim=-1))
     return ids.gather(1, at[:, None]).squeeze(1), is_exact.squeeze(1)
 
 
-def _draw_from_all(logits: Tensor, cut: _Cut, points: Tensor) -> Tensor:
+def _draw_from_all(logits: Tensor, cut: _Cut, uniforms: Tensor) -> Tensor:
     """Token ids [R]. Draws without top_p, until what it would have kept is met: nearly always at
     once. Who had no luck after some draws has its vocabulary sorted."""
     weights = logits - logits.amax(dim=-1, keepdim=True)  # [R, V]
     weights.div_(cut.temperature.float()).exp_()
     weights = cut.by_weight(weights)
     limits = cut.top_p * weights.sum(dim=-1, keepdim=True).double()  # [R, 1]
-    tokens = _at_points(weights, points)  # [R]
+    tokens = _invert_at(weights, uniforms)  # [R]
     left = torch.arange(len(weights), device=weights.device)  # rows not settled yet, n
     for _ in range(_DRAWS):
         drawn = weights.gather(1, tokens[left, None])  # [n, 1]
@@ -125,11 +125,13 @@ def _draw_from_all(logits: Tensor, cut: _Cut, points: Tensor) -> Tensor:
         left, weights, limits = left[unlucky], weights[unlucky], limits[unlucky]
         if not len(left):
             return tokens
-        points = torch.from_numpy(again(points[unlucky].cpu().numpy())).to(points.device)
-        tokens[left] = _at_points(weights, points)
+        uniforms = torch.from_numpy(next_uniforms(uniforms[unlucky].cpu().numpy())).to(
+            uniforms.device
+        )
+        tokens[left] = _invert_at(weights, uniforms)
     falling = _up_to(_falling(weights).double(), limits)  # [n, V]
     least = falling.masked_fill(falling == 0, float("inf")).amin(dim=-1, keepdim=True)  # [n, 1]
-    tokens[left] = _at_points(weights.masked_fill(weights < least, 0.0), points)
+    tokens[left] = _invert_at(weights.masked_fill(weights < least, 0.0), uniforms)
     return tokens
 
 
@@ -151,11 +153,11 @@ def _falling(weights: Tensor) -> Tensor:
     return torch.from_numpy(-np.sort(-weights.numpy(), axis=-1))  # five times as fast as torch's
 
 
-def _at_points(weights: Tensor, points: Tensor) -> Tensor:
-    """Columns [R] of weights [R, V] at points [R] of their cumulated sum."""
+def _invert_at(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """Columns [R] of weights [R, V] at uniforms [R] of their cumulated sum."""
     blocks = _blocks(weights, 0.0)
     sums = blocks.sum(dim=-1).double()  # [R, V / 64]
-    at, rest = _invert(sums, points * sums.sum(dim=-1))  # [R] both
+    at, rest = _invert(sums, uniforms * sums.sum(dim=-1))  # [R] both
     rows = torch.arange(len(weights), device=weights.device)
     inside, _ = _invert(blocks[rows, at].double(), rest)
     return (at * _BLOCK + inside).clamp_max(weights.shape[1] - 1)  # never in what fills the last up

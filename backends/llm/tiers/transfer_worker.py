@@ -1,4 +1,4 @@
-"""The thread that moves pages between the pool and the tiers below it; loads before saves."""
+"""The transfer thread: moves pages between the pool and the lower tiers; loads before saves."""
 
 import logging
 import threading
@@ -28,9 +28,9 @@ class PageStore(Protocol):
         """What `export_pages` gave, from host memory."""
 
 
-class Mover:
-    """`save` and `load` only note what to do. A key is held from `save` on: in the queue, on the
-    host or on disk."""
+class TransferWorker:
+    """`save` and `load` only enqueue. A key is held from `save` on: in the queue, on the host or on
+    disk."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Mover:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="kv mover", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="kv transfer", daemon=True)
             self._thread.start()
         self._wake.notify_all()
 

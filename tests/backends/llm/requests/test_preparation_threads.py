@@ -82,7 +82,7 @@ def test_a_long_prompt_is_read_on_a_thread(tiny: Any) -> None:
         async with running(tiny) as (engine, _, slow):
             await engine.execute([request("prefill", None, "x" * 10_000)])  # too long, in the end
             await engine.execute([request("prefill", None, "x")])
-            assert [name.startswith("llm reader") for name in slow.readers[1:]] == [True, False]
+            assert [name.startswith("llm prepare") for name in slow.readers[1:]] == [True, False]
 
     asyncio.run(main())
 

@@ -44,6 +44,7 @@ class RunOptions:
     trace: str | None = None  # path of the trace file to write
     memo: bool | str = True  # remember pure work: in memory, on "disk", or in a folder; False: not
     salt: str | None = None  # a tenant: work and KV are shared only under the same one
+    policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):

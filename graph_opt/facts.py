@@ -15,11 +15,17 @@ class Facts:
 
     capabilities: Mapping[str, frozenset[str]] = field(default_factory=dict)  # engine -> words
     cost: CostModel | None = None  # None: nothing was profiled, do what pays as a rule
+    profiled: frozenset[str] | None = None  # engines whose costs are measured; None: all
 
     def can(self, node: Node, what: str) -> bool:
         """Whether the node's engine has this capability."""
         able = self.capabilities.get(str(node.attrs.get("engine")))
         return able is None or what in able
+
+    def cost_of(self, node: Node) -> CostModel | None:
+        """The cost model, if what it says of the node's engine was measured."""
+        is_measured = self.profiled is None or node.attrs.get("engine") in self.profiled
+        return self.cost if is_measured else None
 
 
 NO_FACTS = Facts()

@@ -28,7 +28,6 @@ MAX_STARTS = 32  # batches started in one turn of the loop, so that it is not he
 class Started:
     """Told to a job when its batch starts."""
 
-    engine: str
     batch: int
     batch_size: int  # requests in the batch
     load_s: float  # how long the batch waited for the engine to load
@@ -244,7 +243,7 @@ class EngineScheduler:
         try:
             load_s = 0.0 if self._is_loaded else await self._load()
             batch = self._without_cancelled(batch)
-            started = Started(self.name, next(self._batches), len(batch), load_s)
+            started = Started(next(self._batches), len(batch), load_s)
             for job in batch:
                 job.on_start(started)
             outcomes = await self._execute([job.request for job in batch]) if batch else ()

@@ -252,7 +252,8 @@ class Query:
     ) -> None:
         if scope.is_stopped(node):
             return
-        scheduler = self._engines[str(node.attrs["engine"])]
+        engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
+        scheduler = self._engines[engine]
         hint = scope.layout.hints[node.name]
         request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
         job = Job(
@@ -264,14 +265,14 @@ class Query:
             may_remember=node.name in scope.layout.remembered,
         )
         scope.running[request.id] = (node, partial(scheduler.cancel, job))
-        self._tell("ready", path, node.op, {"engine": scheduler.name, "items": request.num_items})
+        self._tell("ready", path, node.op, {"engine": engine, "items": request.num_items})
         scheduler.submit(job)
 
     def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
         if scope.is_stopped(node):
             return
         fields: dict[str, Any] = {
-            "engine": started.engine,
+            "engine": node.attrs["engine"],
             "batch": started.batch,
             "batch_size": started.batch_size,
         }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
+from backends.base import Engine
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from runtime.cost.latency import EngineLatency
@@ -18,6 +19,7 @@ from runtime.memo.memos import Memos, owner_of
 from runtime.outputs import Outputs
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
+from runtime.policy.choices import PolicyChoices
 
 
 class Runtime:
@@ -27,8 +29,11 @@ class Runtime:
         self,
         policy: Policy = application_aware,
         latency_of: Callable[[EngineSpec], EngineLatency] | None = None,
+        make: Callable[[EngineSpec], Engine] = create,
     ) -> None:
         self._policy = policy
+        self._policies = PolicyChoices(policy)
+        self._make = make
         self._latency_of = latency_of
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
         self._names = count(1)
@@ -46,47 +51,37 @@ class Runtime:
         timeout_s: float | None = None,
         memo: bool | str = False,
         salt: str | None = None,
+        policy: Policy | None = None,
         outputs: Outputs | None = None,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
         `about` goes into the query's first event. With `memo`, pure work of equal content is not
         done again; a path names the folder that remembers it beyond the process. Queries share
-        what they remember, and KV, only where their `salt` is the same.
+        what they remember, and KV, only where their `salt` is the same. A `policy` orders what
+        waits at the query's engines while it runs.
 
         Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
-        engine that cannot be named. Cancelling the awaiting task cancels the query.
+        engine that cannot be named or that a running query wants to be ordered otherwise.
+        Cancelling the awaiting task cancels the query.
         """
         schedulers = {name: self.scheduler(name, spec) for name, spec in engines.items()}
-        for scheduler in schedulers.values():
-            scheduler.warm_up()
-        gates = {
-            name: self._gate(scheduler, engines[name], memo, salt)
-            for name, scheduler in schedulers.items()
-        }
-        name = f"q{next(self._names)}"
-        query = Query(name, layout, inputs, gates, symbols, listener, outputs)
-        timer = None
-        if timeout_s is not None:
-            error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")
-            timer = asyncio.get_running_loop().call_later(timeout_s, query.fail, error)
-        try:
-            query.start(about or {})
-            return await asyncio.shield(query.result)
-        except asyncio.CancelledError:
-            query.fail(QueryCancelled(f"query {query.name} was cancelled"))
-            if query.result.done():
-                query.result.exception()  # seen: the caller gets the CancelledError instead
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
+        with self._policies.held(schedulers.values(), policy):
+            for scheduler in schedulers.values():
+                scheduler.warm_up()
+            gates = {
+                name: self._gate(scheduler, engines[name], memo, salt)
+                for name, scheduler in schedulers.items()
+            }
+            name = f"q{next(self._names)}"
+            query = Query(name, layout, inputs, gates, symbols, listener, outputs)
+            return await _result(query, about or {}, timeout_s)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:
         """The scheduler of the engine that serves `spec`, made when first asked for."""
         if spec.key not in self._schedulers:
             try:
-                engine = create(spec)
+                engine = self._make(spec)
             except ConfigError as error:
                 raise ConfigError(f"engine {name!r}: {error}") from error
             latency = self._latency_of(spec) if self._latency_of is not None else None
@@ -107,3 +102,22 @@ class Runtime:
         self.memos.close()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)
+
+
+async def _result(query: Query, about: Mapping[str, Any], timeout_s: float | None) -> list[Any]:
+    """Start the query and wait for what it gives."""
+    timer = None
+    if timeout_s is not None:
+        error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")
+        timer = asyncio.get_running_loop().call_later(timeout_s, query.fail, error)
+    try:
+        query.start(about)
+        return await asyncio.shield(query.result)
+    except asyncio.CancelledError:
+        query.fail(QueryCancelled(f"query {query.name} was cancelled"))
+        if query.result.done():
+            query.result.exception()  # seen: the caller gets the CancelledError instead
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()

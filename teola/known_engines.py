@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import EngineInfo
+from backends.base import Engine, EngineInfo
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from graph_opt.facts import Facts
@@ -36,9 +37,11 @@ class KnownEngines:
     engines: Mapping[str, KnownEngine] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[tuple[str, str], ...]:
+    def key(self) -> tuple[tuple[str, str, bool], ...]:
         """Equal where passes get equal facts."""
-        return tuple((name, engine.spec.key) for name, engine in self.engines.items())
+        return tuple(
+            (name, engine.spec.key, engine.info is None) for name, engine in self.engines.items()
+        )
 
     @property
     def batch_items(self) -> Mapping[str, int]:
@@ -55,31 +58,56 @@ class KnownEngines:
         return GraphCost.of(graph, latencies)
 
     def facts(self, graph: Graph) -> Facts:
-        """What passes may know; costs only where something was profiled."""
+        """What passes may know; costs only of engines that were profiled."""
         able = {
             name: frozenset[str](engine.info.capabilities)
             for name, engine in self.engines.items()
             if engine.info is not None
         }
-        is_profiled = any(engine.latency.is_profiled for engine in self.engines.values())
-        return Facts(able, self.cost(graph) if is_profiled else None)
+        profiled = {name for name, engine in self.engines.items() if engine.latency.is_profiled}
+        return Facts(able, self.cost(graph) if profiled else None, frozenset(profiled))
 
 
 class EngineBook:
-    """Looks engines up by their specs; each is made once to be asked, and never started."""
+    """Looks engines up by their specs: makes each once, asks it, and hands it to who runs it.
+
+    Threads may share it.
+    """
 
     def __init__(self, latencies: Latencies) -> None:
         self._latencies = latencies
         self._known: dict[str, KnownEngine] = {}  # by EngineSpec.key
+        self._unused: dict[str, Engine] = {}  # made to be asked, and not taken yet
+        self._lock = threading.Lock()
 
     def known(self, engines: Mapping[str, EngineSpec]) -> KnownEngines:
-        return KnownEngines({name: self._look_up(spec) for name, spec in engines.items()})
+        with self._lock:
+            return KnownEngines({name: self._look_up(spec) for name, spec in engines.items()})
+
+    def take(self, spec: EngineSpec) -> Engine:
+        """The engine, not yet started, which is the caller's now. Raises ConfigError."""
+        with self._lock:
+            return self._unused.pop(spec.key, None) or create(spec)
+
+    async def close(self) -> None:
+        """Free the engines that nobody took."""
+        with self._lock:
+            unused, self._unused = self._unused, {}
+        for engine in unused.values():
+            await engine.close()
 
     def _look_up(self, spec: EngineSpec) -> KnownEngine:
-        if spec.key not in self._known:
-            try:
-                info = create(spec).info
-            except ConfigError:
-                info = None
-            self._known[spec.key] = KnownEngine(spec, info, self._latencies.of(spec))
-        return self._known[spec.key]
+        found = self._known.get(spec.key)
+        if found is None:
+            found = KnownEngine(spec, self._info(spec), self._latencies.of(spec))
+            if found.info is not None:
+                self._known[spec.key] = found
+        return found
+
+    def _info(self, spec: EngineSpec) -> EngineInfo | None:
+        try:
+            engine = create(spec)
+        except ConfigError:
+            return None
+        self._unused[spec.key] = engine
+        return engine.info

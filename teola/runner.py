@@ -8,7 +8,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Hashable,
     Iterable,
     Iterator,
     Mapping,
@@ -20,29 +19,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from backends.base import Context
-from backends.errors import ConfigError
-from backends.registry import EngineSpec
 from frontend_dsl.program import Program, RunListened, RunOptions, Segments
-from graph_opt.graph import Graph
-from graph_opt.paths import walk
-from graph_opt.pipeline import PASSES, optimize
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
-from runtime.hints import hints_of
-from runtime.layout import Layout, layout_of
 from runtime.outputs import Outputs
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
+from runtime.policy.named import policy_named
 from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import BackgroundLoop
-from teola.estimate import estimate, predictions
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
-from teola.known_engines import EngineBook, KnownEngines
-from teola.plan import Plan, make_plan
+from teola.known_engines import EngineBook
+from teola.plan import Plan
+from teola.plans import PlanCache
 from teola.trace_file import TraceWriter
 
 CLOSE_TIMEOUT_S = 5.0
@@ -56,8 +48,8 @@ class AppRunner:
         self._apps = BackgroundLoop("teola-apps")  # of `async def` apps that are called or streamed
         latencies = Latencies()
         self._book = EngineBook(latencies)
-        self._runtime = Runtime(policy, latencies.of)
-        self._layouts: WeakKeyDictionary[Program, dict[Hashable, Layout]] = WeakKeyDictionary()
+        self._plans = PlanCache(self._book)
+        self._runtime = Runtime(policy, latencies.of, self._book.take)
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result; blocks."""
@@ -148,13 +140,15 @@ class AppRunner:
 
     def plan(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
-        engines = override(program.engines, options.engines)
-        passes = PASSES if options.passes is None else options.passes
-        return make_plan(program.graph, self._book.known(engines), passes)
+        return self._plans.explained(program, options)
 
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
-        self._background.submit(self._runtime.close()).result(CLOSE_TIMEOUT_S)
+        self._background.submit(self._close()).result(CLOSE_TIMEOUT_S)
+
+    async def _close(self) -> None:
+        await self._runtime.close()
+        await self._book.close()
 
     def _told(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Told:
         return told_query(lambda listen: self._execute_one(program, inputs, options, listen))
@@ -177,49 +171,25 @@ class AppRunner:
         listener: Listener | None = None,
         outputs: Outputs | None = None,
     ) -> list[Any]:
-        engines = override(program.engines, options.engines)
-        known = self._book.known(engines)
-        layout = self._layout(program, options, known)
-        own = outputs and outputs.renamed(program.graph.outputs, layout.graph.outputs)
+        plan = self._plans.ready(program, options)
+        returned = plan.layout.graph.outputs
+        own = outputs and outputs.renamed(program.graph.outputs, returned)
         with open_trace(options.trace) as writer:
             listeners = [to for to in (listener, options.listener, writer) if to is not None]
-            about = about_run(layout.graph, options, known) if listeners else {}
+            began = datetime.now(UTC).isoformat(timespec="milliseconds")
             return await self._runtime.run(
-                layout,
+                plan.layout,
                 inputs,
-                engines,
+                plan.engines,
                 program.symbols,
-                about=about,
+                about={**plan.about, "began": began} if listeners else {},
                 listener=_tell_all(listeners),
                 timeout_s=options.timeout_s,
                 memo=options.memo,
                 salt=options.salt,
+                policy=None if options.policy is None else policy_named(options.policy),
                 outputs=own,
             )
-
-    def _layout(self, program: Program, options: RunOptions, known: KnownEngines) -> Layout:
-        """The plan for these engines and passes, made when it is first asked for."""
-        layouts = self._layouts.setdefault(program, {})
-        passes = PASSES if options.passes is None else options.passes
-        key = (known.key, passes if options.optimize else None, options.objective)
-        if key not in layouts:
-            graph = program.graph
-            if options.optimize:
-                graph = optimize(graph, passes, known.facts(graph))
-            layouts[key] = layout_of(graph, hints_of(graph, known.cost(graph), options.objective))
-        return layouts[key]
-
-
-def about_run(graph: Graph, options: RunOptions, known: KnownEngines) -> dict[str, Any]:
-    """What the first event of a query says of it."""
-    return {
-        "app": graph.name,
-        "optimized": options.optimize,
-        "began": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "graph": str(graph),
-        "origins": origins_of(graph),
-        "plan": expectation(graph, known),
-    }
 
 
 def _of_segment(options: RunOptions, program: Program) -> RunOptions:
@@ -231,41 +201,6 @@ def _of_segment(options: RunOptions, program: Program) -> RunOptions:
 def open_trace(path: str | None) -> AbstractContextManager[Listener | None]:
     """The writer of a trace file, or nothing."""
     return nullcontext() if path is None else TraceWriter(path)
-
-
-def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict[str, EngineSpec]:
-    """The engines with some replaced by name; a replaced one's options are its URL's own."""
-    for name in urls:
-        if name not in engines:
-            known = ", ".join(sorted(engines)) or "none"
-            raise ConfigError(f"the app has no engine named {name!r}; it has {known}")
-    return {
-        name: EngineSpec(spec.kind, urls[name]) if name in urls else spec
-        for name, spec in engines.items()
-    }
-
-
-def origins_of(graph: Graph) -> dict[str, list[Any]]:
-    """Node path (`graph_opt.paths`) -> [call, file, line]."""
-    return {
-        path: [node.origin.call, node.origin.file, node.origin.line]
-        for path, node, _ in walk(graph)
-        if node.origin is not None
-    }
-
-
-def expectation(graph: Graph, known: KnownEngines) -> dict[str, Any]:
-    """What a trace keeps of the plan, for `teola trace --plan`."""
-    cost = known.cost(graph)
-    expected = estimate(graph, cost, known.batch_items)
-    seconds = predictions(graph, cost)
-    return {
-        "seconds": {path: round(value, 6) for path, value in seconds.items()},
-        "path_s": round(expected.path_s, 6),
-        "path": [step.node for step in expected.path],
-        "work_s": round(expected.total_work_s, 6),
-        "sources": dict(known.sources),
-    }
 
 
 def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:

@@ -41,8 +41,9 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
         shared = set(_shared_heads(node, counts, min_head_tokens))
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
         cuts = list(_between_texts(node.args, sorted({*late, *shared})))
-        if facts.cost is not None:
-            cuts = list(_that_pay(node, cuts, facts.cost))
+        cost = facts.cost_of(node)
+        if cost is not None:
+            cuts = list(_that_pay(node, cuts, cost))
         return list(_pieces(node, cuts, graph)) if cuts else None
 
     return rewrite(graph, cut, recurse=False)

@@ -7,6 +7,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
+from runtime.policy.named import POLICIES
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console
 from teola.cli.failures import UsageError, message_of, reported
@@ -26,6 +27,12 @@ OPTIONS = (
         "use another engine: the name is the variable's, like llm=local:smollm2-135m; repeatable",
         "NAME=URL",
         {"action": "append", "default": []},
+    ),
+    Option(
+        "policy",
+        f"the order in which engines serve what waits: {', '.join(sorted(POLICIES))}",
+        "NAME",
+        {"choices": sorted(POLICIES)},
     ),
     Option("timeout", "give up after so many seconds", "SECONDS", {"type": float}),
     Option(
@@ -64,6 +71,8 @@ def configured(invocation: Invocation) -> Any:
     }
     if options.no_optimize:
         changes["optimize"] = False
+    if options.policy is not None:
+        changes["policy"] = options.policy
     if options.timeout is not None:
         changes["timeout_s"] = options.timeout
     if options.trace is not None:
@@ -109,6 +118,8 @@ class _Run:
             console.print(run_summary(builder.trace()), style="dim", soft_wrap=True)
 
     def _print_result(self, out: TextIO, screen: Screen, result: Any) -> None:
+        if result is None:  # an app of effects only
+            return
         text = as_text(result)
         if text.startswith(screen.streamed):
             print(text.removeprefix(screen.streamed), file=out, flush=True)

@@ -156,3 +156,73 @@ def test_debug_shows_the_stack_trace_too(teola: Teola) -> None:
 
     assert "Traceback" in done.err
     assert "the tool does not like it" in done.err.splitlines()[-1]
+
+
+SECRET = """
+import teola as tl
+
+llm = tl.LLM("fake:", replies={"draft": "secret draft", "final": "the answer"})
+
+@tl.prompt(llm)
+def p(x: str) -> str:
+    return x
+
+@tl.tool
+def send(x: str) -> None:
+    print("sent", x)
+
+@tl.app
+async def two(q: str) -> str:
+    d = await tl.value(p("draft"))
+    return p("final " + q)
+
+@tl.app
+async def cleaned(q: str) -> str:
+    text = await tl.value(p("final " + q))
+    return text.upper()
+
+@tl.app
+def both(q: str) -> dict[str, str]:
+    return {"a": p(f"draft {q}"), "b": p(f"final {q}")}
+
+@tl.app
+def effects(q: str) -> None:
+    send(p(f"final {q}"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "out"),
+    [
+        ("two", "the answer\n"),
+        ("cleaned", "THE ANSWER\n"),
+        ("both", '{\n  "a": "secret draft",\n  "b": "the answer"\n}\n'),
+        ("effects", ""),
+    ],
+)
+def test_the_result_is_printed_once_and_no_draft(
+    teola: Teola, tmp_path: Path, app: str, out: str
+) -> None:
+    (tmp_path / "secret.py").write_text(SECRET, encoding="utf-8")
+
+    assert teola("run", f"secret.py:{app}", "--q", "x", "--quiet").out == out
+
+
+def test_a_policy_is_chosen_on_the_command_line(teola: Teola) -> None:
+    done = teola("run", "app.py:talk", "--topic", "sea", "--policy", "fcfs", "--quiet")
+    wrong = teola("run", "app.py:talk", "--topic", "sea", "--policy", "lifo")
+
+    assert (done.code, done.out) == (0, "one two three\n")
+    assert wrong.code == 2
+    assert "invalid choice: 'lifo'" in wrong.err
+
+
+def test_engines_of_an_async_app_are_replaced_on_the_command_line(
+    teola: Teola, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.py").write_text(SECRET, encoding="utf-8")
+    done = teola("run", "secret.py:two", "--q", "x", "--engine", "llm=fake:", "--quiet")
+    wrong = teola("run", "secret.py:two", "--q", "x", "--engine", "lm=fake:")
+
+    assert done.out.startswith("reply ")
+    assert "no engine named 'lm'; it has llm" in wrong.err

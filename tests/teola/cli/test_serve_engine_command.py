@@ -1,5 +1,8 @@
 """The words of `teola serve-engine`; what it does is in tests/teola/serving."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from backends.errors import ConfigError
@@ -43,3 +46,16 @@ def test_adapters_are_names_with_folders() -> None:
     assert adapters_of(["terse=adapters/a=b"]) == {"terse": "adapters/a=b"}
     with pytest.raises(UsageError, match="write NAME=FOLDER"):
         adapters_of(["terse"])
+
+
+def test_lora_on_the_command_line_gives_the_server_its_adapters(
+    teola: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("teola.serving.room.Room", lambda *args: given.extend(args))
+    monkeypatch.setattr("teola.serving.process.serve", lambda *_: None)
+
+    done = teola("serve-engine", "fake:", "--lora", "a=adapters/a", "--lora", "b=adapters/b")
+
+    assert done.code == 0
+    assert given[-1] == {"a": "adapters/a", "b": "adapters/b"}

@@ -1,0 +1,116 @@
+"""The plans of programs: for each set of engines, passes and objective one, made when first run."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from backends.errors import ConfigError
+from backends.registry import EngineSpec
+from frontend_dsl.bounded import BoundedCache
+from frontend_dsl.program import Program, RunOptions
+from graph_opt.graph import Graph
+from graph_opt.paths import walk
+from graph_opt.pipeline import PASSES, optimize
+from runtime.hints import hints_of
+from runtime.layout import Layout, layout_of
+from teola.estimate import estimate, predictions
+from teola.known_engines import EngineBook, KnownEngines
+from teola.plan import Plan, make_plan
+
+MAX_PLANS = 16  # of a program
+
+
+@dataclass(frozen=True)
+class ReadyPlan:
+    """A program that is ready to run on its engines."""
+
+    engines: Mapping[str, EngineSpec]
+    known: KnownEngines
+    layout: Layout
+    is_optimized: bool
+
+    @cached_property
+    def about(self) -> Mapping[str, Any]:
+        """What the first event of a query says of it: the same for all, so made once."""
+        graph = self.layout.graph
+        return {
+            "app": graph.name,
+            "optimized": self.is_optimized,
+            "graph": str(graph),
+            "origins": origins_of(graph),
+            "plan": expectation(graph, self.known),
+        }
+
+
+class PlanCache:
+    """Keeps the plans of programs as long as those live."""
+
+    def __init__(self, book: EngineBook) -> None:
+        self._book = book
+        self._plans: WeakKeyDictionary[Program, BoundedCache[Hashable, ReadyPlan]] = (
+            WeakKeyDictionary()
+        )
+
+    def ready(self, program: Program, options: RunOptions) -> ReadyPlan:
+        """The plan for these options. Raises ConfigError for an engine name it has not."""
+        engines = override(program.engines, options.engines)
+        known = self._book.known(engines)
+        passes = _passes(options) if options.optimize else None
+        plans = self._plans.setdefault(program, BoundedCache(MAX_PLANS))
+        key = (known.key, passes, options.objective)
+        return plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
+
+    def explained(self, program: Program, options: RunOptions) -> Plan:
+        """What each pass does to the program's graph, and what it should save."""
+        engines = override(program.engines, options.engines)
+        return make_plan(program.graph, self._book.known(engines), _passes(options))
+
+
+def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict[str, EngineSpec]:
+    """The engines with some replaced by name; a replaced one's options are its URL's own."""
+    for name in urls:
+        if name not in engines:
+            known = ", ".join(sorted(engines)) or "none"
+            raise ConfigError(f"the app has no engine named {name!r}; it has {known}")
+    return {
+        name: EngineSpec(spec.kind, urls[name]) if name in urls else spec
+        for name, spec in engines.items()
+    }
+
+
+def origins_of(graph: Graph) -> dict[str, list[Any]]:
+    """Node path (`graph_opt.paths`) -> [call, file, line]."""
+    return {
+        path: [node.origin.call, node.origin.file, node.origin.line]
+        for path, node, _ in walk(graph)
+        if node.origin is not None
+    }
+
+
+def expectation(graph: Graph, known: KnownEngines) -> dict[str, Any]:
+    """What a trace keeps of the plan, for `teola trace --plan`."""
+    cost = known.cost(graph)
+    expected = estimate(graph, cost, known.batch_items)
+    seconds = predictions(graph, cost)
+    return {
+        "seconds": {path: round(value, 6) for path, value in seconds.items()},
+        "path_s": round(expected.path_s, 6),
+        "path": [step.node for step in expected.path],
+        "work_s": round(expected.total_work_s, 6),
+        "sources": dict(known.sources),
+    }
+
+
+def _passes(options: RunOptions) -> tuple[Any, ...]:
+    return PASSES if options.passes is None else options.passes
+
+
+def _make(
+    graph: Graph, engines: Mapping[str, EngineSpec], known: KnownEngines, options: RunOptions
+) -> ReadyPlan:
+    if options.optimize:
+        graph = optimize(graph, _passes(options), known.facts(graph))
+    hints = hints_of(graph, known.cost(graph), options.objective)
+    return ReadyPlan(engines, known, layout_of(graph, hints), options.optimize)

@@ -5,7 +5,7 @@ one becomes a segment, a graph that is compiled, cached by its shape, and starte
 ends as soon as `x` itself is there. Values of earlier segments are inputs of later ones.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -86,6 +86,12 @@ class AsyncRun:
         real = {wanted._id: await wanted._pending.get() for wanted in values}
         return _mapped(lifted, lambda x: real[x._id] if isinstance(x, Value) else x)
 
+    async def texts(self, value: Value) -> AsyncIterator[str]:
+        """The pieces of a text as they are written."""
+        self.cut([value], streamed=[value])
+        async for piece in value._pending.texts():
+            yield piece
+
     def cut(
         self,
         wanted: Sequence[Value] = (),
@@ -118,7 +124,7 @@ class AsyncRun:
         return self._tracer.lift(value) if has_marks(value) else value
 
     def _new_tracer(self) -> SegmentTracer:
-        return SegmentTracer(self._symbols, self._place, self._names, lambda: self._tracer)
+        return SegmentTracer(self._symbols, self._place, self._names, lambda: self._tracer, self)
 
     def _program(self, graph: Graph) -> Program:
         def make() -> Program:
@@ -140,13 +146,13 @@ async def value(x: T) -> T:
     return cast(T, await run_of_async_app("tl.value()").resolve(x))
 
 
-def run_of_async_app(what: str) -> AsyncRun:
+def run_of_async_app(what: str, instead: str = "use tl.cond, tl.map and tl.loop") -> AsyncRun:
     """The run that `what` is called in. Raises TraceError anywhere but in an `async def` app."""
     run = _run.get()
     if run is None or not isinstance(current(), SegmentTracer):
         raise TraceError(
             f"{what} can be awaited in an `async def` app only; a `def` app, and a function for "
-            "tl.map, tl.cond or tl.loop, use tl.cond, tl.map and tl.loop",
+            f"tl.map, tl.cond or tl.loop, {instead}",
             *user_frame(),
         )
     return run

@@ -35,7 +35,10 @@ def turn_parts(
     that the model goes on with it."""
     parts: list[Any] = []
     for message in messages:
-        parts += [Marker(message.role), *prompt_parts(pieces(message.content, constants, given))]
+        parts += [
+            Marker(message.role),
+            *prompt_parts(pieces(str(message.content), constants, given)),
+        ]
     is_open = bool(messages) and messages[-1].role == "assistant"
     return parts if is_open else [*parts, Marker("assistant")]
 

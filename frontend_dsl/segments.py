@@ -24,14 +24,20 @@ class SegmentTracer(Tracer):
         place: tuple[str, int],
         names: Mapping[Any, str],
         current: Callable[[], Tracer],
+        home: object,
     ) -> None:
         super().__init__(symbols, place=place)
         self.inputs: dict[str, Any] = {}  # param -> a real value, or a Pending one
         self._made: WeakValueDictionary[str, Value] = WeakValueDictionary()
         self._names_of = names  # identity of an argument -> its name
         self._current = current
+        self._home_run = home
         self._params: dict[Any, Value] = {}  # by what is behind them
         self._behind: list[Any] = []  # keeps the ids among those keys from being given twice
+
+    @property
+    def home(self) -> object:
+        return self._home_run
 
     @property
     def has_work(self) -> bool:

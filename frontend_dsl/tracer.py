@@ -92,6 +92,11 @@ class Tracer:
         self._last: Node | None = None  # the last engine primitive of the call before this one
         self._newest: Node | None = None  # the last engine primitive so far
 
+    @property
+    def home(self) -> object:
+        """The same for what is traced in one body: an app, or the function of a map."""
+        return self
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the current tracer."""

@@ -109,7 +109,8 @@ class Query:
                 release(value)
             return
         if self._outputs is not None and not scope.path:
-            for name, value in zip(node.outputs, outputs, strict=True):
+            named = list(zip(node.outputs, outputs, strict=True))
+            for name, value in reversed(named):  # who gets a text has its context already
                 if name in scope.layout.graph.outputs:
                     scope.give(name)
                     self._outputs.on_value(name, value)

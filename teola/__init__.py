@@ -5,11 +5,13 @@ from teola import _siblings  # isort: skip  # noqa: F401  (must run before the s
 from backends.documents import Doc
 from frontend_dsl.app import App
 from frontend_dsl.breaks import value
+from frontend_dsl.chat import Chat
 from frontend_dsl.components import LLM, Embedder
 from frontend_dsl.contextual import contextualize
 from frontend_dsl.control import cond, loop
 from frontend_dsl.control import map_ as map
 from frontend_dsl.functions import flatten, join, load, split
+from frontend_dsl.messages import Message
 from frontend_dsl.pairs import enumerate_ as enumerate
 from frontend_dsl.pairs import zip_ as zip
 from frontend_dsl.prompt import prompt
@@ -30,8 +32,10 @@ __all__ = [
     "LLM",
     "PASSES",
     "App",
+    "Chat",
     "Doc",
     "Embedder",
+    "Message",
     "Reranker",
     "Store",
     "WebSearch",

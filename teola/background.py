@@ -22,6 +22,14 @@ class BackgroundLoop:
         """Run a coroutine on the loop; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
 
+    async def run_to_end(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await a coroutine on the loop; when that is cancelled, until it has stopped there."""
+        try:
+            return await asyncio.wrap_future(self.submit(coroutine))
+        except asyncio.CancelledError:
+            await asyncio.wrap_future(self.submit(asyncio.sleep(0)))  # in line behind the stop
+            raise
+
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and block until it ends; an interrupt cancels it first."""
         if threading.current_thread() is self._thread:

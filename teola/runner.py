@@ -72,7 +72,7 @@ class AppRunner:
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
                 running = self._execute(program, inputs, _of_segment(own, program), outputs=outputs)
-                await asyncio.wrap_future(self._background.submit(running))
+                await self._background.run_to_end(running)
 
             session = Session(name, start, self._release, is_plain=not own.optimize)
             return await session.run(body, own.timeout_s)

@@ -197,9 +197,12 @@ def test_values_that_were_not_awaited_stay_values_in_later_prompts() -> None:
 
 
 def test_a_text_cut_up_with_a_value_in_it_is_refused() -> None:
+    def first(text: str) -> str:
+        return text[:5]
+
     @tl.app
     async def app(topic: str) -> str:
-        return rate(f"{reply(topic)}"[:5], 1)
+        return rate(first(f"{reply(topic)}"), 1)
 
     with pytest.raises(SymbolicError, match="test_async_texts.py"):
         app("x")

@@ -1,4 +1,4 @@
-"""What a primitive costs, as passes and analyses ask for it."""
+"""The cost of a primitive, as passes and analyses read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graph_opt.ops import OPS
 
 
 class CostModel(Protocol):
-    """Expected seconds of primitives; of nodes with bodies nobody asks, see `span_s`."""
+    """Expected seconds of primitives; not for nodes with bodies, see `span_s`."""
 
     def seconds(self, node: Node) -> float:
         """How long an idle engine needs for the node, the cost of the call included."""

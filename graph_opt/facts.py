@@ -1,4 +1,4 @@
-"""What passes may know beside the graph: what the engines can do, and what primitives cost."""
+"""What passes know besides the graph: capabilities of engines and costs of primitives."""
 
 from __future__ import annotations
 

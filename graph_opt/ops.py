@@ -115,7 +115,7 @@ class Access:
         return Access(self.reads | other.reads, self.writes | other.writes)
 
 
-WORLD = "*"  # one name for all that impure calls touch: nobody knows what it is
+WORLD = "*"  # stands for all state that impure calls touch, which is unknown
 
 
 def is_pure(node: NodeLike) -> bool:
@@ -148,12 +148,12 @@ def elementwise(node: NodeLike) -> Sequence[int]:
 
 
 def streams_out(node: NodeLike) -> bool:
-    """Whether the node gives its list item by item to those who read it as a stream."""
+    """Whether the node gives its list item by item to readers of the stream."""
     return OPS[node.op].streams_out
 
 
 def overlaps_readers(node: NodeLike) -> bool:
-    """Whether those who read the node's first output as a stream run beside the node."""
+    """Whether readers of the node's first output as a stream run beside the node."""
     return OPS[node.op].streams_out or OPS[node.op].writes_text
 
 

@@ -29,8 +29,8 @@ Pass: TypeAlias = "Callable[..., Graph]"  # (graph) or (graph, facts=...) -> gra
 
 PASSES: tuple[Pass, ...] = (
     coalesce,  # first: where there is no KV to control, nothing below has contexts to look at
-    share_prefixes,  # before culling, for it leaves captures that nobody reads any more
-    cull,  # no work for nodes that nobody uses, and no order kept for their sake
+    share_prefixes,  # before culling, which leaves captures without readers
+    cull,  # before pruning: no order is kept for unused nodes
     prune_dependencies,  # the program's order hides what is independent from all that follow
     deduplicate,  # equal contexts become one, so that prompts of one context can be compared
     split_prefill,  # needs true ranks, so after pruning, and one context, so after merging

@@ -55,7 +55,7 @@ def _with_bodies(node: Node, change: Callable[[Graph], Graph]) -> Node:
 
 
 def drop(graph: Graph, names: Collection[str]) -> Graph:
-    """The graph without these nodes, whose values nobody may read any more."""
+    """The graph without these nodes, whose values must have no readers left."""
     return rewrite(graph, lambda node, _: () if node.name in names else None, recurse=False)
 
 

@@ -1,4 +1,4 @@
-"""How many tokens a part of a prompt has, as far as anybody can tell before the run."""
+"""The estimated number of tokens of a prompt's part, before the run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""What the bodies of a node take from around it. They open when the node begins; a value that is
-not there by then is handed in when it comes, and only those of their nodes that read it wait."""
+"""Values that the bodies of a node read from the graph around it.
+
+Bodies open when the node begins. A value that is not computed by then is passed in later; only the
+nodes that read it wait.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Late:
         self._tells.append(tell)
 
     def arrive(self, value: Any) -> None:
-        """The value is there: tell all who wait for it, in turn."""
+        """The value is there: call the waiters in order."""
         self.is_there, self.value = True, value
         for tell in self._tells:
             tell()

@@ -156,7 +156,7 @@ class EngineScheduler:
         return self._last_due_s
 
     def warm_up(self) -> None:
-        """Begin to load the engine, if nobody did; a failure shows when it is used."""
+        """Begin to load the engine unless loading has begun; a failure shows when it is used."""
         self._starting()
 
     def cancel(self, job: Job) -> None:
@@ -254,7 +254,7 @@ class EngineScheduler:
         return zip(batch, outcomes, strict=True)
 
     def _without_cancelled(self, batch: Sequence[Job]) -> Sequence[Job]:
-        """Those that nobody cancelled while the engine loaded; the engine never sees the others."""
+        """Those not cancelled while the engine loaded; the engine never sees the others."""
         for job in batch:
             if job.is_cancelled:
                 del self._running[job.request.id]
@@ -277,7 +277,7 @@ class EngineScheduler:
         return outcomes
 
     async def _load(self) -> float:
-        """Load the engine, or wait for who does; the seconds that this took."""
+        """Load the engine, or wait until it is loaded; the seconds that this took."""
         began_s = now()
         loading = self._starting()
         if not loading.done():

@@ -1,4 +1,4 @@
-"""What happened, when: the one record that logs, traces, streams and viewers read."""
+"""Events of a query: the one record that logs, traces, streams and viewers read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

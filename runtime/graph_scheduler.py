@@ -31,7 +31,7 @@ from runtime.separate_values import SeparateValues
 from runtime.stopping import close
 
 LOAD_SHOWN_FROM_S = 0.001
-BULK_PRIORITY = -1  # inside an engine that orders what it runs: after all that somebody waits for
+BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
 
 
 class Query:
@@ -365,7 +365,7 @@ class Query:
             return
         try:
             self._listener(Event(now(), kind, self.name, node, op, fields or {}))
-        except Exception as error:  # the outcome of this query: nobody hears how it goes on
+        except Exception as error:  # the outcome of this query: its listener is gone
             self._listener = None
             failure = ListenerFailed(f"a listener to query {self.name} failed: {error!r}")
             failure.__cause__ = error

@@ -1,6 +1,6 @@
-"""What a policy may know of a primitive beside its size: how urgent it is, and with whom it goes.
+"""What a policy knows of a primitive besides its size: its urgency and its task group.
 
-Worked out once for each plan: Teola's depth, the bottom level over the cost model, and Parrot's
+Computed once per plan: Teola's depth, the bottom level over the cost model, and Parrot's
 objectives and task groups.
 """
 
@@ -30,7 +30,7 @@ def hints_of(
     """The hint of each node, by its path (`graph_opt.paths`).
 
     Without a cost model each primitive counts as a second, so that levels are Teola's depths. With
-    the objective "throughput" the whole query is wanted in bulk.
+    the objective "throughput" all outputs of the query have it.
     """
     levels = rank(graph, cost or UnitCost())
     objectives = deduce_objectives(graph, graph.outputs if objective == "throughput" else ())

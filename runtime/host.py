@@ -1,4 +1,4 @@
-"""What a running query offers to the parts of the scheduler that run one node for it."""
+"""The interface of a running query for the ops that run its nodes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol

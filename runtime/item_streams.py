@@ -1,8 +1,8 @@
-"""List values as they come: items with their place, readers that take them in pieces.
+"""Streams of list items: items with their place, and readers that take them in pieces.
 
 An item's place is its index path: (2,) is the third item, (2, 0) the first of the third list of a
-flattened list of lists. Items may come in any order; places put them back, under nesting and with
-counts that nobody knew before.
+flattened list of lists. Items may arrive in any order; places restore the order,
+under nesting and without knowing the counts beforehand.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a graph needs to be run, worked out once and shared by all queries of the same plan."""
+"""A graph indexed for execution, once, and shared by all queries of the same plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class Scope:
     """Values by name, streams that are still growing, what runs, and what is still to come.
 
     Owns the values that its nodes make and drops each after its last reader, releasing contexts.
-    Parameters belong to whoever passed them and are never released here.
+    Parameters belong to the caller and are never released here.
     """
 
     def __init__(self, body: Body, above: Above | None = None) -> None:
@@ -166,7 +166,7 @@ class Scope:
         return self.streams.get(ref.name) or whole(self.values[ref.name])
 
     def out_stream(self, node: Node) -> ItemStream | None:
-        """Where the node puts its items, if somebody reads them early."""
+        """Where the node puts its items, if they are read early."""
         return self.streams.get(node.name)
 
     def text(self, name: str) -> GrowingText:
@@ -174,7 +174,7 @@ class Scope:
         return self._texts.get(name) or GrowingText(self.values[name])
 
     def growing_text(self, node: Node) -> GrowingText | None:
-        """The text that the node writes, if somebody reads it early."""
+        """The text that the node writes, if it is read early."""
         return self._texts.get(node.name)
 
     def give(self, name: str) -> None:

@@ -195,7 +195,7 @@ class LLMCore:
         return finished
 
     def flush(self) -> None:
-        """Forget every prefix that nobody holds, in lower tiers too."""
+        """Drop every prefix without a holder, in the lower tiers too."""
         self._free_released()
         if self.transfer is not None:
             self.transfer.flush()

@@ -1,7 +1,7 @@
 """LLMEngine: the Engine protocol around a core (`LLMCore`) whose steps run on a thread of its own.
 
-The event loop puts commands into an inbox and waits on futures; `worker` is the other end. Requests
-are read before they get there (`requests.preparation_threads`).
+The event loop puts commands into an inbox and waits on futures; `worker` executes them. Requests
+are validated and tokenised before that (`requests.preparation_threads`).
 """
 
 import asyncio
@@ -118,7 +118,7 @@ class LLMEngine:
         return self._running_core().decode(ids)
 
     def flush_cache(self) -> None:
-        """Forget every prefix that nobody holds, before the next request."""
+        """Drop every prefix without a holder, before the next request."""
         self._inbox.send(Flush())
 
     def cache_stats(self) -> CacheStats:

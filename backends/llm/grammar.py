@@ -20,7 +20,7 @@ _FORMAT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 
 class Grammars:
     """Compiled grammars of one tokenizer, the `capacity` used last; thread safe. Compiling blocks
-    nobody but those who want the same grammar."""
+    only requests for the same grammar."""
 
     def __init__(
         self, tokenizer: Tokenizer, vocab_size: int, stop_ids: Sequence[int], capacity: int = 64

@@ -1,9 +1,9 @@
-"""Who holds which page: the radix tree, running sequences, idle contexts and loads.
+"""The holders of every page: the radix tree, running sequences, idle contexts and loads.
 
 Every holder has a `PageTable`. Pages come from the free list, then from idle adapters, then from
 unlocked leaves of the tree, then from idle contexts, both in the order of the eviction policy.
-Whoever lost its pages still has its token ids: it finds them in the tree, loads them from a lower
-tier (`tiers`), or computes again.
+A sequence or context that lost its pages keeps its token ids: it finds their KV in the tree, loads
+it from a lower tier (`tiers`), or recomputes it.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ class Lower(Protocol):
         """The load that brings the pages after those of the table, started if need be."""
 
     def tables(self) -> Iterable[PageTable]:
-        """Whoever holds pages there."""
+        """The tables that hold pages there."""
 
 
 class KVCache:
@@ -197,7 +197,7 @@ class KVCache:
         self.drop(table)
 
     def forget(self) -> None:
-        """Empty the tree of all that nobody holds."""
+        """Drop everything in the tree without a holder."""
         self.unwritten.clear()
         self._drop_pages(self.tree.evict(self.tree.num_pages))
 
@@ -221,7 +221,7 @@ class KVCache:
         return num_new + self._is_tail_shared(table)
 
     def _is_tail_shared(self, table: PageTable) -> bool:
-        """Would the next token be written to a page that somebody else reads?"""
+        """Whether the next token would be written to a page with other readers."""
         page, used = divmod(table.num_computed, self.pool.page_size)
         return bool(used) and self.pool.is_shared(table.pages[page])
 
@@ -250,8 +250,8 @@ class KVCache:
         return True
 
     def _forget_unwritten(self, node: RadixNode, num_written: int) -> None:
-        """A step that was to write published pages did not run for their owner. Nobody else holds
-        them, or they go with `forget`."""
+        """The step that was to write published pages failed. They have no other holder, or `forget`
+        drops them."""
         kept = self.tree.ancestor(node, num_written)
         below = next(step for step in node.path() if step.parent is kept)
         if not below.locks:

@@ -46,7 +46,7 @@ class KVPool:
         return values.contiguous().flatten(1).view(torch.uint8)
 
     def import_pages(self, pages: list[int], values: Tensor) -> None:
-        """What `export_pages` gave, into pages that nobody uses meanwhile; from any thread."""
+        """What `export_pages` gave, into pages without other users; from any thread."""
         shape = self._pages.shape
         index = torch.tensor(pages, device=self._pages.device)
         shaped = values.to(self._pages.device).view(self._pages.dtype)

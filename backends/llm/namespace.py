@@ -8,7 +8,7 @@ class Namespace(NamedTuple):
     is named by what its weights are (a digest), not by what it is called."""
 
     adapter: str = ""  # "": the base model alone
-    salt: str = ""  # a tenant's; "": shared by all who give none
+    salt: str = ""  # a tenant's; "": shared by all requests without one
 
 
 SHARED = Namespace()

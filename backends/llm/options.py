@@ -22,17 +22,19 @@ class LLMOptions(Options):
     kv_tokens: int | None = Field(None, ge=1)  # KV pool; 32768 on CPU, half the free CUDA memory
     token_budget: int = Field(512, ge=1)  # most tokens computed in one step
     max_running: int = Field(32, ge=1)  # most sequences in one step
-    policy: PolicyName = "fcfs"  # who runs: see `planner.named`
+    policy: PolicyName = "fcfs"  # order of execution: see `planner.named`
     itl_ms: float | None = Field(None, gt=0)  # wanted time between tokens; sizes each step by it
     quantum_ms: float = Field(200, gt=0)  # mlfq: what the first level may use
-    patience_ms: float = Field(10_000, gt=0)  # lpm, mlfq: wait after which nobody overtakes
+    patience_ms: float = Field(
+        10_000, gt=0
+    )  # lpm, mlfq: wait after which a request is not overtaken
     watermark: float = Field(0.01, ge=0, lt=1)  # share of pages that starting leaves free
     jump_forward: bool = True  # tokens that a grammar forces cost no step of their own
     speculation: Literal["off", "ngram", "draft"] = "off"  # guess tokens ahead while that pays
     guesses: int = Field(4, ge=1, le=32)  # most tokens guessed for a sequence in one step
     draft: str | None = None  # model that guesses (path, local:, hf:), of the same vocabulary
     adapters: dict[str, str] = Field(default_factory=dict)  # LoRA: name -> folder that PEFT saved
-    eviction: EvictionName = "lru"  # who loses pages first: see `eviction`
+    eviction: EvictionName = "lru"  # eviction order: see `eviction`
     pin_share: float = Field(0.5, ge=0, le=1)  # most of the pool that pins may take
     host_kv_tokens: int | None = Field(None, ge=1)  # evicted KV kept in host memory
     disk_kv: str | None = None  # folder for evicted KV, kept over restarts

@@ -26,7 +26,7 @@ class Outbox:
     def flush(self) -> None:
         calls, self._calls = self._calls, {}
         for loop, of_loop in calls.items():
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            with suppress(RuntimeError):  # the loop is closed: no receiver is left
                 loop.call_soon_threadsafe(_call_all, loop, of_loop)
 
 

@@ -7,8 +7,8 @@ The tree names pages and counts nothing: its owner (`kv_cache`) holds one refere
 the tree names. A locked node and all above it are never evicted. Leaves go in the order of the
 eviction policy, each from its last page. Algorithm: RadixAttention (arXiv 2312.07104).
 
-Whoever holds a node goes on from there (`start`), so that a long prompt is compared once and not
-again in every step.
+The holder of a node continues from there (`start`), so that a long prompt is compared once and
+not in every step.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -97,7 +97,7 @@ class RadixTree:
     ) -> tuple[list[int], RadixNode]:
         """Name `pages` for the tokens that follow `start`. Returns the pages that stood there
         already, which replace the first of `pages`, and the node of the last token; the rest are
-        new. Who gives a `start` holds a lock on it, and none but one."""
+        new. The caller holds exactly one lock on `start`."""
         first = start.end if start is not None else 0
         end = first + len(pages) * self.page_size
         assert len(ids) >= end, "insert takes whole pages"
@@ -198,7 +198,7 @@ class RadixTree:
 
     def remove(self, node: RadixNode) -> list[int]:
         """Forget an unlocked node and all below it."""
-        assert not node.locks, "somebody holds it"
+        assert not node.locks, "it is locked"
         parent = node.parent
         assert parent is not None, "a root stays"
         gone: list[int] = []
@@ -298,7 +298,7 @@ class RadixTree:
         use.floor = self.floor
         use.is_demoted = False
         use.seconds_per_token = self._cost(node.start, node.end)
-        if use.next_use != NEVER:  # this was it: nobody says when the next will be
+        if use.next_use != NEVER:  # the declared use has happened; the next one is unknown
             use.next_use = NEVER
             self._replace(node)
 

@@ -1,8 +1,8 @@
-"""From logits to one token a row: first what each output forbids or prefers, then greedy rows
-together and sampled rows together.
+"""From logits to one token a row: first logits processors and masks, then all greedy rows, then all
+sampled rows.
 
-A sampled row inverts its cumulated probabilities at a point that its seed and place give, so its
-tokens do not depend on its batch mates.
+A sampled row inverts its cumulative distribution at a random number of its seed and position, so
+its tokens do not depend on the other requests of the batch.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How one decode picks its tokens, checked once at the door."""
+"""Sampling parameters of one decode, validated once on arrival."""
 
 import json
 import math

@@ -33,7 +33,7 @@ class LLMContext:
         self.turn = turn  # the chat turn that is open after the last token
         self.table = table  # the engine's thread alone looks inside
         self.adapter = adapter  # whose weights made the KV; None: the base model alone
-        self.salt = salt  # the tenant that may go on from here; "": everybody
+        self.salt = salt  # the tenant that may continue from here; "": all
         self._released = released
         self._finalizer = weakref.finalize(self, released.append, table)
         self._finalizer.atexit = False

@@ -1,4 +1,4 @@
-"""The cache's counters with the gauges of this moment."""
+"""The cache's counters with its current gauges."""
 
 from dataclasses import replace
 

@@ -111,7 +111,7 @@ def _draw_from_likeliest(
 
 def _draw_from_all(logits: Tensor, cut: _Cut, uniforms: Tensor) -> Tensor:
     """Token ids [R]. Draws without top_p, until what it would have kept is met: nearly always at
-    once. Who had no luck after some draws has its vocabulary sorted."""
+    once. Rows without a result after some draws have their vocabulary sorted."""
     weights = logits - logits.amax(dim=-1, keepdim=True)  # [R, V]
     weights.div_(cut.temperature.float()).exp_()
     weights = cut.by_weight(weights)

@@ -1,7 +1,7 @@
 """The thread of an embedded engine: take commands, step, deliver; and what its core must offer.
 
 It sleeps while there is nothing to do, and otherwise empties its inbox before each step, so an
-abort takes at most one step. Nobody waits for ever: whatever breaks, each request has an outcome.
+abort takes at most one step. Every request gets an outcome, whatever fails.
 """
 
 import asyncio
@@ -160,7 +160,7 @@ class Worker:
     def run(self) -> None:
         try:
             self._run()
-        except BaseException as error:  # our own mistake: still nobody may wait for ever
+        except BaseException as error:  # our own mistake: requests still get an outcome
             _log.exception("the engine's thread ends")
             self._inbox.close()
             failure = EngineUnavailable(f"the engine broke: {type(error).__name__}: {error}")
@@ -183,7 +183,7 @@ class Worker:
     def _step(self) -> list[tuple[str, Outcome]]:
         try:
             return [(request.id, outcome) for request, outcome in self._core.step()]
-        except Exception as error:  # our own mistake: still nobody may wait for ever
+        except Exception as error:  # our own mistake: requests still get an outcome
             failure = _wrapped(error, "the engine failed")
             for request_id in self._live:
                 self._abort(request_id)

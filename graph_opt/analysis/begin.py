@@ -1,7 +1,7 @@
 """What a node waits for to begin: the end of its parents, but for two kinds of edges.
 
-Who reads a stream begins beside the node that gives it. And a node with bodies need not wait for
-what only its bodies take from around it: those of their nodes that read it wait.
+A node that reads a stream begins with the node that gives it. A node with bodies does not wait for
+values that only its bodies read: the nodes of the bodies that read them wait.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def begins_beside(node: Node, parent: Node) -> bool:
 def late_captures(graph: Graph) -> dict[str, frozenset[str]]:
     """Node with bodies -> makers of captures that may end after it has begun; it ends after them.
 
-    Its bodies, and who reads its items as a stream, may then run before such a maker has ended, so
-    they must touch nothing outside, or effects would change places. A map that takes its items one
-    after another, as the plain graph does, keeps the program's order: it waits for all.
+    Its bodies, and nodes that read its items as a stream, may then run before such a maker has
+    ended, so they must touch nothing outside, or effects would change places. A map that takes its
+    items one after another, as the plain graph does, keeps the program's order: it waits for all.
     """
     late: dict[str, frozenset[str]] = {}
     touching: set[str] = set()  # nodes that touch something, or whose items go to one that does

@@ -1,8 +1,8 @@
-"""What each node should be served for: latency or throughput, and with whom (Parrot, section 5.2).
+"""The objective of each node, latency or throughput, and its task group (Parrot, section 5.2).
 
-From an output that is wanted soon, latency walks back over all that makes it. Nodes that work side
-by side for one consumer are a task group: only the last of them counts, so they may go in large
-batches. What only makes outputs wanted in bulk is served for throughput.
+The latency objective propagates from an output to all nodes that it depends on. Parallel nodes of
+one consumer are a task group: only the last one to finish counts, so they may run in large batches.
+Nodes that only throughput outputs depend on get the throughput objective.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Objective:
 
 
 def deduce_objectives(graph: Graph, throughput: Collection[str] = ()) -> dict[str, Objective]:
-    """The objective of each node, by its path; `throughput` names outputs wanted in bulk.
+    """The objective of each node, by its path; `throughput` names outputs with that objective.
 
-    What also makes an output wanted soon is served for latency; so are effects that no output
-    needs, since a query ends when they have ended, unless all of it is wanted in bulk.
+    A node that a latency output depends on gets the latency objective; so does an effect that no
+    output needs, since a query ends after its effects, unless all outputs are for throughput.
     """
     soon = [value for value in graph.outputs if value not in throughput]
     urgent = _makers(graph, soon)

@@ -21,7 +21,7 @@ def open_streams(graph: Graph, wish: Wish) -> Graph:
 
     A node that reads a stream runs beside the chain of streams before it, so it must not touch what
     a node of that chain touches. And as a slow reader holds up its makers, it must not wait for the
-    end of one of them, nor for anybody who waits for such an end in turn. A map that takes its
+    end of one of them, nor for a node that waits for such an end. A map that takes its
     items one after another reads them whole, since those of a stream may come in any order.
     """
     opening = _Opening()

@@ -1,4 +1,4 @@
-"""Drop what nobody uses: nodes without effects whose values are not read, captures no body reads.
+"""Drop unused nodes and captures: values that are not read, of nodes without effects.
 
 Effects stay, with all they need; so do the graph's inputs, which are its signature. What a capture
 put in order stays in order.

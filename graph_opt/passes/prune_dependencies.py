@@ -1,8 +1,8 @@
-"""Drop the control edges that nobody could see missing, so that independent calls run side by side.
+"""Remove the ordering edges that no effect requires, so that independent calls run in parallel.
 
 A traced graph carries the program's order: each call is after the one before. Only an order between
-nodes that touch the same outside state can be seen (`ops.Access`), so exactly that order is kept,
-also where it led through other nodes. Maps without effects run their items side by side.
+nodes that access the same outside state is observable (`ops.Access`), so exactly that order is
+kept, also where it led through other nodes. Maps without effects run their items in parallel.
 
     %i = ingest %docs null [engine="s"]
     %e = embed %q [engine="e"] after %i
@@ -26,7 +26,7 @@ from graph_opt.rewrite import in_bodies, rewrite
 
 
 def prune_dependencies(graph: Graph) -> Graph:
-    """The graph with only the control edges that keep an order somebody could see."""
+    """The graph with only the control edges that keep an observable order."""
     graph = in_bodies(graph, prune_dependencies)
     needed = _needed_edges(graph)
 

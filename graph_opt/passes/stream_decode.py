@@ -99,7 +99,7 @@ def _read_as_streams(graph: Graph) -> set[str]:
 
 
 def _unread_parsing(graph: Graph, lists: Collection[Node], before: Graph) -> set[str]:
-    """The nodes that parsed for these lists and for nobody else."""
+    """The nodes that parsed for these lists only."""
     parsing = {node.name for found in lists for node in _parsing(found, before)} - {
         found.name for found in lists
     }

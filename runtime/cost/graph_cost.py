@@ -15,7 +15,7 @@ from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, Load
 from runtime.cost.sizes import Size, size_of
 from runtime.ops.table import OP_RUNS
 
-LOOP_TURNS = 1.0  # as long as nobody knows
+LOOP_TURNS = 1.0  # a guess: the number of turns is not known before the run
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""How long an engine takes: measured by `teola profile`, corrected by what runs really took.
+"""The latency of an engine: measured by `teola profile`, corrected by the times of real runs.
 
-A `LatencyModel` is data: one surface an op. `EngineLatency` puts the correction over it: for each
-op an exponentially weighted ratio of real to predicted seconds, taken of the engine's own batches.
+A `LatencyModel` is data: one surface an op. `EngineLatency` adds the correction: for each op an
+exponentially weighted ratio of real to predicted seconds of the engine's own batches.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class Latencies:
         self._known: dict[str, EngineLatency] = {}  # by EngineSpec.key
 
     def of(self, spec: EngineSpec) -> EngineLatency:
-        """One for all who ask, so that what is learnt while an engine runs is known to plans."""
+        """One object for all callers, so that plans see what running engines have measured."""
         if spec.key not in self._known:
             profile = None if spec.kind == "python" else find(key_of(spec))
             self._known[spec.key] = (

@@ -40,7 +40,7 @@ class Size:
         return 1.0 if self.items is None else self.items
 
     def as_list(self) -> Size:
-        """The same, where the reader takes a list but nobody said that it is one."""
+        """The same, where a reader takes a list of a value that is not known to be one."""
         return self if self.item is not None else list_of(LIST_ITEMS, self)
 
 

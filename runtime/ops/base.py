@@ -36,7 +36,7 @@ class Piecewise:
 
 
 def unknown_size(node: Node, args: Sequence[Size]) -> Sequence[Size]:  # noqa: ARG001
-    """The rule of an op whose outputs nobody can estimate."""
+    """The rule of an op whose outputs cannot be estimated."""
     return [UNKNOWN for _ in node.outputs]
 
 

@@ -1,4 +1,4 @@
-"""`input`: a parameter of the graph; its value comes from whoever opened the scope."""
+"""`input`: a parameter of the graph; its value is given by the opener of the scope."""
 
 from graph_opt.graph import Node
 from runtime.errors import FailedInput

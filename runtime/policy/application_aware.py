@@ -7,14 +7,14 @@ algorithm 2: from each query, the one that waits longest first, the unit with th
 the end of its query, by the cost model (the bottom level of list scheduling); then the next unit
 of each, until the batch is full.
 
-Unlike objectives are kept apart: a batch with requests that somebody waits for takes no work with
+Unlike objectives are kept apart: a batch with latency-sensitive requests takes no work with
 the throughput objective, which would only make it longer. Throughput work gets what batches are
 left, filled as far as they go, in the order of arrival.
 
-Nobody starves. The query that waits longest comes first, so only older requests of the same query
-precede it; a group of very many batches goes request by request, so that queries behind it get
-their turn; and throughput work falls due, one request a second and engine at most, after ten
-seconds: a backlog thus never comes before those who wait.
+No request starves. The query that waits longest comes first, so only older requests of the same
+query precede it; a group of very many batches goes request by request, so that queries behind it
+get their turn; and throughput work falls due, one request a second and engine at most, after ten
+seconds: a backlog thus never precedes latency-sensitive work.
 """
 
 from collections.abc import Hashable

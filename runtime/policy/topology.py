@@ -2,7 +2,7 @@
 
 First round: the queries by the arrival of their earliest waiting request, from each the deepest
 one, so that no slot goes to work that unlocks nothing while another query is blocked. When room
-is left, the next deepest of each query follow, until the batch is full or nobody waits.
+is left, the next deepest of each query follow, until the batch is full or no request waits.
 """
 
 from runtime.policy.base import Policy

@@ -1,7 +1,6 @@
-"""Furthest next use first (Belady), as far as callers say it; what nobody expects goes first.
+"""Furthest next use first (Belady), from the next uses that callers declare; undeclared ones first.
 
-Optimal when the hints are true and complete: nothing can be gained by keeping what is needed
-later than what is evicted instead.
+Optimal when the declarations are true and complete.
 """
 
 from backends.llm.eviction.use import Use

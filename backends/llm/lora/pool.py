@@ -1,10 +1,10 @@
 """Adapters by name; those in memory pay with pages of the KV cache (S-LoRA, arXiv 2311.03285).
 
 An adapter holds as many pages as its weights take bytes, so KV and weights never exceed the one
-pool. Sequences lock their adapter while they run. Idle adapters keep their weights until somebody
-needs the pages: then the one used longest ago goes, before any prefix does, since to read weights
-again costs a file and to compute KV again costs the model. It comes back when a request names it,
-from the same files: their digest is checked, because KV in the cache was made with those weights.
+pool. Sequences lock their adapter while they run. Idle adapters keep their weights until
+the pages are needed: then the least recently used adapter is evicted, before any prefix, since
+reading weights again is cheaper than recomputing KV. A request that names it loads it again from
+the same files; their digest is checked, because cached KV was computed with those weights.
 """
 
 from collections import OrderedDict

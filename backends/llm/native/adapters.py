@@ -1,4 +1,4 @@
-"""LoRA adapters in the kernels' panels, packed once an adapter while somebody holds it."""
+"""LoRA adapters in the kernels' panels, packed once per adapter and kept while it is in use."""
 
 import ctypes
 from weakref import WeakKeyDictionary

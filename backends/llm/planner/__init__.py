@@ -2,8 +2,8 @@
 
 | hook | answers | in |
 |---|---|---|
-| order | who comes before whom | `by_arrival by_stage by_priority by_prefix by_level by_deadline` |
-| admit | who of them may take part | `watermark when_idle` |
+| order | the order of service | `by_arrival by_stage by_priority by_prefix by_level by_deadline` |
+| admit | which of them may take part | `watermark when_idle` |
 | budget | how many tokens the step may compute | `fixed_budget itl_budget whole_prompts` |
 | victims | whose pages go first when there are none left | `last_first` |
 

@@ -1,8 +1,9 @@
 """Earliest deadline first: what came first or wants its tokens fastest.
 
-The deadline of a sequence is its arrival plus the time it wants between tokens, so the impatient
-go before what came a little earlier, and everybody is first some time. With `itl_budget` these are
-the first two mechanisms of AccelGen (arXiv 2503.13737); its packing of two resources is left out.
+The deadline of a sequence is its arrival plus the time it wants between tokens, so requests with
+tight targets precede slightly older ones, and every request is first eventually. With `itl_budget`
+these are the first two mechanisms of AccelGen (arXiv 2503.13737); its packing of two resources is
+left out.
 """
 
 from collections.abc import Sequence as Items

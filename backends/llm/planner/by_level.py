@@ -4,9 +4,9 @@
     quantum q   2q   4q   8q ...     prompt; having used up its level's quantum it sinks by one
 
 Levels go in order, one level first come, first served. What sank keeps its pages while there is
-room and is first to lose them. Who has not run for `patience_s` goes before all others and counts
-as new from then on. FastServe (arXiv 2305.05920). It pays where a few outputs are far longer than
-the rest and slots are short; where lengths are alike it only delays.
+room and is first to lose them. A sequence that has not run for `patience_s` precedes all others and
+counts as new from then on. FastServe (arXiv 2305.05920). It pays where a few outputs are far longer
+than the rest and slots are short; where lengths are alike it only delays.
 """
 
 from collections.abc import Sequence as Items

@@ -1,7 +1,7 @@
 """Longest cached prefix first, so that what the tree holds is used before it is evicted.
 
     waiting   a (0 cached)  b (640)  c (512)  ->  b c a; but once a has waited for `patience_s`,
-              a stands first and nobody who came after it overtakes it any more
+              a is first, and no later request overtakes it
 
 The order of SGLang (arXiv 2312.07104), which has no ageing and can starve. Only the oldest `MOST`
 are looked up: the order is for a queue, and a lookup costs microseconds.
@@ -21,7 +21,7 @@ def by_prefix(patience_s: float) -> Order:
 
     def order(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
         if not view.has_free_slot:
-            return sequences  # nobody can start anyway
+            return sequences  # no sequence can start
         fixed = bisect_right(
             sequences,
             now_s - patience_s,

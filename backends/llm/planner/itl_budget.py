@@ -1,9 +1,9 @@
-"""The largest step that ends before the most impatient decode in it wants its next token.
+"""The largest step that meets the tightest inter-token target of its decodes.
 
     limit = tightest target of those that decode    budget = latency.tokens_within(limit)
 
-Small chunks beside impatient decodes, large ones where nobody is waiting for a token: AccelGen's
-dynamic chunk (arXiv 2503.13737), with the latency model turned around.
+Small chunks beside decodes with tight targets, large ones without waiting decodes: AccelGen's
+dynamic chunk (arXiv 2503.13737), by the inverse of the latency model.
 """
 
 from collections.abc import Sequence as Items
@@ -13,7 +13,7 @@ from backends.llm.sequence import Sequence
 
 MARGIN = 0.9  # of the target: predictions are off by some percent
 LEAST = 16  # tokens of prompts a step, whatever the target: they too must get on
-MOST = 2048  # tokens a step when nobody decodes
+MOST = 2048  # tokens a step without decodes
 
 
 def itl_budget(itl_s: float | None) -> Budget:

@@ -20,7 +20,7 @@ Vector = NDArray[np.float64]
 
 
 class LatencyModel:
-    """Fitted online. Cheap to feed; the fit is made when somebody asks."""
+    """Fitted online: observing is cheap, the fit is computed on demand."""
 
     def __init__(self) -> None:
         self._squares = np.zeros((3, 3))

@@ -1,8 +1,8 @@
 """Chooses a step: walks the sequences in the policy's order and gives each what is left.
 
 Decodes get their tokens first, whatever the order: a prompt's chunk takes only what those behind it
-leave over. Pages are taken in order, from whoever stands behind and has no place in the step
-yet; so the first in line can always go on, and no planned run is ever taken back.
+leave over. Pages are reserved in order and taken from later sequences that are not yet in the
+step; so the first sequence can always continue, and no planned run is undone.
 """
 
 from bisect import insort
@@ -85,7 +85,7 @@ class BatchPlanner:
         return step
 
     def note(self, step: Step, elapsed_s: float) -> None:
-        """The step ran: what policies go by from now on."""
+        """Record a finished step in the service statistics that policies read."""
         ended_s = self._clock()
         for run in step.runs:
             run.sequence.service.serve(ended_s, elapsed_s, self.patience_s)
@@ -170,8 +170,8 @@ class BatchPlanner:
             self.cache.publish(sequence.table, sequence.ids, end)
 
     def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
-        """Reserve pages, taking them from those behind if need be. False when nobody stands behind
-        any more: the sequence then keeps what it has and sits this step out."""
+        """Reserve pages, taking them from later sequences if necessary. False when no later
+        sequence is left: this one then keeps its pages and skips the step."""
         while not self.cache.reserve(sequence.table, num_tokens):
             if not self._take_pages(sequence, step):
                 return False

@@ -34,7 +34,7 @@ class View:
         return found if len(found) > len(head) else head
 
     def held_pages(self, sequence: Sequence) -> list[int]:
-        """Pages that nobody gets while the sequence runs: its KV and its adapter's weights."""
+        """Pages held while the sequence runs: its KV and its adapter's weights."""
         weights = sequence.adapter.table.pages if sequence.adapter is not None else []
         return sequence.table.pages + weights
 
@@ -51,7 +51,7 @@ class View:
 # (sequences, view, now) -> answer; sequences are those that run, then those that wait, each part
 # in order of arrival, or where it says so in the order that `order` gave them.
 Order = Callable[[Items[Sequence], View, float], Items[Sequence]]  # all, the first served first
-Admit = Callable[[Items[Sequence], View, float], Iterable[Sequence]]  # in order -> who takes part
+Admit = Callable[[Items[Sequence], View, float], Iterable[Sequence]]  # in order -> participants
 Budget = Callable[[Items[Sequence], View, float], int]  # tokens of the step
 Victims = Callable[[Items[Sequence], View, float], Items[Sequence]]  # in order -> first to go first
 
@@ -60,9 +60,9 @@ Victims = Callable[[Items[Sequence], View, float], Items[Sequence]]  # in order 
 class Policy:
     """Four independent choices.
 
-    `admit` is read lazily while the planner walks: it may yield everybody who fits, the planner
+    `admit` is read lazily while the planner walks: it may yield all that fit, the planner
     stops when slots or tokens run out. It must yield the first in line. `budget` is given the
-    running; `victims` those of the running that stand behind whoever needs pages."""
+    running; `victims` those of the running that come after the one that needs pages."""
 
     order: Order
     admit: Admit

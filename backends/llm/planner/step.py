@@ -19,11 +19,11 @@ class Step:
     refused: list[tuple[Sequence, EngineError]] = field(default_factory=list)  # still in the queue
     num_tokens: int = 0
     num_keys: int = 0  # keys read by all rows together
-    is_closed: bool = False  # nobody starts any more: pages were taken, or wait for someone
+    is_closed: bool = False  # no more starts: pages were taken, or are reserved
 
     @property
     def sequences(self) -> list[Sequence]:
-        """All that take part: whoever may hold pages that this step is to write."""
+        """All participants: the sequences that may hold pages which this step writes."""
         return [*(run.sequence for run in self.runs), *self.ready]
 
     @property

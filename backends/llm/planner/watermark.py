@@ -1,4 +1,4 @@
-"""Nobody starts whom the pool could not hold for long.
+"""A sequence starts only if the pool can hold it and a reserve.
 
     pool |### those ahead ###|# its prompt #|.. reserve ..|     starts
     pool |### those ahead ########|# its prompt #|.|            waits

@@ -1,6 +1,6 @@
 """Static batching: a batch runs until its last sequence ends, then the next one starts.
 
-Here to be compared with. What classical static batching wastes on padding is not counted.
+A baseline. The padding of classical static batching is not simulated.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from backends.llm.sequence import Sequence
 
 
 def when_idle(admit: Admit) -> Admit:
-    """Like `admit`, but nobody joins a batch after its first step."""
+    """Like `admit`, but no sequence joins a batch after its first step."""
 
     def admit_idle(sequences: Items[Sequence], view: View, now_s: float) -> Iterator[Sequence]:
         chosen = admit(sequences, view, now_s)

@@ -1,6 +1,6 @@
 """Continuous batching as in Orca (OSDI 2022): a prompt is never cut into chunks.
 
-Here to be compared with: a long prompt stops everybody's decode for as long as it takes.
+A baseline: a long prompt stalls all decodes while it is prefilled.
 """
 
 from collections.abc import Sequence as Items

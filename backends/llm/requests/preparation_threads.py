@@ -66,7 +66,7 @@ class PreparationThreads:
         threads = self._grammar_threads if _has_grammar(request) else self._threads
         done = loop.run_in_executor(threads, work)
         done.add_done_callback(partial(self._finish, request.id, outcome, limit, enter))
-        outcome.add_done_callback(lambda _: done.cancel())  # who was answered keeps no place
+        outcome.add_done_callback(lambda _: done.cancel())  # an answered request leaves the queue
 
     def abort(self, request_id: str) -> bool:
         """Answer a request that is being read; False when none is."""

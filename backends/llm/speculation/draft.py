@@ -19,7 +19,7 @@ from backends.llm.sequence import Sequence
 from backends.llm.speculation.proposer import Ask
 from backends.llm.step_model import StepModel
 
-MOST_READ = 512  # tokens of prompts in one step: nobody's tokens wait for more
+MOST_READ = 512  # prompt tokens of one step: bounds the delay of decodes
 FEW = 8  # tokens that are read with the last one, at hardly a cost
 
 

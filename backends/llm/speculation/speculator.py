@@ -1,7 +1,7 @@
-"""Fits guesses into steps: last of all, and only where nothing else wants the room.
+"""Fits guesses into steps, last, and only into capacity that nothing else uses.
 
-A step of decodes alone gets them, as many as its token budget and the pages leave over; a step with
-a chunk of a prompt has better use for its rows. Nobody is preempted for a guess.
+Only steps of decodes alone get guesses, as many as the token budget and the free pages allow; a
+step with a chunk of a prompt uses its rows for the prompt. No sequence is preempted for a guess.
 """
 
 from dataclasses import dataclass, replace

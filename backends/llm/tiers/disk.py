@@ -1,7 +1,7 @@
 """Pages in a folder, one file each, named by their keys; bounded, least recently used first.
 
-The folder is one of this model and layout inside the one the user gave. Whatever else stands in it
-goes, as do files that are torn or wrong: a cache may forget, it may not lie.
+The folder is one of this model and layout inside the one the user gave. All other files in it
+are removed, as are incomplete or corrupt pages.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from backends.llm.tiers.page_key import DIGEST_BYTES
 _log = logging.getLogger(__name__)
 _SUFFIX = ".kv"
 _UNFINISHED = ".tmp"  # as `write_page` names them
-_UNFINISHED_S = 600  # after which nobody is still writing one
+_UNFINISHED_S = 600  # after which its writer must have ended
 
 
 class DiskTier:
@@ -54,7 +54,7 @@ class DiskTier:
             write_page(self._path(key), key, content)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self.folder.is_dir():
-                return False  # somebody removed the file meanwhile: one page is missed
+                return False  # the file was removed meanwhile: one page is missed
             self._is_broken = True
             self._warn(f"cannot be written ({error}); no more KV is kept there")
             return False

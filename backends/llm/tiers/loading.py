@@ -1,7 +1,7 @@
-"""KV on its way up from a lower tier: who waits for which pages, and where they arrive.
+"""Loads from a lower tier that are under way: their waiters, and the pages they fill.
 
-Each load fills a table of its own, so nothing happens to it when a sequence that waits for it is
-aborted or preempted: what came goes into the tree and serves whoever matches it.
+Each load fills a table of its own, so it goes on when a sequence that waits for it is aborted or
+preempted: the loaded pages enter the tree and serve any request that matches them.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,8 @@ class Loading:
         return self._by_key.get(key)
 
     def add(self, load: Load, lease: PageTable, ids: list[int]) -> None:
-        # A lease locks the path to its pages, so who matches goes on from there and finds this.
+        # A lease locks the path to its pages, so a request that matches it continues from there and
+        # finds this load.
         assert not self._by_key.keys() & set(load.keys), "a page is brought twice"
         self._arrivals.append(Arrival(load, lease, ids))
         self._by_key.update((key, load) for key in load.keys)
@@ -66,5 +67,5 @@ class Loading:
                 self._wishes.append((load, table, ids))
 
     def tables(self) -> Iterator[PageTable]:
-        """Whoever holds pages here."""
+        """The tables that hold pages here."""
         return (arrival.lease for arrival in self._arrivals)

@@ -89,7 +89,7 @@ class TierTransfer:
         self.tiers.worker.wait_for_load(timeout_s)
 
     def tables(self) -> Iterator[PageTable]:
-        """Whoever holds pages here; leases that arrived are idle tables."""
+        """The tables that hold pages here; leases that arrived are idle tables."""
         return self._loading.tables()
 
     def flush(self) -> None:

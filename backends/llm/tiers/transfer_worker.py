@@ -19,7 +19,7 @@ _LOAD_PAGES = 16  # most pages a load holds outside the pool at once
 
 
 class PageStore(Protocol):
-    """Both calls take pages that nobody else uses meanwhile, and may come from any thread."""
+    """Both calls take pages without other users, and may come from any thread."""
 
     def export_pages(self, pages: list[int]) -> Tensor:
         """A copy of whole pages: uint8 [P, bytes]."""

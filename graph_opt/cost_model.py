@@ -8,6 +8,7 @@ from typing import Protocol
 from graph_opt.analysis.critical_path import bottom_levels
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS
+from graph_opt.paths import expected_bodies
 
 
 class CostModel(Protocol):
@@ -28,10 +29,12 @@ class UnitCost:
 def span_s(node: Node, cost: CostModel) -> float:
     """From the node's start to its end, with engines enough for all that can run side by side.
 
-    Of a `cond` the longer branch counts, of a `loop` one turn, of a `map` one item.
+    Of a `cond` the longer branch counts, of a `loop` one turn, of a `map` one item, of an `attempt`
+    what is tried, of a `first` the shortest.
     """
     if node.bodies:
-        return max(_length_s(body, cost) for body in node.bodies)
+        lengths = [_length_s(body, cost) for body in expected_bodies(node)]
+        return min(lengths) if node.op == "first" else max(lengths)
     return cost.seconds(node)
 
 
@@ -42,7 +45,7 @@ def work_s(nodes: Iterable[Node], cost: CostModel) -> float:
 
 def _work_s(node: Node, cost: CostModel) -> float:
     if node.bodies:
-        return max(work_s(body.nodes, cost) for body in node.bodies)
+        return max(work_s(body.nodes, cost) for body in expected_bodies(node))
     return cost.seconds(node)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from graph_opt import picture
 from graph_opt.analysis.user_calls import UserCall, user_calls
 from graph_opt.graph import Graph, Node, Origin
-from graph_opt.ops import OPS, has_effects
+from graph_opt.ops import OPS, body_names, has_effects
 from graph_opt.picture import Box, Line, Picture
 from graph_opt.text import node_text
 
@@ -61,7 +61,7 @@ def _picture(graph: Graph, prefix: str = "n", title: str | None = None) -> Pictu
 def _box(node: Node, box_id: str) -> Box:
     title, _, rest = node_text(node).partition(" = ")
     where = (f"{node.origin.call} {_place(node.origin)}",) if node.origin else ()
-    titles = [name.strip("{}[]") for name in OPS[node.op].bodies]  # "then", "else"
+    titles = [name.strip("{}[]") for name in body_names(node)]  # "then", "else"
     inner = tuple(
         _picture(body, f"{box_id}{title}_", title)
         for title, body in zip(titles, node.bodies, strict=True)

@@ -54,6 +54,7 @@ class Op:
     writes_text: bool = False  # its first output, a text, can be read while it is written
     prompt_from: int | None = None  # the arg where the parts of a prompt begin
     bodies: tuple[str, ...] = ()  # how each body is called in paths: `m[].x`, `c{then}.x`
+    more_bodies: bool = False  # one or more, called by their numbers: `f{0}.x`
     params_from: int = 0  # the first arg that is a param of the bodies; captures start at arg 1
     body_outputs: int = 1
 
@@ -86,6 +87,12 @@ _TABLE = (
     Op(  # state, captures... -> last state; the body returns the next state and whether to go on
         "loop", min_args=1, required_attrs=("max",), bodies=("[]",), body_outputs=2
     ),
+    # What a body that fails gives instead. Their arg 0 is null, captures follow.
+    Op("attempt", min_args=1, bodies=("{try}", "{otherwise}")),  # the other body gets the error
+    Op("first", min_args=1, more_bodies=True, params_from=1),  # the first body that does not fail
+    Op(  # its body, which must end in time
+        "within", min_args=1, required_attrs=("app", "timeout_s"), bodies=("{in}",), params_from=1
+    ),
     # Plain values.
     Op("get", min_args=1, max_args=1, required_attrs=("path",)),
     Op("join", min_args=1, max_args=1),
@@ -116,6 +123,15 @@ class Access:
 
 
 WORLD = "*"  # stands for all state that impure calls touch, which is unknown
+
+
+MAP_ON_ERROR = ("raise", "skip", "keep")  # attr on_error of a map, left out for the first
+
+
+def body_names(node: NodeLike) -> Sequence[str]:
+    """How each body of the node is called in paths."""
+    op = OPS[node.op]
+    return [f"{{{i}}}" for i in range(len(node.bodies))] if op.more_bodies else op.bodies
 
 
 def is_pure(node: NodeLike) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graph_opt.graph import Graph, Node
-from graph_opt.ops import OPS
+from graph_opt.ops import body_names
 
 
 def bodies_of(node: Node, path: str = "") -> Iterator[tuple[str, Graph]]:
@@ -13,8 +13,13 @@ def bodies_of(node: Node, path: str = "") -> Iterator[tuple[str, Graph]]:
 
     A run puts the number of the item or the turn between the brackets: `map[2].search`.
     """
-    for name, body in zip(OPS[node.op].bodies, node.bodies, strict=True):
+    for name, body in zip(body_names(node), node.bodies, strict=True):
         yield f"{path}{node.name}{name}.", body
+
+
+def expected_bodies(node: Node) -> tuple[Graph, ...]:
+    """The bodies that run, or of which one runs, if nothing fails."""
+    return node.bodies[:1] if node.op == "attempt" else node.bodies
 
 
 def walk(graph: Graph, path: str = "") -> Iterator[tuple[str, Node, Graph]]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from graph_opt.errors import GraphError
 from graph_opt.graph import Arg, Json, Marker, Node, Ref
-from graph_opt.ops import APPLIED, CONTEXT_TYPE, OPS, elementwise
+from graph_opt.ops import APPLIED, CONTEXT_TYPE, MAP_ON_ERROR, OPS, body_names, elementwise
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -122,6 +122,24 @@ def _check_signature(node: Node) -> None:
         _fail(node, f"unknown function {node.attrs['fn']!r}; known are {', '.join(APPLIED)}")
     if node.op == "loop" and not _is_count(node.attrs["max"]):
         _fail(node, f"attr 'max' is {node.attrs['max']!r}; it must be a whole number, 1 or more")
+    _check_recovery(node)
+
+
+def _check_recovery(node: Node) -> None:
+    attrs = node.attrs
+    if node.op in ("attempt", "first", "within") and node.args[0] is not None:
+        _fail(node, "arg 0 must be null; captures follow it")
+    if node.op == "map" and attrs.get("on_error", "raise") not in MAP_ON_ERROR:
+        known = ", ".join(MAP_ON_ERROR)
+        _fail(node, f"attr 'on_error' is {attrs['on_error']!r}; it must be one of {known}")
+    if not _is_count(attrs.get("retries", 1)):
+        _fail(node, f"attr 'retries' is {attrs['retries']!r}; it must be a whole number, 1 or more")
+    if not _is_time(attrs.get("timeout_s", 1)):
+        _fail(node, f"attr 'timeout_s' is {attrs['timeout_s']!r}; it must be seconds, above 0")
+
+
+def _is_time(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _check_elements(node: Node) -> None:
@@ -218,7 +236,9 @@ def _is_half_streamed(node: Node) -> bool:
 
 def _check_bodies(node: Node) -> None:
     op = OPS[node.op]
-    if len(node.bodies) != len(op.bodies):
+    if not node.bodies and op.more_bodies:
+        _fail(node, "has no bodies; the op takes one or more")
+    if len(node.bodies) != len(body_names(node)):
         need = ("no body", "one body", "two bodies")[len(op.bodies)]
         _fail(node, f"has {len(node.bodies)} bodies; the op takes {need}")
     for body in node.bodies:

@@ -145,6 +145,9 @@ class Query:
         if self._separate is not None:
             self._go_on(self._separate.settle())
         for key, failure in self._failures.items():
+            if failure.top.is_closed:  # by what is around it
+                del self._failures[key]
+                return True
             if failure.is_first():
                 del self._failures[key]
                 self._take(failure)
@@ -198,6 +201,24 @@ class Query:
             work()
         except Exception as error:
             self.fail_at(scope, node, error)
+
+    def later(
+        self, scope: Scope, node: Node, delay_s: float, tell: Callable[[], None]
+    ) -> Callable[[], None]:
+        key = object()
+
+        def fire() -> None:
+            del scope.running[key]
+            self.guard(scope, node, tell)
+            self.drain()
+
+        def cancel() -> None:
+            if scope.running.pop(key, None) is not None:
+                timer.cancel()
+
+        timer = asyncio.get_running_loop().call_later(delay_s, fire)
+        scope.running[key] = (node, timer.cancel)
+        return cancel
 
     # Requests to engines
 

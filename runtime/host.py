@@ -44,5 +44,10 @@ class Host(Protocol):
     def num_slots(self, engine: str) -> int:
         """How many batches the engine runs at once."""
 
+    def later(
+        self, scope: Scope, node: Node, delay_s: float, tell: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call `tell` after a time, unless the node is stopped or what this returns is called."""
+
     def drain(self) -> None:
         """Begin everything that became ready; call it after a callback from outside."""

@@ -11,7 +11,7 @@ from runtime.captures import Late
 from runtime.errors import QueryError
 from runtime.item_streams import GrowingText, ItemStream, Place, whole
 from runtime.layout import Layout
-from runtime.stops import Stops
+from runtime.stops import EVERYTHING, Stops
 
 ENDED = -1  # what an ended node waits for
 
@@ -58,7 +58,9 @@ class Scope:
         if above is not None:
             self.path = f"{above.scope.path}{above.node.name}{body.label}."
         self.children: dict[Scope, None] = {}  # open bodies of its nodes, in order of opening
-        self.running: dict[str, tuple[Node, Callable[[], None]]] = {}  # request -> how to cancel it
+        self.running: dict[
+            object, tuple[Node, Callable[[], None]]
+        ] = {}  # request or timer -> how to cancel
         self.stops: Stops | None = None
         self.values: dict[str, Any] = {}
         self.finish_reasons: dict[str, str] = {}  # value of a decoded text -> why it stopped
@@ -121,6 +123,11 @@ class Scope:
         while self._num_checked < index and self.has_ended(nodes[self._num_checked]):
             self._num_checked += 1
         return self._num_checked < index
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all of it is stopped."""
+        return self.stops is not None and self.stops.index == EVERYTHING
 
     def is_stopped(self, node: Node) -> bool:
         """Whether the node must neither begin nor end any more."""

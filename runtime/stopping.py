@@ -34,6 +34,13 @@ def close(scope: Scope) -> None:
         scope.above.scope.children.pop(scope, None)
 
 
+def close_bodies(scope: Scope, node: Node) -> None:
+    """Close all open bodies of a node."""
+    for child in list(scope.children):
+        if child.is_body_of(node):
+            close(child)
+
+
 def _cancel_stopped(scope: Scope) -> None:
     for request_id, (node, cancel) in list(scope.running.items()):
         if scope.is_stopped(node):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 
 from graph_opt.analysis.begin import reads_streams
@@ -15,7 +16,7 @@ from graph_opt.analysis.critical_path import bottom_levels
 from graph_opt.cost_model import span_s
 from graph_opt.graph import Graph, Node, Ref
 from graph_opt.ops import OPS
-from graph_opt.paths import bodies_of, walk
+from graph_opt.paths import bodies_of, expected_bodies, walk
 from runtime.cost.graph_cost import GraphCost
 from runtime.cost.sizes import size_of
 from runtime.layout import Layout, layout_of
@@ -131,13 +132,11 @@ class _Timing:
         """How long the node takes by itself, and the steps that make it up."""
         if node.bodies:
             turns = self._num_turns_in_a_row(node)
-            runs = [
-                self.run(body, path)
-                for body, (path, _) in zip(
-                    layout.bodies[node.name], bodies_of(node, prefix), strict=True
-                )
-            ]
-            own_s, steps = max(runs, key=lambda run: run[0])
+            bodies = zip(layout.bodies[node.name], bodies_of(node, prefix), strict=True)
+            expected = islice(bodies, len(expected_bodies(node)))
+            runs = [self.run(body, path) for body, (path, _) in expected]
+            pick = min if node.op == "first" else max
+            own_s, steps = pick(runs, key=lambda run: run[0])
             return turns * own_s, tuple(steps)
         own_s = self.cost.seconds(node)
         if OPS[node.op].engine_kind is None:
@@ -190,7 +189,7 @@ def _work(graph: Graph, cost: GraphCost) -> dict[str, float]:
     work: dict[str, float] = {}
     for node in graph.nodes:
         if node.bodies:
-            parts = [_work(body, cost) for body in node.bodies]
+            parts = [_work(body, cost) for body in expected_bodies(node)]
             most = max(parts, key=lambda part: sum(part.values()))
             turns = cost.num_turns(node) if node.op != "cond" else 1.0
             for engine, seconds in most.items():

@@ -39,7 +39,8 @@ def _advice(graph: Graph, path: str, captures: Collection[str] | None) -> Iterat
     ranks = readiness(graph)
     for node in graph.nodes:
         for inner, body in bodies_of(node, path):
-            shared = None if node.op == "cond" else {param.name for param in body.params[1:]}
+            has_turns = node.op in ("map", "loop")
+            shared = {param.name for param in body.params[1:]} if has_turns else None
             yield from _advice(body, inner, shared)
         prompt_from = OPS[node.op].prompt_from
         if prompt_from is None:

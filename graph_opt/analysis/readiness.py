@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS
+from graph_opt.paths import expected_bodies
 
 
 def readiness(graph: Graph) -> dict[str, int]:
@@ -21,8 +22,11 @@ def readiness(graph: Graph) -> dict[str, int]:
 def num_engine_ops(node: Node) -> int:
     """Engine ops the node runs one after another: 1 on an engine, the longest chain of a body.
 
-    The longer branch of a `cond` counts, and the body of a `loop` once.
+    The longer branch of a `cond` counts, and the body of a `loop` once; of an `attempt` what is
+    tried.
     """
     if node.bodies:
-        return max((rank for body in node.bodies for rank in readiness(body).values()), default=0)
+        return max(
+            (rank for body in expected_bodies(node) for rank in readiness(body).values()), default=0
+        )
     return 0 if OPS[node.op].engine_kind is None else 1

@@ -78,7 +78,8 @@ def _docs_with_vectors(node: Node, given: Collection[int], makers: Makers) -> Co
 def _list_behind(node: Node, index: int, makers: Makers) -> str | None:
     """The list whose items those of this arg follow one by one: its own, if they follow none."""
     arg, maker = node.args[index], makers(node, index)
-    if maker is not None and maker.op in ("embed", "map") and _reads_stream(maker):
+    keeps_all = maker is not None and maker.attrs.get("on_error") != "skip"
+    if maker is not None and keeps_all and maker.op in ("embed", "map") and _reads_stream(maker):
         return _list_behind(maker, 0, makers)
     return arg.name if isinstance(arg, Ref) else None
 

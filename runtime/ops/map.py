@@ -1,6 +1,7 @@
 """`map`: runs its body for each item of a list, all at once or one after another.
 
 The bodies get their captures as they come (`captures.py`); the map ends after the last of them.
+With `on_error` an item that fails is left out ("skip") or its exception stands there ("keep").
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from graph_opt.graph import Node, Ref
 from runtime.captures import when_all_there
 from runtime.cost.sizes import UNKNOWN, Size, list_of, size_of
+from runtime.errors import QueryError, own_error
 from runtime.host import Host
 from runtime.item_streams import Item, ItemStream, Pieces, Place, in_order, whole
 from runtime.ops.base import BodyOutputs, OpRun, Sizes
@@ -30,13 +32,22 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     results: list[Item] = []
     behind = scope.out_stream(node)
     layout = scope.layout.bodies[node.name][0]
+    on_error = node.attrs.get("on_error", "raise")
 
     def begin(places: list[Place], columns: list[list[Any]]) -> None:
         (place,), ((item,),) = places, columns
         label = f"[{'.'.join(map(str, place))}]"
         body = Body(layout, [item, *captures], lambda out: item_done(place, out[0]), place, label)
         body.on_stop = lambda: pieces.done(1)
+        if on_error != "raise":
+            body.on_error = partial(item_failed, place)
         host.open_body(scope, node, body)
+
+    def item_failed(place: Place, error: QueryError) -> None:
+        if on_error == "keep":
+            item_done(place, own_error(error))
+        else:
+            pieces.done(1)
 
     def item_done(place: Place, value: Any) -> None:
         results.append((place, value))

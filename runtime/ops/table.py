@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from runtime.ops.apply import APPLY
+from runtime.ops.attempt import ATTEMPT
 from runtime.ops.base import OpRun
 from runtime.ops.call import CALL
 from runtime.ops.concat import CONCAT
@@ -12,6 +13,7 @@ from runtime.ops.context import CONTEXT
 from runtime.ops.decode import DECODE
 from runtime.ops.elements import ELEMENTS
 from runtime.ops.embed import EMBED
+from runtime.ops.first import FIRST
 from runtime.ops.flatten import FLATTEN
 from runtime.ops.format import FORMAT
 from runtime.ops.generate import GENERATE
@@ -26,6 +28,7 @@ from runtime.ops.parse import PARSE
 from runtime.ops.prefill import PREFILL
 from runtime.ops.rerank import RERANK
 from runtime.ops.search import SEARCH
+from runtime.ops.within import WITHIN
 
 OP_RUNS: Mapping[str, OpRun] = {
     "input": INPUT,
@@ -44,6 +47,9 @@ OP_RUNS: Mapping[str, OpRun] = {
     "map": MAP,
     "cond": COND,
     "loop": LOOP,
+    "attempt": ATTEMPT,
+    "first": FIRST,
+    "within": WITHIN,
     "get": GET,
     "join": JOIN,
     "format": FORMAT,

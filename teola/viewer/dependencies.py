@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from graph_opt.analysis.begin import late_captures
 from graph_opt.graph import Graph, Node, Ref
-from graph_opt.ops import OPS
+from graph_opt.ops import OPS, body_names
 
 _Spans: TypeAlias = frozenset[str]
 
@@ -70,11 +70,13 @@ class _Expansion:
     def _walk_bodies(
         self, node: Node, path: str, opening: _Spans, later: Mapping[str, _Spans]
     ) -> _Spans:
-        is_sequential = node.op == "loop" or node.attrs.get("order") == "sequential"
+        in_turn = node.op in ("loop", "attempt")
+        is_sequential = in_turn or node.attrs.get("order") == "sequential"
+        names = list(body_names(node))
         ends: list[_Spans] = []
         for suffix in self.bodies_of.get(path, ()):
             opened = (ends[-1] if is_sequential and ends else opening) or opening
-            body = node.bodies[1 if suffix == "{else}" else 0]
+            body = node.bodies[names.index(suffix) if suffix in names else 0]
             came = _by_param(node, body, later)
             ends.append(self.walk(body, f"{path}{suffix}.", opened, came))
         return (_union(ends) or opening) | _union(later.values())

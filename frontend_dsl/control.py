@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from types import GenericAlias
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from frontend_dsl.errors import TraceError
 from frontend_dsl.pairs import zipped
 from frontend_dsl.tracer import TracedBody, tracing
 from frontend_dsl.value import Value, item_of, union_of
 from frontend_dsl.where import user_frame
+from graph_opt.graph import Json
+from graph_opt.ops import MAP_ON_ERROR
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -16,11 +18,34 @@ C = TypeVar("C")
 T = TypeVar("T")
 R = TypeVar("R")
 
+Less: TypeAlias = Literal["raise", "skip"]  # on_error= of a map that gives no exceptions
+
 
 @overload
-def map_(function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...
+def map_(
+    function: Callable[[T], R], items: Iterable[T], *, on_error: Literal["keep"]
+) -> list[R | Exception]: ...
 @overload
-def map_(function: Callable[[A, B], R], first: Iterable[A], second: Iterable[B], /) -> list[R]: ...
+def map_(
+    function: Callable[..., R],
+    items: Iterable[Any],
+    /,
+    *more: Iterable[Any],
+    on_error: Literal["keep"],
+) -> list[R | Exception]: ...
+@overload
+def map_(
+    function: Callable[[T], R], items: Iterable[T], *, on_error: Less = "raise"
+) -> list[R]: ...
+@overload
+def map_(
+    function: Callable[[A, B], R],
+    first: Iterable[A],
+    second: Iterable[B],
+    /,
+    *,
+    on_error: Less = "raise",
+) -> list[R]: ...
 @overload
 def map_(
     function: Callable[[A, B, C], R],
@@ -28,17 +53,35 @@ def map_(
     second: Iterable[B],
     third: Iterable[C],
     /,
+    *,
+    on_error: Less = "raise",
 ) -> list[R]: ...
 @overload
-def map_(function: Callable[..., R], items: Iterable[Any], /, *more: Iterable[Any]) -> list[R]: ...
+def map_(
+    function: Callable[..., R],
+    items: Iterable[Any],
+    /,
+    *more: Iterable[Any],
+    on_error: Less = "raise",
+) -> list[R]: ...
 
 
-def map_(function: Callable[..., R], items: Iterable[Any], *more: Iterable[Any]) -> list[R]:
+def map_(
+    function: Callable[..., Any],
+    items: Iterable[Any],
+    *more: Iterable[Any],
+    on_error: Literal["raise", "skip", "keep"] = "raise",
+) -> Any:
     """`[function(item) for item in items]`; the items' work runs side by side.
 
-    With several lists the function gets an item of each, as often as the shortest has one.
+    With several lists the function gets an item of each, as often as the shortest has one. An item
+    that fails is a failure of the app; with `on_error="skip"` it is left out, with "keep" its
+    exception stands in its place, and effects of the other items go on.
     """
     tracer = tracing("tl.map")
+    if on_error not in MAP_ON_ERROR:
+        known = ", ".join(map(repr, MAP_ON_ERROR))
+        raise TraceError(f"on_error= of tl.map is {known}, not {on_error!r}", *user_frame())
     name = getattr(function, "__name__", "map")
     with tracer.call("map" if name == "<lambda>" else f"map_{name}"):
         given = zipped(tracer, (items, *more), "tl.map") if more else items
@@ -47,10 +90,14 @@ def map_(function: Callable[..., R], items: Iterable[Any], *more: Iterable[Any])
         body = tracer.trace_body(step, [item_of(values._type)])
         graph = body.graph()
         args = (values, *body.tracer.captures())
-        attrs = {"order": "sequential"}
-        type_ = GenericAlias(list, (body.results[0]._type,))
-        result = tracer.emit("map", args, attrs, "map", type_, bodies=(graph,))
-    return cast(list[R], result)
+        attrs: dict[str, Json] = {"order": "sequential"}
+        item_type = body.results[0]._type
+        if on_error != "raise":
+            attrs["on_error"] = on_error
+        if on_error == "keep":
+            item_type = union_of([item_type, Exception])
+        type_ = GenericAlias(list, (item_type,))
+        return tracer.emit("map", args, attrs, "map", type_, bodies=(graph,))
 
 
 def _on_rows(function: Callable[..., R], num_lists: int) -> Callable[[Any], R]:
@@ -67,7 +114,7 @@ def cond(condition: Any, then: Callable[[], R], otherwise: Callable[[], R]) -> R
         return then() if condition else otherwise()
     with tracer.call("cond"):
         bodies = [tracer.trace_body(branch, []) for branch in (then, otherwise)]
-        captured = _all_captures(bodies)
+        captured = all_captures(bodies)
         graphs = tuple(body.graph(captured) for body in bodies)
         type_ = union_of([body.results[0]._type for body in bodies])
         result = tracer.emit("cond", (condition, *captured), {}, "cond", type_, bodies=graphs)
@@ -93,7 +140,8 @@ def loop(step: Callable[[T], tuple[T, Any]], state: T, *, max: int) -> T:
     return cast(T, result)
 
 
-def _all_captures(bodies: Sequence[TracedBody]) -> list[Value]:
+def all_captures(bodies: Sequence[TracedBody]) -> list[Value]:
+    """The outer values that any of the bodies reads, each once."""
     captured: dict[str, Value] = {}
     for body in bodies:
         captured.update((value._name, value) for value in body.tracer.captures())

@@ -1,12 +1,14 @@
 """An app called inside another app: its nodes become a part of the outer graph."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from frontend_dsl.app_function import AppFunction
 from frontend_dsl.breaks import AsyncRun, run_of_async_app
 from frontend_dsl.errors import TraceError
 from frontend_dsl.program import RunOptions
+from frontend_dsl.recovery import limited
 from frontend_dsl.signature import ArgumentError, bind
 from frontend_dsl.symbols import replacing
 from frontend_dsl.tracer import current
@@ -29,15 +31,18 @@ def inline(
         run = run_of_async_app(f"app {function.name}()")
         _check_options(function.name, options, kept=("timeout_s",))
         return _awaited(run, function, arguments, options)
-    _check_options(function.name, options)
+    _check_options(function.name, options, kept=("timeout_s",))
     tracer = current()
     assert tracer is not None, "an app is inlined only while another one is traced"
     with (
         replacing(function.name, options.engines, function.variables),
         tracer.call(function.name),
-        tracer.inside(),
     ):
-        return function.call(**arguments)
+        if options.timeout_s is not None:
+            call = partial(function.call, **arguments)
+            return limited(function.name, options.timeout_s, call)
+        with tracer.inside():
+            return function.call(**arguments)
 
 
 def _check_options(name: str, options: RunOptions, kept: tuple[str, ...] = ()) -> None:

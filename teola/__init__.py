@@ -16,6 +16,7 @@ from frontend_dsl.pairs import enumerate_ as enumerate
 from frontend_dsl.pairs import zip_ as zip
 from frontend_dsl.prompt import prompt
 from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
+from frontend_dsl.recovery import attempt, first
 from frontend_dsl.retrieval import Reranker, Store
 from frontend_dsl.selection import filter_ as filter
 from frontend_dsl.selection import sorted_ as sorted
@@ -40,12 +41,14 @@ __all__ = [
     "Store",
     "WebSearch",
     "app",
+    "attempt",
     "cond",
     "contextualize",
     "enumerate",
     "errors",
     "expand_queries",
     "filter",
+    "first",
     "flatten",
     "fuse",
     "hybrid_search",

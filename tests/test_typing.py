@@ -37,6 +37,10 @@ def rag(question: str, n: int = 3) -> str:
     reveal_type(expand(question, n))
     reveal_type(hits)
     reveal_type(fetch(question))
+    reveal_type(tl.map(fetch, [question], on_error="keep"))
+    reveal_type(tl.attempt(lambda: n, "none"))
+    reveal_type(tl.attempt(lambda: n, lambda error: f"{error}"))
+    reveal_type(tl.first(lambda: n, lambda: n + 1))
     return answer(question, tl.flatten(hits))
 
 @tl.app(timeout_s=3.0)

@@ -186,7 +186,7 @@ def test_a_time_limit_of_an_inlined_async_app_holds_for_its_work() -> None:
     assert asyncio.run(outer.arun("x")) == "app part() did not finish within 0.05 s"
 
 
-@pytest.mark.parametrize("option", [{"timeout_s": 5}, {"salt": "tenant"}, {"memo": False}])
+@pytest.mark.parametrize("option", [{"salt": "tenant"}, {"memo": False}])
 def test_an_option_that_a_part_of_an_app_cannot_keep_is_refused(option: Any) -> None:
     @tl.app
     def outer(text: str) -> str:

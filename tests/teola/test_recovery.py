@@ -1,0 +1,213 @@
+"""Apps that go on where something fails: the same plain and optimised."""
+
+import threading
+from typing import Any
+
+import pytest
+
+import teola as tl
+from teola.errors import NodeFailed, QueryTimeout, TraceError, failure_of
+
+llm = tl.LLM("fake:", replies={"Ask": "fine", "Explain no (.*)": "sorry"})
+slow = tl.LLM("fake:", replies={"Talk": "one two three four"}, token_s=1.0)
+done: list[str] = []
+
+both = pytest.mark.parametrize("optimize", [True, False], ids=["optimized", "plain"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_done() -> None:
+    done.clear()
+
+
+@tl.prompt(llm)
+def explain(error: object) -> str:
+    return f"Explain {error}"
+
+
+@tl.prompt(slow)
+def talk(text: str) -> str:
+    return f"Talk about {text}"
+
+
+@tl.tool(pure=True)
+def check(text: str) -> str:
+    if "bad" in text:
+        raise ValueError(f"no {text}")
+    return text.upper()
+
+
+@tl.tool(pure=True)
+def size(text: str) -> int:
+    return len(check(text))
+
+
+@tl.tool
+def send(text: str) -> str:
+    done.append(text)
+    return text
+
+
+@tl.tool(pure=True)
+def describe(results: list[Any]) -> list[str]:
+    return [f"{type(r).__name__}: {r}" for r in results]
+
+
+@both
+def test_an_attempt_gives_a_value_instead_of_a_failure(optimize: bool) -> None:
+    @tl.app
+    def app(text: str) -> str:
+        return tl.attempt(lambda: check(text), "nothing")
+
+    app = app.using(optimize=optimize)
+    assert [app("good"), app("bad")] == ["GOOD", "nothing"]
+
+
+@both
+def test_an_attempt_may_look_at_the_error_and_use_values_of_the_app(optimize: bool) -> None:
+    @tl.app
+    def app(text: str, name: str) -> str:
+        return tl.attempt(lambda: check(text), lambda error: send(f"{name}: {explain(error)}"))
+
+    app = app.using(optimize=optimize)
+    assert app("bad", "a") == "a: sorry"
+    assert app("good", "a") == "GOOD"
+    assert done == ["a: sorry"]
+
+
+@both
+def test_effects_before_the_failure_have_happened_and_those_behind_it_never(
+    optimize: bool,
+) -> None:
+    @tl.app
+    def app(text: str) -> str:
+        def work() -> str:
+            send("first")
+            return send(check(text))
+
+        result = tl.attempt(work, lambda: send("third"))
+        send("fourth")
+        return result
+
+    assert app.using(optimize=optimize)("bad") == "third"
+    assert done == ["first", "third", "fourth"]
+
+
+def test_an_attempt_needs_a_function() -> None:
+    @tl.app
+    def app(text: str) -> str:
+        return tl.attempt(check(text), "nothing")  # type: ignore[call-overload,no-any-return]
+
+    with pytest.raises(TraceError, match=r"test_recovery\.py:\d+: .*tl\.attempt needs a function"):
+        app("x")
+
+
+@both
+def test_a_map_keeps_exceptions_or_leaves_items_out(optimize: bool) -> None:
+    @tl.app
+    def keeping(texts: list[str]) -> list[str]:
+        return describe(tl.map(check, texts, on_error="keep"))
+
+    @tl.app
+    def skipping(texts: list[str]) -> list[str]:
+        return tl.map(check, texts, on_error="skip")
+
+    texts = ["a", "bad b", "c"]
+    expected = ["str: A", "ValueError: no bad b", "str: C"]
+    assert keeping.using(optimize=optimize)(texts) == expected
+    assert skipping.using(optimize=optimize)(texts) == ["A", "C"]
+
+
+def test_a_kept_exception_is_the_tools_own_and_leads_to_the_failure() -> None:
+    @tl.app
+    def app(texts: list[str]) -> list[str | Exception]:
+        return tl.map(check, texts, on_error="keep")
+
+    _, error = app(["a", "bad"])
+    assert isinstance(error, ValueError)
+    failure = failure_of(error)
+    assert failure is not None
+    assert failure.where.startswith("tests/teola/test_recovery.py:")
+
+
+def test_an_unknown_on_error_is_refused_with_the_line() -> None:
+    @tl.app
+    def app(texts: list[str]) -> list[str]:
+        return tl.map(check, texts, on_error="drop")  # type: ignore[call-overload,no-any-return]
+
+    with pytest.raises(TraceError, match=r"test_recovery\.py:\d+: on_error= .* not 'drop'"):
+        app(["x"])
+
+
+@both
+def test_the_first_success_wins_and_the_others_are_stopped(optimize: bool) -> None:
+    @tl.app
+    def app(text: str) -> str:
+        return tl.first(lambda: talk(text), lambda: explain(check(text)), lambda: check("bad"))
+
+    events = list(app.using(optimize=optimize).stream("x"))
+    ended = {event.node for event in events if event.kind == "end"}
+    assert not any(node.endswith("talk") for node in ended)
+    assert events[-1].fields["status"] == "ok"
+
+
+@both
+def test_when_all_fail_the_error_is_that_of_the_first(optimize: bool) -> None:
+    @tl.app
+    def app(text: str) -> str:
+        return tl.first(lambda: check(f"bad {text}"), lambda: explain(size("bad")))
+
+    with pytest.raises(NodeFailed, match="no bad x"):
+        app.using(optimize=optimize)("x")
+
+
+def test_an_alternative_with_effects_is_refused_with_its_line() -> None:
+    def risky(text: str) -> str:
+        return tl.map(send, [text])[0]
+
+    @tl.app
+    def app(text: str) -> str:
+        return tl.first(lambda: check(text), lambda: risky(text))
+
+    line = risky.__code__.co_firstlineno + 1
+    with pytest.raises(TraceError, match=rf"test_recovery\.py:{line}: .*may change something"):
+        app("x")
+
+
+@both
+def test_an_inlined_app_keeps_its_time_limit(optimize: bool) -> None:
+    @tl.app(timeout_s=0.05)
+    def part(text: str) -> str:
+        return talk(text)
+
+    @tl.app
+    def app(text: str) -> str:
+        return tl.attempt(lambda: part(text), lambda error: error)  # type: ignore[return-value]
+
+    error = app.using(optimize=optimize)("x")
+    assert isinstance(error, QueryTimeout)
+    assert str(error) == "app part() did not finish within 0.05 s"
+
+
+@both
+def test_one_value_that_fails_leaves_the_others_of_an_async_app_alone(optimize: bool) -> None:
+    may_end = threading.Event()
+
+    @tl.tool(pure=True)
+    def wait(text: str) -> str:
+        assert may_end.wait(10)
+        return text
+
+    @tl.app
+    async def app(text: str) -> str:
+        bad, good = check(f"bad {text}"), wait(text)
+        try:
+            await tl.value(bad)
+        except ValueError as error:
+            may_end.set()
+            return f"{error}, {await tl.value(good)}"
+        return "no error"
+
+    if not optimize:
+        may_end.set()  # one after another: the other is awaited first
+    assert app.using(optimize=optimize)("x") == "no bad x, x"

@@ -1,8 +1,8 @@
 """What a part of an app gives when something in it fails: attempt, first; and limits of time."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, cast, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, overload
 
 from frontend_dsl.control import all_captures
 from frontend_dsl.errors import TraceError
@@ -16,12 +16,31 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
+class Model(Protocol):
+    """A pydantic model."""
+
+    def model_dump_json(self) -> str: ...
+
+
+class Record(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+# what type checkers can tell from a function
+Plain: TypeAlias = (
+    "str | bytes | float | Sequence[Any] | Mapping[Any, Any] | Set[Any] | Model | Record | None"
+)
+V = TypeVar("V", bound=Plain)
+
+
 @overload
 def attempt(function: Callable[[], R], otherwise: Callable[[Exception], S]) -> R | S: ...
 @overload
 def attempt(function: Callable[[], R], otherwise: Callable[[], S]) -> R | S: ...
 @overload
-def attempt(function: Callable[[], R], otherwise: S) -> R | S: ...
+def attempt(function: Callable[[], R], otherwise: V) -> R | V: ...
 
 
 def attempt(function: Callable[[], Any], otherwise: Any) -> Any:

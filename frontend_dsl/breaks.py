@@ -44,6 +44,7 @@ class AsyncRun:
         self._place = place
         self._segments = segments
         self._names: dict[Any, str] = {}  # identity of an argument -> its name
+        self._in_texts: list[Value] = []  # values whose markers stand in texts
         self._tracer = self._new_tracer()
 
     async def run(
@@ -124,7 +125,9 @@ class AsyncRun:
         return self._tracer.lift(value) if has_marks(value) else value
 
     def _new_tracer(self) -> SegmentTracer:
-        return SegmentTracer(self._symbols, self._place, self._names, lambda: self._tracer, self)
+        return SegmentTracer(
+            self._symbols, self._place, self._names, lambda: self._tracer, self, self._in_texts
+        )
 
     def _program(self, graph: Graph) -> Program:
         def make() -> Program:

@@ -25,8 +25,10 @@ class SegmentTracer(Tracer):
         names: Mapping[Any, str],
         current: Callable[[], Tracer],
         home: object,
+        in_texts: list[Value],
     ) -> None:
         super().__init__(symbols, place=place)
+        self._alive = in_texts  # of all segments: a text may be used again after a break
         self.inputs: dict[str, Any] = {}  # param -> a real value, or a Pending one
         self._made: WeakValueDictionary[str, Value] = WeakValueDictionary()
         self._names_of = names  # identity of an argument -> its name
@@ -88,7 +90,6 @@ class SegmentTracer(Tracer):
         inputs, self.inputs = self.inputs, {}
         self._params.clear()
         self._behind.clear()
-        self._alive.clear()
         return graph, values, inputs
 
     def _now(self, method: str, own: Callable[..., Any]) -> Callable[..., Any]:

@@ -247,3 +247,24 @@ def test_one_trace_file_holds_all_segments(tmp_path: Path) -> None:
 def test_the_graph_of_an_async_app_is_not_to_be_had_ahead() -> None:
     with pytest.raises(TraceError, match="come to be while it runs"):
         agent.graph()
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_text_made_of_values_before_a_break_is_a_text_behind_it(optimize: bool) -> None:
+    @tl.prompt(llm)
+    def argue(side: str, history: str) -> str:
+        return f"{side} after: {history}"
+
+    @tl.app
+    async def debate() -> list[str]:
+        history, seen = "start", []
+        for number in range(3):
+            pro, con = argue("pro", history), argue("con", history)
+            history = f"{history}, {number}: {pro} against {con}"
+            seen.append(await tl.value(argue("judge", history)))
+        return [*seen, f"{history}"]
+
+    first, second, third, history = debate.using(optimize=optimize)()
+    assert len({first, second, third}) == 3
+    assert history.startswith("start, 0: reply ")
+    assert history.count(" against reply ") == 3

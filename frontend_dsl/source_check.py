@@ -7,6 +7,7 @@ a name that may hold something else on another path is not looked at.
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
@@ -17,12 +18,14 @@ from frontend_dsl.source_names import (
     attribute,
     blocks,
     bound_in,
+    content_of,
     names_outside,
     parsed,
 )
 from frontend_dsl.source_rules import (
     WAY_OUT,
     Kind,
+    is_followed,
     refused_call,
     refused_method,
     result_of,
@@ -34,7 +37,9 @@ from frontend_dsl.where import short_path
 Names = dict[str, Kind]
 
 _MOST_PASSED = 4096
-_passed: set[tuple[CodeType, frozenset[tuple[str, Kind]]]] = set()
+_Key = tuple[CodeType, frozenset[tuple[str, Kind]], tuple[CodeType | type, ...]]
+
+_passed: set[_Key] = set()
 
 
 def kinds_of(arguments: Mapping[str, Any]) -> Names:
@@ -66,31 +71,58 @@ def check_source(
     Only a function with source is checked, once for each kind of arguments; again if the check was
     not final, since names that it uses may be given a meaning later.
     """
-    if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
+    if not isinstance(function, FunctionType):
         return
-    key = (function.__code__, frozenset(arguments.items()))
+    key = _key(function, arguments)
     if key in _passed:
         return
-    tree = parsed(function)
-    if tree is not None:
-        _Check(function, tree).block(tree.body, arguments)
+    _result(function, arguments, {})
     if len(_passed) >= _MOST_PASSED:
         _passed.clear()
     if is_final:
         _passed.add(key)
 
 
+def _key(function: FunctionType, arguments: Mapping[str, Kind]) -> _Key:
+    """Equal for functions of which the check says the same: one text, the same functions around."""
+    around = (content_of(cell) for cell in function.__closure__ or ())
+    known = tuple(one.__code__ if isinstance(one, FunctionType) else type(one) for one in around)
+    return function.__code__, frozenset(arguments.items()), known
+
+
+def _result(
+    function: FunctionType, arguments: Mapping[str, Kind], followed: dict[_Key, Kind]
+) -> Kind:
+    """What is certain of the function's result; `followed` holds what is known of others."""
+    key = _key(function, arguments)
+    if key in followed:
+        return followed[key]
+    followed[key] = Kind.UNKNOWN  # where it calls itself
+    tree = parsed(function.__code__)
+    if tree is not None:
+        followed[key] = _Check(function, tree, followed).result(tree, dict(arguments))
+    return followed[key]
+
+
 class _Check:
     """Walks one function; `names` says what is certain of each name at the place reached."""
 
-    def __init__(self, function: FunctionType, tree: Function) -> None:
+    def __init__(self, function: FunctionType, tree: Function, followed: dict[_Key, Kind]) -> None:
         self.names: Names = {}
+        self.returned: set[Kind] = set()
+        self._followed = followed
         self._file = short_path(function.__code__.co_filename)
         self._outside = names_outside(function, tree)
         bound = list(bound_in(tree))
         self._local = set(bound)
         self._bound_once = {name for name in bound if bound.count(name) == 1}
         self._nested: dict[str, ast.FunctionDef] = {}
+
+    def result(self, tree: Function, arguments: Names) -> Kind:
+        if isinstance(tree, ast.Lambda):
+            return self.nested(tree.body, arguments)
+        self.block(tree.body, arguments)
+        return self.returned.pop() if len(self.returned) == 1 else Kind.UNKNOWN
 
     def block(self, statements: Sequence[ast.stmt], names: Mapping[str, Kind]) -> Names:
         """What is certain after the statements, if this was certain before."""
@@ -118,11 +150,18 @@ class _Check:
                 self.names = self.block(body, self.names)
             case ast.FunctionDef(name=name, decorator_list=[]):
                 self._nested[name] = node
-                self.block(node.body, self.inside(node))
+                self.function(node, self.inside(node))
+            case ast.Return(value=ast.expr() as value):
+                self.returned.add(self.kind(value))
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 self.forget(node)
             case _:
                 self.uncertain(node)
+
+    def function(self, node: ast.FunctionDef, names: Names) -> None:
+        outer, self.returned = self.returned, set()
+        self.block(node.body, names)
+        self.returned = outer
 
     def uncertain(self, node: ast.stmt) -> None:
         """A statement that may run its blocks often, or in part."""
@@ -212,10 +251,11 @@ class _Check:
                 self.children(child)
         self.names = {name: kind for name, kind in outer.items() if name not in bound}
 
-    def nested(self, body: ast.expr, names: Names) -> None:
+    def nested(self, body: ast.expr, names: Names) -> Kind:
         outer, self.names = self.names, names
-        self.kind(body)
+        kind = self.kind(body)
         self.names = outer
+        return kind
 
     def operation(self, node: ast.BinOp) -> Kind:
         kinds = [self.kind(node.left), self.kind(node.right)]
@@ -246,7 +286,17 @@ class _Check:
         refused = refused_call(target, kinds)
         if refused is not None:
             self.refuse(node, refused)
-        return result_of(target, kinds)
+        return self.follow(node, target) if is_followed(target) else result_of(target, kinds)
+
+    def follow(self, node: ast.Call, target: FunctionType) -> Kind:
+        """What a plain function of the user's gives; it is checked as if it stood here."""
+        code = target.__code__
+        given = list(takewhile(lambda arg: not isinstance(arg, ast.Starred), node.args))
+        pairs = [*zip(code.co_varnames[: code.co_argcount], given, strict=False)]
+        pairs += [(keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg]
+        kinds = {name: self.kind(arg) for name, arg in pairs}
+        known = {name: kind for name, kind in kinds.items() if kind is not Kind.UNKNOWN}
+        return _result(target, known, self._followed) if known else Kind.UNKNOWN
 
     def method(self, node: ast.Call, func: ast.Attribute, kinds: set[Kind]) -> Kind:
         owner = self.kind(func.value)
@@ -269,7 +319,7 @@ class _Check:
                     self.nested(body, self.inside(arg, Kind.VALUE))
                 case ast.Name(id=name) if name in self._nested and traces_a_function(target):
                     inner = self._nested[name]
-                    self.block(inner.body, self.inside(inner, Kind.VALUE))
+                    self.function(inner, self.inside(inner, Kind.VALUE))
                 case ast.Starred(value=value):
                     yield self.kind(value)
                 case _:

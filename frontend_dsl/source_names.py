@@ -4,28 +4,57 @@ import ast
 import builtins
 import inspect
 import io
+import linecache
 import logging
 import sys
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from types import FunctionType, ModuleType
+from functools import lru_cache
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 MISSING: Any = object()
 
 
-def parsed(function: FunctionType) -> Function | None:
+@lru_cache(maxsize=256)
+def parsed(code: CodeType) -> Function | None:
     """The tree of a function, with the lines of its file; None where there is no source."""
+    if code.co_name == "<lambda>":
+        return _parsed_lambda(code)
     try:
-        lines, first = inspect.getsourcelines(function)
+        lines, first = inspect.getsourcelines(code)
         is_inside = lines[0][:1].isspace()
         tree = ast.parse("".join(["if 1:\n", *lines] if is_inside else lines))
     except (OSError, TypeError, SyntaxError, IndexError, ValueError):
         return None
     ast.increment_lineno(tree, first - (2 if is_inside else 1))
-    return next((node for node in ast.walk(tree) if isinstance(node, Function)), None)
+    return next((node for node in ast.walk(tree) if isinstance(node, _DEF)), None)
+
+
+_DEF = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _parsed_lambda(code: CodeType) -> ast.Lambda | None:
+    """Of the lambdas on a line, the one whose body the code came from."""
+    places = {(line, column) for line, _, column, _ in code.co_positions() if line and column}
+    found = [
+        node
+        for node in _lambdas("".join(linecache.getlines(code.co_filename)))
+        if node.lineno == code.co_firstlineno
+        and (node.body.lineno, node.body.col_offset) <= min(places, default=(0, 0))
+        and max(places, default=(1 << 30, 0)) <= (node.body.end_lineno, node.body.end_col_offset)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+@lru_cache(maxsize=8)
+def _lambdas(source: str) -> list[ast.Lambda]:
+    try:
+        return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Lambda)]
+    except (SyntaxError, ValueError):
+        return []
 
 
 def bound_in(node: ast.AST) -> Iterator[str]:
@@ -62,7 +91,7 @@ def blocks(node: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
 def names_outside(function: FunctionType, tree: Function) -> Mapping[str, Any]:
     """What the names that a function does not bind itself stand for; its imports among them."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    free = {name: _content(cell) for name, cell in cells}
+    free = {name: content_of(cell) for name, cell in cells}
     imported = dict(_imported(tree))
     return ChainMap(imported, free, function.__globals__, vars(builtins))
 
@@ -86,8 +115,9 @@ def _imported(tree: Function) -> Iterator[tuple[str, Any]]:
                 yield alias.asname or alias.name, getattr(source, alias.name, MISSING)
 
 
-def _content(cell: Any) -> Any:
+def content_of(cell: Any) -> Any:
+    """What a closure holds; MISSING if that is not bound yet."""
     try:
         return cell.cell_contents
-    except ValueError:  # not bound yet
+    except ValueError:
         return MISSING

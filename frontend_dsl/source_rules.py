@@ -4,10 +4,13 @@ import builtins
 import logging
 import sys
 from enum import Enum
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from pathlib import PurePath
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeGuard
 
 from frontend_dsl.value import OR_BREAK
+from frontend_dsl.where import is_users
 
 
 class Kind(Enum):
@@ -79,6 +82,14 @@ def result_of(target: Any, kinds: set[Kind]) -> Kind:
         return Kind.FILE
     keeps = target is str or _is_dedent(target)
     return Kind.TEXT if keeps and kinds & {Kind.VALUE, Kind.TEXT} else Kind.UNKNOWN
+
+
+def is_followed(target: Any) -> TypeGuard[FunctionType]:
+    """Whether this is a plain function of the user's, which runs while the app is traced."""
+    if not isinstance(target, FunctionType):
+        return False
+    kind = target.__code__.co_flags & (CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR)
+    return not kind and is_users(target.__code__.co_filename)
 
 
 def traces_a_function(target: Any) -> bool:

@@ -283,7 +283,7 @@ class _Check:
         if target is MISSING:
             self.kind(node.func)
             return Kind.UNKNOWN
-        refused = refused_call(target, kinds)
+        refused = refused_call(target, {self.kind(arg) for arg in given}, kinds)
         if refused is not None:
             self.refuse(node, refused)
         return self.follow(node, target) if is_followed(target) else result_of(target, kinds)

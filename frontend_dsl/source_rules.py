@@ -26,10 +26,11 @@ WAY_OUT = f"do it in a tl.tool{OR_BREAK}"
 
 _KEEPS_TEXT = {"strip", "lstrip", "rstrip", "format", "join", "__str__"}  # methods of str
 _WRITES = {"write", "writelines", "write_text", "write_bytes"}
-_READS_TEXT = {
-    *("len", "list", "tuple", "set", "frozenset", "sorted", "reversed", "enumerate", "iter"),
-    *("int", "float", "ord", "hash", "min", "max", "repr", "ascii", "bytes", "zip", "map", "open"),
+_READS_TEXT = {  # the built-in ones that read a text
+    *("len", "list", "tuple", "set", "frozenset", "reversed", "enumerate", "iter", "zip", "map"),
+    *("int", "float", "ord", "hash", "bytes", "open"),
 }
+_READS_TEXTS = {"sorted", "min", "max", "repr", "ascii"}  # and those that read texts in a list
 _MODULES = {  # whose functions read, show, change or send what they are given
     *("json", "html", "base64", "hashlib", "binascii", "re", "logging", "warnings", "pprint"),
     *("pickle", "shlex", "unicodedata", "difflib", "csv", "subprocess", "urllib", "requests"),
@@ -43,17 +44,20 @@ _VALUE_MAKERS = {"PromptFunction", "Tool", "Reranker", "WebSearch"}  # by name: 
 _TRACE_FUNCTIONS = {"map_", "filter_", "sorted_", "loop"}
 
 
-def refused_call(target: Any, kinds: set[Kind]) -> str | None:
-    """What a call does with such arguments that it cannot do, if there is such a thing."""
+def refused_call(target: Any, kinds: set[Kind], inside: set[Kind]) -> str | None:
+    """What a call does with such arguments, or with such things inside of them, that it cannot
+    do, if there is such a thing."""
+    direct, kinds = kinds, kinds | inside
     name, module = _name(target), _module(target)
     if not kinds & {Kind.VALUE, Kind.TEXT} or _is_dedent(target):
         return None
     if _is_builtin(target):
         if name == "print":
             return "print() runs once, while the app is traced, and would show"
-        if name in ("isinstance", "type") and Kind.VALUE in kinds:
+        if name in ("isinstance", "type") and Kind.VALUE in direct:
             return f"{name}() asks for the type of"
-        return f"{name}() reads" if name in _READS_TEXT and Kind.TEXT in kinds else None
+        read = direct if name in _READS_TEXT else kinds if name in _READS_TEXTS else ()
+        return f"{name}() reads" if Kind.TEXT in read else None
     owner = getattr(target, "__self__", None)
     if name in _WRITES and owner in (sys.stdout, sys.stderr):
         return f"{name}() shows"

@@ -260,6 +260,11 @@ def whole_texts(q: str) -> str:
     return ask("\n".join([head, "more {}".format(q), "%s!" % q, str(q)]))  # noqa: UP031, UP032
 
 
+def collections_of_texts(q: str) -> list[str]:
+    texts = list([f"{q}", "b"])  # noqa: C410
+    return [*texts, str(len([f"{q}"])), *tuple([f"{q}"])]  # noqa: C409
+
+
 def is_none(q: str) -> str:
     return ask(q) if q is not None and f"{q}" is not None else "x"
 
@@ -268,7 +273,14 @@ def shadows(q: str) -> list[int]:
     return [len(q) for q in ("a", "bc")]
 
 
-ACCEPTED = [plain_texts, names_that_change, whole_texts, is_none, shadows]
+ACCEPTED = [
+    plain_texts,
+    names_that_change,
+    whole_texts,
+    collections_of_texts,
+    is_none,
+    shadows,
+]
 
 
 @pytest.mark.parametrize("function", ACCEPTED, ids=lambda f: f.__name__)

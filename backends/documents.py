@@ -1,6 +1,5 @@
 """The values that retrieval passes around: documents, and the handle of an index."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,4 +36,6 @@ def content_hash(doc: Doc) -> str:
         content = json.dumps([doc.text, dict(doc.metadata)], sort_keys=True, default=str)
     except (TypeError, ValueError):  # keys of several types, or a circle
         content = repr((doc.text, doc.metadata))
+    import hashlib  # late: it loads the system's library of digests
+
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]

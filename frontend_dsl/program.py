@@ -17,8 +17,8 @@ from typing import Any, Protocol, get_args
 
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
-from graph_opt.analysis.objectives import Kind
 from graph_opt.graph import Graph
+from graph_opt.objective import Kind
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -5,7 +5,6 @@ import builtins
 import inspect
 import io
 import linecache
-import logging
 import sys
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,8 +98,14 @@ def names_outside(function: FunctionType, tree: Function) -> Mapping[str, Any]:
 def attribute(owner: Any, name: str) -> Any:
     """An attribute, where asking for it runs no code of a user's."""
     is_ours = type(owner).__module__.startswith("frontend_dsl.")
-    is_known = is_ours or isinstance(owner, (ModuleType, type, logging.Logger, io.IOBase))
-    return getattr(owner, name, MISSING) if is_known else MISSING
+    is_known = is_ours or isinstance(owner, (ModuleType, type, io.IOBase))
+    return getattr(owner, name, MISSING) if is_known or is_logger(owner) else MISSING
+
+
+def is_logger(value: Any) -> bool:
+    """Whether it is a `logging.Logger`, without loading logging for it."""
+    logging = sys.modules.get("logging")
+    return logging is not None and isinstance(value, logging.Logger)
 
 
 def _imported(tree: Function) -> Iterator[tuple[str, Any]]:

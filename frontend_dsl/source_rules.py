@@ -1,7 +1,6 @@
 """Which calls can take no text that holds a value of the run, and what calls give."""
 
 import builtins
-import logging
 import sys
 from enum import Enum
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
@@ -9,6 +8,7 @@ from pathlib import PurePath
 from types import FunctionType
 from typing import Any, TypeGuard
 
+from frontend_dsl.source_names import is_logger
 from frontend_dsl.value import OR_BREAK
 from frontend_dsl.where import is_users
 
@@ -61,7 +61,7 @@ def refused_call(target: Any, kinds: set[Kind], inside: set[Kind]) -> str | None
     owner = getattr(target, "__self__", None)
     if name in _WRITES and owner in (sys.stdout, sys.stderr):
         return f"{name}() shows"
-    if isinstance(owner, logging.Logger):
+    if is_logger(owner):
         return f"logging's {name}() shows"
     return f"{module}.{name}() reads" if module.partition(".")[0] in _MODULES else None
 

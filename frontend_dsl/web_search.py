@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TypedDict, Unpack
 
 from backends.documents import Doc
-from backends.tools.web_search import open_search
 from frontend_dsl.ask import check_count
 from frontend_dsl.tools import Tool
 from frontend_dsl.tracer import current
@@ -33,6 +32,8 @@ class WebSearch:
 
     def __init__(self, source: str, **options: Unpack[SearchOptions]) -> None:
         self.source = source
+        from backends.tools.web_search import open_search  # late: most apps search no web
+
         self._engine = open_search(source, dict(options))
         self._tool = Tool(self._search, reads=True, name="web_search")
 

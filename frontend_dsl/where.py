@@ -5,8 +5,8 @@ import linecache
 import os
 import re
 import sys
-import sysconfig
 import traceback
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,6 @@ from types import FrameType
 _HOME = Path(__file__).resolve().parent.parent
 _ROOMS = ("teola", "frontend_dsl", "graph_opt", "runtime", "backends")
 _NOT_USERS = (*(str(_HOME / name) + os.sep for name in _ROOMS), contextlib.__file__)
-_LIBRARIES = (*_NOT_USERS, *sysconfig.get_paths().values())
 
 
 def user_frame() -> tuple[str, int]:
@@ -32,7 +31,14 @@ def is_users(file: str) -> bool:
 
 def is_library(file: str) -> bool:
     """Whether a file is teola's or an installed library's; a cell of a notebook is neither."""
-    return file.startswith(_LIBRARIES)
+    return file.startswith(_libraries())
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    import sysconfig  # late: it reads how Python was built
+
+    return (*_NOT_USERS, *sysconfig.get_paths().values())
 
 
 def shower_of(frame: FrameType) -> str | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graph_opt.analysis.objectives import Kind, deduce_objectives
+from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.rank import rank
 from graph_opt.cost_model import CostModel, UnitCost
 from graph_opt.graph import Graph
+from graph_opt.objective import Kind
 
 
 @dataclass(frozen=True, slots=True)

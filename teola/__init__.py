@@ -1,5 +1,7 @@
 """teola: LLM applications as graphs of primitives, run fast on models you host."""
 
+from typing import TYPE_CHECKING, Any
+
 from teola import _siblings  # isort: skip  # noqa: F401  (must run before the siblings are imported)
 
 from backends.documents import Doc
@@ -23,9 +25,20 @@ from frontend_dsl.selection import sorted_ as sorted
 from frontend_dsl.synthesis import synthesize
 from frontend_dsl.tools import tool
 from frontend_dsl.web_search import WebSearch
-from graph_opt.pipeline import PASSES
 from teola import errors
 from teola._app import app
+
+if TYPE_CHECKING:
+    from graph_opt.pipeline import PASSES
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name != "PASSES":
+            raise AttributeError(f"module 'teola' has no attribute {name!r}")
+        from graph_opt.pipeline import PASSES  # late: the passes are loaded when an app first runs
+
+        return PASSES
+
 
 __version__ = "0.1.0"
 

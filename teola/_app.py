@@ -5,7 +5,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from frontend_dsl.app import App, make_app
 from frontend_dsl.program import Runner
-from graph_opt.analysis.objectives import Kind
+from graph_opt.objective import Kind
 
 P = ParamSpec("P")
 R = TypeVar("R")

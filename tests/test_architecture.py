@@ -106,7 +106,11 @@ def test_packages_are_docstrings_except_the_face() -> None:
 
 
 def test_importing_teola_loads_neither_torch_nor_an_engine() -> None:
-    heavy = ("torch", "tokenizers", "numpy", "networkx", "httpx", "rich", "typer", "backends.llm")
+    heavy = (
+        *("torch", "tokenizers", "numpy", "networkx", "httpx", "rich", "typer", "backends.llm"),
+        *("pydantic", "asyncio", "logging", "hashlib", "sysconfig", "importlib.metadata"),
+        *("graph_opt.pipeline", "backends.tools.web_search", "runtime.graph_scheduler"),
+    )
     code = f"import sys, teola; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

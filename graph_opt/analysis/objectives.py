@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from graph_opt.analysis.depth import depth
 from graph_opt.analysis.order import Order
 from graph_opt.analysis.readiness import num_engine_ops
 from graph_opt.graph import Graph
+from graph_opt.objective import Kind
 from graph_opt.paths import bodies_of
-
-Kind: TypeAlias = Literal["latency", "throughput"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import pytest
 
 from backends.fake.llm import FakeLLM
 from backends.registry import EngineSpec
-from graph_opt.analysis.objectives import Kind
 from graph_opt.cost_model import CostModel
+from graph_opt.objective import Kind
 from graph_opt.text import parse
 from runtime.clock import run_virtual
 from runtime.events import EventLog

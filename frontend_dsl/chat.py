@@ -19,7 +19,7 @@ T = TypeVar("T")
 USE_ANSWER = "takes chat.answer(), a value of the app"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class State:
     """A conversation at one point."""
 
@@ -45,6 +45,7 @@ class Chat:
         first = () if system is None else (Message("system", system),)
         self._state = State((*first, *messages))
         self._is_closed = False
+        self._undone: dict[State, State] = {}  # one that a failed turn led to -> the one before
 
     def __repr__(self) -> str:
         return f"Chat({self._llm!r}, {len(self._state.messages)} messages)"
@@ -154,7 +155,7 @@ class Chat:
     def _copy(self, tracer: Tracer) -> "Chat":
         copy = Chat.__new__(Chat)
         copy._llm, copy._home, copy._state = self._llm, tracer.home, self._state
-        copy._is_closed = False
+        copy._is_closed, copy._undone = False, self._undone
         return copy
 
     def _read(self, tracer: Tracer) -> None:
@@ -185,8 +186,10 @@ class Chat:
             raise
 
     def _undo(self, before: State, after: State) -> None:
-        if self._state is after:  # else it went on, from what failed
-            self._state = before
+        """Go back behind a failed turn, and behind those that it was the base of."""
+        self._undone[after] = before
+        while self._state in self._undone:
+            self._state = self._undone[self._state]
 
     def _check(self, what: str, *, inner: bool = False) -> Tracer:
         """The tracer, which must be that of the app or body that made the chat, or `inner`, of a

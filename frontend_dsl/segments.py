@@ -56,11 +56,8 @@ class SegmentTracer(Tracer):
         self._made[value._name] = value
 
     def keep(self, value: Value) -> None:
-        self._now("keep", super().keep)(value)
-
-    def emit_get(self, value: Value, key: str | int, type_: Any) -> Value:
-        result: Value = self._now("emit_get", super().emit_get)(value, key, type_)
-        return result
+        current = self._current()  # not this one for a value of an earlier segment
+        super().keep(value) if current is self else current.keep(value)
 
     def own(self, value: Value) -> Value:
         if value._tracer is self:
@@ -91,11 +88,6 @@ class SegmentTracer(Tracer):
         self._params.clear()
         self._behind.clear()
         return graph, values, inputs
-
-    def _now(self, method: str, own: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of the tracer of the current segment: a value may be used after its own."""
-        current = self._current()
-        return own if current is self else getattr(current, method)
 
     def _add(self, key: Any, param: Value, behind: Any, real: Any) -> None:
         self._params[key] = param

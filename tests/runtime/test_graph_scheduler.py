@@ -12,6 +12,7 @@ from backends.documents import Doc
 from backends.errors import EngineError
 from runtime.clock import Deadlock, now, run_virtual
 from runtime.errors import NodeFailed, OutputInvalid, QueryCancelled, QueryTimeout
+from runtime.outputs import Outputs
 
 Worlds = Callable[..., Any]
 
@@ -305,3 +306,32 @@ def test_a_query_cancelled_while_its_engine_loads_never_reaches_it(world: Worlds
 
     run_virtual(main())
     assert scheduler.engine.journal == []
+
+
+def test_a_context_that_somebody_got_is_theirs_when_the_query_is_cancelled(world: Worlds) -> None:
+    w = world(llm={"token_s": 1.0, "replies": {"Say": "one two three four"}})
+    got: dict[str, Any] = {}
+    graph = CHAT.replace("return %all", "return %all, %c1")
+
+    async def main() -> None:
+        outputs = Outputs(got.__setitem__)
+        task = asyncio.create_task(w.run(graph, {"q": "hi"}, outputs=outputs))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(1.0)
+        assert w.num_live_contexts == 1
+        got["c1"].release()
+        assert w.num_live_contexts == 0
+        await w.runtime.close()
+
+    run_virtual(main())
+
+
+def test_who_gets_a_text_has_its_context_already(world: Worlds) -> None:
+    w = world(llm={"replies": {"Say hi": "hi there"}})
+    got: dict[str, Any] = {}
+    graph = CHAT.replace("return %all", "return %a, %c2")
+    w.run_all(graph, inputs={"q": "hi"}, outputs=Outputs(got.__setitem__))
+    assert list(got) == ["c2", "a"]

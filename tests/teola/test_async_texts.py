@@ -1,5 +1,6 @@
 """`async def` apps: texts are texts, and few shapes are compiled whatever they say."""
 
+import gc
 import json
 from typing import Literal
 
@@ -196,13 +197,35 @@ def test_values_that_were_not_awaited_stay_values_in_later_prompts() -> None:
     assert app("tea") == app.using(optimize=False)("tea") == same("tea")
 
 
-def test_a_text_cut_up_with_a_value_in_it_is_refused() -> None:
-    def first(text: str) -> str:
-        return text[:5]
-
+def test_a_value_of_an_earlier_segment_in_a_text_is_not_forgotten() -> None:
     @tl.app
     async def app(topic: str) -> str:
-        return rate(first(f"{reply(topic)}"), 1)
+        late = reply(topic)
+        await tl.value(reply("first"))
+        text = f"<{late}>"
+        del late
+        gc.collect()
+        return f"{kind_of(text)}{text}"
+
+    assert app("tea") == f"str<{reply_text('tea')}>"
+
+
+def test_zeros_of_either_sign_are_two_inputs() -> None:
+    @tl.tool(pure=True)
+    def text_of(number: float) -> str:
+        return str(number)
+
+    @tl.app
+    async def app(topic: str) -> list[str]:
+        return [text_of(0.0), text_of(-0.0), text_of(0), text_of(False), text_of(float("nan"))]
+
+    assert app("x") == ["0.0", "-0.0", "0", "False", "nan"]
+
+
+def test_a_text_cut_up_with_a_value_in_it_is_refused() -> None:
+    @tl.app
+    async def app(topic: str) -> str:
+        return rate(str.__getitem__(f"{reply(topic)}", slice(3)), 1)
 
     with pytest.raises(SymbolicError, match="test_async_texts.py"):
         app("x")

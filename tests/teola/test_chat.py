@@ -326,6 +326,20 @@ def test_a_turn_that_failed_was_never_said() -> None:
     assert engine_of(short).num_live_contexts == 0
 
 
+def test_turns_asked_for_on_top_of_a_failed_one_are_undone_with_it() -> None:
+    @tl.app
+    async def app(text: str) -> list[tl.Message]:
+        chat = tl.Chat(short)
+        await chat.ask("hello")
+        asked = [chat.ask("a b c d e f g h i j k"), chat.ask("then"), chat.ask("so")]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(result) for result in results] == [RequestTooLong] * 3
+        await chat.ask(text)
+        return chat.messages
+
+    assert [message.content for message in app("short")] == ["hello", "ok", "short", "ok"]
+
+
 def test_invalid_output_leaves_the_chat_as_it_was() -> None:
     @tl.app
     async def app(text: str) -> int:

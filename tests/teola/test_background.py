@@ -1,0 +1,43 @@
+"""The loop on a thread of its own."""
+
+import asyncio
+import threading
+
+import pytest
+
+from teola.background import BackgroundLoop
+
+
+def test_a_cancelled_coroutine_has_stopped_when_its_waiter_goes_on() -> None:
+    background = BackgroundLoop("test")
+    has_begun, stopped = threading.Event(), []
+
+    async def work() -> None:
+        has_begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.append(threading.current_thread().name)
+
+    async def main() -> None:
+        task = asyncio.create_task(background.run_to_end(work()))
+        await asyncio.to_thread(has_begun.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stopped == ["test"]
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_is_cancelled_before_it_begins_hangs_nobody() -> None:
+    background = BackgroundLoop("test")
+
+    async def main() -> None:
+        task = asyncio.create_task(background.run_to_end(asyncio.sleep(60)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())

@@ -94,12 +94,18 @@ class Request:
     |---|---|---|---|
     | embed | str, or list of str or Doc | | float32 [D] or [N, D], unit length |
     | ingest | list[Doc], float32 [N, D] or None | | Index |
-    | search | Index or None (all), query str, float32 [D] or None | k, mode, where | list[Doc] |
+    | search | Index or None (all), str, float32 [D] or None; where | k, mode, where | list[Doc] |
+    | count | | | int |
+    | delete | ids or None, sources or None, Index that is kept or None | all | int |
     | rerank | query str, list[Doc] | k | list[Doc], best first |
     | prefill | Context or None (empty), then Parts | adapter cache_salt | Context |
     | decode | Context or None, then Parts | see below | str, Context; for n > 1 lists of them |
     | select | Context, list[str] | score | str, list[float], Context |
     | call | anything | fn (a callable), kwargs (names of the last inputs) | anything |
+
+    A search takes `where` as its last input or as an attr, or has none. A deletion takes the ids of
+    documents, sources (see `backends.sources`) or all; documents of the index that is kept stay,
+    and their own sources count among the sources.
 
     All attrs of decode may be left out:
 

@@ -14,9 +14,11 @@ from tokenizers import Encoding, Tokenizer
 from backends.errors import ConfigError, EngineUnavailable
 
 Ids = NDArray[np.int32]
+NUM_MARKS = 2  # [CLS] and [SEP] around a text
 Text = str | tuple[str, str]  # a text, or a pair that is told apart by token types
 
 _log = logging.getLogger(__name__)
+_given: set[tuple[Path, int]] = set()  # warnings, by model: embedders and rerankers share some
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,16 +46,16 @@ class PaddedBatch:
 class BertTokenizer:
     """The tokenizer of a model folder; longer texts are cut at `max_len` tokens, [SEP] kept.
 
-    The first cut is logged as a warning: what a model never sees cannot be found.
+    The first cut by a model is logged as a warning, once a process: what a model never sees cannot
+    be found.
     """
 
     def __init__(self, folder: Path, max_len: int | None = None) -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise EngineUnavailable(f"{folder} has no tokenizer.json")
-        self.max_len = _checked_max_len(folder, max_len)
+        self.max_len = max_len_of(folder, max_len)
         self._folder = folder
-        self._has_warned = False
         self._tokenizer: Any = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_len)  # pairs: the longer half is cut first
@@ -61,23 +63,27 @@ class BertTokenizer:
     def encode(self, texts: Sequence[Text]) -> list[TextTokens]:
         """The tokens of each text, in order."""
         encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts))
-        if not self._has_warned:
+        if self._warning not in _given:
             self._warn_of_cuts(encodings)
         return [_tokens(encoding) for encoding in encodings]
+
+    @property
+    def _warning(self) -> tuple[Path, int]:
+        return self._folder.resolve(), self.max_len
 
     def _warn_of_cuts(self, encodings: Sequence[Encoding]) -> None:
         num_cut = sum(bool(encoding.overflowing) for encoding in encodings)
         if num_cut:
-            self._has_warned = True
+            _given.add(self._warning)
             _log.warning(
                 "%s reads %d tokens of a text; %d of %d texts are longer and their ends are left "
                 "out. Split documents by its tokens: "
-                "tl.split(..., tokenizer=THE_MODEL, chunk_tokens=%d). Said once for a loaded model",
+                "tl.split(..., tokenizer=THE_MODEL, chunk_tokens=%d). Said once a process",
                 self._folder.name,
                 self.max_len,
                 num_cut,
                 len(encodings),
-                self.max_len - 2,
+                self.max_len - NUM_MARKS,
             )
 
 
@@ -104,8 +110,9 @@ def _tokens(encoding: Encoding) -> TextTokens:
     )
 
 
-def _checked_max_len(folder: Path, wanted: int | None) -> int:
-    """What is wanted, else what the model was trained for; neither is more than fits it."""
+def max_len_of(folder: Path, wanted: int | None = None) -> int:
+    """The tokens of a text that a model reads, its marks included: what is wanted, else what it
+    was trained for. Raises ConfigError for more than fits it."""
     positions = _stated(folder / "config.json", "max_position_embeddings") or 512
     trained = _stated(folder / "sentence_bert_config.json", "max_seq_length") or positions
     if wanted is not None and wanted > positions:

@@ -18,7 +18,7 @@ from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
 from frontend_dsl.program import Program, Runner, RunOptions, Segments
 from frontend_dsl.reads import Reads
-from frontend_dsl.signature import ArgumentError, BoundArguments, bind
+from frontend_dsl.signature import ArgumentError, BoundArguments, HandleShape, bind
 from frontend_dsl.source_check import check_source, kinds_of
 from frontend_dsl.source_rules import Kind
 from frontend_dsl.symbols import Symbols, check_names
@@ -178,7 +178,7 @@ class App(Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Program, Mapping[str, Any]]:
         function, args = self._app_function.with_receiver_of(args)
-        bound = bind(self.name, self.parameters, args, kwargs)
+        bound = bind(self.name, self.parameters, args, kwargs).lifted()
         return self._program(function, bound), bound.symbolic
 
     def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
@@ -194,7 +194,7 @@ class App(Generic[P, R]):
         given = {**dict(zip(names, args, strict=True)), **kwargs}
         dynamic = {p.name for p in self.parameters if not p.is_static and p.name not in given}
         rest = tuple(p for p in self.parameters if p.name not in dynamic)
-        bound = bind(self.name, rest, (), given)
+        bound = bind(self.name, rest, (), given).lifted()
         symbolic = {**bound.symbolic, **dict.fromkeys(dynamic)}
         return self._program(function, BoundArguments(bound.static, symbolic))
 
@@ -213,7 +213,12 @@ class App(Generic[P, R]):
         arguments: dict[str, Any] = dict(bound.static)
         for parameter in self.parameters:
             if parameter.name in bound.symbolic:
-                arguments[parameter.name] = tracer.param(parameter.name, parameter.type)
+                value = tracer.param(parameter.name, parameter.type)
+                shape = bound.static.get(parameter.name)
+                if isinstance(shape, HandleShape):
+                    arguments[parameter.name] = shape.handle.like(value)
+                else:
+                    arguments[parameter.name] = value
         with tracer.active():
             output = self._output(tracer, _traced_call(function, arguments))
         graph = tracer.graph(self.name, [output])

@@ -15,7 +15,7 @@ from frontend_dsl.program import Program, Segments
 from frontend_dsl.segments import SegmentTracer, identity
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.tracer import current, tracing_with
-from frontend_dsl.value import Value, has_marks
+from frontend_dsl.value import Handle, Value, has_marks, is_symbolic
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Graph
 from graph_opt.ops import has_effects
@@ -122,7 +122,8 @@ class AsyncRun:
             self.cut()
 
     def _lift_text(self, value: Any) -> Any:
-        return self._tracer.lift(value) if has_marks(value) else value
+        is_lifted = has_marks(value) or (isinstance(value, Handle) and is_symbolic(value))
+        return self._tracer.lift(value) if is_lifted else value
 
     def _new_tracer(self) -> SegmentTracer:
         return SegmentTracer(

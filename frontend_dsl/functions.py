@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast
 
 from backends.documents import Doc
+from backends.registry import EngineSpec
 from frontend_dsl.components import Component
+from frontend_dsl.origins import calls_behind
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import iterable, tracing
-from frontend_dsl.value import is_symbolic, item_of, type_of
-from graph_opt.graph import Json
+from frontend_dsl.value import Value, is_symbolic, item_of, type_of
+from graph_opt.graph import Json, Ref
 
 T = TypeVar("T")
 
@@ -64,13 +66,30 @@ def split(
 ) -> list[Doc]:
     """Cut documents into passages of at most `chunk_tokens` tokens at natural boundaries.
 
-    `tokenizer` is the local LLM or Embedder whose tokens count. By default general-purpose ones
-    do (cl100k), of which an embedder may see more: what goes over its window (all-minilm-l6-v2:
-    256 of its tokens, two of them its own marks) is left out of the passage's vector, with a
-    warning. To lose nothing, give the embedder here and a `chunk_tokens` that its window holds.
+    `tokenizer` is the local LLM or Embedder whose tokens count. Without one they are those of the
+    embedder of the first `Store.index` in the app that takes the passages, and no passage is longer
+    than it reads, so nothing is left out of a vector (all-minilm-l6-v2 reads 254). Passages that go
+    to no index in the same app, or that a user's own tool made over, are counted in general-purpose
+    tokens (cl100k), and so are those of an embedder that is not local.
     """
     url = tokenizer.spec.url if tokenizer is not None else None
     return _split(docs, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=url)
+
+
+def count_by(embedder: Component, passages: Any) -> None:
+    """Let the splits that these passages come from count the embedder's tokens by default."""
+    for node in calls_behind(passages, _split._function):
+        names = cast(list[Json], node.attrs["kwargs"])
+        given = dict(zip(names, node.args[-len(names) :], strict=True))
+        if given["tokenizer"] is None and "embedder" not in names:
+            attrs = {**node.attrs, "kwargs": [*names, "embedder"]}
+            passages._tracer.add_spec(node, embedder, attrs)
+
+
+def files_behind(docs: Any) -> list[Any]:
+    """What `load` was given for these documents, one list a call, as far as the trace shows."""
+    given = [node.args[0] for node in calls_behind(docs, _load._function)]
+    return [Value(docs._tracer, a.name, list) if isinstance(a, Ref) else a for a in given]
 
 
 @tool(reads=True, name="load")
@@ -82,8 +101,13 @@ def _load(files: Sequence[str], *, on_error: Literal["raise", "skip"] = "raise")
 
 @tool(pure=True, name="split")
 def _split(
-    docs: Sequence[Doc], *, chunk_tokens: int, overlap: int, tokenizer: str | None
+    docs: Sequence[Doc],
+    *,
+    chunk_tokens: int,
+    overlap: int,
+    tokenizer: str | None,
+    embedder: EngineSpec | None = None,
 ) -> list[Doc]:
     from backends.tools.split import split as split_docs
 
-    return split_docs(docs, chunk_tokens=chunk_tokens, overlap=overlap, tokenizer=tokenizer)
+    return split_docs(docs, chunk_tokens, overlap, tokenizer, embedder)

@@ -10,7 +10,7 @@ from frontend_dsl.components import LLM
 from frontend_dsl.control import map_
 from frontend_dsl.errors import TraceError
 from frontend_dsl.functions import flatten
-from frontend_dsl.retrieval import IndexRef, Reranker, Store
+from frontend_dsl.retrieval import Index, Reranker, Store
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
 from frontend_dsl.where import user_frame
@@ -63,7 +63,7 @@ def fuse(rankings: Sequence[Sequence[Doc]], *, k: int | None = None) -> list[Doc
 
 
 def hybrid_search(
-    index: IndexRef | Store,
+    index: Index | Store,
     query: str,
     *,
     k: int = 5,
@@ -127,7 +127,7 @@ def _enough_tokens(n: int, max_chars: int) -> int:
 
 
 def _check_search(index: object, k: int, fetch: int, llm: object, is_for_llm: bool) -> None:
-    if not isinstance(index, (IndexRef, Store)):
+    if not isinstance(index, (Index, Store)):
         raise TypeError(f"tl.hybrid_search needs an index or a Store first, not {index!r}")
     check_count("tl.hybrid_search", "k", k, 1)
     check_count("tl.hybrid_search", "fetch", fetch, k)

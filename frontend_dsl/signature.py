@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 
 from frontend_dsl.callables import name_of, place_of_function, written_function
 from frontend_dsl.errors import DefinitionError
-from frontend_dsl.value import is_symbolic, type_name
+from frontend_dsl.value import Handle, is_symbolic, type_name
 
 MISSING: Any = inspect.Parameter.empty
 
@@ -45,6 +45,23 @@ class BoundArguments:
 
     static: Mapping[str, Any]
     symbolic: Mapping[str, Any]
+
+    def lifted(self) -> "BoundArguments":
+        """What handles stand for is symbolic; only what they are handles of specialises a graph."""
+        handles = {name: v for name, v in self.static.items() if isinstance(v, Handle)}
+        shapes = {name: HandleShape(handle) for name, handle in handles.items()}
+        behind = {name: handle.behind for name, handle in handles.items()}
+        return BoundArguments({**self.static, **shapes}, {**self.symbolic, **behind})
+
+
+@dataclass(frozen=True, slots=True)
+class HandleShape:
+    """What a handle is of, whatever it stands for."""
+
+    handle: Handle
+
+    def __repr__(self) -> str:
+        return self.handle.key
 
 
 def app_parameters(
@@ -186,7 +203,7 @@ def _is_static(type_: Any) -> bool:
         return all(_is_static(arg) for arg in get_args(type_))
     if get_origin(type_) is Literal or type_ is type(None):
         return True
-    return isinstance(type_, type) and issubclass(type_, (bool, int, float, enum.Enum))
+    return isinstance(type_, type) and issubclass(type_, (bool, int, float, enum.Enum, Handle))
 
 
 def _adapter(type_: Any) -> Any:

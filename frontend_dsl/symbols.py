@@ -81,6 +81,11 @@ class Symbols:
             self.engines[name] = spec
         return name
 
+    def spec(self, component: Component) -> str:
+        """The name of the spec of a component's engine: in each run of the one it runs on."""
+        name = self.engine(component)
+        return self.value(spec_symbol(name), self.engines[name])
+
     def value(self, name: str, value: Any) -> str:
         """The name under which the graph knows a function or a type."""
         with self._lock:
@@ -88,6 +93,11 @@ class Symbols:
                 name = _free_name(name, self.values)
             self.values[name] = value
         return name
+
+
+def spec_symbol(engine: str) -> str:
+    """What the spec of an engine is called among the symbols."""
+    return f"{engine}.spec"
 
 
 def variable_of(component: Component, variables: Mapping[str, Any]) -> str | None:

@@ -16,16 +16,18 @@ from collections.abc import (
     ValuesView,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType, GeneratorType, ModuleType
 from typing import Any, cast
 
+from frontend_dsl.components import Component
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.value import (
+    Handle,
     Value,
     current_tracer,
     has_marks,
@@ -183,6 +185,17 @@ class Tracer:
     def hold(self, value: Value) -> None:
         """Somebody may use this value later, which `note` passed over."""
 
+    def add_spec(self, node: Node, component: Component, attrs: Mapping[str, Json]) -> None:
+        """Give a traced call one more argument: the spec of the engine of a component."""
+        name = self.symbols.spec(component)
+        output = self._names.fresh(name)
+        const = Node((output,), "const", attrs={"value": name, "symbol": True}, origin=node.origin)
+        at = self.nodes.index(node)
+        self.nodes[at : at + 1] = [
+            const,
+            replace(node, args=(*node.args, Ref(output)), attrs=attrs),
+        ]
+
     def emit_get(self, value: Value, key: str | int, type_: Any) -> Value:
         """A field or an item of a value."""
         attrs: dict[str, Json] = {"path": [key]}
@@ -213,6 +226,8 @@ class Tracer:
         """What stands in a node for an argument: a reference, or the constant itself."""
         if isinstance(arg, Value):
             return Ref(self.own(arg)._name)
+        if isinstance(arg, Handle) and is_symbolic(arg):
+            return Ref(self.own(arg.lower(self))._name)
         if has_marks(arg):
             pieces = split_marks(arg)
             return Ref(self.emit("format", pieces, {}, "text", str)._name)

@@ -165,6 +165,28 @@ class Value:
         )
 
 
+class Handle:
+    """A value together with the component that can do something with it.
+
+    In an app `behind` may be symbolic; a caller gets a handle on the real value.
+    """
+
+    behind: Any
+
+    def lower(self, tracer: Any) -> Value:
+        """The handle as a value of the graph, which is a real one when the app runs."""
+        raise NotImplementedError
+
+    def like(self, behind: Any) -> "Handle":
+        """The same component's handle on another value."""
+        raise NotImplementedError
+
+    @property
+    def key(self) -> str:
+        """Equal for handles that lower to the same nodes."""
+        raise NotImplementedError
+
+
 def split_marks(text: str) -> list["str | Value"]:
     """The text between markers and the values the markers stand for, in order, no empty text."""
     pieces: list[str | Value] = []
@@ -195,6 +217,8 @@ def is_symbolic(value: object) -> bool:
         return any(map(is_symbolic, value))
     if isinstance(value, dict):
         return any(map(is_symbolic, (*value, *value.values())))
+    if isinstance(value, Handle):
+        return isinstance(value.behind, Value)
     return isinstance(value, Value) or has_marks(value)
 
 

@@ -77,7 +77,9 @@ _TABLE = (
     Op(  # docs, vectors or null -> index
         "ingest", "store", 1, 1, 2, _ENGINE, pure=False, effects=True, elementwise=(0, 1)
     ),
-    Op("search", "store", min_args=2, max_args=3, required_attrs=_ENGINE),  # index, query, vector
+    Op("search", "store", 1, 2, 4, _ENGINE),  # index, query, vector, where
+    Op("count", "store", 1, 0, 0, _ENGINE),  # -> documents there are
+    Op("delete", "store", 1, 3, 3, _ENGINE, pure=False, effects=True),  # ids, sources, kept index
     Op("rerank", "reranker", 1, 2, 2, _ENGINE, elementwise=(1,)),  # query, docs
     # Python functions and tools.
     Op("call", "python", required_attrs=("fn",), pure=False, effects=True),
@@ -177,9 +179,9 @@ def access(node: NodeLike) -> Access:
     """What the node, or any node of its bodies, reads and writes outside the graph."""
     if node.bodies:
         return _union(access(inner) for body in node.bodies for inner in body.nodes)
-    if node.op == "ingest":
+    if node.op in ("ingest", "delete"):
         return Access(writes=frozenset({str(node.attrs["engine"])}))
-    if node.op == "search" and node.args[0] is None:
+    if node.op == "count" or (node.op == "search" and node.args[0] is None):
         return Access(reads=frozenset({str(node.attrs["engine"])}))
     if node.op == "call" and node.attrs.get("reads") is True:
         return _ACCESS_READS_WORLD

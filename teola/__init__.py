@@ -19,7 +19,7 @@ from frontend_dsl.pairs import zip_ as zip
 from frontend_dsl.prompt import prompt
 from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.recovery import attempt, first
-from frontend_dsl.retrieval import Reranker, Store
+from frontend_dsl.retrieval import Index, Reranker, Store
 from frontend_dsl.selection import filter_ as filter
 from frontend_dsl.selection import sorted_ as sorted
 from frontend_dsl.synthesis import synthesize
@@ -49,6 +49,7 @@ __all__ = [
     "Chat",
     "Doc",
     "Embedder",
+    "Index",
     "Message",
     "Reranker",
     "Store",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from frontend_dsl.app import App, make_app
+from frontend_dsl.outside import set_runner
 from frontend_dsl.program import Runner
 from graph_opt.objective import Kind
 
@@ -63,3 +64,6 @@ def _runner() -> Runner:
     from teola.runner import default_runner  # late: asyncio and pydantic are not needed to define
 
     return default_runner()
+
+
+set_runner(_runner)

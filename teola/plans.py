@@ -10,6 +10,7 @@ from backends.errors import ConfigError
 from backends.registry import EngineSpec
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.program import Program, RunOptions
+from frontend_dsl.symbols import spec_symbol
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
@@ -30,6 +31,15 @@ class ReadyPlan:
     known: KnownEngines
     layout: Layout
     is_optimized: bool
+
+    def symbols(self, program: Program) -> Mapping[str, Any]:
+        """The program's symbols, with the specs of the engines that run it."""
+        replaced = {
+            spec_symbol(name): spec
+            for name, spec in self.engines.items()
+            if spec is not program.engines[name]
+        }
+        return {**program.symbols, **replaced} if replaced else program.symbols
 
     @cached_property
     def about(self) -> Mapping[str, Any]:

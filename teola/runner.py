@@ -181,7 +181,7 @@ class AppRunner:
                 plan.layout,
                 inputs,
                 plan.engines,
-                program.symbols,
+                plan.symbols(program),
                 about={**plan.about, "began": began} if listeners else {},
                 listener=_tell_all(listeners),
                 timeout_s=options.timeout_s,

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import Request, Result, Usage
-from backends.documents import Doc, Index, document_id
-from backends.errors import RequestRejected
+from backends.documents import Doc
 from backends.fake.engine import FakeEngine
-from backends.store.collection import Collection, Entry
+from backends.store.runner import StoreRunner
 
 DIMENSIONS = 64
 Array = npt.NDArray[np.float32]
@@ -51,52 +50,35 @@ class FakeReranker(FakeEngine):
 
 
 class FakeStore(FakeEngine):
-    """Rows as in the real store (`Collection`), in memory; every search is by cosine alone.
+    """The real store in memory, but that every search is by cosine alone.
 
-    An index keeps its documents as they were; a search of the whole store sees the newest of each
-    id. What comes without vectors gets those of the fake embedder.
+    What comes without vectors gets those of the fake embedder.
     """
 
     kind = "store"
 
     def __init__(self, url: str, options: Any) -> None:
         super().__init__(url, options)
-        self._collection = Collection()
+        self._runner = StoreRunner("fake", None)
 
     async def answer(self, request: Request) -> Result:
-        if request.op == "ingest":
-            return self._ingest(*request.inputs)
-        if request.op == "search":
-            return self._search(*request.inputs, k=request.attrs.get("k", 10))
-        raise RequestRejected(f"the fake store does not run {request.op!r}")
+        (outcome,) = self._runner.run([_with_vectors(request)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _ingest(self, docs: list[Doc], vectors: Array | None) -> Result:
-        rows = vectors if vectors is not None else [embed_text(doc.text) for doc in docs]
-        stored = [replace(doc, id=document_id(doc), score=None) for doc in docs]
-        entries = {d.id: Entry(d, row) for d, row in zip(stored, rows, strict=True)}
-        for row in rows:
-            self._check_dimensions(row)
-        keys = self._collection.upsert(list(entries.values()))
-        return Result((Index("fake", keys),), Usage(num_items=len(docs)))
 
-    def _search(self, index: Index | None, query: str, vector: Array | None, *, k: int) -> Result:
-        rows = self._collection.select(None if index is None else index.ids)
-        goal = vector if vector is not None else embed_text(query)
-        if not len(rows):
-            return Result(([],), Usage(num_items=1))
-        self._check_dimensions(goal)
-        held = zip(rows, self._collection.vectors(rows), strict=True)
-        hits = [_scored(self._collection.docs[row], float(each @ goal)) for row, each in held]
-        hits.sort(key=lambda doc: -(doc.score or 0.0))
-        return Result((hits[:k],), Usage(num_items=1))
-
-    def _check_dimensions(self, vector: Array) -> None:
-        wanted = self._collection.dimensions
-        if wanted not in (None, len(vector)):
-            raise RequestRejected(
-                f"the vector has {len(vector)} dimensions, those of the store have {wanted}: "
-                "use one embedder a store"
-            )
+def _with_vectors(request: Request) -> Request:
+    match request.op, request.inputs:
+        case "ingest", (docs, None):
+            rows = [embed_text(doc.text) for doc in docs]
+            vectors = np.stack(rows) if rows else None
+            return replace(request, inputs=(docs, vectors))
+        case "search", (index, query, vector, *where):
+            goal = embed_text(query) if vector is None else vector
+            attrs = {**request.attrs, "mode": "vector"}
+            return replace(request, inputs=(index, query, goal, *where), attrs=attrs)
+    return request
 
 
 def _scored(doc: Doc, score: float) -> Doc:

@@ -3,8 +3,8 @@
 Shapes: R rows (documents), D vector dimensions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
@@ -26,6 +26,15 @@ class Entry:
 
     doc: Doc
     vector: Vectors | None  # [D]
+    content: str = field(init=False, repr=False)  # equal for equal text and metadata
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", content_hash(self.doc))
+
+    def is_same(self, other: "Entry") -> bool:
+        """Whether id and content are the same, and the vectors of one embedder."""
+        same = (self.doc.id, self.content) == (other.doc.id, other.content)
+        return same and are_near(self.vector, other.vector)
 
 
 class Collection:
@@ -33,7 +42,8 @@ class Collection:
 
     A document that comes again under its id makes a new row, the id's newest; the one before stays
     for those who hold its key, until the collection goes: memory grows with every different
-    content. The same content and vector again is the same row.
+    content. The same content and vector again is the same row. An id that is deleted has no newest
+    row any more.
     """
 
     def __init__(self) -> None:
@@ -45,7 +55,8 @@ class Collection:
         self._has_vector = np.zeros(0, np.bool_)  # [capacity]
 
     def __len__(self) -> int:
-        return len(self.docs)
+        """The documents there are: of each id the newest."""
+        return len(self._newest)
 
     @property
     def dimensions(self) -> int | None:
@@ -57,10 +68,32 @@ class Collection:
         self._reserve(len(self.docs) + len(entries))
         return tuple(self._write(entry) for entry in entries)
 
+    def delete(self, ids: Iterable[str]) -> int:
+        """Take the newest row of each id away; how many there were."""
+        rows = [self._newest.pop(doc_id) for doc_id in set(ids) & self._newest.keys()]
+        self._is_newest[rows] = False
+        return len(rows)
+
     def is_newest(self, entry: Entry) -> bool:
         """Whether writing it would change nothing."""
         row = self.rows.get(self._key(entry))
-        return row is not None and row == self._newest[entry.doc.id]
+        return row is not None and row == self._newest.get(entry.doc.id)
+
+    def ids(self) -> set[str]:
+        """Those of the documents there are."""
+        return set(self._newest)
+
+    def of_index(self, keys: Sequence[str]) -> list[Doc]:
+        """The documents that an index names. Raises RequestRejected."""
+        return [self.docs[row] for row in self.select(keys)]
+
+    def newest_docs(self) -> list[Doc]:
+        """The documents there are, in the order of writing."""
+        return [self.docs[row] for row in self.select(None)]
+
+    def newest_entries(self) -> list[Entry]:
+        """What must be written down so that reading it back makes the same documents."""
+        return [Entry(self.docs[row], self._vector(row)) for row in self.select(None)]
 
     def select(self, keys: Sequence[str] | None) -> Rows:
         """The rows of an index, ascending; None: the newest of each id. Raises RequestRejected.
@@ -110,19 +143,20 @@ class Collection:
 
     def _key(self, entry: Entry) -> str:
         """Of the row that holds this entry, or of a new one; the same in every process."""
-        name = f"{entry.doc.id}@{content_hash(entry.doc)}"
+        name = f"{entry.doc.id}@{entry.content}"
         for variant in count():  # of one content, by embedder
             key = f"{name}.{variant}" if variant else name
             row = self.rows.get(key)
-            if row is None or self._is_near(row, entry.vector):
+            if row is None or are_near(self._vector(row), entry.vector):
                 return key
         raise AssertionError("numbers do not end")
 
-    def _is_near(self, row: int, vector: Vectors | None) -> bool:
-        if vector is None or not self._has_vector[row]:
-            return vector is None and not self._has_vector[row]
+    def _vector(self, row: int) -> Vectors | None:
+        if not self._has_vector[row]:
+            return None
         assert self._vectors is not None, "a row has a vector"
-        return float(np.linalg.norm(self._vectors[row] - vector)) < _VECTOR_ERROR
+        vector: Vectors = self._vectors[row]
+        return vector
 
     def _set_vector(self, row: int, vector: Vectors | None) -> None:
         self._has_vector[row] = vector is not None
@@ -141,6 +175,13 @@ class Collection:
         self._has_vector = np.pad(self._has_vector, (0, extra))
         if self._vectors is not None:
             self._vectors = np.pad(self._vectors, ((0, extra), (0, 0)))
+
+
+def are_near(one: Vectors | None, other: Vectors | None) -> bool:
+    """Whether two vectors of one text come from the same embedder."""
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and float(np.linalg.norm(one - other)) < _VECTOR_ERROR
 
 
 def unit_vectors(vectors: Vectors) -> Vectors:

@@ -1,5 +1,6 @@
 """Requests of a store, read and checked once; from here on everything is well formed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
@@ -36,16 +37,60 @@ class Search:
     where: Predicate | None
 
 
-def read_request(request: Request, collection: str) -> Ingest | Search:
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Which documents go: those named in any way, but none of the `kept` index's."""
+
+    ids: frozenset[str]  # of documents, or of those that they were split from
+    sources: tuple[str, ...]
+    kept: tuple[str, ...] | None  # keys; its documents' own sources count too
+    everything: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many documents there are."""
+
+
+Job = Ingest | Search | Delete | Count
+
+
+def read_request(request: Request, collection: str) -> Job:
     """Raises RequestRejected."""
-    if request.op == "ingest" and len(request.inputs) == 2:
-        return _read_ingest(*request.inputs)
-    if request.op == "search" and len(request.inputs) == 3:
-        return _read_search(*request.inputs, attrs=request.attrs, collection=collection)
+    match request.op, request.inputs:
+        case "ingest", (docs, vectors):
+            return _read_ingest(docs, vectors)
+        case "search", (index, query, vector):
+            where = request.attrs.get("where")
+            return _read_search(index, query, vector, where, request.attrs, collection)
+        case "search", (index, query, vector, where):
+            return _read_search(index, query, vector, where, request.attrs, collection)
+        case "delete", (ids, sources, kept):
+            everything = request.attrs.get("all") is True
+            return _read_delete(ids, sources, kept, everything, collection)
+        case "count", ():
+            return Count()
     raise RequestRejected(
-        "a store runs 'ingest' (documents, vectors) and 'search' (index, query, vector), "
+        "a store runs 'ingest' (documents, vectors), 'search' (index, query, vector, where), "
+        "'delete' (ids, sources, kept index) and 'count', "
         f"not {request.op!r} with {len(request.inputs)} inputs"
     )
+
+
+def as_stored(entry: Entry) -> Entry:
+    """With metadata as it will be read back from the disk, so that reopening changes nothing.
+
+    Raises RequestRejected.
+    """
+    try:
+        metadata: dict[str, Any] = json.loads(json.dumps(dict(entry.doc.metadata)))
+    except (TypeError, ValueError) as error:
+        raise RequestRejected(
+            f"the metadata of document {entry.doc.id!r} cannot be stored as JSON: {error}"
+        ) from error
+    if metadata == entry.doc.metadata:
+        return entry
+    return replace(entry, doc=replace(entry.doc, metadata=metadata))
 
 
 def _read_ingest(docs: Any, vectors: Any) -> Ingest:
@@ -61,15 +106,37 @@ def _read_ingest(docs: Any, vectors: Any) -> Ingest:
     return Ingest(tuple(entries.values()), len(docs))
 
 
-def _read_search(
-    index: Any, query: Any, vector: Any, *, attrs: Mapping[str, Any], collection: str
-) -> Search:
-    if index is not None and not isinstance(index, Index):
-        raise RequestRejected(f"'search' takes an Index or None, got {type(index).__name__}")
-    if index is not None and index.collection != collection:
+def _read_delete(ids: Any, sources: Any, kept: Any, everything: bool, collection: str) -> Delete:
+    keys = None if kept is None else _keys(kept, collection, "delete")
+    if kept is not None and keys is None:
+        raise RequestRejected("'delete' cannot keep the index of the whole store")
+    named = frozenset(_texts(ids, "ids")), tuple(_texts(sources, "sources"))
+    return Delete(*named, keys, everything)
+
+
+def _texts(given: Any, what: str) -> Sequence[str]:
+    if given is None:
+        return ()
+    is_list = isinstance(given, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(text, str) for text in given):
+        raise RequestRejected(f"'delete' takes a list of str as {what}, got {given!r}")
+    return tuple(given)
+
+
+def _keys(index: Any, collection: str, op: str) -> tuple[str, ...] | None:
+    if not isinstance(index, Index):
+        raise RequestRejected(f"{op!r} takes an Index or None, got {type(index).__name__}")
+    if index.collection != collection and index.ids != ():
         raise RequestRejected(
             f"the index is of collection {index.collection!r}, this store is {collection!r}"
         )
+    return index.ids
+
+
+def _read_search(
+    index: Any, query: Any, vector: Any, where: Any, attrs: Mapping[str, Any], collection: str
+) -> Search:
+    keys = None if index is None else _keys(index, collection, "search")
     if not isinstance(query, str):
         raise RequestRejected(f"'search' takes a query str, got {type(query).__name__}")
     mode = _read_mode(attrs.get("mode"))
@@ -78,12 +145,12 @@ def _read_search(
             f"mode {mode!r} needs the query's vector: give the store an embedder, or mode='bm25'"
         )
     return Search(
-        keys=index.ids if index is not None else None,
+        keys=keys,
         query=query,
         vector=None if vector is None else _query_vector(vector),
         k=_read_k(attrs.get("k")),
         mode=mode,
-        where=compile_where(attrs.get("where")),
+        where=compile_where(where),
     )
 
 

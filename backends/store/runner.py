@@ -1,26 +1,27 @@
-"""The ops `ingest` and `search` over one collection, in memory or with segments on disk."""
+"""The requests of a store over one collection, in memory or with segments on disk."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 from backends.base import Outcome, Request, Result, Usage
 from backends.documents import Index
 from backends.errors import EngineUnavailable, RequestRejected
 from backends.file_lock import file_lock
 from backends.store.collection import Collection, Entry
-from backends.store.jobs import Ingest, Search, read_request
+from backends.store.deletion import chosen_ids
+from backends.store.jobs import Count, Delete, Ingest, Job, Search, as_stored, read_request
 from backends.store.searcher import Searcher
-from backends.store.segments import Segments
+from backends.store.segments import Segment, Segments
+
+_SPARE_CHANGES = 1000  # on the disk, beyond twice the documents there are
 
 
 class StoreRunner:
-    """Runs a batch: its ingests first, then its searches, which therefore see them.
+    """Runs a batch: ingests first, then deletions, then what reads, which therefore sees them.
 
     The index of an ingest keeps its documents as they were; a search of the whole store sees the
-    newest of each id. On disk, what one `run` ingests becomes one segment, unless it is all there
+    newest of each id. On disk, what one `run` ingests becomes one segment of what was not there
     already; other processes may write the same folder, and each run sees what they wrote before it.
+    When most of what is written no longer counts, one segment of what does replaces all others.
     """
 
     def __init__(self, collection: str, segments: Segments | None) -> None:
@@ -33,20 +34,20 @@ class StoreRunner:
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
         self._read_new()
         outcomes: dict[int, Outcome] = {}
-        ingests: dict[int, Ingest] = {}
-        searches: dict[int, Search] = {}
+        jobs: dict[int, Job] = {}
         for i, request in enumerate(requests):
             try:
-                job = read_request(request, self._name)
+                jobs[i] = read_request(request, self._name)
             except RequestRejected as error:
                 outcomes[i] = error
-            else:
-                if isinstance(job, Ingest):
-                    ingests[i] = job
-                else:
-                    searches[i] = job
-        outcomes.update(self._ingest(ingests))
-        outcomes.update(self._search(searches))
+        ingests = {i: job for i, job in jobs.items() if isinstance(job, Ingest)}
+        deletes = {i: job for i, job in jobs.items() if isinstance(job, Delete)}
+        if ingests or deletes:
+            outcomes.update(self._change(ingests, deletes))
+        for i, job in jobs.items():
+            if isinstance(job, Count):
+                outcomes[i] = _done(len(self._collection))
+        outcomes.update(self._search({i: j for i, j in jobs.items() if isinstance(j, Search)}))
         return [outcomes[i] for i in range(len(requests))]
 
     def close(self) -> None:
@@ -56,39 +57,55 @@ class StoreRunner:
     def _search(self, searches: Mapping[int, Search]) -> dict[int, Outcome]:
         found = self._searcher.run(list(searches.values()))
         return {
-            i: Result((docs,), Usage(num_items=1)) if isinstance(docs, list) else docs
+            i: _done(docs) if isinstance(docs, list) else docs
             for i, docs in zip(searches, found, strict=True)
         }
 
-    def _ingest(self, ingests: Mapping[int, Ingest]) -> dict[int, Outcome]:
+    def _change(
+        self, ingests: Mapping[int, Ingest], deletes: Mapping[int, Delete]
+    ) -> dict[int, Outcome]:
         if self._segments is None:
-            return self._apply(ingests)
-        if not ingests:
-            return {}
+            return self._ingest(ingests) | self._delete(deletes)
         try:
             with file_lock(self._segments.folder / "write.lock"):
                 self._read_new()
-                return self._apply(ingests)
+                outcomes = self._ingest(ingests) | self._delete(deletes)
+                self._rewrite_if_it_pays(self._segments)
+                return outcomes
         except OSError as error:
             failure = EngineUnavailable(f"cannot write {self._segments.folder}: {error}")
-            return dict.fromkeys(ingests, failure)
+            return dict.fromkeys([*ingests, *deletes], failure)
 
-    def _apply(self, ingests: Mapping[int, Ingest]) -> dict[int, Outcome]:
+    def _ingest(self, ingests: Mapping[int, Ingest]) -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}
-        accepted: dict[int, list[Entry]] = {}
+        accepted: dict[int, Sequence[Entry]] = {}
         dimensions = self._collection.dimensions
         for i, ingest in ingests.items():
             try:
                 accepted[i], dimensions = self._accept(ingest, dimensions)
             except RequestRejected as error:
                 outcomes[i] = error
-        batch = [entry for entries in accepted.values() for entry in entries]
-        if self._segments is not None and not all(map(self._collection.is_newest, batch)):
-            self._segments.append(batch)
+        if self._segments is not None:
+            changed = self._changed([e for entries in accepted.values() for e in entries])
+            if changed:
+                self._segments.append(Segment(changed))
         for i, entries in accepted.items():
             index = Index(self._name, self._collection.upsert(entries))
             outcomes[i] = Result((index,), Usage(num_items=ingests[i].num_items))
         return outcomes
+
+    def _changed(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that are not there as they are, or as one before them will have left them."""
+        last: dict[str, Entry] = {}
+        changed: list[Entry] = []
+        for entry in entries:
+            before = last.get(entry.doc.id)
+            is_there = self._collection.is_newest(entry) if before is None else None
+            if is_there or (before is not None and before.is_same(entry)):
+                continue
+            last[entry.doc.id] = entry
+            changed.append(entry)
+        return changed
 
     def _accept(self, ingest: Ingest, dimensions: int | None) -> tuple[list[Entry], int | None]:
         for entry in ingest.entries:
@@ -101,19 +118,35 @@ class StoreRunner:
                     )
         if self._segments is None:
             return list(ingest.entries), dimensions
-        return [_as_stored(entry) for entry in ingest.entries], dimensions
+        return [as_stored(entry) for entry in ingest.entries], dimensions
+
+    def _delete(self, deletes: Mapping[int, Delete]) -> dict[int, Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        for i, delete in deletes.items():
+            try:
+                ids = chosen_ids(delete, self._collection)
+            except RequestRejected as error:
+                outcomes[i] = error
+                continue
+            if ids and self._segments is not None:
+                self._segments.append(Segment(deleted=ids))
+            outcomes[i] = _done(self._collection.delete(ids))
+        return outcomes
+
+    def _rewrite_if_it_pays(self, segments: Segments) -> None:
+        if segments.num_changes <= 2 * len(self._collection) + _SPARE_CHANGES:
+            return
+        segments.append(Segment(self._collection.newest_entries(), is_base=True))
+        segments.remove_older()
 
     def _read_new(self) -> None:
-        for entries in self._segments.read_new() if self._segments else ():
-            self._collection.upsert(entries)
+        for segment in self._segments.read_new() if self._segments else ():
+            if segment.is_base:
+                kept = {entry.doc.id for entry in segment.entries}
+                self._collection.delete(self._collection.ids() - kept)
+            self._collection.delete(segment.deleted)
+            self._collection.upsert(segment.entries)
 
 
-def _as_stored(entry: Entry) -> Entry:
-    """With metadata as it will be read back, so that reopening changes nothing."""
-    try:
-        metadata: dict[str, Any] = json.loads(json.dumps(dict(entry.doc.metadata)))
-    except (TypeError, ValueError) as error:
-        raise RequestRejected(
-            f"the metadata of document {entry.doc.id!r} cannot be stored as JSON: {error}"
-        ) from error
-    return replace(entry, doc=replace(entry.doc, metadata=metadata))
+def _done(value: object) -> Result:
+    return Result((value,), Usage(num_items=1))

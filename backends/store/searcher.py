@@ -3,15 +3,18 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backends.documents import Doc
 from backends.errors import RequestRejected
-from backends.store.bm25 import Bm25
 from backends.store.collection import Collection, Rows
 from backends.store.jobs import Search
 from backends.store.ranking import Hits, fuse, nearest, top_k
+
+if TYPE_CHECKING:
+    from backends.store.bm25 import Bm25
 
 _KEPT_INDEXES = 64
 _HYBRID_DEPTH = 100  # how far down each side of a hybrid search is ranked, at least
@@ -23,7 +26,7 @@ Found = list[Doc] | RequestRejected
 @dataclass(frozen=True, slots=True)
 class _Kept:
     rows: Rows  # that the index was built of; they never change
-    index: Bm25
+    index: "Bm25"
 
 
 class Searcher:
@@ -112,7 +115,9 @@ class Searcher:
         scores = np.where(np.isin(rows, scope), scores, 0)
         return [(int(rows[position]), score) for position, score in top_k(scores, k) if score > 0]
 
-    def _index(self, keys: Keys, rows: Rows) -> Bm25:
+    def _index(self, keys: Keys, rows: Rows) -> "Bm25":
+        from backends.store.bm25 import Bm25  # late: who searches by vectors alone needs no bm25s
+
         kept = self._kept.get(keys)
         if kept is None or not np.array_equal(kept.rows, rows):
             texts = [self._collection.docs[row].text for row in rows]

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from backends.errors import DocumentError
+from backends.sources import base_of, root_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,6 @@ def find_files(paths: Sequence[str], is_known: Callable[[Path], bool]) -> list[F
     return list(found.values())
 
 
-def root_of(given: str) -> str:
-    """What a path, folder or pattern is called as a root: absolute, without links."""
-    path = Path(given).expanduser()
-    if path.is_dir():
-        return path.resolve().as_posix()
-    if path.exists() or not glob.has_magic(given):
-        return (Path(os.path.abspath(path)).parent.resolve() / path.name).as_posix()
-    base = _base_of(path)
-    return (base.resolve() / path.relative_to(base)).as_posix()
-
-
 def _expand(given: str, is_known: Callable[[Path], bool]) -> Iterator[File]:
     path, root = Path(given).expanduser(), root_of(given)
     if path.is_dir():
@@ -61,7 +51,7 @@ def _expand(given: str, is_known: Callable[[Path], bool]) -> Iterator[File]:
         matches = sorted(filter(Path.is_file, map(Path, glob.glob(str(path), recursive=True))))
         if not matches:
             raise DocumentError(f"no file matches {given!r}")
-        yield from _below(_base_of(path), matches, root)
+        yield from _below(base_of(path), matches, root)
     else:
         raise DocumentError(f"there is no file or folder {given!r}")
 
@@ -70,9 +60,3 @@ def _below(base: Path, found: Iterable[Path], root: str) -> Iterator[File]:
     folder = base.resolve()
     for path in found:
         yield File(path, (folder / path.relative_to(base)).as_posix(), root)
-
-
-def _base_of(pattern: Path) -> Path:
-    """The folder that a pattern starts from."""
-    parts = pattern.parts
-    return Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])

@@ -1,5 +1,6 @@
 """What counts the tokens of passages: a tokenizer, a file of one, or a local model's own."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from backends.errors import ConfigError, DocumentError, RequestRejected
 from backends.models import resolve
 from backends.optional import optional_imports
+from backends.registry import EngineSpec
 
 _MODEL_SCHEMES = ("local:", "hf:")
 
@@ -38,6 +40,28 @@ def whole_tokenizer(given: Any) -> Any:
     copy.no_truncation()
     copy.no_padding()
     return copy
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a model reads a text: by which tokens, and how many of them at most."""
+
+    tokenizer: Any
+    most_tokens: int
+
+
+def window_of(embedder: EngineSpec) -> Window | None:
+    """The window of a local embedder, or None for one whose tokens nobody here can count.
+
+    Raises as `resolve` does.
+    """
+    if not embedder.url.startswith(_MODEL_SCHEMES):
+        return None
+    with optional_imports("local"):
+        from backends.bert_tokens import NUM_MARKS, max_len_of
+    folder = resolve(embedder.url)
+    most = max_len_of(folder, embedder.options.get("max_len")) - NUM_MARKS
+    return Window(whole_tokenizer(embedder.url), most)
 
 
 def _json_of_model(path: Path) -> str:

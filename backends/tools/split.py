@@ -7,8 +7,9 @@ from typing import Any
 from backends.documents import Doc, document_id
 from backends.errors import RequestRejected
 from backends.optional import optional_imports
+from backends.registry import EngineSpec
 from backends.text_check import check_texts
-from backends.tools.passage_tokens import whole_tokenizer
+from backends.tools.passage_tokens import whole_tokenizer, window_of
 
 _MARKDOWN = frozenset({".md", ".markdown"})
 _BUILT_IN_MODEL = "gpt-4"  # its tokenizer, cl100k, is part of the splitter: nothing is downloaded
@@ -16,24 +17,32 @@ _LONGEST_CHARACTER = 4  # tokens: a character is never split
 
 
 def split(
-    docs: Sequence[Doc], chunk_tokens: int = 256, overlap: int = 32, tokenizer: Any = None
+    docs: Sequence[Doc],
+    chunk_tokens: int = 256,
+    overlap: int = 32,
+    tokenizer: Any = None,
+    embedder: EngineSpec | None = None,
 ) -> list[Doc]:
     """Passages of at most `chunk_tokens`, neighbours sharing up to `overlap` tokens.
 
     Tokens are those of `tokenizer` (a `tokenizers.Tokenizer`, the path of a `tokenizer.json` or
-    the URL of a local model), by default general-purpose ones (cl100k), of which a model may see
-    more: an embedder drops what goes over its window (all-minilm-l6-v2: 256 of its own tokens, two
-    of them its marks), so for one give `chunk_tokens` of its own. A document whose source is
+    the URL of a local model). Without one they are those of `embedder`, which will read the
+    passages, and none is longer than it reads (all-minilm-l6-v2: 254); without either, or where
+    its tokens cannot be counted here, general-purpose ones (cl100k). A document whose source is
     Markdown is cut at its headings first. A passage has the id `PARENT:NUMBER`, its parent's
     metadata, and `parent`, `chunk` (from 0) and `offset` (in characters); a parent without an id is
-    named after its content. Raises RequestRejected,
-    DocumentError, and for a model ConfigError and EngineUnavailable.
+    named after its content. Raises RequestRejected, DocumentError, and for a model ConfigError and
+    EngineUnavailable.
     """
     _check(chunk_tokens, overlap)
     check_texts(doc.text for doc in docs)
     with optional_imports("local"):
         from semantic_text_splitter import MarkdownSplitter, TextSplitter
     counting = None if tokenizer is None else whole_tokenizer(tokenizer)
+    if counting is None and embedder is not None and (window := window_of(embedder)) is not None:
+        counting = window.tokenizer
+        chunk_tokens = min(chunk_tokens, window.most_tokens)
+        overlap = min(overlap, chunk_tokens // 2)
     markdown = _splitter(MarkdownSplitter, chunk_tokens, overlap, counting)
     plain = _splitter(TextSplitter, chunk_tokens, overlap, counting)
     passages: list[Doc] = []

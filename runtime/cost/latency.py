@@ -28,6 +28,8 @@ DEFAULTS: Mapping[str, Surface] = {
     "rerank": Surface.flat(Curve.line(0.005, 0.010)),
     "ingest": Surface.flat(Curve.line(0.001, 0.0001)),
     "search": Surface.flat(Curve.line(0.001, 0.0005)),
+    "count": Surface.flat(Curve.line(0.001, 0.0)),
+    "delete": Surface.flat(Curve.line(0.001, 0.0)),
     "prefill": Surface.flat(Curve.line(0.020, 0.001)),
     "decode": Surface.flat(Curve.line(0.020, 0.002)),
     "call": Surface.flat(Curve.line(0.0, 0.010)),

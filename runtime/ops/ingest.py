@@ -19,9 +19,9 @@ def _ids(output: Index, columns: Sequence[list[Any]]) -> Sequence[Any]:
     return [(output.collection, output.ids, i, num_items) for i in range(num_items)]
 
 
-def _index(node: Node, results: Sequence[Item]) -> Index:
+def _index(node: Node, results: Sequence[Item]) -> Index:  # noqa: ARG001
     parts = in_order(results)
-    collection = parts[0][0] if parts else str(node.attrs["engine"])
+    collection = parts[0][0] if parts else ""  # of nothing: any store's
     ids = dict.fromkeys(i for _, ids, nth, _ in parts if nth == 0 for i in ids)
     return Index(collection, tuple(ids))
 

@@ -10,7 +10,9 @@ from runtime.ops.concat import CONCAT
 from runtime.ops.cond import COND
 from runtime.ops.const import CONST
 from runtime.ops.context import CONTEXT
+from runtime.ops.count import COUNT
 from runtime.ops.decode import DECODE
+from runtime.ops.delete import DELETE
 from runtime.ops.elements import ELEMENTS
 from runtime.ops.embed import EMBED
 from runtime.ops.first import FIRST
@@ -42,6 +44,8 @@ OP_RUNS: Mapping[str, OpRun] = {
     "embed": EMBED,
     "ingest": INGEST,
     "search": SEARCH,
+    "count": COUNT,
+    "delete": DELETE,
     "rerank": RERANK,
     "call": CALL,
     "map": MAP,

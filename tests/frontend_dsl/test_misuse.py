@@ -182,8 +182,6 @@ LEAKS: dict[str, Callable[[Any], Any]] = {
     "slice": lambda q: ask(f"about {q}"[:12]),
     "join template": lambda q: tl.join(["a"], f"{q}: {{text}}"),
     "join text": lambda q: ", ".join([q, q]),
-    "filter": lambda q: bare.search("x", mode="bm25", where={"source": q}),
-    "filter text": lambda q: bare.search("x", mode="bm25", where={"source": f"{q}.md"}),
     "count": lambda q: bare.search("x", mode="bm25", k=q),
     "object": lambda q: ask(Box(q)),
     "model": lambda q: Plan(steps=[q]),

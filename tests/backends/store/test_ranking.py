@@ -44,6 +44,17 @@ def test_a_query_finds_the_same_alone_and_among_others() -> None:
     assert together == alone
 
 
+def test_rows_that_differ_in_the_last_bits_are_ranked_exactly() -> None:
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=64)
+    near = (base + rng.normal(size=(300, 64)) * 3e-8).astype(np.float32)
+    queries = unit_vectors(rng.normal(size=(20, 64)).astype(np.float32))
+    exact = (queries.astype(np.float64)[:, None] * near.astype(np.float64)).sum(axis=2)
+    for row, hits in zip(exact, nearest(near, queries, [3] * 20), strict=True):
+        best = sorted(range(300), key=lambda i: (-row[i], i))[:3]
+        assert [position for position, _ in hits] == best
+
+
 def test_fusion_sums_reciprocal_ranks() -> None:
     near, words = [(7, 0.9), (3, 0.8), (5, 0.1)], [(5, 12.0), (7, 3.0)]
     assert fuse([near, words], 2) == [

@@ -1,7 +1,10 @@
 """The store engine, in memory and on disk: both must behave alike."""
 
 import asyncio
+import fcntl
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from hypothesis import strategies as st
 from backends.base import Engine, Outcome, Request, Result
 from backends.documents import Doc, Index
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
+from backends.store import segments
 from backends.store.factory import create
 from backends.store.runner import StoreRunner
 
+WRITER = Path(__file__).with_name("writer_process.py")
 CAPITALS = [
     Doc("Paris is the capital of France", "fr", metadata={"continent": "europe", "size": 2}),
     Doc("Berlin is the capital of Germany", "de", metadata={"continent": "europe", "size": 3}),
@@ -33,6 +38,13 @@ def ingest(docs: Any, vectors: Any = None) -> Request:
 
 def search(query: Any, vector: Any = None, index: Any = None, **attrs: Any) -> Request:
     return Request("1" * 32, "search", (index, query, vector), attrs)
+
+
+def delete(ids: Any = None, sources: Any = None, kept: Any = None, **attrs: Any) -> Request:
+    return Request("3" * 32, "delete", (ids, sources, kept), attrs)
+
+
+COUNT = Request("4" * 32, "count", ())
 
 
 def names(index: Index) -> list[str]:
@@ -138,6 +150,17 @@ def test_hybrid_is_the_fusion_of_both(capitals: Store) -> None:
         ("de", pytest.approx(1 / 62)),
         ("fr", pytest.approx(1 / 63)),
     ]
+
+
+def test_hybrid_looks_further_down_than_k(store: Store) -> None:
+    """Second on both sides is better than first on one and far down on the other."""
+    docs = [Doc("apple apple", "words"), Doc("apple pear plum", "both"), Doc("stone", "near")]
+    fillers = [Doc("sand", f"sand{i}") for i in range(20)]
+    vectors = np.array([[-1, 0], [0.9, 0.4], [1, 0], *[[0.5, 0.8]] * 20], np.float32)
+    store.run(ingest([*docs, *fillers], vectors))
+    (found,) = store.value(search("apple", EAST, mode="hybrid", k=1))
+    assert found.id == "both"
+    assert found.score == pytest.approx(2 / 62)
 
 
 @pytest.mark.parametrize("mode", ["vector", "bm25", "hybrid"])
@@ -249,6 +272,81 @@ def test_documents_without_vectors_are_found_by_words(store: Store) -> None:
     assert "no document of this index has a vector" in store.error(search("x", EAST, index))
 
 
+def test_the_documents_that_are_there_are_counted(capitals: Store) -> None:
+    assert capitals.value(COUNT) == 4
+    capitals.run(ingest([Doc("Lyon is in France", "fr"), Doc("new", "new")], PLANE[:2]))
+    assert capitals.value(COUNT) == 5
+    assert capitals.value(delete(["fr", "none"])) == 1
+    assert capitals.value(COUNT) == 4
+
+
+@pytest.mark.parametrize("mode", ["vector", "bm25", "hybrid"])
+def test_what_is_deleted_is_found_through_an_older_index_alone(store: Store, mode: str) -> None:
+    index = store.value(ingest(CAPITALS, PLANE))
+    assert store.value(delete(["fr"])) == 1
+    assert "fr" not in store.ids(search("capital", EAST, mode=mode))
+    assert "fr" in store.ids(search("capital", EAST, index, mode=mode))
+    assert store.value(delete(["fr"])) == 0
+    store.run(ingest(CAPITALS[:1], PLANE[:1]))
+    assert "fr" in store.ids(search("capital", EAST, mode=mode))
+
+
+def test_everything_is_deleted(capitals: Store) -> None:
+    assert capitals.value(delete(all=True)) == 4
+    assert capitals.value(COUNT) == 0
+    assert capitals.value(search("capital", EAST)) == []
+
+
+def test_documents_are_deleted_by_parent_and_by_source(store: Store) -> None:
+    def doc(name: str, **metadata: Any) -> Doc:
+        return Doc(name, name, metadata=metadata)
+
+    docs = [
+        doc("p:0", parent="p"),
+        doc("p:1", parent="p"),
+        doc("a", path="/x/a.md", source="a.md"),
+        doc("b", path="/x/sub/b.md", source="sub/b.md"),
+        doc("c", source="made"),
+        doc("d", path=3, source=4),
+    ]
+    for ids, sources, gone in (
+        (["p"], None, {"p:0", "p:1"}),
+        (None, ["/x"], {"a", "b"}),
+        (None, ["/x/*.md"], {"a"}),
+        (None, ["/x/**/*.md"], {"a", "b"}),
+        (None, ["/x/su"], set()),
+        (None, ["sub/b.md", "made"], {"b", "c"}),
+        (["d"], ["/x/a.md"], {"a", "d"}),
+    ):
+        store.run(ingest(docs))
+        store.run(delete(ids, sources))
+        left = store.ids(search("p a b c d 0 1", mode="bm25", k=9))
+        assert store.value(COUNT) == 6 - len(gone), (ids, sources)
+        assert not gone & set(left)
+
+
+def test_a_deletion_spares_the_index_that_is_kept_and_means_its_sources(store: Store) -> None:
+    def doc(name: str, root: str) -> Doc:
+        return Doc(name, name, metadata={"path": f"{root}/{name}", "root": root})
+
+    store.run(ingest([doc("a", "/x"), doc("b", "/x"), doc("c", "/y"), doc("d", "/z")]))
+    kept = store.value(ingest([doc("b", "/x")]))
+    assert store.value(delete(None, ["/y"], kept)) == 2
+    assert store.value(COUNT) == 2
+
+
+def test_an_index_of_nothing_is_of_any_store(store: Store) -> None:
+    nothing = Index("", ())
+    assert store.value(search("x", EAST, nothing)) == []
+    assert store.value(delete(None, None, nothing)) == 0
+
+
+def test_a_filter_may_be_an_input(capitals: Store) -> None:
+    request = search("capital", EAST)
+    request.inputs = (*request.inputs, {"continent": "asia"})
+    assert capitals.ids(request) == ["jp"]
+
+
 def test_searches_of_an_empty_store_find_nothing(store: Store) -> None:
     for mode in ("vector", "bm25", "hybrid"):
         assert store.value(search("x", EAST, mode=mode)) == []
@@ -276,6 +374,10 @@ def test_another_dimension_is_rejected_with_both_named(capitals: Store) -> None:
         (search("x", EAST, Index("default", ("gone",))), "no document 'gone'"),
         (search("x", EAST, "index"), "takes an Index or None"),
         (Request("2" * 32, "embed", ("x",)), "a store runs 'ingest'"),
+        (delete("fr"), "takes a list of str as ids"),
+        (delete(None, [3]), "takes a list of str as sources"),
+        (delete(kept=Index("default")), "cannot keep the index of the whole store"),
+        (delete(kept=Index("default", ("gone",))), "no document 'gone'"),
     ],
 )
 def test_a_wrong_request_fails_alone(capitals: Store, request_: Request, reason: str) -> None:
@@ -367,6 +469,100 @@ def test_what_is_on_the_disk_already_is_not_written_again(tmp_path: Path) -> Non
     store.close()
 
 
+def lines_of(folder: Path) -> list[int]:
+    """The changes in each segment."""
+    paths = sorted(folder.glob("*.jsonl"))
+    return [len(path.read_text().splitlines()) - 1 for path in paths]
+
+
+def test_only_what_changed_is_written(tmp_path: Path) -> None:
+    store = reopen(tmp_path)
+    docs = [Doc(f"text {i}", str(i), metadata={"n": (i,)}) for i in range(28)]
+    vectors = np.random.default_rng(0).normal(size=(28, 3)).astype(np.float32)
+    store.run(ingest(docs, vectors), ingest(docs, vectors))
+    docs[3] = Doc("something else", "3")
+    store.run(ingest(docs, vectors))
+    store.run(ingest(docs[:5], vectors[:5]), ingest(docs, vectors))
+    store.run(delete(["5"]), delete(["5", "6"]))
+    store.run(delete(["5"]))
+    store.close()
+    assert lines_of(tmp_path) == [28, 1, 1, 1]
+    store = reopen(tmp_path)
+    assert store.value(COUNT) == 26
+    store.run(ingest(docs, vectors))
+    assert lines_of(tmp_path) == [28, 1, 1, 1, 2]
+    store.close()
+
+
+def test_deletions_last_and_are_seen_by_other_processes(tmp_path: Path) -> None:
+    one, two = reopen(tmp_path), reopen(tmp_path)
+    one.run(ingest(CAPITALS, PLANE))
+    assert two.value(delete(["fr", "jp"])) == 2
+    assert one.ids(search("", EAST)) == ["de", "bananas"]
+    one.run(ingest(CAPITALS[:1], PLANE[:1]))
+    assert two.ids(search("", EAST)) == ["fr", "de", "bananas"]
+    for store in (one, two):
+        store.close()
+    store = reopen(tmp_path)
+    assert store.ids(search("", EAST)) == ["fr", "de", "bananas"]
+    store.close()
+
+
+@pytest.fixture
+def tidy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments are rewritten as soon as most of what they hold does not count."""
+    monkeypatch.setattr("backends.store.runner._SPARE_CHANGES", 0)
+
+
+@pytest.mark.usefixtures("tidy")
+def test_what_no_longer_counts_is_removed_from_the_disk(tmp_path: Path) -> None:
+    one, two = reopen(tmp_path), reopen(tmp_path)
+    index = one.value(ingest([*CAPITALS[:3], Doc("the secret", "secret")], PLANE))
+    two.run(COUNT)
+    for text in "abcd":
+        one.run(ingest([Doc(text, "changing")], EAST[None]))
+    before = one.value(search("", EAST))
+    one.run(delete(["secret"]))
+    assert len(lines_of(tmp_path)) < 5
+    one.run(delete(["jp"]))
+    files = sorted(path.name for path in tmp_path.glob("0*"))
+    assert not any(b"secret" in path.read_bytes() for path in tmp_path.glob("0*.jsonl"))
+    assert [Path(name).suffix for name in files].count(".jsonl") <= 2
+    expected = [doc for doc in before if doc.id not in ("secret", "jp")]
+    assert one.value(search("", EAST)) == two.value(search("", EAST)) == expected
+    assert len(two.value(search("", EAST, index))) == 4
+    two.run(delete(all=True))
+    assert (one.value(COUNT), lines_of(tmp_path)) == (0, [0])
+    for store in (one, two):
+        store.close()
+    store = reopen(tmp_path)
+    assert store.value(COUNT) == 0
+    store.run(ingest(CAPITALS, PLANE))
+    assert store.value(COUNT) == 4
+    store.close()
+
+
+@pytest.mark.usefixtures("tidy")
+def test_a_segment_that_goes_while_it_is_read_is_replaced_by_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = reopen(tmp_path)
+    writer.run(ingest(CAPITALS, PLANE))
+    read = segments._read
+
+    def slowly(path: Path) -> segments.Segment:
+        monkeypatch.setattr(segments, "_read", read)
+        writer.run(delete(["fr", "de", "bananas"]))
+        assert not path.exists()
+        return read(path)
+
+    monkeypatch.setattr(segments, "_read", slowly)
+    reader = reopen(tmp_path)
+    assert reader.ids(search("", EAST)) == ["jp"]
+    reader.close()
+    writer.close()
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".npy"])
 @pytest.mark.parametrize("keep", [0, 0.5, 0.99])
 def test_a_torn_last_segment_is_left_out_and_named(
@@ -377,7 +573,8 @@ def test_a_torn_last_segment_is_left_out_and_named(
     store.run(ingest(CAPITALS[2:], PLANE[2:]))
     store.close()
     last = max(tmp_path.glob(f"*{suffix}"))
-    last.write_bytes(last.read_bytes()[: int(last.stat().st_size * keep)])
+    torn = last.read_bytes()[: int(last.stat().st_size * keep)]
+    last.write_bytes(torn)
 
     with caplog.at_level(logging.WARNING):
         store = reopen(tmp_path)
@@ -386,6 +583,8 @@ def test_a_torn_last_segment_is_left_out_and_named(
     assert store.ids(search("", EAST)) == ["fr", "de"]
     store.run(ingest(CAPITALS[3:], PLANE[3:]))  # goes on in the torn one's place
     store.close()
+    aside = last.with_suffix(".torn" if suffix == ".jsonl" else ".npy.torn")
+    assert aside.read_bytes() == torn
     store = reopen(tmp_path)
     assert store.ids(search("", EAST)) == ["fr", "de", "bananas"]
     store.close()
@@ -407,6 +606,25 @@ def test_a_crash_before_the_last_rename_leaves_no_trace(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("crash_at", range(1, 7))
+def test_a_process_that_ends_between_two_writes_leaves_whole_segments(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, crash_at: int
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        run_process(tmp_path, "crash", crash_at)
+        store = reopen(tmp_path)
+    found = store.ids(search("", EAST))
+    assert found in ([], ["fr", "de"], ["fr", "de", "jp", "bananas"], ["jp", "bananas"])
+    # a segment is two files, each written beside and then renamed
+    assert len(found) == [0, 0, 0, 2, 2, 2, 4][crash_at]
+    assert caplog.text == ""
+    store.run(ingest(CAPITALS, PLANE))
+    store.close()
+    store = reopen(tmp_path)
+    assert sorted(store.ids(search("", EAST))) == ["bananas", "de", "fr", "jp"]
+    store.close()
+
+
 def test_damage_in_the_middle_is_never_passed_over(tmp_path: Path) -> None:
     store = reopen(tmp_path)
     store.run(ingest(CAPITALS[:2], PLANE[:2]))
@@ -418,7 +636,7 @@ def test_damage_in_the_middle_is_never_passed_over(tmp_path: Path) -> None:
         reopen(tmp_path)
 
 
-def test_two_processes_may_write_one_folder(tmp_path: Path) -> None:
+def test_two_openings_may_write_one_folder(tmp_path: Path) -> None:
     one, two = reopen(tmp_path), reopen(tmp_path)
     one.run(ingest(CAPITALS[:2], PLANE[:2]))
     two.run(ingest(CAPITALS[2:], PLANE[2:]))
@@ -426,6 +644,53 @@ def test_two_processes_may_write_one_folder(tmp_path: Path) -> None:
     assert one.ids(search("", EAST)) == two.ids(search("", EAST)) == everything
     one.close()
     two.close()
+
+
+def start_process(folder: Path, *command: Any) -> "subprocess.Popen[str]":
+    script = [sys.executable, str(WRITER), str(folder), *map(str, command)]
+    return subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def run_process(folder: Path, *command: Any) -> None:
+    process = start_process(folder, *command)
+    process.communicate(timeout=60)
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_a_process_writes_alone(tmp_path: Path) -> None:
+    """The writer says so while it writes, and waits to be told to go on."""
+    process = start_process(tmp_path, "pause", "append")
+    assert said(process) == "append"
+    with (tmp_path / "write.lock").open("ab") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_process_sees_what_was_written_while_it_waited_for_the_lock(tmp_path: Path) -> None:
+    process = start_process(tmp_path, "pause", "lock")
+    assert said(process) == "lock"  # it has read the folder, and will ask for the lock
+    store = reopen(tmp_path)
+    store.run(ingest(CAPITALS[2:], PLANE[2:]))
+    process.communicate("\n", timeout=60)
+    assert sorted(store.ids(search("", EAST))) == ["bananas", "de", "fr", "jp"]
+    store.close()
+    assert not list(tmp_path.glob("*.torn"))
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    processes = [start_process(tmp_path, "many", number, 8) for number in range(3)]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    store = reopen(tmp_path)
+    wanted = {f"{number}.{i}" for number in range(3) for i in range(8)}
+    assert set(store.ids(search("", EAST, k=99))) == wanted
+    store.close()
 
 
 def test_metadata_that_is_not_json_is_rejected_on_disk(tmp_path: Path) -> None:

@@ -33,11 +33,13 @@ class PromptFunction(Generic[P, T]):
         out: Any,
         system: str | None,
         sampling: dict[str, Json],
+        retries: int = 0,
     ) -> None:
         self.llm = llm
         self.out = out
         self.system = system
         self.sampling = sampling
+        self.retries = retries
         self._function = function
         self._constants = (*constants_of(function), *([system] if system else []))
         self._schema = schema_of(out)
@@ -50,7 +52,7 @@ class PromptFunction(Generic[P, T]):
             check_source(self._function, kinds_of(named(self._function, args, kwargs)))
             turns = self._turns(name, self._function(*args, **kwargs))
             parts = turn_parts(turns, self._constants, tracer.given)
-            form = Form(self.out, self._schema, self.sampling)
+            form = Form(self.out, self._schema, self.sampling, self.retries)
             return cast(T, write(tracer, name, self.llm, None, parts, form).result)
 
     def _turns(self, name: str, returned: object) -> list[Message]:
@@ -89,6 +91,7 @@ def prompt(
     *,
     out: type[T],
     system: str | None = None,
+    retries: int = 0,
     temperature: float = 0.0,
     max_tokens: int = 256,
     top_p: float = 1.0,
@@ -104,6 +107,7 @@ def prompt(
     *,
     out: Any,  # what is no class: Literal["a", "b"], int | None
     system: str | None = None,
+    retries: int = 0,
     temperature: float = 0.0,
     max_tokens: int = 256,
     top_p: float = 1.0,
@@ -118,6 +122,7 @@ def prompt(
     *,
     out: Any = str,
     system: str | None = None,
+    retries: int = 0,
     temperature: float = 0.0,
     max_tokens: int = 256,
     top_p: float = 1.0,
@@ -129,10 +134,22 @@ def prompt(
 
     `out` is the type of the answer: a pydantic model (or list, int, bool ...) constrains decoding
     to its JSON schema and is validated. Temperature 0 is greedy. `top_p` 1 and `top_k` 0 are off.
+    With `retries` an answer that is not valid is followed by a turn that says why, and the model
+    writes again, so many times at most; elements of a list are then used when all are valid.
     """
     if not isinstance(llm, LLM):
         raise TypeError(f"@tl.prompt needs an LLM, not {llm!r}: write @tl.prompt(llm)")
     if has_marks(system):
         raise TypeError("system= of @tl.prompt must be constant text")
+    _check_retries(retries, out)
     sampling = sampling_attrs(temperature, max_tokens, top_p, top_k, stop, seed)
-    return lambda function: PromptFunction(function, llm, out, system, sampling)
+    return lambda function: PromptFunction(function, llm, out, system, sampling, retries)
+
+
+def _check_retries(retries: int, out: Any) -> None:
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ValueError(
+            f"retries= of @tl.prompt must be a whole number, 0 or more; got {retries!r}"
+        )
+    if retries and out is str:
+        raise TypeError("retries= of @tl.prompt needs out=: a text cannot be invalid")

@@ -58,7 +58,7 @@ def attempt(function: Callable[[], Any], otherwise: Any) -> Any:
     with tracer.call("attempt"):
         tried = tracer.trace_body(lambda error: function(), [Exception])  # noqa: ARG005
         fallback = tracer.trace_body(_fallback(otherwise), [Exception])
-        return _emit(tracer, "attempt", [tried, fallback])
+        return emit_bodies(tracer, "attempt", [tried, fallback])
 
 
 def first(*alternatives: Callable[[], R]) -> R:
@@ -76,26 +76,28 @@ def first(*alternatives: Callable[[], R]) -> R:
         bodies = [tracer.trace_body(function, []) for function in alternatives]
         for body in bodies:
             _check_no_effects(body.tracer.nodes)
-        return cast(R, _emit(tracer, "first", bodies))
+        return cast(R, emit_bodies(tracer, "first", bodies))
 
 
 def limited(app: str, timeout_s: float, function: Callable[[], Any]) -> Any:
     """What the function returns, as one value; fails when it takes longer, by the app's name."""
     tracer = tracing(f"app {app}()")
     body = tracer.trace_body(function, [])
-    return _emit(tracer, "within", [body], {"app": app, "timeout_s": timeout_s})
+    return emit_bodies(tracer, "within", [body], {"app": app, "timeout_s": timeout_s})
 
 
-def _emit(
+def emit_bodies(
     tracer: Tracer,
     op: str,
     bodies: Sequence[TracedBody],
-    attrs: dict[str, Json] | None = None,
+    attrs: Mapping[str, Json] | None = None,
+    hint: str | None = None,
 ) -> Value:
+    """A node with these bodies, of one of the ops of this module."""
     captured = all_captures(bodies)
     graphs = tuple(body.graph(captured) for body in bodies)
     type_ = union_of([body.results[0]._type for body in bodies])
-    return tracer.emit(op, (None, *captured), attrs or {}, op, type_, bodies=graphs)
+    return tracer.emit(op, (None, *captured), attrs or {}, hint or op, type_, bodies=graphs)
 
 
 def _fallback(otherwise: Any) -> Callable[[Any], Any]:

@@ -1,16 +1,19 @@
 """One turn of a language model as primitives: a prefill, a decode, a parse for a declared type."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from frontend_dsl.components import LLM
+from frontend_dsl.recovery import emit_bodies
 from frontend_dsl.schema import json_schema
-from frontend_dsl.tracer import Tracer
+from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Context, Value, type_name
 from graph_opt.graph import Json, Marker
 
 SPACE = Marker("sp")
+NOT_VALID = "Your answer is not valid: "
+ASK_AGAIN = ". Write the whole answer again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Form:
     out: Any
     schema: Json
     sampling: Mapping[str, Json]
+    retries: int = 0  # how often it is asked again for a value of the type
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,29 @@ def write(
     text, after = tracer.emit_many("decode", (filled,), attrs, hints, [str, Context])
     if form.schema is None:
         return Written(text, after, text)
+    return Written(text, after, _parsed(tracer, name, llm, text, after, form))
+
+
+def _parsed(tracer: Tracer, name: str, llm: LLM, text: Value, after: Value, form: Form) -> Value:
+    """The value that the text says; if it is invalid, the model is told why and asked again."""
     symbol = tracer.symbols.value(type_name(form.out), form.out)
-    return Written(text, after, tracer.emit("parse", (text,), {"type": symbol}, name, form.out))
+
+    def parse() -> Value:
+        return tracing("a parse").emit("parse", (text,), {"type": symbol}, name, form.out)
+
+    def ask_again(error: Value) -> Value:
+        inner = tracing("a retry")
+        path: dict[str, Json] = {"path": ["cause", "reason"]}
+        reason = inner.emit("get", (error,), path, "reason", str)
+        words = prompt_parts([NOT_VALID, reason, ASK_AGAIN])
+        parts = [Marker("user"), *words, Marker("assistant")]
+        return write(inner, name, llm, after, parts, replace(form, retries=form.retries - 1)).result
+
+    if not form.retries:
+        return parse()
+    tried = tracer.trace_body(lambda error: parse(), [Exception])  # noqa: ARG005
+    again = tracer.trace_body(ask_again, [Exception])
+    return emit_bodies(tracer, "attempt", [tried, again], {"only_invalid": True}, name)
 
 
 def prefill(

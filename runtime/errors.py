@@ -5,7 +5,8 @@ QueryError
 ├── QueryTimeout
 ├── ListenerFailed     what listens to its events (a trace file, say) raised
 └── NodeFailed         one primitive failed; names it, the user's line, and the cause
-    └── OutputInvalid  the model's text is not a value of the declared type
+    ├── OutputInvalid  the model's text is not a value of the declared type
+    └── ToolTimeout    a tool took longer than its timeout_s
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,15 @@ from backends.errors import EngineError
 
 
 class ParseError(ValueError):
-    """A decoded text that is not a value of its declared type."""
+    """A decoded text that is not a value of its declared type; `reason` leaves the text out."""
+
+    def __init__(self, problem: str, reason: str | None = None) -> None:
+        super().__init__(problem)
+        self.reason = reason or problem
+
+
+class TookTooLong(TimeoutError):
+    """A try of a tool took longer than its timeout_s."""
 
 
 class QueryError(RuntimeError):
@@ -48,16 +57,24 @@ class OutputInvalid(NodeFailed):
     """The text of a decode is not a value of the type that the prompt function declared."""
 
 
+class ToolTimeout(NodeFailed):
+    """A tool took longer than its `timeout_s`, in each of its tries.
+
+    An `async def` tool was cancelled; the thread of a plain one runs on, and its result is dropped.
+    """
+
+
 def _what(cause: Exception) -> str:
     """The message; for an error that is not written for people, its type too."""
-    is_plain = isinstance(cause, (EngineError, ParseError))
+    is_plain = isinstance(cause, (EngineError, ParseError, TookTooLong))
     return str(cause) if is_plain else f"{type(cause).__name__}: {cause}"
 
 
 def own_error(failure: Exception) -> Exception:
     """What an `async def` app sees of a failure: the exception that a tool or an engine raised,
-    with a note of where; of invalid output, and of what is no node's, the failure itself."""
-    if not isinstance(failure, NodeFailed) or isinstance(failure, OutputInvalid):
+    with a note of where; of invalid output, of a timeout, and of what is no node's, the failure
+    itself."""
+    if not isinstance(failure, NodeFailed) or isinstance(failure, OutputInvalid | ToolTimeout):
         return failure
     error = failure.cause
     if isinstance(error, StopIteration):  # no coroutine can raise it

@@ -8,6 +8,7 @@ EventKind = Literal[
     "query",  # begins; fields: app, graph (text), optimized, calls
     "ready",  # a primitive's inputs are there; it waits at its engine
     "start",  # its batch starts; fields: engine, batch, batch_size
+    "retry",  # it failed and is tried again; fields: error, after_s
     "first_token",
     "text",  # a piece of decoded text; fields: text, final
     "end",  # fields: the counts of backends.base.Usage

@@ -18,7 +18,15 @@ from graph_opt.ops import OPS
 from runtime.clock import now
 from runtime.dispatch import make_request
 from runtime.engine_scheduler import Job, Scheduler, Started
-from runtime.errors import ListenerFailed, NodeFailed, OutputInvalid, ParseError, QueryError
+from runtime.errors import (
+    ListenerFailed,
+    NodeFailed,
+    OutputInvalid,
+    ParseError,
+    QueryError,
+    TookTooLong,
+    ToolTimeout,
+)
 from runtime.events import Event, EventKind, Listener
 from runtime.failed_context import FailedContext, failure_of_context, passes_failure_on
 from runtime.failures import Failure, top_of
@@ -29,6 +37,7 @@ from runtime.piecewise import run_in_pieces
 from runtime.scope import Above, Body, Scope, arg_value, bind, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
+from runtime.tries import Tries
 
 LOAD_SHOWN_FROM_S = 0.001
 BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
@@ -286,9 +295,25 @@ class Query:
             on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
             may_remember=node.name in scope.layout.remembered,
         )
-        scope.running[request.id] = (node, partial(scheduler.cancel, job))
         self._tell("ready", path, node.op, {"engine": engine, "items": request.num_items})
+        if "retries" in node.attrs or "timeout_s" in node.attrs:
+            tries = self._tries(scheduler, job, node, path)
+            scope.running[request.id] = (node, tries.cancel)
+            tries.submit()
+            return
+        scope.running[request.id] = (node, partial(scheduler.cancel, job))
         scheduler.submit(job)
+
+    def _tries(self, scheduler: Scheduler, job: Job, node: Node, path: str) -> Tries:
+        def on_retry(error: Exception, after_s: float) -> None:
+            fields = {"error": f"{type(error).__name__}: {error}", "after_s": round(after_s, 3)}
+            self._tell("retry", path, node.op, fields)
+
+        retries, timeout_s = node.attrs.get("retries", 0), node.attrs.get("timeout_s")
+        assert isinstance(retries, int), "the verifier lets only whole numbers pass"
+        assert timeout_s is None or isinstance(timeout_s, int | float), "and numbers"
+        seed = f"{self.name} {path}"
+        return Tries(scheduler, job, retries, timeout_s, seed, on_retry)
 
     def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
         if scope.is_stopped(node):
@@ -407,5 +432,7 @@ def _error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
                 "the type with Field(max_length=...)"
             )
         failure = OutputInvalid(path, where, error)
+    if isinstance(error, TookTooLong):
+        failure = ToolTimeout(path, where, error)
     failure.__cause__ = error
     return failure

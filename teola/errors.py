@@ -10,7 +10,8 @@
     ├── QueryTimeout
     ├── ListenerFailed        a listener raised, for example a trace file on a full disk
     └── NodeFailed            names the primitive and the user's line; `cause` is what failed
-        └── OutputInvalid     decoded text that is not a value of the declared type
+        ├── OutputInvalid     decoded text that is not a value of the declared type
+        └── ToolTimeout       a tool took longer than its timeout_s
     EngineError               what a NodeFailed is caused by, when an engine said no
     ├── EngineUnavailable
     ├── EngineOverloaded
@@ -43,6 +44,7 @@ from runtime.errors import (
     QueryCancelled,
     QueryError,
     QueryTimeout,
+    ToolTimeout,
     failure_of,
 )
 
@@ -66,6 +68,7 @@ __all__ = [
     "RequestRejected",
     "RequestTooLong",
     "SymbolicError",
+    "ToolTimeout",
     "TraceError",
     "failure_of",
 ]

@@ -1,4 +1,7 @@
-"""`attempt`: what its first body gives; if anything in that fails, what the second makes of it."""
+"""`attempt`: what its first body gives; if anything in that fails, what the second makes of it.
+
+With `only_invalid` it takes only the failure of a text that is no value of its declared type.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 from graph_opt.graph import Node
 from runtime.captures import when_all_there
 from runtime.cost.sizes import UNKNOWN, Size, largest
-from runtime.errors import QueryError, own_error
+from runtime.errors import OutputInvalid, QueryError, own_error
 from runtime.host import Host
 from runtime.ops.base import BodyOutputs, OpRun
 from runtime.scope import Body, Scope
@@ -20,6 +23,9 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
         when_all_there(captures, lambda: host.finish(scope, node, outputs))
 
     def failed(error: QueryError) -> None:
+        if node.attrs.get("only_invalid") and not isinstance(error, OutputInvalid):
+            host.fail_at(scope, node, error)
+            return
         params = [own_error(error), *captures]
         host.open_body(scope, node, Body(other, params, done, (1,), "{otherwise}"))
 

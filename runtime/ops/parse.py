@@ -22,8 +22,8 @@ def parse_text(text: str, name: str, type_: Any) -> Any:
         place = ".".join(str(part) for part in first["loc"])
         reason = f"{first['msg']}{f' at {place!r}' if place else ''}"
         shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
-        problem = f"the model's text is not a {name}: {reason}; it wrote {shown!r}"
-        raise ParseError(problem) from None
+        problem = f"the model's text is not a {name}: {reason}"
+        raise ParseError(f"{problem}; it wrote {shown!r}", reason) from None
 
 
 def _run(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:

@@ -4,9 +4,17 @@ import threading
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 import teola as tl
-from teola.errors import NodeFailed, QueryTimeout, TraceError, failure_of
+from teola.errors import (
+    NodeFailed,
+    OutputInvalid,
+    QueryTimeout,
+    ToolTimeout,
+    TraceError,
+    failure_of,
+)
 
 llm = tl.LLM("fake:", replies={"Ask": "fine", "Explain no (.*)": "sorry"})
 slow = tl.LLM("fake:", replies={"Talk": "one two three four"}, token_s=1.0)
@@ -211,3 +219,112 @@ def test_one_value_that_fails_leaves_the_others_of_an_async_app_alone(optimize: 
     if not optimize:
         may_end.set()  # one after another: the other is awaited first
     assert app.using(optimize=optimize)("x") == "no bad x, x"
+
+
+class Count(BaseModel):
+    n: int
+
+
+class Words(BaseModel):
+    words: list[str]
+
+
+asked = tl.LLM(
+    "fake:",
+    replies={
+        "(?s)Never.*": '{"n": "none"}',
+        "(?s)not valid.*not valid": '{"n": 3}',
+        "(?s)at 'n'. Write the whole": '{"n": "two"}',
+        "Count": '{"n": "one"}',
+        "(?s)not valid": '{"words": ["a", "b"]}',
+        "List": '{"words": ["a", 1]}',
+    },
+)
+
+
+@tl.prompt(asked, out=Count, retries=2)
+def count(text: str) -> str:
+    return f"Count {text}"
+
+
+@tl.prompt(asked, out=Words, retries=1)
+def words(text: str) -> str:
+    return f"List {text}"
+
+
+@both
+def test_a_model_is_asked_again_with_what_is_not_valid(optimize: bool) -> None:
+    @tl.app
+    def app(text: str) -> Count:
+        return count(text)
+
+    events = list(app.using(optimize=optimize, memo=False).stream("x"))
+    assert events[-1].fields["result"] == Count(n=3)
+    decodes = [event for event in events if event.kind == "end" and event.op == "decode"]
+    assert len(decodes) == 3
+    assert all(event.fields["decode_tokens"] for event in decodes)
+    assert "Write the whole answer again" in str(app.plan(text="x"))
+
+
+@both
+def test_an_answer_that_stays_invalid_is_a_failure(optimize: bool) -> None:
+    @tl.app
+    def app(text: str) -> Count:
+        return count(text)
+
+    with pytest.raises(OutputInvalid, match="not a Count"):
+        app.using(optimize=optimize)("Never")
+
+
+@both
+def test_no_element_of_an_answer_that_may_be_invalid_is_used_early(optimize: bool) -> None:
+    @tl.app
+    def app(text: str) -> list[str]:
+        return tl.map(send, words(text).words)
+
+    assert app.using(optimize=optimize)("x") == ["a", "b"]
+    assert done == ["a", "b"]
+
+
+def test_retries_of_a_prompt_need_a_type() -> None:
+    with pytest.raises(TypeError, match="retries= of @tl.prompt needs out="):
+        tl.prompt(llm, retries=1)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="a whole number, 0 or more; got -1"):
+        tl.prompt(llm, out=int, retries=-1)
+
+
+def test_a_tool_is_called_again_and_has_a_time_limit() -> None:
+    calls: list[str] = []
+    may_end = threading.Event()
+
+    @tl.tool(retries=2)
+    def flaky(text: str) -> str:
+        calls.append(text)
+        if len(calls) < 3:
+            raise ConnectionError("try later")
+        return text
+
+    @tl.tool(timeout_s=0.05)
+    def stuck(text: str) -> str:
+        may_end.wait(10)
+        return text
+
+    @tl.app
+    async def app(text: str) -> str:
+        try:
+            await tl.value(stuck(text))
+        except ToolTimeout as error:
+            return f"{await tl.value(flaky(text))}, {error.cause}"
+        finally:
+            may_end.set()
+        return "in time"
+
+    assert app("x") == "x, it took longer than 0.05 s"
+    assert calls == ["x"] * 3
+
+
+def test_retries_and_limits_of_tools_are_checked_at_the_decoration() -> None:
+    with pytest.raises(ValueError, match="a whole number, 0 or more; got -1"):
+        tl.tool(retries=-1)(str)
+    with pytest.raises(ValueError, match="must be seconds, above 0; got 0"):
+        tl.tool(timeout_s=0)(str)

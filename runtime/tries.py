@@ -1,0 +1,94 @@
+"""Tries a request again when it fails, and gives it up when it takes too long.
+
+Between tries it waits, twice as long each time, with jitter from a stream of its own: queries that
+fail together do not come back together. A plain function that takes too long cannot be stopped:
+its thread runs on, unseen.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from backends.base import Outcome
+from backends.errors import RequestRejected
+from runtime.dispatch import new_request_id
+from runtime.engine_scheduler import Job, Scheduler, Started
+from runtime.errors import TookTooLong
+
+FIRST_DELAY_S = 0.1
+MAX_DELAY_S = 10.0
+
+
+class Tries:
+    """One job, up to 1 + `retries` times; a request that the engine refused is not tried again."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        job: Job,
+        retries: int,
+        timeout_s: float | None,
+        seed: str,
+        on_retry: Callable[[Exception, float], None],  # the error, the seconds until the next try
+    ) -> None:
+        self._scheduler = scheduler
+        self._job = job
+        self._retries = retries
+        self._timeout_s = timeout_s
+        self._random = Random(seed)
+        self._on_retry = on_retry
+        self._current: Job | None = None  # what the engine has
+        self._timer: asyncio.TimerHandle | None = None
+        self._num_failed = 0
+
+    def submit(self) -> None:
+        """Begin a try."""
+        request = self._job.request
+        if self._num_failed:
+            request = replace(request, id=new_request_id())
+        job = self._job.replaced(lambda outcome: self._done(job, outcome), request)
+        job.on_start = self._started
+        self._current = job
+        self._scheduler.submit(job)
+
+    def cancel(self) -> None:
+        """Give up; no outcome is told."""
+        self._stop_timer()
+        job, self._current = self._current, None
+        if job is not None:
+            self._scheduler.cancel(job)
+
+    def _started(self, started: Started) -> None:
+        self._job.on_start(started)
+        if self._timeout_s is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._timeout_s, self._expired, self._timeout_s)
+
+    def _expired(self, timeout_s: float) -> None:
+        self.cancel()
+        self._failed(TookTooLong(f"it took longer than {timeout_s:g} s"))
+
+    def _done(self, job: Job, outcome: Outcome) -> None:
+        if job is not self._current:  # it took too long
+            return
+        self._current = None
+        self._stop_timer()
+        if isinstance(outcome, Exception):
+            self._failed(outcome)
+        else:
+            self._job.on_done(outcome)
+
+    def _failed(self, error: Exception) -> None:
+        if self._num_failed == self._retries or isinstance(error, RequestRejected):
+            self._job.on_done(error)
+            return
+        delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**self._num_failed)
+        delay_s *= self._random.uniform(0.5, 1.0)
+        self._num_failed += 1
+        self._on_retry(error, delay_s)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self.submit)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

@@ -156,8 +156,6 @@ class _Timing:
         )
 
     def _num_turns_in_a_row(self, node: Node) -> float:
-        if node.op == "cond":
-            return 1.0
         turns = self.cost.num_turns(node)
         is_parallel = node.op == "map" and node.attrs.get("order") != "sequential"
         return min(1.0, turns) if is_parallel else turns
@@ -191,7 +189,7 @@ def _work(graph: Graph, cost: GraphCost) -> dict[str, float]:
         if node.bodies:
             parts = [_work(body, cost) for body in expected_bodies(node)]
             most = max(parts, key=lambda part: sum(part.values()))
-            turns = cost.num_turns(node) if node.op != "cond" else 1.0
+            turns = cost.num_turns(node)
             for engine, seconds in most.items():
                 work[engine] = work.get(engine, 0.0) + turns * seconds
         elif OPS[node.op].engine_kind is not None:

@@ -79,11 +79,11 @@ def test_no_two_folders_have_a_module_of_one_name() -> None:
 
 
 def test_the_runtime_looks_ops_up_and_compares_no_op_names() -> None:
-    """What an op means stands in `runtime/ops`; the memo's rules are about single ops."""
+    """What an op means stands in `runtime/ops`."""
     places = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for name, path in modules()
-        if name.startswith("runtime.") and not name.startswith(("runtime.ops.", "runtime.memo."))
+        if name.startswith("runtime.") and not name.startswith("runtime.ops.")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Compare) and _compares_an_op_name(node)
     ]

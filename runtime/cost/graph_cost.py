@@ -40,7 +40,7 @@ class GraphCost:
         return self.latencies.get(str(node.attrs.get("engine"))) or EngineLatency(NOTHING_MEASURED)
 
     def num_turns(self, node: Node) -> float:
-        """How often the body of a map or loop is expected to run."""
+        """How often the body of a map or loop is expected to run; once for a `cond`."""
         turns = OP_RUNS[node.op].turns
         return LOOP_TURNS if turns is None else turns(node, self.sizes)
 

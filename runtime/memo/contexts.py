@@ -38,8 +38,6 @@ class ContextContents:
 
     def note(self, request: Request, result: Result) -> None:
         """Remember what the context that the request made holds, where that can be told."""
-        if request.op != "prefill":
-            return
         before, *parts = request.inputs
         try:
             content = self.after(self.digest_of(before), parts, request.attrs)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from backends.base import Outcome, Result, Usage, total
+from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
 from runtime.engine_scheduler import Job, Scheduler
 from runtime.memo.content import NoContent
@@ -19,9 +20,6 @@ from runtime.memo.memo import FAILED, Memo, Pending
 from runtime.memo.rules import Units
 from runtime.ops.table import OP_RUNS
 from runtime.scope import release
-
-SALTED = frozenset({"prefill", "decode", "select"})  # the ops that take `cache_salt`
-WRITES = frozenset({"decode"})  # that tell their text while they run
 
 
 class RememberingScheduler:
@@ -53,7 +51,7 @@ class RememberingScheduler:
 
     def submit(self, job: Job) -> None:
         """Answer the job from the memo, as far as that goes, and queue the rest."""
-        if self._salt and job.request.op in SALTED:
+        if self._salt and OP_RUNS[job.request.op].takes_salt:
             job.request.attrs = {**job.request.attrs, "cache_salt": self._salt}
         units = self._units(job)
         if units is None:
@@ -82,7 +80,7 @@ class RememberingScheduler:
             return None
 
     def _noting(self, job: Job) -> Job:
-        if self._memo is None or job.request.op != "prefill":
+        if self._memo is None or not OP_RUNS[job.request.op].extends_context:
             return job
         memo, on_done = self._memo, job.on_done
 
@@ -162,7 +160,7 @@ class Remembered:
 
     def _emit_for(self, indices: Sequence[int]) -> Callable[[str], None] | None:
         """Texts are told to all who join, also to those who come while it is written."""
-        if self._job.request.op not in WRITES:
+        if not OPS[self._job.request.op].writes_text:
             return None
         pending = self._memo.pending[self._units.keys[indices[0]]]
         if (emit := self._emit()) is not None:

@@ -59,4 +59,6 @@ class OpRun:
     turns: Callable[[Node, Sizes], float] | None = None  # how often the body runs; None: once
     load: ExpectedLoad | None = None  # what a node will ask of its engine
     measured: MeasuredLoad | None = None  # what a finished batch asked of its engine
+    takes_salt: bool = False  # its request takes the attr `cache_salt`
+    extends_context: bool = False  # its output is a context with the parts that it was given
     remember: Rule | None = None  # the units by which work of this op is remembered, if it is pure

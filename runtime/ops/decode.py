@@ -36,4 +36,6 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | 
     return Load("decode", len(requests), before + max(num_tokens) / 2, max(num_tokens))
 
 
-DECODE = OpRun(size=text_size, load=_load, measured=_measured, remember=rules.written)
+DECODE = OpRun(
+    size=text_size, load=_load, measured=_measured, takes_salt=True, remember=rules.written
+)

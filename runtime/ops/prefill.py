@@ -25,4 +25,4 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | 
     return Load("prefill", num_new, num_before / len(requests)) if num_new else None
 
 
-PREFILL = OpRun(size=_size, load=_load, measured=_measured)
+PREFILL = OpRun(size=_size, load=_load, measured=_measured, takes_salt=True, extends_context=True)

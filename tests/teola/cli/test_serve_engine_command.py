@@ -52,7 +52,9 @@ def test_lora_on_the_command_line_gives_the_server_its_adapters(
     teola: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr("teola.serving.served_engines.ServedEngines", lambda *args: given.extend(args))
+    monkeypatch.setattr(
+        "teola.serving.served_engines.ServedEngines", lambda *args: given.extend(args)
+    )
     monkeypatch.setattr("teola.serving.process.serve", lambda *_: None)
 
     done = teola("serve-engine", "fake:", "--lora", "a=adapters/a", "--lora", "b=adapters/b")

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from frontend_dsl.app_function import AppFunction
 from frontend_dsl.bounded import BoundedCache
-from frontend_dsl.breaks import AsyncRun
+from frontend_dsl.breaks import AsyncRun, Shape
 from frontend_dsl.callables import written_function
 from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
@@ -58,10 +58,9 @@ class App(Generic[P, R]):
         self.options = options
         self._runner = runner
         self._traced: BoundedCache[str, TracedProgram] = BoundedCache(MAX_PROGRAMS)
-        self._segments: BoundedCache[str, Program] = BoundedCache(MAX_PROGRAMS)
+        self._segments: BoundedCache[Shape, Program] = BoundedCache(MAX_PROGRAMS)
         self._set_function(AppFunction.of(function))
         check_source(written_function(function), _surely_symbolic(self), is_final=False)
-        self._symbols = Symbols(self._app_function.variables) if self.is_async else None
 
     def _set_function(self, function: AppFunction) -> None:
         self._app_function = function
@@ -247,9 +246,8 @@ class App(Generic[P, R]):
     ) -> Any:
         function, args = self._app_function.with_receiver_of(args)
         bound = bind(self.name, self.parameters, args, kwargs)
-        assert self._symbols is not None, "made for every async app"
-        check_before_run(options.engines, function, self._symbols)
-        symbols, arguments = self._symbols, {**bound.static, **bound.symbolic}
+        check_before_run(options.engines, function)
+        symbols, arguments = Symbols(function.variables), {**bound.static, **bound.symbolic}
 
         async def body(segments: Segments) -> Any:
             run = AsyncRun(self.name, symbols, self._segments, function.place, segments)

@@ -17,12 +17,13 @@ from frontend_dsl.symbols import Symbols
 from frontend_dsl.tracer import current, tracing_with
 from frontend_dsl.value import Handle, Value, has_marks, is_symbolic
 from frontend_dsl.where import user_frame
-from graph_opt.graph import Graph
+from graph_opt.graph import Graph, Json
 from graph_opt.ops import has_effects
 from graph_opt.paths import walk
 from graph_opt.text import to_text
 
 T = TypeVar("T")
+Shape = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, int], ...]]  # text, engines, ids
 
 _run: ContextVar["AsyncRun | None"] = ContextVar("teola_async_run", default=None)
 
@@ -34,7 +35,7 @@ class AsyncRun:
         self,
         name: str,
         symbols: Symbols,
-        programs: BoundedCache[str, Program],
+        programs: BoundedCache[Shape, Program],
         place: tuple[str, int],
         segments: Segments,
     ) -> None:
@@ -131,12 +132,14 @@ class AsyncRun:
         )
 
     def _program(self, graph: Graph) -> Program:
-        def make() -> Program:
-            used = {node.attrs["engine"] for _, node, _ in walk(graph) if "engine" in node.attrs}
-            engines = {str(name): self._symbols.engines[str(name)] for name in used}
-            return Program(graph, engines, self._symbols.values, Any)
-
-        return self._programs.get_or_make(to_text(graph), make)
+        attrs = [node.attrs for _, node, _ in walk(graph)]
+        engines = _named(self._symbols.engines, attrs, ("engine",))
+        symbols = _named(self._symbols.values, attrs, ("fn", "type", "value"))
+        specs = tuple((name, spec.key) for name, spec in engines.items())
+        held = tuple((name, id(value)) for name, value in symbols.items())
+        return self._programs.get_or_make(
+            (to_text(graph), specs, held), lambda: Program(graph, engines, symbols, Any)
+        )
 
 
 async def value(x: T) -> T:
@@ -160,6 +163,14 @@ def run_of_async_app(what: str, instead: str = "use tl.cond, tl.map and tl.loop"
             *user_frame(),
         )
     return run
+
+
+def _named(
+    symbols: Mapping[str, T], attrs: Sequence[Mapping[str, Json]], keys: Sequence[str]
+) -> dict[str, T]:
+    """Those of the symbols that the attrs of a graph's nodes name."""
+    names = dict.fromkeys(str(node[key]) for node in attrs for key in keys if key in node)
+    return {name: symbols[name] for name in names if name in symbols}
 
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:

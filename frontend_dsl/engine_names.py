@@ -9,7 +9,7 @@ from frontend_dsl.reads import Reads
 from frontend_dsl.symbols import Symbols, check_names
 
 
-def check_before_run(urls: Mapping[str, Any], function: AppFunction, symbols: Symbols) -> None:
+def check_before_run(urls: Mapping[str, Any], function: AppFunction) -> None:
     """Check names for an `async def` app, whose graphs are not there yet, by its code.
 
     A name that only the run can tell is left to it: code that makes components itself, and the
@@ -24,4 +24,4 @@ def check_before_run(urls: Mapping[str, Any], function: AppFunction, symbols: Sy
     for component in (PYTHON, *reads.components.values()):
         found.engine(component)
     wanted = [name for name in urls if "." not in name]
-    check_names(wanted, {*found.engines, *symbols.engines}, f"app {function.name}()")
+    check_names(wanted, found.engines, f"app {function.name}()")

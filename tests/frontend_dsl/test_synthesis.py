@@ -256,7 +256,7 @@ def test_an_async_app_synthesizes_over_real_documents_and_compiles_once() -> Non
     run: Any = app  # called, not awaited
     assert run("why?", docs_of(["alpha", "beta"])) == "better"
     assert run("why?", docs_of(["gamma", "alpha"])) == "better"
-    refines = [key for key in app._segments if "refine" in key]
+    refines = [text for text, *_ in app._segments if "refine" in text]
     assert len(refines) == 1
 
 

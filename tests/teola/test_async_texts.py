@@ -2,6 +2,7 @@
 
 import gc
 import json
+import weakref
 from typing import Literal
 
 import pytest
@@ -135,6 +136,41 @@ def test_numbers_lists_and_models_in_calls_are_inputs_too() -> None:
 
     assert app("x") == ["int", "list", "Step"] * 20
     assert num_shapes(app) == 3
+
+
+def test_what_a_run_defines_itself_is_kept_by_no_one_but_the_bounded_cache() -> None:
+    kept: list[weakref.ref[object]] = []
+
+    @tl.app
+    async def app(text: str) -> str:
+        class Big:
+            pass
+
+        big = Big()
+
+        @tl.tool(pure=True)
+        def own(text: str) -> str:
+            return f"{text} of {type(big).__name__}"
+
+        kept.append(weakref.ref(big))
+        return await tl.value(own(text))
+
+    run = app.using(memo=False)  # what was computed keeps its function too, within its own bounds
+    assert {run("x") for _ in range(80)} == {"x of Big"}
+    gc.collect()
+    assert num_shapes(app) == 64
+    assert sum(ref() is not None for ref in kept) <= 66
+
+
+def test_a_tool_that_is_defined_again_is_seen() -> None:
+    @tl.app
+    async def app(text: str) -> str:
+        return await tl.value(tools[0](text))
+
+    tools = [tl.tool(lambda text: text + "1", name="t"), tl.tool(lambda text: text + "2", name="t")]
+    assert app("x") == "x1"
+    del tools[0]
+    assert app("x") == "x2"
 
 
 def test_real_values_keep_their_kind_on_the_way_to_a_tool() -> None:

@@ -23,7 +23,7 @@ def expected_bodies(node: Node) -> tuple[Graph, ...]:
 
 
 def walk(graph: Graph, path: str = "") -> Iterator[tuple[str, Node, Graph]]:
-    """All nodes with their paths and the graphs they stand in, each before those of its bodies."""
+    """All nodes with their paths and the graphs they are in, each before those of its bodies."""
     for node in graph.nodes:
         yield path + node.name, node, graph
         for inner, body in bodies_of(node, path):

@@ -37,7 +37,7 @@ PASSES: tuple[Pass, ...] = (
     deduplicate,  # shares the equal heads that the split has made
     prune_dependencies,  # where values were merged, data now keeps what only control kept
     stream_decode,  # streams last: they change how values are read, not what is done
-    stream_stages,  # goes on from the streams of the pass before
+    stream_stages,  # extends the streams of the pass before
     fuse_decode,  # last: what is no prefill any more can neither be cut nor shared
 )
 

@@ -1,4 +1,4 @@
-"""The driver of all passes: walk a graph, ask a rule about each node, keep names and order right.
+"""The driver of all passes: applies a rule to each node and keeps names and order consistent.
 
 A rule answers `None` (keep the node), nodes to put in its place (none: drop it), or a
 `Replacement`, which also says which earlier values now stand for the old ones. What was ordered

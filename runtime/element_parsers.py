@@ -1,8 +1,8 @@
 """The elements of a list inside a text that is still being decoded.
 
-JSON: jiter parses what there is of the text. An element is complete when the next one has begun
-or the list is closed; a string already when its quote is closed, since jiter leaves an open one
-out. Lines: a numbered or bulleted line is complete at its line break.
+JSON: jiter parses the partial text. An element is complete when the next one has begun or the list
+is closed; a string when its quote is closed, since jiter omits an open one. Lines: a numbered or
+bulleted line is complete at its line break.
 """
 
 import re

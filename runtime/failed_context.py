@@ -1,7 +1,8 @@
-"""A prompt fails in one place: at the decodes that use its context.
+"""The failure of a prompt is reported at the decodes that use its context.
 
-Passes cut prefills, share them and move them out of bodies, so where one of them fails says nothing
-of the program. A prefill that fails gives a context that has failed, and its decodes fail by it.
+Passes cut prefills, share them and move them out of bodies, so the node where one of them
+fails is not a place in the program. A prefill that fails returns a failed context, and the decodes
+on it fail with its error.
 """
 
 from collections.abc import Mapping

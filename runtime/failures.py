@@ -1,9 +1,8 @@
 """Which failure ends a query, or a body whose failures its node takes: the first in program order.
 
 Program order is the order of the nodes in the graph, of the items of a map by place, and of the
-turns of a loop by number. A failure stops all that stands later. What stands earlier goes on until
-it has ended, and when it fails in turn, that is the failure that counts. So a run that does much at
-once fails as one that does one thing after another.
+turns of a loop by number. A failure stops all later work. Earlier work continues to its end, and
+if it fails too, its failure replaces the later one. So a parallel run fails like a sequential one.
 """
 
 from collections.abc import Iterator

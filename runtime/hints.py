@@ -17,7 +17,7 @@ from graph_opt.objective import Kind
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What the plan says of one node; of a body's, all that follows the body is counted too."""
+    """What the plan knows of one node; for a node of a body, what follows the body counts too."""
 
     depth: int  # engine primitives still to run one after another once it is finished
     level_s: float  # expected seconds from its start to the end of the query

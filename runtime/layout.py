@@ -76,6 +76,6 @@ def _writers(node: Node) -> frozenset[str]:
 
 
 def _may_remember(node: Node, uses: Mapping[str, int]) -> bool:
-    """A text can be remembered, its context cannot: somebody may go on from its KV."""
+    """A text can be remembered, a context that is read later cannot: its KV is needed."""
     is_read_alone = not any(uses[value] for value in node.outputs[1:])
     return not node.bodies and is_pure(node) and not reads_state(node) and is_read_alone

@@ -1,4 +1,4 @@
-"""Who hears what a query gives before it ends."""
+"""The receivers of a query's outputs before it ends."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace

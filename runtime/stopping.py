@@ -1,4 +1,4 @@
-"""Stopping what a failure makes needless: requests are cancelled, scopes closed, values freed."""
+"""Stops the work that a failure makes needless: cancels requests, closes scopes, frees values."""
 
 from graph_opt.graph import Node
 from runtime.item_streams import Place

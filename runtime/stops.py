@@ -1,4 +1,4 @@
-"""What of a running copy of a graph neither begins nor ends any more, after a failure."""
+"""The nodes of a running copy of a graph that a failure has stopped."""
 
 from dataclasses import dataclass, field
 

@@ -1,11 +1,11 @@
-"""What the KV cache did and holds, in plain numbers: for tests, `/metrics` and people."""
+"""Counters and gauges of the KV cache, for tests, `/metrics` and reports."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class CacheStats:
-    """Counters grow for ever; gauges are of the moment they were asked for."""
+    """Counters only grow; gauges are read at the time of the call."""
 
     # prompt tokens that sequences found computed, by where their KV was
     pool_hit_tokens: int = 0

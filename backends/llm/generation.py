@@ -1,4 +1,4 @@
-"""What a decode needs besides its tokens, and what came of it so far."""
+"""The state of a decode besides its tokens: parameters, output so far, end."""
 
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ class Generation:
     num_guessed: int = 0  # tokens computed on a guess
     num_accepted: int = 0  # guesses that were sampled too
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    finish_reason: FinishReason | None = None  # None: it goes on
+    finish_reason: FinishReason | None = None  # None: not finished
     stop: str | int | None = None  # the stop string or token that ended it
 
     @property

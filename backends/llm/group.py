@@ -1,7 +1,7 @@
 """The sequences of one request: a prefill or a decode has one, n samples and a select have more.
 
-Samples and choices go on from the same context: its pages are shared, and what they add runs side
-by side in the same steps.
+Samples and choices continue the same context: they share its pages, and their own tokens run in the
+same steps.
 """
 
 from collections.abc import Callable, Iterable

@@ -147,7 +147,7 @@ class KVCache:
         self.unwritten.clear()
 
     def unsettle(self, tables: Iterable[PageTable]) -> None:
-        """The step did not run: `tables`, which go on, forget what it was to write."""
+        """The step failed: `tables`, which continue, drop what it was to write."""
         for table in tables:
             for i, page in enumerate(table.pages):
                 if page in self.unwritten:
@@ -189,7 +189,7 @@ class KVCache:
         self.drop(table)
 
     def swap_out(self, table: PageTable) -> None:
-        """Drop a table whose sequence goes on later: its full pages are copied to a lower tier
+        """Drop a table whose sequence continues later: its full pages are copied to a lower tier
         now, unless they were already, so that eviction cannot lose them."""
         if self.lower is not None and table.node is not None:
             for node in self.tree.ancestor(table.node, table.num_computed).path():

@@ -1,7 +1,7 @@
-"""What a thread has to tell event loops: each loop is woken once for all of it.
+"""Batches callbacks from a thread to event loops: each loop is woken once per batch.
 
-A wake-up is a system call, and a chance for the loop to take the interpreter from the thread: one
-for each token of a step would cost more than the tokens.
+A wake-up is a system call and lets the loop take the interpreter lock from the thread; one per
+token would cost more than the token.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class PagePool:
-    """`num_pages` pages, numbered from 0; a page is free again when its last holder lets go."""
+    """`num_pages` pages, numbered from 0; a page is free again when its last holder releases it."""
 
     def __init__(self, num_pages: int, page_size: int) -> None:
         assert num_pages >= 1, "a pool without pages"

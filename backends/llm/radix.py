@@ -121,7 +121,7 @@ class RadixTree:
         return known, leaf
 
     def root(self, extra_key: Hashable) -> RadixNode:
-        """Kept while something stands below it; namespaces may come and go without end."""
+        """Kept while it has children; the number of namespaces over time is not bounded."""
         return self._roots.get(extra_key) or RadixNode([], [], None, extra_key)
 
     def touch(self, node: RadixNode) -> None:
@@ -240,7 +240,7 @@ class RadixTree:
                 assert child.space == node.space, "child of another namespace"
                 assert first == self._first_page(child), "child under another key"
             named += node.pages
-        assert len(named) == len(set(named)), "a page stands in the tree twice"
+        assert len(named) == len(set(named)), "a page is in the tree twice"
         assert len(named) == self.num_pages, "page count is off"
 
     def _shared_len(self, key: list[int], ids: list[int], pos: int, end: int) -> int:

@@ -1,4 +1,4 @@
-"""Which tenant a request's prefixes belong to: the one it names, or its context's."""
+"""The tenant of a request's prefixes: the one it names, or its context's."""
 
 from backends.base import Request
 from backends.errors import RequestRejected

@@ -17,7 +17,7 @@ class LLMContext:
     """The graph's handle on a token state (backends.base.Context). Its ids never change; its KV
     may be lost to others at any time and is then computed again.
 
-    `release` only notes the wish: the engine's own thread frees the pages before its next step.
+    `release` only enqueues: the engine's thread frees the pages before its next step.
     A handle that is garbage collected is released."""
 
     def __init__(

@@ -16,7 +16,7 @@ from backends.llm.sampling import Sampling
 from backends.llm.sampling_random import next_uniforms
 
 _BLOCK = 64
-_FEW, _MANY = 64, 256  # candidates: all that is kept is among them, or all tokens are looked at
+_FEW, _MANY = 64, 256  # candidates: they contain all kept tokens, else the whole vocabulary is used
 _DRAWS = 8
 
 
@@ -92,7 +92,8 @@ def _num_candidates(sampling: Sampling) -> int:
 def _draw_from_likeliest(
     logits: Tensor, cut: _Cut, uniforms: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Token ids [R] drawn from the `size` likeliest, and whether [R] all that is kept was there."""
+    """Token ids [R] drawn from the `size` likeliest, and whether [R] these contain all kept
+    tokens."""
     size = min(size, logits.shape[1])
     values, ids = top(logits, size)  # [R, size] both
     weights = ((values.double() - values[:, :1]) / cut.temperature).exp()  # [R, size], largest 1

@@ -1,8 +1,8 @@
-"""What a prompt's author could put elsewhere so that more of it is prefilled early, or only once.
+"""Advice on the layout of prompts, so that more tokens are prefilled early, or only once.
 
-Causal attention reads a prompt from its start: what comes behind a part that is late, or of one
-item of a map only, can neither be prefilled before that part is there nor be shared. Advice keeps
-to one turn of a chat; moving text between turns would change what it says.
+Causal attention reads a prompt from its start: what follows a part that is late, or that belongs to
+one item of a map, can neither be prefilled before that part is ready nor be shared. Advice keeps to
+one turn of a chat; moving text between turns would change what it says.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _on_own_parts(
 
 
 def _is_shared(context: Sequence[Arg], graph: Graph, captures: Collection[str]) -> bool:
-    """Whether a prompt goes on from what is the same for all items; so does an empty one."""
+    """Whether a prompt continues a context that is the same for all items; the empty one is."""
     for arg in context:
         assert isinstance(arg, Ref), "a context is a value"
         maker = graph.producer(arg.name)

@@ -1,7 +1,7 @@
 """Teola's reverse topological depth: 0 at the end, a parent one more than its deepest child.
 
-Only engine ops count, so inline nodes between two of them change nothing (Teola, algorithm 2, where
-the deepest node of a query is served first).
+Only engine ops count, not the inline nodes between them (Teola, algorithm 2: the deepest node of a
+query is served first).
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def _deduce(
 
 
 def _makers(graph: Graph, values: Iterable[str]) -> set[str]:
-    """The nodes that make these values, with all that must come before them."""
+    """The nodes that make these values, and all their ancestors."""
     names = {graph.producer(value).name for value in values}
     for node in reversed(graph.nodes):
         if node.name in names:

@@ -1,8 +1,8 @@
-"""The graph as its user wrote it: calls and what flows between them, each call of many primitives.
+"""The graph at the level of the user's calls: calls and the values between them.
 
-Nodes of one origin are one call. Nodes without an origin (`get`, `pack`, ...) are seen through, and
-so are nodes with bodies: what a body reads and gives is joined to the calls around. The calls of a
-branch are after what the condition comes from.
+Nodes of one origin are one call. Nodes without an origin (`get`, `pack`, ...) are skipped: their
+readers depend on their makers. So are nodes with bodies: what a body reads and returns is connected
+to the calls around it. The calls of a branch depend on the calls that the condition comes from.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The engine then takes the prompt's end and the first token in one step, and a wide map holds the
 KV of those items alone that are being written: no prompt waits prefilled for its decode. A prefill
-that another node goes on from, or that could start before its decode, stays one of its own.
+that another node continues, or that could start before its decode, stays a request of its own.
 
     %c1 = prefill %c0 @user %q @assistant [engine="m"]
     %t, %c2 = decode %c1 [engine="m"]

@@ -1,7 +1,7 @@
 """Profiles of engines in the user's cache folder: one file for each engine on each machine.
 
-A file is written whole or not at all. One that cannot be read is as good as none: it is left out
-with a `ProfileWarning`, and profiling again replaces it.
+A file is written whole or not at all. A file that cannot be read is skipped with a
+`ProfileWarning`, and profiling again replaces it.
 """
 
 from __future__ import annotations

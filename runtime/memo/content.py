@@ -1,6 +1,6 @@
 """Content digests of values: equal for equal values, in every process.
 
-A value whose content nobody can tell (an open file, an object of a user's class) has none, and the
+A value without a known content (an open file, an object of a user's class) has no digest, and the
 work that reads it is not remembered.
 """
 

@@ -1,7 +1,7 @@
-"""In front of an engine's scheduler: what is remembered is answered, what runs already is joined.
+"""In front of an engine's scheduler: answers remembered work, and joins equal work in flight.
 
 A unit of work (a text to embed, a call, a decode) that another query has under way is waited for
-and not run again. If that query fails or is cancelled before, whoever waits runs it.
+and not run again. If that query fails or is cancelled first, a waiting query runs it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from runtime.memo.folder import Folder
 from runtime.memo.memory import Entry, Memory
 from runtime.memo.sharing import shared, size_of
 
-FAILED: Any = object()  # told to those who wait for work that came to nothing they can share
+FAILED: Any = object()  # for waiters on work that ended without a value to share
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Which results may be handed out again: values that nobody can change, or a copy of what can be.
+"""Which results may be shared: immutable values, and copies of flat mutable ones.
 
 A list is copied at each hit, so that a tool that sorts its argument changes its own copy alone; an
 array is made read-only. What may be changed deeper down is not remembered.

@@ -40,7 +40,7 @@ def _begin_streamed(host: Host, scope: Scope, node: Node) -> None:
 
 
 class _Turns:
-    """Lists in turn; places are counted on from those of the lists before."""
+    """Lists in order; places continue from the lists before."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""What goes first when pages run out: a policy is one pure function from a `Use` to a score."""
+"""Eviction order when pages run out: a policy is one pure function from a `Use` to a score."""

@@ -1,4 +1,4 @@
-"""Least often used first; the older one among equals. It never forgets an old favourite."""
+"""Least frequently used first, the older one among equals. Old counts do not age."""
 
 from backends.llm.eviction.use import Use
 

@@ -1,4 +1,4 @@
-"""Least recently used first: no model of the load, and hard to beat where prefixes recur soon."""
+"""Least recently used first: needs no model of the load, good where prefixes recur soon."""
 
 from backends.llm.eviction.use import Use
 

@@ -1,4 +1,4 @@
-"""Candidates for eviction, lowest rank first: a heap that forgives ranks that rose meanwhile."""
+"""Candidates for eviction, lowest rank first: a lazy heap: ranks may rise after insertion."""
 
 import heapq
 from collections.abc import Callable, Hashable

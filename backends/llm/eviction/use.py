@@ -1,4 +1,4 @@
-"""What is known about the use of some cached tokens: all that a policy may look at."""
+"""Use statistics of cached tokens: the input of eviction policies."""
 
 import math
 from dataclasses import dataclass
@@ -15,5 +15,5 @@ class Use:
     seconds_per_token: float = 0.0  # to compute it again, as it stood at the last use
     floor: float = 0.0  # the highest score evicted before the last use: GDSF's ageing
     next_use: float = NEVER  # on a scale of the caller's; larger is later
-    is_demoted: bool = False  # goes before all that is not
-    retained_until: float = -math.inf  # engine's clock; goes after all that is not retained
+    is_demoted: bool = False  # evicted before all that are not
+    retained_until: float = -math.inf  # engine's clock; evicted after all that are not retained

@@ -28,7 +28,7 @@ class AdapterRows:
 
 
 def plan_adapters(spans: Iterable[Span], device: torch.device) -> tuple[AdapterRows, ...]:
-    """One segment for each adapter that takes part, in the order of their first rows."""
+    """One segment per adapter of the step, in the order of their first rows."""
     of_adapter: dict[LoadedAdapter, list[tuple[int, int]]] = {}
     for span in spans:
         if span.adapter is not None:

@@ -1,7 +1,7 @@
-"""First come, first served, but what needs no prompt computed stands before what does.
+"""First come, first served, but requests without a prompt to compute precede those with one.
 
-A query that prefills and decodes in two requests would else wait twice: its decode comes last,
-behind the prompts of all queries that came meanwhile. Sarathi-Serve's order (arXiv 2403.02310) of
+Otherwise a query that prefills and decodes in two requests waits twice: its decode is queued
+behind the prompts of all queries that arrived since. Sarathi-Serve's order (arXiv 2403.02310) of
 decodes, begun prompts and new prompts, for decodes that are requests of their own.
 """
 

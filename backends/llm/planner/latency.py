@@ -1,4 +1,4 @@
-"""How long a step takes, learnt from the steps that ran.
+"""The latency model of a step, fitted to the steps that ran.
 
     seconds = fixed + per_token * tokens + per_key * keys
 
@@ -40,7 +40,7 @@ class LatencyModel:
 
     def tokens_within(self, limit_s: float, num_keys: int, context_len: int) -> int:
         """Most tokens of a step that ends within `limit_s`. `num_keys` are read by the decodes
-        in it; the other tokens are a chunk that stands behind `context_len` others. May be 0."""
+        in it; the other tokens are a chunk after `context_len` others. May be 0."""
         fixed, per_token, per_key = self._coefficients()
         left_s = limit_s - fixed - per_key * num_keys
         if left_s <= 0:

@@ -1,4 +1,4 @@
-"""Chooses a step: walks the sequences in the policy's order and gives each what is left.
+"""Chooses a step: walks the sequences in the policy's order and gives each tokens of the budget.
 
 Decodes get their tokens first, whatever the order: a prompt's chunk takes only what those behind it
 leave over. Pages are reserved in order and taken from later sequences that are not yet in the

@@ -1,4 +1,4 @@
-"""What batch policies see and what they answer."""
+"""The interface of batch policies: their inputs and their hooks."""
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items

@@ -1,4 +1,4 @@
-"""What the planner chose for one step."""
+"""The planner's choice for one step."""
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field

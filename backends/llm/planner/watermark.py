@@ -16,8 +16,8 @@ from backends.llm.sequence import Sequence
 
 
 def watermark(share: float) -> Admit:
-    """What runs takes part. A waiting one starts if its prompt fits beside all ahead of it; the
-    first that does not fit stops those behind it. Pages behind it in line count as free."""
+    """Running sequences take part. A waiting one starts if its prompt fits beside all ahead of it;
+    the first that does not fit stops those behind it. Pages behind it in line count as free."""
 
     def admit(sequences: Items[Sequence], view: View, now_s: float) -> Iterator[Sequence]:  # noqa: ARG001
         held: set[int] = set()  # pages of all ahead

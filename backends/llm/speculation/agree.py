@@ -1,4 +1,4 @@
-"""Which sampled tokens count after guesses."""
+"""Acceptance: which sampled tokens of a guessed step count."""
 
 from collections.abc import Sequence as Items
 

@@ -1,8 +1,8 @@
-"""A small model writes ahead, in batches, on KV of its own.
+"""A small model drafts tokens, in batches, on KV of its own.
 
 It draws each token with the random point that the target will use there: where the two models find
 the same tokens likely, the draws agree too, which a likeliest token would not at temperature 1.
-What turned out wrong is cut off its KV before it goes on.
+The KV of rejected tokens is dropped before it continues.
 """
 
 from collections.abc import Callable

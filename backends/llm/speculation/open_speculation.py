@@ -1,4 +1,4 @@
-"""From an engine's options to what guesses in it."""
+"""The proposer that an engine's options ask for."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What makes guesses."""
+"""The interface of guess proposers."""
 
 from collections.abc import Sequence as Items
 from typing import NamedTuple, Protocol

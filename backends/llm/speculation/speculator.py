@@ -22,7 +22,7 @@ class _Decodes:
 
     num_keys: int
     num_accepted: int  # by its sequences, ever
-    is_measured: bool  # else some guess because they were told to
+    is_measured: bool  # False: some requests asked for guesses
     catch_up_s: float = 0.0
 
 

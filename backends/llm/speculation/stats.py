@@ -1,4 +1,4 @@
-"""What guesses brought so far."""
+"""Statistics of speculation."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""KV below the pool: pages that were evicted, in host memory and on disk, by what they hold.
+"""Lower tiers of the KV pool: evicted pages in host memory and on disk, keyed by content.
 
 A page's key is a digest of everything its KV depends on: model, layout, namespace and all tokens
 up to its last. So a page is written once, may be found by any sequence, process or restart, and a

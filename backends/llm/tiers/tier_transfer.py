@@ -44,7 +44,7 @@ class TierTransfer:
         if start != table.num_computed // size * size or start + size > len(ids):
             return None
         if node.pages and node.pages[-1] in cache.unwritten:
-            return None  # a step may fail, a load is not taken back: go on from there first
+            return None  # a step may fail, a load is not undone: first use that page
         last = self.tiers.keys.last(node)
         if (
             under_way := self._loading.find(self.tiers.keys.following(last, ids, start))
@@ -100,7 +100,7 @@ class TierTransfer:
         self.tiers.worker.clear()
 
     def close(self) -> None:
-        """Move all that is in the tree to disk, if there is one, and end the transfer thread."""
+        """Move the tree's pages to disk, if there is one, and end the transfer thread."""
         self.tiers.worker.drain()
         self.poll()
         self.let_go()

@@ -130,7 +130,7 @@ class TransferWorker:
                     self._bring(load)
                 elif key is not None:
                     self._keep(key)
-            except Exception:  # a cache that fails is a miss; the engine goes on
+            except Exception:  # a failed transfer is a cache miss; the engine continues
                 _log.exception("KV could not be moved")
             finally:
                 if load is not None:

@@ -181,7 +181,10 @@ def are_near(one: Vectors | None, other: Vectors | None) -> bool:
     """Whether two vectors of one text come from the same embedder."""
     if one is None or other is None:
         return one is other
-    return len(one) == len(other) and float(np.linalg.norm(one - other)) < _VECTOR_ERROR
+    if len(one) != len(other):
+        return False
+    off = one - other
+    return float(off @ off) < _VECTOR_ERROR**2
 
 
 def unit_vectors(vectors: Vectors) -> Vectors:

@@ -15,6 +15,7 @@ from backends.store.collection import Entry, Vectors, unit_vectors
 from backends.store.where import Predicate, compile_where
 
 Mode = Literal["vector", "bm25", "hybrid"]
+_PLAIN = (str, int, float, bool, type(None))  # what JSON gives back as it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,14 @@ def as_stored(entry: Entry) -> Entry:
 
     Raises RequestRejected.
     """
+    if all(type(key) is str and type(v) in _PLAIN for key, v in entry.doc.metadata.items()):
+        return entry
     try:
         metadata: dict[str, Any] = json.loads(json.dumps(dict(entry.doc.metadata)))
     except (TypeError, ValueError) as error:
         raise RequestRejected(
             f"the metadata of document {entry.doc.id!r} cannot be stored as JSON: {error}"
         ) from error
-    if metadata == entry.doc.metadata:
-        return entry
     return replace(entry, doc=replace(entry.doc, metadata=metadata))
 
 

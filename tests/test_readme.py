@@ -59,21 +59,31 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run_text
 
 
-def test_the_readme_has_an_app_and_an_agent() -> None:
-    app, agent = BLOCKS
-    assert "def rag(" in app
-    assert "async def agent(" in agent
+def block(text: str) -> str:
+    """The one with this text in it."""
+    (found,) = [block for block in BLOCKS if text in block]
+    return found
 
 
 def test_the_app_answers_and_says_the_same_when_run_as_written(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = run(BLOCKS[0])
+    module = run(block("def rag("))
     printed = capsys.readouterr().out.strip()
     assert printed.startswith("reply ")
     assert module.rag.using(optimize=False)("Who designed it?", ["docs/"]) == printed
 
 
 def test_the_agent_runs_as_many_rounds_as_it_is_given(run: Run) -> None:
-    module = run(AROUND_THE_AGENT + BLOCKS[1])
+    module = run(AROUND_THE_AGENT + block("async def agent("))
     assert module.agent("ships", rounds=1) != module.agent("ships", rounds=2)
+
+
+def test_documents_are_indexed_by_one_app_and_found_by_another(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = run(block("store.search("))
+    printed = capsys.readouterr().out.strip()
+    assert "Ada Lovelace designed" in printed
+    assert printed.endswith(" 1")
+    assert module.find("Who designed it?", "biology") == []

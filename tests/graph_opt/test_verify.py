@@ -28,7 +28,7 @@ WRONG = [
     ("return %x", "returns %x, which no node makes"),
     ("%a = fromat\nreturn", "unknown op; known are apply, attempt, call, "),
     ('%a, %b = embed "x" [engine="e"]\nreturn', "has 2 outputs; the op makes 1"),
-    ('%a = search null [engine="s"]\nreturn', "has 1 args; the op takes 2 to 3"),
+    ('%a = search null [engine="s"]\nreturn', "has 1 args; the op takes 2 to 4"),
     ('%a = embed "x"\nreturn', "has no attr 'engine'"),
     ('%a = embed "x" [engine=3]\nreturn', "attr 'engine' is 3; it must be a string"),
     ("%a = const [value=NaN]\nreturn", "attrs must be JSON values"),

@@ -150,18 +150,6 @@ def test_texts_are_cut_at_the_length_the_model_states(tiny: Path) -> None:
     np.testing.assert_allclose(vectors(cut), vectors(whole), atol=1e-6)
 
 
-def test_the_first_cut_is_told_and_only_that(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tokenizer = BertTokenizer(tiny)
-    with caplog.at_level(logging.WARNING):
-        tokenizer.encode(["cat " * 14, "cat"])
-        assert caplog.text == ""
-        tokenizer.encode(["cat " * 15, "cat", "cat " * 500])
-        tokenizer.encode(["cat " * 15])
-    (record,) = caplog.records
-    assert "reads 16 tokens of a text; 2 of 3 texts are longer" in record.getMessage()
-    assert "chunk_tokens=14" in record.getMessage()
-
-
 def test_half_a_surrogate_pair_fails_its_request_alone(tiny: Path) -> None:
     good, bad = run(
         create("embedder", f"local:{tiny}", {}), embed("the cat"), embed(["cat", "\ud83d cat"])

@@ -1,7 +1,6 @@
 """The local embedder on a tiny random BERT, and on the real one against transformers."""
 
 import asyncio
-import logging
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,12 +1,14 @@
 """Components that search: stores, their indexes, rerankers; and how they lower to primitives."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import count
 from typing import Any, Literal, cast
 
 from backends.documents import Doc
 from backends.documents import Index as Rows
+from backends.registry import EngineSpec
 from frontend_dsl.components import PYTHON, Component, Embedder
 from frontend_dsl.errors import TraceError
 from frontend_dsl.functions import count_by, files_behind
@@ -47,8 +49,8 @@ class Store(Component):
         if not url.partition(":")[2]:  # nothing that another object could mean too
             self.spec = replace(self.spec, instance=next(_instances))
 
-        def handle(rows: Rows) -> "Index":
-            return Index(self, rows)
+        def handle(rows: Rows, spec: EngineSpec, embedder: EngineSpec | None) -> "Index":
+            return Index(self._on(spec, embedder), rows)
 
         self.handle = handle  # one object, by which graphs know it
 
@@ -125,6 +127,17 @@ class Store(Component):
         with tracing("Store.clear").call("clear"):
             return self._delete(None, [], None, all=True)
 
+    def _on(self, spec: EngineSpec, embedder: EngineSpec | None) -> "Store":
+        """This store on the engines that a run used, which may replace its own."""
+        mine = None if self.embedder is None else self.embedder.spec
+        if spec == self.spec and embedder == mine:
+            return self
+        other = copy(self)
+        other.spec, other.embedder = spec, copy(self.embedder)
+        if other.embedder is not None and embedder is not None:
+            other.embedder.spec = embedder
+        return other
+
     def _delete(self, ids: Any, sources: Sequence[Any], kept: Any, **attrs: Json) -> int:
         tracer = tracing("Store.delete")
         named = sources[0] if len(sources) == 1 else None
@@ -188,7 +201,9 @@ class Index(Handle):
             "pure": True,
             "engine": tracer.symbols.engine(PYTHON),
         }
-        return tracer.emit("call", (self.behind,), attrs, "handle", Index)
+        store, embedder = self._store, self._store.embedder
+        specs = [tracer.spec(part) if part is not None else None for part in (store, embedder)]
+        return tracer.emit("call", (self.behind, *specs), attrs, "handle", Index)
 
     def like(self, behind: Any) -> "Index":
         return Index(self._store, behind)

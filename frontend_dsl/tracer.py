@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from types import FunctionType, GeneratorType, ModuleType
 from typing import Any, cast
 
+from backends.registry import EngineSpec
 from frontend_dsl.components import Component
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.naming import Names
@@ -185,16 +186,18 @@ class Tracer:
     def hold(self, value: Value) -> None:
         """Somebody may use this value later, which `note` passed over."""
 
+    def spec(self, component: Component) -> Value:
+        """The spec of a component's engine: in each run, of the engine that it runs on."""
+        name = self.symbols.spec(component)
+        return self.emit("const", (), {"value": name, "symbol": True}, name, EngineSpec)
+
     def add_spec(self, node: Node, component: Component, attrs: Mapping[str, Json]) -> None:
         """Give a traced call one more argument: the spec of the engine of a component."""
-        name = self.symbols.spec(component)
-        output = self._names.fresh(name)
-        const = Node((output,), "const", attrs={"value": name, "symbol": True}, origin=node.origin)
+        spec = self.spec(component)
+        const = self.nodes.pop()
+        changed = replace(node, args=(*node.args, Ref(spec._name)), attrs=attrs)
         at = self.nodes.index(node)
-        self.nodes[at : at + 1] = [
-            const,
-            replace(node, args=(*node.args, Ref(output)), attrs=attrs),
-        ]
+        self.nodes[at : at + 1] = [const, changed]
 
     def emit_get(self, value: Value, key: str | int, type_: Any) -> Value:
         """A field or an item of a value."""

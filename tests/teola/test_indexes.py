@@ -57,6 +57,22 @@ def test_an_index_comes_out_of_lists_dicts_and_async_apps(store: tl.Store) -> No
     assert ids(ask("Paris", later(DOCS))) == ["Paris"]
 
 
+def test_an_index_made_on_other_engines_is_searched_there(store: tl.Store) -> None:
+    @tl.app
+    def index(docs: list[tl.Doc]) -> tl.Index:
+        return store.index(docs)
+
+    @tl.app
+    def ask(question: str, index: tl.Index) -> list[tl.Doc]:
+        return index.search(question, k=1)
+
+    engines = {"store": "fake:elsewhere", "embedder": "fake:too"}
+    found = index.using(engines=engines)(DOCS)
+    assert ids(found.search("Rome", k=1)) == ids(ask("Rome", found)) == ["Rome"]
+    assert store.count() == 0
+    assert repr(found) == "<index of 3 documents in Store('fake:elsewhere')>"
+
+
 def test_indexes_of_two_stores_make_two_programs_of_an_app() -> None:
     with_vectors = tl.Store("fake:", embedder=tl.Embedder("fake:"))
     without = tl.Store("fake:names-nobody-else")

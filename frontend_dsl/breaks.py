@@ -5,6 +5,7 @@ one becomes a segment, a graph that is compiled, cached by its shape, and starte
 ends as soon as `x` itself is there. Values of earlier segments are inputs of later ones.
 """
 
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
@@ -46,6 +47,7 @@ class AsyncRun:
         self._segments = segments
         self._names: dict[Any, str] = {}  # identity of an argument -> its name
         self._in_texts: list[Value] = []  # values whose markers stand in texts
+        self._home = object()  # of chats, say, that belong to this run
         self._tracer = self._new_tracer()
 
     async def run(
@@ -54,15 +56,7 @@ class AsyncRun:
         """The app's result, all values in it real. Effects that were issued happen, also when the
         function raises."""
         self._names.update((identity(value), name) for name, value in arguments.items())
-        token = _run.set(self)
-        try:
-            with tracing_with(lambda: self._tracer):
-                try:
-                    return await self.resolve(await function(**arguments), is_result=True)
-                finally:
-                    self._cut_effects()
-        finally:
-            _run.reset(token)
+        return await self._run(function, arguments, is_app=True)
 
     async def inline(
         self,
@@ -71,12 +65,31 @@ class AsyncRun:
         arguments: Mapping[str, Any],
         timeout_s: float | None,
     ) -> Any:
-        """The real result of another `async def` app, which becomes a part of this one."""
-
-        async def result() -> Any:
+        """The real result of another `async def` app, which becomes a part of this one. One with a
+        limit has segments of its own, which end with it."""
+        if timeout_s is None:
             return await self.resolve(await function(**arguments))
+        self.cut()  # what was issued before belongs to the app around
+        part = copy.copy(self)
+        part._tracer = part._new_tracer()
+        work = part._run(function, arguments, is_app=False)
+        return await self._segments.within(name, work, timeout_s)
 
-        return await self._segments.within(name, result(), timeout_s)
+    async def _run(
+        self, function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any], *, is_app: bool
+    ) -> Any:
+        token = _run.set(self)
+        try:
+            with tracing_with(lambda: self._tracer):
+                try:
+                    result = await self.resolve(await function(**arguments), is_result=is_app)
+                except Exception:
+                    self._cut_effects()
+                    raise
+                self._cut_effects()
+                return result
+        finally:
+            _run.reset(token)
 
     async def resolve(self, value: Any, *, is_result: bool = False) -> Any:
         """The real value behind a symbolic one, or inside a list, tuple or dict of them."""
@@ -128,7 +141,12 @@ class AsyncRun:
 
     def _new_tracer(self) -> SegmentTracer:
         return SegmentTracer(
-            self._symbols, self._place, self._names, lambda: self._tracer, self, self._in_texts
+            self._symbols,
+            self._place,
+            self._names,
+            lambda: self._tracer,
+            self._home,
+            self._in_texts,
         )
 
     def _program(self, graph: Graph) -> Program:

@@ -158,6 +158,36 @@ def test_an_async_app_inside_keeps_its_timeout() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_the_limit_of_an_app_inside_ends_nothing_of_the_app_around() -> None:
+    @tl.tool(pure=True)
+    async def pause(text: str) -> str:
+        await asyncio.sleep(0.4)
+        return text
+
+    @tl.app
+    async def app(draft: str) -> str:
+        late = pause(draft)
+        with pytest.raises(QueryTimeout):
+            await inner.using(timeout_s=0.1)(f"of {late}", 1.0)
+        return f"{await tl.value(late)} {await inner.using(timeout_s=9)(draft)}"
+
+    assert app("good") == "good yes"
+
+
+def test_an_app_with_a_limit_goes_on_with_a_chat_from_outside() -> None:
+    @tl.app
+    async def app(draft: str) -> list[str]:
+        chat = tl.Chat(llm)
+
+        @tl.app(timeout_s=9)
+        async def turn(text: str) -> str:
+            return await chat.ask(text)
+
+        return [await turn(text) for text in ("Judge good", "Judge again")]
+
+    assert app("x") == ["yes", "yes"]
+
+
 def test_an_async_app_inside_a_def_app_is_an_error_with_the_line() -> None:
     @tl.app
     def app(draft: str) -> str:

@@ -7,7 +7,7 @@ import copy
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial, update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from frontend_dsl.app_function import AppFunction
 from frontend_dsl.bounded import BoundedCache
@@ -30,6 +30,7 @@ from graph_opt.graph import Graph
 from graph_opt.ops import has_effects
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 MAX_PROGRAMS = 64  # of an app: one a set of static arguments, or a segment's shape
@@ -69,11 +70,17 @@ class App(Generic[P, R]):
         self.is_async = function.is_async
         self.parameters = function.parameters
 
-    def __get__(self, instance: Any, owner: type | None = None) -> "App[..., R]":
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> "App[P, R]": ...
+    @overload
+    def __get__(
+        self: "App[Concatenate[Any, Q], R]", instance: object, owner: Any = None
+    ) -> "App[Q, R]": ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Of a method: the app of one object."""
         if instance is None or not self._app_function.is_method:
             return self
-        bound: App[..., R] = copy.copy(self)
+        bound = copy.copy(self)
         bound._set_function(self._app_function.bound_to(instance))
         return bound
 

@@ -8,6 +8,7 @@ ends as soon as `x` itself is there. Values of earlier segments are inputs of la
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from frontend_dsl.bounded import BoundedCache
@@ -24,7 +25,7 @@ from graph_opt.paths import walk
 from graph_opt.text import to_text
 
 T = TypeVar("T")
-Shape = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, int], ...]]  # text, engines, ids
+Shape = tuple[str, tuple[tuple[str, str], ...]]  # the text of a graph, and its engines' keys
 
 _run: ContextVar["AsyncRun | None"] = ContextVar("teola_async_run", default=None)
 
@@ -150,14 +151,15 @@ class AsyncRun:
         )
 
     def _program(self, graph: Graph) -> Program:
+        """The program of the graph's shape, with what its names stand for in this run."""
         attrs = [node.attrs for _, node, _ in walk(graph)]
         engines = _named(self._symbols.engines, attrs, ("engine",))
-        symbols = _named(self._symbols.values, attrs, ("fn", "type", "value"))
         specs = tuple((name, spec.key) for name, spec in engines.items())
-        held = tuple((name, id(value)) for name, value in symbols.items())
-        return self._programs.get_or_make(
-            (to_text(graph), specs, held), lambda: Program(graph, engines, symbols, Any)
+        found = self._programs.get_or_make(
+            (to_text(graph), specs), lambda: Program(graph, engines, {}, Any)
         )
+        symbols = _named(self._symbols.values, attrs, ("fn", "type", "value"))
+        return replace(found, symbols=symbols)
 
 
 async def value(x: T) -> T:

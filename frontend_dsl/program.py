@@ -21,7 +21,13 @@ from graph_opt.graph import Graph
 from graph_opt.objective import Kind
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class PlanKey:
+    """Stands for the plans of programs that differ only in what their names stand for."""
+
+    __slots__ = ("__weakref__",)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A traced app: the plain graph, and what its names stand for."""
 
@@ -29,6 +35,7 @@ class Program:
     engines: Mapping[str, EngineSpec]
     symbols: Mapping[str, Any]  # functions and types
     returns: Any  # the declared type of the result
+    plan_key: PlanKey = field(default_factory=PlanKey)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from backends.errors import ConfigError
@@ -77,7 +78,7 @@ class Symbols:
             for name, known in self.engines.items():
                 if known.key == spec.key and named in (None, name):
                     return name
-            name = _free_name(named or spec.kind, self.engines)
+            name = next(n for n in _names(named or spec.kind) if n not in self.engines)
             self.engines[name] = spec
         return name
 
@@ -89,10 +90,7 @@ class Symbols:
     def value(self, name: str, value: Any) -> str:
         """The name under which the graph knows a function or a type."""
         with self._lock:
-            while self.values.get(name, value) is not value:
-                name = _free_name(name, self.values)
-            self.values[name] = value
-        return name
+            return next(n for n in _names(name) if self.values.setdefault(n, value) is value)
 
 
 def spec_symbol(engine: str) -> str:
@@ -124,7 +122,7 @@ def _replaced(component: Component) -> tuple[str | None, EngineSpec]:
     return named, spec
 
 
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
-    if name not in taken:
-        return name
-    return next(n for i in range(2, 10**6) if (n := f"{name}_{i}") not in taken)
+def _names(name: str) -> Iterator[str]:
+    """`answer`, then `answer_2`, `answer_3` ..."""
+    yield name
+    yield from (f"{name}_{i}" for i in count(2))

@@ -2,6 +2,7 @@
 
     GraphError                an app cannot be a graph, or a pass broke it    (before running)
     └── TraceError            with the file, line and text of the user's code
+        ├── DefinitionError   what is decorated cannot be an app; a TypeError too
         └── SymbolicError     a run-time value used as if it were known
     ConfigError               unknown scheme, model, option or engine name
     ArgumentError             an app called with a missing, unknown or wrong argument
@@ -34,7 +35,7 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
-from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.errors import DefinitionError, SymbolicError, TraceError
 from frontend_dsl.signature import ArgumentError
 from graph_opt.errors import GraphError
 from runtime.errors import (
@@ -54,6 +55,7 @@ __all__ = [
     "ALL",
     "ArgumentError",
     "ConfigError",
+    "DefinitionError",
     "DocumentError",
     "EngineError",
     "EngineOverloaded",

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
 from frontend_dsl.bounded import BoundedCache
-from frontend_dsl.program import Program, RunOptions
+from frontend_dsl.program import PlanKey, Program, RunOptions
 from frontend_dsl.symbols import spec_symbol
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
@@ -59,7 +59,7 @@ class PlanCache:
 
     def __init__(self, book: EngineBook) -> None:
         self._book = book
-        self._plans: WeakKeyDictionary[Program, BoundedCache[Hashable, ReadyPlan]] = (
+        self._plans: WeakKeyDictionary[PlanKey, BoundedCache[Hashable, ReadyPlan]] = (
             WeakKeyDictionary()
         )
 
@@ -68,7 +68,7 @@ class PlanCache:
         engines = override(program.engines, options.engines)
         known = self._book.known(engines)
         passes = _passes(options) if options.optimize else None
-        plans = self._plans.setdefault(program, BoundedCache(MAX_PLANS))
+        plans = self._plans.setdefault(program.plan_key, BoundedCache(MAX_PLANS))
         key = (known.key, passes, options.objective)
         return plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
 

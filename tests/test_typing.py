@@ -48,6 +48,21 @@ async def agent(topic: str) -> list[str]:
     found = await tl.value(expand(topic, 2))
     return found.queries
 
+class Bot:
+    @tl.app
+    def hello(self, name: str) -> str:
+        return answer(name, [])
+
+    @tl.app
+    async def ahello(self, name: str) -> int:
+        return len(name)
+
+async def listen() -> None:
+    async for event in rag.astream("x"):
+        print(event.kind)
+    reveal_type(await Bot().ahello.arun("x"))
+
+reveal_type(Bot().hello("x"))
 reveal_type(rag("x"))
 reveal_type(agent("x"))
 reveal_type(rag.batch([{"question": "x"}]))
@@ -63,6 +78,8 @@ EXPECTED = [
     'Revealed type is "int | str"',
     'Revealed type is "int | str"',
     'Revealed type is "int"',
+    'Revealed type is "int"',
+    'Revealed type is "str"',
     'Revealed type is "str"',
     'Revealed type is "list[str]"',
     'Revealed type is "list[str | Exception]"',

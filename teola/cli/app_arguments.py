@@ -130,7 +130,8 @@ class _AppParser:
     def _flags(self, parameter: AppParameter) -> list[str]:
         prefix = "app-" if parameter.name in self.shared else ""
         plain = parameter.name.replace("_", "-")
-        return [f"--{prefix}{name}" for name in dict.fromkeys((plain, parameter.name))]
+        names = dict.fromkeys((plain, parameter.name, parameter.alias or plain))
+        return [f"--{prefix}{name}" for name in names]
 
     def _taken(self) -> frozenset[str]:
         shared = [p for p in self.app.parameters if p.name in self.shared]

@@ -138,7 +138,7 @@ def test_numbers_lists_and_models_in_calls_are_inputs_too() -> None:
     assert num_shapes(app) == 3
 
 
-def test_what_a_run_defines_itself_is_kept_by_no_one_but_the_bounded_cache() -> None:
+def test_what_a_run_defines_itself_is_kept_by_no_one() -> None:
     kept: list[weakref.ref[object]] = []
 
     @tl.app
@@ -158,8 +158,8 @@ def test_what_a_run_defines_itself_is_kept_by_no_one_but_the_bounded_cache() -> 
     run = app.using(memo=False)  # what was computed keeps its function too, within its own bounds
     assert {run("x") for _ in range(80)} == {"x of Big"}
     gc.collect()
-    assert num_shapes(app) == 64
-    assert sum(ref() is not None for ref in kept) <= 66
+    assert num_shapes(app) == 1
+    assert sum(ref() is not None for ref in kept) <= 5  # of the last runs
 
 
 def test_a_tool_that_is_defined_again_is_seen() -> None:

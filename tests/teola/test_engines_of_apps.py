@@ -177,5 +177,5 @@ def test_plans_of_a_program_are_bounded() -> None:
     for i in range(plans.MAX_PLANS + 5):
         run_on(runner, app.using(engines={"llm": f"fake:{i}"}))
     (program, _) = app._prepare(("Ada",), {})
-    assert len(runner._plans._plans[program]) == plans.MAX_PLANS
+    assert len(runner._plans._plans[program.plan_key]) == plans.MAX_PLANS
     runner.close()

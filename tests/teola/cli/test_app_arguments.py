@@ -143,3 +143,18 @@ def test_what_a_module_prints_when_imported_is_no_data(
     parse(RUN, ["chatty.py:talk", "--topic", "x"])
 
     assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_an_alias_of_an_argument_is_another_option(tmp_path: Path) -> None:
+    app = """
+import teola as tl
+from typing import Annotated
+from pydantic import Field
+
+@tl.app
+def ask(q: Annotated[str, Field(alias="question")]) -> str:
+    return tl.join([q])
+"""
+    (tmp_path / "alias.py").write_text(app, encoding="utf-8")
+    assert arguments("alias.py:ask", "--question", "why?") == {"q": "why?"}
+    assert arguments("alias.py:ask", "--q", "why?") == {"q": "why?"}

@@ -199,6 +199,28 @@ def test_a_reader_that_failed_does_not_hold_up_the_stream_before_it(world: World
     assert w.log.events[-1].t == 30.0  # all of the embeddings stand earlier, and may fail
 
 
+def test_a_reader_that_is_stopped_does_not_hold_up_the_stream_before_it(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.ops.map.MAP_WINDOW", 2)
+    lines = """
+        %xs = input [type="list[str]"]
+        %m = map %xs {
+          %x = input [type="str"]
+          %a = call %x [engine="tools", fn="slow", pure=true]
+          return %a
+        }
+        %bad = call "x" [engine="python", fn="boom", pure=true]
+        %v = embed ~%m [engine="embedder"]
+        %all = pack %bad %v
+        return %all
+    """
+    symbols = {"slow": failing_for("k"), "boom": fails("boom")}
+    w = world(**SPEEDS, embedder={"max_batch_items": 1})  # whose own window is four items then
+    error = error_of(w, lines, inputs={"xs": list("abcdefghijk")}, symbols=symbols)
+    assert error.node == "m[10].a"
+
+
 def test_a_stream_that_fails_late_counts_before_its_reader_that_failed_early(
     world: Worlds,
 ) -> None:
@@ -212,13 +234,13 @@ def test_a_stream_that_fails_late_counts_before_its_reader_that_failed_early(
 def test_items_out_of_order_behind_a_failed_one_leave_room_for_those_before_it(
     world: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.ops.map.MAP_WINDOW", 1)
+    monkeypatch.setattr("runtime.ops.map.MAP_WINDOW", 2)
     lines = """
         %xs = input [type="list[str]"]
         %m = map %xs {
           %x = input [type="str"]
           %a = call %x [engine="python", fn="fast", pure=true]
-          %slow = call %a [engine="tools", fn="is_slow", pure=true]
+          %slow = call %a [engine="python", fn="is_slow", pure=true]
           %c = cond %slow %a {
             %i = input [type="str"]
             %b = call %i [engine="tools", fn="slow", pure=true]
@@ -231,7 +253,7 @@ def test_items_out_of_order_behind_a_failed_one_leave_room_for_those_before_it(
         }
         %n = map ~%m {
           %y = input [type="str"]
-          %z = call %y [engine="python", fn="use", pure=true]
+          %z = call %y [engine="tools", fn="use", pure=true]
           return %z
         }
         %f = flatten ~%n

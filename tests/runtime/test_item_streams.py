@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.item_streams import ItemStream, Pieces, in_order, whole
+from runtime.item_streams import GrowingText, ItemStream, Pieces, in_order, whole
 
 
 def test_a_slow_consumer_bounds_its_producer() -> None:
@@ -29,6 +29,31 @@ def test_a_slow_consumer_bounds_its_producer() -> None:
         pass
     assert made == list(range(100))
     assert behind.is_closed
+
+
+def test_the_slowest_of_several_readers_bounds_the_producer_and_no_one_once_bounds_are_lifted() -> (
+    None
+):
+    stream = ItemStream()
+    told: list[int] = []
+    stream.when_taken(lambda: told.append(stream.backlog))
+    fast, slow = stream.reader(), stream.reader()
+    stream.put_all([((i,), i) for i in range(5)])
+    fast.take(5)
+    assert stream.backlog == 5
+    slow.take(2)
+    assert stream.backlog == 3
+    stream.lift_bounds()
+    assert (stream.backlog, told) == (0, [5, 3, 0])
+
+
+def test_the_text_of_the_end_counts_whatever_pieces_came_before() -> None:
+    text = GrowingText()
+    seen: list[tuple[str, bool]] = []
+    text.when_grown(lambda: seen.append((text.text, text.is_closed)))
+    text.grow("one t")
+    text.close("one two")
+    assert seen == [("one t", False), ("one two", True)]
 
 
 @given(st.lists(st.lists(st.integers(), max_size=4), max_size=6), st.randoms(use_true_random=False))

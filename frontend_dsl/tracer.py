@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
+from frontend_dsl.element_types import element_type, path_in_text
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
@@ -35,7 +36,6 @@ from frontend_dsl.value import (
     is_list,
     is_mangled,
     is_symbolic,
-    item_of,
     split_marks,
     type_name,
     type_of,
@@ -203,10 +203,22 @@ class Tracer:
         """A field or an item of a value."""
         attrs: dict[str, Json] = {"path": [key]}
         if is_list(type_):  # so that its items may flow on while it is decoded
-            attrs |= {"list": True, "item": type_name(item_of(type_))}
+            attrs |= {"list": True, **self._items_of(value, key)}
         with self.call(f"get_{key}" if isinstance(key, int) else key):
             hint = key if isinstance(key, str) else f"{value._name}.{key}"
             return self.emit("get", (value,), attrs, hint, type_)
+
+    def _items_of(self, value: Value, key: str | int) -> dict[str, Json]:
+        found = path_in_text(self.nodes, value._name) if value._tracer is self else None
+        return {} if found is None else self.items_attr(found[0], [*found[1], key])
+
+    def items_attr(self, type_symbol: str, path: Sequence[Json]) -> dict[str, Json]:
+        """How items of the list there in a text of this type are read alone, if they can be."""
+        items = element_type(self.symbols.values[type_symbol], tuple(path))
+        if items is None:
+            return {}
+        name = ".".join([type_symbol, *map(str, path)]) + "[]"
+        return {"items": self.symbols.value(name, items)}
 
     def emit_slice(self, value: Value, key: slice, type_: Any) -> Value:
         """A part of a list or of a text, between bounds that are known now."""

@@ -60,7 +60,9 @@ def _parsed(tracer: Tracer, name: str, llm: LLM, text: Value, after: Value, form
     symbol = tracer.symbols.value(type_name(form.out), form.out)
 
     def parse() -> Value:
-        return tracing("a parse").emit("parse", (text,), {"type": symbol}, name, form.out)
+        here = tracing("a parse")
+        attrs = {"type": symbol, **here.items_attr(symbol, ())}
+        return here.emit("parse", (text,), attrs, name, form.out)
 
     def ask_again(error: Value) -> Value:
         inner = tracing("a retry")

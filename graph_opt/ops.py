@@ -48,6 +48,7 @@ class Op:
     required_attrs: tuple[str, ...] = ()
     pure: bool = True  # same inputs and attrs, same outputs; attrs and bodies may say no
     effects: bool = False  # changes something outside the graph; attrs and bodies may say no
+    may_fail: bool = True  # some input, or the world, can make it raise
     elementwise: tuple[int, ...] = ()  # the args whose items may be taken in pieces, as a stream
     all_elementwise: bool = False  # all args are so
     streams_out: bool = False  # its output, a list, can be given item by item
@@ -61,11 +62,15 @@ class Op:
 
 _ENGINE = ("engine",)
 _TABLE = (
-    Op("input", max_args=0, required_attrs=("type",)),
-    Op("const", max_args=0, required_attrs=("value",)),
-    # LLM. A context is the token state of one sequence; reading it twice forks it.
-    Op("context", max_args=0, required_attrs=_ENGINE),
-    Op("prefill", "llm", min_args=2, required_attrs=_ENGINE, prompt_from=1),  # context, parts...
+    Op("input", max_args=0, required_attrs=("type",), may_fail=False),
+    Op("const", max_args=0, required_attrs=("value",), may_fail=False),
+    # LLM. A context is the token state of one sequence; reading it twice forks it. A prefill that
+    # goes wrong is the failure of the decodes that use its context, so that a prompt fails in one
+    # place however it is cut, shared or moved.
+    Op("context", max_args=0, required_attrs=_ENGINE, may_fail=False),
+    Op(  # context, parts... -> context
+        "prefill", "llm", min_args=2, required_attrs=_ENGINE, prompt_from=1, may_fail=False
+    ),
     Op(  # context, parts... -> text, context
         "decode", "llm", 2, 1, None, _ENGINE, writes_text=True, prompt_from=1
     ),
@@ -74,9 +79,7 @@ _TABLE = (
     Op("elements", min_args=1, max_args=1, elementwise=(0,), streams_out=True),  # text -> a list
     # Retrieval.
     Op("embed", "embedder", 1, 1, 1, _ENGINE, elementwise=(0,), streams_out=True),
-    Op(  # docs, vectors or null -> index
-        "ingest", "store", 1, 1, 2, _ENGINE, pure=False, effects=True, elementwise=(0, 1)
-    ),
+    Op("ingest", "store", 1, 1, 2, _ENGINE, pure=False, effects=True),  # docs, vectors -> index
     Op("search", "store", 1, 2, 4, _ENGINE),  # index, query, vector, where
     Op("count", "store", 1, 0, 0, _ENGINE),  # -> documents there are
     Op("delete", "store", 1, 3, 3, _ENGINE, pure=False, effects=True),  # ids, sources, kept index
@@ -101,7 +104,7 @@ _TABLE = (
     Op("format"),
     Op("flatten", min_args=1, max_args=1, elementwise=(0,), streams_out=True),
     Op("concat", min_args=1, all_elementwise=True, streams_out=True),  # lists... -> a list
-    Op("pack"),
+    Op("pack", may_fail=False),
     Op("apply", min_args=1, required_attrs=("fn",)),  # one of `APPLIED`
 )
 
@@ -138,8 +141,8 @@ def body_names(node: NodeLike) -> Sequence[str]:
 
 def is_pure(node: NodeLike) -> bool:
     """Whether equal inputs give equal outputs, so that two equal nodes may become one."""
-    if node.op == "call":
-        return node.attrs.get("pure") is True
+    if node.op == "call":  # what a call reads outside may change between two of them
+        return node.attrs.get("pure") is True and node.attrs.get("reads") is not True
     if OPS[node.op].writes_text:
         return not node.attrs.get("temperature") or node.attrs.get("seed") is not None
     if node.bodies:
@@ -152,14 +155,21 @@ def has_effects(node: NodeLike) -> bool:
     return bool(access(node).writes)
 
 
+def may_fail(node: NodeLike) -> bool:
+    """Whether running the node can raise: no effect may come before it has succeeded."""
+    return OPS[node.op].may_fail
+
+
 def reads_state(node: NodeLike) -> bool:
     """Whether the answer depends on outside state: a search of whatever the store holds by then."""
     return bool(access(node).reads)
 
 
 def elementwise(node: NodeLike) -> Sequence[int]:
-    """The args of the node whose items may be taken in pieces."""
+    """The args of the node whose items may be taken in pieces: none of a node with effects."""
     op = OPS[node.op]
+    if has_effects(node):  # who gives the pieces may still fail, and effects come after that
+        return ()
     if op.all_elementwise:
         return range(len(node.args))
     return [index for index in op.elementwise if index < len(node.args)]

@@ -10,7 +10,15 @@ from typing import NoReturn
 
 from graph_opt.errors import GraphError
 from graph_opt.graph import Arg, Json, Marker, Node, Ref
-from graph_opt.ops import APPLIED, CONTEXT_TYPE, MAP_ON_ERROR, OPS, body_names, elementwise
+from graph_opt.ops import (
+    APPLIED,
+    CONTEXT_TYPE,
+    MAP_ON_ERROR,
+    OPS,
+    body_names,
+    elementwise,
+    has_effects,
+)
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -113,7 +121,7 @@ def _check_signature(node: Node) -> None:
     for key in op.required_attrs:
         if key not in node.attrs:
             _fail(node, f"has no attr {key!r}; set it")
-    for key in ("engine", "type", "fn"):
+    for key in ("engine", "type", "items", "fn"):
         if not isinstance(node.attrs.get(key, ""), str):
             _fail(node, f"attr {key!r} is {node.attrs[key]!r}; it must be a string")
     if node.op == "elements":
@@ -147,10 +155,12 @@ def _check_elements(node: Node) -> None:
     if parser not in PARSERS:
         _fail(node, f"unknown parser {parser!r}; known are {', '.join(PARSERS)}")
     if parser == "lines":
-        if {"type", "path"} & node.attrs.keys():
-            _fail(node, "lines have no type and no path; leave these attrs out")
-    elif "type" not in node.attrs or not isinstance(path, list):
-        _fail(node, "needs the attrs 'type', of the whole text, and 'path', to the list in it")
+        if {"type", "path", "items"} & node.attrs.keys():
+            _fail(node, "lines have no type, path or items; leave these attrs out")
+    elif not {"type", "items"} <= node.attrs.keys() or not isinstance(path, list):
+        _fail(
+            node, "needs the attrs 'type', of the whole text, 'path', to the list, and its 'items'"
+        )
     elif not all(isinstance(name, str) for name in path):
         _fail(node, f"attr 'path' is {path!r}; it must be names of fields")
 
@@ -222,16 +232,10 @@ def _check_streams(node: Node, scope: _Scope) -> None:
         arg = node.args[index]
         assert isinstance(arg, Ref), "found as a Ref above"
         if index not in elementwise(node):
-            _fail(node, f"reads arg {index} as a stream; it can only be read whole")
+            why = ", as what has effects must" if has_effects(node) else ""
+            _fail(node, f"reads arg {index} as a stream; it can only be read whole{why}")
         if arg.name in scope.texts and node.op != "elements":
             _fail(node, f"reads the text %{arg.name} as a stream; only `elements` can")
-    if node.op == "ingest" and _is_half_streamed(node):
-        _fail(node, "reads one of docs and vectors as a stream; read both so, item by item")
-
-
-def _is_half_streamed(node: Node) -> bool:
-    given = [arg for arg in node.args if arg is not None]
-    return len({isinstance(arg, Ref) and arg.stream for arg in given}) > 1
 
 
 def _check_bodies(node: Node) -> None:

@@ -1,81 +1,83 @@
 """The elements of a list inside a text that is still being decoded.
 
-JSON: jiter parses the partial text. An element is complete when the next one has begun or the list
-is closed; a string when its quote is closed, since jiter omits an open one. Lines: a numbered or
-bulleted line is complete at its line break.
+JSON: an element is read as soon as its text is complete, by the declared type of the list's items;
+at the end the whole is read too, so that a text is refused for the same reasons as by `parse`.
+Lines: a numbered or bulleted line is complete at its line break.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, get_args, get_type_hints
-
-import jiter
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Protocol
 
 from graph_opt.graph import Node
 from runtime.errors import ParseError
+from runtime.json_items import JsonItems
 from runtime.ops.parse import parse_text
 
 LINE = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*\S)\s*$")
 
 
 class ElementParser(Protocol):
-    """Turns growing text into the list's elements."""
+    """Turns one growing text into the list's elements."""
 
-    def elements(self, text: str) -> Sequence[Any]:
-        """All elements that are complete in the text so far."""
+    def more(self, text: str) -> Sequence[Any]:
+        """The elements that are complete since the last call; the text goes on from that one's."""
 
     def finish(self, text: str) -> list[Any]:
         """The whole list. Raises ParseError if the whole text is not what it should be."""
 
 
+class ElementType(Protocol):
+    """How the items of a list of a declared type are read, each alone."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The keys in the JSON text that lead to the list."""
+
+    def read(self, json: str) -> Any:
+        """The item that this text is. Raises ValueError."""
+
+
 class JsonElements:
-    """The list at `path` in a JSON document of `type_`."""
+    """The list in these fields of a JSON document of `type_`."""
 
-    def __init__(self, name: str, type_: Any, path: Sequence[str]) -> None:
-        self._name = name
-        self._type = type_
-        self._path = path
-        self._item = TypeAdapter(_item_type(type_, path))
+    def __init__(self, name: str, type_: Any, path: Sequence[str], items: ElementType) -> None:
+        self._name, self._type, self._path = name, type_, path
+        self._read = items.read
+        self._texts = JsonItems(items.keys)
+        self._given: list[Any] = []
+        self._is_broken = False
 
-    def elements(self, text: str) -> Sequence[Any]:
-        try:
-            found = jiter.from_json(text.encode(), partial_mode=True)
-        except ValueError:
-            return ()  # nothing parses yet; `finish` reports what never will
-        for step in self._path:
-            found = found.get(step) if isinstance(found, dict) else None
-        if not isinstance(found, list):
-            return ()
-        if found and not isinstance(found[-1], str) and not _is_closed(text):
-            found = found[:-1]
-        return self._checked(found)
+    def more(self, text: str) -> Sequence[Any]:
+        num_given = len(self._given)
+        for item in () if self._is_broken else self._texts.read(text):
+            try:
+                self._given.append(self._read(item))
+            except ValueError:  # `finish` says what is wrong
+                self._is_broken = True
+                break
+        return self._given[num_given:]
 
     def finish(self, text: str) -> list[Any]:
+        """Elements given before stay the very same: a default may be a new one each time."""
         value = parse_text(text, self._name, self._type)
         for step in self._path:
-            value = value[step] if isinstance(value, Mapping) else getattr(value, step)
-        return list(value)
-
-    def _checked(self, found: list[Any]) -> list[Any]:
-        checked = []
-        for element in found:
-            try:
-                checked.append(self._item.validate_python(element))
-            except ValidationError:
-                break  # `finish` says what is wrong
-        return checked
+            value = getattr(value, step)
+        return [*self._given, *value[len(self._given) :]]
 
 
 class LineElements:
     """The numbered or bulleted lines of a text."""
 
-    def elements(self, text: str) -> Sequence[str]:
-        *complete, _ = text.split("\n")
-        return _lines(complete)
+    def __init__(self) -> None:
+        self._end = 0  # of the lines that were looked at
+
+    def more(self, text: str) -> Sequence[str]:
+        start, self._end = self._end, text.rfind("\n") + 1
+        return _lines(text[start : self._end])
 
     def finish(self, text: str) -> list[str]:
-        found = _lines(text.split("\n"))
+        found = _lines(text)
         if not found:
             raise ParseError(f"the model's text has no numbered or bulleted line: {text[:200]!r}")
         return found
@@ -86,25 +88,11 @@ def element_parser(node: Node, symbols: Mapping[str, Any]) -> ElementParser:
     if node.attrs.get("parser") == "lines":
         return LineElements()
     name = str(node.attrs["type"])
-    path = node.attrs.get("path", [])
+    path = node.attrs["path"]
     assert isinstance(path, list), "the verifier lets only lists pass"
-    return JsonElements(name, symbols[name], [str(step) for step in path])
+    items = symbols[str(node.attrs["items"])]
+    return JsonElements(name, symbols[name], [str(step) for step in path], items)
 
 
-def _lines(lines: Sequence[str]) -> list[str]:
-    return [match[1] for line in lines if (match := LINE.match(line))]
-
-
-def _is_closed(text: str) -> bool:
-    try:
-        jiter.from_json(text.encode())
-    except ValueError:
-        return False
-    return True
-
-
-def _item_type(type_: Any, path: Sequence[str]) -> Any:
-    for step in path:
-        type_ = get_type_hints(type_).get(step, Any) if isinstance(type_, type) else Any
-    args = get_args(type_)
-    return args[0] if args else Any
+def _lines(text: str) -> list[str]:
+    return [match[1] for line in text.split("\n") if (match := LINE.match(line))]

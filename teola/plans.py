@@ -14,6 +14,7 @@ from frontend_dsl.symbols import spec_symbol
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
+from graph_opt.plain import as_written
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
 from teola.estimate import estimate, predictions
@@ -75,7 +76,7 @@ class PlanCache:
     def explained(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
         engines = override(program.engines, options.engines)
-        return make_plan(program.graph, self._book.known(engines), _passes(options))
+        return make_plan(as_written(program.graph), self._book.known(engines), _passes(options))
 
 
 def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict[str, EngineSpec]:
@@ -120,6 +121,7 @@ def _passes(options: RunOptions) -> tuple[Any, ...]:
 def _make(
     graph: Graph, engines: Mapping[str, EngineSpec], known: KnownEngines, options: RunOptions
 ) -> ReadyPlan:
+    graph = as_written(graph)
     if options.optimize:
         graph = optimize(graph, _passes(options), known.facts(graph))
     hints = hints_of(graph, known.cost(graph), options.objective)

@@ -19,10 +19,11 @@ Wish: TypeAlias = "Callable[[Node, Makers], Collection[int]]"  # the args to rea
 def open_streams(graph: Graph, wish: Wish) -> Graph:
     """The graph with the wished edges read as streams, for each node all of them or none.
 
-    A node that reads a stream runs beside the chain of streams before it, so it must not touch what
-    a node of that chain touches. And as a slow reader holds up its makers, it must not wait for the
-    end of one of them, nor for a node that waits for such an end. A map that takes its
-    items one after another reads them whole, since those of a stream may come in any order.
+    A node that reads a stream runs beside the chain of streams before it, so it must not look at
+    what a node of that chain writes (it writes nothing itself: `ops.elementwise`). And as a slow
+    reader holds up its makers, it must not wait for the end of one of them, nor for anybody who
+    waits for such an end in turn. A map that takes its items one after another reads them whole,
+    since those of a stream may come in any order.
     """
     opening = _Opening()
     nodes = tuple(opening.add(node, wish(node, opening.maker)) for node in graph.nodes)

@@ -1,7 +1,8 @@
 """Merge equal pure nodes: same op, args, attrs and bodies; the earlier one stays.
 
 The args of a node are merged before the node, so equal chains collapse from their start: two calls
-that begin alike share their context (prefix sharing). Sampled decodes never merge.
+that begin alike share their context (prefix sharing). Sampled decodes never merge, nor do calls
+that read the world: it changes by itself.
 
     %a0 = context [engine="m"]                            %a0 = context [engine="m"]
     %a1 = prefill %a0 "Be brief." [engine="m"]            %a1 = prefill %a0 "Be brief." [engine="m"]

@@ -1,55 +1,70 @@
 """Use the elements of a list while the model still writes the next (Teola's decode pipelining).
 
-A field that is a list, taken out of a parsed text and read item by item, is found by `elements` in
-the text as it grows; at the end that also checks the text as a whole, as `parse` did.
+A list taken out of a parsed text and read item by item is found by `elements` in the text as it
+grows; at the end that also checks the text as a whole, as `parse` did, and in its place. Only where
+the declared type lets each item stand for itself: the attr `items` says so, and how one is read.
 
     %json, %c2 = decode %c1 [engine="m"]
     %q = parse %json [type="Queries"]
-    %list = get %q [item="str", list=true, path=["queries"]]
+    %list = get %q [items="Queries.queries", list=true, path=["queries"]]
     %m = map %list { ... }
     ->
     %json, %c2 = decode %c1 [engine="m"]
-    %list = elements ~%json [item="str", path=["queries"], type="Queries"]
+    %list = elements ~%json [items="Queries.queries", path=["queries"], type="Queries"]
     %m = map ~%list { ... }
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from graph_opt.analysis.open_streams import Makers, Wish, open_streams
+from graph_opt.analysis.open_streams import Makers, open_streams
 from graph_opt.graph import Graph, Json, Node, Ref
 from graph_opt.ops import OPS, elementwise
-from graph_opt.rewrite import drop, in_bodies, rewrite
+from graph_opt.plain import in_program_order
+from graph_opt.rewrite import Replacement, in_bodies, rewrite
 
 
 def stream_decode(graph: Graph) -> Graph:
     """The graph in which lists that a model writes are used element by element."""
     graph = in_bodies(graph, stream_decode)
-    found = {node.name: made for node in graph.nodes if (made := _as_elements(node, graph))}
-    used = _read_as_streams(_with_elements(graph, found)) & found.keys() if found else ()
-    if not used:
+    found = [written for node in graph.nodes if (written := _find(node, graph))]
+    if not found:
         return graph
-    result = _with_elements(graph, {name: found[name] for name in used})
-    return drop(result, _unread_parsing(result, [graph.node(name) for name in used], graph))
+    read = _read_as_streams(_with_elements(graph, found))
+    used = [written for written in found if written.elements.name in read]
+    return _with_elements(graph, used) if used else graph
 
 
-def _as_elements(node: Node, graph: Graph) -> Node | None:
-    """What gives the node's list from the text itself, if a model wrote it."""
-    if node.op != "elements" and node.attrs.get("list") is not True:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A list in a text that a model writes: what gives it from the text, and what gave it."""
+
+    elements: Node
+    parse: str  # the node that reads the text, whose place `elements` takes
+    gets: tuple[str, ...]  # the nodes between, the list's own first
+
+
+def _find(node: Node, graph: Graph) -> _Written | None:
+    if node.op == "elements":
+        return _Written(node, node.name, ()) if _is_written(node, graph) else None
+    if "items" not in node.attrs:
         return None
     *gets, first = _parsing(node, graph)
-    if not _is_written(first, graph):
+    if first.op != "parse" or not _is_written(first, graph):
         return None
-    if first.op == "elements":
-        return first
     path = [step for get in reversed(gets) for step in _path(get)]
-    if first.op != "parse" or not all(isinstance(step, str) for step in path):
+    if not all(isinstance(step, str) for step in path) or any(get.after for get in gets):
         return None
-    attrs: dict[str, Json] = {"type": first.attrs["type"], "path": path}
-    attrs |= {"item": node.attrs["item"]} if "item" in node.attrs else {}
-    after = tuple(dict.fromkeys(name for one in (first, *gets) for name in one.after))
-    return Node(node.outputs, "elements", first.args, attrs, after, origin=first.origin)
+    attrs: dict[str, Json] = {
+        "type": first.attrs["type"],
+        "path": path,
+        "items": node.attrs["items"],
+    }
+    elements = Node(node.outputs, "elements", first.args, attrs, first.after, origin=first.origin)
+    return _Written(elements, first.name, tuple(get.name for get in gets))
 
 
 def _parsing(node: Node, graph: Graph) -> Iterator[Node]:
@@ -74,23 +89,32 @@ def _is_written(node: Node, graph: Graph) -> bool:
     return OPS[writer.op].writes_text and text.name == writer.name
 
 
-def _with_elements(graph: Graph, made: Mapping[str, Node]) -> Graph:
-    def put(node: Node, _: Graph) -> list[Node] | None:
-        return [made[node.name]] if node.name in made else None
+def _with_elements(graph: Graph, found: Sequence[_Written]) -> Graph:
+    made: defaultdict[str, list[Node]] = defaultdict(list)
+    for written in found:
+        made[written.parse].append(written.elements)
+    lists = {written.elements.name for written in found}
+    unread = _unread(graph, found)
 
-    return open_streams(rewrite(graph, put, recurse=False), _wish_for(made))
+    def put(node: Node, _: Graph) -> Replacement | None:
+        if node.name in made:
+            elements = made[node.name]
+            if node.name in lists:
+                return Replacement(elements)
+            if node.name in unread:
+                return Replacement(elements, rename={node.name: elements[0].name})
+            return Replacement([node, *elements])
+        return Replacement() if node.name in unread or node.name in lists else None
+
+    result = in_program_order(rewrite(graph, put, recurse=False))
+    return open_streams(result, lambda node, makers: _wish(node, makers, lists))
 
 
-def _wish_for(lists: Collection[str]) -> Wish:
-    def wish(node: Node, makers: Makers) -> Collection[int]:
-        if node.name in lists:
-            return (0,)
-        if node.op == "ingest" and node.args[1:] not in ((), (None,)):
-            return ()  # vectors cannot come from a text, and docs go with them in pairs
-        given = ((i, makers(node, i)) for i in elementwise(node))
-        return [i for i, maker in given if maker is not None and maker.name in lists]
-
-    return wish
+def _wish(node: Node, makers: Makers, lists: Collection[str]) -> Collection[int]:
+    if node.name in lists:
+        return (0,)
+    given = ((i, makers(node, i)) for i in elementwise(node))
+    return [i for i, maker in given if maker is not None and maker.name in lists]
 
 
 def _read_as_streams(graph: Graph) -> set[str]:
@@ -98,15 +122,14 @@ def _read_as_streams(graph: Graph) -> set[str]:
     return {arg.name for arg in args if isinstance(arg, Ref) and arg.stream}
 
 
-def _unread_parsing(graph: Graph, lists: Collection[Node], before: Graph) -> set[str]:
+def _unread(graph: Graph, found: Iterable[_Written]) -> set[str]:
     """The nodes that parsed for these lists only."""
-    parsing = {node.name for found in lists for node in _parsing(found, before)} - {
-        found.name for found in lists
-    }
+    lists = {written.elements.name for written in found}
+    parsing = {name for written in found for name in (*written.gets, written.parse)} - lists
     unread, read = set[str](), set(graph.outputs)
     for node in reversed(graph.nodes):
         if node.name in parsing and node.name not in read:
             unread.add(node.name)
-        else:
+        elif node.name not in lists:
             read.update(node.inputs)
     return unread

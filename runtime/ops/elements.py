@@ -18,19 +18,19 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     parser = element_parser(node, host.symbols)
     behind = scope.out_stream(node)
     growing = scope.text(text.name)
-    num_emitted = 0
+    num_given = 0
 
     def on_text() -> None:
-        nonlocal num_emitted
+        nonlocal num_given
         try:
             found = parser.finish(growing.text) if growing.is_closed else None
-            complete = parser.elements(growing.text) if found is None else found
+            more = parser.more(growing.text) if found is None else found[num_given:]
         except Exception as error:  # the outcome of this node
             host.fail_at(scope, node, error)
             return
         if behind is not None:
-            behind.put_all([((i,), complete[i]) for i in range(num_emitted, len(complete))])
-        num_emitted = max(num_emitted, len(complete))
+            behind.put_all([((num_given + i,), element) for i, element in enumerate(more)])
+        num_given += len(more)
         if found is not None:
             host.finish(scope, node, (found,))
         host.drain()

@@ -43,7 +43,7 @@ schema={"additionalProperties": false, "properties": {"queries": {"items": {"max
 "type": "string"}, "maxItems": 2, "minItems": 2, "type": "array"}}, "required": ["queries"], \
 "type": "object"}, temperature=0.5]
           %expand = parse %expand.json [type="Queries"]
-          %queries = get %expand [item="str", list=true, path=["queries"]]
+          %queries = get %expand [items="Queries.queries[]", list=true, path=["queries"]]
           return %queries
         }""")
     assert app("how blue is the sea?") == ["blue water", "deep ocean"]
@@ -98,7 +98,7 @@ def test_hybrid_search_with_everything_expands_to_searches_and_one_rerank() -> N
     text = str(app.graph())
     tail = text[text.index("%queries") :]
     assert tail == dedent("""\
-        %queries = get %expand [item="str", list=true, path=["queries"]]
+        %queries = get %expand [items="Queries.queries[]", list=true, path=["queries"]]
           %map = map %queries %index [order="sequential"] after %expand.json {
             %text = input [type="str"]
             %index = input [type="Index"]

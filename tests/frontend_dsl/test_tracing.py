@@ -51,7 +51,7 @@ def test_the_plain_graph_keeps_the_programs_order() -> None:
 schema={"properties": {"queries": {"items": {"type": "string"}, "type": "array"}}, \
 "required": ["queries"], "type": "object", "additionalProperties": false}]
           %expand = parse %expand.json [type="Queries"]
-          %queries = get %expand [item="str", list=true, path=["queries"]]
+          %queries = get %expand [items="Queries.queries[]", list=true, path=["queries"]]
           %map = map %queries %index [order="sequential"] after %expand.json {
             %q = input [type="str"]
             %index = input [type="Index"]
@@ -234,7 +234,7 @@ def test_fields_of_a_declared_model_can_be_read_and_indexed() -> None:
         return write(expand(question, 2).queries[0], Style.SHORT)
 
     text = str(first.graph())
-    assert '%queries = get %expand [item="str", list=true, path=["queries"]]' in text
+    assert '%queries = get %expand [items="Queries.queries[]", list=true, path=["queries"]]' in text
     assert "%queries.0 = get %queries [path=[0]]" in text
 
 

@@ -2,16 +2,20 @@
 
 An LLM answers with a hash of its whole context, a store with a hash of all it was ever told, a
 sampled decode with a hash of which decode it is; so any change of meaning changes the outputs.
-Any value can be seen as a list, and any value is true or false. In a random order nodes, items of
-maps and pieces of streams interleave as the edges allow, and bodies open before their captures; a
-stream may be bounded, so that its maker waits for its slowest reader.
+Any value can be seen as a list, and any value is true or false. Risky nodes fail on every other
+value, always on the same.
+
+In plain order one node runs after another, dead ones do not, and the first failure ends the run. In
+a random order nodes, items of maps and pieces of streams interleave as the edges allow, and bodies
+open before their captures; a stream may be bounded, so that its maker waits for its slowest reader.
+After a failure everything goes on that can, without bounds: what is behind the failed node cannot,
+so nothing else may keep an effect back, and the error is the first in program order.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import insort
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -20,7 +24,7 @@ from typing import Any, TypeAlias
 
 from graph_opt.analysis.begin import late_captures
 from graph_opt.graph import Graph, Marker, Node, Ref
-from graph_opt.ops import streams_out
+from graph_opt.ops import OPS, has_effects
 
 Path: TypeAlias = tuple[int, ...]
 Steps: TypeAlias = "Iterator[Callable[[], bool]]"  # yields what it waits for
@@ -28,16 +32,29 @@ Steps: TypeAlias = "Iterator[Callable[[], bool]]"  # yields what it waits for
 
 @dataclass
 class World:
-    """The outside state: what was done to each store, and by all impure calls together."""
+    """The outside state: what was done to stores, and by impure calls to `*`, in order."""
 
-    done: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    done: list[tuple[str, str]] = field(default_factory=list)
 
     def write(self, resource: str, what: str) -> str:
-        self.done[resource].append(what)
+        self.done.append((resource, what))
         return self.read(resource)
 
     def read(self, resource: str) -> str:
-        return digest(*self.done.get(resource, ()))
+        return digest(*(what for where, what in self.done if where == resource))
+
+
+class Failed(Exception):
+    """A risky node met a value that it fails on; `args` tell what it did with which."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What can be seen of a run."""
+
+    outputs: list[object] | None  # None: it failed
+    error: tuple[object, ...] | None
+    effects: list[tuple[str, str]]
 
 
 @dataclass(eq=False)
@@ -89,21 +106,24 @@ def is_true(value: object) -> bool:
 
 def execute(
     graph: Graph, args: Sequence[object], random: Random | None = None, room: int | None = None
-) -> tuple[list[object], dict[str, list[str]]]:
-    """Outputs and effects by resource, in node order or in a random topological order.
+) -> Outcome:
+    """What comes of a run in plain order, or in a random one.
 
     With `room`, a stream holds no more items than that which a reader has not taken.
     """
     run = _Run(random, room)
     slots, _ = run.open(graph, [Slot(arg, True) for arg in args], (), ())
     run.finish()
-    return [slot.value for slot in slots], dict(run.world.done)
+    if run.failures:
+        return Outcome(None, min(run.failures, key=lambda failure: failure[0])[1], run.world.done)
+    return Outcome([slot.value for slot in slots], None, run.world.done)
 
 
 class _Run:
     def __init__(self, random: Random | None, room: int | None) -> None:
         self.world, self.random, self.room = World(), random, room
         self.tasks: list[Task] = []
+        self.failures: list[tuple[Path, tuple[object, ...]]] = []
 
     def open(
         self, graph: Graph, params: Sequence[Slot], place: Path, path: Path
@@ -113,8 +133,12 @@ class _Run:
         values |= dict(zip((param.name for param in graph.params), params, strict=True))
         scope, tasks = Scope(values, path), list[Task]()
         late = late_captures(graph)
+        dead = dead_nodes(graph) if self.random is None else set()
         for index, node in enumerate(graph.nodes):
-            if node.op != "input":
+            if node.name in dead:
+                for value in node.outputs:
+                    values[value].finish("nobody looks at this")
+            elif node.op != "input":
                 makers = late.get(node.name, frozenset())
                 names = [v for v in node.inputs if graph.producer(v).name in makers]
                 steps = self.work(node, names, scope, (*place, index))
@@ -131,12 +155,20 @@ class _Run:
             if self.random is not None:
                 order = self.random.sample(self.tasks, len(self.tasks))
             task = next((task for task in order if task.wait()), None)
-            assert task is not None, f"all wait for one another: {self.tasks}"
+            if task is None:
+                assert self.failures, f"all wait for one another: {self.tasks}"
+                return
             try:
                 task.wait = next(task.steps)
             except StopIteration:
                 task.is_over = True
                 self.tasks.remove(task)
+            except Failed as failure:
+                self.failures.append((task.place, failure.args))
+                self.tasks.remove(task)
+                self.room = None
+                if self.random is None:
+                    return
 
     def work(self, node: Node, late: Sequence[str], scope: Scope, place: Path) -> Steps:
         slots = [scope.values[a.name] if isinstance(a, Ref) else Slot(a, True) for a in node.args]
@@ -155,7 +187,7 @@ class _Run:
                 yield from self.elements(node, slots[0], scope)
             case "concat":
                 yield from self.concat(node, slots, scope)
-            case "embed" | "ingest" | "rerank" | "flatten":
+            case "embed" | "rerank" | "flatten":
                 yield from self.pieces(node, slots, scope)
             case _:
                 results = _do(node, [slot.value for slot in slots], self.world, scope.path)
@@ -249,11 +281,15 @@ class _Run:
     def elements(self, node: Node, text: Slot, scope: Scope) -> Steps:
         out = scope.values[node.name]
         yield lambda: text.is_done or text.text is not None
-        for item in _elements(node, text.value if text.is_done else text.text):
+        for item in _elements(node, text.value if text.is_done else text.text, text.is_done):
             yield lambda: self.has_room(out)
             out.items.append(item)
         yield lambda: text.is_done
-        out.finish(out.items)
+        if node.attrs.get("parser") == "lines":
+            _check(node, text.value)
+        else:
+            _parsed(node, text.value)
+        out.finish(_elements(node, text.value, True))
 
     def concat(self, node: Node, slots: Sequence[Slot], scope: Scope) -> Steps:
         """Take from all lists at once, and give in their order."""
@@ -281,53 +317,87 @@ class _Run:
             for slot in slots:
                 slot.taken[node.name] = len(slot.available())
             if can_give():
-                out.items.append(due()[len(out.items)])
+                item = due()[len(out.items)]
+                _check(node, item)
+                out.items.append(item)
         out.finish(out.items)
 
     def pieces(self, node: Node, slots: Sequence[Slot], scope: Scope) -> Steps:
         out = scope.values[node.name]
-        index = 1 if node.op == "rerank" else 0
-        sources = slots[index : index + 2] if node.op == "ingest" else [slots[index]]
-        sources = [source for source in sources if not (source.is_done and source.value is None)]
+        source = slots[1 if node.op == "rerank" else 0]
         num_taken = 0
-        given = out.items if streams_out(node) else list[Any]()  # the others give it all at the end
-
-        def num_available() -> int:
-            most = max if all(source.is_done for source in sources) else min
-            return most((len(source.available()) for source in sources), default=0)
 
         def is_over() -> bool:
-            return all(source.is_done for source in sources) and num_taken == num_available()
+            return source.is_done and num_taken == len(source.available())
 
         def can_take() -> bool:
-            return num_available() > num_taken and self.has_room(out)
+            return len(source.available()) > num_taken and self.has_room(out)
 
         while True:
             yield lambda: can_take() or is_over()
             if is_over():
                 break
-            end = num_available()
+            end = len(source.available())
             if self.random is not None:
                 end = self.random.randint(num_taken + 1, end)
-            lists = [source.available()[num_taken:end] for source in sources]
-            for item in zip_longest(*lists):
-                given += self.piece(node, slots, item)
-            num_taken = end
-            for source in sources:
-                source.taken[node.name] = num_taken
-        out.finish(self.world.read(str(node.attrs["engine"])) if node.op == "ingest" else given)
+            results = list[Any]()
+            for item in source.available()[num_taken:end]:
+                results += _piece(node, slots, item)
+            out.items += results
+            source.taken[node.name] = num_taken = end
+        out.finish(out.items)
 
-    def piece(self, node: Node, slots: Sequence[Slot], item: tuple[Any, ...]) -> list[Any]:
-        match node.op:
-            case "flatten":
-                return as_list(item[0])
-            case "ingest":
-                self.world.write(str(node.attrs["engine"]), digest(_attrs(node), item))
-                return []
-            case "rerank":
-                return [digest(_attrs(node), slots[0].value, item[0])]
-            case _:
-                return [digest(node.op, _attrs(node), item[0])]
+
+def dead_nodes(graph: Graph) -> set[str]:
+    """The nodes without effects whose values nobody reads."""
+    dead, used = set[str](), set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if node.op == "input" or has_effects(node) or used.intersection(node.outputs):
+            used.update(_used_by(node))
+        else:
+            dead.add(node.name)
+    return dead
+
+
+def _used_by(node: Node) -> Iterator[str]:
+    """What a live node reads: of captures, those that something alive in its bodies reads."""
+    first_param = OPS[node.op].params_from
+    captured = set[int]()
+    for body in node.bodies:
+        dead, used = dead_nodes(body), set(body.outputs)
+        for inner in body.nodes:
+            used.update(() if inner.name in dead else _used_by(inner))
+        names = [param.name for param in body.params]
+        captured |= {i + first_param for i, name in enumerate(names) if name in used}
+    for index, arg in enumerate(node.args):
+        if isinstance(arg, Ref) and (index == 0 or not node.bodies or index in captured):
+            yield arg.name
+
+
+def _check(node: Node, *content: object) -> None:
+    """Fail, if the node is risky and this is what it fails on."""
+    if not node.attrs.get("risky"):
+        return
+    kind = "LLM" if OPS[node.op].writes_text else node.op
+    _fail_on(kind, _attrs(node), *content)
+
+
+def _fail_on(*content: object) -> None:
+    if is_true(content):
+        raise Failed(*content)
+
+
+def _piece(node: Node, slots: Sequence[Slot], item: Any) -> list[Any]:
+    match node.op:
+        case "flatten":
+            _check(node, item)
+            return as_list(item)
+        case "rerank":
+            _check(node, slots[0].value, item)
+            return [digest(_attrs(node), slots[0].value, item)]
+        case _:
+            _check(node, item)
+            return [digest(node.op, _attrs(node), item)]
 
 
 def _do(node: Node, read: list[Any], world: World, path: Path) -> list[object]:
@@ -348,16 +418,38 @@ def _do(node: Node, read: list[Any], world: World, path: Path) -> list[object]:
         case "parse":
             return [_parsed(node, read[0])]
         case "get":
+            _check(node, read[0])
             value = _field(read[0], node.attrs["path"])
             return [as_list(value) if node.attrs.get("list") else value]
+        case "ingest":
+            return [_ingest(node, *read, world=world)]
         case "search" if read[0] is None:
-            return [[answer, world.read(str(node.attrs["engine"]))]]
+            store = str(node.attrs["engine"])
+            _check(node, read, world.read(store))
+            return [[answer, world.read(store)]]
+        case "call" if node.attrs.get("reads"):
+            _check(node, read, world.read("*"))
+            return [digest(answer, world.read("*"), node.name, path)]  # the world goes on by itself
         case "call" if node.attrs.get("pure") is not True:
-            return [digest(answer, world.write("*", answer))]
+            seen = world.write("*", answer)
+            _check(node, read, seen)
+            return [digest(answer, seen)]
         case "pack":
             return [[*read, answer]]
         case _:
+            _check(node, read)
             return [answer]
+
+
+def _ingest(node: Node, docs: object, vectors: object = None, *, world: World) -> str:
+    """All or nothing."""
+    store = str(node.attrs["engine"])
+    items = list(zip_longest(as_list(docs), [] if vectors is None else as_list(vectors)))
+    for item in items:
+        _check(node, item)
+    for item in items:
+        world.write(store, digest(_attrs(node), item))
+    return world.read(store)
 
 
 def _attrs(node: Node) -> list[tuple[str, object]]:
@@ -365,6 +457,7 @@ def _attrs(node: Node) -> list[tuple[str, object]]:
 
 
 def _answer(node: Node, context: str, path: Path) -> str:
+    _check(node, context)
     is_sampled = node.attrs.get("temperature") and node.attrs.get("seed") is None
     return digest(_attrs(node), context, (node.name, path) if is_sampled else None)
 
@@ -374,6 +467,8 @@ def _part(part: object) -> str:
 
 
 def _parsed(node: Node, text: object) -> str:
+    if node.attrs["type"] == "Picky":
+        _fail_on("parse", text)
     return digest("parse", node.attrs["type"], text)
 
 
@@ -383,7 +478,11 @@ def _field(value: object, path: Any) -> object:
     return value
 
 
-def _elements(node: Node, text: object) -> list[Any]:
+def _elements(node: Node, text: object, is_whole: bool) -> list[Any]:
+    """The list in a text. The type Whole has a validator that sees and changes the whole list."""
     if node.attrs.get("parser") == "lines":
         return as_list(text)
-    return as_list(_field(_parsed(node, text), node.attrs["path"]))
+    parsed = digest("parse", node.attrs["type"], text)
+    items = as_list(_field(parsed, node.attrs["path"]))
+    is_early = node.attrs["type"] == "Whole" and not is_whole
+    return [digest("early", item) for item in items] if is_early else items

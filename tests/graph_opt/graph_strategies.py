@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from graph_opt.analysis.open_streams import Makers, open_streams
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Ref
-from graph_opt.ops import OPS, access, elementwise, has_effects, is_pure
+from graph_opt.ops import OPS, elementwise, has_effects, is_pure, may_fail
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -36,6 +36,7 @@ INLINE: list[tuple[str, dict[str, Json]]] = [
     ("flatten", {}),
     ("parse", {"type": "Q"}),
     ("apply", {"fn": "slice", "stop": 2}),
+    ("parse", {"type": "Picky"}),  # fails on some texts
 ]
 ENGINES = st.sampled_from(["a", "b"])
 
@@ -50,15 +51,20 @@ class Builder:
         attrs: st.SearchStrategy[dict[str, Json]],
         depth: int,
         has_streams: bool,
+        is_risky: bool,
     ) -> None:
         self.draw, self.literals, self.attrs, self.depth = draw, literals, attrs, depth
         self.has_streams = has_streams
+        self.is_risky = is_risky  # some of the nodes that may fail do fail on some values
         self.nodes: list[Node] = []
-        self.ancestors: dict[str, set[str]] = {}
-        self.makers: dict[str, str] = {}  # value -> node
         self.values: list[str] = []
         self.contexts: dict[str, str] = {}
-        self.is_chained = draw(st.booleans())  # the program's order, or order among effects only
+        self.is_chained = draw(st.booleans())  # with a tracer's control edges, or with a few
+
+    def inner(self, depth: int | None = None) -> Builder:
+        """The builder of a body."""
+        depth = self.depth - 1 if depth is None else depth
+        return Builder(self.draw, self.literals, self.attrs, depth, self.has_streams, self.is_risky)
 
     def name(self) -> str:
         return f"v{len(self.nodes)}{self.draw(st.sampled_from(['', '.0', '_x']))}"
@@ -76,31 +82,21 @@ class Builder:
         node = Node(outputs, op, args, attrs | self.draw(self.attrs))
         return self.append(node)
 
-    def append(self, node: Node) -> Node:
+    def append(self, node: Node, is_safe: bool = False) -> Node:
+        if self.is_risky and may_fail(node) and not (node.bodies or is_safe):
+            is_risky = self.draw(st.integers(0, 3)) == 0
+            node = replace(node, attrs={**node.attrs, "risky": True} if is_risky else node.attrs)
         node = replace(node, after=tuple(dict.fromkeys((*node.after, *self.order(node)))))
-        self.ancestors[node.name] = self.behind(node)
-        self.makers.update(dict.fromkeys(node.outputs, node.name))
         self.nodes.append(node)
         return node
 
     def order(self, node: Node) -> tuple[str, ...]:
-        """The node before, as a tracer draws it; or just what keeps conflicting nodes in order."""
-        earlier = [other for other in self.nodes if other.op != "input"]
+        """The node before, as a tracer draws it, or none; and any other."""
+        earlier = [other.name for other in self.nodes if other.op != "input"]
         if not earlier or node.op == "input":
             return ()
-        after = [self.draw(st.sampled_from(earlier)).name] if self.draw(st.booleans()) else []
-        if self.is_chained:
-            return tuple(dict.fromkeys((earlier[-1].name, *after)))
-        behind, mine = self.behind(replace(node, after=tuple(after))), access(node)
-        for other in reversed(earlier):
-            if other.name not in behind and access(other).conflicts(mine):
-                after.append(other.name)
-                behind |= {other.name, *self.ancestors[other.name]}
-        return tuple(after)
-
-    def behind(self, node: Node) -> set[str]:
-        parents = {*(self.makers[value] for value in node.inputs), *node.after}
-        return parents.union(*(self.ancestors[parent] for parent in parents))
+        after = [self.draw(st.sampled_from(earlier))] if self.draw(st.booleans()) else []
+        return tuple(dict.fromkeys((earlier[-1], *after) if self.is_chained else after))
 
     def value(self, op: str, *args: Arg, **attrs: Json) -> None:
         self.values.append(self.add(op, *args, **attrs).name)
@@ -159,6 +155,11 @@ def _call(b: Builder) -> None:
     b.value("call", b.part(), fn=b.draw(st.sampled_from(["f", "g"])), pure=b.draw(st.booleans()))
 
 
+def _look(b: Builder) -> None:
+    """A call that reads the world."""
+    b.value("call", b.draw(FEW_LITERALS), fn="clock", pure=True, reads=True)
+
+
 def _inline(b: Builder) -> None:
     op, attrs = b.draw(st.sampled_from(INLINE))
     b.value(op, b.ref(), **attrs)
@@ -171,13 +172,24 @@ def _list(b: Builder) -> None:
     if b.draw(st.integers(0, 3)) == 0:
         b.value("elements", text, parser="lines")
     else:
-        b.value("parse", text, type="Q")
-        for name in b.draw(st.sampled_from([["a"], ["a", "b"]])):
-            b.value("get", Ref(b.nodes[-1].name), path=[name])
-        last = b.nodes.pop()
-        b.nodes.append(replace(last, attrs=dict(last.attrs) | {"list": True, "item": "str"}))
+        _fields(b, text)
     if b.draw(st.booleans()):
         b.value("embed", Ref(b.nodes[-1].name), engine="a")
+
+
+def _fields(b: Builder, text: Ref) -> None:
+    """A list in the fields of what a text says; other things may stand between."""
+    type_ = b.draw(st.sampled_from(["Q", "Picky", "Whole"]))
+    b.value("parse", text, type=type_)
+    value = b.nodes[-1].name
+    if b.draw(st.integers(0, 2)) == 0:
+        b.value("call", b.part(), fn="f")
+    *path, last = b.draw(st.sampled_from([["a"], ["a", "b"]]))
+    items: dict[str, Json] = {} if type_ == "Whole" else {"items": f"{type_}.{last}"}
+    for name, attrs in (*((name, {}) for name in path), (last, {"list": True} | items)):
+        get = Node((b.name(),), "get", (Ref(value),), {"path": [name], **attrs})
+        value = b.append(get, is_safe=True).name  # a type that tells of items proves the fields too
+        b.values.append(value)
 
 
 def _index(b: Builder) -> None:
@@ -192,7 +204,7 @@ def _later(b: Builder) -> None:
     engine = b.draw(ENGINES)
     b.value("ingest", b.ref(), None, engine=engine)
     index = Ref(b.nodes[-1].name)
-    inner = Builder(b.draw, b.literals, b.attrs, 0, b.has_streams)
+    inner = b.inner(depth=0)
     inner.param()
     inner.param()
     inner.value("search", None, inner.part(), engine=engine)
@@ -233,6 +245,17 @@ def _cond(b: Builder) -> None:
     b.values.append(b.append(node).name)
 
 
+def _twins(b: Builder) -> None:
+    """Two conditions whose branches differ in what they return, at most."""
+    captures = (b.ref(), b.ref())
+    params = tuple(Node((name,), "input", (), {"type": "str"}) for name in "xy")
+    for _ in range(2):
+        returned = b.draw(st.permutations("xy"))
+        bodies = tuple(Graph("branch", params, (value,)) for value in returned)
+        node = Node((b.name(),), "cond", (Ref(b.values[0]), *captures), {}, bodies=bodies)
+        b.values.append(b.append(node).name)
+
+
 def _loop(b: Builder) -> None:
     if b.depth == 0:
         return
@@ -254,7 +277,7 @@ def _bodies(
     contexts = sorted(b.contexts)[: b.draw(st.integers(0, 1))]
     bodies: list[Graph] = []
     for _ in range(num_bodies):
-        inner = Builder(b.draw, b.literals, b.attrs, b.depth - 1, b.has_streams)
+        inner = b.inner()
         for _ in range(num_own + len(values)):
             inner.param()
         for context in contexts:
@@ -274,8 +297,10 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
     _ingest,
     _index,
     _call,
+    _look,
     _inline,
     _list,
+    _twins,
     _map,
     _map,
     _cond,
@@ -295,6 +320,8 @@ STATEFUL = (
     _search,
     _ingest,
     _call,
+    _look,
+    _inline,
     _map,
     _cond,
     _again,
@@ -306,6 +333,7 @@ LISTS = (
     _list,
     _map,
     _index,
+    _call,
     lambda b: b.value("flatten", _list_ref(b)),
     lambda b: b.value("concat", _list_ref(b), _list_ref(b)),
     lambda b: b.value("embed", _list_ref(b), engine="a"),
@@ -331,18 +359,12 @@ def _with_streams(graph: Graph, mask: int) -> Graph:
 
     def wish(node: Node, makers: Makers) -> Sequence[int]:
         places = elementwise(node)
-        writers = [
-            maker for i in places if (maker := makers(node, i)) and OPS[maker.op].writes_text
-        ]
-        is_text = node.op == "elements"
-        is_wrong = bool(writers) != is_text or (node.op == "ingest" and _has_literals(node))
-        return places if mask >> len(node.name) % 2 & 1 and not is_wrong else []
+        makers_of = [makers(node, i) for i in places]
+        has_writer = any(maker is not None and OPS[maker.op].writes_text for maker in makers_of)
+        is_right = has_writer == (node.op == "elements")
+        return places if mask >> len(node.name) % 2 & 1 and is_right else []
 
     return open_streams(graph, wish)
-
-
-def _has_literals(node: Node) -> bool:
-    return any(not isinstance(arg, Ref) and arg is not None for arg in node.args)
 
 
 @st.composite
@@ -353,7 +375,7 @@ def graphs(
     has_streams: bool = True,
 ) -> Graph:
     """Graphs with bodies two deep, contexts, effects, streams, and a tracer's control edges."""
-    builder = Builder(draw, literals, attrs, 2, has_streams)
+    builder = Builder(draw, literals, attrs, 2, has_streams, is_risky=draw(st.booleans()))
     for _ in range(draw(st.integers(1, 2))):
         builder.param()
     return _grow(builder, max_steps=14)

@@ -2,7 +2,7 @@ import pytest
 from graph_text import graph
 
 from graph_opt.graph import Node
-from graph_opt.ops import OPS, Access, access, has_effects, is_pure, reads_state
+from graph_opt.ops import OPS, Access, access, has_effects, is_pure, may_fail, reads_state
 
 WORLD = frozenset("*")
 STORE = frozenset("s")
@@ -33,7 +33,9 @@ def _map(line: str) -> str:
         ('%x = call %q [fn="f"]', False, Access(writes=WORLD)),
         ('%x = call %q [fn="f", pure=false]', False, Access(writes=WORLD)),
         ('%x = call %q [fn="f", pure=true]', True, Access()),
+        ('%x = call %q [fn="f", pure=true, reads=true]', False, Access(reads=WORLD)),
         (_map('%x = call %q [fn="f", pure=true]'), True, Access()),
+        (_map('%x = call %q [fn="f", pure=true, reads=true]'), False, Access(reads=WORLD)),
         (_map('%x = call %q [fn="f"]'), False, Access(writes=WORLD)),
         (_map('%x = search null %q [engine="s"]'), True, Access(reads=STORE)),
     ],
@@ -65,6 +67,18 @@ def test_a_branch_touches_what_either_body_touches(
     node = _last(f"%a = cond %q %q {' else '.join(bodies)}")
     assert access(node) == touches
     assert is_pure(node) is not touches.writes
+
+
+def test_what_only_puts_values_together_cannot_fail_nor_can_a_prompt_before_it_is_decoded() -> None:
+    assert {op.name for op in OPS.values() if not op.may_fail} == {
+        "input",
+        "const",
+        "context",
+        "prefill",
+        "pack",
+    }
+    assert may_fail(_last("%j = join %q"))
+    assert not may_fail(_last("%p = pack %q"))
 
 
 def test_lists_that_can_be_given_item_by_item_and_texts_that_can_be_read_early() -> None:

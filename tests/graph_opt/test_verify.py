@@ -15,6 +15,15 @@ return"""
 
 LOOP = '%x = input [type="str"]\n  return %x, %x\n}\nreturn'
 
+MAP_THAT_RETURNS_A_CONTEXT = """
+%a = map %q {
+  %x = input [type="str"]
+  %e = context [engine="m"]
+  %t, %d = decode %e [engine="m"]
+  return %d
+}
+return
+"""
 WRONG = [
     ("%x = const [value=1]\n%x = const [value=2]\nreturn", "%x is defined twice"),
     ('%t, %t = decode %c [engine="m"]\nreturn', "%t is defined twice"),
@@ -50,16 +59,26 @@ WRONG = [
     ('%a = map %q {\n  %x = input [type="s"]\n  return %q\n}\nreturn', "returns %q, which no node"),
     ('%a = search ~%q "x" [engine="s"]\nreturn', "reads arg 0 as a stream; it can only be read"),
     ('%a = rerank ~%q %q [engine="r"]\nreturn', "reads arg 0 as a stream; it can only be read"),
-    ('%a = ingest ~%q %q [engine="s"]\nreturn', "reads one of docs and vectors as a stream"),
-    ('%a = ingest ["d"] ~%q [engine="s"]\nreturn', "reads one of docs and vectors as a stream"),
+    (
+        '%a = ingest ~%q null [engine="s"]\nreturn',
+        "reads arg 0 as a stream; it can only be read whole, as what has effects must",
+    ),
+    (
+        '%a = map ~%q {\n  %x = input [type="s"]\n  %y = call %x [fn="f"]\n  return %y\n}\nreturn',
+        "reads arg 0 as a stream; it can only be read whole, as what has effects must",
+    ),
     (
         '%t, %d = decode %c [engine="m"]\n%a = embed ~%t [engine="e"]\nreturn',
         "reads the text %t as a stream; only `elements` can",
     ),
-    ("%a = elements %q\nreturn", "needs the attrs 'type', of the whole text, and 'path'"),
-    ('%a = elements %q [path=[0], type="T"]\nreturn', "it must be names of fields"),
+    ('%a = elements %q [path=[], type="T"]\nreturn', "path', to the list, and its 'items'"),
+    (
+        "%a = elements %q\nreturn",
+        "needs the attrs 'type', of the whole text, 'path', to the list, and its 'items'",
+    ),
+    ('%a = elements %q [items="I", path=[0], type="T"]\nreturn', "it must be names of fields"),
     ('%a = elements %q [parser="xml"]\nreturn', "unknown parser 'xml'; known are json, lines"),
-    ('%a = elements %q [parser="lines", path=[]]\nreturn', "lines have no type and no path"),
+    ('%a = elements %q [parser="lines", path=[]]\nreturn', "lines have no type, path or items"),
     ("%a = loop %q [max=0] {\n" + LOOP, "attr 'max' is 0; it must be a whole number, 1 or more"),
     ("%a = loop %q [max=true] {\n" + LOOP, "attr 'max' is True; it must be a whole number"),
     ("%a = loop %q {\n" + LOOP, "has no attr 'max'; set it"),
@@ -82,6 +101,7 @@ WRONG = [
         "body input %d must have type context iff its arg is a context",
     ),
     (MAP_OF_CONTEXT.format(type="context", result="d"), "its body returns a context"),
+    (MAP_THAT_RETURNS_A_CONTEXT, "its body returns a context"),
 ]
 
 
@@ -136,10 +156,8 @@ def test_what_is_whole_may_be_read_as_a_stream_and_prompts_hold_markers() -> Non
         """
         %q = input [type="list"]
         %v = embed ~%q [engine="e"]
-        %i = ingest ~%q ~%v [engine="s"]
-        %j = ingest ~%q null [engine="s"]
         %t = generate @user "Hi" @sp %q @assistant [engine="m"]
-        %l = elements ~%t [path=[], type="list[str]"]
+        %l = elements ~%t [items="str", path=[], type="list[str]"]
         %r = rerank %q ~%l [engine="r"]
         return %r
         """

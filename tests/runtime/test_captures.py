@@ -246,8 +246,16 @@ def test_only_what_touches_nothing_outside_may_begin_before_its_captures() -> No
     impure = SEARCHES.replace("%v = embed %q [engine", '%v = call %q [fn="slow", engine')
     assert late(impure) == {}
     told = SEARCHES.replace(
-        "  return %m\n}", '  %w = ingest ~%m null [engine="other"]\n  return %w\n}'
+        "  return %m\n}",
+        """
+  %w = map ~%m {
+    %x = input [type="str"]
+    %y = search null %x [engine="other"]
+    return %y
+  }
+  return %w
+}""",
     )
-    assert late(told) == {}, "who takes the items as they come writes before the capture is there"
+    assert late(told) == {}, "who takes the items as they come looks before the capture is there"
     ordered = SEARCHES.replace("%index {", "%index after %index {")
     assert late(ordered) == {"m": set()}

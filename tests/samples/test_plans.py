@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from graph_opt.pipeline import optimize
+from graph_opt.plain import as_written
 from samples import (
     advanced_rag,
     chain_summary,
@@ -32,7 +33,7 @@ APPS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", APPS)
 def test_the_plan_is_the_one_on_file(name: str) -> None:
-    before = APPS[name].graph()
+    before = as_written(APPS[name].graph())
     text = f"{before}\n\n# after the passes\n\n{optimize(before)}\n"
     file = PLANS / f"{name}.txt"
     if os.environ.get("TEOLA_UPDATE_PLANS"):

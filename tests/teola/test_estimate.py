@@ -77,7 +77,7 @@ graph g {{
 }}
 """  # noqa: E501
 WHOLE = '%p = parse %json [type="Q"]\n  %qs = get %p [path=["qs"]]'
-STREAM = '%qs = elements ~%json [item="str", path=["qs"], type="Q"]'
+STREAM = '%qs = elements ~%json [items="Q.qs", path=["qs"], type="Q"]'
 
 
 def test_of_a_map_one_item_is_on_the_path_and_all_are_work() -> None:
@@ -103,8 +103,8 @@ STAGES = """
 graph g {{
   %docs = input [type="list[Doc]"]
   %v = embed {mark}%docs [engine="e"]
-  %index = ingest {mark}%docs {mark}%v [engine="s"]
-  return %index
+  %best = rerank "q" {mark}%v [engine="s"]
+  return %best
 }}
 """
 
@@ -113,8 +113,8 @@ def test_stages_overlap_piece_by_piece() -> None:
     whole = expected(STAGES.format(mark=""), {"e": 2, "s": 2})
     streamed = expected(STAGES.format(mark="~"), {"e": 2, "s": 2})
 
-    assert whole.path_s == 9  # eight documents embedded, then written in a second
-    assert streamed.path_s == pytest.approx(8.25)  # the last of four pieces is left
+    assert whole.path_s == 16  # eight documents embedded, then ranked
+    assert streamed.path_s == pytest.approx(10)  # the last of four pieces is left
 
 
 def test_a_branch_of_a_condition_that_takes_longer_counts() -> None:

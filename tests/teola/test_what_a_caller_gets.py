@@ -193,10 +193,10 @@ def test_only_the_text_that_the_app_returns_is_final() -> None:
 def test_texts_inside_bodies_are_never_final() -> None:
     @tl.app
     def app(topics: list[str], good: str) -> str:
-        tl.map(draft, topics)
-        tl.cond(good, lambda: draft("x"), lambda: draft("y"))
-        tl.loop(lambda text: (draft(text), False), good, max=2)
-        return final(good)
+        drafts = tl.map(draft, topics)
+        either = tl.cond(good, lambda: draft("x"), lambda: draft("y"))
+        again = tl.loop(lambda text: (draft(text), False), good, max=2)
+        return final(tl.join([tl.join(drafts), either, again]))
 
     events = list(app.using(optimize=False).stream(["a", "b"], "yes"))
     assert {e.node for e in events if e.kind == "text"} > {"map[0].draft", "final"}

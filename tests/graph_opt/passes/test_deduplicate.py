@@ -125,6 +125,28 @@ def test_reads_of_a_store_merge_only_when_nothing_was_written_between() -> None:
     )
 
 
+def test_reads_of_the_world_stay_apart_alone_and_in_bodies_for_it_changes_by_itself() -> None:
+    assert_keeps(
+        deduplicate,
+        """
+        %qs = input [type="list"]
+        %a = call [fn="clock", pure=true, reads=true]
+        %b = call [fn="clock", pure=true, reads=true]
+        %m = map %qs {
+          %x = input [type="str"]
+          %y = call [fn="clock", pure=true, reads=true]
+          return %y
+        }
+        %n = map %qs {
+          %x = input [type="str"]
+          %y = call [fn="clock", pure=true, reads=true]
+          return %y
+        }
+        return %a, %b, %m, %n
+        """,
+    )
+
+
 def test_readers_of_a_merged_value_keep_the_order_it_gave_them() -> None:
     assert_rewrites(
         deduplicate,
@@ -248,5 +270,34 @@ def test_branches_are_compared_one_by_one() -> None:
           return %x
         }
         return %a, %a, %c
+        """,
+    )
+
+
+def test_bodies_that_return_other_values_stay_apart() -> None:
+    assert_keeps(
+        deduplicate,
+        """
+        %q = input [type="str"]
+        %r = input [type="str"]
+        %a = cond %q %q %r {
+          %x = input [type="str"]
+          %y = input [type="str"]
+          return %x
+        } else {
+          %x = input [type="str"]
+          %y = input [type="str"]
+          return %y
+        }
+        %b = cond %q %q %r {
+          %x = input [type="str"]
+          %y = input [type="str"]
+          return %y
+        } else {
+          %x = input [type="str"]
+          %y = input [type="str"]
+          return %x
+        }
+        return %a, %b
         """,
     )

@@ -38,8 +38,49 @@ def test_effects_stay_ordered_when_the_pure_node_between_them_is_freed() -> None
         %q = input [type="str"]
         %a = call %q [fn="send"]
         %b = embed %q [engine="e"]
-        %c = call %q [fn="send"] after %a
+        %c = call %q [fn="send"] after %a, %b
         return %c
+        """,
+    )
+
+
+def test_an_effect_comes_after_all_before_it_that_may_fail_and_pure_work_starts_early() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="check", pure=true]
+        %b = embed %q [engine="e"] after %a
+        %p = pack %q %q
+        %j = join %b
+        %w = call %q [fn="send"] after %b
+        %c = call %q [fn="check", pure=true] after %w
+        return %p, %j, %c
+        """,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="check", pure=true]
+        %b = embed %q [engine="e"]
+        %p = pack %q %q
+        %j = join %b
+        %w = call %q [fn="send"] after %a, %j
+        %c = call %q [fn="check", pure=true]
+        return %p, %j, %c
+        """,
+    )
+
+
+def test_a_prompt_fails_where_it_is_decoded() -> None:
+    assert_keeps(
+        prune_dependencies,
+        """
+        %q = input [type="str"]
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 %q [engine="m"]
+        %w = call %q [fn="send"]
+        %t, %c2 = decode %c1 [engine="m"]
+        %v = call %q [fn="send"] after %w, %t
+        return %v
         """,
     )
 
@@ -62,7 +103,7 @@ def test_reads_of_a_store_stay_between_the_writes_around_them_and_not_in_a_row()
         %h = search null %q [engine="s"] after %i
         %k = search null %q [engine="s", k=2] after %i
         %j = ingest %q null [engine="s"] after %h, %k
-        %other = ingest %q null [engine="t"]
+        %other = ingest %q null [engine="t"] after %j
         return %h, %k
         """,
     )
@@ -88,14 +129,22 @@ def test_a_data_edge_makes_the_control_edge_redundant() -> None:
     )
 
 
-def test_effects_without_an_order_get_none() -> None:
-    assert_keeps(
+def test_effects_that_no_edge_orders_come_in_the_programs_order() -> None:
+    assert_rewrites(
         prune_dependencies,
         """
         %q = input [type="str"]
         %a = call %q [fn="f"]
-        %b = call %q [fn="g"]
-        return %a, %b
+        %b = ingest %q [engine="s"]
+        %h = search null %q [engine="s"]
+        return %a, %h
+        """,
+        """
+        %q = input [type="str"]
+        %a = call %q [fn="f"]
+        %b = ingest %q [engine="s"] after %a
+        %h = search null %q [engine="s"] after %b
+        return %a, %h
         """,
     )
 
@@ -147,13 +196,39 @@ def test_only_maps_with_effects_stay_sequential_and_bodies_are_pruned_too() -> N
           %v = embed %x [engine="e"]
           return %v
         }
-        %b = map %qs [order="sequential"] {
+        %b = map %qs [order="sequential"] after %a {
           %x = input [type="str"]
           %y = call %x [fn="send"]
           return %y
         }
         %c = call %qs [fn="send"] after %b
         return %a, %c
+        """,
+    )
+
+
+def test_inside_a_body_effects_wait_for_what_may_fail_before_them_in_the_body() -> None:
+    assert_rewrites(
+        prune_dependencies,
+        """
+        %qs = input [type="list"]
+        %a = map %qs [order="sequential"] {
+          %x = input [type="str"]
+          %u = embed %x [engine="e"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        return %a
+        """,
+        """
+        %qs = input [type="list"]
+        %a = map %qs [order="sequential"] {
+          %x = input [type="str"]
+          %u = embed %x [engine="e"]
+          %y = call %x [fn="send"] after %u
+          return %y
+        }
+        return %a
         """,
     )
 
@@ -165,12 +240,12 @@ def test_a_stream_does_not_put_its_reader_after_its_maker() -> None:
         %qs = input [type="list"]
         %m = map %qs [order="sequential"] {
           %x = input [type="str"]
-          %y = call %x [fn="send"]
+          %y = ingest %x [engine="s"]
           return %y
         }
-        %n = map ~%m [order="sequential"] after %m {
+        %n = map ~%m after %m {
           %x = input [type="str"]
-          %y = call %x [fn="send"]
+          %y = search null %x [engine="s"]
           return %y
         }
         %c = call "x" [fn="send"] after %n
@@ -213,7 +288,7 @@ def test_branches_with_effects_keep_their_place_and_loops_without_lose_it() -> N
           %t = embed %s [engine="e"]
           return %t, %s
         }
-        %c = call %q [fn="send"] after %a
+        %c = call %q [fn="send"] after %a, %l
         return %a, %c
         """,
     )

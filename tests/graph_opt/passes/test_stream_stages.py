@@ -4,20 +4,38 @@ from graph_text import assert_keeps, assert_rewrites
 from graph_opt.passes.stream_stages import stream_stages
 
 
-def test_documents_are_ingested_while_others_are_embedded() -> None:
+def test_what_has_effects_takes_lists_whole_for_who_gives_them_may_still_fail() -> None:
     assert_rewrites(
         stream_stages,
         """
         %docs = input [type="list[Doc]"]
-        %v = embed %docs [engine="e"]
-        %i = ingest %docs %v [engine="s"]
-        return %i
+        %m = map %docs {
+          %x = input [type="Doc"]
+          return %x
+        }
+        %v = embed %m [engine="e"]
+        %i = ingest %m %v [engine="s"]
+        %n = map %m [order="sequential"] {
+          %x = input [type="Doc"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        return %i, %n
         """,
         """
         %docs = input [type="list[Doc]"]
-        %v = embed ~%docs [engine="e"]
-        %i = ingest ~%docs ~%v [engine="s"]
-        return %i
+        %m = map %docs {
+          %x = input [type="Doc"]
+          return %x
+        }
+        %v = embed ~%m [engine="e"]
+        %i = ingest %m %v [engine="s"]
+        %n = map %m [order="sequential"] {
+          %x = input [type="Doc"]
+          %y = call %x [fn="send"]
+          return %y
+        }
+        return %i, %n
         """,
     )
 
@@ -86,72 +104,6 @@ def test_what_is_whole_at_once_is_not_cut_for_nothing_nor_one_text_for_a_list() 
     )
 
 
-def test_docs_without_vectors_are_ingested_as_they_come() -> None:
-    assert_rewrites(
-        stream_stages,
-        """
-        %docs = input [type="list"]
-        %m = map %docs {
-          %x = input [type="str"]
-          return %x
-        }
-        %i = ingest %m null [engine="s"]
-        %j = ingest %m [engine="s"]
-        return %i
-        """,
-        """
-        %docs = input [type="list"]
-        %m = map %docs {
-          %x = input [type="str"]
-          return %x
-        }
-        %i = ingest ~%m null [engine="s"]
-        %j = ingest ~%m [engine="s"]
-        return %i
-        """,
-    )
-
-
-def test_docs_and_vectors_that_do_not_follow_one_list_are_paired_whole() -> None:
-    assert_rewrites(
-        stream_stages,
-        """
-        %docs = input [type="list"]
-        %m = map %docs {
-          %x = input [type="str"]
-          return %x
-        }
-        %f = flatten %m
-        %v = embed %f [engine="e"]
-        %i = ingest %docs %v [engine="s"]
-        %n = map %f {
-          %x = input [type="str"]
-          return %x
-        }
-        %w = embed %n [engine="e"]
-        %j = ingest %f %w [engine="s"]
-        return %i, %j
-        """,
-        """
-        %docs = input [type="list"]
-        %m = map %docs {
-          %x = input [type="str"]
-          return %x
-        }
-        %f = flatten ~%m
-        %v = embed ~%f [engine="e"]
-        %i = ingest %docs %v [engine="s"]
-        %n = map ~%f {
-          %x = input [type="str"]
-          return %x
-        }
-        %w = embed ~%n [engine="e"]
-        %j = ingest ~%f ~%w [engine="s"]
-        return %i, %j
-        """,
-    )
-
-
 SENDING = """
     %qs = input [type="list"]
     %m = map %qs [order="sequential"] {{
@@ -209,25 +161,32 @@ def test_who_waits_for_the_end_anyway_reads_whole() -> None:
 
 
 def test_lists_in_bodies_are_streamed_too() -> None:
-    assert_rewrites(
+    lines = """
+        %lists = input [type="list"]
+        %m = map %lists {{
+          %docs = input [type="list"]
+          %n = map %docs {{
+            %x = input [type="str"]
+            return %x
+          }}
+          %f = flatten {n}
+          return %f
+        }}
+        return %m
+        """
+    assert_rewrites(stream_stages, lines.format(n="%n"), lines.format(n="~%n"))
+
+
+def test_a_text_that_a_model_writes_is_embedded_whole_though_a_map_reads_its_vector() -> None:
+    assert_keeps(
         stream_stages,
         """
-        %lists = input [type="list"]
-        %m = map %lists {
-          %docs = input [type="list"]
-          %v = embed %docs [engine="e"]
-          %i = ingest %docs %v [engine="s"]
-          return %i
-        }
-        return %m
-        """,
-        """
-        %lists = input [type="list"]
-        %m = map %lists {
-          %docs = input [type="list"]
-          %v = embed ~%docs [engine="e"]
-          %i = ingest ~%docs ~%v [engine="s"]
-          return %i
+        %c0 = context [engine="m"]
+        %t, %c1 = decode %c0 [engine="m"]
+        %v = embed %t [engine="e"]
+        %m = map %v {
+          %x = input [type="float"]
+          return %x
         }
         return %m
         """,

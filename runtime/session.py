@@ -6,8 +6,8 @@ of those failed and the app has not seen the failure; one that reads waits for t
 """
 
 import asyncio
+from collections import deque
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
@@ -17,7 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -25,8 +25,9 @@ from typing import Any, Protocol, TypeVar
 from backends.base import Context
 from graph_opt.graph import Graph
 from graph_opt.ops import has_effects, reads_state
-from runtime.errors import FailedInput, QueryError, QueryTimeout, failure_of, own_error
+from runtime.errors import QueryCancelled, QueryError, QueryTimeout, failure_of
 from runtime.outputs import Outputs
+from runtime.pending import Pending, outputs_to
 
 T = TypeVar("T")
 
@@ -44,74 +45,6 @@ Release = Callable[[Context], "Future[None]"]  # gives a context back, on the en
 
 # what is issued in the apps with a time limit around the code that runs
 _issued: ContextVar[tuple[list["Segment"], ...]] = ContextVar("teola_issued", default=())
-
-
-class Pending:
-    """A value that a segment gives. A context is released when nobody holds its Pending."""
-
-    def __init__(self, session: "Session") -> None:
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._session = session
-        self._texts: asyncio.Queue[str | None] = asyncio.Queue()
-        self._context: Context | None = None
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the value is known."""
-        return self.future.done() and not self.future.cancelled() and not self.future.exception()
-
-    @property
-    def real(self) -> Any:
-        """The value, which must be there."""
-        return self.future.result()
-
-    async def get(self) -> Any:
-        """The value. Raises what failed: a tool's own exception, or a teola error."""
-        try:
-            return await asyncio.shield(self.future)
-        except Exception as failure:
-            self._session.seen.append(failure)
-            error = own_error(failure)
-        raise error
-
-    async def as_input(self) -> Any:
-        """The value for a later segment, where only what reads it fails with it."""
-        try:
-            return await asyncio.shield(self.future)
-        except Exception as failure:
-            return FailedInput.of(failure)
-
-    async def texts(self) -> AsyncIterator[str]:
-        """The pieces of a text as they come; raises like `get`. For one reader."""
-        told = 0
-        while (piece := await self._texts.get()) is not None:
-            told += len(piece)
-            yield piece
-        text = await self.get()
-        if len(text) > told:  # by an engine that does not stream
-            yield text[told:]
-
-    def settle(self, value: Any) -> None:
-        if isinstance(value, Context):
-            self._context = value
-            self._session.own(value)
-        if not self.future.done():
-            self.future.set_result(value)
-            self._texts.put_nowait(None)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-            self.future.exception()  # nobody has to await it
-            self._texts.put_nowait(None)
-
-    def add_text(self, piece: str) -> None:
-        self._texts.put_nowait(piece)
-
-    def __del__(self) -> None:
-        context, self._context = self._context, None
-        if context is not None:
-            self._session.disown(context)
 
 
 @dataclass(slots=True, eq=False)
@@ -150,13 +83,13 @@ class Session:
 
     def __init__(self, name: str, start: Start, release: Release, *, is_plain: bool) -> None:
         self.name = name
-        self.seen: list[Exception] = []  # failures that the app was told
+        self._seen: list[Exception] = []  # failures that the app was told
         self._start = start
         self._release = release
         self._is_plain = is_plain  # one segment after another
         self._segments: list[Segment] = []
         self._contexts: dict[int, tuple[Context, int]] = {}  # by id, with the number of holders
-        self._releasing: list[Future[None]] = []
+        self._releasing: deque[Future[None]] = deque()
         self._is_closed = False
 
     async def run(
@@ -202,23 +135,36 @@ class Session:
         """Start a segment; its values by the names that its graph returns.
 
         Inputs that are Pending are waited for. Events of the texts `final` say so; the pieces of
-        those `streamed` come by `Pending.texts`.
+        those `streamed` come by `Pending.texts`. Raises QueryCancelled after the end of the app.
         """
+        if self._is_closed:
+            raise QueryCancelled(f"app {self.name}() has ended; it must await the tasks it starts")
         nodes = program.graph.nodes
         segment = Segment(
             reads=any(map(reads_state, nodes)),
             writes=any(map(has_effects, nodes)),
             pending={name: Pending(self) for name in program.graph.outputs},
         )
-        self._segments = [earlier for earlier in self._segments if not earlier.is_over]
+        self._forget()
         before = [earlier for earlier in self._segments if self._comes_before(earlier, segment)]
-        outputs = _outputs(segment.pending, final, streamed)
-        running = self._start_after(before, program, dict(inputs), outputs, seen=list(self.seen))
+        outputs = outputs_to(segment.pending, final, streamed)
+        running = self._start_after(before, program, dict(inputs), outputs, seen=list(self._seen))
         segment.task = asyncio.get_running_loop().create_task(_noted(segment, running))
         self._segments.append(segment)
         for issued in _issued.get():
             issued.append(segment)
         return dict(segment.pending)
+
+    def _forget(self) -> None:
+        """Drop what is over: an app may have any number of turns."""
+        for segments in (self._segments, *_issued.get()):
+            segments[:] = [segment for segment in segments if not segment.is_over]
+        while self._releasing and self._releasing[0].done():
+            self._releasing.popleft()
+
+    def tell(self, failure: Exception) -> None:
+        """The app is told of a failure."""
+        self._seen.append(failure)
 
     def own(self, context: Context) -> None:
         """Count a holder of a context."""
@@ -246,7 +192,7 @@ class Session:
         if not segment.task.done():
             segment.task.cancel()
             segment.end(error)
-            self.seen.append(error)
+            self._seen.append(error)
 
     async def _run(self, body: Callable[["Session"], Awaitable[T]]) -> T:
         try:
@@ -260,18 +206,18 @@ class Session:
     async def _end(self) -> None:
         """Wait for effects, and for segments that have given all they return; raise the first
         failure of an effect that the app was not told."""
-        for segment in self._segments:
+        for segment in list(self._segments):
             assert segment.task is not None, "set when it is issued"
             if segment.writes or segment.has_given_all:
                 await asyncio.wait([segment.task])
             if segment.writes:
-                _raise_unseen(segment, self.seen)
+                _raise_unseen(segment, self._seen)
 
     async def _start_after(
         self,
         before: Sequence[Segment],
         program: Program,
-        inputs: dict[str, Any],
+        inputs: Mapping[str, Any],
         outputs: Outputs,
         seen: Sequence[Exception],
     ) -> None:
@@ -282,10 +228,11 @@ class Session:
         if any(map(has_effects, program.graph.nodes)):
             for earlier in before:
                 _raise_unseen(earlier, seen)
-        for name, value in inputs.items():
-            if isinstance(value, Pending):
-                inputs[name] = await value.as_input()
-        await self._start(program, inputs, outputs)
+        real = {  # beside `inputs`, which hold their contexts until the program has ended
+            name: await value.as_input() if isinstance(value, Pending) else value
+            for name, value in inputs.items()
+        }
+        await self._start(program, real, outputs)
 
     async def _close(self) -> None:
         """Cancel what still runs and give back all contexts."""
@@ -295,13 +242,15 @@ class Session:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._is_closed = True
         contexts, self._contexts = self._contexts, {}
-        self._releasing += [self._release(context) for context, _ in contexts.values()]
+        self._releasing.extend(self._release(context) for context, _ in contexts.values())
         await asyncio.gather(*map(asyncio.wrap_future, self._releasing), return_exceptions=True)
 
 
 async def _noted(segment: Segment, running: Coroutine[Any, Any, None]) -> None:
     try:
         await running
+    except QueryError as failure:
+        segment.end(failure.with_traceback(None))  # whose frames would hold what the segment read
     except Exception as failure:
         segment.end(failure)
     else:
@@ -312,36 +261,6 @@ def _raise_unseen(segment: Segment, seen: Sequence[Exception]) -> None:
     for failure in segment.failures:
         if not any(failure is told for told in seen):
             raise failure
-
-
-def _outputs(
-    pending: Mapping[str, Pending], final: Collection[str], streamed: Collection[str]
-) -> Outputs:
-    """What a query tells of its outputs, from the engines' loop to the app's."""
-    loop = asyncio.get_running_loop()
-
-    def on_value(name: str, value: Any) -> None:
-        try:
-            loop.call_soon_threadsafe(pending[name].settle, value)
-        except (KeyError, RuntimeError):  # nobody waits: it was cancelled, or its loop is closed
-            if isinstance(value, Context):
-                value.release()
-
-    def on_text(name: str, piece: str) -> None:
-        if name in streamed:
-            with suppress(KeyError, RuntimeError):
-                loop.call_soon_threadsafe(pending[name].add_text, piece)
-
-    def on_error(name: str, error: QueryError) -> None:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_fail, pending, name, error)
-
-    return Outputs(on_value, on_error, on_text if streamed else None, final)
-
-
-def _fail(pending: Mapping[str, Pending], name: str, error: QueryError) -> None:
-    if name in pending:  # somebody still waits
-        pending[name].fail(error)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from graph_opt.graph import Graph
 from graph_opt.text import parse
 from runtime.clock import run_virtual
-from runtime.errors import FailedInput, NodeFailed, QueryTimeout, failure_of
+from runtime.errors import FailedInput, NodeFailed, QueryCancelled, QueryTimeout, failure_of
 from runtime.outputs import Outputs
 from runtime.session import Session
 
@@ -354,6 +354,26 @@ def test_a_context_is_released_when_its_last_holder_is_gone() -> None:
     assert context.releases == ["released"]
 
 
+def test_a_segment_holds_all_contexts_that_it_reads_until_it_ends_or_fails() -> None:
+    contexts = [Context(), Context()]
+
+    async def body(session: Session) -> None:
+        first = issue(session, Script("a", PURE, gives=contexts[0]))
+        second = issue(session, Script("b", PURE, gives=contexts[1]))
+        later = issue(session, Script("c", PURE, 5, error=failed("c")), a=first, b=second)
+        await first.get()
+        await second.get()
+        del first, second
+        await asyncio.sleep(1)
+        assert [context.releases for context in contexts] == [[], []]
+        with pytest.raises(ValueError, match="c"):
+            await later.get()
+        await asyncio.sleep(0)
+        assert [context.releases for context in contexts] == [["released"]] * 2
+
+    assert run_session(body)[0] is None
+
+
 def test_a_context_that_is_still_held_is_released_at_the_end() -> None:
     context = Context()
     kept = []
@@ -382,6 +402,38 @@ def test_two_values_that_are_one_context_release_it_once_both_are_gone() -> None
         assert context.releases == ["released"]
 
     assert run_session(body)[0] is None
+
+
+def test_a_task_that_outlives_the_app_starts_nothing() -> None:
+    left: list[asyncio.Task[Any]] = []
+
+    async def body(session: Session) -> None:
+        async def later() -> Any:
+            await asyncio.sleep(5)
+            return issue(session, Script("late", PURE))
+
+        left.append(asyncio.create_task(later()))
+
+    async def start(*_: Any) -> None:
+        raise AssertionError("nothing starts")
+
+    async def main() -> None:
+        await Session("app", start, lambda _: Future(), is_plain=False).run(body)
+        with pytest.raises(QueryCancelled, match=r"app\(\) has ended"):
+            await left[0]
+
+    run_virtual(main())
+
+
+def test_what_is_over_is_forgotten() -> None:
+    async def body(session: Session) -> int:
+        for i in range(50):
+            gives = Context() if i % 2 else i
+            await issue(session, Script(f"s{i}", WRITE, gives=gives)).get()
+            await asyncio.sleep(0)
+        return len(session._segments) + len(session._contexts) + len(session._releasing)
+
+    assert run_session(body)[0] <= 5
 
 
 def test_outputs_are_told_under_the_names_of_the_program() -> None:

@@ -1,23 +1,13 @@
 """One call of a language model that a component makes: constant instructions, then the text."""
 
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack, cast
 
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
 from frontend_dsl.prompt import prompt
+from frontend_dsl.sampling import Sampling
 from frontend_dsl.value import Value, has_marks
 from frontend_dsl.where import user_frame
-
-
-class Sampling(TypedDict, total=False):
-    """How a model writes; the same keywords as those of `tl.prompt`."""
-
-    temperature: float
-    max_tokens: int
-    top_p: float
-    top_k: int
-    stop: str | list[str] | tuple[str, ...]
-    seed: int | None
 
 
 def ask(

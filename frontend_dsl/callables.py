@@ -11,29 +11,29 @@ from frontend_dsl.errors import DefinitionError
 from frontend_dsl.where import short_path, user_frame
 
 
-def written_function(call: Any) -> FunctionType:
+def written_function(call: Any, kind: str = "app") -> FunctionType:
     """The Python function whose text a call runs. Raises DefinitionError if there is none."""
     found = inspect.unwrap(call) if callable(call) else call
     if isinstance(found, FunctionType):
         return found
     if isinstance(found, partial):
-        return written_function(found.func)
+        return written_function(found.func, kind)
     if isinstance(found, MethodType):
-        return written_function(found.__func__)
+        return written_function(found.__func__, kind)
     if callable(found) and not isinstance(found, type):
         inner = type(found).__call__
         if isinstance(inner, FunctionType):
             return inner
-    raise DefinitionError(_not_an_app(found), *user_frame())
+    raise DefinitionError(_not_one(found, kind), *user_frame())
 
 
-def _not_an_app(found: object) -> str:
+def _not_one(found: object, kind: str) -> str:
     if isinstance(found, classmethod):
-        return "@tl.app stands above @classmethod; write @classmethod above @tl.app"
+        return f"@tl.{kind} stands above @classmethod; write @classmethod above @tl.{kind}"
     if isinstance(found, type):
-        return f"the class {found.__name__} is no app; decorate a method of it"
+        return f"the class {found.__name__} is no {kind}; decorate a method of it"
     what = getattr(found, "__name__", None) or repr(found)
-    return f"{what} is no app: @tl.app takes a Python function or an object with __call__"
+    return f"{what} is no {kind}: @tl.{kind} takes a Python function or an object with __call__"
 
 
 def check_form(call: Callable[..., Any]) -> None:

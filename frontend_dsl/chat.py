@@ -4,15 +4,17 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, Unpack, cast, overload
 
-from frontend_dsl.ask import Sampling, check_llm
+from frontend_dsl.ask import check_llm
 from frontend_dsl.breaks import AsyncRun, run_of_async_app
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
+from frontend_dsl.forms import form_of
 from frontend_dsl.messages import Message, turn_parts
+from frontend_dsl.sampling import Sampling
 from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Value, split_marks
 from frontend_dsl.where import user_frame
-from frontend_dsl.writing import Form, prefill, sampling_attrs, schema_of, write
+from frontend_dsl.writing import prefill, write
 
 T = TypeVar("T")
 
@@ -112,7 +114,7 @@ class Chat:
     ) -> Any:
         """The answer as a value of the app, like what a prompt function gives."""
         tracer = self._check("chat.answer()")
-        form = Form(out, schema_of(out), sampling_attrs(**sampling))
+        form = form_of(out, **sampling)
         if text is not None:
             self.user(text)
         if not self._messages or self._messages[-1].role != "user":

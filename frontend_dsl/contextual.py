@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 from backends.documents import Doc
-from frontend_dsl.ask import Sampling, ask, check_count, check_instructions, check_llm
+from frontend_dsl.ask import ask, check_count, check_instructions, check_llm
 from frontend_dsl.components import LLM
 from frontend_dsl.control import map_
+from frontend_dsl.sampling import Sampling
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
 

@@ -21,4 +21,4 @@ class SymbolicError(TraceError):
 
 
 class DefinitionError(TraceError, TypeError):
-    """What is decorated cannot be an app: its parameters or its form do not allow it."""
+    """What is decorated cannot be an app, a prompt or a tool: its form does not allow it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, get_args
 
-from frontend_dsl.template import pieces
+from frontend_dsl.template import TString, is_t_string, pieces
 from frontend_dsl.value import Value
 from frontend_dsl.writing import prompt_parts
 from graph_opt.graph import Marker
@@ -37,10 +37,14 @@ def turn_parts(
     for message in messages:
         parts += [
             Marker(message.role),
-            *prompt_parts(pieces(str(message.content), constants, given)),
+            *prompt_parts(pieces(_text_of(message.content), constants, given)),
         ]
     is_open = bool(messages) and messages[-1].role == "assistant"
     return parts if is_open else [*parts, Marker("assistant")]
+
+
+def _text_of(content: object) -> str | TString:
+    return content if is_t_string(content) else str(content)
 
 
 def is_conversation(value: object) -> TypeGuard[list[Message]]:

@@ -4,23 +4,45 @@ The returned text, or list of messages, is cut at its symbolic values into parts
 lowered to a prefill of those parts, a decode, and, for a declared output type, a parse of the text.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from inspect import CO_GENERATOR
+from types import MethodType
+from typing import (
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
+from frontend_dsl.callables import (
+    is_coroutine_function,
+    name_of,
+    place_of_function,
+    takes_receiver,
+    written_function,
+)
 from frontend_dsl.components import LLM
-from frontend_dsl.errors import TraceError
+from frontend_dsl.errors import DefinitionError, TraceError
+from frontend_dsl.forms import Form, form_of
 from frontend_dsl.messages import Message, is_conversation, turn_parts
-from frontend_dsl.source_check import check_source, kinds_of, named
-from frontend_dsl.template import constants_of
+from frontend_dsl.sampling import Sampling
+from frontend_dsl.source_check import check_call
+from frontend_dsl.template import TString, constants_of, is_t_string, parts_of
 from frontend_dsl.tracer import tracing
 from frontend_dsl.value import Value, has_marks
 from frontend_dsl.where import user_frame
-from frontend_dsl.writing import Form, sampling_attrs, schema_of, write
-from graph_opt.graph import Json
+from frontend_dsl.writing import write
 
 P = ParamSpec("P")
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
+Prompt: TypeAlias = "str | TString | list[Message]"
 
 
 class PromptFunction(Generic[P, T]):
@@ -28,36 +50,53 @@ class PromptFunction(Generic[P, T]):
 
     def __init__(
         self,
-        function: Callable[P, str | list[Message]],
+        function: Callable[P, Prompt],
         llm: LLM,
-        out: Any,
         system: str | None,
-        sampling: dict[str, Json],
-        retries: int = 0,
+        form: Form,
+        sampling: Sampling,
     ) -> None:
+        update_wrapper(self, function, updated=())
         self.llm = llm
-        self.out = out
         self.system = system
-        self.sampling = sampling
-        self.retries = retries
+        self.name = name_of(function)
         self._function = function
-        self._constants = (*constants_of(function), *([system] if system else []))
-        self._schema = schema_of(out)
-        update_wrapper(self, function)
+        self._form = form
+        self._sampling = sampling  # as given
+        self._constants = (*constants_of(written_function(function)), *filter(None, [system]))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        name = self._function.__name__
-        tracer = tracing(f"the prompt function {name}()")
-        with tracer.call(name):
-            check_source(self._function, kinds_of(named(self._function, args, kwargs)))
-            turns = self._turns(name, self._function(*args, **kwargs))
+        tracer = tracing(f"the prompt function {self.name}()")
+        with tracer.call(self.name):
+            check_call(self._function, args, kwargs)
+            turns = self._turns(self.name, self._function(*args, **kwargs))
             parts = turn_parts(turns, self._constants, tracer.given)
-            form = Form(self.out, self._schema, self.sampling, self.retries)
-            return cast(T, write(tracer, name, self.llm, None, parts, form).result)
+            return cast(T, write(tracer, self.name, self.llm, None, parts, self._form).result)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> "PromptFunction[..., T]":
+        """Of a method: the prompt of one object."""
+        if instance is None or not takes_receiver(self._function):
+            return self
+        bound: PromptFunction[..., T] = copy.copy(self)
+        bound._function = MethodType(self._function, instance)
+        return bound
+
+    def using(
+        self, *, llm: LLM | None = None, **sampling: Unpack[Sampling]
+    ) -> "PromptFunction[P, T]":
+        """The same prompt, written another way: `answer.using(temperature=0.7, llm=big)(question)`.
+
+        What is left out stays as it is. Raises TypeError and ValueError as `tl.prompt` does.
+        """
+        changed: PromptFunction[P, T] = copy.copy(self)
+        changed.llm = self.llm if llm is None else _checked_llm(llm)
+        changed._sampling = {**self._sampling, **sampling}
+        changed._form = self._form.resampled(changed._sampling)
+        return changed
 
     def _turns(self, name: str, returned: object) -> list[Message]:
         """What the function returned, as turns. Raises TraceError for what is no prompt."""
-        is_text = isinstance(returned, Value) or (isinstance(returned, str) and returned.strip())
+        is_text = isinstance(returned, Value) or _says_something(returned)
         prompt = [Message("user", cast(str, returned))] if is_text else returned
         if not is_conversation(prompt):
             problem = (
@@ -73,18 +112,12 @@ class PromptFunction(Generic[P, T]):
         return [Message("system", self.system), *prompt]
 
 
-@overload
-def prompt(
-    llm: LLM,
-    *,
-    system: str | None = None,
-    temperature: float = 0.0,
-    max_tokens: int = 256,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    stop: str | Sequence[str] = (),
-    seed: int | None = None,
-) -> Callable[[Callable[P, str | list[Message]]], PromptFunction[P, str]]: ...
+class PromptMaker(Protocol[T]):
+    """The decorator that `prompt(...)` gives."""
+
+    def __call__(self, function: Callable[P, Prompt], /) -> PromptFunction[P, T]: ...
+
+
 @overload
 def prompt(
     llm: LLM,
@@ -92,64 +125,75 @@ def prompt(
     out: type[T],
     system: str | None = None,
     retries: int = 0,
-    temperature: float = 0.0,
-    max_tokens: int = 256,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    stop: str | Sequence[str] = (),
-    seed: int | None = None,
-) -> Callable[[Callable[P, str | list[Message]]], PromptFunction[P, T]]: ...
-
-
+    **sampling: Unpack[Sampling],
+) -> PromptMaker[T]: ...
 @overload
 def prompt(
     llm: LLM,
     *,
-    out: Any,  # what is no class: Literal["a", "b"], int | None
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
+    system: str | None = None,
+    **sampling: Unpack[Sampling],
+) -> PromptMaker[str]: ...
+@overload
+def prompt(
+    llm: LLM,
+    *,
+    out: Any,  # what is no class: Literal["a", "b"], int | None, a JSON schema
     system: str | None = None,
     retries: int = 0,
-    temperature: float = 0.0,
-    max_tokens: int = 256,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    stop: str | Sequence[str] = (),
-    seed: int | None = None,
-) -> Callable[[Callable[P, str | list[Message]]], PromptFunction[P, Any]]: ...
+    **sampling: Unpack[Sampling],
+) -> PromptMaker[Any]: ...
 
 
 def prompt(
     llm: LLM,
     *,
     out: Any = str,
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
     system: str | None = None,
     retries: int = 0,
-    temperature: float = 0.0,
-    max_tokens: int = 256,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    stop: str | Sequence[str] = (),
-    seed: int | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Any:
     """Make a function that returns a prompt one call of `llm`.
 
     `out` is the type of the answer: a pydantic model (or list, int, bool ...) constrains decoding
-    to its JSON schema and is validated. Temperature 0 is greedy. `top_p` 1 and `top_k` 0 are off.
-    With `retries` an answer that is not valid is followed by a turn that says why, and the model
-    writes again, so many times at most; elements of a list are then used when all are valid.
+    to its JSON schema and is validated. A dict is a JSON schema itself, and the answer then what
+    JSON says: dicts, lists, texts, numbers. `choices` are texts of which one is written, `regex`
+    a pattern that the whole answer matches.
+
+    Temperature 0 is greedy. `top_p` 1 and `top_k` 0 are off. Without `max_tokens` there are enough
+    for the longest answer, where the type bounds it (`Field(max_length=...)` of texts and lists,
+    `ge` and `le` of numbers); else 256. With `retries` an answer that is not valid is followed by a
+    turn that says why, and the model writes again, so many times at most; elements of a list are
+    then used when all are valid. Raises TypeError and ValueError for what no model can be held to.
     """
-    if not isinstance(llm, LLM):
-        raise TypeError(f"@tl.prompt needs an LLM, not {llm!r}: write @tl.prompt(llm)")
+    _checked_llm(llm)
     if has_marks(system):
         raise TypeError("system= of @tl.prompt must be constant text")
-    _check_retries(retries, out)
-    sampling = sampling_attrs(temperature, max_tokens, top_p, top_k, stop, seed)
-    return lambda function: PromptFunction(function, llm, out, system, sampling, retries)
+    form = form_of(out, choices=choices, regex=regex, retries=retries, **sampling)
+    return lambda function: PromptFunction(_checked(function), llm, system, form, sampling)
 
 
-def _check_retries(retries: int, out: Any) -> None:
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise ValueError(
-            f"retries= of @tl.prompt must be a whole number, 0 or more; got {retries!r}"
-        )
-    if retries and out is str:
-        raise TypeError("retries= of @tl.prompt needs out=: a text cannot be invalid")
+def _says_something(returned: object) -> bool:
+    if is_t_string(returned):
+        return any(not isinstance(part, str) or part.strip() for part, _ in parts_of(returned))
+    return isinstance(returned, str) and bool(returned.strip())
+
+
+def _checked_llm(llm: object) -> LLM:
+    if not isinstance(llm, LLM):
+        raise TypeError(f"@tl.prompt needs an LLM, not {llm!r}: write @tl.prompt(llm)")
+    return llm
+
+
+def _checked(function: Callable[P, Prompt]) -> Callable[P, Prompt]:
+    """Raises DefinitionError for what cannot return a prompt."""
+    function = function.__func__ if isinstance(function, staticmethod) else function
+    written = written_function(function, "prompt")
+    if is_coroutine_function(function) or written.__code__.co_flags & CO_GENERATOR:
+        problem = f"the prompt function {name_of(function)}() must be a plain `def` that returns"
+        raise DefinitionError(problem, *place_of_function(function))
+    return function

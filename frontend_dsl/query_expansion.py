@@ -5,12 +5,13 @@ from functools import cache
 from typing import Annotated, Any, Unpack, cast
 
 from backends.documents import Doc
-from frontend_dsl.ask import Sampling, ask, check_count, check_instructions, check_llm
+from frontend_dsl.ask import ask, check_count, check_instructions, check_llm
 from frontend_dsl.components import LLM
 from frontend_dsl.control import map_
 from frontend_dsl.errors import TraceError
 from frontend_dsl.functions import flatten
 from frontend_dsl.retrieval import Index, Reranker, Store
+from frontend_dsl.sampling import Sampling
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
 from frontend_dsl.where import user_frame
@@ -42,11 +43,9 @@ def expand_queries(
     check_count("tl.expand_queries", "max_query_chars", max_query_chars, 1)
     check_instructions("tl.expand_queries", instructions=instructions)
     with tracer.call("expand_queries"), tracer.inside():
-        limits = Sampling(max_tokens=_enough_tokens(n, max_query_chars))
-        limits.update(sampling)
         head = (instructions or EXPAND).replace("{n}", str(n))
         out = _queries_type(n, max_query_chars)
-        written = ask(llm, "expand", head, f"Question: {question}", out=out, **limits)
+        written = ask(llm, "expand", head, f"Question: {question}", out=out, **sampling)
         queries = cast(list[str], written.queries)
         return flatten([[question], queries]) if include_original else queries
 
@@ -119,11 +118,6 @@ def _queries_type(n: int, max_chars: int) -> Any:
     texts = Annotated[list[text], Field(min_length=n, max_length=n)]
     closed = ConfigDict(extra="forbid")  # a small model would go on with fields of its own
     return create_model("Queries", __config__=closed, queries=(texts, ...))
-
-
-def _enough_tokens(n: int, max_chars: int) -> int:
-    """So many that the JSON is never cut off: hardly a token is shorter than a character."""
-    return 32 + n * (max_chars + 4)
 
 
 def _check_search(index: object, k: int, fetch: int, llm: object, is_for_llm: bool) -> None:

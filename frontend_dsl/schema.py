@@ -1,19 +1,70 @@
-"""The JSON schema of a declared output type."""
+"""The JSON schema of a declared output type, or one that was given."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from graph_opt.graph import Json
+from graph_opt.verify import is_json
+
+MOST_DIGITS = 18  # of a whole number whose type says no limit: a model could write without end
+STEP = 1e-9  # of a number: no more than nine digits behind the point
+LARGEST = 10**MOST_DIGITS - 1
+
+_LIMITS = {
+    "minimum": ("minimum", "exclusiveMinimum"),
+    "maximum": ("maximum", "exclusiveMaximum"),
+}
 
 
 def json_schema(type_: Any) -> dict[str, Json]:
     """The schema that decoding is held to. Raises TypeError for a type without one."""
     from pydantic import TypeAdapter  # late: it would double teola's import time
-    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
     try:
-        return cast(dict[str, Json], _closed(_without_titles(TypeAdapter(type_).json_schema())))
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise TypeError(f"out={type_!r} has no JSON schema: {error}") from error
+        schema = TypeAdapter(type_).json_schema()
+    except Exception as error:  # pydantic's own, and what a type of the user's raises
+        reason = str(error).strip().partition("\n")[0]
+        raise TypeError(f"out={type_!r} has no JSON schema: {reason}") from error
+    return cast(dict[str, Json], _bounded(_closed(_without_titles(schema))))
+
+
+def given_schema(schema: Mapping[str, Any]) -> dict[str, Json]:
+    """A schema that the user wrote. Raises TypeError for what is none."""
+    known = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "items"}
+    copied = dict(schema)
+    if not is_json(copied) or not known & copied.keys():
+        problem = "it must be JSON and say a type, properties, items, an enum or the like"
+        raise TypeError(f"out={schema!r} is no JSON schema: {problem}")
+    return cast(dict[str, Json], _bounded(copied))
+
+
+def _bounded(schema: Any) -> Any:
+    """Numbers with so many digits at most, unless their type has limits of its own."""
+    if isinstance(schema, list):
+        return [_bounded(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") in ("integer", "number"):
+        return _with_limits(schema)
+    return {
+        key: value if key in ("const", "enum", "default", "examples") else _bounded(value)
+        for key, value in schema.items()
+    }
+
+
+def _with_limits(schema: dict[str, Any]) -> dict[str, Any]:
+    if "enum" in schema or "const" in schema:
+        return schema
+    limits = {"minimum": -LARGEST, "maximum": LARGEST}
+    missing = {
+        name: limit
+        for name, limit in limits.items()
+        if not any(one in schema for one in _LIMITS[name])
+    }
+    own = [abs(schema[one]) for ones in _LIMITS.values() for one in ones if one in schema]
+    if schema["type"] == "number" and all(limit == 0 or limit >= 1e-3 for limit in own):
+        missing |= {"multipleOf": STEP} if "multipleOf" not in schema else {}
+    return {**schema, **missing}
 
 
 def _without_titles(schema: Any) -> Any:

@@ -48,13 +48,16 @@ def kinds_of(arguments: Mapping[str, Any]) -> Names:
     return {name: kind for name, kind in kinds.items() if kind is not Kind.UNKNOWN}
 
 
-def named(
+def check_call(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments of a call by name, as far as the function names them."""
-    code = getattr(function, "__code__", None)
-    positional = code.co_varnames[: code.co_argcount] if isinstance(code, CodeType) else ()
-    return {**dict(zip(positional, args, strict=False)), **kwargs}
+) -> None:
+    """The same for a call with these arguments, some of which may be real."""
+    plain = getattr(function, "__func__", function)
+    if isinstance(plain, FunctionType):
+        given = args if plain is function else (None, *args)  # the object of a method comes first
+        code = plain.__code__
+        named = zip(code.co_varnames[: code.co_argcount], given, strict=False)
+        check_source(plain, kinds_of({**dict(named), **kwargs}))
 
 
 def _kind_of(value: object) -> Kind:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Unpack, cast, get_args
 
 from backends.documents import Doc
-from frontend_dsl.ask import Sampling, ask, check_count, check_instructions, check_llm
+from frontend_dsl.ask import ask, check_count, check_instructions, check_llm
 from frontend_dsl.components import LLM
 from frontend_dsl.control import map_
 from frontend_dsl.errors import TraceError
 from frontend_dsl.functions import join
+from frontend_dsl.sampling import Sampling
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
 from frontend_dsl.where import user_frame

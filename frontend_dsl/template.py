@@ -9,7 +9,7 @@ tokens.
 
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 from frontend_dsl.value import Value, split_marks
 
@@ -22,10 +22,55 @@ def constants_of(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(_constants(code)) if isinstance(code, CodeType) else ()
 
 
+class TString(Protocol):
+    """What a t-string is (`string.templatelib.Template`, from Python 3.14 on)."""
+
+    @property
+    def strings(self) -> tuple[str, ...]: ...
+    @property
+    def interpolations(self) -> tuple[Any, ...]: ...
+
+
+def is_t_string(value: object) -> TypeGuard[TString]:
+    """Whether this is a t-string, whose values stand in it without markers."""
+    return hasattr(type(value), "strings") and hasattr(type(value), "interpolations")
+
+
+def parts_of(template: TString) -> Iterator[tuple[Any, bool]]:
+    """The words of a t-string and what was put between them, and whether it is words."""
+    for i, words in enumerate(template.strings):
+        if words:
+            yield words, True
+        if i < len(template.interpolations):
+            yield from _put_in(template.interpolations[i])
+
+
+def _put_in(hole: Any) -> Iterator[tuple[Any, bool]]:
+    value, conversion, spec = hole.value, hole.conversion, hole.format_spec
+    if is_t_string(value) and not conversion and not spec:
+        yield from parts_of(value)
+    elif isinstance(value, Value) and not conversion:
+        format(value, spec)  # raises SymbolicError for a spec
+        yield value, False
+    else:
+        yield format(_CONVERSIONS[conversion](value), spec), False
+
+
+_CONVERSIONS: dict[str | None, Callable[[Any], Any]] = {
+    None: lambda value: value,
+    "r": repr,
+    "s": str,
+    "a": ascii,
+}
+
+
 def pieces(
-    text: str, constants: tuple[str, ...], given: Callable[[str], Value | None]
+    text: str | TString, constants: tuple[str, ...], given: Callable[[str], Value | None]
 ) -> Iterator[str | Value]:
     """Words of the prompt and values, in order; `given` may make a real text a value."""
+    if not isinstance(text, str):
+        yield from _pieces_of_t_string(text, given)
+        return
     for piece in split_marks(text):
         if isinstance(piece, Value):
             yield piece
@@ -37,6 +82,15 @@ def pieces(
             continue
         for (part, _), value in zip(cut, values, strict=True):
             yield part if value is None else value
+
+
+def _pieces_of_t_string(
+    template: TString, given: Callable[[str], Value | None]
+) -> Iterator[str | Value]:
+    for part, is_words in parts_of(template):
+        for piece in [part] if isinstance(part, Value) else split_marks(part):
+            value = None if is_words or isinstance(piece, Value) else given(piece)
+            yield piece if value is None else value
 
 
 def cut_text(text: str, constants: tuple[str, ...]) -> Iterator[tuple[str, bool]]:

@@ -1,12 +1,12 @@
 """One turn of a language model as primitives: a prefill, a decode, a parse for a declared type."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from frontend_dsl.components import LLM
+from frontend_dsl.forms import Form
 from frontend_dsl.recovery import emit_bodies
-from frontend_dsl.schema import json_schema
 from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Context, Value, type_name
 from graph_opt.graph import Json, Marker
@@ -14,16 +14,6 @@ from graph_opt.graph import Json, Marker
 SPACE = Marker("sp")
 NOT_VALID = "Your answer is not valid: "
 ASK_AGAIN = ". Write the whole answer again."
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What a model is to write: a type with its JSON schema (None for str), and how to sample."""
-
-    out: Any
-    schema: Json
-    sampling: Mapping[str, Json]
-    retries: int = 0  # how often it is asked again for a value of the type
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +35,10 @@ def write(
 ) -> Written:
     """What the model writes behind a context (None: an empty one) and the parts of a prompt."""
     filled = prefill(tracer, name, llm, context, parts)
-    attrs = {**_on(tracer, llm), **form.sampling}
-    if form.schema is not None:
-        attrs["schema"] = form.schema
-    hints = [name if form.schema is None else f"{name}.json", f"{name}.context"]
+    attrs = {**_on(tracer, llm), **form.sampling, **form.held_to}
+    hints = [f"{name}.json" if form.is_parsed else name, f"{name}.context"]
     text, after = tracer.emit_many("decode", (filled,), attrs, hints, [str, Context])
-    if form.schema is None:
+    if not form.is_parsed:
         return Written(text, after, text)
     return Written(text, after, _parsed(tracer, name, llm, text, after, form))
 
@@ -95,11 +83,6 @@ def _on(tracer: Tracer, llm: LLM) -> dict[str, Json]:
     return engine if llm.adapter is None else {**engine, "adapter": llm.adapter}
 
 
-def schema_of(out: Any) -> Any:
-    """The JSON schema that holds decoding to a type; None for str."""
-    return None if out is str else json_schema(out)
-
-
 def prompt_parts(words: Iterable[str | Value]) -> list[Any]:
     """Texts, values and markers, as a prefill takes them.
 
@@ -118,28 +101,3 @@ def prompt_parts(words: Iterable[str | Value]) -> list[Any]:
 
 def _ends_in_one_space(part: Any) -> bool:
     return isinstance(part, str) and part.endswith(" ") and not part.endswith("  ")
-
-
-def sampling_attrs(
-    temperature: float = 0.0,
-    max_tokens: int = 256,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    stop: str | Sequence[str] = (),
-    seed: int | None = None,
-) -> dict[str, Json]:
-    """The attrs of a decode; what is off is left out."""
-    if temperature < 0 or max_tokens < 1 or not 0 < top_p <= 1 or top_k < 0:
-        raise ValueError(
-            "need temperature >= 0, max_tokens >= 1, 0 < top_p <= 1 and top_k >= 0; got "
-            f"{temperature=} {max_tokens=} {top_p=} {top_k=}"
-        )
-    attrs: dict[str, Json] = {"max_tokens": max_tokens}
-    if temperature:
-        attrs |= {"temperature": temperature}
-        attrs |= {"top_p": top_p} if top_p < 1 else {}
-        attrs |= {"top_k": top_k} if top_k else {}
-        attrs |= {"seed": seed} if seed is not None else {}
-    if stop:
-        attrs["stop"] = [stop] if isinstance(stop, str) else list(stop)
-    return attrs

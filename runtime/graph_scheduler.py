@@ -42,6 +42,12 @@ from runtime.tries import Tries
 LOAD_SHOWN_FROM_S = 0.001
 BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
 
+HOW_TO_BOUND = (
+    "raise max_tokens, or bound the type: Field(max_length=...) for texts and lists, ge= and le= "
+    "for numbers"
+)
+_HELD_TO = frozenset(("schema", "regex", "choices"))  # a text that was cut is none of these
+
 
 class Query:
     """One invocation of an app. `result` is set once; `fail` ends it early."""
@@ -258,11 +264,11 @@ class Query:
         request = make_request(node, scope.values, self.symbols, emit)
 
         def on_result(result: Result) -> None:
-            if result.finish_reason == "length" and "schema" in node.attrs:
+            if result.finish_reason == "length" and not _HELD_TO.isdisjoint(node.attrs):
                 raise ParseError(
                     f"the model wrote {node.attrs.get('max_tokens')} tokens (max_tokens) and its "
-                    "value was not complete: raise max_tokens, or bound the type, for example "
-                    f"with Field(max_length=...); it wrote {result.outputs[0][:200]!r}"
+                    f"value was not complete: {HOW_TO_BOUND}; it wrote "
+                    f"{result.outputs[0][:200]!r}"
                 )
             if result.finish_reason is not None:
                 scope.finish_reasons[node.name] = result.finish_reason
@@ -427,10 +433,7 @@ def _error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
     failure = NodeFailed(path, where, error)
     if isinstance(error, ParseError):
         if scope.finish_reasons.get(node.inputs[0]) == "length":
-            error = ParseError(
-                f"{error}; it ran into max_tokens before the end: raise max_tokens, or bound "
-                "the type with Field(max_length=...)"
-            )
+            error = ParseError(f"{error}; it ran into max_tokens before the end: {HOW_TO_BOUND}")
         failure = OutputInvalid(path, where, error)
     if isinstance(error, TookTooLong):
         failure = ToolTimeout(path, where, error)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from backends.base import Capability, EngineInfo, Request, Result, Turn, Usage
 from backends.errors import EngineError, RequestRejected, RequestTooLong
 from backends.fake.engine import FakeEngine
+from backends.fake.pattern import shortest_match
 
 WORD = re.compile(r"\S+\s*")
 
@@ -39,7 +40,8 @@ class FakeLLM(FakeEngine):
     Options: `replies`, a mapping from a regular expression (searched in the whole prompt) to the
     reply; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled word;
     `max_context_tokens` in words. With `decode_parts=True` a decode may bring its prompt along.
-    With a JSON schema and no matching reply, the smallest valid document is returned.
+    Without a matching reply an answer held to a form is the smallest document of its JSON schema,
+    the shortest text that its pattern matches, or one of its choices.
     """
 
     kind = "llm"
@@ -111,6 +113,10 @@ class FakeLLM(FakeEngine):
         for pattern, reply in self.options.get("replies", {}).items():
             if re.search(pattern, prompt):
                 return str(reply)
+        if "choices" in attrs:
+            return str(attrs["choices"][_number(prompt) % len(attrs["choices"])])
+        if "regex" in attrs:
+            return shortest_match(attrs["regex"])
         words = _words(prompt + json.dumps(_sampling(attrs), sort_keys=True))
         if "schema" in attrs:
             return json.dumps(_smallest(attrs["schema"], attrs["schema"].get("$defs", {}), words))
@@ -119,6 +125,10 @@ class FakeLLM(FakeEngine):
 
 def _sampling(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: attrs[name] for name in ("temperature", "seed") if attrs.get(name)}
+
+
+def _number(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
 
 
 def _words(text: str) -> str:
@@ -144,7 +154,7 @@ def _smallest(schema: Mapping[str, Any], defs: Mapping[str, Any], words: str) ->
             items = schema.get("items", {})
             return [_smallest(items, defs, f"{words} {i}") for i in range(count)]
         case "integer" | "number":
-            return schema.get("minimum", 0)
+            return min(max(0, schema.get("minimum", 0)), schema.get("maximum", 0))
         case "boolean":
             return False
         case "null":

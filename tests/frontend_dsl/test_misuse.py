@@ -239,5 +239,6 @@ def test_an_unknown_option_lists_the_known_ones() -> None:
 
 
 def test_schemas_of_models_are_closed() -> None:
-    assert plan._schema is not None
-    assert plan._schema["additionalProperties"] is False
+    schema = plan._form.held_to["schema"]
+    assert isinstance(schema, dict)
+    assert schema["additionalProperties"] is False

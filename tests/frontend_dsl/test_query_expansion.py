@@ -38,7 +38,7 @@ def test_queries_are_one_call_held_to_so_many_short_texts() -> None:
           %expand.empty = context [engine="llm"]
           %expand.prompt = prefill %expand.empty @system "Write 2." @user "Question:" @sp \
 %question @assistant [engine="llm"]
-          %expand.json, %expand.context = decode %expand.prompt [engine="llm", max_tokens=120, \
+          %expand.json, %expand.context = decode %expand.prompt [engine="llm", max_tokens=193, \
 schema={"additionalProperties": false, "properties": {"queries": {"items": {"maxLength": 40, \
 "type": "string"}, "maxItems": 2, "minItems": 2, "type": "array"}}, "required": ["queries"], \
 "type": "object"}, temperature=0.5]

@@ -1,0 +1,48 @@
+"""How a model writes: the keywords of `tl.prompt`, and the attrs of a decode that they become."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from graph_opt.graph import Json
+
+MAX_TOKENS = 256  # of an answer whose type says no limit
+
+
+class Sampling(TypedDict, total=False):
+    """How a model writes; what is left out is greedy, and as long as the answer's type allows."""
+
+    temperature: float
+    max_tokens: int
+    top_p: float
+    top_k: int
+    stop: str | Sequence[str]
+    seed: int | None
+
+
+def sampling_attrs(
+    enough_tokens: int | None = None,
+    *,
+    temperature: float = 0.0,
+    max_tokens: int | None = None,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: str | Sequence[str] = (),
+    seed: int | None = None,
+) -> dict[str, Json]:
+    """The attrs of a decode; what is off is left out. `enough_tokens` any answer has room in."""
+    if max_tokens is None:
+        max_tokens = MAX_TOKENS if enough_tokens is None else enough_tokens
+    if temperature < 0 or max_tokens < 1 or not 0 < top_p <= 1 or top_k < 0:
+        raise ValueError(
+            "need temperature >= 0, max_tokens >= 1, 0 < top_p <= 1 and top_k >= 0; got "
+            f"{temperature=} {max_tokens=} {top_p=} {top_k=}"
+        )
+    attrs: dict[str, Json] = {"max_tokens": max_tokens}
+    if temperature:
+        attrs |= {"temperature": temperature}
+        attrs |= {"top_p": top_p} if top_p < 1 else {}
+        attrs |= {"top_k": top_k} if top_k else {}
+        attrs |= {"seed": seed} if seed is not None else {}
+    if stop:
+        attrs["stop"] = [stop] if isinstance(stop, str) else list(stop)
+    return attrs

@@ -16,6 +16,7 @@ from samples import (
     chain_summary,
     contextual_retrieval,
     doc_qa,
+    library,
     map_reduce_summary,
     search_agent,
 )
@@ -28,6 +29,8 @@ APPS: dict[str, Any] = {
     "search_agent": search_agent.agent,
     "map_reduce_summary": map_reduce_summary.summarize,
     "chain_summary": chain_summary.summarize,
+    "library_index": library.index,
+    "library_ask": library.ask,
 }
 
 

@@ -80,8 +80,7 @@ def count_by(embedder: Component, passages: Any) -> None:
     """Let the splits that these passages come from count the embedder's tokens by default."""
     for node in calls_behind(passages, _split._function):
         names = cast(list[Json], node.attrs["kwargs"])
-        given = dict(zip(names, node.args[-len(names) :], strict=True))
-        if given["tokenizer"] is None and "embedder" not in names:
+        if "embedder" not in names:
             attrs = {**node.attrs, "kwargs": [*names, "embedder"]}
             passages._tracer.add_spec(node, embedder, attrs)
 

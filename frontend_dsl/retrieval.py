@@ -107,7 +107,7 @@ class Store(Component):
 
         `ids` are theirs, or those of the documents that they were split from. A `source` is a file,
         everything in a folder, or what matches a pattern; or what their metadata has as `source`.
-        An index that was made before keeps its documents until this process ends.
+        An index that was made before keeps its documents.
         """
         if ids is None and source is None:
             raise TraceError(

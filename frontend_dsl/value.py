@@ -69,9 +69,12 @@ class Value:
             raise AttributeError(name)
         field_type = field_of(self._type, name)
         if field_type is None:
+            is_handle = isinstance(self._type, type) and issubclass(self._type, Handle)
             self._misuse(
                 f"{type_name(self._type)} %{self._name} has no field {name!r}",
-                "declare a model as its type, or compute it in a tl.tool",
+                "use it in the branch, body or function that made it"
+                if is_handle
+                else "declare a model as its type, or compute it in a tl.tool",
             )
         value: Value = self._here().emit_get(self, name, field_type)
         return value

@@ -38,18 +38,19 @@ class Entry:
 
 
 class Collection:
-    """Rows are only added and never change, so whoever holds a row's key finds what it wrote.
+    """Rows never change, so whoever holds a row's key finds what it wrote.
 
-    A document that comes again under its id makes a new row, the id's newest; the one before stays
-    for those who hold its key, until the collection goes: memory grows with every different
-    content. The same content and vector again is the same row. An id that is deleted has no newest
-    row any more.
+    A document that comes again under its id makes a new row, the id's newest. The same content and
+    vector again is the same row. An id that is deleted has no newest row any more. Old rows stay
+    for those who hold their keys, until `forget` drops those that have been old the longest.
     """
 
     def __init__(self) -> None:
         self.docs: list[Doc] = []
         self.rows: dict[str, int] = {}  # by key
+        self.generation = 0  # another one: rows have other numbers
         self._newest: dict[str, int] = {}  # by document id
+        self._old: dict[int, None] = {}  # the other rows, the longest old first
         self._is_newest = np.zeros(0, np.bool_)  # [capacity]
         self._vectors: Vectors | None = None  # [capacity, D]
         self._has_vector = np.zeros(0, np.bool_)  # [capacity]
@@ -71,8 +72,15 @@ class Collection:
     def delete(self, ids: Iterable[str]) -> int:
         """Take the newest row of each id away; how many there were."""
         rows = [self._newest.pop(doc_id) for doc_id in set(ids) & self._newest.keys()]
-        self._is_newest[rows] = False
+        for row in rows:
+            self._set_old(row)
         return len(rows)
+
+    def forget(self, most: int) -> None:
+        """Drop old rows, if there are more than twice as many, until `most` are left."""
+        if len(self._old) > 2 * most:
+            dropped = set(list(self._old)[: len(self._old) - most])
+            self._keep([row for row in range(len(self.docs)) if row not in dropped])
 
     def is_newest(self, entry: Entry) -> bool:
         """Whether writing it would change nothing."""
@@ -106,7 +114,7 @@ class Collection:
         if missing:
             raise RequestRejected(
                 f"the store has no document {missing[0]!r} of this index; it was made by another "
-                "store, or by this one before it was closed"
+                "store, by this one before it was closed, or very many changes ago"
             )
         last = {self.docs[row].id: row for row in (self.rows[key] for key in keys)}
         return np.unique(np.array(list(last.values()), np.int64))
@@ -127,6 +135,7 @@ class Collection:
         assert sorted(self.rows.values()) == list(range(len(self.docs))), "a row has no key"
         newest = np.flatnonzero(self._is_newest).tolist()
         assert newest == sorted(self._newest.values()), "an id has two newest rows, or none"
+        assert sorted([*newest, *self._old]) == list(range(len(self.docs))), "a row is lost"
         for doc_id, row in self._newest.items():
             assert self.docs[row].id == doc_id, f"row {row} is not {doc_id!r}"
 
@@ -136,10 +145,28 @@ class Collection:
         if row == len(self.docs):
             self.docs.append(entry.doc)
             self._set_vector(row, entry.vector)
-        self._is_newest[self._newest.get(entry.doc.id, row)] = False
+        before = self._newest.get(entry.doc.id, row)
+        if before != row:
+            self._set_old(before)
+        self._old.pop(row, None)
         self._is_newest[row] = True
         self._newest[entry.doc.id] = row
         return key
+
+    def _set_old(self, row: int) -> None:
+        self._is_newest[row] = False
+        self._old[row] = None
+
+    def _keep(self, kept: list[int]) -> None:
+        """Only these rows stay; they get new numbers, in the same order."""
+        numbers = {row: number for number, row in enumerate(kept)}
+        self.docs = [self.docs[row] for row in kept]
+        self.rows = {key: numbers[row] for key, row in self.rows.items() if row in numbers}
+        self._newest = {doc_id: numbers[row] for doc_id, row in self._newest.items()}
+        self._old = {numbers[row]: None for row in self._old if row in numbers}
+        self._is_newest, self._has_vector = self._is_newest[kept], self._has_vector[kept]
+        self._vectors = None if self._vectors is None else self._vectors[kept]
+        self.generation += 1
 
     def _key(self, entry: Entry) -> str:
         """Of the row that holds this entry, or of a new one; the same in every process."""

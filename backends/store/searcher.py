@@ -25,6 +25,7 @@ Found = list[Doc] | RequestRejected
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
+    generation: int  # of the collection
     rows: Rows  # that the index was built of; they never change
     index: "Bm25"
 
@@ -119,9 +120,10 @@ class Searcher:
         from backends.store.bm25 import Bm25  # late: who searches by vectors alone needs no bm25s
 
         kept = self._kept.get(keys)
-        if kept is None or not np.array_equal(kept.rows, rows):
+        generation = self._collection.generation
+        if kept is None or kept.generation != generation or not np.array_equal(kept.rows, rows):
             texts = [self._collection.docs[row].text for row in rows]
-            kept = self._kept[keys] = _Kept(rows, Bm25(texts))
+            kept = self._kept[keys] = _Kept(generation, rows, Bm25(texts))
         self._kept.move_to_end(keys)
         if len(self._kept) > _KEPT_INDEXES:
             self._kept.popitem(last=False)

@@ -107,6 +107,16 @@ def test_an_index_made_in_one_app_is_searched_in_an_app_inside(store: tl.Store) 
     assert ids(outer("Oslo", DOCS)) == ["Oslo"]
 
 
+def test_an_index_of_a_branch_is_searched_in_the_branch(store: tl.Store) -> None:
+    @tl.app
+    def ask(docs: list[tl.Doc], question: str) -> list[tl.Doc]:
+        index = tl.cond(docs, lambda: store.index(docs), lambda: store.index(docs))
+        return index.search(question)
+
+    with pytest.raises(tl.errors.SymbolicError, match="use it in the branch, body or function"):
+        ask(DOCS, "Rome")
+
+
 def test_a_tool_gets_an_index_that_it_can_search(store: tl.Store) -> None:
     @tl.tool
     def best(index: tl.Index, question: str) -> str:

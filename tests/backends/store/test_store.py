@@ -291,6 +291,45 @@ def test_what_is_deleted_is_found_through_an_older_index_alone(store: Store, mod
     assert "fr" in store.ids(search("capital", EAST, mode=mode))
 
 
+@pytest.mark.parametrize("mode", ["vector", "bm25", "hybrid"])
+def test_old_rows_are_forgotten_the_longest_old_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr("backends.store.runner._OLD_ROWS", 2)
+
+    def write(text: str) -> Index:
+        index: Index = store.value(ingest([Doc(text, "changing")], EAST[None]))
+        return index
+
+    def texts(index: Index | None) -> list[str]:
+        request = search("one two six capital", EAST, index, mode=mode, k=2)
+        return [doc.text for doc in store.value(request)]
+
+    capitals = store.value(ingest(CAPITALS, PLANE))
+    before = texts(capitals)
+    indexes = [write(f"{text} capital") for text in ("zero", "one", "two", "three", "four")]
+    assert texts(indexes[0]) == ["zero capital"]
+    indexes += [write(f"{text} capital") for text in ("five", "six")]
+    assert "very many changes ago" in store.error(search("", EAST, indexes[0], mode=mode))
+    assert texts(indexes[4]) == ["four capital"]
+    assert texts(indexes[6]) == ["six capital"]
+    assert texts(capitals) == before
+    assert store.value(COUNT) == 5
+    assert texts(write("zero capital")) == ["zero capital"]
+
+
+def test_words_are_those_of_the_rows_after_others_were_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.store.runner._OLD_ROWS", 2)
+    for text in ("zero", "one", "two"):
+        store.run(ingest([Doc(text, "changing")]))
+    assert store.value(search("two", mode="bm25"))[0].text == "two"
+    for text in ("three", "four", "five"):  # the last one's row gets the number of two's
+        store.run(ingest([Doc(text, "changing")]))
+    assert store.value(search("five", mode="bm25"))[0].text == "five"
+
+
 def test_everything_is_deleted(capitals: Store) -> None:
     assert capitals.value(delete(all=True)) == 4
     assert capitals.value(COUNT) == 0

@@ -54,7 +54,7 @@ class Segment:
     reads: bool
     writes: bool
     pending: dict[str, Pending]
-    failures: list[Exception] = field(default_factory=list)  # once it has ended
+    failures: list[Exception] = field(default_factory=list)  # once it has ended; the first first
     task: "asyncio.Task[None] | None" = None
 
     @property
@@ -74,7 +74,7 @@ class Segment:
             if isinstance(error, Exception):
                 self.failures.append(error)
         if failure is not None:
-            self.failures.append(failure)
+            self.failures.insert(0, failure)
         self.pending.clear()
 
 
@@ -258,7 +258,9 @@ async def _noted(segment: Segment, running: Coroutine[Any, Any, None]) -> None:
 
 
 def _raise_unseen(segment: Segment, seen: Sequence[Exception]) -> None:
-    for failure in segment.failures:
+    """Raise the first failure of the segment in program order, if the app was not told: what failed
+    behind one that it was told of, the program never came to."""
+    for failure in segment.failures[:1]:
         if not any(failure is told for told in seen):
             raise failure
 

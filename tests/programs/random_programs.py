@@ -9,6 +9,7 @@ import hashlib
 import linecache
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import count
 from typing import Any
 
@@ -67,8 +68,25 @@ class Plainly:
     """The DSL's functions as plain Python."""
 
     @staticmethod
-    def map(function: Callable[..., Any], *lists: Sequence[Any]) -> list[Any]:
-        return [function(*items) for items in zip(*lists, strict=False)]
+    def map(function: Callable[..., Any], items: Sequence[Any], *, on_error: str = "raise") -> Any:
+        results = []
+        for item in items:
+            try:
+                results.append(function(item))
+            except Exception as error:
+                if on_error == "raise":
+                    raise
+                results += [str(error)] if on_error == "keep" else []
+        return results
+
+    @staticmethod
+    def attempt(function: Callable[[], Any], otherwise: Any) -> Any:
+        try:
+            return function()
+        except Exception as error:
+            if not callable(otherwise):
+                return otherwise
+            return otherwise(*[str(error)][: len(signature(otherwise).parameters)])
 
     @staticmethod
     def cond(condition: bool, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
@@ -188,7 +206,7 @@ class _Writer:
         return str(self.draw(st.sampled_from(values)))
 
     def assign(self) -> None:
-        kinds = ["text"] * 4 + ["words", "cond", "loop"]
+        kinds = ["text"] * 4 + ["words", "cond", "loop", "attempt"]
         if self.lists:
             kinds += ["map"] * 3 + ["join", "flatten", "sorted", "filter", "slice", "item"]
         if self.is_async:
@@ -243,7 +261,15 @@ class _Writer:
         expression = self.call(inner)
         if self.draw(st.booleans()):
             expression = self.call(expression, PURE_CALLS)
-        self._new_list(f"tl.map(lambda x: {expression}, {self.one_of(self.lists)})")
+        on_error = self.one_of(["", "", ", on_error='skip'", ", on_error='keep'"])
+        self._new_list(f"tl.map(lambda x: {expression}, {self.one_of(self.lists)}{on_error})")
+
+    def _attempt(self) -> None:
+        tried = self.call(self.text())
+        if self.draw(st.booleans()):
+            tried = self.call(tried)
+        otherwise = self.one_of(["q", 'lambda e: f"not {e}"', f"lambda: {self.call(self.text())}"])
+        self._new_text(f"tl.attempt(lambda: {tried}, {otherwise})")
 
     def _join(self) -> None:
         self._new_text(f"tl.join({self.one_of(self.lists)}, '{{i}}: {{text}}', sep='; ')")

@@ -12,7 +12,7 @@ from random_programs import Journal, Program, app_names, plain_names, programs
 import teola as tl
 
 PATIENT = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 
 Meaning = tuple[str, Any, list[str]]  # "value" or "error", which, and the effects

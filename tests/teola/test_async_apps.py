@@ -268,3 +268,22 @@ def test_a_text_made_of_values_before_a_break_is_a_text_behind_it(optimize: bool
     assert len({first, second, third}) == 3
     assert history.startswith("start, 0: reply ")
     assert history.count(" against reply ") == 3
+
+
+def test_the_failure_that_is_raised_is_not_replaced_by_a_later_one_of_its_segment() -> None:
+    @tl.tool(pure=True)
+    def fail(word: str) -> str:
+        raise ValueError(word)
+
+    @tl.tool
+    def send(word: str) -> str:
+        return word
+
+    @tl.app
+    async def app() -> list[str]:
+        first = fail("first")
+        send("x")
+        return [first, fail("second")]
+
+    with pytest.raises(NodeFailed, match="ValueError: first"):
+        app()

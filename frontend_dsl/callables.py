@@ -1,11 +1,11 @@
-"""What may stand behind `@tl.app`: a function, method, partial, or object that can be called."""
+"""What may stand behind a decorator: a function, method, partial, or object that can be called."""
 
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, get_type_hints
 
 from frontend_dsl.errors import DefinitionError
 from frontend_dsl.where import short_path, user_frame
@@ -60,6 +60,19 @@ def is_coroutine_function(call: Callable[..., Any]) -> bool:
         not isinstance(call, (FunctionType, MethodType, partial))
         and inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
     )
+
+
+def result_type(call: Any) -> Any:
+    """The declared type of what a call gives, or Any."""
+    if isinstance(call, type):
+        return call
+    if isinstance(call, partial):
+        return result_type(call.func)
+    written = call if hasattr(call, "__annotations__") else getattr(call, "__call__", None)  # noqa: B004
+    try:
+        return get_type_hints(written).get("return", Any)
+    except (NameError, TypeError):  # a name that stands nowhere, or a built-in function
+        return Any
 
 
 def takes_receiver(call: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar, cast
 from backends.documents import Doc
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
+from frontend_dsl.join_template import check_template
 from frontend_dsl.origins import calls_behind
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import iterable, tracing
@@ -19,12 +20,16 @@ def join(items: Sequence[Any], template: str = "{text}", sep: str = "\n") -> str
     """One text from many items: the template once for each, with `sep` between.
 
     Fields: `{i}` counts from 1, `{text}` the item; of a Doc also `{id}`, `{score}` and its
-    metadata; of a model its fields.
+    metadata; of a model, a dataclass or a dict its fields. A brace that stands for itself is
+    doubled. Raises TraceError for a template that the items cannot fill; a field that an item does
+    not have, as the metadata of a document, is an error of the run.
     """
     tracer = tracing("tl.join")
     with tracer.call("join"):
         attrs = {"template": template, "sep": sep}
         given = iterable(items, "tl.join")
+        if not is_symbolic(template):
+            check_template(template, item_of(type_of(given)))
         return cast(str, tracer.emit("join", (given,), attrs, "join", str))
 
 

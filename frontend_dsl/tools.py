@@ -1,11 +1,16 @@
 """Python functions as primitives."""
 
-from collections.abc import Callable, Coroutine
-from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, get_type_hints, overload
+import copy
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import cached_property, update_wrapper
+from inspect import Signature, isasyncgenfunction, isgeneratorfunction, signature
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+from frontend_dsl.callables import name_of, result_type, takes_receiver
 from frontend_dsl.components import PYTHON
+from frontend_dsl.errors import DefinitionError, TraceError
 from frontend_dsl.tracer import current
+from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
 
 P = ParamSpec("P")
@@ -25,17 +30,20 @@ class Tool(Generic[P, R]):
         retries: int = 0,
         timeout_s: float | None = None,
     ) -> None:
-        update_wrapper(self, function)
+        update_wrapper(self, function, updated=())
         self._function = function
+        self._receiver: tuple[Any, ...] = ()  # the object of a bound method
         self.pure = pure or reads
         self.reads = reads
         self._tries = _tries(retries, timeout_s)
-        self.name = name or str(getattr(function, "__name__", "tool"))
+        self.name = name or name_of(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         tracer = current()
+        given: tuple[Any, ...] = (*self._receiver, *args)
         if tracer is None:
-            return self._function(*args, **kwargs)
+            return cast(Callable[..., R], self._function)(*given, **kwargs)
+        self._check(given, kwargs)
         names: list[Json] = list(kwargs)
         attrs: dict[str, Json] = {
             "fn": tracer.symbols.value(self.name, self._function),
@@ -49,11 +57,37 @@ class Tool(Generic[P, R]):
             attrs["reads"] = True
         with tracer.call(self.name):
             attrs["engine"] = tracer.symbols.engine(PYTHON)
-            values = (*args, *kwargs.values())
-            return cast(R, tracer.emit("call", values, attrs, self.name, self._result_type()))
+            values = (*given, *kwargs.values())
+            return cast(R, tracer.emit("call", values, attrs, self.name, self._result_type))
 
+    def __get__(self, instance: Any, owner: type | None = None) -> "Tool[..., R]":
+        """Of a method: the tool of one object, which is its first argument."""
+        if instance is None or not takes_receiver(self._function):
+            return self
+        bound: Tool[..., R] = copy.copy(self)
+        bound._receiver = (instance,)
+        return bound
+
+    def _check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise TraceError for arguments that the function does not take."""
+        if self._signature is None:
+            return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            problem = f"the tool {self.name}{self._signature} cannot be called so: {error}"
+            raise TraceError(problem, *user_frame()) from None
+
+    @cached_property
+    def _signature(self) -> Signature | None:
+        try:
+            return signature(self._function)
+        except ValueError:  # some built-in functions have none
+            return None
+
+    @cached_property
     def _result_type(self) -> Any:
-        return get_type_hints(self._function).get("return", Any)
+        return result_type(self._function)
 
 
 @overload
@@ -86,7 +120,7 @@ def tool(
     A tool may touch the world, so tools keep the program's order and are never dropped. Say
     `pure=True` for one that only computes: it may then start early, be merged or be skipped. Say
     `reads=True` for one that only reads the world (files, a clock): it keeps its place among the
-    tools that may change it.
+    tools that may change it. A method is a tool of its object, which is its first argument.
 
     With `retries` it is called again, so many times at most, when it raises or takes too long,
     after a wait that doubles; a tool with effects says with it that a second call does no harm.
@@ -95,7 +129,24 @@ def tool(
     """
     options: dict[str, Any] = {"pure": pure, "reads": reads, "name": name}
     options |= {"retries": retries, "timeout_s": timeout_s}
-    return Tool(function, **options) if function is not None else lambda f: Tool(f, **options)
+    if function is not None:
+        return Tool(_checked(function), **options)
+    return lambda given: Tool(_checked(given), **options)
+
+
+def _checked(function: Any) -> Callable[..., Any]:
+    """Raises DefinitionError for what cannot be called, or gives its result bit by bit."""
+    if isinstance(function, staticmethod):
+        return _checked(function.__func__)
+    if isinstance(function, classmethod):
+        problem = "@tl.tool stands above @classmethod; write @classmethod above @tl.tool"
+        raise DefinitionError(problem, *user_frame())
+    if not callable(function):
+        raise DefinitionError(f"{function!r} is no tool: it cannot be called", *user_frame())
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        problem = f"the tool {name_of(function)}() has `yield`; a tool returns its whole result"
+        raise DefinitionError(problem, *user_frame())
+    return cast(Callable[..., Any], function)
 
 
 def _tries(retries: int, timeout_s: float | None) -> dict[str, Json]:

@@ -79,6 +79,15 @@ def test_nodes_remember_the_users_call_and_line() -> None:
     assert "expand(question, n)" in Path(__file__).read_text().splitlines()[origin.line - 1]
 
 
+def test_a_component_inside_another_belongs_to_the_outer_call() -> None:
+    origin, outer = (rag.graph().node(name).origin for name in ("join", "answer.prompt"))
+    assert origin is not None
+    assert origin == outer
+    assert origin.call == "answer"
+    assert "return answer(" in Path(__file__).read_text().splitlines()[origin.line - 1]
+    assert "join" not in [n.origin.call for n in rag.graph().nodes if n.origin is not None]
+
+
 def test_numbers_specialise_the_graph() -> None:
     assert '"Write 7 search' in str(rag.graph(n=7))
     assert rag.graph(n=7) != rag.graph(n=3)

@@ -150,6 +150,23 @@ def test_an_effect_behind_a_failure_of_an_earlier_segment_does_not_happen(optimi
 
 
 @both_ways
+def test_an_effect_behind_a_failure_of_its_segment_does_not_happen(optimize: bool) -> None:
+    sent = Sent()
+    send = sent.tool()
+
+    @tl.app
+    async def app(text: str) -> list[str]:
+        before = send("before")
+        guard = check(text)
+        behind = send("behind")
+        return [before, guard, behind]
+
+    with pytest.raises(NodeFailed, match="%check"):
+        run(app, optimize, "bad")
+    assert sent == ["before"]
+
+
+@both_ways
 def test_an_effect_behind_a_failure_that_was_caught_happens(optimize: bool) -> None:
     sent = Sent()
     send = sent.tool()

@@ -3,16 +3,20 @@
     python benchmarks/bench_overhead.py [--repeats 7]
 
 Beside each figure, interleaved in the same run, the cost of a bare asyncio task. Last line: one
-JSON object with us_per_node_chain, us_per_node_map, compile_cold_ms, compile_cached_ms.
+JSON object: us_per_node_chain, us_per_node_map (one batch takes all items), us_per_node_map1 and
+us_per_node_map1_10k (1,000 and 10,000 items, batches of one, SLOTS at once), the bare tasks of each
+run, max_hold_ms (the longest time the loop was held during the last), compile_cold_ms and
+compile_cached_ms.
 """
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,9 @@ from teola.runner import default_runner
 
 CHAIN_LEN = 1000
 MAP_WIDTH = 1000
+WIDE_MAP_WIDTH = 10_000
+SLOTS = 64
+TICK_S = 0.0005
 
 llm = tl.LLM("fake:")
 store = tl.Store("fake:", embedder=tl.Embedder("fake:"))
@@ -73,16 +80,46 @@ def map_graph() -> Graph:
     return Graph("map", nodes, ("m",))
 
 
-async def run_graph_s(layout: Layout, value: Any) -> float:
+WHOLE = {"max_batch_items": MAP_WIDTH}
+SINGLE = {"max_batch_items": 1, "num_slots": SLOTS}
+
+
+async def run_graph_s(layout: Layout, value: Any, options: Mapping[str, Any] = WHOLE) -> float:
     """Seconds of one run on fake engines without latency, engines there already."""
     runtime = Runtime()
-    options = {"max_batch_items": MAP_WIDTH}
     engines = {"python": EngineSpec("python", "fake:", options)}
     symbols = {"step": lambda x: x}
-    await runtime.run(layout, {"x": value}, engines, symbols)
+    await runtime.run(layout_of(map_graph()), {"x": [1]}, engines, symbols)
     began = time.perf_counter()
     await runtime.run(layout, {"x": value}, engines, symbols)
     return time.perf_counter() - began
+
+
+class Ticker:
+    """Asks the loop for a turn every TICK_S; `max_hold_s` is the longest it had to wait for one."""
+
+    def __init__(self) -> None:
+        self.max_hold_s = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._due_s = self._loop.time() + TICK_S
+        self._timer = self._loop.call_at(self._due_s, self._tick)
+
+    def _tick(self) -> None:
+        now_s = self._loop.time()
+        self.max_hold_s = max(self.max_hold_s, now_s - self._due_s)
+        self._due_s = now_s + TICK_S
+        self._timer = self._loop.call_at(self._due_s, self._tick)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+async def max_hold_s(layout: Layout, value: Any) -> float:
+    """How long the loop was held at most while a map ran."""
+    ticker = Ticker()
+    await run_graph_s(layout, value, SINGLE)
+    ticker.stop()
+    return ticker.max_hold_s
 
 
 async def bare_tasks_s(count: int, in_turn: bool) -> float:
@@ -107,7 +144,7 @@ def compile_ms(is_cached: bool, app: Any) -> float:
         app = tl.app(sixty_nodes)
     began = time.perf_counter()
     program = app._program_for((), {})
-    runner._layout(program, app.options, runner._book.known(program.engines))
+    runner._plans.ready(program, app.options)
     return (time.perf_counter() - began) * 1e3
 
 
@@ -125,6 +162,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
     chain, wide = layout_of(chain_graph()), layout_of(map_graph())
+    items_10k = list(range(WIDE_MAP_WIDTH))
+    gc.collect()
+    gc.freeze()  # what imports made stays: the collector's passes see what runs make
     app = tl.app(sixty_nodes)
     found = medians(
         {
@@ -132,6 +172,11 @@ def main() -> None:
             "bare_chain_s": lambda: asyncio.run(bare_tasks_s(CHAIN_LEN, in_turn=True)),
             "map_s": lambda: asyncio.run(run_graph_s(wide, list(range(MAP_WIDTH)))),
             "bare_map_s": lambda: asyncio.run(bare_tasks_s(MAP_WIDTH, in_turn=False)),
+            "map1_s": lambda: asyncio.run(run_graph_s(wide, list(range(MAP_WIDTH)), SINGLE)),
+            "bare_map1_s": lambda: asyncio.run(bare_tasks_s(MAP_WIDTH, in_turn=False)),
+            "map1_10k_s": lambda: asyncio.run(run_graph_s(wide, items_10k, SINGLE)),
+            "bare_map1_10k_s": lambda: asyncio.run(bare_tasks_s(WIDE_MAP_WIDTH, in_turn=False)),
+            "max_hold_s": lambda: asyncio.run(max_hold_s(wide, items_10k)),
             "compile_cold_ms": lambda: compile_ms(False, app),
             "compile_cached_ms": lambda: compile_ms(True, app),
         },
@@ -140,8 +185,13 @@ def main() -> None:
     result = {
         "us_per_node_chain": round(found["chain_s"] / CHAIN_LEN * 1e6, 1),
         "us_per_node_map": round(found["map_s"] / MAP_WIDTH * 1e6, 1),
+        "us_per_node_map1": round(found["map1_s"] / MAP_WIDTH * 1e6, 1),
+        "us_per_node_map1_10k": round(found["map1_10k_s"] / WIDE_MAP_WIDTH * 1e6, 1),
         "us_per_bare_task_chain": round(found["bare_chain_s"] / CHAIN_LEN * 1e6, 1),
         "us_per_bare_task_map": round(found["bare_map_s"] / MAP_WIDTH * 1e6, 1),
+        "us_per_bare_task_map1": round(found["bare_map1_s"] / MAP_WIDTH * 1e6, 1),
+        "us_per_bare_task_map1_10k": round(found["bare_map1_10k_s"] / WIDE_MAP_WIDTH * 1e6, 1),
+        "max_hold_ms": round(found["max_hold_s"] * 1e3, 2),
         "compile_cold_ms": round(found["compile_cold_ms"], 2),
         "compile_cached_ms": round(found["compile_cached_ms"], 3),
         "nodes": len(app.graph().nodes),

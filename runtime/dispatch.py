@@ -16,25 +16,29 @@ _PROCESS = uuid4().hex[:16]
 _ids = count()
 
 
+def request_attrs(
+    node: Node, symbols: Mapping[str, Any], without: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """The attrs of all requests of a node, `without` some of its own."""
+    left_out = {"engine", *without}
+    attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
+    of_op = OP_RUNS[node.op].request_attrs
+    return attrs if of_op is None else of_op(attrs, symbols)
+
+
 def make_request(
     node: Node,
     values: Mapping[str, Any],
-    symbols: Mapping[str, Any],
+    attrs: Mapping[str, Any],
     emit: Callable[[str], None] | None = None,
-    without: Collection[str] = (),
 ) -> Request:
-    """The request of an engine node whose inputs are all in `values`, `without` some attrs."""
-    left_out = {"engine", *without}
-    attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
-    op = OP_RUNS[node.op]
-    if op.request_attrs is not None:
-        attrs = op.request_attrs(attrs, symbols)
+    """The request of an engine node whose inputs are all in `values`."""
     return Request(
         id=new_request_id(),
         op=node.op,
         inputs=_inputs(node, values),
         attrs=attrs,
-        num_items=_num_items(node, op.items_arg, values),
+        num_items=_num_items(node, OP_RUNS[node.op].items_arg, values),
         emit=emit,
     )
 
@@ -49,7 +53,7 @@ def _inputs(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:
     if first_part is not None:
         before = (arg_value(arg, values) for arg in node.args[:first_part])
         return (*before, *_parts(node.args[first_part:], values))
-    return tuple(arg_value(arg, values) for arg in node.args)
+    return tuple([arg_value(arg, values) for arg in node.args])
 
 
 def _parts(args: Sequence[Arg], values: Mapping[str, Any]) -> Iterator[Part]:

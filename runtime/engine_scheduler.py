@@ -21,6 +21,7 @@ from runtime.policy.ready_queue import ReadyQueue
 
 BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time
+LEARN_EACH_S = 0.001  # batches that end sooner after one another teach nothing new
 MAX_STARTS = 32  # batches started in one turn of the loop, so that it is not held for long
 
 
@@ -119,6 +120,7 @@ class EngineScheduler:
         self._pump_is_due = False
         self._is_closed = False
         self._last_due_s = 0.0
+        self._learns_from_s = 0.0
 
     @property
     def batch_items(self) -> int:
@@ -215,38 +217,36 @@ class EngineScheduler:
         try:
             while batch and not slot.cancelling():
                 done = await self._run(batch)
-                batch = await self._next_after(done)
+                self._num_resting += 1
+                try:
+                    self._give(done)
+                    if self._waiting:  # with all else that comes in this turn of the loop
+                        await asyncio.sleep(0)
+                finally:
+                    self._num_resting -= 1
+                batch = self._next_batch() if self._waiting else ()
+                if self._waiting:
+                    self._pump_soon()
         finally:
             self._slots.discard(slot)
             if self._waiting:
                 self._pump_soon()
 
-    async def _next_after(self, done: Iterable[tuple[Job, Outcome]]) -> Sequence[Job]:
-        """Give the outcomes away. What they lead to may go with all else of this turn."""
-        self._num_resting += 1
-        try:
-            for job, outcome in done:
-                del self._running[job.request.id]
-                job.on_done(outcome)
-            if not self._waiting:
-                return ()
-            await asyncio.sleep(0)
-        finally:
-            self._num_resting -= 1
-        batch = self._next_batch() if self._waiting else ()
-        if self._waiting:
-            self._pump_soon()
-        return batch
+    def _give(self, done: Iterable[tuple[Job, Outcome]]) -> None:
+        for job, outcome in done:
+            del self._running[job.request.id]
+            job.on_done(outcome)
 
     async def _run(self, batch: Sequence[Job]) -> Iterable[tuple[Job, Outcome]]:
-        outcomes: Sequence[Outcome]
+        outcomes: Sequence[Outcome] = ()
         try:
             load_s = 0.0 if self._is_loaded else await self._load()
             batch = self._without_cancelled(batch)
             started = Started(next(self._batches), len(batch), load_s)
             for job in batch:
                 job.on_start(started)
-            outcomes = await self._execute([job.request for job in batch]) if batch else ()
+            if batch:
+                outcomes = await self._execute([job.request for job in batch])
         except asyncio.CancelledError:
             outcomes = [_closed(self.name)] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
@@ -255,6 +255,8 @@ class EngineScheduler:
 
     def _without_cancelled(self, batch: Sequence[Job]) -> Sequence[Job]:
         """Those not cancelled while the engine loaded; the engine never sees the others."""
+        if not any([job.is_cancelled for job in batch]):  # noqa: C419 - a batch is small
+            return batch
         for job in batch:
             if job.is_cancelled:
                 del self._running[job.request.id]
@@ -271,10 +273,19 @@ class EngineScheduler:
             self._num_executing -= 1
         was_alone = not others and number == self._num_executed
         if was_alone or self._info.kind == "python":  # tools do not slow each other down
-            load = load_of(requests, outcomes)
-            if load is not None:
-                self.latency.observe(load, now() - began_s)
+            self._learn(requests, outcomes, began_s)
         return outcomes
+
+    def _learn(
+        self, requests: Sequence[Request], outcomes: Sequence[Outcome], began_s: float
+    ) -> None:
+        now_s = now()
+        if now_s < self._learns_from_s:
+            return
+        self._learns_from_s = now_s + LEARN_EACH_S
+        load = load_of(requests, outcomes)
+        if load is not None:
+            self.latency.observe(load, now_s - began_s)
 
     async def _load(self) -> float:
         """Load the engine, or wait until it is loaded; the seconds that this took."""

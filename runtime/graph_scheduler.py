@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any
 
 from backends.base import Outcome, Request, Result
-from graph_opt.analysis.begin import reads_streams
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.clock import now
-from runtime.dispatch import make_request
+from runtime.dispatch import make_request, request_attrs
 from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import (
     ListenerFailed,
@@ -40,6 +39,7 @@ from runtime.stopping import close
 from runtime.tries import Tries
 
 LOAD_SHOWN_FROM_S = 0.001
+MAX_BEGUN = 64  # nodes begun in one turn of the loop, so that it is not held for long
 BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
 
 HOW_TO_BOUND = (
@@ -72,8 +72,11 @@ class Query:
         on_error = None if outputs is None else outputs.on_error
         self._separate = None if on_error is None else SeparateValues(self._root, on_error)
         self._ready: deque[tuple[Scope, Node]] = deque()
+        self._in_turn: deque[tuple[Scope, Node, Callable[[], None]]] = deque()
+        self._attrs: dict[int, Mapping[str, Any]] = {}  # of requests, by the node's id()
         self._failures: dict[Any, Failure] = {}  # those before which something may still fail
         self._is_draining = False
+        self._drain_is_due = False
 
     def start(self, about: Mapping[str, Any]) -> None:
         """Dispatch everything that is ready. `about` goes into the query's first event."""
@@ -86,6 +89,7 @@ class Query:
         if self.result.done():
             return
         self._ready.clear()
+        self._in_turn.clear()
         self._failures.clear()
         close(self._root)
         self._end(error)
@@ -112,7 +116,7 @@ class Query:
         self._ready.extend((scope, node) for node in scope.ready_at_start())
         for param, late in scope.missing.items():
             late.when_there(lambda name=param: self._param_came(scope, name))  # type: ignore[misc]
-        if not scope.layout.nodes:
+        if not scope.num_unfinished:
             self._close(scope)
 
     def _param_came(self, scope: Scope, name: str) -> None:
@@ -140,15 +144,38 @@ class Query:
             stream.close()
 
     def drain(self) -> None:
-        if self._is_draining:
+        if self._is_draining or self._drain_is_due:
             return
         self._is_draining = True
-        while self._ready or self._settle():
-            while self._ready:  # nothing below raises: see guard and _tell
-                scope, node = self._ready.popleft()
-                if self._may_begin(scope, node):
-                    self.guard(scope, node, lambda s=scope, n=node: self._begin(s, n))  # type: ignore[misc]
+        num_begun = 0
+        while num_begun < MAX_BEGUN and (self._ready or self._in_turn or self._settle()):
+            num_begun += 1
+            self._begin_next()  # raises nothing: see guard and _tell
         self._is_draining = False
+        if num_begun == MAX_BEGUN:
+            self._drain_is_due = True
+            asyncio.get_running_loop().call_soon(self._drain_on)
+
+    def _drain_on(self) -> None:
+        self._drain_is_due = False
+        self.drain()
+
+    def _begin_next(self) -> None:
+        if self._ready:
+            scope, node = self._ready.popleft()
+            if self._may_begin(scope, node):
+                self._begin_guarded(scope, node)
+        elif self._in_turn:
+            self.guard(*self._in_turn.popleft())
+
+    def _begin_guarded(self, scope: Scope, node: Node) -> None:
+        try:  # as in guard, without a call for each node
+            self._begin(scope, node)
+        except Exception as error:
+            self.fail_at(scope, node, error)
+
+    def in_turn(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
+        self._in_turn.append((scope, node, work))
 
     def _may_begin(self, scope: Scope, node: Node) -> bool:
         if scope.is_stopped(node):
@@ -198,11 +225,12 @@ class Query:
         self.guard(above.scope, above.node, lambda: scope.body.on_done(scope.results()))
 
     def _begin(self, scope: Scope, node: Node) -> None:
-        self._ready.extend((scope, early) for early in scope.begin(node))
+        if scope.layout.early[node.name]:
+            self._ready.extend((scope, early) for early in scope.begin(node))
         op = OP_RUNS[node.op]
         if op.begin is not None:
             op.begin(self, scope, node)
-        elif reads_streams(node):
+        elif node.name in scope.layout.streamed:
             (op.begin_streamed or run_in_pieces)(self, scope, node)
         elif op.run is not None:
             args = [arg_value(arg, scope.values) for arg in node.args]
@@ -243,6 +271,9 @@ class Query:
     def num_slots(self, engine: str) -> int:
         return self._engines[engine].num_slots
 
+    def room(self, engine: str) -> int:
+        return self._engines[engine].num_slots * self._engines[engine].batch_items
+
     def submit_piece(
         self,
         scope: Scope,
@@ -252,7 +283,8 @@ class Query:
         without: Collection[str],
         on_result: Callable[[Result], None],
     ) -> None:
-        request = make_request(node, {**scope.values, **values}, self.symbols, without=without)
+        attrs = request_attrs(node, self.symbols, without)
+        request = make_request(node, {**scope.values, **values}, attrs)
         self._submit(scope, node, scope.path + node.name + suffix, request, on_result)
 
     def _submit_whole(self, scope: Scope, node: Node) -> None:
@@ -261,7 +293,10 @@ class Query:
             self._lose(scope, node, lost)
             return
         emit = self._emitter(scope, node) if OPS[node.op].writes_text else None
-        request = make_request(node, scope.values, self.symbols, emit)
+        attrs = self._attrs.get(id(node))
+        if attrs is None:
+            attrs = self._attrs[id(node)] = request_attrs(node, self.symbols)
+        request = make_request(node, scope.values, attrs, emit)
 
         def on_result(result: Result) -> None:
             if result.finish_reason == "length" and not _HELD_TO.isdisjoint(node.attrs):
@@ -301,7 +336,9 @@ class Query:
             on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
             may_remember=node.name in scope.layout.remembered,
         )
-        self._tell("ready", path, node.op, {"engine": engine, "items": request.num_items})
+        if self._listener is not None:
+            fields = {"engine": engine, "items": request.num_items}
+            self._tell("ready", path, node.op, fields)
         if "retries" in node.attrs or "timeout_s" in node.attrs:
             tries = self._tries(scheduler, job, node, path)
             scope.running[request.id] = (node, tries.cancel)
@@ -322,7 +359,7 @@ class Query:
         return Tries(scheduler, job, retries, timeout_s, seed, on_retry)
 
     def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
-        if scope.is_stopped(node):
+        if self._listener is None or scope.is_stopped(node):
             return
         fields: dict[str, Any] = {
             "engine": node.attrs["engine"],
@@ -350,8 +387,12 @@ class Query:
         if isinstance(outcome, Exception):
             self._lose(scope, node, outcome)
         else:
-            self._tell_end(path, node.op, outcome)
-            self.guard(scope, node, lambda: on_result(outcome))
+            if self._listener is not None:
+                self._tell_end(path, node.op, outcome)
+            try:  # as in guard
+                on_result(outcome)
+            except Exception as error:
+                self.fail_at(scope, node, error)
         self.drain()
 
     def _lose(self, scope: Scope, node: Node, error: Exception) -> None:

@@ -44,6 +44,12 @@ class Host(Protocol):
     def num_slots(self, engine: str) -> int:
         """How many batches the engine runs at once."""
 
+    def room(self, engine: str) -> int:
+        """How many items the engine runs at once, in all batches."""
+
+    def in_turn(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
+        """Go on with the node's own work when everything that is ready has begun."""
+
     def later(
         self, scope: Scope, node: Node, delay_s: float, tell: Callable[[], None]
     ) -> Callable[[], None]:

@@ -7,7 +7,10 @@ under nesting and without knowing the counts beforehand.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
+
+MAX_BEGUN = 32  # pieces that one node begins before others get their turn
 
 Place = tuple[int, ...]
 Item = tuple[Place, Any]
@@ -104,7 +107,7 @@ def whole(values: Sequence[Any]) -> ItemStream:
 
 def in_order(items: Sequence[Item]) -> list[Any]:
     """The values by their places."""
-    return [value for _, value in sorted(items, key=lambda item: item[0])]
+    return [value for _, value in sorted(items, key=itemgetter(0))]
 
 
 def _ignore() -> None:
@@ -140,7 +143,8 @@ class Pieces:
 
     A piece holds at most `size` items, each with the items of the same place in all sources. At
     most `window` items are unfinished or wait untaken behind the node, so that a slow consumer
-    bounds its producers. When others wake it, `guard` runs it: what goes wrong is not theirs.
+    bounds its producers. When others wake it, `guard` runs it: what goes wrong is not theirs. With
+    `in_turn` many pieces begin some at a time.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class Pieces:
         finish: Callable[[], None],
         behind: ItemStream | None = None,
         guard: Callable[[Callable[[], None]], None] | None = None,
+        in_turn: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._sources = sources
         self._size = max(1, size)
@@ -163,6 +168,8 @@ class Pieces:
         self._num_unfinished = 0
         self._is_pumping = False
         self._is_finished = False
+        self._in_turn = in_turn
+        self._waits_for_turn = False
         pump = self.pump if guard is None else partial(guard, self.pump)
         for source in sources:
             source.wake = pump
@@ -176,20 +183,30 @@ class Pieces:
 
     def pump(self) -> None:
         """Begin all pieces that there are items and room for."""
-        if self._is_pumping or self._is_finished:
+        if self._is_pumping or self._is_finished or self._waits_for_turn:
             return
         self._is_pumping = True
+        num_begun = 0
         while piece := self._next_piece():
             places = [place for place, _ in piece]
             self._num_unfinished += len(piece)
             self._begin(
                 places, [list(column) for column in zip(*(row for _, row in piece), strict=True)]
             )
+            num_begun += 1
+            if num_begun == MAX_BEGUN and self._in_turn is not None:
+                self._waits_for_turn = True
+                self._in_turn(self._go_on)
+                break
         self._is_pumping = False
         is_dry = all(source.is_done for source in self._sources) and not any(self._met[0:1])
         if is_dry and not self._num_unfinished and not self._is_finished:
             self._is_finished = True
             self._finish()
+
+    def _go_on(self) -> None:
+        self._waits_for_turn = False
+        self.pump()
 
     def _next_piece(self) -> list[tuple[Place, list[Any]]]:
         behind = self._behind.backlog if self._behind is not None else 0

@@ -1,13 +1,15 @@
 """A graph indexed for execution, once, and shared by all queries of the same plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from graph_opt.analysis.begin import begins_beside, late_captures
+from graph_opt.analysis.begin import begins_beside, late_captures, reads_streams
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS, is_pure, reads_state
 from graph_opt.paths import bodies_of, walk
 from runtime.hints import Hint, hints_of
+
+ENDED = -1  # what an ended node waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,24 @@ class Layout:
     indegree: Mapping[str, int]  # node -> nodes it waits for to begin
     followers: Mapping[str, tuple[str, ...]]  # node -> nodes that wait for its end
     early: Mapping[str, tuple[str, ...]]  # node -> nodes that read its stream from its begin on
+    streamed: frozenset[str]  # nodes that read a list as a stream
     late: Mapping[str, frozenset[str]]  # see `graph_opt.analysis.begin`
     uses: Mapping[str, int]  # value -> nodes that read it, plus one if the graph returns it
     hints: Mapping[str, Hint]  # what policies may know of the nodes
     bodies: Mapping[str, tuple["Layout", ...]]  # map, cond or loop node -> its bodies
+    start: "Start | None"  # where a copy begins whose parameters are all there; None: nowhere
+    engines: Mapping[str, tuple[str, ...]]  # node with bodies -> the engine of each op in them
     writers: Mapping[str, frozenset[str]]  # node with bodies -> engines that write texts in them
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A graph whose parameters are bound: its inputs have ended and nothing else has begun."""
+
+    waits: Mapping[str, int]  # node -> nodes that it still waits for; of an input, ENDED
+    ready: tuple[Node, ...]
+    num_unfinished: int
 
 
 def layout_of(graph: Graph, hints: Mapping[str, Hint] | None = None) -> Layout:
@@ -57,6 +71,7 @@ def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
         indegree=indegree,
         followers={name: tuple(after) for name, after in followers.items()},
         early={name: tuple(after) for name, after in early.items()},
+        streamed=frozenset(node.name for node in graph.nodes if reads_streams(node)),
         late=late,
         uses=uses,
         hints={name: hints[path + name] for name in names if path + name in hints},
@@ -65,14 +80,42 @@ def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
             for node in graph.nodes
             if node.bodies
         },
+        start=_start(graph, indegree, followers),
+        engines={node.name: tuple(_engines(node)) for node in graph.nodes if node.bodies},
         writers={node.name: _writers(node) for node in graph.nodes if node.bodies},
         remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
     )
 
 
+def _start(
+    graph: Graph, indegree: Mapping[str, int], followers: Mapping[str, Sequence[str]]
+) -> Start | None:
+    nodes = {node.name: node for node in graph.nodes}
+    waits = dict(indegree)
+    params = [node.name for node in graph.params]
+    ready = [name for name, count in waits.items() if not count and name not in params]
+    for name in params:
+        waits[name] = ENDED
+        for follower in followers[name]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                ready.append(follower)
+    if len(params) == len(nodes):
+        return None
+    return Start(waits, tuple(nodes[name] for name in ready), len(nodes) - len(params))
+
+
+def _inner(node: Node) -> Iterator[Node]:
+    return (each for _, body in bodies_of(node) for _, each, _ in walk(body))
+
+
+def _engines(node: Node) -> Iterator[str]:
+    return (str(each.attrs["engine"]) for each in _inner(node) if "engine" in each.attrs)
+
+
 def _writers(node: Node) -> frozenset[str]:
-    inner = (each for _, body in bodies_of(node) for _, each, _ in walk(body))
-    return frozenset(str(each.attrs["engine"]) for each in inner if OPS[each.op].writes_text)
+    writing = (each for each in _inner(node) if OPS[each.op].writes_text)
+    return frozenset(str(each.attrs["engine"]) for each in writing)
 
 
 def _may_remember(node: Node, uses: Mapping[str, int]) -> bool:

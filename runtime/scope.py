@@ -10,10 +10,8 @@ from graph_opt.ops import OPS
 from runtime.captures import Late
 from runtime.errors import QueryError
 from runtime.item_streams import GrowingText, ItemStream, Place, whole
-from runtime.layout import Layout
+from runtime.layout import ENDED, Layout
 from runtime.stops import EVERYTHING, Stops
-
-ENDED = -1  # what an ended node waits for
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +33,7 @@ class Body:
             tell()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Above:
     """The node that opened a scope, in its own scope."""
 
@@ -64,9 +62,7 @@ class Scope:
         self.stops: Stops | None = None
         self.values: dict[str, Any] = {}
         self.finish_reasons: dict[str, str] = {}  # value of a decoded text -> why it stopped
-        self.waits = dict(layout.indegree)
         self.uses = dict(layout.uses)
-        self.num_unfinished = len(layout.nodes)
         self.streams: dict[str, ItemStream] = {}
         self._texts: dict[str, GrowingText] = {}
         self._given: set[str] = set()  # values that somebody outside has got already
@@ -79,11 +75,22 @@ class Scope:
             for name, value in self._params.items()
             if isinstance(value, Late) and not value.is_there
         }
-        for name in self.missing:
-            self.waits[name] += 1
+        start = layout.start
+        if above is None or start is None or self.missing:
+            self.waits = dict(layout.indegree)
+            self.num_unfinished = len(layout.nodes)
+            for name in self.missing:
+                self.waits[name] += 1
+        else:  # of bodies there are many: their inputs end at once
+            self.waits = dict(start.waits)
+            self.num_unfinished = start.num_unfinished
+            self.values = {name: self.param(name) for name in self._params if self.uses[name]}
+        self._is_bound = self.num_unfinished < len(layout.nodes)
 
-    def ready_at_start(self) -> list[Node]:
+    def ready_at_start(self) -> Sequence[Node]:
         """The nodes that wait for nothing, in graph order."""
+        if self._is_bound and self.layout.start is not None:
+            return self.layout.start.ready
         return [node for node in self.layout.graph.nodes if not self.waits[node.name]]
 
     def begin(self, node: Node) -> list[Node]:

@@ -28,6 +28,7 @@ class FakeEngine:
                 raise ConfigError(f"unknown option {name!r} of {url!r}; known: {', '.join(known)}")
         self.options = options
         self.journal: list[tuple[tuple[str, tuple[Any, ...]], ...]] = []
+        self._takes_time = not {"latency_s", "item_s"}.isdisjoint(options)
         self._aborted: set[str] = set()
         self._running: set[str] = set()
 
@@ -67,6 +68,8 @@ class FakeEngine:
             self._aborted -= ids
 
     def _batch_s(self, requests: Sequence[Request]) -> float:
+        if not self._takes_time:
+            return 0.0
         items_s = sum(r.num_items * self._seconds("item_s", r.op) for r in requests)
         return max(self._seconds("latency_s", r.op) for r in requests) + items_s
 

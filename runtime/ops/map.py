@@ -17,8 +17,7 @@ from runtime.item_streams import Item, ItemStream, Pieces, Place, in_order, whol
 from runtime.ops.base import BodyOutputs, OpRun, Sizes
 from runtime.scope import Body, Scope, arg_value
 
-MAP_WINDOW = 256  # items of a streamed map that may be open or wait untaken behind it
-NO_WINDOW = 1 << 30
+MAP_WINDOW = 256  # items that may be open, or wait untaken behind a streamed map
 
 
 def _begin(host: Host, scope: Scope, node: Node) -> None:
@@ -36,7 +35,7 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
 
     def begin(places: list[Place], columns: list[list[Any]]) -> None:
         (place,), ((item,),) = places, columns
-        label = f"[{'.'.join(map(str, place))}]"
+        label = f"[{'.'.join(map(str, place))}]" if len(place) > 1 else f"[{place[0]}]"
         body = Body(layout, [item, *captures], lambda out: item_done(place, out[0]), place, label)
         body.on_stop = lambda: pieces.done(1)
         if on_error != "raise":
@@ -64,7 +63,8 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     window = 1 if is_sequential else _window(host, scope, node)
     reader = _ordered(source).reader() if is_sequential else source.reader()
     guard = partial(host.guard, scope, node)
-    pieces = Pieces([reader], 1, window, begin, finish, behind, guard)
+    in_turn = partial(host.in_turn, scope, node)
+    pieces = Pieces([reader], 1, window, begin, finish, behind, guard, in_turn)
     pieces.pump()
 
 
@@ -72,10 +72,12 @@ def _window(host: Host, scope: Scope, node: Node) -> int:
     """How many items may be open at once.
 
     Where a model writes for them, as many as it has slots: each item then goes on to its end
-    before the next begins, and no more of them hold KV than are being written.
+    before the next begins, and no more of them hold KV than are being written. Else as many as
+    keep all engines busy: twice what they run at once.
     """
     writers = scope.layout.writers[node.name]
-    most = NO_WINDOW if scope.out_stream(node) is None else MAP_WINDOW
+    busy = 2 * sum(map(host.room, scope.layout.engines[node.name]))
+    most = max(MAP_WINDOW, busy) if scope.out_stream(node) is None else MAP_WINDOW
     return min((most, *map(host.num_slots, writers)))
 
 

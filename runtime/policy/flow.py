@@ -67,7 +67,7 @@ class Flow(Generic[T]):
         unit = self._units.get(key) or self._units.setdefault(key, Unit(key))
         unit.num_items += ticket.num_items
         unit.members.put(ticket, rank)
-        self._entries.put(unit, unit.members.first_key())
+        self._entries.put_least(unit, rank)
 
     def remove(self, ticket: T) -> None:
         """Take out a request that was put in."""
@@ -81,6 +81,22 @@ class Flow(Generic[T]):
         unit.num_items -= ticket.num_items
         self._entries.remove(unit)
         self._keep(unit)
+
+    def take_first(self) -> T:
+        """Take the most urgent request out."""
+        entry = self._entries.first()
+        if isinstance(entry, Unit):
+            ticket = entry.members.pop()
+            entry.num_items -= ticket.num_items
+            if entry.members:
+                self._entries.put(entry, entry.members.first_key())
+            else:
+                self._entries.remove(entry)
+                del self._units[entry.key]
+        else:
+            ticket = self._entries.pop()  # type: ignore[assignment]
+        self._arrivals.remove(ticket)
+        return ticket
 
     def take_turn(self, batch: Taker[T]) -> None:
         """Offer the most urgent unit to the batch; of one that is too large, one request."""

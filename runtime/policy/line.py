@@ -42,7 +42,7 @@ class Line(Generic[T]):
         self._sizes[ticket.num_items] += 1
         flow = self._flow(ticket)
         flow.put(ticket)
-        self._by_age.put(flow, flow.oldest)
+        self._by_age.put_least(flow, ticket.order)
 
     def remove(self, ticket: T) -> None:
         """Take out a request that was put in."""
@@ -64,6 +64,8 @@ class Line(Generic[T]):
 
     def take(self, max_items: int) -> list[T]:
         """The next batch; something must wait."""
+        if max_items == 1:
+            return [self._take_first()]
         batch = _Batch(self, max_items, self._policy.unit_batches * max_items)
         turns: list[Flow[T]] = []
         while self._by_age and not batch.is_full:
@@ -78,6 +80,17 @@ class Line(Generic[T]):
         for flow in turns:
             self._keep(flow)
         return batch.chosen
+
+    def _take_first(self) -> T:
+        flow = self._by_age.first()
+        ticket = flow.take_first()
+        self.left(ticket)
+        if flow:
+            self._by_age.put(flow, flow.oldest)
+        else:
+            self._by_age.remove(flow)
+            del self._flows[flow.key]
+        return ticket
 
     def _flow(self, ticket: T) -> Flow[T]:
         key = self._policy.flow(ticket)

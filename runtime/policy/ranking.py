@@ -30,15 +30,24 @@ class Ranking(Generic[T]):
 
     def put(self, item: T, key: Any) -> None:
         """Add an item, or give it another key."""
-        if self._keys.get(item) != key:
-            self._keys[item] = key
-            self._num_put += 1
-            heappush(self._heap, (key, self._num_put, item))
-            self._trim()
+        keys = self._keys
+        if keys.get(item) != key:
+            keys[item] = key
+            self._num_put = number = self._num_put + 1
+            heappush(self._heap, (key, number, item))
+            if len(self._heap) > 2 * len(self._keys) + MIN_TRIMMED:
+                self._trim()
+
+    def put_least(self, item: T, key: Any) -> None:
+        """Add an item; one that is there keeps its key, if that is less."""
+        old = self._keys.get(item)
+        if old is None or key < old:
+            self.put(item, key)
 
     def remove(self, item: T) -> None:
         del self._keys[item]
-        self._trim()
+        if len(self._heap) > 2 * len(self._keys) + MIN_TRIMMED:
+            self._trim()
 
     def first(self) -> T:
         """The item with the least key."""
@@ -55,9 +64,8 @@ class Ranking(Generic[T]):
         return item
 
     def _trim(self) -> None:
-        if len(self._heap) > 2 * len(self._keys) + MIN_TRIMMED:
-            self._heap = [(key, n, item) for n, (item, key) in enumerate(self._keys.items())]
-            heapify(self._heap)
+        self._heap = [(key, n, item) for n, (item, key) in enumerate(self._keys.items())]
+        heapify(self._heap)
 
     def _least(self) -> tuple[Any, int, T]:
         heap, keys = self._heap, self._keys

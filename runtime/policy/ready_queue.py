@@ -54,7 +54,8 @@ class ReadyQueue(Generic[T]):
         if self._lone is not None:
             ticket, self._lone, self._count = self._lone, None, 0
             return (ticket,)
-        self._release_due(now_s)
+        if self._held:
+            self._release_due(now_s)
         lines = [line for line in self._lines.values() if line]
         if lines:
             batch = _first(lines).take(max_items)

@@ -37,7 +37,7 @@ def test_an_item_ends_before_the_next_begins_beyond_the_slots(
     assert max(e.t for e in w.log.events) == 12 / num_slots
 
 
-def test_a_map_of_tools_has_no_window(world: Worlds) -> None:
+def test_a_map_of_tools_opens_what_its_engine_takes(world: Worlds) -> None:
     graph = """\
     graph g {
       %xs = input [type="list[str]"]

@@ -68,7 +68,6 @@ class Reads:
         code = function.__code__
         if is_library(code.co_filename):
             return
-        self._visit(function.__dict__.get("__wrapped__"), code)
         for name in _names(code) & function.__globals__.keys():
             self._read(function.__globals__, name, code)
         for cell in function.__closure__ or ():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 EventKind = Literal[
-    "query",  # begins; fields: app, graph (text), optimized, calls
+    "query",  # begins; fields: app, optimized, began, graph (text), origins, plan
     "ready",  # a primitive's inputs are there; it waits at its engine
     "start",  # its batch starts; fields: engine, batch, batch_size
     "retry",  # it failed and is tried again; fields: error, after_s
@@ -13,7 +13,7 @@ EventKind = Literal[
     "text",  # a piece of decoded text; fields: text, final
     "end",  # fields: the counts of backends.base.Usage
     "error",
-    "done",  # the query ended; fields: status, error
+    "done",  # the query ended; fields: status, error; the last of a stream has the app's result
 ]
 
 

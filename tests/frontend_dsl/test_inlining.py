@@ -128,12 +128,12 @@ def test_engine_overrides_of_an_inlined_app_count_for_its_part_alone() -> None:
 
 def test_the_outer_app_may_replace_the_engine_of_an_inlined_one_again() -> None:
     @tl.app(engines={"llm": "fake:"})
-    def part(text: str) -> str:
-        return ask(text)
+    def part(text: str) -> list[str]:
+        return [ask(text), ask_other(text)]
 
     @tl.app(engines={"other": "fake:"})
     def middle(text: str) -> list[str]:
-        return [part(text), ask_other(text), ask(text)]
+        return [*part(text), ask(text)]
 
     @tl.app
     def outer(text: str) -> list[str]:

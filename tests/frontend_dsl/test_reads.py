@@ -2,6 +2,7 @@
 
 import sys
 import types
+from functools import wraps
 from typing import Any
 
 import teola as tl
@@ -40,11 +41,15 @@ def by_setting(q: str) -> str:
 """
 
 
-class Settings:
+class Base:
     value = "v1"
 
     def word(self) -> str:
         return self.value
+
+
+class Settings(Base):
+    """What it has is inherited."""
 
 
 def notebook() -> dict[str, Any]:
@@ -102,6 +107,40 @@ def test_a_changed_variable_of_an_enclosing_function_is_seen() -> None:
     assert app("x") == "first x"
     word = "second"
     assert app("x") == "second x"
+
+
+def test_what_a_lambda_inside_and_a_wrapped_function_read_is_seen() -> None:
+    word = "first"
+
+    def loud(function: Any) -> Any:
+        @wraps(function)
+        def call(*args: Any) -> Any:
+            return function(*args)
+
+        return call
+
+    @loud
+    def say(text: str) -> str:
+        return tl.join([word, text], "{text}", " ")
+
+    @tl.app
+    def app(texts: list[str]) -> list[str]:
+        return tl.map(lambda text: say(text), texts)
+
+    assert app(["x"]) == ["first x"]
+    word = "second"
+    assert app(["x"]) == ["second x"]
+
+
+def test_what_only_code_inside_a_function_names_is_read() -> None:
+    cells = notebook()
+    run_cell(
+        cells,
+        "@tl.app\ndef app(qs: list[str]) -> list[str]:\n    return tl.map(lambda q: answer(q), qs)",
+    )
+    assert cells["app"](["x"]) == ["ONE"]
+    run_cell(cells, "WORD = 'v2'")
+    assert cells["app"](["x"]) == ["TWO"]
 
 
 def test_what_is_not_changed_keeps_the_program() -> None:

@@ -10,12 +10,13 @@ import pytest
 
 import teola as tl
 from backends import registry
+from backends.base import Engine
 from backends.registry import EngineSpec
 from graph_opt.graph import Graph, Node
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, LatencyModel
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event
-from teola import plans
+from teola import known_engines, plans
 from teola.errors import ConfigError
 from teola.known_engines import EngineBook, KnownEngine, KnownEngines
 from teola.runner import AppRunner
@@ -94,12 +95,17 @@ def test_an_engine_that_was_made_for_a_plan_only_is_closed(counted: Any) -> None
     assert counted.num_closed == 1
 
 
-def test_an_engine_that_could_not_be_made_is_asked_again() -> None:
-    book = EngineBook(Latencies())
-    spec = EngineSpec("llm", "fake:", {"nonsense": 1})
-    assert book.known({"llm": spec}).engines["llm"].info is None
-    spec.options.pop("nonsense")  # type: ignore[attr-defined]
-    assert book.known({"llm": spec}).engines["llm"].info is not None
+def test_an_engine_that_could_not_be_made_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(spec: EngineSpec) -> Engine:
+        raise ConfigError(f"{spec.url} is not on this machine")
+
+    book, spec = EngineBook(Latencies()), EngineSpec("llm", "fake:")
+    with monkeypatch.context() as patch:
+        patch.setattr(known_engines, "create", missing)
+        lost = book.known({"llm": spec})
+    found = book.known({"llm": spec})
+    assert (lost.engines["llm"].info is None, found.engines["llm"].info is None) == (True, False)
+    assert lost.key != found.key  # so that a plan of then is not used now
 
 
 def test_events_name_an_engine_as_the_app_that_runs_does() -> None:

@@ -76,6 +76,8 @@ def test_a_stream_ends_with_the_result(app: Any) -> None:
     *before, last = app.stream("tea")
     assert (last.kind, last.fields["status"], last.fields["result"]) == ("done", "ok", "the answer")
     assert not any("result" in event.fields for event in before)
+    num_ends = sum(event.kind == "done" for event in before)
+    assert num_ends == (2 if app is polished else 0)  # its segments, each a query
 
 
 @pytest.mark.parametrize("app", [answer, polished])

@@ -233,3 +233,11 @@ def test_a_piece_must_gain_more_than_its_call_costs_where_costs_are_known() -> N
     cheap, dear = (Facts(cost=Profiled(call_s)) for call_s in (0.1, 0.3))
     assert str(split_prefill(graph(LATE), cheap)) == str(split_prefill(graph(LATE)))
     assert_keeps(partial(split_prefill, facts=dear), LATE)
+
+
+def test_costs_that_nobody_measured_cut_by_rule() -> None:
+    guessed, measured = (
+        Facts(cost=Profiled(0.3), profiled=names) for names in (frozenset[str](), frozenset({"m"}))
+    )
+    assert str(split_prefill(graph(LATE), guessed)) == str(split_prefill(graph(LATE)))
+    assert_keeps(partial(split_prefill, facts=measured), LATE)

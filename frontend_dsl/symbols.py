@@ -63,6 +63,7 @@ class Symbols:
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.engines: dict[str, EngineSpec] = {}
         self.values: dict[str, Any] = {}
+        self._names: dict[tuple[str | None, str], str] = {}  # (own name, key of the spec) -> name
         self._variables = variables  # of the user's module: an engine is named like its variable
         self._lock = threading.Lock()
 
@@ -75,12 +76,17 @@ class Symbols:
         named, spec = _replaced(component)
         named = named or component.name or variable_of(component, self._variables)
         with self._lock:
-            for name, known in self.engines.items():
-                if known.key == spec.key and named in (None, name):
-                    return name
-            name = next(n for n in _names(named or spec.kind) if n not in self.engines)
-            self.engines[name] = spec
-        return name
+            given = self._names.get((named, spec.key))
+            if given is None:
+                names = _names(named or spec.kind)
+                given = next(n for n in names if self._is_free_for(n, spec))
+                self.engines[given] = spec
+                self._names[named, spec.key] = given
+                self._names.setdefault((None, spec.key), given)
+            return given
+
+    def _is_free_for(self, name: str, spec: EngineSpec) -> bool:
+        return name not in self.engines or self.engines[name].key == spec.key
 
     def spec(self, component: Component) -> str:
         """The name of the spec of a component's engine: in each run of the one it runs on."""

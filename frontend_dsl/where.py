@@ -1,25 +1,20 @@
 """Where in the user's code we are."""
 
-import contextlib
 import linecache
 import os
 import re
 import sys
 import traceback
-from functools import cache
 from itertools import islice
-from pathlib import Path
 from types import FrameType
 
-_HOME = Path(__file__).resolve().parent.parent
-_ROOMS = ("teola", "frontend_dsl", "graph_opt", "runtime", "backends")
-_NOT_USERS = (*(str(_HOME / name) + os.sep for name in _ROOMS), contextlib.__file__)
+from backends.tools.library_code import OWN_FILES, is_library
 
 
 def user_frame() -> tuple[str, int]:
     """File and line of the innermost frame that is not teola's own."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_USERS):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN_FILES):
         frame = frame.f_back
     return short_path(frame.f_code.co_filename), frame.f_lineno
 
@@ -27,18 +22,6 @@ def user_frame() -> tuple[str, int]:
 def is_users(file: str) -> bool:
     """Whether a file is neither teola's nor an installed library's."""
     return not is_library(file) and not file.startswith("<")
-
-
-def is_library(file: str) -> bool:
-    """Whether a file is teola's or an installed library's; a cell of a notebook is neither."""
-    return file.startswith(_libraries())
-
-
-@cache
-def _libraries() -> tuple[str, ...]:
-    import sysconfig  # late: it reads how Python was built
-
-    return (*_NOT_USERS, *sysconfig.get_paths().values())
 
 
 def shower_of(frame: FrameType) -> str | None:

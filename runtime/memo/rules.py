@@ -10,7 +10,9 @@ import numpy as np
 
 from backends.base import Request, Result, Usage
 from runtime.memo.content import NoContent, digest
+from runtime.memo.functions import FunctionVersions
 
+_versions = FunctionVersions()
 STABLE_MODULES = ("backends.", "frontend_dsl.")  # functions that mean the same in every process
 
 
@@ -47,10 +49,11 @@ def whole(request: Request, owner: bytes, contexts: Contexts) -> Units:  # noqa:
 
 
 def call(request: Request, owner: bytes, contexts: Contexts) -> Units:  # noqa: ARG001
-    """A call of a pure function: known by itself, not by its name, for a user may redefine it."""
+    """A call of a pure function: known by its definition, for a user may change it, or a global
+    that it reads."""
     fn = request.attrs["fn"]
     is_stable = str(getattr(fn, "__module__", "")).startswith(STABLE_MODULES)
-    name = f"{fn.__module__}.{fn.__qualname__}" if is_stable else f"{id(fn)}"
+    name = f"{fn.__module__}.{fn.__qualname__}" if is_stable else f"{_versions.of(fn)}"
     key = digest(owner, "call", name, list(request.attrs["kwargs"]), list(request.inputs))
     units = _one(request, key, lambda value, usage: Result((value,), usage))
     return replace(units, is_stable=is_stable, alive=fn)

@@ -38,6 +38,22 @@ def test_two_functions_of_one_name_keep_apart_in_a_segment() -> None:
     assert (run("x"), run("y")) == ("x12", "y12")
 
 
+def test_a_component_keeps_its_name_also_where_that_of_its_variable_is_taken() -> None:
+    llm = tl.LLM("fake:", max_context_tokens=1)
+    symbols = Symbols({"llm": llm})
+    unnamed, named = (tl.LLM("fake:", max_context_tokens=n) for n in (2, 3))
+    named.name = "judge"
+    twin = tl.LLM("fake:", max_context_tokens=2)
+    found = [symbols.engine(each) for each in (unnamed, llm, llm, named, twin, named, unnamed)]
+    assert found == ["llm", "llm_2", "llm_2", "judge", "llm", "judge", "llm"]
+
+
+def test_components_of_own_names_keep_apart_where_one_engine_serves_them() -> None:
+    symbols = Symbols({})
+    one, two, unnamed = tl.LLM("fake:", name="one"), tl.LLM("fake:", name="two"), tl.LLM("fake:")
+    assert [symbols.engine(each) for each in (one, two, unnamed)] == ["one", "two", "one"]
+
+
 def test_threads_name_engines_without_mixing_them_up() -> None:
     variables: dict[str, Any] = {}
     symbols = Symbols(variables)

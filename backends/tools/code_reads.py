@@ -1,0 +1,153 @@
+"""What the code of a function may read, so that a redefined helper or global is seen.
+
+In a notebook a cell is run again: the same name is then another object. The code is searched for
+the names it may load, through the functions behind them. Objects are told apart by identity, so
+what is changed in place (a list appended to) is not seen.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any
+
+from backends.tools.library_code import is_library
+
+_MISSING = object()
+_MOST_ITEMS = 100  # of a list or dict that is searched for functions and components
+
+Space = Mapping[str, Any]
+
+
+class CodeReads:
+    """The variables that the code behind a function may load, with what they held when made."""
+
+    parts: tuple[type, ...] = ()  # objects of these classes are searched for what they hold
+
+    def __init__(self, function: Any) -> None:
+        self._variables: dict[tuple[int, str], tuple[Space, str, Any]] = {}
+        self._cells: list[tuple[CellType, Any]] = []
+        self._seen: dict[tuple[int, int], Any] = {}  # holds what it names: ids stay theirs
+        self._visit(function, _NO_CODE)
+        if not isinstance(function, (FunctionType, MethodType, partial)):
+            self._visit(function.__call__, _NO_CODE)
+        self._held = list(self._variables.values())
+        self._seen.clear()
+
+    def are_current(self) -> bool:
+        """Whether every variable still holds the same object."""
+        for space, name, value in self._held:
+            if space.get(name, _MISSING) is not value:
+                return False
+        return all(_contents(cell) is value for cell, value in self._cells)
+
+    def note(self, value: Any) -> bool:  # noqa: ARG002
+        """Called with each value that the code reads; whether it is searched in turn."""
+        return True
+
+    def _visit(self, value: Any, code: CodeType) -> None:
+        """Search a value that `code` reads, for what that code does with it."""
+        if isinstance(value, _PLAIN) or (id(value), id(code)) in self._seen:
+            return
+        self._seen[id(value), id(code)] = value
+        if not self.note(value):
+            return
+        if isinstance(value, FunctionType):
+            self._visit_function(value)
+        elif isinstance(value, MethodType):
+            self._visit(value.__func__, code)
+            self._visit(value.__self__, getattr(value.__func__, "__code__", code))
+        elif isinstance(value, (list, tuple, set, dict, partial)):
+            for item in _items(value):
+                self._visit(item, code)
+        elif isinstance(value, (type, ModuleType)):
+            self._visit_space(value, code)
+        else:
+            self._visit_object(value, code)
+
+    def _visit_function(self, function: FunctionType) -> None:
+        code = function.__code__
+        if is_library(code.co_filename):
+            return
+        for name in _names(code) & function.__globals__.keys():
+            self._read(function.__globals__, name, code)
+        for cell in function.__closure__ or ():
+            value = _contents(cell)
+            self._cells.append((cell, value))
+            self._visit(value, code)
+
+    def _visit_space(self, space: type | ModuleType, code: CodeType) -> None:
+        is_users = _is_users(space)
+        for name in _names(code) & vars(space).keys():
+            if is_users:
+                self._read(_variables(space), name, code)
+            elif isinstance(vars(space)[name], type):
+                self._visit(vars(space)[name], code)
+
+    def _visit_object(self, value: Any, code: CodeType) -> None:
+        own = getattr(value, "__dict__", None)
+        if not isinstance(own, dict):
+            return
+        if "__wrapped__" in own or isinstance(value, self.parts):  # a decorated function
+            for inner in own.values():
+                if isinstance(inner, (FunctionType, MethodType, partial, *self.parts)):
+                    self._visit(inner, code)
+        elif _is_users(type(value)):
+            for name in _names(code):
+                self._read(own, name, code)  # also that it is not there: the class may have it
+            for class_ in type(value).__mro__:
+                self._visit_space(class_, code)
+                self._visit_methods(value, class_, code)
+
+    def _visit_methods(self, value: Any, class_: type, code: CodeType) -> None:
+        """What the object's other methods, where `code` names them, read of it."""
+        for name in _names(code) & vars(class_).keys():
+            method = vars(class_)[name]
+            if isinstance(method, FunctionType):
+                self._visit(value, method.__code__)
+
+    def _read(self, space: Space, name: str, code: CodeType) -> None:
+        value = space.get(name, _MISSING)
+        self._variables[id(space), name] = (space, name, value)
+        self._visit(value, code)
+
+
+def _names(code: CodeType) -> set[str]:
+    """Every name that the code, or a function inside it, may load."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _names(constant)
+    return names
+
+
+def _items(value: Any) -> Iterator[Any]:
+    if isinstance(value, partial):
+        return iter((value.func, *value.args, *value.keywords.values()))
+    items = value.values() if isinstance(value, dict) else value
+    return iter(items if len(items) <= _MOST_ITEMS else ())
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet assigned
+        return _MISSING
+
+
+def _variables(space: Any) -> Space:
+    found: dict[str, Any] | MappingProxyType[str, Any] = vars(space)
+    return found
+
+
+def _is_users(space: type | ModuleType) -> bool:
+    """Whether a module, or the one of a class, is neither teola's nor a library's."""
+    module = sys.modules.get(space.__module__) if isinstance(space, type) else space
+    if module is None:
+        return True
+    file = getattr(module, "__file__", None)
+    return module.__name__ == "__main__" if file is None else not is_library(file)
+
+
+_PLAIN = (str, bytes, int, float, bool, type(None))
+_NO_CODE = (lambda: None).__code__

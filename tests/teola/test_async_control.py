@@ -91,6 +91,33 @@ def test_a_loop_from_a_real_text(optimize: bool) -> None:
     assert app.using(optimize=optimize)("a") == "a!!!!"
 
 
+@pytest.mark.parametrize("optimize", [True, False])
+def test_list_functions_and_attempts_over_real_values(optimize: bool) -> None:
+    @tl.tool(pure=True)
+    def size(text: str) -> int:
+        return len(text)
+
+    @tl.tool(pure=True)
+    def check(text: str) -> str:
+        if "bad" in text:
+            raise ValueError(text)
+        return text
+
+    @tl.app
+    async def app(head: str) -> list[object]:
+        names = [head * 2, head]
+        return [
+            tl.map(check, [*names, "bad"], on_error="skip"),
+            tl.attempt(lambda: check(f"bad {head}"), lambda: f"saved {head}"),
+            tl.sorted(names, key=size),
+            tl.zip(names, tl.map(size, names)),
+            await tl.value(tl.first(lambda: check("bad"), lambda: check(names[1]))),
+        ]
+
+    found = app.using(optimize=optimize)("q")
+    assert found == [["qq", "q"], "saved q", ["q", "qq"], [("qq", 2), ("q", 1)], "q"]
+
+
 def test_maps_over_other_lists_compile_once() -> None:
     @tl.app
     async def app(head: str) -> list[str]:

@@ -42,7 +42,6 @@ _MARK = re.compile(
     f"(?P<left>{_EDGE})?{_START}(?P<number>[{''.join(_DIGITS)}]{{8}}){re.escape(_BODY)}"
     f"\n {{{_LEAST_INDENT},{_INDENT}}}{_END}(?P<right>{_EDGE})?"
 )
-_RAW = re.compile(f"[{_START}{_END}{''.join(_DIGITS)}]")
 _HIDDEN = "".join(chr(0x200B + os.urandom(1)[0] % 3) for _ in range(24))  # has no width on screens
 
 
@@ -86,20 +85,28 @@ def unprintable(text: str) -> str:
 
 def is_spoilt(text: str) -> bool:
     """Whether a text, without its whole markers, holds a piece of one, also an escaped piece."""
-    if _RAW.search(text) is not None or any(piece in text for piece in _PIECES):
+    if any(piece in text for piece in _PIECES):
         return True
-    if any(sign in text for sign in _SIGNS):
+    if any(first in text and any(sign in text for sign in _SIGNS[first]) for first in _SIGNS):
         once = re.sub(r"\\+", r"\\", text.replace("%25", "%"))  # what was escaped several times
         if _escaped().search(once) is not None:
             return True
-    letters = _NO_LETTERS.sub("", text).lower()  # all that is left of one in a "slug"
-    return any(piece in letters for piece in _LETTERS)
+    letters = text.encode("ascii", "ignore").translate(_LOWER, _NO_LETTERS)
+    return any(piece in letters for piece in _LETTERS)  # all that is left of one in a "slug"
 
 
-_PIECES = (_HIDDEN, _EDGE[:2], _EDGE[-2:])
-_SIGNS = ("\\", "%", "&#", "=")  # what begins an escape
-_NO_LETTERS = re.compile("[^A-Za-z]+")
-_LETTERS = [(letters := _NO_LETTERS.sub("", _BODY).lower())[:20], letters[-20:]]
+_PIECES = (_HIDDEN, _EDGE[:2], _EDGE[-2:], _START, _END, *_DIGITS)
+_SIGNS = {  # how the characters of `_drawn` and `_HIDDEN` begin when they are escaped
+    "\\": ("\\ud", "\\uD", "\\UD", "\\u2", "\\U2", "\\U0", "\\u0", "\\u{", "\\U{")
+    + ("\\xf", "\\xF", "\\Xf", "\\XF"),
+    "%": ("%f", "%F", "%25"),
+    "=": ("=f", "=F"),
+    "&": ("&#",),
+}
+_LOWER = bytes(range(256)).lower()
+_NO_LETTERS = bytes(code for code in range(256) if not bytes([code]).isalpha())
+_BODY_LETTERS = _BODY.encode("ascii", "ignore").translate(_LOWER, _NO_LETTERS)
+_LETTERS = (_BODY_LETTERS[:20], _BODY_LETTERS[-20:])
 
 
 @cache

@@ -26,6 +26,7 @@ KINDS = {
     "store": "store",
     "python": "python",
     "tools": "python",
+    "calls": "python",
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graph_opt.graph import Node
-from graph_opt.ops import OPS
+from graph_opt.ops import OPS, may_fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,7 @@ class FailedContext:
 
 def passes_failure_on(node: Node) -> bool:
     """Whether the node gives a failed context instead of failing."""
-    op = OPS[node.op]
-    return op.engine_kind == "llm" and not op.writes_text
+    return OPS[node.op].engine_kind == "llm" and not may_fail(node)
 
 
 def failure_of_context(node: Node, values: Mapping[str, Any]) -> Exception | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from backends.base import Context
 from graph_opt.graph import Arg, Node, Ref
-from graph_opt.ops import OPS
+from graph_opt.ops import OPS, has_effects, may_fail
 from runtime.captures import Late
 from runtime.errors import QueryError
 from runtime.item_streams import GrowingText, ItemStream, Place, whole
@@ -67,7 +67,7 @@ class Scope:
         self._texts: dict[str, GrowingText] = {}
         self._given: set[str] = set()  # values that somebody outside has got already
         self._late: dict[str, Late] = {}  # values that bodies of this scope's nodes wait for
-        self._num_checked = 0  # nodes from the first on that have ended, see `waits_before`
+        self._num_checked = 0  # nodes from the first on, see `waits_before`
         names = (node.name for node in layout.graph.params)
         self._params = dict(zip(names, body.params, strict=True))
         self.missing = {  # param -> what it waits for
@@ -125,9 +125,9 @@ class Scope:
         return self.waits[node.name] == ENDED
 
     def waits_before(self, index: int) -> bool:
-        """Whether a node before this one has not ended."""
+        """Whether a node before this one has not ended, and may fail or has effects."""
         nodes = self.layout.graph.nodes
-        while self._num_checked < index and self.has_ended(nodes[self._num_checked]):
+        while self._num_checked < index and not self._matters(nodes[self._num_checked]):
             self._num_checked += 1
         return self._num_checked < index
 
@@ -194,6 +194,9 @@ class Scope:
     def give(self, name: str) -> None:
         """A returned value belongs to somebody outside from now on."""
         self._given.add(name)
+
+    def _matters(self, node: Node) -> bool:
+        return not self.has_ended(node) and (may_fail(node) or has_effects(node))
 
     def _end(self, node: Node) -> list[Node]:
         for name in set(node.inputs):

@@ -1,4 +1,4 @@
-"""Random programs as graphs that fake engines run: calls, effects, failures, and what takes them."""
+"""Random programs as graphs for fake engines: calls, effects, failures, and what takes them."""
 
 import hashlib
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Functions:
 
     def risky(self, *parts: object) -> str:
         found = digest("risky", *parts)
-        if int(found, 16) % 3 == 0:
+        if int(found, 16) % 4 == 0:
             raise ValueError(f"risky {found}")
         return found
 
@@ -45,7 +45,7 @@ class Functions:
 
     def items(self, *parts: object) -> list[str]:
         found = digest("items", *parts)
-        return [f"{found}{i}" for i in range(int(found, 16) % 5)]
+        return [f"{found}{i}" for i in range(int(found, 16) % 6)]
 
     def flag(self, *parts: object) -> bool:
         return int(digest("flag", *parts), 16) % 2 == 0
@@ -129,7 +129,7 @@ class Writer:
         if fn is not None:
             inner.values.append(inner.call(fn, inner.ref()))
         else:
-            for _ in range(self.draw(st.integers(1, 3))):
+            for _ in range(self.draw(st.integers(1, 4))):
                 inner.step()
         returned = inner.values[-1:]
         if num_results == 2:

@@ -37,7 +37,7 @@ def error_of(world: Any, lines: str, **options: Any) -> NodeFailed:
 BOTH = """
     %slow = call "x" [engine="tools", fn="first", pure=true]
     %fast = call "x" [engine="python", fn="second", pure=true]
-    %all = pack %slow %fast
+    %all = pack %fast %slow
     return %all
 """
 
@@ -453,3 +453,17 @@ def test_a_lost_query_frees_its_contexts_but_keeps_those_it_has_given(world: Wor
     assert w.num_live_contexts == 1
     told.values["c2"].release()
     assert w.num_live_contexts == 0
+
+
+def test_nothing_waits_for_a_prefill_which_cannot_be_the_failure(world: Worlds) -> None:
+    lines = """
+        %c0 = context [engine="llm"]
+        %c1 = prefill %c0 @user "one two three" [engine="llm"]
+        %bad = call "x" [engine="python", fn="boom", pure=true]
+        %text, %c2 = decode %c1 [engine="llm"]
+        %all = pack %bad %text
+        return %all
+    """
+    w = world(**SPEEDS, llm={"prefill_token_s": 1.0})
+    assert error_of(w, lines, symbols={"boom": fails("boom")}).node == "bad"
+    assert w.log.events[-1].t == pytest.approx(0.1)

@@ -13,12 +13,14 @@ from conftest import World
 from random_programs import Functions, programs, speeds
 
 from graph_opt.graph import Graph
-from graph_opt.pipeline import optimize
+from graph_opt.pipeline import PASSES, Pass, optimize
+from graph_opt.plain import as_written
 from graph_opt.text import parse
 from runtime.errors import NodeFailed, QueryError
 from runtime.outputs import Outputs
 
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EACH = [(one,) for one in dict.fromkeys(PASSES)]
+patient = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def as_told(result: Any) -> Any:
@@ -49,10 +51,12 @@ def run_separately(graph: Graph, options: dict[str, Any]) -> tuple[list[Any], li
 
 
 @patient
-@given(text=programs(), options=speeds())
-def test_a_program_ends_the_same_plain_and_optimized(text: str, options: dict[str, Any]) -> None:
-    plain = parse(text)
-    assert run(optimize(plain), options) == run(plain, options)
+@given(text=programs(), options=speeds(), passes=st.sampled_from([PASSES, *EACH]))
+def test_a_program_ends_the_same_plain_and_optimized(
+    text: str, options: dict[str, Any], passes: tuple[Pass, ...]
+) -> None:
+    plain = as_written(parse(text))
+    assert run(optimize(plain, passes), options) == run(plain, options)
 
 
 @patient
@@ -60,7 +64,7 @@ def test_a_program_ends_the_same_plain_and_optimized(text: str, options: dict[st
 def test_each_value_of_a_segment_is_the_same_plain_and_optimized(
     text: str, options: dict[str, Any]
 ) -> None:
-    plain = parse(text)
+    plain = as_written(parse(text))
     assert run_separately(optimize(plain), options) == run_separately(plain, options)
 
 
@@ -69,7 +73,7 @@ def test_each_value_of_a_segment_is_the_same_plain_and_optimized(
 def test_the_speed_of_engines_changes_no_outcome(
     text: str, options: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    graph = optimize(parse(text))
+    graph = optimize(as_written(parse(text)))
     assert run(graph, options) == run(graph, other)
 
 
@@ -78,7 +82,7 @@ def test_the_speed_of_engines_changes_no_outcome(
 def test_a_query_that_ends_early_leaves_no_effect_out_of_order(
     text: str, options: dict[str, Any], at_s: float
 ) -> None:
-    plain = parse(text)
+    plain = as_written(parse(text))
     _, expected = run(plain, options)
     functions = Functions()
     World(**options).run_all(

@@ -328,3 +328,23 @@ def test_retries_and_limits_of_tools_are_checked_at_the_decoration() -> None:
         tl.tool(retries=-1)(str)
     with pytest.raises(ValueError, match="must be seconds, above 0; got 0"):
         tl.tool(timeout_s=0)(str)
+
+
+@both
+def test_an_effect_behind_a_failure_of_its_segment_never_happens(optimize: bool) -> None:
+    @tl.app
+    async def app(text: str) -> str:
+        before = send("before")
+        bad = check(f"bad {text}")
+        behind = send("behind")
+        pure = check("pure")
+        found = [await tl.value(before), await tl.value(pure)]
+        for value in (bad, behind):
+            try:
+                await tl.value(value)
+            except ValueError as error:
+                found.append(str(error))
+        return ", ".join(found)
+
+    assert app.using(optimize=optimize)("x") == "before, PURE, no bad x, no bad x"
+    assert done == ["before"]

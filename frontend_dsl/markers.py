@@ -97,7 +97,10 @@ def is_spoilt(text: str) -> bool:
 
 _PIECES = (_HIDDEN, _EDGE[:2], _EDGE[-2:], _START, _END, *_DIGITS)
 _SIGNS = {  # how the characters of `_drawn` and `_HIDDEN` begin when they are escaped
-    "\\": tuple(f"\\{sign}" for sign in "ud uD UD u2 U2 U0 u0 u{ U{ xf xF Xf XF".split()),
+    "\\": tuple(
+        f"\\{sign}"
+        for sign in ["ud", "uD", "UD", "u2", "U2", "U0", "u0", "u{", "U{", "xf", "xF", "Xf", "XF"]
+    ),
     "%": ("%f", "%F", "%25"),
     "=": ("=f", "=F"),
     "&": ("&#",),

@@ -54,13 +54,14 @@ class Store(Component):
 
         self.handle = handle  # one object, by which graphs know it
 
-    def index(self, docs: Sequence[Doc], *, sync: bool | Sequence[str] = False) -> "Index":
+    def index(self, docs: Sequence[Doc], *, sync: bool | str | Sequence[str] = False) -> "Index":
         """Embed and store documents; the handle searches just these, as they are now.
 
         With `sync=True` the store's documents of the same sources become these: what a file that
         changed or vanished left behind goes. The sources are the files, folders and patterns that
         `tl.load` was given for these documents, and for documents made otherwise their metadata's
         `source`. `sync=[...]` names more of them: of a folder, say, whose files may all be gone.
+        A file that was skipped because it cannot be read leaves nothing behind either.
         """
         if current() is None:
             return compute("index", lambda: self.index(docs, sync=sync))
@@ -72,7 +73,7 @@ class Store(Component):
             vectors = _embedded(tracer, self.embedder, docs, "index.vectors")
             rows = tracer.emit("ingest", (docs, vectors), {"engine": engine}, "index", Rows)
             if sync is not False:
-                named = [] if sync is True else [sync]
+                named = [] if sync is True else [_as_list(sync)]
                 sources = [*files_behind(docs), *named]
                 self._delete(None, sources, rows)
         return Index(self, rows)

@@ -16,6 +16,7 @@ class File:
     """A file that was found."""
 
     path: Path  # as it is shown: below what the user named
+    real: str  # absolute, without links
     place: str  # absolute: the root itself, or below it
     root: str  # what the user named, absolute: this file, a folder or a pattern
 
@@ -25,18 +26,18 @@ class File:
 
         So it is the same however the file was reached, and no other file of this machine has it.
         """
-        real = self.path.resolve()
-        return f"{real.name}~{sha256(os.fsencode(real.as_posix())).hexdigest()[:12]}"
+        digest = sha256(os.fsencode(Path(self.real).as_posix())).hexdigest()
+        return f"{os.path.basename(self.real)}~{digest[:12]}"
 
 
 def find_files(paths: Sequence[str], is_known: Callable[[Path], bool]) -> list[File]:
     """The files meant, in order; one that is named twice counts once. Raises DocumentError."""
     if isinstance(paths, str):
         raise DocumentError(f"load takes a list of paths; write [{paths!r}]")
-    found: dict[Path, File] = {}
+    found: dict[str, File] = {}
     for path in paths:
         for file in _expand(str(path), is_known):
-            found.setdefault(file.path.resolve(), file)
+            found.setdefault(file.real, file)
     return list(found.values())
 
 
@@ -46,7 +47,7 @@ def _expand(given: str, is_known: Callable[[Path], bool]) -> Iterator[File]:
         known = (found for found in sorted(path.rglob("*")) if found.is_file() and is_known(found))
         yield from _below(path, known, root)
     elif path.is_file():
-        yield File(path, root, root)
+        yield File(path, os.path.realpath(path), root, root)
     elif glob.has_magic(given):
         matches = sorted(filter(Path.is_file, map(Path, glob.glob(str(path), recursive=True))))
         if not matches:
@@ -59,4 +60,5 @@ def _expand(given: str, is_known: Callable[[Path], bool]) -> Iterator[File]:
 def _below(base: Path, found: Iterable[Path], root: str) -> Iterator[File]:
     folder = base.resolve()
     for path in found:
-        yield File(path, (folder / path.relative_to(base)).as_posix(), root)
+        place = (folder / path.relative_to(base)).as_posix()
+        yield File(path, os.path.realpath(path), place, root)

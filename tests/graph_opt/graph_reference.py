@@ -423,6 +423,12 @@ def _do(node: Node, read: list[Any], world: World, path: Path) -> list[object]:
             return [as_list(value) if node.attrs.get("list") else value]
         case "ingest":
             return [_ingest(node, *read, world=world)]
+        case "delete":
+            _check(node, read)
+            return [world.write(str(node.attrs["engine"]), answer)]
+        case "count":
+            _check(node, world.read(str(node.attrs["engine"])))
+            return [digest(answer, world.read(str(node.attrs["engine"])))]
         case "search" if read[0] is None:
             store = str(node.attrs["engine"])
             _check(node, read, world.read(store))

@@ -151,6 +151,19 @@ def _ingest(b: Builder) -> None:
     )
 
 
+def _count_or_delete(b: Builder) -> None:
+    if b.draw(st.booleans()):
+        b.value("count", engine=b.draw(ENGINES))
+    else:
+        b.value(
+            "delete",
+            b.ref(),
+            None,
+            b.ref() if b.draw(st.booleans()) else None,
+            engine=b.draw(ENGINES),
+        )
+
+
 def _call(b: Builder) -> None:
     b.value("call", b.part(), fn=b.draw(st.sampled_from(["f", "g"])), pure=b.draw(st.booleans()))
 
@@ -295,6 +308,7 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
     _decode,
     _search,
     _ingest,
+    _count_or_delete,
     _index,
     _call,
     _look,
@@ -319,6 +333,7 @@ STATEFUL = (
     _search,
     _search,
     _ingest,
+    _count_or_delete,
     _call,
     _look,
     _inline,

@@ -4,6 +4,7 @@ An app knows how to become a graph; running it is the runner's work, which it is
 """
 
 import copy
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial, update_wrapper
@@ -23,7 +24,7 @@ from frontend_dsl.source_check import check_source, kinds_of
 from frontend_dsl.source_rules import Kind
 from frontend_dsl.symbols import Symbols, check_names
 from frontend_dsl.tracer import Tracer, current
-from frontend_dsl.value import Value, is_optional
+from frontend_dsl.value import Value, is_optional, make_readable
 from frontend_dsl.where import place_of
 from graph_opt.errors import GraphError
 from graph_opt.graph import Graph
@@ -302,11 +303,17 @@ def _traced_call(function: AppFunction, arguments: Mapping[str, Any]) -> Any:
             "of a tl.cond are: repeat with tl.loop, or make the app `async def`"
         )
         raise TraceError(problem, *function.place) from error
-    except (TypeError, ValueError) as error:
-        if isinstance(error, GraphError) or "Value" not in str(error):
+    except Exception as error:
+        make_readable(error)
+        is_ours = isinstance(error, GraphError) or not isinstance(error, (TypeError, ValueError))
+        if is_ours or not _ABOUT_A_VALUE.search(str(error)):
             raise
         problem = f"a value of the run was used as if it were known: {error}; use a tl.tool"
         raise SymbolicError(problem, *place_of(error)) from error
+
+
+# how Python and pydantic name the class of a symbolic value that they cannot take
+_ABOUT_A_VALUE = re.compile(r"'Value'|\bValue found|\btype Value\b|\bnot Value\b|=Value\b")
 
 
 def make_app(

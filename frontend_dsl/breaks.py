@@ -17,7 +17,7 @@ from frontend_dsl.program import Program, Segments
 from frontend_dsl.segments import SegmentTracer, identity
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.tracer import current, tracing_with
-from frontend_dsl.value import Handle, Value, has_marks, is_symbolic
+from frontend_dsl.value import Handle, Value, has_marks, is_symbolic, make_readable
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Graph, Json
 from graph_opt.ops import has_effects
@@ -84,7 +84,8 @@ class AsyncRun:
             with tracing_with(lambda: self._tracer):
                 try:
                     result = await self.resolve(await function(**arguments), is_result=is_app)
-                except Exception:
+                except Exception as error:
+                    make_readable(error)
                     self._cut_effects()
                     raise
                 self._cut_effects()

@@ -45,6 +45,11 @@ def parts_of(template: TString) -> Iterator[tuple[Any, bool]]:
             yield from _put_in(template.interpolations[i])
 
 
+def rendered(template: TString) -> str:
+    """The text of a t-string, with the markers of its values."""
+    return "".join(f"{part}" for part, _ in parts_of(template))
+
+
 def _put_in(hole: Any) -> Iterator[tuple[Any, bool]]:
     value, conversion, spec = hole.value, hole.conversion, hole.format_spec
     if is_t_string(value) and not conversion and not spec:

@@ -28,6 +28,7 @@ from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
 from frontend_dsl.symbols import Symbols
+from frontend_dsl.template import is_t_string, rendered
 from frontend_dsl.value import (
     Handle,
     Value,
@@ -339,6 +340,7 @@ class Tracer:
         """What a traced function returned, as one value."""
         if isinstance(result, Value):
             return result
+        result = rendered(result) if is_t_string(result) else result
         lowered = self._argument(result)
         if isinstance(lowered, Ref):
             return Value(self, lowered.name, type_of(result))
@@ -357,6 +359,7 @@ class Tracer:
     def _argument(self, arg: Any) -> Arg:
         """Like `lower`, but a real value may become an input. What is None or a bool stays, since
         a node may mean something else by it."""
+        arg = rendered(arg) if is_t_string(arg) else arg
         is_structure = arg is None or isinstance(arg, (bool, Marker)) or is_symbolic(arg)
         given = None if is_structure else self.given(arg)
         return self.lower(arg) if given is None else Ref(given._name)

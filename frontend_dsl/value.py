@@ -209,6 +209,20 @@ def _behind(found: Mark) -> Value:
     return value if found.stripped is None else value._here().emit_strip(value, found.stripped)
 
 
+def make_readable(error: BaseException) -> None:
+    """Let the message of an exception of the user's name values where their markers stand."""
+    error.args = tuple(_readable(arg) if has_marks(arg) else arg for arg in error.args)
+
+
+def _readable(text: str) -> str:
+    shown, end = "", 0
+    for found in find_marks(text):
+        value = _values.get(found.number)
+        shown += f"{text[end : found.start]}<symbolic{'' if value is None else f' %{value._name}'}>"
+        end = found.end
+    return shown + text[end:]
+
+
 def has_marks(value: object) -> bool:
     """Whether a string holds the marker of a symbolic value."""
     return isinstance(value, str) and next(find_marks(value), None) is not None

@@ -14,6 +14,8 @@ def _run(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  #
     path = node.attrs["path"]
     assert isinstance(path, list)
     for step in path:
+        if value is None:
+            raise AttributeError(f"the value is None and has no {step!r}; ask tl.cond first")
         if isinstance(step, int) or isinstance(value, Mapping):
             value = value[step]
         else:

@@ -232,6 +232,21 @@ def test_an_error_about_a_value_can_be_printed() -> None:
         app.graph()
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+def test_the_message_of_the_users_exception_names_the_value(is_async: bool) -> None:
+    def refused(question: str) -> str:
+        raise ValueError(f"Value too odd: {ask(question)}!", 3)
+
+    async def refused_later(question: str) -> str:
+        return refused(question)
+
+    app: Any = tl.app(refused_later if is_async else refused)
+    with pytest.raises(ValueError, match="Value too odd: <symbolic %ask>!") as caught:
+        app("x")
+    assert type(caught.value) is ValueError
+    assert caught.value.args[1] == 3
+
+
 SHOWN: dict[str, Callable[[Any], None]] = {
     "alone": lambda v: print(v),
     "first": lambda v: print(v, "b", sep=" "),

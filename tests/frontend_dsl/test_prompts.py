@@ -190,6 +190,27 @@ def test_real_texts_in_a_t_string_are_inputs_in_an_async_app() -> None:
     assert len(app._segments) == 1
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_t_string_is_a_text_for_tools_and_results(is_async: bool) -> None:
+    @tl.tool(pure=True)
+    def shown(text: Any) -> str:
+        return f"<{text}>"
+
+    def made(topic: str) -> Any:
+        return [shown(template("on ", Hole(topic), Hole("!"))), names(topic)][0]
+
+    async def made_later(topic: str) -> Any:
+        return await tl.value(shown(template("on ", Hole(shown(topic)))))
+
+    app: Any = tl.app(made_later if is_async else made)
+    assert app("x") == ("<on <x>>" if is_async else "<on x!>")
+    assert tl.app(lambda_returning)("x") == "on x"
+
+
+def lambda_returning(topic: str) -> Any:
+    return template("on ", Hole(topic))
+
+
 def test_a_format_spec_on_a_value_of_a_t_string_is_refused() -> None:
     with pytest.raises(SymbolicError, match="format spec"):
         app_of(lambda topic: template(Hole(topic, None, ">10"))).graph()

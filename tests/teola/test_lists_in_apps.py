@@ -174,6 +174,44 @@ def test_a_branch_that_is_not_taken_reads_no_field(optimize: bool) -> None:
     assert app.using(optimize=optimize)("hello") == "b"
 
 
+@dataclass(frozen=True)
+class Pet:
+    name: str
+    owner: Person | None
+
+
+@tl.tool(pure=True)
+def pets(question: str) -> list[Pet]:
+    return [Pet("Rex", Person("Ann", 40)), Pet("Tom", None)]
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_what_may_be_none_is_asked_for_its_fields_as_in_python(optimize: bool) -> None:
+    @tl.app
+    def app(question: str) -> list[str]:
+        return tl.map(
+            lambda pet: tl.cond(pet.owner, lambda: pet.owner.name, lambda: "nobody"),  # type: ignore[union-attr]
+            pets(question),
+        )
+
+    @tl.app
+    def careless(question: str) -> list[str]:
+        return tl.map(lambda pet: pet.owner.name, pets(question))  # type: ignore[union-attr]
+
+    assert app.using(optimize=optimize)("x") == ["Ann", "nobody"]
+    with pytest.raises(NodeFailed, match="the value is None and has no 'name'"):
+        careless.using(optimize=optimize)("x")
+
+
+def test_a_field_that_none_of_a_union_has_is_told() -> None:
+    @tl.app
+    def app(question: str) -> Any:
+        return pets(question)[0].owner.size  # type: ignore[union-attr]
+
+    with pytest.raises(TraceError, match=r"Person \| None %owner has no field 'size'"):
+        app.graph()
+
+
 def test_lists_of_different_lengths_are_an_error_where_strict_says_so() -> None:
     @tl.app
     def app(question: str) -> Any:

@@ -17,7 +17,7 @@ from frontend_dsl.callables import written_function
 from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
-from frontend_dsl.program import Program, Runner, RunOptions, Segments
+from frontend_dsl.program import Program, Runner, RunOptions, Segments, StreamEvent
 from frontend_dsl.reads import Reads
 from frontend_dsl.signature import ArgumentError, BoundArguments, HandleShape, bind
 from frontend_dsl.source_check import check_source, kinds_of
@@ -105,7 +105,7 @@ class App(Generic[P, R]):
         program, inputs = self._prepare(args, kwargs)
         return cast(R, await self._runner().arun(program, inputs, self.options))
 
-    def stream(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+    def stream(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[StreamEvent]:
         """Events (`runtime.events.Event`) as they happen, while the calling thread waits.
 
         A `text` event is `final` if the app returns that very text: not a part of it, and not
@@ -117,7 +117,7 @@ class App(Generic[P, R]):
         program, inputs = self._prepare(args, kwargs)
         return self._runner().stream(program, inputs, self.options)
 
-    def astream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
+    def astream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[StreamEvent, None]:
         """The events of `stream`, for `async for` on the caller's own loop, which stays free."""
         if self.is_async:
             return self._runner().astream_session(self.name, self._listened(args, kwargs))

@@ -63,6 +63,23 @@ class RunOptions:
             raise ConfigError(f"timeout_s is {self.timeout_s}; it must be above 0, or None")
 
 
+class StreamEvent(Protocol):
+    """What a stream tells, one thing that happened: see `runtime.events.Event`."""
+
+    @property
+    def t(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def query(self) -> str: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def op(self) -> str: ...
+    @property
+    def fields(self) -> Mapping[str, Any]: ...
+
+
 RunListened = Callable[[Callable[[Any], None]], Coroutine[Any, Any, Any]]  # with a listener
 
 
@@ -77,11 +94,11 @@ class Runner(Protocol):
 
     def stream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
-    ) -> Iterator[Any]: ...
+    ) -> Iterator[StreamEvent]: ...
 
     def astream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
-    ) -> AsyncGenerator[Any, None]: ...
+    ) -> AsyncGenerator[StreamEvent, None]: ...
 
     def batch(
         self,
@@ -107,10 +124,10 @@ class Runner(Protocol):
     ) -> list[Any]:
         """All results in order, an exception in the place of what failed; one trace file."""
 
-    def stream_session(self, name: str, run: RunListened) -> Iterator[Any]:
+    def stream_session(self, name: str, run: RunListened) -> Iterator[StreamEvent]:
         """The events of an `async def` app, which `run` starts."""
 
-    def astream_session(self, name: str, run: RunListened) -> AsyncGenerator[Any, None]:
+    def astream_session(self, name: str, run: RunListened) -> AsyncGenerator[StreamEvent, None]:
         """The same, on the caller's loop."""
 
 

@@ -21,8 +21,9 @@ class Reads(CodeReads):
         super().__init__(function)
 
     def note(self, value: Any) -> bool:
-        if isinstance(value, Component):
+        kind = type(value)
+        if issubclass(kind, Component):
             self.components[id(value)] = value
-        if isinstance(value, type) and issubclass(value, Component):
+        if issubclass(kind, type) and issubclass(value, Component):
             self.makes_components = True
-        return not isinstance(value, Tool)
+        return not issubclass(kind, Tool)

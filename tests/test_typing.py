@@ -59,7 +59,7 @@ class Bot:
 
 async def listen() -> None:
     async for event in rag.astream("x"):
-        print(event.kind)
+        reveal_type(event.kind)
     reveal_type(await Bot().ahello.arun("x"))
 
 reveal_type(Bot().hello("x"))
@@ -78,6 +78,7 @@ EXPECTED = [
     'Revealed type is "int | str"',
     'Revealed type is "int | str"',
     'Revealed type is "int"',
+    'Revealed type is "str"',
     'Revealed type is "int"',
     'Revealed type is "str"',
     'Revealed type is "str"',

@@ -8,7 +8,15 @@ what is changed in place (a list appended to) is not seen.
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
-from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from backends.tools.library_code import is_library
@@ -46,21 +54,25 @@ class CodeReads:
         return True
 
     def _visit(self, value: Any, code: CodeType) -> None:
-        """Search a value that `code` reads, for what that code does with it."""
-        if isinstance(value, _PLAIN) or (id(value), id(code)) in self._seen:
+        """Search a value that `code` reads, for what that code does with it.
+
+        Kinds are told by `type(value)`: asking a proxy for anything may run code of a user's.
+        """
+        kind = type(value)
+        if issubclass(kind, _PLAIN) or (id(value), id(code)) in self._seen:
             return
         self._seen[id(value), id(code)] = value
         if not self.note(value):
             return
-        if isinstance(value, FunctionType):
+        if kind is FunctionType:
             self._visit_function(value)
-        elif isinstance(value, MethodType):
+        elif kind is MethodType:
             self._visit(value.__func__, code)
             self._visit(value.__self__, getattr(value.__func__, "__code__", code))
-        elif isinstance(value, (list, tuple, set, dict, partial)):
+        elif issubclass(kind, (list, tuple, set, dict, partial)):
             for item in _items(value):
                 self._visit(item, code)
-        elif isinstance(value, (type, ModuleType)):
+        elif issubclass(kind, (type, ModuleType)):
             self._visit_space(value, code)
         else:
             self._visit_object(value, code)
@@ -85,12 +97,10 @@ class CodeReads:
                 self._visit(vars(space)[name], code)
 
     def _visit_object(self, value: Any, code: CodeType) -> None:
-        own = getattr(value, "__dict__", None)
-        if not isinstance(own, dict):
-            return
-        if "__wrapped__" in own or isinstance(value, self.parts):  # a decorated function
+        own = _own_variables(value)
+        if "__wrapped__" in own or issubclass(type(value), self.parts):  # a decorated function
             for inner in own.values():
-                if isinstance(inner, (FunctionType, MethodType, partial, *self.parts)):
+                if issubclass(type(inner), (FunctionType, MethodType, partial, *self.parts)):
                     self._visit(inner, code)
         elif _is_users(type(value)):
             for name in _names(code):
@@ -110,6 +120,15 @@ class CodeReads:
         value = space.get(name, _MISSING)
         self._variables[id(space), name] = (space, name, value)
         self._visit(value, code)
+
+
+def _own_variables(value: Any) -> dict[str, Any]:
+    """The `__dict__` of an object, not what a proxy says is one."""
+    for class_ in type(value).__mro__:
+        found = vars(class_).get("__dict__")
+        if found is not None:
+            return found.__get__(value) if type(found) is GetSetDescriptorType else {}
+    return {}
 
 
 def _names(code: CodeType) -> set[str]:

@@ -190,3 +190,29 @@ def test_code_that_makes_components_is_known() -> None:
         return tl.LLM("fake:"), q
 
     assert Reads(app).makes_components
+
+
+def test_a_proxy_is_not_asked_for_anything() -> None:
+    class Proxy:
+        """Stands for something that is there later only, as a web framework's request does."""
+
+        @property
+        def __class__(self) -> type:
+            raise RuntimeError("nothing there yet")
+
+        @__class__.setter
+        def __class__(self, value: type) -> None: ...
+
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+            raise RuntimeError("nothing there yet")
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("nothing there yet")
+
+    request = Proxy()
+
+    def app(q: str) -> Any:
+        return request, q
+
+    assert Reads(app).are_current()

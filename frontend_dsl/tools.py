@@ -118,7 +118,7 @@ def tool(
     """Make a Python function a primitive, run in a thread (or awaited, if it is `async`).
 
     A tool may touch the world, so tools keep the program's order and are never dropped. Say
-    `pure=True` for one that only computes: it may then start early, be merged or be skipped. Say
+    `pure=True` for one that only computes: it may then start early, be merged or be remembered. Say
     `reads=True` for one that only reads the world (files, a clock): it keeps its place among the
     tools that may change it. A method is a tool of its object, which is its first argument.
 

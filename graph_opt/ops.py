@@ -49,6 +49,7 @@ class Op:
     pure: bool = True  # same inputs and attrs, same outputs; attrs and bodies may say no
     effects: bool = False  # changes something outside the graph; attrs and bodies may say no
     may_fail: bool = True  # some input, or the world, can make it raise
+    is_guard: bool = False  # it may be there to raise: it runs also where nobody reads its value
     elementwise: tuple[int, ...] = ()  # the args whose items may be taken in pieces, as a stream
     all_elementwise: bool = False  # all args are so
     streams_out: bool = False  # its output, a list, can be given item by item
@@ -75,8 +76,12 @@ _TABLE = (
         "decode", "llm", 2, 1, None, _ENGINE, writes_text=True, prompt_from=1
     ),
     Op("generate", "llm", 1, 0, None, _ENGINE, writes_text=True, prompt_from=0),  # parts -> text
-    Op("parse", min_args=1, max_args=1, required_attrs=("type",)),  # text -> a value of a type
-    Op("elements", min_args=1, max_args=1, elementwise=(0,), streams_out=True),  # text -> a list
+    Op(  # text -> a value of a type
+        "parse", min_args=1, max_args=1, required_attrs=("type",), is_guard=True
+    ),
+    Op(  # text -> a list
+        "elements", min_args=1, max_args=1, elementwise=(0,), streams_out=True, is_guard=True
+    ),
     # Retrieval.
     Op("embed", "embedder", 1, 1, 1, _ENGINE, elementwise=(0,), streams_out=True),
     Op("ingest", "store", 1, 1, 2, _ENGINE, pure=False, effects=True),  # docs, vectors -> index
@@ -85,7 +90,7 @@ _TABLE = (
     Op("delete", "store", 1, 3, 3, _ENGINE, pure=False, effects=True),  # ids, sources, kept index
     Op("rerank", "reranker", 1, 2, 2, _ENGINE, elementwise=(1,)),  # query, docs
     # Python functions and tools.
-    Op("call", "python", required_attrs=("fn",), pure=False, effects=True),
+    Op("call", "python", required_attrs=("fn",), pure=False, effects=True, is_guard=True),
     # Control: bodies that run for each item, or not at all, or again.
     Op("map", min_args=1, elementwise=(0,), streams_out=True, bodies=("[]",)),  # list, captures...
     Op("cond", min_args=1, bodies=("{then}", "{else}"), params_from=1),  # condition, captures...
@@ -158,6 +163,13 @@ def has_effects(node: NodeLike) -> bool:
 def may_fail(node: NodeLike) -> bool:
     """Whether running the node can raise: no effect may come before it has succeeded."""
     return OPS[node.op].may_fail
+
+
+def is_guard(node: NodeLike) -> bool:
+    """Whether the node runs a user's function or validates a type, so that its failure may be all
+    that is wanted of it: it is never dropped."""
+    inner = (each for body in node.bodies for each in body.nodes)
+    return OPS[node.op].is_guard or any(map(is_guard, inner))
 
 
 def reads_state(node: NodeLike) -> bool:

@@ -1,6 +1,6 @@
 """The plain graph: what a traced program means, in the program's own order.
 
-What nobody uses is no part of it, unless it has effects, and an effect comes after all before it
+Work on engines that nobody uses is no part of it. An effect comes after all before it
 that may fail, also after what the tracer draws no edge for (reading a field, joining texts).
 
     %ok = parse %text [type="Order"]                %ok = parse %text [type="Order"]

@@ -1,7 +1,7 @@
-"""Drop unused nodes and captures: values that are not read, of nodes without effects.
+"""Drop unused nodes and captures: values that are not read, of work on engines and plain values.
 
-Effects stay, with all they need; so do the graph's inputs, which are its signature. What a capture
-put in order stays in order.
+Effects stay, with all they need; so do calls of tools and validations of types, which may be there
+to fail, and the graph's inputs, which are its signature. What a capture put in order stays in order.
 
     %a = embed %q [engine="e"]
     %h = map %qs %a {                                     %h = map %qs {
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graph_opt.graph import Graph, Node, Ref
-from graph_opt.ops import OPS, has_effects
+from graph_opt.ops import OPS, has_effects, is_guard
 from graph_opt.rewrite import drop, in_bodies, rewrite
 
 
@@ -31,7 +31,8 @@ def _live(graph: Graph) -> set[str]:
     live: set[str] = set()
     used = set(graph.outputs)
     for node in reversed(graph.nodes):
-        if node.op == "input" or has_effects(node) or not used.isdisjoint(node.outputs):
+        stays = node.op == "input" or has_effects(node) or is_guard(node)
+        if stays or not used.isdisjoint(node.outputs):
             live.add(node.name)
             used.update(node.inputs)
     return live

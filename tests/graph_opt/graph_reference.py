@@ -349,14 +349,20 @@ class _Run:
 
 
 def dead_nodes(graph: Graph) -> set[str]:
-    """The nodes without effects whose values nobody reads."""
+    """The nodes without effects whose values nobody reads, and that are not there to fail."""
     dead, used = set[str](), set(graph.outputs)
     for node in reversed(graph.nodes):
-        if node.op == "input" or has_effects(node) or used.intersection(node.outputs):
+        stays = node.op == "input" or has_effects(node) or _may_be_there_to_fail(node)
+        if stays or used.intersection(node.outputs):
             used.update(_used_by(node))
         else:
             dead.add(node.name)
     return dead
+
+
+def _may_be_there_to_fail(node: Node) -> bool:
+    inner = (each for body in node.bodies for each in body.nodes)
+    return node.op in ("call", "parse", "elements") or any(map(_may_be_there_to_fail, inner))
 
 
 def _used_by(node: Node) -> Iterator[str]:

@@ -21,7 +21,7 @@ def test_an_effect_comes_after_the_parsing_and_the_fields_before_it() -> None:
 def test_what_nobody_uses_is_no_part_of_the_meaning_and_holds_no_effect_back() -> None:
     before = """
         %text = input [type="str"]
-        %unused = parse %text [type="Order"]
+        %unused = embed %text [engine="e"]
         %sent = call "x" [fn="send"]
         return %text
     """
@@ -30,6 +30,18 @@ def test_what_nobody_uses_is_no_part_of_the_meaning_and_holds_no_effect_back() -
         %sent = call "x" [fn="send"]
         return %text
     """
+    assert str(as_written(graph(before))) == wrap(after)
+
+
+def test_a_check_whose_value_nobody_reads_still_holds_effects_back() -> None:
+    before = """
+        %text = input [type="str"]
+        %unused = call %text [fn="check", pure=true]
+        %order = parse %text [type="Order"]
+        %sent = call "x" [fn="send"]
+        return %text
+    """
+    after = before.replace('[fn="send"]', '[fn="send"] after %unused, %order')
     assert str(as_written(graph(before))) == wrap(after)
 
 

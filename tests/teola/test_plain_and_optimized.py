@@ -85,10 +85,21 @@ def test_what_was_sent_before_a_failure_stays_sent() -> None:
     assert plain[1] == ["first"]
 
 
-def test_what_nobody_uses_does_not_run_unless_it_has_effects() -> None:
+def test_a_guard_whose_value_nobody_uses_holds_effects_back() -> None:
     @tl.app
     def app(text: str) -> str:
         check(text)
+        return send(text)
+
+    plain, optimized = both(app, "x")
+    assert plain == optimized
+    assert "is not allowed" in plain[0]
+    assert plain[1] == []
+
+
+def test_an_effect_whose_value_nobody_uses_happens() -> None:
+    @tl.app
+    def app(text: str) -> str:
         send("unused")
         return send(text)
 

@@ -56,7 +56,7 @@ def test_an_order_through_a_dropped_node_is_kept() -> None:
         %q = input [type="str"]
         %a = call %q [fn="f"]
         %b = embed %q [engine="e"] after %a
-        %d = call %q [fn="g", pure=true] after %b
+        %d = embed %q [engine="e2"] after %b
         %c = call %q [fn="h"] after %d
         return %q
         """,
@@ -174,3 +174,20 @@ def test_a_loop_keeps_its_state_and_both_results() -> None:
         return %l
         """,
     )
+
+
+def test_what_may_be_there_to_fail_stays_though_nobody_reads_it() -> None:
+    guarded = """
+        %q = input [type="str"]
+        %ok = call %q [fn="check", pure=true]
+        %c = context [engine="m"]
+        %t, %c1 = decode %c @user %q [engine="m"]
+        %model = parse %t [type="Order"]
+        %each = map %q {
+          %item = input [type="str"]
+          %seen = call %item [fn="check", pure=true]
+          return %item
+        }
+        return %q
+        """
+    assert_rewrites(cull, guarded, guarded)

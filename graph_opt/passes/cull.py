@@ -1,7 +1,7 @@
 """Drop unused nodes and captures: values that are not read, of work on engines and plain values.
 
 Effects stay, with all they need; so do calls of tools and validations of types, which may be there
-to fail, and the graph's inputs, which are its signature. What a capture put in order stays in order.
+to fail, and the graph's inputs, which are its signature. What a capture put in order stays so.
 
     %a = embed %q [engine="e"]
     %h = map %qs %a {                                     %h = map %qs {

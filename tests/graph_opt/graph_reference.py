@@ -85,6 +85,22 @@ class Task:
 
 
 @dataclass
+class Region:
+    """A body whose failures its node takes: the first in program order of those in it."""
+
+    place: Path
+    result: Slot
+    failures: list[tuple[Path, tuple[object, ...]]] = field(default_factory=list)
+
+    def holds(self, place: Path) -> bool:
+        return place[: len(self.place)] == self.place
+
+    @property
+    def error(self) -> str:
+        return digest(min(self.failures)[1])
+
+
+@dataclass
 class Scope:
     values: dict[str, Slot]
     path: Path  # the items and turns it is for
@@ -124,6 +140,7 @@ class _Run:
         self.world, self.random, self.room = World(), random, room
         self.tasks: list[Task] = []
         self.failures: list[tuple[Path, tuple[object, ...]]] = []
+        self.regions: list[Region] = []
 
     def open(
         self, graph: Graph, params: Sequence[Slot], place: Path, path: Path
@@ -164,11 +181,15 @@ class _Run:
                 task.is_over = True
                 self.tasks.remove(task)
             except Failed as failure:
-                self.failures.append((task.place, failure.args))
                 self.tasks.remove(task)
                 self.room = None
-                if self.random is None:
+                regions = [region for region in self.regions if region.holds(task.place)]
+                around = max(regions, key=lambda region: len(region.place), default=self)
+                around.failures.append((task.place, failure.args))
+                if self.random is None and around is self:
                     return
+                if self.random is None:
+                    self.close(around)
 
     def work(self, node: Node, late: Sequence[str], scope: Scope, place: Path) -> Steps:
         slots = [scope.values[a.name] if isinstance(a, Ref) else Slot(a, True) for a in node.args]
@@ -179,8 +200,16 @@ class _Run:
         whole += [scope.values[name] for name in node.after]
         yield lambda: all(slot.is_done for slot in whole)
         match node.op:
+            case "map" if "on_error" in node.attrs:
+                yield from self.lenient_map(node, slots, later, scope, place)
             case "map":
                 yield from self.map(node, slots, later, scope, place)
+            case "attempt":
+                yield from self.attempt(node, slots, later, scope, place)
+            case "first" | "within":  # whose bodies are all the same, and in time
+                (result,) = self.watch(node.bodies[0], slots[1:], (*place, 0), scope.path)
+                yield lambda: result.is_done and all(slot.is_done for slot in later)
+                scope.values[node.name].finish(result.value)
             case "cond" | "loop":
                 yield from self.control(node, slots, later, scope, place)
             case "elements":
@@ -252,6 +281,90 @@ class _Run:
 
         insort(self.tasks, Task((*place, 10**6), join()))
         return outer
+
+    def guard(self, body: Graph, params: Sequence[Slot], place: Path, path: Path) -> Region:
+        """Open a body whose failures are taken."""
+        (result,) = self.watch(body, params, place, path)
+        self.regions.append(Region(place, result))
+        return self.regions[-1]
+
+    def is_over(self, region: Region) -> bool:
+        """Whether the body has ended, or failed with nothing before it that may fail too."""
+        if region.result.is_done or not region.failures:
+            return region.result.is_done
+        first = min(region.failures)[0]
+        inside = [task.place for task in self.tasks if region.holds(task.place)]
+        return not any(place < first[: len(place)] for place in inside)
+
+    def close(self, region: Region) -> None:
+        self.tasks = [task for task in self.tasks if not region.holds(task.place)]
+
+    def attempt(
+        self,
+        node: Node,
+        slots: Sequence[Slot],
+        later: Sequence[Slot],
+        scope: Scope,
+        place: Path,
+    ) -> Steps:
+        tried, other = node.bodies
+        params = [Slot("nothing failed", True), *slots[1:]]
+        region = self.guard(tried, params, (*place, 0), scope.path)
+        yield lambda: self.is_over(region)
+        result = region.result
+        if region.failures:
+            self.close(region)
+            params = [Slot(region.error, True), *slots[1:]]
+            (result,) = self.watch(other, params, (*place, 1), scope.path)
+        yield lambda: result.is_done and all(slot.is_done for slot in later)
+        scope.values[node.name].finish(result.value)
+
+    def lenient_map(
+        self,
+        node: Node,
+        slots: Sequence[Slot],
+        later: Sequence[Slot],
+        scope: Scope,
+        place: Path,
+    ) -> Steps:
+        source, out = slots[0], scope.values[node.name]
+        regions: list[Region] = []
+        num_given = 0
+        is_sequential = node.attrs.get("order") == "sequential"
+
+        def can_open() -> bool:
+            if is_sequential and not all(map(self.is_over, regions)):
+                return False
+            return len(source.available()) > len(regions)
+
+        def can_give() -> bool:
+            if num_given == len(regions) or not self.has_room(out):
+                return False
+            return self.is_over(regions[num_given])
+
+        def is_over() -> bool:
+            return source.is_done and num_given == len(source.available())
+
+        while True:
+            yield lambda: can_open() or can_give() or is_over()
+            if can_give():
+                region = regions[num_given]
+                num_given += 1
+                if not region.failures:
+                    out.items.append(region.result.value)
+                    continue
+                self.close(region)
+                if node.attrs["on_error"] == "keep":
+                    out.items.append(region.error)
+            elif can_open():
+                item, index = Slot(source.available()[len(regions)], True), len(regions)
+                params, where = [item, *slots[1:]], (*place, index)
+                regions.append(self.guard(node.bodies[0], params, where, (*scope.path, index)))
+                source.taken[node.name] = len(regions)
+            elif is_over():
+                break
+        yield lambda: all(slot.is_done for slot in later)
+        out.finish(out.items)
 
     def control(
         self,

@@ -247,7 +247,37 @@ def _map(b: Builder) -> None:
     node = Node((b.name(),), "map", (_list_ref(b), *captures), {}, bodies=(body,))
     if has_effects(node) or b.is_chained:
         node = replace(node, attrs={"order": "sequential"})
+    on_error = b.draw(st.sampled_from(["raise", "raise", "skip", "keep"]))
+    if on_error != "raise":
+        node = replace(node, attrs={**node.attrs, "on_error": on_error})
     b.values.append(b.append(node).name)
+
+
+def _attempt(b: Builder) -> None:
+    if b.depth == 0:
+        return
+    captures, bodies = _bodies(b, num_own=1, num_bodies=2)
+    b.values.append(b.append(Node((b.name(),), "attempt", (None, *captures), {}, (), bodies)).name)
+
+
+def _first(b: Builder) -> None:
+    """A race of equals: whoever wins, the value is the same."""
+    if b.depth == 0:
+        return
+    captures, (body,) = _bodies(b, num_own=0)
+    node = Node((b.name(),), "first", (None, *captures), {}, (), (body, body))
+    if not has_effects(node):
+        b.values.append(b.append(node).name)
+
+
+def _within(b: Builder) -> None:
+    if b.depth == 0:
+        return
+    captures, bodies = _bodies(b, num_own=0)
+    attrs: dict[str, Json] = {"app": "inner", "timeout_s": 9}
+    b.values.append(
+        b.append(Node((b.name(),), "within", (None, *captures), attrs, (), bodies)).name
+    )
 
 
 def _cond(b: Builder) -> None:
@@ -319,6 +349,9 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
     _map,
     _cond,
     _loop,
+    _attempt,
+    _first,
+    _within,
     _again,
     _later,
     lambda b: b.value("const", value=b.draw(b.literals)),
@@ -339,6 +372,7 @@ STATEFUL = (
     _inline,
     _map,
     _cond,
+    _attempt,
     _again,
     _later,
     lambda b: b.value("embed", b.ref(), engine="a"),

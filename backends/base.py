@@ -53,6 +53,7 @@ class EngineInfo:
     num_slots: int = 1  # execute() calls that may run at once
     capabilities: frozenset[Capability] = frozenset()
     max_context_tokens: int | None = None  # llm only
+    device: str = ""  # engines that name the same share its time; empty: one of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from graph_opt.analysis.critical_path import bottom_levels
@@ -33,7 +33,7 @@ def span_s(node: Node, cost: CostModel) -> float:
     what is tried, of a `first` the shortest.
     """
     if node.bodies:
-        lengths = [_length_s(body, cost) for body in expected_bodies(node)]
+        lengths = [length_s(body, cost) for body in expected_bodies(node)]
         return min(lengths) if node.op == "first" else max(lengths)
     return cost.seconds(node)
 
@@ -49,6 +49,18 @@ def _work_s(node: Node, cost: CostModel) -> float:
     return cost.seconds(node)
 
 
-def _length_s(graph: Graph, cost: CostModel) -> float:
+def busy_s(graph: Graph, cost: CostModel, engines: Collection[str]) -> float:
+    """The seconds that a graph asks of these engines, one primitive after another."""
+    total = 0.0
+    for node in graph.nodes:
+        if node.bodies:
+            total += max(busy_s(body, cost, engines) for body in expected_bodies(node))
+        elif node.attrs.get("engine") in engines:
+            total += cost.seconds(node)
+    return total
+
+
+def length_s(graph: Graph, cost: CostModel) -> float:
+    """The critical path."""
     levels = bottom_levels(graph, lambda node: span_s(node, cost))
     return max(levels.values(), default=0.0)

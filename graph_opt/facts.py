@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graph_opt.cost_model import CostModel
-from graph_opt.graph import Node
+from graph_opt.cost_model import CostModel, busy_s, length_s
+from graph_opt.graph import Graph, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Facts:
     capabilities: Mapping[str, frozenset[str]] = field(default_factory=dict)  # engine -> words
     cost: CostModel | None = None  # None: nothing was profiled, do what pays as a rule
     profiled: frozenset[str] | None = None  # engines whose costs are measured; None: all
+    devices: Mapping[str, str] = field(default_factory=dict)  # engine -> what it computes on
 
     def can(self, node: Node, what: str) -> bool:
         """Whether the node's engine has this capability."""
@@ -26,6 +27,15 @@ class Facts:
         """The cost model, if what it says of the node's engine was measured."""
         is_measured = self.profiled is None or node.attrs.get("engine") in self.profiled
         return self.cost if is_measured else None
+
+    def device_binds(self, graph: Graph, node: Node) -> bool:
+        """Whether the node's device is busy for as long as the graph takes, so that none of its
+        work can be hidden behind other work. False where costs or devices are not known."""
+        device = self.devices.get(str(node.attrs.get("engine")))
+        if self.cost is None or device is None:
+            return False
+        on_device = {name for name, its in self.devices.items() if its == device}
+        return busy_s(graph, self.cost, on_device) >= length_s(graph, self.cost) * (1 - 1e-9)
 
 
 NO_FACTS = Facts()

@@ -1,13 +1,14 @@
 """How long a graph should take: its critical path and all engine work, by a cost model.
 
-Engines enough are assumed for all that may run side by side, so the path is the least a query can
-take. Streams overlap: who reads one starts at its first piece and ends a piece after its end.
+The path assumes engines enough for all that may run side by side. Engines that share a device do
+not run side by side, so a query takes no less than the path, and no less than the work of any one
+device. Streams overlap: who reads one starts at its first piece and ends a piece after its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil
 
@@ -20,6 +21,9 @@ from graph_opt.paths import bodies_of, expected_bodies, walk
 from runtime.cost.graph_cost import GraphCost
 from runtime.cost.sizes import size_of
 from runtime.layout import Layout, layout_of
+from teola.device_work import Placed, device_work
+
+CRITICAL_PATH = "critical path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,38 @@ class Estimate:
     path_s: float
     path: tuple[Step, ...]
     work_s: Mapping[str, float]  # by engine; what all its primitives take one after another
+    device_s: Mapping[str, float] = field(default_factory=dict)  # how long each device is busy
+
+    @property
+    def bound_s(self) -> float:
+        """The least a query can take: its critical path, or the work of its busiest device."""
+        return max(self.path_s, *self.device_s.values(), 0.0)
+
+    @property
+    def bound_by(self) -> str:
+        """The device that is busy for longer than the critical path takes, or that path."""
+        busiest = max(self.device_s, key=lambda name: self.device_s[name], default=None)
+        if busiest is None or self.device_s[busiest] <= self.path_s:
+            return CRITICAL_PATH
+        return busiest
 
     @property
     def total_work_s(self) -> float:
         return sum(self.work_s.values())
 
 
-def estimate(graph: Graph, cost: GraphCost, batch_items: Mapping[str, int]) -> Estimate:
-    """The critical path and the work; `batch_items` are the items of a piece at each engine."""
+def estimate(
+    graph: Graph,
+    cost: GraphCost,
+    batch_items: Mapping[str, int],
+    engines: Mapping[str, Placed] | None = None,
+) -> Estimate:
+    """The critical path and the work; `batch_items` are the items of a piece at each engine,
+    `engines` those whose device is known."""
     timing = _Timing(cost, batch_items)
     path_s, path = timing.run(layout_of(graph, {}), "")
-    return Estimate(path_s, tuple(path), _work(graph, cost))
+    busy = device_work(graph, cost, engines or {})
+    return Estimate(path_s, tuple(path), _work(graph, cost), busy)
 
 
 def predictions(graph: Graph, cost: GraphCost) -> dict[str, float]:

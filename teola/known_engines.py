@@ -14,6 +14,7 @@ from graph_opt.graph import Graph
 from runtime.cost.graph_cost import GraphCost
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.cost.profile_store import Latencies
+from teola.device_work import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class KnownEngine:
     def batch_items(self) -> int:
         """The most items that the runtime gives it at once."""
         return self.latency.batch_items(self.info.max_batch_items if self.info else 1)
+
+    @property
+    def items_together(self) -> int:
+        """The most items that it computes in one go: an LLM makes batches of its requests."""
+        is_llm = self.info is not None and self.info.kind == "llm"
+        return self.info.num_slots if self.info is not None and is_llm else self.batch_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,15 @@ class KnownEngines:
         return {name: engine.batch_items for name, engine in self.engines.items()}
 
     @property
+    def placed(self) -> Mapping[str, Placed]:
+        """The engines that compute on a device; one without a name has a device of its own."""
+        return {
+            name: Placed(engine.info.device or name, engine.items_together)
+            for name, engine in self.engines.items()
+            if engine.info is not None and engine.info.kind != "python"
+        }
+
+    @property
     def sources(self) -> Mapping[str, str]:
         """Where the seconds of each engine come from."""
         return {name: engine.latency.source for name, engine in self.engines.items()}
@@ -65,7 +81,9 @@ class KnownEngines:
             if engine.info is not None
         }
         profiled = {name for name, engine in self.engines.items() if engine.latency.is_profiled}
-        return Facts(able, self.cost(graph) if profiled else None, frozenset(profiled))
+        devices = {name: placed.device for name, placed in self.placed.items()}
+        cost = self.cost(graph) if profiled else None
+        return Facts(able, cost, frozenset(profiled), devices)
 
 
 class EngineBook:

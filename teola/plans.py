@@ -103,7 +103,7 @@ def origins_of(graph: Graph) -> dict[str, list[Any]]:
 def expectation(graph: Graph, known: KnownEngines) -> dict[str, Any]:
     """What a trace keeps of the plan, for `teola trace --plan`."""
     cost = known.cost(graph)
-    expected = estimate(graph, cost, known.batch_items)
+    expected = estimate(graph, cost, known.batch_items, known.placed)
     seconds = predictions(graph, cost)
     return {
         "seconds": {path: round(value, 6) for path, value in seconds.items()},
@@ -111,6 +111,9 @@ def expectation(graph: Graph, known: KnownEngines) -> dict[str, Any]:
         "path": [step.node for step in expected.path],
         "work_s": round(expected.total_work_s, 6),
         "sources": dict(known.sources),
+        "device_s": {name: round(busy_s, 6) for name, busy_s in expected.device_s.items()},
+        "devices": {name: placed.device for name, placed in known.placed.items()},
+        "bound_by": expected.bound_by,
     }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from backends.base import Engine, EngineInfo
 from backends.bert_options import BertOptions
+from backends.devices import device_name
 from backends.forward_passes import TextRunner
 from backends.models import check_url, resolve
 from backends.optional import optional_imports
@@ -17,7 +18,12 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     settings = read_options(BertOptions, f"{kind} {url!r}", options)
     check_url(url)
     info = EngineInfo(
-        "embedder", url, settings.max_batch_items, NUM_SLOTS, frozenset({"repeatable"})
+        "embedder",
+        url,
+        settings.max_batch_items,
+        NUM_SLOTS,
+        frozenset({"repeatable"}),
+        device=device_name(settings.device),
     )
     return TextEngine(info, lambda: _load(url, settings))
 

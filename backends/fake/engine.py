@@ -7,13 +7,22 @@ from typing import Any
 from backends.base import Capability, EngineInfo, Kind, Outcome, Request, Result
 from backends.errors import ConfigError, EngineError, RequestRejected
 
-COMMON_OPTIONS = ("latency_s", "item_s", "max_batch_items", "num_slots", "fail", "repeatable")
+COMMON_OPTIONS = (
+    "latency_s",
+    "item_s",
+    "max_batch_items",
+    "num_slots",
+    "fail",
+    "device",
+    "repeatable",
+)
 
 
 class FakeEngine:
     """Runs each batch after `latency_s` plus `item_s` for each item: seconds, or seconds by op.
 
     `fail` maps an op to the message of the EngineError that every such request gets.
+    Fakes that name the same `device` say that they share it.
     With `repeatable=True` the runtime may remember outcomes, as it does those of local models.
     `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch.
     """
@@ -40,6 +49,7 @@ class FakeEngine:
             max_batch_items=self.options.get("max_batch_items", 64),
             num_slots=self.options.get("num_slots", 1),
             capabilities=self.repeatability,
+            device=self.options.get("device", ""),
         )
 
     @property

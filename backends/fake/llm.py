@@ -62,6 +62,7 @@ class FakeLLM(FakeEngine):
             num_slots=self.options.get("num_slots", 64),
             capabilities=self.repeatability | able,
             max_context_tokens=self.options.get("max_context_tokens"),
+            device=self.options.get("device", ""),
         )
 
     async def answer(self, request: Request) -> Result:

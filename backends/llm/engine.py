@@ -34,6 +34,7 @@ class LLMEngine:
         max_running: int,
         load: Callable[[], SteppedCore],
         read_limit_s: float = READ_LIMIT_S,
+        device: str = "",
     ) -> None:
         self._load = load
         self._preparation = PreparationThreads(read_limit_s)
@@ -47,6 +48,7 @@ class LLMEngine:
             model=model,
             max_batch_items=1,
             num_slots=max_running,
+            device=device,
             capabilities=frozenset(
                 (
                     "prefill",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.base import Engine
+from backends.devices import device_name
 from backends.errors import ConfigError
 from backends.llm.engine import LLMEngine
 from backends.llm.options import LLMOptions
@@ -26,4 +27,4 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
             from backends.llm.loader import load_core
         return load_core(resolve(url), settings)
 
-    return LLMEngine(url, settings.max_running, load)
+    return LLMEngine(url, settings.max_running, load, device=device_name(settings.device))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from backends.base import Engine, EngineInfo
 from backends.bert_options import BertOptions
+from backends.devices import device_name
 from backends.errors import ConfigError
 from backends.forward_passes import TextRunner
 from backends.models import check_url, resolve
@@ -46,7 +47,12 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
 
 def _engine(url: str, settings: BertOptions, load: Callable[[], TextRunner[Any, Any]]) -> Engine:
     info = EngineInfo(
-        "reranker", url, settings.max_batch_items, NUM_SLOTS, frozenset({"repeatable"})
+        "reranker",
+        url,
+        settings.max_batch_items,
+        NUM_SLOTS,
+        frozenset({"repeatable"}),
+        device=device_name(settings.device),
     )
     return TextEngine(info, load)
 

@@ -23,7 +23,7 @@ class StoreOptions(Options):
 def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """The store of `url`; `start` opens it."""
     settings = read_options(StoreOptions, f"{kind} {url!r}", options)
-    info = EngineInfo("store", url, max_batch_items=settings.max_batch_items)
+    info = EngineInfo("store", url, settings.max_batch_items, device="cpu")
     return LocalEngine(info, lambda: _open(url, settings))
 
 

@@ -30,7 +30,8 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
     """The graph with each prefill in as many pieces as pay: a head of at least so many tokens.
 
     Engines without the capability `prefill` get whole prompts. Where costs are known, a head must
-    also take more off the critical path than its own call adds to the work of the engine.
+    also take more off the critical path than its own call adds to the work of the engine; a device
+    that is busy all along has no time to prefill a head meanwhile.
     """
     graph = in_bodies(graph, lambda body: split_prefill(body, facts, min_head_tokens))
     ranks, counts = readiness(graph), _count_heads(graph)
@@ -40,6 +41,8 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
             return None
         shared = set(_shared_heads(node, counts, min_head_tokens))
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
+        if facts.cost_of(node) is not None and facts.device_binds(graph, node):
+            late = iter(())  # while the rest comes, the device is busy with that
         cuts = list(_between_texts(node.args, sorted({*late, *shared})))
         cost = facts.cost_of(node)
         if cost is not None:

@@ -19,7 +19,7 @@ from teola.cli.failures import reported
 from teola.cli.options import COMMON, Option
 from teola.cli.results import json_text
 from teola.estimate import Estimate
-from teola.plan import Plan, change, longest_chain
+from teola.plan import Plan, bound_text, change, gain_text, longest_chain
 from teola.viewer.expected import advice_lines, path_table, work_table
 from teola.viewer.formats import count
 from teola.viewer.graph_text import graph_lines, print_lines, styled
@@ -74,6 +74,7 @@ def show(console: Console, made: Plan) -> None:
     console.print()
     _title(console, "expected work of the engines")
     console.print(work_table(made))
+    console.print(Text.assemble(("at least ", "bold"), bound_text(made.expected_after)))
     if made.advice:
         console.print()
         _title(console, "advice")
@@ -114,12 +115,12 @@ def _report_lines(
 ) -> Iterator[Text]:
     kinds = (("added", report.added), ("removed", report.removed), ("changed", report.changed))
     did = ", ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
-    gain = abs(before.path_s - after.path_s) > 1e-9
+    gain = gain_text(before, after)
     yield Text.assemble(
         f"{number}. ",
         (report.name, "bold"),
         (f"  {did or 'nothing to do'}", "dim"),
-        (f"  critical path {change(before.path_s, after.path_s)}" if gain else "", "green"),
+        (f"  {gain}" if gain else "", "green"),
     )
     for line in _changes(report):
         sign, text = line[0], line[1:].strip()
@@ -146,6 +147,9 @@ def _estimate_json(estimate: Estimate) -> dict[str, Any]:
         "critical_path_s": estimate.path_s,
         "critical_path": [{"node": s.node, "op": s.op, "adds_s": s.adds_s} for s in estimate.path],
         "work_s": dict(estimate.work_s),
+        "device_s": dict(estimate.device_s),
+        "bound_s": estimate.bound_s,
+        "bound_by": estimate.bound_by,
     }
 
 
@@ -157,4 +161,5 @@ def _report_json(report: PassReport, before: Estimate, after: Estimate) -> dict[
         "changed": report.changed,
         "changes": list(_changes(report)),
         "critical_path_s": {"before": before.path_s, "after": after.path_s},
+        "bound_s": {"before": before.bound_s, "after": after.bound_s},
     }

@@ -46,6 +46,8 @@ class Comparison:
     calls: tuple[Compared, ...]
     path: Compared  # the critical paths: each its own
     work: Compared  # of all engines
+    devices: tuple[Compared, ...]  # how long each was busy
+    bound_by: str  # what the plan expected to decide the time: the critical path, or a device
     load_s: float
     num_unplanned: int  # primitives that ran and were not in the plan
 
@@ -74,9 +76,17 @@ def compare(trace: Trace) -> Comparison | None:
         calls=_compared(trace, expected, planned, by_call=True),
         path=path,
         work=work,
+        devices=tuple(_device(trace, expected, name) for name in expected.device_s),
+        bound_by=expected.bound_by,
         load_s=trace.load_s,
         num_unplanned=len(trace.spans) - len(planned),
     )
+
+
+def _device(trace: Trace, expected: Expected, name: str) -> Compared:
+    ran = [span for span in trace.spans if expected.devices.get(span.engine) == name]
+    busy_s = _busy_s(trace, ran)
+    return Compared(f"device {name} busy", "", 1, expected.device_s[name], busy_s, 0.0)
 
 
 def _compared(

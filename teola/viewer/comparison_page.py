@@ -25,7 +25,8 @@ def comparison_page(trace: Trace, width: int, limit: int = 0) -> RenderableType:
     parts: list[RenderableType] = [
         header(trace),
         _title("the plan and the run"),
-        _table("", [found.path, found.work], width),
+        _table("", [found.path, found.work, *found.devices], width),
+        Text(f"the plan expected to be bound by: {found.bound_by}", "dim"),
         _title("calls"),
         _table("call", found.calls, width),
         _title("primitives"),

@@ -42,15 +42,20 @@ def path_table(before: Estimate, after: Estimate, width: int) -> Table:
 def work_table(made: Plan) -> Table:
     """The work of each engine, and where the numbers come from."""
     before, after = made.expected_before, made.expected_after
-    table = number_table("engine", ["before", "after", "batch"], "numbers")
+    table = number_table("engine", ["before", "after", "batch"], "device", "numbers")
     for name in dict.fromkeys((*before.work_s, *after.work_s)):
         engine = made.engines.get(name)
         work = [seconds(each.work_s.get(name, 0.0)) for each in (before, after)]
         batch = str(engine.batch_items) if engine is not None else ""
         source = source_of(engine) if engine is not None else "default"
-        table.add_row(name_cell(name), *work, batch, name_cell((source, "dim")))
+        placed = made.placed.get(name)
+        device = name_cell((placed.device if placed is not None else "", "dim"))
+        table.add_row(name_cell(name), *work, batch, device, name_cell((source, "dim")))
     whole = [seconds(before.total_work_s), seconds(after.total_work_s)]
-    table.add_row(Text("together", "bold"), *whole, "", "", style="bold")
+    table.add_row(Text("together", "bold"), *whole, "", "", "", style="bold")
+    for name in dict.fromkeys((*before.device_s, *after.device_s)):
+        busy = [seconds(each.device_s.get(name, 0.0)) for each in (before, after)]
+        table.add_row(name_cell((f"device {name} busy", "dim")), *busy, "", "", "")
     return table
 
 

@@ -53,6 +53,9 @@ class Expected:
     path_s: float
     work_s: float  # of all engines
     sources: Mapping[str, str]  # engine -> where its numbers come from
+    device_s: Mapping[str, float] = field(default_factory=dict)  # how long each device is busy
+    devices: Mapping[str, str] = field(default_factory=dict)  # engine -> its device
+    bound_by: str = "critical path"  # or a device
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,9 @@ def _expected(fields: Mapping[str, Any] | None) -> Expected | None:
         path_s=float(fields.get("path_s", 0.0)),
         work_s=float(fields.get("work_s", 0.0)),
         sources=dict(fields.get("sources", {})),
+        device_s={str(name): float(busy) for name, busy in fields.get("device_s", {}).items()},
+        devices=dict(fields.get("devices", {})),
+        bound_by=str(fields.get("bound_by", "critical path")),
     )
 
 

@@ -13,6 +13,7 @@ from graph_opt.text import parse
 from runtime.cost.curves import Curve, Surface
 from runtime.cost.graph_cost import GraphCost
 from runtime.cost.latency import EngineLatency, LatencyModel
+from teola.device_work import Placed
 from teola.estimate import Estimate, estimate, predictions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "graph_opt"))
@@ -178,3 +179,50 @@ def test_a_late_capture_holds_up_only_what_reads_it() -> None:
     assert expected(graph).path_s == 3  # load, ingest, search; the embedding is done by then
     first = graph.replace("%index {", "%index after %index {")
     assert expected(first).path_s == 4
+
+
+IN_A_MAP = """
+graph g {
+  %xs = input [type="list[str]"]
+  %m = map %xs {
+    %x = input [type="str"]
+    %v = embed %x [engine="e"]
+    %c0 = context [engine="m"]
+    %c1 = prefill %c0 %x [engine="m"]
+    %t, %c2 = decode %c1 [engine="m", max_tokens=5]
+    return %t
+  }
+  return %m
+}
+"""
+
+
+def busy(engines: Mapping[str, Placed]) -> Mapping[str, float]:
+    graph = parse(IN_A_MAP)
+    cost = GraphCost.of(graph, {name: EngineLatency(FIXED) for name in ("e", "m")})
+    return estimate(graph, cost, {}, engines).device_s
+
+
+def test_engines_on_one_device_add_up() -> None:
+    alone = busy({"e": Placed("a", 1), "m": Placed("b", 1)})
+    shared = busy({"e": Placed("a", 1), "m": Placed("a", 1)})
+    assert set(alone) == {"a", "b"}
+    assert shared == {"a": pytest.approx(alone["a"] + alone["b"])}
+
+
+def test_what_goes_in_one_batch_takes_the_time_of_that_batch() -> None:
+    """A prefill takes a second however much it is: one for each batch of the map's items."""
+    prefills = [busy({"m": Placed("b", items)})["b"] for items in (1, 2, 100)]
+    num_items = prefills[0] / 6  # each alone: a prefill of a second, five tokens of one
+    assert num_items > 2
+    # a decode of two takes two seconds a token here, so only the prefills are shared
+    assert prefills[1] == pytest.approx(5 * num_items + -(-num_items // 2))
+    assert prefills[2] == pytest.approx(5 * num_items + 1)
+
+
+def test_a_query_takes_no_less_than_its_path_and_no_less_than_any_device() -> None:
+    assert Estimate(2.0, (), {}, {"cpu": 3.0, "gpu": 1.0}).bound_s == 3.0
+    assert Estimate(2.0, (), {}, {"cpu": 3.0, "gpu": 1.0}).bound_by == "cpu"
+    assert Estimate(4.0, (), {}, {"cpu": 3.0}).bound_s == 4.0
+    assert Estimate(4.0, (), {}, {"cpu": 3.0}).bound_by == "critical path"
+    assert Estimate(4.0, (), {}).bound_s == 4.0

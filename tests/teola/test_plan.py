@@ -1,5 +1,6 @@
 """A plan as text, with a cost model that is written here."""
 
+from dataclasses import replace
 from textwrap import dedent
 
 from backends.base import EngineInfo
@@ -53,15 +54,36 @@ def test_a_plan_says_what_each_pass_and_all_of_them_should_save() -> None:
     text = str(make_plan(GRAPH, ENGINES))
 
     passes, expected = (text.split(f"{title}:\n")[1].split("\n\n")[0] for title in TITLES)
-    assert "prune_dependencies: 1 changed (%q.prompt); critical path 2.87 s -> 2.24 s" in passes
+    assert "prune_dependencies: 1 changed (%q.prompt); at least 2.87 s -> 2.24 s" in passes
     assert dedent(expected) == dedent("""\
         critical path 2.87 s -> 2.23 s
           before: v 28% > index 3% > q 17% > qv 3% > a.prompt 29% > a 17%
           after: v 36% > index 4% > a.prompt 37% > a 22%
+        device e busy 900 ms
+        device s busy 100 ms
+        device m busy 1.87 s
+        at least 2.23 s, bound by critical path: 361 ms more than the busiest device
         engine work 2.87 s
           e 900 ms (profiled 2026-01-02)
           s 100 ms (default)
           m 1.87 s (profiled 2026-01-02)""")
+
+
+def on_one_device() -> KnownEngines:
+    def moved(known: KnownEngine) -> KnownEngine:
+        assert known.info is not None
+        return replace(known, info=replace(known.info, device="cpu"))
+
+    return KnownEngines({name: moved(known) for name, known in ENGINES.engines.items()})
+
+
+def test_a_pass_that_moves_work_about_on_one_busy_device_gains_nothing() -> None:
+    plan = make_plan(GRAPH, on_one_device())
+    passes, expected = (str(plan).split(f"{title}:\n")[1].split("\n\n")[0] for title in TITLES)
+    assert plan.expected_after.path_s < plan.expected_before.path_s
+    assert "at least" not in passes
+    assert "device cpu busy 2.87 s" in expected
+    assert "at least 2.87 s, bound by cpu: 627 ms more than the critical path" in expected
 
 
 def test_a_plan_gives_advice_on_prompts() -> None:

@@ -235,6 +235,14 @@ def test_a_piece_must_gain_more_than_its_call_costs_where_costs_are_known() -> N
     assert_keeps(partial(split_prefill, facts=dear), LATE)
 
 
+def test_a_head_is_not_cut_off_where_its_device_has_no_time_for_it_meanwhile() -> None:
+    one, two = (
+        Facts(cost=Profiled(0.1), devices={"m": "cpu", "e": device}) for device in ("cpu", "gpu")
+    )
+    assert_keeps(partial(split_prefill, facts=one), LATE)
+    assert str(split_prefill(graph(LATE), two)) == str(split_prefill(graph(LATE)))
+
+
 def test_costs_that_nobody_measured_cut_by_rule() -> None:
     guessed, measured = (
         Facts(cost=Profiled(0.3), profiled=names) for names in (frozenset[str](), frozenset({"m"}))

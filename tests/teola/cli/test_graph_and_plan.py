@@ -121,6 +121,8 @@ def test_a_plan_as_json_has_seconds_before_and_after_and_where_they_come_from(
     assert sum(step["adds_s"] for step in after["critical_path"]) == pytest.approx(
         after["critical_path_s"]
     )
+    assert after["bound_s"] == max(after["critical_path_s"], *after["device_s"].values())
+    assert after["bound_by"] == "critical path"
     assert set(before["work_s"]) == set(plan["sources"]) == {"python", "embedder", "store", "llm"}
 
 

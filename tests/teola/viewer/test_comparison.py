@@ -47,6 +47,18 @@ def test_each_primitive_stands_beside_its_prediction() -> None:
     assert rows["expand.prompt"].queue_s == pytest.approx(0.01)
 
 
+def test_a_device_is_busy_while_any_of_its_engines_runs() -> None:
+    shared = {"devices": {"llm": "cpu", "embedder": "cpu"}, "device_s": {"cpu": 0.6}}
+    told = at(0, "query", **ABOUT, plan={**PLAN, **shared, "bound_by": "cpu"})
+    trace = trace_of([told, *EVENTS[1:]])
+    found = compared(trace)
+    (device,) = found.devices
+    each_s = [trace.end_of(s) - trace.start_of(s) for s in trace.spans if s.engine == "llm"]
+    assert (device.name, device.expected_s) == ("device cpu busy", 0.6)
+    assert max(each_s) <= device.actual_s <= trace.duration_s
+    assert "the plan expected to be bound by: cpu" in drawn(comparison_page(trace, 80), 80)
+
+
 def test_the_runs_of_a_maps_body_are_added_up() -> None:
     row = next(row for row in compared(planned()).primitives if row.name == "hits[].search")
 

@@ -27,11 +27,10 @@ def inline(
     with the caller's line.
     """
     arguments = _checked(function, args, kwargs)
+    _check_options(function.name, options)
     if function.is_async:
         run = run_of_async_app(f"app {function.name}()")
-        _check_options(function.name, options, kept=("timeout_s",))
         return _awaited(run, function, arguments, options)
-    _check_options(function.name, options, kept=("timeout_s",))
     tracer = current()
     assert tracer is not None, "an app is inlined only while another one is traced"
     with (
@@ -45,11 +44,11 @@ def inline(
             return function.call(**arguments)
 
 
-def _check_options(name: str, options: RunOptions, kept: tuple[str, ...] = ()) -> None:
+def _check_options(name: str, options: RunOptions) -> None:
     """Refuse what a part of another app cannot keep, rather than drop it."""
-    for option, usual in (("salt", None), ("memo", True), ("timeout_s", None)):
+    for option, usual in (("salt", None), ("memo", True)):
         given = getattr(options, option)
-        if given != usual and option not in kept:
+        if given != usual:
             problem = (
                 f"app {name}() has {option}={given!r}, which a part of another app cannot keep: "
                 f"call {name}.using({option}={usual})() here, and set {option} on the app around it"

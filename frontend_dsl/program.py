@@ -59,6 +59,9 @@ class RunOptions:
             raise ConfigError(f"an app's objective is {known}, not {self.objective!r}")
         if not isinstance(self.memo, (bool, str)) or self.memo == "":
             raise ConfigError(f'memo is True, False, "disk" or a folder, not {self.memo!r}')
+        for name, url in self.engines.items():
+            if not isinstance(url, str):
+                raise ConfigError(f"engines= gives {name!r} a URL, like 'fake:'; got {url!r}")
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ConfigError(f"timeout_s is {self.timeout_s}; it must be above 0, or None")
 

@@ -315,6 +315,11 @@ def test_a_timeout_is_above_zero(seconds: float) -> None:
         answer.using(timeout_s=seconds)
 
 
+def test_an_engine_is_replaced_by_a_url_and_nothing_else() -> None:
+    with pytest.raises(ConfigError, match=r"engines= gives 'llm' a URL, .*; got LLM\('fake:'\)"):
+        answer.using(engines={"llm": other})
+
+
 def test_an_async_app_that_takes_too_long_in_python_raises_the_typed_timeout() -> None:
     @tl.app(timeout_s=0.05)
     async def app(topic: str) -> str:

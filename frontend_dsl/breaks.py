@@ -16,7 +16,7 @@ from frontend_dsl.errors import TraceError
 from frontend_dsl.program import Program, Segments
 from frontend_dsl.segments import SegmentTracer, identity
 from frontend_dsl.symbols import Symbols
-from frontend_dsl.tracer import current, tracing_with
+from frontend_dsl.tracer import check_no_symbol_inside, current, tracing_with
 from frontend_dsl.value import Handle, Value, has_marks, is_symbolic, make_readable
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Graph, Json
@@ -138,8 +138,12 @@ class AsyncRun:
             self.cut()
 
     def _lift_text(self, value: Any) -> Any:
-        is_lifted = has_marks(value) or (isinstance(value, Handle) and is_symbolic(value))
-        return self._tracer.lift(value) if is_lifted else value
+        is_whole = isinstance(value, (Handle, set, frozenset))
+        if has_marks(value) or (is_whole and is_symbolic(value)):
+            return self._tracer.lift(value)
+        if not isinstance(value, (Value, Handle)):
+            check_no_symbol_inside(value)  # a model's field, say, which nobody makes real
+        return value
 
     def _new_tracer(self) -> SegmentTracer:
         return SegmentTracer(

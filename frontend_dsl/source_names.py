@@ -20,8 +20,11 @@ MISSING: Any = object()
 @lru_cache(maxsize=256)
 def parsed(code: CodeType) -> Function | None:
     """The tree of a function, with the lines of its file; None where there is no source."""
-    if code.co_name == "<lambda>":
-        return _parsed_lambda(code)
+    node = _parsed_lambda(code) if code.co_name == "<lambda>" else _parsed_def(code)
+    return node if node is not None and _is_source_of(node, code) else None
+
+
+def _parsed_def(code: CodeType) -> Function | None:
     try:
         lines, first = inspect.getsourcelines(code)
         is_inside = lines[0][:1].isspace()
@@ -30,6 +33,28 @@ def parsed(code: CodeType) -> Function | None:
         return None
     ast.increment_lineno(tree, first - (2 if is_inside else 1))
     return next((node for node in ast.walk(tree) if isinstance(node, _DEF)), None)
+
+
+def _is_source_of(node: Function, code: CodeType) -> bool:
+    """Whether the code came from this text: a file may have been changed since it was read."""
+    statement = node if not isinstance(node, ast.Lambda) else _alone(node)
+    try:
+        made = compile(ast.Module([statement], []), "<check>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    codes = (one for one in made.co_consts if isinstance(one, CodeType))
+    return any(_words(one) == _words(code) for one in codes)
+
+
+def _alone(node: ast.Lambda) -> ast.stmt:
+    return ast.copy_location(ast.Expr(node), node)
+
+
+def _words(code: CodeType) -> tuple[object, ...]:
+    """The names and constants of a function, wherever it stands."""
+    names = {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars}
+    constants = [_words(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return code.co_name, frozenset(names), tuple(constants)
 
 
 _DEF = (ast.FunctionDef, ast.AsyncFunctionDef)

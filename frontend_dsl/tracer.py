@@ -366,7 +366,7 @@ class Tracer:
 
     def constant(self, value: Any) -> Value:
         """A constant that JSON cannot say: the graph holds its name, the symbols hold it."""
-        _check_no_symbol_inside(value)
+        check_no_symbol_inside(value)
         name = self.symbols.value(f"{type(value).__name__}.constant", value)
         return self.emit("const", (), {"value": name, "symbol": True}, "const", type(value))
 
@@ -438,7 +438,7 @@ def is_mangled_inside(value: object) -> bool:
 _MOST_LOOKED_AT = 10_000
 
 
-def _check_no_symbol_inside(value: object) -> None:
+def check_no_symbol_inside(value: object) -> None:
     """Raise SymbolicError if an object holds a symbolic value, or a text with one, at any depth."""
     waiting: list[tuple[str, object]] = [(type(value).__name__, value)]
     seen: set[int] = set()

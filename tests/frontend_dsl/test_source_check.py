@@ -355,3 +355,21 @@ def test_a_function_without_source_is_left_alone() -> None:
     scope: dict[str, Any] = {"ask": ask}
     exec("def made(q: str) -> str:\n    return ask(q)", scope)
     assert "ask" in str(tl.app(scope["made"]).graph())
+
+
+def test_a_file_that_was_changed_meanwhile_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "written.py"
+    file.write_text("def made(q: str) -> str:\n    return ask(q)\n")
+    scope: dict[str, Any] = {"ask": ask}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    file.write_text("def made(q: str) -> str:\n    return ask(f'{q}'[:9])\n")
+    assert "ask" in str(tl.app(scope["made"]).graph())
+
+
+def test_a_file_that_is_as_it_was_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "written.py"
+    file.write_text("def made(q: str) -> str:\n    return ask(f'{q}'[:9])\n")
+    scope: dict[str, Any] = {"ask": ask}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    with pytest.raises(SymbolicError, match="a slice"):
+        tl.app(scope["made"])

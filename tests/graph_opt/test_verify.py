@@ -77,6 +77,7 @@ WRONG = [
         "needs the attrs 'type', of the whole text, 'path', to the list, and its 'items'",
     ),
     ('%a = elements %q [items="I", path=[0], type="T"]\nreturn', "it must be names of fields"),
+    ('%a = apply %q [fn="pop"]\nreturn', "unknown function 'pop'; known are dict, enumerate"),
     ('%a = elements %q [parser="xml"]\nreturn', "unknown parser 'xml'; known are json, lines"),
     ('%a = elements %q [parser="lines", path=[]]\nreturn', "lines have no type, path or items"),
     ("%a = loop %q [max=0] {\n" + LOOP, "attr 'max' is 0; it must be a whole number, 1 or more"),

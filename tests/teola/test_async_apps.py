@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 import teola as tl
 from frontend_dsl.bounded import BoundedCache
 from runtime.events import Event
-from teola.errors import ArgumentError, NodeFailed, QueryTimeout, TraceError
+from teola.errors import ArgumentError, NodeFailed, QueryTimeout, SymbolicError, TraceError
 from teola.viewer.reading import read_trace_file
 
 REPLIES = {
@@ -287,3 +288,22 @@ def test_the_failure_that_is_raised_is_not_replaced_by_a_later_one_of_its_segmen
 
     with pytest.raises(NodeFailed, match="ValueError: first"):
         app()
+
+
+def test_a_set_of_texts_is_made_real_and_an_object_that_holds_a_value_is_refused() -> None:
+    @tl.app
+    async def texts(topic: str) -> set[str]:
+        return {f"on {judge(topic)}", "x"}
+
+    @tl.app
+    async def hidden(topic: str) -> Any:
+        return Held(f"on {judge(topic)}")
+
+    assert texts("x") == {"on no", "x"}
+    with pytest.raises(SymbolicError, match=r"Held\.text holds a value of the run"):
+        hidden("x")
+
+
+class Held:
+    def __init__(self, text: str) -> None:
+        self.text = text

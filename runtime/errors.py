@@ -93,14 +93,15 @@ class FailedInput:
 
     error: Exception
 
-    @classmethod
-    def of(cls, failure: Exception) -> "FailedInput":
-        """A failure of its own: who was told of the first one was not told of this."""
-        if not isinstance(failure, NodeFailed):
-            return cls(failure)
-        again = type(failure)(failure.node, failure.where, failure.cause)
-        again.__cause__ = failure.__cause__
-        return cls(again)
+
+def renewed(failure: QueryError) -> QueryError:
+    """The same failure of another primitive that is lost by it: who was told of the first was not
+    told of this."""
+    if not isinstance(failure, NodeFailed):
+        return failure
+    again = type(failure)(failure.node, failure.where, failure.cause)
+    again.__cause__ = failure.__cause__
+    return again
 
 
 def failure_of(error: BaseException) -> NodeFailed | None:

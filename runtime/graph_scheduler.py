@@ -69,8 +69,9 @@ class Query:
         self._engines = engines
         self._listener = listener
         self._root = Scope(Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail))
-        on_error = None if outputs is None else outputs.on_error
-        self._separate = None if on_error is None else SeparateValues(self._root, on_error)
+        self._separate: SeparateValues | None = None
+        if outputs is not None and outputs.on_error is not None:
+            self._separate = SeparateValues(self._root, outputs)
         self._ready: deque[tuple[Scope, Node]] = deque()
         self._in_turn: deque[tuple[Scope, Node, Callable[[], None]]] = deque()
         self._attrs: dict[int, Mapping[str, Any]] = {}  # of requests, by the node's id()
@@ -217,7 +218,7 @@ class Query:
 
     def _close(self, scope: Scope) -> None:
         if scope.above is None:
-            error = self._separate.first_error if self._separate is not None else None
+            error = None if self._separate is None else self._separate.tell_effects()
             self._succeed(scope.results()) if error is None else self._end(error)
             return
         above = scope.above

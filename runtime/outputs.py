@@ -13,12 +13,16 @@ class Outputs:
 
     A context given to `on_value` belongs to who gets it. With `on_error`, which gets the error of
     each value that will not come, the values fail one by one (`separate_values.py`), and the first
-    error in program order is raised at the end of all.
+    error in program order is raised at the end of all. Effects do not happen after what
+    `failed_before` the query, but do after failures that the caller has `seen`.
     """
 
     on_value: Callable[[str, Any], None]
     on_error: Callable[[str, QueryError], None] | None = None
+    on_effect_error: Callable[[QueryError], None] | None = None  # at the end, in program order
     on_text: Callable[[str, str], None] | None = None  # each new piece of a text that is decoded
+    failed_before: QueryError | None = None
+    seen: Sequence[Exception] = ()
     final: Collection[str] = ()  # of whose texts the events are `final`
 
     def renamed(self, names: Sequence[str], planned: Sequence[str]) -> "Outputs":

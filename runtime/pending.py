@@ -2,7 +2,7 @@
 the app's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -57,7 +57,7 @@ class Pending:
         try:
             return await asyncio.shield(self.future)
         except Exception as failure:
-            return FailedInput.of(failure)
+            return FailedInput(failure)
 
     async def texts(self) -> AsyncIterator[str]:
         """The pieces of a text as they come; raises like `get`. For one reader."""
@@ -93,7 +93,10 @@ class Pending:
 
 
 def outputs_to(
-    pending: Mapping[str, Pending], final: Collection[str], streamed: Collection[str]
+    pending: Mapping[str, Pending],
+    on_effect_error: Callable[[QueryError], None],
+    final: Collection[str],
+    streamed: Collection[str],
 ) -> Outputs:
     """What a query tells of its outputs, from the engines' loop to the app's."""
     loop = asyncio.get_running_loop()
@@ -114,7 +117,11 @@ def outputs_to(
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_fail, pending, name, error)
 
-    return Outputs(on_value, on_error, on_text if streamed else None, final)
+    def on_lost(error: QueryError) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(on_effect_error, error)
+
+    return Outputs(on_value, on_error, on_lost, on_text if streamed else None, final=final)
 
 
 def _fail(pending: Mapping[str, Pending], name: str, error: QueryError) -> None:

@@ -1,8 +1,9 @@
 """Runs the segments of one `async def` app.
 
 A segment starts as soon as the values it takes from earlier ones are there. What touches the world
-keeps the program's order: a segment that writes waits for all before it, and does not run when one
-of those failed and the app has not seen the failure; one that reads waits for those that write.
+keeps the program's order: a segment that writes waits for all before it, and its effects do not
+happen when one of those failed and the app has not seen the failure; one that reads waits for those
+that write.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import (
     Callable,
     Collection,
     Coroutine,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -19,13 +21,13 @@ from collections.abc import (
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from backends.base import Context
 from graph_opt.graph import Graph
 from graph_opt.ops import has_effects, reads_state
-from runtime.errors import QueryCancelled, QueryError, QueryTimeout, failure_of
+from runtime.errors import NodeFailed, QueryCancelled, QueryError, QueryTimeout, failure_of
 from runtime.outputs import Outputs
 from runtime.pending import Pending, outputs_to
 
@@ -54,7 +56,8 @@ class Segment:
     reads: bool
     writes: bool
     pending: dict[str, Pending]
-    failures: list[Exception] = field(default_factory=list)  # once it has ended; the first first
+    failures: list[Exception] = field(default_factory=list)  # all, once it has ended
+    effect_failures: list[Exception] = field(default_factory=list)  # of effects, in program order
     task: "asyncio.Task[None] | None" = None
 
     @property
@@ -68,13 +71,14 @@ class Segment:
 
     def end(self, failure: Exception | None) -> None:
         """Note what failed, and let go of the values: who holds them keeps their contexts."""
+        first = [] if failure is None else [failure]
+        if first and not isinstance(failure, NodeFailed):  # of all that is in it
+            self.effect_failures[:0] = first
         for name, pending in self.pending.items():
             pending.fail(failure or QueryError(f"%{name} was never given"))
-            error = pending.future.exception()
-            if isinstance(error, Exception):
-                self.failures.append(error)
-        if failure is not None:
-            self.failures.insert(0, failure)
+        found = (pending.future.exception() for pending in self.pending.values())
+        of_values = [error for error in found if isinstance(error, Exception)]
+        self.failures = [*first, *of_values, *self.effect_failures]
         self.pending.clear()
 
 
@@ -147,7 +151,7 @@ class Session:
         )
         self._forget()
         before = [earlier for earlier in self._segments if self._comes_before(earlier, segment)]
-        outputs = outputs_to(segment.pending, final, streamed)
+        outputs = outputs_to(segment.pending, segment.effect_failures.append, final, streamed)
         running = self._start_after(before, program, dict(inputs), outputs, seen=list(self._seen))
         segment.task = asyncio.get_running_loop().create_task(_noted(segment, running))
         self._segments.append(segment)
@@ -210,8 +214,8 @@ class Session:
             assert segment.task is not None, "set when it is issued"
             if segment.writes or segment.has_given_all:
                 await asyncio.wait([segment.task])
-            if segment.writes:
-                _raise_unseen(segment, self._seen)
+            for failure in _unseen(segment.effect_failures, self._seen) if segment.writes else ():
+                raise failure
 
     async def _start_after(
         self,
@@ -226,8 +230,11 @@ class Session:
         if before:
             await asyncio.wait([earlier.task for earlier in before if earlier.task is not None])
         if any(map(has_effects, program.graph.nodes)):
-            for earlier in before:
-                _raise_unseen(earlier, seen)
+            failures = (failure for earlier in before for failure in earlier.failures)
+            failure = next(_unseen(failures, seen), None)
+            if failure is not None and not isinstance(failure, QueryError):  # no value's own
+                raise failure
+            outputs = replace(outputs, failed_before=failure, seen=seen)
         real = {  # beside `inputs`, which hold their contexts until the program has ended
             name: await value.as_input() if isinstance(value, Pending) else value
             for name, value in inputs.items()
@@ -257,12 +264,8 @@ async def _noted(segment: Segment, running: Coroutine[Any, Any, None]) -> None:
         segment.end(None)
 
 
-def _raise_unseen(segment: Segment, seen: Sequence[Exception]) -> None:
-    """Raise the first failure of the segment in program order, if the app was not told: what failed
-    behind one that it was told of, the program never came to."""
-    for failure in segment.failures[:1]:
-        if not any(failure is told for told in seen):
-            raise failure
+def _unseen(failures: Iterable[Exception], seen: Sequence[Exception]) -> Iterator[Exception]:
+    return (failure for failure in failures if not any(failure is told for told in seen))
 
 
 @contextmanager

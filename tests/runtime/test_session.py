@@ -11,7 +11,14 @@ import pytest
 from graph_opt.graph import Graph
 from graph_opt.text import parse
 from runtime.clock import run_virtual
-from runtime.errors import FailedInput, NodeFailed, QueryCancelled, QueryTimeout, failure_of
+from runtime.errors import (
+    FailedInput,
+    NodeFailed,
+    QueryCancelled,
+    QueryTimeout,
+    failure_of,
+    renewed,
+)
 from runtime.outputs import Outputs
 from runtime.session import Session
 
@@ -51,6 +58,13 @@ def failed(name: str) -> NodeFailed:
     return NodeFailed(name, "app.py:1", ValueError(name))
 
 
+def lost(error: Any, outputs: Outputs) -> Any:
+    """Tell that an effect did not happen."""
+    assert outputs.on_effect_error is not None
+    outputs.on_effect_error(error)
+    return error
+
+
 def run_session(
     body: Callable[[Session], Awaitable[Any]],
     *,
@@ -61,11 +75,18 @@ def run_session(
     log: list[str] = []
 
     async def start(script: Script, inputs: Mapping[str, Any], outputs: Outputs) -> None:
+        if script.kind == WRITE and outputs.failed_before is not None:
+            error = lost(renewed(outputs.failed_before), outputs)
+            await asyncio.sleep(0)
+            raise error
         log.append(f"{script.name} begins")
         script.heard.extend(inputs.items())
         await asyncio.sleep(script.seconds)
         if script.error is not None:
             log.append(f"{script.name} fails")
+            if script.kind == WRITE:
+                lost(script.error, outputs)
+                await asyncio.sleep(0)
             raise script.error
         log.append(f"{script.name} ends")
         outputs.on_value("x", script.gives)
@@ -173,7 +194,9 @@ def test_the_app_must_know_of_a_failure_when_it_issues_the_write() -> None:
         with pytest.raises(ValueError, match="guard"):
             await guard.get()
 
-    assert run_session(body)[1] == ["pure begins", "pure fails"]
+    error, log = run_session(body)
+    assert isinstance(error, NodeFailed)  # since the write did not happen
+    assert log == ["pure begins", "pure fails"]
 
 
 def test_the_session_waits_for_writes_that_nobody_awaits() -> None:

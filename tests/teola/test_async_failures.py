@@ -150,6 +150,26 @@ def test_an_effect_behind_a_failure_of_an_earlier_segment_does_not_happen(optimi
 
 
 @both_ways
+def test_pure_work_beside_an_effect_that_does_not_happen_goes_on(optimize: bool) -> None:
+    sent = Sent()
+    send = sent.tool()
+
+    @tl.app
+    async def app(text: str) -> str:
+        guard = check("bad")
+        await tl.value(judge(text))
+        lost, kept = send(text), check(text)
+        result = await tl.value(kept)
+        for value in (guard, lost):
+            with pytest.raises(ValueError, match="no good: bad"):
+                await tl.value(value)
+        return result
+
+    assert run(app, optimize, "fine") == "checked fine"
+    assert sent == []
+
+
+@both_ways
 def test_an_effect_behind_a_failure_of_its_segment_does_not_happen(optimize: bool) -> None:
     sent = Sent()
     send = sent.tool()

@@ -28,7 +28,8 @@ def map_(
 @overload
 def map_(
     function: Callable[..., R],
-    items: Iterable[Any],
+    first: Iterable[Any],
+    second: Iterable[Any],
     /,
     *more: Iterable[Any],
     on_error: Literal["keep"],
@@ -57,9 +58,12 @@ def map_(
     on_error: Less = "raise",
 ) -> list[R]: ...
 @overload
-def map_(
+def map_(  # of more lists than that: one form must fit a call, or a lambda's result is unknown
     function: Callable[..., R],
-    items: Iterable[Any],
+    first: Iterable[Any],
+    second: Iterable[Any],
+    third: Iterable[Any],
+    fourth: Iterable[Any],
     /,
     *more: Iterable[Any],
     on_error: Less = "raise",

@@ -43,8 +43,8 @@ class WebSearch:
     def __call__(self, query: str, *, k: int = 5) -> list[Doc]:
         """The `k` best pages, best first; fewer if fewer are found. Works outside of an app too.
 
-        A search changes nothing, so an optimized app may start it early, merge it with an equal
-        one or skip it; it only keeps its place among tools that change the world. Raises
+        A search changes nothing, so an optimized app may start it early or skip it; it only keeps
+        its place among tools that change the world. Raises
         EngineUnavailable, EngineOverloaded, RequestRejected, EngineError; DocumentError for files.
         """
         if current() is not None:

@@ -79,23 +79,38 @@ def _is_markdown(doc: Doc) -> bool:
 
 def _markdown_places(splitter: Any, text: str, overlap: int) -> Sequence[tuple[int, str]]:
     """In 0.33 `chunk_indices` panics on some overlapping Markdown with characters of several bytes,
-    so the chunks of such a text are looked for: right, but for repeated text in an overlap."""
+    so the chunks of such a text are looked for: right, but for some repeated text in an overlap."""
     if overlap == 0 or text.isascii():
         places: Sequence[tuple[int, str]] = splitter.chunk_indices(text)
         return places
-    return _look_for(splitter.chunks(text), text)
+    chunks = splitter.chunks(text)
+    return list(zip(_without_gaps(chunks, _first_places(chunks, text), text), chunks, strict=True))
 
 
-def _look_for(chunks: Sequence[str], text: str) -> list[tuple[int, str]]:
-    """Each chunk at the first place after the start of the one before, ending after its end."""
-    places: list[tuple[int, str]] = []
-    start, end = -1, 0
+def _first_places(chunks: Sequence[str], text: str) -> list[int]:
+    """The first place of each chunk that ends after the one before, and begins no earlier than it,
+    but for the white space that was cut off there."""
+    starts: list[int] = []
+    start = end = 0
     for chunk in chunks:
-        start = text.find(chunk, max(start + 1, end + 1 - len(chunk)))
+        while start > 0 and text[start - 1].isspace():
+            start -= 1
+        start = text.find(chunk, max(start, end + 1 - len(chunk)))
         assert start >= 0, "the splitter changed the text"
         end = start + len(chunk)
-        places.append((start, chunk))
-    return places
+        starts.append(start)
+    return starts
+
+
+def _without_gaps(chunks: Sequence[str], starts: list[int], text: str) -> list[int]:
+    """Later places, where text would be left out between a chunk and the next."""
+    following = len(text)
+    for i in reversed(range(len(chunks))):
+        while text[starts[i] + len(chunks[i]) : following].strip():
+            starts[i] = text.find(chunks[i], starts[i] + 1)
+            assert starts[i] >= 0, "the splitter left text out"
+        following = starts[i]
+    return starts
 
 
 def _passages(doc: Doc, places: Sequence[tuple[int, str]]) -> Iterator[Doc]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -31,6 +31,9 @@ def count_cl100k(text: str, most: int) -> bool:
     return len(TextSplitter.from_tiktoken_model("gpt-4", most, trim=False).chunks(text)) <= 1
 
 
+@example("\t\r`\ré", 4, 1, MARKDOWN)  # the second passage begins where the first does
+@example("`\t-*é a.a😀\t-é\n \t -a.a😀\t-é\n\tc\n \r--  \rc\t", 10, 9, MARKDOWN)
+@example("b-\r*😀😀😀a日b日c*\n\nc\r#\r\r😀-a` b", 4, 1, MARKDOWN)  # repeated, all of it kept
 @settings(deadline=None, max_examples=300)
 @given(TEXTS, st.integers(4, 12), st.integers(0, 11), st.sampled_from([{}, MARKDOWN]))
 def test_passages_keep_the_bound_and_lose_nothing(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import World
-from random_programs import Functions, programs, speeds
+from programs_as_graphs import Functions, programs, speeds
 
 from graph_opt.graph import Graph
 from graph_opt.pipeline import PASSES, Pass, optimize

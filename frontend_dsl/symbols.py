@@ -63,7 +63,6 @@ class Symbols:
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.engines: dict[str, EngineSpec] = {}
         self.values: dict[str, Any] = {}
-        self._names: dict[tuple[str | None, str], str] = {}  # (own name, key of the spec) -> name
         self._variables = variables  # of the user's module: an engine is named like its variable
         self._lock = threading.Lock()
 
@@ -76,13 +75,11 @@ class Symbols:
         named, spec = _replaced(component)
         named = named or component.name or variable_of(component, self._variables)
         with self._lock:
-            given = self._names.get((named, spec.key))
-            if given is None:
-                names = _names(named or spec.kind)
-                given = next(n for n in names if self._is_free_for(n, spec))
-                self.engines[given] = spec
-                self._names[named, spec.key] = given
-                self._names.setdefault((None, spec.key), given)
+            if named is None:
+                equal = (name for name, known in self.engines.items() if known.key == spec.key)
+                named = next(equal, spec.kind)
+            given = next(name for name in _names(named) if self._is_free_for(name, spec))
+            self.engines[given] = spec
             return given
 
     def _is_free_for(self, name: str, spec: EngineSpec) -> bool:

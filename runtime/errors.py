@@ -13,6 +13,11 @@ from dataclasses import dataclass
 
 from backends.errors import EngineError
 
+HOW_TO_BOUND = (
+    "raise max_tokens, or bound the type: Field(max_length=...) for texts and lists, ge= and le= "
+    "for numbers"
+)
+
 
 class ParseError(ValueError):
     """A decoded text that is not a value of its declared type; `reason` leaves the text out."""

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graph_opt.graph import Node
-from runtime.errors import QueryError
+from runtime.errors import (
+    HOW_TO_BOUND,
+    NodeFailed,
+    OutputInvalid,
+    ParseError,
+    QueryError,
+    TookTooLong,
+    ToolTimeout,
+)
 from runtime.item_streams import Place
 from runtime.scope import Scope
 from runtime.stopping import close, stop
@@ -77,3 +85,20 @@ def top_of(scope: Scope) -> Scope:
     while scope.body.on_error is None and scope.above is not None:
         scope = scope.above.scope
     return scope
+
+
+def error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
+    """What the caller gets: the cause, with the primitive and the line of the user's code."""
+    if isinstance(error, QueryError):
+        return error
+    path = scope.path + node.name
+    where = f"{node.origin.file}:{node.origin.line}" if node.origin else ""
+    failure = NodeFailed(path, where, error)
+    if isinstance(error, ParseError):
+        if scope.finish_reasons.get(node.inputs[0]) == "length":
+            error = ParseError(f"{error}; it ran into max_tokens before the end: {HOW_TO_BOUND}")
+        failure = OutputInvalid(path, where, error)
+    if isinstance(error, TookTooLong):
+        failure = ToolTimeout(path, where, error)
+    failure.__cause__ = error
+    return failure

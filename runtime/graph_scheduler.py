@@ -14,21 +14,12 @@ from typing import Any
 from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
-from runtime.clock import now
 from runtime.dispatch import make_request, request_attrs
 from runtime.engine_scheduler import Job, Scheduler, Started
-from runtime.errors import (
-    ListenerFailed,
-    NodeFailed,
-    OutputInvalid,
-    ParseError,
-    QueryError,
-    TookTooLong,
-    ToolTimeout,
-)
-from runtime.events import Event, EventKind, Listener
+from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
+from runtime.events import Listener
 from runtime.failed_context import FailedContext, failure_of_context, passes_failure_on
-from runtime.failures import Failure, top_of
+from runtime.failures import Failure, error_at, top_of
 from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
@@ -36,16 +27,13 @@ from runtime.piecewise import run_in_pieces
 from runtime.scope import Above, Body, Scope, arg_value, bind, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
-from runtime.tries import Tries
+from runtime.telling import Teller
+from runtime.tries import tries_of
 
 LOAD_SHOWN_FROM_S = 0.001
 MAX_BEGUN = 64  # nodes begun in one turn of the loop, so that it is not held for long
 BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
 
-HOW_TO_BOUND = (
-    "raise max_tokens, or bound the type: Field(max_length=...) for texts and lists, ge= and le= "
-    "for numbers"
-)
 _HELD_TO = frozenset(("schema", "regex", "choices"))  # a text that was cut is none of these
 
 
@@ -67,7 +55,8 @@ class Query:
         self.symbols = symbols
         self.result: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._engines = engines
-        self._listener = listener
+        self._teller = Teller(name, listener, self.fail)
+        self._tell = self._teller.tell
         self._root = Scope(Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail))
         self._separate: SeparateValues | None = None
         if outputs is not None and outputs.on_error is not None:
@@ -337,30 +326,20 @@ class Query:
             on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
             may_remember=node.name in scope.layout.remembered,
         )
-        if self._listener is not None:
+        if self._teller.is_heard:
             fields = {"engine": engine, "items": request.num_items}
             self._tell("ready", path, node.op, fields)
         if "retries" in node.attrs or "timeout_s" in node.attrs:
-            tries = self._tries(scheduler, job, node, path)
+            on_retry = partial(self._tell, "retry", path, node.op)
+            tries = tries_of(scheduler, job, node, f"{self.name} {path}", on_retry)
             scope.running[request.id] = (node, tries.cancel)
             tries.submit()
             return
         scope.running[request.id] = (node, partial(scheduler.cancel, job))
         scheduler.submit(job)
 
-    def _tries(self, scheduler: Scheduler, job: Job, node: Node, path: str) -> Tries:
-        def on_retry(error: Exception, after_s: float) -> None:
-            fields = {"error": f"{type(error).__name__}: {error}", "after_s": round(after_s, 3)}
-            self._tell("retry", path, node.op, fields)
-
-        retries, timeout_s = node.attrs.get("retries", 0), node.attrs.get("timeout_s")
-        assert isinstance(retries, int), "the verifier lets only whole numbers pass"
-        assert timeout_s is None or isinstance(timeout_s, int | float), "and numbers"
-        seed = f"{self.name} {path}"
-        return Tries(scheduler, job, retries, timeout_s, seed, on_retry)
-
     def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
-        if self._listener is None or scope.is_stopped(node):
+        if not self._teller.is_heard or scope.is_stopped(node):
             return
         fields: dict[str, Any] = {
             "engine": node.attrs["engine"],
@@ -388,8 +367,8 @@ class Query:
         if isinstance(outcome, Exception):
             self._lose(scope, node, outcome)
         else:
-            if self._listener is not None:
-                self._tell_end(path, node.op, outcome)
+            if self._teller.is_heard:
+                self._teller.tell_end(path, node.op, outcome)
             try:  # as in guard
                 on_result(outcome)
             except Exception as error:
@@ -409,7 +388,7 @@ class Query:
         self._tell("error", path, node.op, {"error": f"{type(error).__name__}: {error}"})
         top = top_of(scope)
         is_alone = self._separate is not None and top is self._root
-        failure = Failure(_error_at(scope, node, error), scope, node, top, is_alone)
+        failure = Failure(error_at(scope, node, error), scope, node, top, is_alone)
         failure.stop_later()
         self._failures[failure.key] = failure
 
@@ -437,47 +416,3 @@ class Query:
                 self.guard(scope, node, lambda: growing.grow(text))
 
         return emit
-
-    def _tell_end(self, path: str, op: str, result: Result) -> None:
-        usage = result.usage
-        fields: dict[str, Any] = {
-            "prefill_tokens": usage.prefill_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "decode_tokens": usage.decode_tokens,
-            "num_items": usage.num_items,
-        }
-        if usage.remembered_items:
-            fields["remembered_items"] = usage.remembered_items
-        if result.finish_reason is not None:
-            fields["finish_reason"] = result.finish_reason
-        self._tell("end", path, op, fields)
-
-    def _tell(
-        self, kind: EventKind, node: str = "", op: str = "", fields: Mapping[str, Any] | None = None
-    ) -> None:
-        if self._listener is None:
-            return
-        try:
-            self._listener(Event(now(), kind, self.name, node, op, fields or {}))
-        except Exception as error:  # the outcome of this query: its listener is gone
-            self._listener = None
-            failure = ListenerFailed(f"a listener to query {self.name} failed: {error!r}")
-            failure.__cause__ = error
-            asyncio.get_running_loop().call_soon(self.fail, failure)
-
-
-def _error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
-    """What the caller gets: the cause, with the primitive and the line of the user's code."""
-    if isinstance(error, QueryError):
-        return error
-    path = scope.path + node.name
-    where = f"{node.origin.file}:{node.origin.line}" if node.origin else ""
-    failure = NodeFailed(path, where, error)
-    if isinstance(error, ParseError):
-        if scope.finish_reasons.get(node.inputs[0]) == "length":
-            error = ParseError(f"{error}; it ran into max_tokens before the end: {HOW_TO_BOUND}")
-        failure = OutputInvalid(path, where, error)
-    if isinstance(error, TookTooLong):
-        failure = ToolTimeout(path, where, error)
-    failure.__cause__ = error
-    return failure

@@ -6,12 +6,14 @@ its thread runs on, unseen.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from backends.base import Outcome
 from backends.errors import RequestRejected
+from graph_opt.graph import Node
 from runtime.dispatch import new_request_id
 from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import TookTooLong
@@ -30,7 +32,7 @@ class Tries:
         retries: int,
         timeout_s: float | None,
         seed: str,
-        on_retry: Callable[[Exception, float], None],  # the error, the seconds until the next try
+        on_retry: Callable[[Mapping[str, Any]], None],  # the fields of an event
     ) -> None:
         self._scheduler = scheduler
         self._job = job
@@ -86,9 +88,24 @@ class Tries:
         delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2**self._num_failed)
         delay_s *= self._random.uniform(0.5, 1.0)
         self._num_failed += 1
-        self._on_retry(error, delay_s)
+        what = f"{type(error).__name__}: {error}"
+        self._on_retry({"error": what, "after_s": round(delay_s, 3)})
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.submit)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def tries_of(
+    scheduler: Scheduler,
+    job: Job,
+    node: Node,
+    seed: str,
+    on_retry: Callable[[Mapping[str, Any]], None],
+) -> Tries:
+    """As many tries, and as long ones, as the node says."""
+    retries, timeout_s = node.attrs.get("retries", 0), node.attrs.get("timeout_s")
+    assert isinstance(retries, int), "the verifier lets only whole numbers pass"
+    assert timeout_s is None or isinstance(timeout_s, int | float), "and numbers"
+    return Tries(scheduler, job, retries, timeout_s, seed, on_retry)

@@ -1,0 +1,55 @@
+"""What a query tells its listener: events, in order. A listener that raises is told no more."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from backends.base import Result
+from runtime.clock import now
+from runtime.errors import ListenerFailed, QueryError
+from runtime.events import Event, EventKind, Listener
+
+
+class Teller:
+    """Makes the events of one query. Nothing it does raises."""
+
+    def __init__(
+        self, query: str, listener: Listener | None, on_failure: Callable[[QueryError], None]
+    ) -> None:
+        self._query = query
+        self._listener = listener
+        self._on_failure = on_failure  # called in a later turn of the loop
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a listener."""
+        return self._listener is not None
+
+    def tell(
+        self, kind: EventKind, node: str = "", op: str = "", fields: Mapping[str, Any] | None = None
+    ) -> None:
+        """An event of the query, or of the node at a path."""
+        if self._listener is None:
+            return
+        try:
+            self._listener(Event(now(), kind, self._query, node, op, fields or {}))
+        except Exception as error:  # the outcome of this query: its listener is gone
+            self._listener = None
+            failure = ListenerFailed(f"a listener to query {self._query} failed: {error!r}")
+            failure.__cause__ = error
+            asyncio.get_running_loop().call_soon(self._on_failure, failure)
+
+    def tell_end(self, path: str, op: str, result: Result) -> None:
+        """The request of a node ended well."""
+        usage = result.usage
+        fields: dict[str, Any] = {
+            "prefill_tokens": usage.prefill_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "decode_tokens": usage.decode_tokens,
+            "num_items": usage.num_items,
+        }
+        if usage.remembered_items:
+            fields["remembered_items"] = usage.remembered_items
+        if result.finish_reason is not None:
+            fields["finish_reason"] = result.finish_reason
+        self.tell("end", path, op, fields)

@@ -51,6 +51,7 @@ class Query:
         outputs: Outputs | None = None,
     ) -> None:
         self.name = name
+        self.app = layout.graph.name
         self._outputs = outputs
         self.symbols = symbols
         self.result: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()

@@ -108,7 +108,7 @@ async def _result(query: Query, about: Mapping[str, Any], timeout_s: float | Non
     """Start the query and wait for what it gives."""
     timer = None
     if timeout_s is not None:
-        error = QueryTimeout(f"query {query.name} did not finish within {timeout_s:g} s")
+        error = QueryTimeout(f"app {query.app}() did not finish within {timeout_s:g} s")
         timer = asyncio.get_running_loop().call_later(timeout_s, query.fail, error)
     try:
         query.start(about)

@@ -148,7 +148,7 @@ def test_a_run_that_takes_too_long_is_given_up(teola: Teola, app_file: Path) -> 
     done = teola("run", "app.py:talk", "--topic", "x", "--timeout", "0.05")
 
     assert done.code == 1
-    assert "did not finish within 0.05 s" in done.err
+    assert "() did not finish within 0.05 s" in done.err
 
 
 def test_debug_shows_the_stack_trace_too(teola: Teola) -> None:

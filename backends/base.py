@@ -21,6 +21,7 @@ Capability = Literal[
     "select",  # choices are scored by their log-probabilities
     "logprobs",  # decode reports log-probabilities
     "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
+    "pin",  # `Pinning`: the KV of a context can be kept whatever else comes
     "adapters",  # prefill and decode take the name of a LoRA adapter
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
 ]
@@ -177,6 +178,14 @@ class Result:
 
 
 Outcome = Result | Exception
+
+
+class Pinning(Protocol):
+    """What an engine with the capability "pin" offers beside the protocol of all."""
+
+    async def pin(self, context: Any) -> int:
+        """Keep the KV that the context has now until its release; how many tokens. Raises
+        EngineOverloaded where pins would take too much."""
 
 
 class Engine(Protocol):

@@ -23,6 +23,10 @@ class Facts:
         able = self.capabilities.get(str(node.attrs.get("engine")))
         return able is None or what in able
 
+    def has(self, node: Node, what: str) -> bool:
+        """Whether the node's engine is known to have this capability."""
+        return what in self.capabilities.get(str(node.attrs.get("engine")), ())
+
     def cost_of(self, node: Node) -> CostModel | None:
         """The cost model, if what it says of the node's engine was measured."""
         is_measured = self.profiled is None or node.attrs.get("engine") in self.profiled

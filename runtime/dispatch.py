@@ -52,11 +52,12 @@ def _inputs(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:
     first_part = OPS[node.op].prompt_from
     if first_part is not None:
         before = (arg_value(arg, values) for arg in node.args[:first_part])
-        return (*before, *_parts(node.args[first_part:], values))
+        return (*before, *prompt_parts(node.args[first_part:], values))
     return tuple([arg_value(arg, values) for arg in node.args])
 
 
-def _parts(args: Sequence[Arg], values: Mapping[str, Any]) -> Iterator[Part]:
+def prompt_parts(args: Sequence[Arg], values: Mapping[str, Any]) -> Iterator[Part]:
+    """The pieces of a prompt as the engine takes them."""
     space = ""
     for arg in args:
         if isinstance(arg, Marker) and arg.word == "sp":

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graph_opt.analysis.begin import begins_beside, late_captures, reads_streams
+from graph_opt.analysis.constant_heads import Head, constant_heads
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS, is_pure, reads_state
 from graph_opt.paths import bodies_of, walk
@@ -30,6 +31,7 @@ class Layout:
     start: "Start | None"  # where a copy begins whose parameters are all there; None: nowhere
     engines: Mapping[str, tuple[str, ...]]  # node with bodies -> the engine of each op in them
     writers: Mapping[str, frozenset[str]]  # node with bodies -> engines that write texts in them
+    heads: tuple[Head, ...]  # of the app's graph: the constant heads of prompts that are kept
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
 
 
@@ -42,12 +44,18 @@ class Start:
     num_unfinished: int
 
 
-def layout_of(graph: Graph, hints: Mapping[str, Hint] | None = None) -> Layout:
-    """Index `graph` and the bodies in it; `hints` by path, else those that need no cost model."""
-    return _layout(graph, hints_of(graph) if hints is None else hints, "")
+def layout_of(
+    graph: Graph, hints: Mapping[str, Hint] | None = None, *, keep_heads: bool = True
+) -> Layout:
+    """Index `graph` and the bodies in it; `hints` by path, else those that need no cost model.
+    With `keep_heads` engines are asked to keep the constant heads of its prompts."""
+    heads = constant_heads(graph) if keep_heads else ()
+    return _layout(graph, hints_of(graph) if hints is None else hints, "", heads)
 
 
-def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
+def _layout(
+    graph: Graph, hints: Mapping[str, Hint], path: str, heads: tuple[Head, ...] = ()
+) -> Layout:
     names = [node.name for node in graph.nodes]
     followers: dict[str, list[str]] = {name: [] for name in names}
     early: dict[str, list[str]] = {name: [] for name in names}
@@ -83,6 +91,7 @@ def _layout(graph: Graph, hints: Mapping[str, Hint], path: str) -> Layout:
         start=_start(graph, indegree, followers),
         engines={node.name: tuple(_engines(node)) for node in graph.nodes if node.bodies},
         writers={node.name: _writers(node) for node in graph.nodes if node.bodies},
+        heads=heads,
         remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
     )
 

@@ -17,6 +17,7 @@ from runtime.layout import Layout
 from runtime.memo.gate import RememberingScheduler
 from runtime.memo.memos import Memos, owner_of
 from runtime.outputs import Outputs
+from runtime.pinned_heads import PinnedHeads
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 from runtime.policy.choices import PolicyChoices
@@ -38,6 +39,7 @@ class Runtime:
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
         self._names = count(1)
         self.memos = Memos()
+        self._heads = PinnedHeads()
 
     async def run(
         self,
@@ -73,6 +75,7 @@ class Runtime:
                 name: self._gate(scheduler, engines[name], memo, salt)
                 for name, scheduler in schedulers.items()
             }
+            self._heads.ask(layout.heads, schedulers, salt)
             name = f"q{next(self._names)}"
             query = Query(name, layout, inputs, gates, symbols, listener, outputs)
             return await _result(query, about or {}, timeout_s)
@@ -100,6 +103,7 @@ class Runtime:
     async def close(self) -> None:
         """Stop every engine and free what it holds."""
         self.memos.close()
+        self._heads.close()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)
 

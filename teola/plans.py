@@ -128,4 +128,6 @@ def _make(
     if options.optimize:
         graph = optimize(graph, _passes(options), known.facts(graph))
     hints = hints_of(graph, known.cost(graph), options.objective)
-    return ReadyPlan(engines, known, layout_of(graph, hints), options.optimize)
+    return ReadyPlan(
+        engines, known, layout_of(graph, hints, keep_heads=options.optimize), options.optimize
+    )

@@ -45,17 +45,32 @@ class FakeLLM(FakeEngine):
     """
 
     kind = "llm"
-    own_options = ("replies", "token_s", "prefill_token_s", "max_context_tokens", "decode_parts")
+    own_options = (
+        "replies",
+        "token_s",
+        "prefill_token_s",
+        "max_context_tokens",
+        "decode_parts",
+        "pin",
+    )
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         super().__init__(url, options)
         self.num_live_contexts = 0
+        self.pinned: list[str] = []  # the texts of contexts that were pinned
+
+    async def pin(self, context: FakeContext) -> int:
+        """Note that the context was pinned."""
+        self.pinned.append(context.text)
+        return context.num_tokens
 
     @property
     def info(self) -> EngineInfo:
         able: set[Capability] = {"prefill", "fork", "structured", "seed", "stream", "abort"}
         if self.options.get("decode_parts"):
             able.add("decode_parts")
+        if self.options.get("pin"):
+            able.add("pin")
         return EngineInfo(
             kind="llm",
             model="fake",

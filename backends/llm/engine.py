@@ -52,6 +52,7 @@ class LLMEngine:
             capabilities=frozenset(
                 (
                     "prefill",
+                    "pin",
                     "decode_parts",
                     "fork",
                     "structured",

@@ -17,6 +17,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from graph_opt.analysis.constant_heads import constant_end
 from graph_opt.analysis.readiness import readiness
 from graph_opt.cost_model import CostModel
 from graph_opt.facts import NO_FACTS, Facts
@@ -29,7 +30,8 @@ from graph_opt.tokens import num_tokens
 def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 8) -> Graph:
     """The graph with each prefill in as many pieces as pay: a head of at least so many tokens.
 
-    Engines without the capability `prefill` get whole prompts. Where costs are known, a head must
+    Engines without the capability `prefill` get whole prompts; those that can `pin` keep constant
+    heads, which are not cut off. Where costs are known, a head must
     also take more off the critical path than its own call adds to the work of the engine; a device
     that is busy all along has no time to prefill a head meanwhile.
     """
@@ -44,6 +46,8 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
         if facts.cost_of(node) is not None and facts.device_binds(graph, node):
             late = iter(())  # while the rest comes, the device is busy with that
         cuts = list(_between_texts(node.args, sorted({*late, *shared})))
+        if facts.has(node, "pin"):  # the runtime has the engine keep heads that never change
+            cuts = [cut for cut in cuts if cut > constant_end(node, graph)]
         cost = facts.cost_of(node)
         if cost is not None:
             cuts = list(_that_pay(node, cuts, cost))

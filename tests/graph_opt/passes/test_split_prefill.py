@@ -235,6 +235,20 @@ def test_a_piece_must_gain_more_than_its_call_costs_where_costs_are_known() -> N
     assert_keeps(partial(split_prefill, facts=dear), LATE)
 
 
+def test_a_head_of_constants_stays_where_the_engine_keeps_it() -> None:
+    can_pin = Facts({"m": frozenset({"prefill", "pin"})})
+    assert_keeps(partial(split_prefill, facts=can_pin), LATE)
+    before = f"""
+    %q = input [type="str"]
+    %v = embed %q [engine="e"]
+    %c0 = context [engine="m"]
+    %c1 = prefill %c0 "{LONG}" %q %v [engine="m"]
+    return %q
+    """
+    cut = split_prefill(graph(before), can_pin)
+    assert f'%c1.0 = prefill %c0 "{LONG}" %q' in str(cut)
+
+
 def test_a_head_is_not_cut_off_where_its_device_has_no_time_for_it_meanwhile() -> None:
     one, two = (
         Facts(cost=Profiled(0.1), devices={"m": "cpu", "e": device}) for device in ("cpu", "gpu")

@@ -63,7 +63,7 @@ def load(paths: Sequence[str], on_error: OnError = "raise") -> list[Doc]:
             docs += _documents(file)
         except DocumentError as error:
             if on_error == "raise":
-                raise
+                raise DocumentError(f"{error}; {_HOW_TO_SKIP}") from error
             _log.warning("skipped %s", error)
     return docs
 
@@ -105,9 +105,9 @@ def _parts(path: Path) -> tuple[Part, ...]:
     try:
         return _memory.parts(path, reader)
     except DocumentError as error:
-        raise DocumentError(f"{path}: {error}; {_HOW_TO_SKIP}") from error
+        raise DocumentError(f"{path}: {error}") from error
     except OSError as error:
-        raise DocumentError(f"{path}: {error.strerror or error}; {_HOW_TO_SKIP}") from error
+        raise DocumentError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8 text (byte {error.start}: {error.reason})"
-        raise DocumentError(f"{path}: {problem}; {_HOW_TO_SKIP}") from error
+        raise DocumentError(f"{path}: {problem}") from error

@@ -208,6 +208,7 @@ def test_bad_files_are_skipped_with_a_warning_when_asked(
     with caplog.at_level(logging.WARNING):
         docs = load([str(tree), str(tree / "skip.bin")], on_error="skip")
     assert names(docs) == [f"{tree}/{name}" for name in ("a.txt", "b.txt", "sub/a.txt")]
+    assert "on_error" not in caplog.text
     warned = [record.getMessage().partition(": ")[0] for record in caplog.records]
     assert warned == [f"skipped {tree}/{name}" for name in ("broken.pdf", "latin.txt", "skip.bin")]
 

@@ -7,6 +7,7 @@ if it fails too, its failure replaces the later one. So a parallel run fails lik
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from graph_opt.graph import Node
 from runtime.errors import (
@@ -21,6 +22,8 @@ from runtime.errors import (
 from runtime.item_streams import Place
 from runtime.scope import Scope
 from runtime.stopping import close, stop
+
+FailureKey: TypeAlias = tuple[Scope, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +43,7 @@ class Failure:
         return node
 
     @property
-    def key(self) -> tuple[Scope, str]:
+    def key(self) -> FailureKey:
         """Equal for failures of which only the first counts."""
         return self.top, self.top_node.name if self.is_alone else ""
 
@@ -80,11 +83,11 @@ class Failure:
             close(self.top)
 
 
-def top_of(scope: Scope) -> Scope:
-    """The innermost scope around this one, or itself, that takes failures."""
-    while scope.body.on_error is None and scope.above is not None:
-        scope = scope.above.scope
-    return scope
+def top_of(scope: Scope, node: Node) -> tuple[Scope, Node]:
+    """The innermost scope around the node that takes failures, and its node there."""
+    while scope.body.on_error is None and (above := scope.above) is not None:
+        scope, node = above.scope, above.node
+    return scope, node
 
 
 def error_at(scope: Scope, node: Node, error: Exception) -> QueryError:

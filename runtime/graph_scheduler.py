@@ -19,7 +19,7 @@ from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
 from runtime.failed_context import FailedContext, failure_of_context, passes_failure_on
-from runtime.failures import Failure, error_at, top_of
+from runtime.failures import Failure, FailureKey, error_at, top_of
 from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
@@ -65,7 +65,8 @@ class Query:
         self._ready: deque[tuple[Scope, Node]] = deque()
         self._in_turn: deque[tuple[Scope, Node, Callable[[], None]]] = deque()
         self._attrs: dict[int, Mapping[str, Any]] = {}  # of requests, by the node's id()
-        self._failures: dict[Any, Failure] = {}  # those before which something may still fail
+        self._failures: dict[FailureKey, Failure] = {}  # those before which something may fail
+        self._unsettled: dict[FailureKey, None] = {}  # those to look at again
         self._is_draining = False
         self._drain_is_due = False
 
@@ -82,6 +83,7 @@ class Query:
         self._ready.clear()
         self._in_turn.clear()
         self._failures.clear()
+        self._unsettled.clear()
         close(self._root)
         self._end(error)
 
@@ -114,10 +116,12 @@ class Query:
         self._ready.extend((scope, node) for node in scope.param_came(name))
 
     def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
-        if scope.is_stopped(node):
-            for value in outputs:
-                release(value)
-            return
+        if scope.stops is not None:
+            if scope.is_stopped(node):
+                for value in outputs:
+                    release(value)
+                return
+            self._look_again(scope, node)
         if self._outputs is not None and not scope.path:
             named = list(zip(node.outputs, outputs, strict=True))
             for name, value in reversed(named):  # who gets a text has its context already
@@ -177,15 +181,26 @@ class Query:
         """End what the next failure ends before which nothing can fail; whether there was one."""
         if self._separate is not None:
             self._go_on(self._separate.settle())
-        for key, failure in self._failures.items():
+        while self._unsettled:
+            key, _ = self._unsettled.popitem()
+            failure = self._failures[key]
             if failure.top.is_closed:  # by what is around it
                 del self._failures[key]
-                return True
-            if failure.is_first():
+            elif failure.is_first():
                 del self._failures[key]
                 self._take(failure)
                 return True
         return bool(self._ready)
+
+    def _look_again(self, scope: Scope, node: Node) -> None:
+        """Something ended that a failure may have waited for."""
+        top, top_node = top_of(scope, node)
+        key = (top, top_node.name if self._is_alone(top) else "")
+        if key in self._failures:
+            self._unsettled[key] = None
+
+    def _is_alone(self, top: Scope) -> bool:
+        return self._separate is not None and top is self._root
 
     def _take(self, failure: Failure) -> None:
         top, above = failure.top, failure.top.above
@@ -213,6 +228,8 @@ class Query:
             return
         above = scope.above
         del above.scope.children[scope]
+        if above.scope.stops is not None:
+            self._look_again(above.scope, above.node)
         self.guard(above.scope, above.node, lambda: scope.body.on_done(scope.results()))
 
     def _begin(self, scope: Scope, node: Node) -> None:
@@ -387,11 +404,11 @@ class Query:
             return
         path = scope.path + node.name
         self._tell("error", path, node.op, {"error": f"{type(error).__name__}: {error}"})
-        top = top_of(scope)
-        is_alone = self._separate is not None and top is self._root
-        failure = Failure(error_at(scope, node, error), scope, node, top, is_alone)
+        top, _ = top_of(scope, node)
+        failure = Failure(error_at(scope, node, error), scope, node, top, self._is_alone(top))
         failure.stop_later()
         self._failures[failure.key] = failure
+        self._unsettled[failure.key] = None
 
     # What is told
 

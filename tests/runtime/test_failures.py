@@ -9,6 +9,7 @@ import pytest
 from backends.documents import Doc
 from backends.errors import RequestTooLong
 from runtime.errors import NodeFailed, QueryError, QueryTimeout
+from runtime.failures import Failure
 from runtime.outputs import Outputs
 
 Worlds = Callable[..., Any]
@@ -467,3 +468,27 @@ def test_nothing_waits_for_a_prefill_which_cannot_be_the_failure(world: Worlds) 
     w = world(**SPEEDS, llm={"prefill_token_s": 1.0})
     assert error_of(w, lines, symbols={"boom": fails("boom")}).node == "bad"
     assert w.log.events[-1].t == pytest.approx(0.1)
+
+
+def test_failures_that_wait_are_looked_at_only_when_something_before_them_ends(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = """
+        %xs = input [type="list[str]"]
+        %m = map %xs [on_error="skip"] {
+          %x = input [type="str"]
+          %a = call %x [engine="tools", fn="fine", pure=true]
+          %b = call %x [engine="python", fn="boom", pure=true]
+          %all = pack %a %b
+          return %all
+        }
+        return %m
+    """
+    looks: list[bool] = []
+    is_first = Failure.is_first
+    monkeypatch.setattr(Failure, "is_first", lambda self: looks.append(True) or is_first(self))
+    w = world(**SPEEDS)
+    inputs = {"xs": [str(i) for i in range(100)]}
+    symbols = {"fine": str, "boom": fails("boom")}
+    assert w.run_all(graph(lines), inputs=inputs, symbols=symbols) == [[[]]]
+    assert len(looks) == 200  # when it fails, and when what stands before it has ended

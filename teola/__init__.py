@@ -1,5 +1,6 @@
 """teola: LLM applications as graphs of primitives, run fast on models you host."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from teola import _siblings  # isort: skip  # noqa: F401  (must run before the siblings are imported)
@@ -7,9 +8,7 @@ from teola import _siblings  # isort: skip  # noqa: F401  (must run before the s
 from backends.documents import Doc
 from frontend_dsl.app import App
 from frontend_dsl.breaks import value
-from frontend_dsl.chat import Chat
 from frontend_dsl.components import LLM, Embedder
-from frontend_dsl.contextual import contextualize
 from frontend_dsl.control import cond, loop
 from frontend_dsl.control import map_ as map
 from frontend_dsl.functions import flatten, join, load, split
@@ -17,27 +16,41 @@ from frontend_dsl.messages import Message
 from frontend_dsl.pairs import enumerate_ as enumerate
 from frontend_dsl.pairs import zip_ as zip
 from frontend_dsl.prompt import prompt
-from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
 from frontend_dsl.recovery import attempt, first
 from frontend_dsl.retrieval import Index, Reranker, Store
 from frontend_dsl.selection import filter_ as filter
 from frontend_dsl.selection import sorted_ as sorted
-from frontend_dsl.synthesis import synthesize
 from frontend_dsl.tools import tool
-from frontend_dsl.web_search import WebSearch
 from teola import errors
 from teola._app import app
 
 if TYPE_CHECKING:
+    from frontend_dsl.chat import Chat
+    from frontend_dsl.contextual import contextualize
+    from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
+    from frontend_dsl.synthesis import synthesize
+    from frontend_dsl.web_search import WebSearch
     from graph_opt.pipeline import PASSES
-else:
+else:  # loaded when they are first used: many apps need none of them
+    _LATE = {
+        "Chat": "frontend_dsl.chat",
+        "PASSES": "graph_opt.pipeline",
+        "WebSearch": "frontend_dsl.web_search",
+        "contextualize": "frontend_dsl.contextual",
+        "expand_queries": "frontend_dsl.query_expansion",
+        "fuse": "frontend_dsl.query_expansion",
+        "hybrid_search": "frontend_dsl.query_expansion",
+        "synthesize": "frontend_dsl.synthesis",
+    }
 
     def __getattr__(name: str) -> Any:
-        if name != "PASSES":
+        if name not in _LATE:
             raise AttributeError(f"module 'teola' has no attribute {name!r}")
-        from graph_opt.pipeline import PASSES  # late: the passes are loaded when an app first runs
+        found = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return found
 
-        return PASSES
+    def __dir__() -> list[str]:
+        return [*globals(), *_LATE]
 
 
 __version__ = "0.1.0"

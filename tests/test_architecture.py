@@ -110,9 +110,26 @@ def test_importing_teola_loads_neither_torch_nor_an_engine() -> None:
         *("torch", "tokenizers", "numpy", "networkx", "httpx", "rich", "typer", "backends.llm"),
         *("pydantic", "asyncio", "logging", "hashlib", "sysconfig", "importlib.metadata"),
         *("graph_opt.pipeline", "backends.tools.web_search", "runtime.graph_scheduler"),
+        *("frontend_dsl.chat", "frontend_dsl.synthesis", "frontend_dsl.query_expansion"),
     )
     code = f"import sys, teola; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_all_that_teola_names_is_there_and_nothing_else() -> None:
+    code = """
+import teola
+found = {}
+exec("from teola import *", found)
+late = set(teola._LATE)
+assert late < set(teola.__all__), late - set(teola.__all__)
+assert set(teola.__all__) <= set(dir(teola))
+print([name for name in teola.__all__ if name not in found], hasattr(teola, "mapp"))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[] False"

@@ -335,3 +335,20 @@ def test_who_gets_a_text_has_its_context_already(world: Worlds) -> None:
     graph = CHAT.replace("return %all", "return %a, %c2")
     w.run_all(graph, inputs={"q": "hi"}, outputs=Outputs(got.__setitem__))
     assert list(got) == ["c2", "a"]
+
+
+def test_values_of_bodies_are_nobodys_outputs(world: Worlds) -> None:
+    graph = """
+    graph g {
+      %m = map ["a", "b"] {
+        %item = input [type="str"]
+        %inner = format "<" %item ">"
+        return %inner
+      }
+      %all = join %m
+      return %all
+    }"""
+    got: dict[str, Any] = {}
+    (result,) = world().run_all(graph, outputs=Outputs(got.__setitem__))
+    assert result == [got["all"]]
+    assert list(got) == ["all"]

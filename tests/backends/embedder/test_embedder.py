@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tiny_bert import SIZES, run, write_tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from backends.base import Engine, Outcome, Request, Result
@@ -22,23 +22,13 @@ from backends.llm.native.library import has_bfloat16, library
 from backends.models import locate
 
 CPU = BertOptions(device="cpu")
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "a", "mat", "dog"]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-bert")
     torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(WORDS),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=16,
-        )
-    ).save_pretrained(folder)
+    BertModel(BertConfig(**{**SIZES, "max_position_embeddings": 16})).save_pretrained(folder)
     write_tokenizer(folder)
     return folder
 
@@ -52,27 +42,8 @@ def tokens(ids: np.ndarray, types: np.ndarray | None = None) -> TextTokens:
     return TextTokens(ids.astype(np.int32), types.astype(np.int32), ids > 3)
 
 
-def write_tokenizer(folder: Path) -> None:
-    vocabulary = {word: i for i, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.save(str(folder / "tokenizer.json"))
-
-
 def embed(*inputs: Any, op: str = "embed") -> Request:
     return Request("0" * 32, op, inputs)
-
-
-def run(engine: Engine, *requests: Request) -> list[Outcome]:
-    async def main() -> list[Outcome]:
-        await engine.start()
-        try:
-            return await engine.execute(requests)
-        finally:
-            await engine.close()
-
-    return asyncio.run(main())
 
 
 def vectors(outcome: Outcome) -> np.ndarray:

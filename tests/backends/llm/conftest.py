@@ -16,6 +16,7 @@ from backends.llm.chat import ChatTemplate
 from backends.llm.core import LLMCore
 from backends.llm.loader import ModelOnDisk, open_model
 from backends.llm.model import LlamaModel
+from backends.llm.native.library import library
 from backends.llm.native.model import NativeModel, why_not
 from backends.llm.options import LLMOptions
 from backends.llm.requests.prompt_encoder import PromptEncoder
@@ -169,12 +170,13 @@ def smollm_path() -> Path:
         pytest.fail(str(missing))  # no skip: `make test` fetches it first
 
 
-@pytest.fixture(scope="session")
-def smollm(smollm_path: Path) -> LoadedModel:
-    """On the kernels that run here by default."""
+@pytest.fixture(scope="session", params=["torch" if library() is None else "native"])
+def smollm(smollm_path: Path, request: pytest.FixtureRequest) -> LoadedModel:
+    """On the kernels that run here by default, which the names of the tests say."""
     found = open_model(smollm_path)
-    obstacle = why_not(found.config, page_size=16, dtype=torch.float32)
-    return LoadedModel(found, kernels="torch" if obstacle else "native")
+    if request.param == "native":
+        assert why_not(found.config, page_size=16, dtype=torch.float32) is None
+    return LoadedModel(found, kernels=request.param)
 
 
 @pytest.fixture(scope="session")

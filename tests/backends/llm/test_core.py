@@ -261,29 +261,6 @@ def test_wrong_requests_are_rejected(
         tiny.driver().submit(op, *inputs, **attrs)
 
 
-@pytest.mark.parametrize(
-    ("attrs", "message"),
-    [
-        ({"max_tokens": 0}, "at least 1"),
-        ({"max_tokens": "many"}, "must be int"),
-        ({"temperature": -1}, "negative"),
-        ({"top_p": 0}, "top_p"),
-        ({"top_k": 0}, "top_k"),
-        ({"stop": ""}, "empty"),
-        ({"stop": [1]}, "list of strings"),
-        ({"beams": 4}, "no attribute 'beams'"),
-        ({"schema": {"type": "strange"}}, "cannot be followed"),
-        ({"schema": "{"}, "not a JSON object"),
-    ],
-)
-def test_wrong_sampling_is_rejected(tiny: Any, attrs: dict[str, Any], message: str) -> None:
-    driver = tiny.driver()
-    context = driver.prefill(None, "abc")
-    with pytest.raises(RequestRejected, match=message):
-        driver.submit("decode", context, **attrs)
-    assert not driver.core.has_work
-
-
 def test_a_context_of_another_engine_is_rejected(tiny: Any) -> None:
     context = tiny.driver().prefill(None, "abc")
     with pytest.raises(RequestRejected, match="another engine"):

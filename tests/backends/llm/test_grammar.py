@@ -133,6 +133,14 @@ def test_a_random_model_follows_a_regex(tiny: Any, pattern: str) -> None:
 CHOICES = ["a", "ab", 'say "é"\n', "\\d+", "owl"]
 
 
+def test_a_grammar_ends_an_output_also_where_the_end_token_is_ignored(tiny: Any) -> None:
+    driver = tiny.driver()
+    context = driver.prefill(None, "abc")
+    result = driver.decode(context, regex="[ab]{3}", ignore_eos=True, max_tokens=20)
+    assert re.fullmatch("[ab]{3}", result.outputs[0])
+    assert result.finish_reason == "stop"
+
+
 def test_an_output_is_one_of_the_choices(tiny: Any) -> None:
     driver = tiny.driver()
     context = driver.prefill(None, "abc")

@@ -5,7 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from backends.llm.eviction.policies import POLICIES, EvictionName
 from backends.llm.radix import RadixNode, RadixTree
+from backends.llm.tiers.page_key import PageKeys
 
 
 def test_a_partial_match_splits_the_edge_at_a_page() -> None:
@@ -115,6 +117,46 @@ def test_what_nobody_holds_can_be_removed_with_all_below() -> None:
     assert sorted(tree.remove(tree.match_prefix([1, 2]).node)) == [10, 11, 12, 13]
     assert tree.num_pages == 0
     tree.check_integrity()
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "next_use"])
+def test_the_upper_part_of_a_cut_edge_was_used_when_the_whole_edge_was(
+    policy: EvictionName,
+) -> None:
+    tree = RadixTree(page_size=1, policy=POLICIES[policy])
+    other = tree.insert([7, 8], [20, 21])[1]
+    node = tree.insert([1, 2, 3, 4], [10, 11, 12, 13])[1]
+    for ids in ([7, 8], [1, 2, 3, 4], [1, 2, 3, 4]):
+        tree.match_prefix(ids)
+    tree.expect(other, 9.0)
+    tree.expect(node, 5.0)
+    tree.ancestor(node, 2)
+    assert sorted(tree.remove(node)) == [12, 13]
+    assert sorted(tree.evict(2)) == [20, 21]
+
+
+def test_what_is_never_used_again_ages_by_what_was_evicted_since() -> None:
+    tree = RadixTree(page_size=1, policy=POLICIES["pgdsf"], cost=lambda *_: 1.0)
+    tree.insert([0], [0])
+    tree.match_prefix([0])
+    tree.match_prefix([0])
+    gone: list[int] = []
+    for token in (1, 2, 3, 4):
+        tree.insert([token], [token])
+        gone += tree.evict(1)
+    assert gone == [1, 2, 0, 3]
+
+
+def test_a_page_that_takes_the_place_of_an_evicted_one_has_a_key_of_its_own() -> None:
+    keys = PageKeys("a model", 1)
+    tree = RadixTree(page_size=1)
+    node = tree.insert([1, 2], [10, 11])[1]
+    first, old = keys.of(node)
+    tree.evict(1)
+    tree.lock(node)
+    assert tree.insert([1, 3], [12], start=node)[1] is node
+    assert keys.of(node) == [first, keys.of(RadixTree(1).insert([1, 3], [10, 12])[1])[1]]
+    assert keys.of(node)[1] != old
 
 
 class TreeAgainstPrefixes(RuleBasedStateMachine):

@@ -53,6 +53,21 @@ def test_an_abort_ends_all_samples(tiny: Any) -> None:
     assert not driver.core.planner.running
 
 
+def test_an_abort_frees_what_finished_samples_hold(tiny: Any) -> None:
+    driver = tiny.driver()
+    attrs = {"n": 4, "regex": "a{1,60}b", "temperature": 1.0, "seed": 2}
+    running = driver.submit("decode", None, "abc", **attrs)
+    driver.step()
+    group = driver.core._live[running]
+    while len(group.live) == 4:
+        driver.step()
+    assert group.live
+    assert driver.core.abort(running).id == running
+    driver.core.check_integrity()  # while the group is still held
+    driver.core.cache.forget()
+    assert driver.core.cache.pool.num_free == driver.core.cache.pool.num_pages
+
+
 def test_one_failing_sample_ends_its_request_alone(tiny: Any) -> None:
     driver = tiny.driver()
     context = driver.prefill(None, "abc")
@@ -166,6 +181,16 @@ def test_ids_outside_the_vocabulary_are_rejected(tiny: Any, wrong: Any) -> None:
 @pytest.mark.parametrize(
     ("attrs", "message"),
     [
+        ({"max_tokens": 0}, "at least 1"),
+        ({"max_tokens": "many"}, "must be int"),
+        ({"temperature": -1}, "negative"),
+        ({"top_p": 0}, "top_p"),
+        ({"top_k": 0}, "top_k"),
+        ({"stop": ""}, "empty"),
+        ({"stop": [1]}, "list of strings"),
+        ({"beams": 4}, "no attribute 'beams'"),
+        ({"schema": {"type": "strange"}}, "cannot be followed"),
+        ({"schema": "{"}, "not a JSON object"),
         ({"logit_bias": {900: 1.0}}, "logit_bias has a token 900; ids go from 0 to 258"),
         ({"logit_bias": {"x": 1.0}}, "token ids to finite numbers"),
         ({"logit_bias": {1: float("nan")}}, "token ids to finite numbers"),

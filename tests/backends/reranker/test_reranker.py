@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tiny_bert import SIZES, run, write_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from backends.base import Engine, Outcome, Request, Result
@@ -21,24 +21,7 @@ from backends.reranker.factory import create
 from backends.reranker.maxsim import late_interaction
 from backends.reranker.runner import RerankRunner, Scoring
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "a", "mat", "dog"]
-SIZES = {
-    "vocab_size": len(WORDS),
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 32,
-}
 PASSAGES = ["the dog sat", "the cat sat on the mat", "a", "", "cat cat cat " * 20]
-
-
-def write_tokenizer(folder: Path) -> None:
-    vocabulary = {word: i for i, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def cross_encoder(folder: Path, num_labels: int) -> BertForSequenceClassification:
@@ -52,17 +35,6 @@ def cross_encoder(folder: Path, num_labels: int) -> BertForSequenceClassificatio
 
 def rerank(*inputs: Any, op: str = "rerank", **attrs: Any) -> Request:
     return Request("0" * 32, op, inputs, attrs)
-
-
-def run(engine: Engine, *requests: Request) -> list[Outcome]:
-    async def main() -> list[Outcome]:
-        await engine.start()
-        try:
-            return await engine.execute(requests)
-        finally:
-            await engine.close()
-
-    return asyncio.run(main())
 
 
 def docs_of(outcome: Outcome) -> list[Doc]:

@@ -1,5 +1,6 @@
 """Without a compiler or on another CPU the torch model runs, and the reason is told."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,20 @@ from backends.errors import ConfigError
 from backends.llm.loader import load_core, load_model, native_obstacle, open_model
 from backends.llm.model import LlamaModel
 from backends.llm.native import build as building
-from backends.llm.native.library import library
+from backends.llm.native.library import has_bfloat16, library
 from backends.llm.native.model import NativeModel
 from backends.llm.options import LLMOptions
 
 has_kernels = pytest.mark.skipif(library() is None, reason="no AVX-512 or no compiler here")
 CPU = torch.device("cpu")
+
+
+@pytest.mark.skipif(os.environ.get("TEOLA_NATIVE") == "0", reason="TEOLA_NATIVE=0")
+def test_a_cpu_that_can_run_the_kernels_runs_them() -> None:
+    """Else all tests of kernels would be skipped, and nobody would see it."""
+    flags = building._cpu_flags()
+    assert (library() is not None) == (building.NEEDED <= flags), building.build().reason
+    assert has_bfloat16() == (library() is not None and "avx512_bf16" in flags)
 
 
 @pytest.fixture

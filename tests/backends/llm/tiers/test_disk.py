@@ -89,3 +89,13 @@ def test_a_folder_that_was_removed_is_told_once(
         assert not disk.put(key_of(1), b"x" * PAGE_BYTES)
         assert not disk.put(key_of(2), b"x" * PAGE_BYTES)
     assert len(caplog.records) == 1
+
+
+def test_a_page_that_another_process_removed_is_held_no_more(tmp_path: Path) -> None:
+    one = tier(tmp_path)
+    assert one.put(key_of(1), b"x" * PAGE_BYTES)
+    other = tier(tmp_path)
+    one.drop(key_of(1))
+    assert other.get(key_of(1)) is None
+    assert key_of(1) not in other
+    assert other.put(key_of(1), b"x" * PAGE_BYTES)

@@ -68,6 +68,7 @@ def test_loaded_tokens_count_as_cached(tiered: Any, tiers: Any) -> None:
     fill(driver)
     usage = driver.call("prefill", None, "a" * len(TEXT)).usage
     assert (usage.cached_tokens, usage.prefill_tokens) == (48, 2)
+    assert driver.core.cache_stats().pool_hit_tokens == 0  # each is counted where it was found
 
 
 @pytest.mark.parametrize("tiers", TIERS)

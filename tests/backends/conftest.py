@@ -1,0 +1,6 @@
+"""Makes the tiny BERT importable by the tests below."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

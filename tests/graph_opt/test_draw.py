@@ -116,7 +116,7 @@ def test_json_holds_nodes_edges_bodies_and_origins() -> None:
     assert by_call["nodes"][3]["in_map"] is True
 
 
-@settings(patient, max_examples=40)
+@settings(patient, max_examples=20)
 @given(random=graphs(ANY_TEXT, ANY_ATTRS))
 def test_any_graph_can_be_drawn(random: Graph) -> None:
     drawn = to_json(random)

@@ -206,6 +206,23 @@ def test_an_engine_that_failed_to_load_is_loaded_again_for_the_next_job() -> Non
     assert isinstance(asked.outcomes["b"], Result)
 
 
+def test_a_job_cancelled_while_the_engine_loads_is_never_heard_of_again() -> None:
+    engine, asked = embedder()
+    slow_start(engine)
+
+    async def main() -> None:
+        doomed = asked.ask("a")
+        asked.ask("b")
+        await asyncio.sleep(0.5)
+        asked.scheduler.cancel(doomed)
+        await asyncio.sleep(5.0)
+        await asked.scheduler.close()
+
+    run_virtual(main())
+    assert texts(engine) == [["b"]]
+    assert asked.started == list(asked.outcomes) == ["b"]
+
+
 @pytest.mark.parametrize("error", [ValueError("a bad value"), EngineError("out of memory")])
 def test_errors_that_are_written_for_people_reach_the_query_as_they_are(error: Exception) -> None:
     assert outcome_of_a_batch_that_raises(error) is error

@@ -144,16 +144,28 @@ def test_streaming_gives_the_answers_tokens_and_then_done() -> None:
     assert events[-1].kind == "done"
 
 
+class Heard(list[Event]):
+    """The events of one query, and two moments to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.is_over = threading.Event(), threading.Event()
+
+    def __call__(self, event: Event) -> None:
+        self.append(event)
+        moments = {"first_token": self.has_begun, "done": self.is_over}
+        if event.kind in moments:
+            moments[event.kind].set()
+
+
 def test_leaving_a_stream_early_cancels_the_query() -> None:
-    heard: list[Event] = []
-    stream: Iterator[Event] = lecture.using(listener=heard.append).stream("tea")
+    heard = Heard()
+    stream: Iterator[Event] = lecture.using(listener=heard).stream("tea")
     for event in stream:
         if event.kind == "text":
             break
     del stream, event
-    deadline = time.monotonic() + 5
-    while heard[-1].kind != "done" and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert heard.is_over.wait(30)
     assert heard[-1].fields["status"] == "QueryCancelled"
 
 
@@ -163,19 +175,17 @@ def test_a_timeout_ends_the_query() -> None:
 
 
 def test_cancelling_the_awaiting_task_cancels_the_query() -> None:
-    heard: list[Event] = []
+    heard = Heard()
 
     async def main() -> None:
-        task = asyncio.create_task(lecture.using(listener=heard.append).arun("tea"))
-        await asyncio.sleep(0.2)
+        task = asyncio.create_task(lecture.using(listener=heard).arun("tea"))
+        assert await asyncio.to_thread(heard.has_begun.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    deadline = time.monotonic() + 5
-    while heard[-1].kind != "done" and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert heard.is_over.wait(30)
     assert heard[-1].fields["status"] == "QueryCancelled"
 
 

@@ -11,7 +11,7 @@ import torch
 from tiny_bert import SIZES, run, write_tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from backends.base import Engine, Outcome, Request, Result
+from backends.base import Outcome, Request, Result
 from backends.bert import load_bert
 from backends.bert_options import BertOptions
 from backends.bert_tokens import BertTokenizer, TextTokens, padded_batches

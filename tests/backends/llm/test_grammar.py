@@ -136,8 +136,10 @@ CHOICES = ["a", "ab", 'say "é"\n', "\\d+", "owl"]
 def test_a_grammar_ends_an_output_also_where_the_end_token_is_ignored(tiny: Any) -> None:
     driver = tiny.driver()
     context = driver.prefill(None, "abc")
-    result = driver.decode(context, regex="[ab]{3}", ignore_eos=True, max_tokens=20)
-    assert re.fullmatch("[ab]{3}", result.outputs[0])
+    attrs = {"regex": "[ab]{2,}", "logit_bias": {258: 1000.0}, "max_tokens": 20}
+    result = driver.decode(context, ignore_eos=True, **attrs)
+    assert re.fullmatch("[ab]{2}", result.outputs[0])
+    assert result.outputs[1].num_tokens == context.num_tokens + 2  # the end is no part of it
     assert result.finish_reason == "stop"
 
 

@@ -1,6 +1,5 @@
 """Rerankers: cross-encoders against transformers, late interaction against numpy."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from tiny_bert import SIZES, run, write_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from backends.base import Engine, Outcome, Request, Result
+from backends.base import Outcome, Request, Result
 from backends.bert_tokens import BertTokenizer
 from backends.documents import Doc
 from backends.embedder.encoder import TokenVectors

@@ -5,8 +5,17 @@ from typing import Any
 
 import pytest
 
-from backends.errors import ConfigError
+from backends.errors import (
+    ConfigError,
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
+from teola.serving.api_errors import from_engine
 
+LENGTH = "context_length_exceeded"
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -240,3 +249,25 @@ def test_our_own_mistake_is_a_500_in_the_same_shape(
 
     assert answer.status_code == 500
     assert "ZeroDivisionError" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "code", "param"),
+    [
+        (RequestTooLong("600 tokens"), 400, "invalid_request_error", LENGTH, "messages"),
+        (RequestRejected("no turn"), 400, "invalid_request_error", "invalid_value", "messages"),
+        (RequestRejected("stop is empty"), 400, "invalid_request_error", "invalid_value", "stop"),
+        (EngineOverloaded("pinned"), 429, "rate_limit_error", "overloaded", None),
+        (EngineUnavailable("closed"), 503, "server_error", "engine_unavailable", None),
+        (EngineError("broke"), 500, "server_error", "engine_error", None),
+        (KeyError("ours"), 500, "server_error", "internal_error", None),
+    ],
+)
+def test_every_failure_of_an_engine_has_a_status_that_says_whether_to_come_again(
+    error: Exception, status: int, kind: str, code: str, param: str | None
+) -> None:
+    told = from_engine(error, "messages")
+    assert told.status == status
+    fields = told.body["error"]
+    assert (fields["type"], fields["code"], fields["param"]) == (kind, code, param)
+    assert ("retry-after" in told.response().headers) == (status in (429, 503))

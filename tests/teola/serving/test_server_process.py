@@ -48,13 +48,13 @@ def test_options_names_and_engines_come_from_the_command_line(server: Any) -> No
 
 
 def test_a_stream_comes_piece_by_piece(server: Any) -> None:
-    body = {"messages": HELLO, "stream": True, "max_tokens": 6}
+    body = {"messages": HELLO, "stream": True, "max_tokens": 20}
     with httpx.stream("POST", server.url + CHAT, json=body) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        times = [time.monotonic() for line in answer.iter_lines() if "word" in line]
-
-    assert len(times) == 6
-    assert times[-1] - times[0] > 0.2
+        words = (line for line in answer.iter_lines() if "word" in line)
+        next(words)
+        assert server.metric("teola_num_requests_running") == 1
+        assert len(list(words)) == 19
 
 
 def stop_reading(url: str) -> None:
@@ -84,7 +84,7 @@ def is_refused(url: str) -> bool:
     """Whether the server takes no connection any more."""
     try:
         httpx.get(f"{url}/health", timeout=5)
-    except httpx.ConnectError:
+    except httpx.TransportError:
         return True
     return False
 
@@ -102,7 +102,6 @@ def test_sigterm_lets_running_answers_end_and_takes_no_new_ones(serve: Callable[
         wait_until(lambda: server.metric("teola_num_requests_running") == 1)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: is_refused(server.url))
-        assert thread.is_alive()
         thread.join()
         assert server.process.wait(10) == 0
 

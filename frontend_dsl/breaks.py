@@ -13,10 +13,11 @@ from typing import Any, TypeVar, cast
 
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.errors import TraceError
+from frontend_dsl.leaks import check_no_symbol_inside
 from frontend_dsl.program import Program, Segments
 from frontend_dsl.segments import SegmentTracer, identity
 from frontend_dsl.symbols import Symbols
-from frontend_dsl.tracer import check_no_symbol_inside, current, tracing_with
+from frontend_dsl.tracer import current, tracing_with
 from frontend_dsl.value import Handle, Value, has_marks, is_symbolic, make_readable
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Graph, Json

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+from frontend_dsl.leaks import is_mangled_inside
 from frontend_dsl.symbols import Symbols
-from frontend_dsl.tracer import Tracer, is_mangled_inside
+from frontend_dsl.tracer import Tracer
 from frontend_dsl.value import Value
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS

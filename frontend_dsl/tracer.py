@@ -12,18 +12,17 @@ from collections.abc import (
     Iterator,
     Mapping,
     Sequence,
-    Set,
-    ValuesView,
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import FunctionType, GeneratorType, ModuleType
+from types import GeneratorType
 from typing import Any, cast
 
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
 from frontend_dsl.element_types import element_type, path_in_text
-from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.errors import TraceError
+from frontend_dsl.leaks import check_known, check_no_symbol_inside
 from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
@@ -35,7 +34,6 @@ from frontend_dsl.value import (
     current_tracer,
     has_marks,
     is_list,
-    is_mangled,
     is_symbolic,
     split_marks,
     type_name,
@@ -161,7 +159,7 @@ class Tracer:
         """Append a node with several outputs."""
         is_prompt = OPS[op].prompt_from is not None  # its words are the prompt's own
         lowered = tuple(self.lower(arg) if is_prompt else self._argument(arg) for arg in args)
-        _check_known(op, lowered, attrs)
+        check_known(op, lowered, attrs)
         outputs = tuple(self._names.fresh(hint) for hint in hints)
         is_effective = OPS[op].engine_kind is not None or bool(bodies)
         node = Node(
@@ -401,80 +399,6 @@ def iterable(given: Any, what: str) -> Any:
         problem = f"{what} takes a list or another iterable, not {given!r}"
         raise TraceError(problem, *user_frame())
     return list(given)
-
-
-def _check_known(op: str, args: Sequence[Arg], attrs: Mapping[str, Json]) -> None:
-    """Raise SymbolicError where a run-time value would stand for a constant, or is in pieces."""
-    for name, value in attrs.items():
-        if is_symbolic(value) or is_mangled_inside(value):
-            raise SymbolicError(
-                f"{name}= of {op} must be known now, and here it holds a value of the run; filter "
-                "or format in a tl.tool, or let an argument of type int or bool specialise the app",
-                *user_frame(),
-            )
-    if any(map(is_mangled_inside, args)):
-        raise mangled()
-
-
-def mangled() -> SymbolicError:
-    """What is raised for a text that no longer holds its values whole."""
-    return SymbolicError(
-        "a text that holds values of the run was changed as text (cut, replaced, upper-cased, "
-        "escaped, shown with !r ...), which only its real words can be; do it in a tl.tool, or "
-        "make the app `async def` and `await tl.value(...)`",
-        *user_frame(),
-    )
-
-
-def is_mangled_inside(value: object) -> bool:
-    """Whether a constant holds what is left of a symbolic value's marker."""
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return any(map(is_mangled_inside, value))
-    if isinstance(value, dict):
-        return any(map(is_mangled_inside, (*value, *value.values())))
-    return is_mangled(value)
-
-
-_MOST_LOOKED_AT = 10_000
-
-
-def check_no_symbol_inside(value: object) -> None:
-    """Raise SymbolicError if an object holds a symbolic value, or a text with one, at any depth."""
-    waiting: list[tuple[str, object]] = [(type(value).__name__, value)]
-    seen: set[int] = set()
-    while waiting and len(seen) < _MOST_LOOKED_AT:
-        path, one = waiting.pop()
-        if isinstance(one, Value) or has_marks(one):
-            raise SymbolicError(
-                f"{path} holds a value of the run; make the object in a tl.tool", *user_frame()
-            )
-        if is_mangled(one):
-            raise mangled()
-        if id(one) not in seen:
-            seen.add(id(one))
-            waiting += _parts(path, one)
-
-
-def _parts(path: str, value: object) -> list[tuple[str, object]]:
-    """What an object is made of: items of collections, fields of others; nothing of classes."""
-    if isinstance(value, (str, bytes, int, float, type, ModuleType, FunctionType)):
-        return []
-    if isinstance(value, Mapping):
-        return [(f"{path}[...]", part) for pair in value.items() for part in pair]
-    if isinstance(value, (Sequence, Set, ValuesView)):
-        return [(f"{path}[...]", part) for part in value]
-    return [(f"{path}.{name}", part) for name, part in _fields(value)]
-
-
-def _fields(value: object) -> list[tuple[str, object]]:
-    slots = [name for kind in type(value).__mro__ for name in _names(kind)]
-    in_slots = [(name, getattr(value, name, None)) for name in slots if name != "__dict__"]
-    return [*getattr(value, "__dict__", {}).items(), *in_slots]
-
-
-def _names(kind: type) -> Sequence[str]:
-    slots = kind.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _parameter_names(function: Callable[..., Any]) -> list[str]:

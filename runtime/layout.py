@@ -19,6 +19,7 @@ class Layout:
 
     graph: Graph
     nodes: Mapping[str, Node]
+    params: tuple[str, ...]  # the graph's parameters, in order
     index: Mapping[str, int]  # node -> its place in program order
     indegree: Mapping[str, int]  # node -> nodes it waits for to begin
     followers: Mapping[str, tuple[str, ...]]  # node -> nodes that wait for its end
@@ -75,6 +76,7 @@ def _layout(
     return Layout(
         graph=graph,
         nodes={node.name: node for node in graph.nodes},
+        params=tuple(node.name for node in graph.params),
         index={name: index for index, name in enumerate(names)},
         indegree=indegree,
         followers={name: tuple(after) for name, after in followers.items()},

@@ -68,13 +68,11 @@ class Scope:
         self._given: set[str] = set()  # values that somebody outside has got already
         self._late: dict[str, Late] = {}  # values that bodies of this scope's nodes wait for
         self._num_checked = 0  # nodes from the first on, see `waits_before`
-        names = (node.name for node in layout.graph.params)
-        self._params = dict(zip(names, body.params, strict=True))
-        self.missing = {  # param -> what it waits for
-            name: value
-            for name, value in self._params.items()
-            if isinstance(value, Late) and not value.is_there
-        }
+        self._params = dict(zip(layout.params, body.params, strict=True))
+        self.missing: dict[str, Late] = {}  # param -> what it waits for
+        for name, value in self._params.items():
+            if isinstance(value, Late) and not value.is_there:
+                self.missing[name] = value
         start = layout.start
         if above is None or start is None or self.missing:
             self.waits = dict(layout.indegree)

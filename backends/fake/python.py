@@ -5,6 +5,8 @@ from typing import Any
 from backends.base import Request, Result, Usage
 from backends.fake.engine import FakeEngine
 
+ONE_CALL = Usage(num_items=1)
+
 
 class FakePython(FakeEngine):
     """Like the real Python engine, without threads: what runs is the function itself."""
@@ -16,4 +18,4 @@ class FakePython(FakeEngine):
         split = len(request.inputs) - len(names)
         kwargs: dict[str, Any] = dict(zip(names, request.inputs[split:], strict=True))
         value = request.attrs["fn"](*request.inputs[:split], **kwargs)
-        return Result((value,), Usage(num_items=1))
+        return Result((value,), ONE_CALL)

@@ -13,6 +13,7 @@ from backends.tools.threads import ToolThreads
 Thunk = Callable[[], Any]
 
 NO_LIMIT = 1 << 20  # calls at once: one that waits here may be the one that others wait for
+ONE_CALL = Usage(num_items=1)
 MAX_THREADS = 512
 STALL_S = 120.0
 
@@ -147,7 +148,7 @@ async def _awaited(value: Any) -> Outcome:
 
 
 def _result(value: Any) -> Result:
-    return Result((value,), Usage(num_items=1))
+    return Result((value,), ONE_CALL)
 
 
 def _exited(error: SystemExit) -> EngineError:

@@ -162,6 +162,24 @@ def test_a_query_that_takes_too_long_ends_and_frees_everything(world: Worlds) ->
     assert w.num_live_contexts == 0
 
 
+def test_a_context_that_comes_after_its_query_ended_is_freed(world: Worlds) -> None:
+    """The fake engine does not abort a prefill: its result comes at 1 s."""
+    w = world(llm={"prefill_token_s": 1.0})
+    late: list[int] = []
+
+    async def main() -> None:
+        with pytest.raises(QueryTimeout):
+            await w.run(CHAT, {"q": "hi"}, timeout_s=0.5)
+        engine = w.runtime.scheduler("llm", w.specs["llm"]).engine
+        make = engine._context
+        engine._context = lambda text: (late.append(1), make(text))[1]
+        await asyncio.sleep(10.0)
+
+    run_virtual(main())
+    assert late == [1]
+    assert w.num_live_contexts == 0
+
+
 def test_cancelling_the_task_reaches_the_engine_and_frees_everything(world: Worlds) -> None:
     w = world(llm={"token_s": 1.0, "replies": {"Say": "one two three four five six"}})
     ended: list[float] = []

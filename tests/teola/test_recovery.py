@@ -11,6 +11,7 @@ from teola.errors import (
     NodeFailed,
     OutputInvalid,
     QueryTimeout,
+    RequestTooLong,
     ToolTimeout,
     TraceError,
     failure_of,
@@ -348,3 +349,40 @@ def test_an_effect_behind_a_failure_of_its_segment_never_happens(optimize: bool)
 
     assert app.using(optimize=optimize)("x") == "before, PURE, no bad x, no bad x"
     assert done == ["before"]
+
+
+@both
+def test_an_async_app_may_attempt_and_race_too(optimize: bool) -> None:
+    @tl.app
+    async def app(text: str) -> list[str]:
+        kept = await tl.value(tl.map(check, [text, "bad"], on_error="keep"))
+        assert isinstance(kept[1], ValueError)
+        mended = tl.attempt(lambda: check(f"bad {text}"), lambda error: explain(error))
+        won = tl.first(lambda: check(f"bad {mended}"), lambda: check(text))
+        return [str(kept[0]), await tl.value(mended), await tl.value(won)]
+
+    assert app.using(optimize=optimize)("x") == ["X", "sorry", "X"]
+
+
+@both
+def test_a_prompt_that_is_refused_is_a_failure_that_can_be_taken(optimize: bool) -> None:
+    tiny = tl.LLM("fake:", max_context_tokens=3)
+
+    @tl.prompt(tiny)
+    def long(text: str) -> str:
+        return f"This is a long prompt about {text}"
+
+    @tl.app
+    def app(text: str) -> str:
+        return tl.attempt(lambda: long(text), lambda error: f"{error}")
+
+    @tl.app
+    async def segments(text: str) -> str:
+        answer = long(text)
+        try:
+            return await tl.value(answer)
+        except RequestTooLong as error:
+            return f"caught: {error}"
+
+    assert "more than the context of 3" in app.using(optimize=optimize)("x")
+    assert "caught: the prompt has" in segments.using(optimize=optimize)("x")

@@ -80,9 +80,11 @@ class Once:
         return await self._made[key]
 
 
-async def _passages(files: Sequence[str], chunk_tokens: int, overlap: int) -> list[Doc]:
+async def _passages(store: Any, files: Sequence[str], size: int, overlap: int) -> list[Doc]:
+    counted_by = store.embedder.spec.url  # as teola's own split for an index does
+
     def read() -> list[Doc]:
-        return split(load(list(files)), chunk_tokens=chunk_tokens, overlap=overlap)
+        return split(load(list(files)), chunk_tokens=size, overlap=overlap, tokenizer=counted_by)
 
     return await asyncio.to_thread(read)
 
@@ -95,7 +97,7 @@ async def ask_doc_qa(engines: Engines, once: Once, question: str, files: list[st
     app = doc_qa
 
     async def make() -> Index:
-        return await engines.index(app.store, await _passages(files, 200, 30))
+        return await engines.index(app.store, await _passages(app.store, files, 200, 30))
 
     index, vector = await asyncio.gather(
         once.get(tuple(files), make), engines.call(app.store.embedder, "embed", question)
@@ -109,11 +111,11 @@ async def ask_advanced_rag(engines: Engines, once: Once, question: str, files: l
     app = advanced_rag
 
     async def make() -> Index:
-        return await engines.index(app.store, await _passages(files, 200, 30))
+        return await engines.index(app.store, await _passages(app.store, files, 200, 30))
 
     async def expand() -> list[str]:
         prompt = ("Write three short search queries, in other words, for:", f" {question}")
-        schema = app.expand._schema
+        schema = app.expand._form.held_to["schema"]
         text = await engines.write(app.llm, None, *prompt, max_tokens=128, schema=schema)
         return app.Queries.model_validate_json(text).queries
 
@@ -143,7 +145,7 @@ async def ask_contextual(engines: Engines, once: Once, question: str, files: lis
         return in_context(place.chunk, context)
 
     async def make() -> Index:
-        chunks = surroundings(await _passages(files, 200, 20), neighbours=1)
+        chunks = surroundings(await _passages(app.store, files, 200, 20), neighbours=1)
         return await engines.index(app.store, await asyncio.gather(*map(situate, chunks)))
 
     index, vector = await asyncio.gather(
@@ -163,7 +165,7 @@ async def ask_agent(engines: Engines, once: Once, question: str) -> str:  # noqa
         head, _, tail = app.judge._function("\0").partition("\0")
         parts = (head.removesuffix(" "), f" {question}", tail)
         text = await engines.write(
-            app.llm, app.judge.system, *parts, max_tokens=8, schema=app.judge._schema
+            app.llm, app.judge.system, *parts, max_tokens=8, schema=app.judge._form.held_to["schema"]
         )
         return text == '"fact"'
 

@@ -8,7 +8,7 @@ under nesting and without knowing the counts beforehand.
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, overload
 
 MAX_BEGUN = 32  # pieces that one node begins before others get their turn
 
@@ -20,7 +20,8 @@ class ItemStream:
     """Written by one producer, read by any number of readers, each at its own pace."""
 
     def __init__(self) -> None:
-        self.items: list[Item] = []
+        self._given: list[Item] = []
+        self.items: Sequence[Item] = self._given
         self.is_closed = False
         self._readers: list[Reader] = []
         self._on_taken: Callable[[], None] | None = None
@@ -28,12 +29,12 @@ class ItemStream:
 
     def put(self, place: Place, value: Any) -> None:
         """Add an item and wake the readers."""
-        self.items.append((place, value))
+        self._given.append((place, value))
         self._wake()
 
     def put_all(self, items: Sequence[Item]) -> None:
         """Add items that came together, so that readers may take them together."""
-        self.items += items
+        self._given += items
         self._wake()
 
     def close(self) -> None:
@@ -88,7 +89,7 @@ class Reader:
     def is_done(self) -> bool:
         return self.stream.is_closed and not self.num_left
 
-    def take(self, count: int) -> list[Item]:
+    def take(self, count: int) -> Sequence[Item]:
         """The next `count` items, fewer if fewer are there."""
         items = self.stream.items[self.position : self.position + count]
         self.position += len(items)
@@ -97,10 +98,29 @@ class Reader:
         return items
 
 
+class Numbered(Sequence[Item]):
+    """A list as items; they are made when they are taken, since lists may be long."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = tuple(values)  # whoever changes the list does not change the items
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [((i,), self._values[i]) for i in range(*index.indices(len(self._values)))]
+        return (index,), self._values[index]
+
+
 def whole(values: Sequence[Any]) -> ItemStream:
     """A list that is all there, as a stream."""
     stream = ItemStream()
-    stream.items = [((i,), value) for i, value in enumerate(values)]
+    stream.items = Numbered(values)
     stream.is_closed = True
     return stream
 

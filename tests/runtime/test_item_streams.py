@@ -98,3 +98,14 @@ def test_two_sources_meet_item_by_item_in_any_order(
     right.close()
     assert finished == [True]
     assert sorted(met) == [(("l", i), ("r", i)) for i in range(count)]
+
+
+def test_a_whole_list_is_numbered_as_it_is_taken_and_stays_as_it_was() -> None:
+    values = ["a", "b", "c"]
+    stream = whole(values)
+    reader = stream.reader()
+    assert reader.take(2) == [((0,), "a"), ((1,), "b")]
+    values[2] = "changed"
+    assert reader.take(9) == [((2,), "c")]
+    assert reader.is_done
+    assert list(stream.items) == [((0,), "a"), ((1,), "b"), ((2,), "c")]

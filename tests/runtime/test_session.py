@@ -239,6 +239,30 @@ def test_a_failure_that_the_app_was_told_is_not_raised_again() -> None:
     assert run_session(body)[0] == "handled"
 
 
+def test_a_failed_write_is_not_forgotten_while_the_app_goes_on() -> None:
+    async def body(session: Session) -> str:
+        issue(session, Script("write", WRITE, error=failed("write")))
+        await asyncio.sleep(1)
+        await issue(session, Script("more", PURE)).get()
+        return "done"
+
+    error, _ = run_session(body)
+    assert isinstance(error, NodeFailed)
+    assert error.node == "write"
+
+
+def test_a_context_that_comes_after_the_end_is_released() -> None:
+    context, held = Context(), []
+
+    async def body(session: Session) -> None:
+        held.append(issue(session, Script("slow", PURE, 99)))
+        await asyncio.sleep(1)
+
+    run_session(body)
+    held[0].settle(context)
+    assert context.releases == ["released"]
+
+
 def test_pure_work_that_nobody_awaits_is_cancelled_and_its_failure_is_nobodys() -> None:
     async def body(session: Session) -> str:
         issue(session, Script("slow", PURE, 99))

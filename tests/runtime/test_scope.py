@@ -67,13 +67,31 @@ def test_a_node_that_is_lost_ends_what_it_read_and_its_followers_become_ready() 
     assert c1.num_releases == 1
 
 
+def test_who_reads_the_stream_of_a_node_begins_with_it_or_is_ready_when_it_is_lost_before() -> None:
+    lines = """
+        %xs = input [type="list[str]"]
+        %m = map %xs {
+          %x = input [type="str"]
+          return %x
+        }
+        %f = flatten ~%m
+        return %f
+    """
+    begun, lost = scope_of(lines, []), scope_of(lines, [])
+    m = begun.layout.nodes["m"]
+    assert [node.name for node in begun.begin(m)] == ["f"]
+    assert begun.lose(m, had_begun=True) == []
+    assert [node.name for node in lost.lose(lost.layout.nodes["m"], had_begun=False)] == ["f"]
+
+
 def test_what_came_from_outside_is_never_released_here_and_what_was_given_away_no_more() -> None:
     lines = """
         %h = input [type="context"]
         %c1 = prefill %h "a" [engine="llm"]
         %c2 = prefill %h "b" [engine="llm"]
         %c3 = prefill %h "c" [engine="llm"]
-        return %c1, %c2
+        %later = prefill %h "d" [engine="llm"]
+        return %c1, %c2, %later
     """
     outside, given, own, unread = (Context() for _ in range(4))
     scope = scope_of(lines, outside)

@@ -108,12 +108,3 @@ def test_generation_goes_on_from_a_cut_inside_a_token_as_from_a_cold_prompt(
     assert warm.decode(cut.outputs[1], max_tokens=12).outputs[1].ids == expected.outputs[1].ids
     again = warm.decode(warm.prefill(None, Tokens(tuple(ids))), max_tokens=12)  # of what it shares
     assert again.outputs[1].ids == expected.outputs[1].ids
-
-
-def test_what_was_generated_before_a_cut_stays_in_the_cache(of_long_tokens: Any) -> None:
-    driver = of_long_tokens.driver(stops=False, page_size=1)
-    (long,) = of_long_tokens.tokenizer.encode_text("abcd")
-    context = driver.prefill(None, "a prompt ")
-    driver.decode(context, logit_bias={long: 1000.0}, stop=["da"], max_tokens=9)
-    usage = driver.call("prefill", context, Tokens((long, long))).usage
-    assert (usage.cached_tokens, usage.prefill_tokens) == (2, 0)

@@ -164,9 +164,8 @@ async def ask_agent(engines: Engines, once: Once, question: str) -> str:  # noqa
     async def judge() -> bool:
         head, _, tail = app.judge._function("\0").partition("\0")
         parts = (head.removesuffix(" "), f" {question}", tail)
-        text = await engines.write(
-            app.llm, app.judge.system, *parts, max_tokens=8, schema=app.judge._form.held_to["schema"]
-        )
+        schema = app.judge._form.held_to["schema"]
+        text = await engines.write(app.llm, app.judge.system, *parts, max_tokens=8, schema=schema)
         return text == '"fact"'
 
     async def words() -> str:

@@ -200,3 +200,25 @@ def test_pages_that_those_ahead_hold_are_counted_once(engine: Make) -> None:
         driven.add([3] * 64, num_output=2)
     driven.step()
     assert len(driven.planner.running) == 3
+
+
+def test_who_lost_its_pages_is_ahead_of_those_who_came_later(engine: Make) -> None:
+    driven = engine(kv_tokens=64, page_size=8)
+    first, second = (driven.add(20, num_output=40) for _ in range(2))
+    driven.step()
+    third = driven.add(20, num_output=2)
+    while not driven.planner.num_preemptions:
+        driven.step()
+    assert driven.planner.running == [first]
+    assert driven.planner.waiting == [second, third]
+
+
+def test_a_sequence_starts_only_with_a_page_to_spare_for_each_that_runs(engine: Make) -> None:
+    driven = engine(kv_tokens=80, page_size=8)
+    for _ in range(2):
+        driven.add(24, num_output=2)  # 4 pages with what it writes
+    driven.step()
+    assert len(driven.planner.running) == 2
+    third = driven.add(24, num_output=2)  # 3 pages, where 4 are free and 2 to be kept
+    driven.step()
+    assert third in driven.planner.waiting

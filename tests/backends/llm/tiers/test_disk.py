@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backends.llm.tiers.disk import DiskTier
+from backends.llm.tiers.page_file import HEADER_BYTES
 from backends.llm.tiers.page_key import DIGEST_BYTES
 
 PAGE_BYTES = 64
@@ -99,3 +100,32 @@ def test_a_page_that_another_process_removed_is_held_no_more(tmp_path: Path) -> 
     assert other.get(key_of(1)) is None
     assert key_of(1) not in other
     assert other.put(key_of(1), b"x" * PAGE_BYTES)
+
+
+def small_tier(folder: Path, num_pages: int) -> DiskTier:
+    return DiskTier(folder, PAGE_BYTES, num_pages * (PAGE_BYTES + HEADER_BYTES))
+
+
+def test_what_was_touched_stays_now_and_after_a_restart(tmp_path: Path) -> None:
+    disk = small_tier(tmp_path, 3)
+    for number in (1, 2, 3):
+        disk.put(key_of(number), b"x" * PAGE_BYTES)
+        os.utime(tmp_path / f"{key_of(number).hex()}.kv", (number, number))
+    disk.touch(key_of(1))
+    again = small_tier(tmp_path, 2)
+    assert [key_of(number) in again for number in (1, 2, 3)] == [True, False, True]
+    assert len(list(tmp_path.iterdir())) == 2
+    again.put(key_of(4), b"x" * PAGE_BYTES)
+    assert [key_of(number) in again for number in (1, 3, 4)] == [True, False, True]
+    again.touch(key_of(1))
+    again.put(key_of(5), b"x" * PAGE_BYTES)
+    assert [key_of(number) in again for number in (1, 4, 5)] == [True, False, True]
+
+
+def test_a_page_under_another_name_is_not_that_page(tmp_path: Path) -> None:
+    tier(tmp_path).put(key_of(1), b"x" * PAGE_BYTES)
+    shutil.copy(tmp_path / f"{key_of(1).hex()}.kv", tmp_path / f"{key_of(2).hex()}.kv")
+    disk = tier(tmp_path)
+    assert disk.get(key_of(2)) is None
+    assert disk.num_bad == 1
+    assert disk.get(key_of(1)) == b"x" * PAGE_BYTES

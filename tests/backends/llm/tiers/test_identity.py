@@ -24,3 +24,11 @@ def test_other_weights_of_the_same_size_are_another_model(tmp_path: Path) -> Non
     other.write_bytes(content)
     shutil.copystat(one, other)
     assert identity_of(other) != identity_of(one)
+
+
+def test_a_file_that_was_written_again_is_another_model(tmp_path: Path) -> None:
+    model = tmp_path / "one.gguf"
+    model.write_bytes(b"weights")
+    first = identity_of(model)
+    os.utime(model, (1, 1))
+    assert identity_of(model) != first

@@ -228,6 +228,7 @@ class App(Generic[P, R]):
                     arguments[parameter.name] = value
         with tracer.active():
             output = self._output(tracer, _traced_call(function, arguments))
+        tracer.check_no_misuse()
         graph = tracer.graph(self.name, [output])
         return Program(graph, symbols.engines, symbols.values, output._type)
 
@@ -235,7 +236,10 @@ class App(Generic[P, R]):
         if result is None and not any(map(has_effects, tracer.nodes)):
             problem = f"app {self.name}() returned nothing, and nothing in it has effects"
             raise TraceError(problem, *self._app_function.place)
-        return tracer.lift(result)
+        try:
+            return tracer.lift(result)
+        except TraceError as error:  # the function has returned: the place is the caller's
+            raise type(error)(error.problem, *self._app_function.place) from None
 
     # `async def` apps: a session
 

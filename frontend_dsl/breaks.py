@@ -122,6 +122,7 @@ class AsyncRun:
         if not wanted and not self._tracer.has_work:
             return
         tracer, self._tracer = self._tracer, self._new_tracer()
+        tracer.check_no_misuse()
         graph, values, inputs = tracer.cut(self.name, wanted)
         names = dict(zip((value._id for value in values), graph.outputs, strict=True))
         pending = self._segments.issue(

@@ -2,6 +2,7 @@
 
 import linecache
 
+from frontend_dsl.markers import without_sign
 from graph_opt.errors import GraphError
 
 
@@ -11,7 +12,8 @@ class TraceError(GraphError):
     def __init__(self, problem: str, file: str, line: int) -> None:
         source = linecache.getline(file, line).strip()
         shown = f"\n    {source}" if source else ""
-        super().__init__(f"{file}:{line}: {problem}{shown}")
+        super().__init__(f"{file}:{line}: {without_sign(problem)}{shown}")
+        self.problem = problem
         self.file = file
         self.line = line
 

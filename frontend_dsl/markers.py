@@ -44,6 +44,8 @@ _MARK = re.compile(
 )
 _HIDDEN = "".join(chr(0x200B + os.urandom(1)[0] % 3) for _ in range(24))  # has no width on screens
 
+_SIGN = re.compile(r"[\u200b-\u200d]{4,}(?:\.{3}[\u200b-\u200d]*)?")
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -81,6 +83,11 @@ def find_marks(text: str) -> Iterator[Mark]:
 def unprintable(text: str) -> str:
     """The text with a hidden sign by which it is refused wherever a real text should stand."""
     return _HIDDEN + text
+
+
+def without_sign(text: str) -> str:
+    """The text for people, without that hidden sign, of which the middle may be cut out."""
+    return _SIGN.sub("", text)
 
 
 def is_spoilt(text: str) -> bool:

@@ -30,6 +30,7 @@ class AppParameter:
     default: Any  # MISSING if it must be given
     is_static: bool
     declared: Any = None  # the type with its Annotated metadata, which arguments must meet
+    is_keyword_only: bool = False
     alias: str | None = None  # of its pydantic Field: another name that callers may use
 
     @cached_property
@@ -113,10 +114,14 @@ def _by_name(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> dict[str, Any]:
-    if len(args) > len(parameters):
-        plural = "" if len(parameters) == 1 else "s"
-        raise ArgumentError(f"{name}() takes {len(parameters)} argument{plural}; got {len(args)}")
-    given = dict(zip((p.name for p in parameters), args, strict=False))
+    by_place = [p.name for p in parameters if not p.is_keyword_only]
+    if len(args) > len(by_place):
+        plural = "" if len(by_place) == 1 else "s"
+        kind = "" if len(by_place) == len(parameters) else "positional "
+        raise ArgumentError(
+            f"{name}() takes {len(by_place)} {kind}argument{plural}; got {len(args)}"
+        )
+    given = dict(zip(by_place, args, strict=False))
     names = {p.name: p.name for p in parameters}
     names |= {p.alias: p.name for p in parameters if p.alias is not None}
     for key, value in kwargs.items():
@@ -169,7 +174,9 @@ def _parameter(parameter: inspect.Parameter, type_: Any, declared: Any) -> AppPa
     if type(default).__module__ == "pydantic.fields":  # n: int = Field(3, ge=1)
         declared, default = Annotated[declared, default], _field_default(default)
     alias, declared = _without_alias(declared)
-    return AppParameter(parameter.name, type_, default, _is_static(type_), declared, alias)
+    is_keyword_only = parameter.kind is parameter.KEYWORD_ONLY
+    static = _is_static(type_)
+    return AppParameter(parameter.name, type_, default, static, declared, is_keyword_only, alias)
 
 
 def _field_default(field: Any) -> Any:

@@ -26,6 +26,7 @@ from frontend_dsl.source_rules import (
     WAY_OUT,
     Kind,
     is_followed,
+    is_logger_name,
     refused_call,
     refused_method,
     result_of,
@@ -302,13 +303,19 @@ class _Check:
         return _result(target, known, self._followed) if known else Kind.UNKNOWN
 
     def method(self, node: ast.Call, func: ast.Attribute, kinds: set[Kind]) -> Kind:
-        owner = self.kind(func.value)
+        owner = self.owner(func.value)
         refused = refused_method(owner, func.attr, kinds, has_args=bool(node.args))
         if refused is not None:
             self.refuse(node, refused)
         if _is_text(func.value) and func.attr in ("format", "join"):
             return _text_if(kinds)
         return owner if owner in (Kind.TEXT, Kind.FILE) else Kind.UNKNOWN
+
+    def owner(self, node: ast.expr) -> Kind:
+        kind = self.kind(node)
+        name = str(getattr(node, "attr", None) or getattr(node, "id", ""))  # `self.log`, or `log`
+        is_unknown = kind is Kind.UNKNOWN and self.resolve(node) is MISSING
+        return Kind.LOGGER if is_unknown and is_logger_name(name) else kind
 
     def arguments(self, given: Iterable[ast.expr], target: Any) -> Iterator[Kind]:
         """The kinds of arguments, and of what stands in those that are lists, tuples or dicts."""

@@ -1,6 +1,7 @@
 """Which calls can take no text that holds a value of the run, and what calls give."""
 
 import builtins
+import re
 import sys
 from enum import Enum
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
@@ -20,12 +21,15 @@ class Kind(Enum):
     VALUE = 1  # a symbolic value
     TEXT = 2  # a str that holds the marker of one
     FILE = 3  # an open file, or a path
+    LOGGER = 4
 
 
 WAY_OUT = f"do it in a tl.tool{OR_BREAK}"
 
 _KEEPS_TEXT = {"strip", "lstrip", "rstrip", "format", "join", "__str__"}  # methods of str
 _WRITES = {"write", "writelines", "write_text", "write_bytes"}
+_LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+_LOGGER_NAME = re.compile(r"(?:.*_)?log(?:ger)?", re.IGNORECASE)
 _READS_TEXT = {  # the built-in ones that read a text
     *("len", "list", "tuple", "set", "frozenset", "reversed", "enumerate", "iter", "zip", "map"),
     *("int", "float", "ord", "hash", "bytes", "open"),
@@ -63,13 +67,15 @@ def refused_call(target: Any, kinds: set[Kind], inside: set[Kind]) -> str | None
         return f"{name}() shows"
     if is_logger(owner):
         return f"logging's {name}() shows"
-    return f"{module}.{name}() reads" if module.partition(".")[0] in _MODULES else None
+    return f"{module.lstrip('_')}.{name}() reads" if _package(module) in _MODULES else None
 
 
 def refused_method(owner: Kind, name: str, kinds: set[Kind], *, has_args: bool) -> str | None:
     """The same of a method, of an object of which only the kind is known."""
     if owner is Kind.FILE and name in _WRITES and Kind.TEXT in kinds:
         return f".{name}() writes"
+    if owner is Kind.LOGGER and name in _LOGS and kinds & {Kind.VALUE, Kind.TEXT}:
+        return f"logging's {name}() shows"
     if owner is not Kind.TEXT or not hasattr(str, name):
         return None
     strips_more = name.endswith("strip") and has_args
@@ -84,6 +90,8 @@ def result_of(target: Any, kinds: set[Kind]) -> Kind:
         return Kind.VALUE if _name(target) in _GIVE_VALUES else Kind.UNKNOWN
     if target is open or (isinstance(target, type) and issubclass(target, PurePath)):
         return Kind.FILE
+    if _name(target) == "getLogger" and _module(target) == "logging":
+        return Kind.LOGGER
     keeps = target is str or _is_dedent(target)
     return Kind.TEXT if keeps and kinds & {Kind.VALUE, Kind.TEXT} else Kind.UNKNOWN
 
@@ -94,6 +102,11 @@ def is_followed(target: Any) -> TypeGuard[FunctionType]:
         return False
     kind = target.__code__.co_flags & (CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR)
     return not kind and is_users(target.__code__.co_filename)
+
+
+def is_logger_name(name: str) -> bool:
+    """Whether a variable or a field is called as loggers are: `log`, `self._logger`."""
+    return _LOGGER_NAME.fullmatch(name) is not None
 
 
 def traces_a_function(target: Any) -> bool:
@@ -111,6 +124,11 @@ def _is_dedent(target: Any) -> bool:
 
 def _is_ours(target: Any) -> bool:
     return _module(target).startswith("frontend_dsl.")
+
+
+def _package(module: str) -> str:
+    """Its name, also where it is written in C, as `_warnings` is."""
+    return module.partition(".")[0].lstrip("_")
 
 
 def _module(target: Any) -> str:

@@ -21,7 +21,7 @@ from typing import Any, cast
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
 from frontend_dsl.element_types import element_type, path_in_text
-from frontend_dsl.errors import TraceError
+from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.leaks import check_known, check_no_symbol_inside
 from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
@@ -90,9 +90,22 @@ class Tracer:
         self._path: tuple[str, ...] = outer._path if outer is not None else ()
         self._place: tuple[str, int] | None = None
         self._alive: list[Value] = []
+        self._misuses: list[SymbolicError] = []
         self._captures: dict[str, tuple[Value, Value]] = {}  # outer name -> (outer, own param)
         self._last: Node | None = None  # the last engine primitive of the call before this one
         self._newest: Node | None = None  # the last engine primitive so far
+
+    def misuse(self, error: SymbolicError) -> None:
+        """A value is used as if it were known; the user's code may catch that as a ValueError."""
+        if self.outer is not None:
+            self.outer.misuse(error)
+        else:
+            self._misuses.append(error)
+
+    def check_no_misuse(self) -> None:
+        """Raise the first misuse, which the user's code caught."""
+        if self._misuses:
+            raise self._misuses[0]
 
     @property
     def home(self) -> object:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 from weakref import WeakValueDictionary
 
 from frontend_dsl.errors import SymbolicError, TraceError
-from frontend_dsl.markers import Mark, find_marks, is_spoilt, mark, unprintable
+from frontend_dsl.markers import Mark, find_marks, is_spoilt, mark, unprintable, without_sign
 from frontend_dsl.where import shower_of, user_frame
 from graph_opt.ops import CONTEXT_TYPE
 
@@ -98,8 +98,18 @@ class Value:
         return self._tracer if find is None else find()
 
     def _misuse(self, what: str, instead: str) -> NoReturn:
-        file, line = user_frame()
-        raise SymbolicError(f"{what}: {WAYS_OUT}{instead}", file, line)
+        error = SymbolicError(f"{what}: {WAYS_OUT}{instead}", *user_frame())
+        self._here().misuse(error)
+        raise error
+
+    def __copy__(self) -> "Value":
+        return self  # nobody can change it
+
+    def __deepcopy__(self, memo: object) -> "Value":
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self._misuse(f"%{self._name} is pickled", "do it in a tl.tool")
 
     def __bool__(self) -> NoReturn:
         self._misuse(
@@ -210,17 +220,44 @@ def _behind(found: Mark) -> Value:
 
 
 def make_readable(error: BaseException) -> None:
-    """Let the message of an exception of the user's name values where their markers stand."""
-    error.args = tuple(_readable(arg) if has_marks(arg) else arg for arg in error.args)
+    """Let the message of an exception of the user's name values where their markers stand, and so
+    those of the exceptions behind it."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.args = _readable(one.args)
+            vars(one).update(_readable({**vars(one)}))
+            waiting += [one.__cause__, one.__context__]
 
 
-def _readable(text: str) -> str:
+def _readable(value: Any, depth: int = 4) -> Any:
+    """The same for people: symbolic values, also in lists, tuples and dicts, by their names."""
+    if isinstance(value, Value):
+        return without_sign(repr(value))
+    if isinstance(value, str):
+        return _readable_text(value)
+    if type(value) not in (list, tuple, dict) or not depth:
+        return value
+    items = [*value.items()] if isinstance(value, dict) else [*value]
+    readable = [_readable(item, depth - 1) for item in items]
+    is_changed = any(new is not old for new, old in zip(readable, items, strict=True))
+    return type(value)(readable) if is_changed else value
+
+
+def _readable_text(text: str) -> str:
     shown, end = "", 0
     for found in find_marks(text):
-        value = _values.get(found.number)
-        shown += f"{text[end : found.start]}<symbolic{'' if value is None else f' %{value._name}'}>"
+        behind = _values.get(found.number)
+        name = "" if behind is None else f" %{behind._name}"
+        shown += f"{text[end : found.start]}<symbolic{name}>"
         end = found.end
-    return shown + text[end:]
+    shown = without_sign(shown + text[end:])
+    if is_spoilt(shown):
+        return "<a text that holds values of the run>"
+    return text if shown == text else shown
 
 
 def has_marks(value: object) -> bool:

@@ -12,10 +12,14 @@ from backends.tools.library_code import OWN_FILES, is_library
 
 
 def user_frame() -> tuple[str, int]:
-    """File and line of the innermost frame that is not teola's own."""
+    """File and line of the innermost frame of the user's: of an app in a library, of that."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN_FILES):
         frame = frame.f_back
+    users: FrameType | None = frame
+    while users is not None and is_library(users.f_code.co_filename):
+        users = users.f_back
+    frame = users or frame
     return short_path(frame.f_code.co_filename), frame.f_lineno
 
 

@@ -83,6 +83,10 @@ class Pending:
             self.future.exception()  # nobody has to await it
             self._texts.put_nowait(None)
 
+    def cancel(self) -> None:
+        self.future.cancel()
+        self._texts.put_nowait(None)
+
     def add_text(self, piece: str) -> None:
         self._texts.put_nowait(piece)
 

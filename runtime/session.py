@@ -12,7 +12,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -22,6 +21,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from backends.base import Context
@@ -79,6 +79,12 @@ class Segment:
         found = (pending.future.exception() for pending in self.pending.values())
         of_values = [error for error in found if isinstance(error, Exception)]
         self.failures = [*first, *of_values, *self.effect_failures]
+        self.pending.clear()
+
+    def abandon(self) -> None:
+        """Of one that was cancelled: who awaits a value of it is cancelled too."""
+        for pending in self.pending.values():
+            pending.cancel()
         self.pending.clear()
 
 
@@ -152,7 +158,8 @@ class Session:
         self._forget()
         before = [earlier for earlier in self._segments if self._comes_before(earlier, segment)]
         outputs = outputs_to(segment.pending, segment.effect_failures.append, final, streamed)
-        running = self._start_after(before, program, dict(inputs), outputs, seen=list(self._seen))
+        seen = list(self._seen)
+        running = partial(self._start_after, before, program, dict(inputs), outputs, seen)
         segment.task = asyncio.get_running_loop().create_task(_noted(segment, running))
         self._segments.append(segment)
         for issued in _issued.get():
@@ -242,20 +249,22 @@ class Session:
         await self._start(program, real, outputs)
 
     async def _close(self) -> None:
-        """Cancel what still runs and give back all contexts."""
+        """Cancel what still runs, and who still waits for it, and give back all contexts."""
         tasks = [segment.task for segment in self._segments if segment.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for segment in self._segments:
+            segment.abandon()
         self._is_closed = True
         contexts, self._contexts = self._contexts, {}
         self._releasing.extend(self._release(context) for context, _ in contexts.values())
         await asyncio.gather(*map(asyncio.wrap_future, self._releasing), return_exceptions=True)
 
 
-async def _noted(segment: Segment, running: Coroutine[Any, Any, None]) -> None:
+async def _noted(segment: Segment, running: Callable[[], Awaitable[None]]) -> None:
     try:
-        await running
+        await running()
     except QueryError as failure:
         segment.end(failure.with_traceback(None))  # whose frames would hold what the segment read
     except Exception as failure:

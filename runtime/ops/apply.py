@@ -30,7 +30,7 @@ def _select(attrs: Attrs, args: Sequence[Any]) -> Any:  # noqa: ARG001
 
 
 def _sort(attrs: Attrs, args: Sequence[Any]) -> Any:
-    items, keys = args
+    items, keys = map(list, args)  # they may be sets
     order = sorted(range(len(items)), key=keys.__getitem__, reverse=attrs.get("reverse") is True)
     return [items[i] for i in order]
 

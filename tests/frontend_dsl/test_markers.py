@@ -2,12 +2,16 @@
 
 import base64
 import codecs
+import copy
+import heapq
 import html
 import inspect
 import json
+import pickle
 import pprint
 import re
 import shlex
+import statistics
 import string
 import textwrap
 import unicodedata
@@ -20,6 +24,7 @@ from xml.sax import saxutils
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 import teola as tl
 from frontend_dsl.markers import find_marks, is_spoilt, mark
@@ -245,6 +250,141 @@ def test_the_message_of_the_users_exception_names_the_value(is_async: bool) -> N
         app("x")
     assert type(caught.value) is ValueError
     assert caught.value.args[1] == 3
+
+
+class Refused(Exception):
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"Refused: {self.text}"
+
+
+def raise_from(text: str) -> None:
+    try:
+        raise LookupError(text)
+    except LookupError as error:
+        raise RuntimeError("no") from error
+
+
+RAISED: dict[str, Callable[[str], Any]] = {
+    "a value alone": lambda q: ValueError(q),
+    "a text in a list in a dict": lambda q: ValueError({"texts": [f"about {q}", q]}),
+    "a text of the exception's own": lambda q: Refused(f"about {q}"),
+    "a changed text": lambda q: ValueError(f"about {q}".upper()),
+    "repr": lambda q: ValueError(f"about {q!r}"),
+}
+
+
+def assert_readable(text: str) -> None:
+    assert text.isprintable()
+    assert not find_marks_or_pieces(text)
+
+
+def find_marks_or_pieces(text: str) -> bool:
+    return any(find_marks(text)) or is_spoilt(text)
+
+
+@pytest.mark.parametrize("what", RAISED)
+def test_no_exception_of_the_users_shows_a_marker(what: str) -> None:
+    @tl.app
+    def app(question: str) -> str:
+        raise RAISED[what](question)
+
+    with pytest.raises(Exception, match=r"question|holds values of the run") as caught:
+        app.graph()
+    assert type(caught.value) is not SymbolicError
+    assert_readable(str(caught.value))
+
+
+def test_no_exception_behind_another_shows_a_marker() -> None:
+    @tl.app
+    def app(question: str) -> str:
+        raise_from(f"no {question}")
+        return question
+
+    with pytest.raises(RuntimeError) as caught:
+        app.graph()
+    assert str(caught.value.__cause__) == "no <symbolic %question>"
+
+
+class Note(BaseModel):
+    words: str
+
+
+REPORTED: dict[str, Callable[[Any], Any]] = {
+    "a key": lambda q: {"a": "b"} and q[q],
+    "a result": lambda q: tl.loop(lambda state: state, q, max=2),
+    "a list": lambda q: ask([q]),
+    "a model": lambda q: Note(words=q),
+}
+
+
+@pytest.mark.parametrize("what", REPORTED)
+def test_no_message_about_a_value_holds_its_hidden_sign(what: str) -> None:
+    @tl.app
+    def app(question: str) -> Any:
+        return REPORTED[what](question)
+
+    with pytest.raises(TraceError) as caught:
+        app.graph()
+    assert_readable(str(caught.value).replace("\n", " "))
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_misuse_that_the_users_code_catches_is_still_one(is_async: bool) -> None:
+    def number_of(text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            return 0
+
+    def counted(question: str) -> str:
+        return ask(f"{question} {number_of(question)}")
+
+    async def counted_later(question: str) -> str:
+        return counted(ask(question))
+
+    app: Any = tl.app(counted_later if is_async else counted)
+    with pytest.raises(SymbolicError, match="turned into a number") as caught:
+        app("x")
+    assert caught.value.file.endswith("test_markers.py")
+
+
+IN_LIBRARIES: dict[str, tuple[Callable[[str], Any], str]] = {
+    "heapq": (lambda q: heapq.nsmallest(1, [q, ask(q)]), "is compared"),
+    "pickle": (lambda q: pickle.dumps([q]), "is pickled"),
+    "statistics": (lambda q: statistics.mean([q, q]), "known only when the app runs"),
+}
+
+
+@pytest.mark.parametrize("library", IN_LIBRARIES)
+def test_a_misuse_in_a_library_is_at_the_users_line(library: str) -> None:
+    @tl.app
+    def app(question: str) -> Any:
+        return IN_LIBRARIES[library][0](question)  # where no source check finds it
+
+    with pytest.raises(SymbolicError, match=IN_LIBRARIES[library][1]) as caught:
+        app.graph()
+    assert caught.value.file.endswith("test_markers.py")
+
+
+def test_a_result_that_holds_a_value_inside_an_object_names_the_app() -> None:
+    @tl.app
+    def app(question: str) -> Any:
+        return Box(question)
+
+    with pytest.raises(SymbolicError, match="Box.text holds a value of the run") as caught:
+        app.graph()
+    assert caught.value.line == app._function.__code__.co_firstlineno
+
+
+def test_a_copy_of_a_value_is_the_value() -> None:
+    @tl.app
+    def app(question: str) -> list[str]:
+        return copy.deepcopy([question, copy.copy(question)])
+
+    assert app("x") == ["x", "x"]
 
 
 SHOWN: dict[str, Callable[[Any], None]] = {

@@ -138,6 +138,16 @@ def test_too_many_unknown_missing_and_repeated_arguments_are_named() -> None:
         bound(app, "x", text="y")
 
 
+def test_a_keyword_only_argument_has_no_place() -> None:
+    @tl.app
+    def app(text: str, *, style: str = "short") -> str:
+        return f"{text} {style}"
+
+    assert app("a", style="long") == "a long"
+    with pytest.raises(ArgumentError, match="takes 1 positional argument; got 2"):
+        app("a", "long")
+
+
 def test_the_check_of_a_type_is_built_once() -> None:
     def app(texts: list[str]) -> None: ...
 

@@ -3,9 +3,12 @@
 import base64
 import json
 import logging
+import math
 import re
 import sys
 import textwrap
+import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -96,6 +99,23 @@ def logs(q: str) -> str:
 
 def logs_by_module(q: str) -> str:
     logging.warning(f"got {q}")
+    return ask(q)
+
+
+def logs_by_a_logger_of_its_own(q: str) -> str:
+    mine = logging.getLogger("mine")
+    mine.warning(f"got {q}")
+    return ask(q)
+
+
+def logs_by_a_field(q: str, n: int = 1) -> str:
+    self = Namespace(_log=log, n=n)
+    self._log.info(f"got {q}")
+    return ask(q)
+
+
+def warns(q: str) -> str:
+    warnings.warn(f"got {q}", stacklevel=2)
     return ask(q)
 
 
@@ -269,6 +289,11 @@ def is_none(q: str) -> str:
     return ask(q) if q is not None and f"{q}" is not None else "x"
 
 
+def other_methods(q: str) -> str:
+    catalog = Namespace(info=ask)
+    return ask(f"{catalog.info(f'{q}')} {math.log(2)}")
+
+
 def shadows(q: str) -> list[int]:
     return [len(q) for q in ("a", "bc")]
 
@@ -279,6 +304,7 @@ ACCEPTED = [
     whole_texts,
     collections_of_texts,
     is_none,
+    other_methods,
     shadows,
 ]
 

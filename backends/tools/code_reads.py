@@ -2,7 +2,7 @@
 
 In a notebook a cell is run again: the same name is then another object. The code is searched for
 the names it may load, through the functions behind them. Objects are told apart by identity, so
-what is changed in place (a list appended to) is not seen.
+what is changed in place (a list appended to) is not seen here.
 """
 
 import sys
@@ -35,6 +35,7 @@ class CodeReads:
     def __init__(self, function: Any) -> None:
         self._variables: dict[tuple[int, str], tuple[Space, str, Any]] = {}
         self._cells: list[tuple[CellType, Any]] = []
+        self._functions: list[tuple[FunctionType, Any]] = []
         self._seen: dict[tuple[int, int], Any] = {}  # holds what it names: ids stay theirs
         self._visit(function, _NO_CODE)
         if not isinstance(function, (FunctionType, MethodType, partial)):
@@ -47,6 +48,8 @@ class CodeReads:
         for space, name, value in self._held:
             if space.get(name, _MISSING) is not value:
                 return False
+        if any(function.__code__ is not code for function, code in self._functions):
+            return False  # a reloader gave it other code
         return all(_contents(cell) is value for cell, value in self._cells)
 
     def note(self, value: Any) -> bool:  # noqa: ARG002
@@ -81,7 +84,10 @@ class CodeReads:
         code = function.__code__
         if is_library(code.co_filename):
             return
-        for name in _names(code) & function.__globals__.keys():
+        self._functions.append((function, code))
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._visit(value, code)
+        for name in names_in(code) & function.__globals__.keys():
             self._read(function.__globals__, name, code)
         for cell in function.__closure__ or ():
             value = _contents(cell)
@@ -90,7 +96,7 @@ class CodeReads:
 
     def _visit_space(self, space: type | ModuleType, code: CodeType) -> None:
         is_users = _is_users(space)
-        for name in _names(code) & vars(space).keys():
+        for name in names_in(code) & vars(space).keys():
             if is_users:
                 self._read(_variables(space), name, code)
             elif isinstance(vars(space)[name], type):
@@ -103,7 +109,7 @@ class CodeReads:
                 if issubclass(type(inner), (FunctionType, MethodType, partial, *self.parts)):
                     self._visit(inner, code)
         elif _is_users(type(value)):
-            for name in _names(code):
+            for name in names_in(code):
                 self._read(own, name, code)  # also that it is not there: the class may have it
             for class_ in type(value).__mro__:
                 self._visit_space(class_, code)
@@ -111,7 +117,7 @@ class CodeReads:
 
     def _visit_methods(self, value: Any, class_: type, code: CodeType) -> None:
         """What the object's other methods, where `code` names them, read of it."""
-        for name in _names(code) & vars(class_).keys():
+        for name in names_in(code) & vars(class_).keys():
             method = vars(class_)[name]
             if isinstance(method, FunctionType):
                 self._visit(value, method.__code__)
@@ -131,12 +137,12 @@ def _own_variables(value: Any) -> dict[str, Any]:
     return {}
 
 
-def _names(code: CodeType) -> set[str]:
+def names_in(code: CodeType) -> set[str]:
     """Every name that the code, or a function inside it, may load."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            names |= _names(constant)
+            names |= names_in(constant)
     return names
 
 

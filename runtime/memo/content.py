@@ -1,4 +1,5 @@
-"""Content digests of values: equal for equal values, in every process.
+"""Content digests of values: equal for equal values, in every process; but for values of users'
+classes, which no other process is sure to define alike.
 
 A value without a known content (an open file, an object of a user's class) has no digest, and the
 work that reads it is not remembered.
@@ -10,8 +11,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from itertools import count
 from pathlib import PurePath
 from typing import Any, Protocol
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import BaseModel
@@ -20,6 +24,10 @@ from backends.base import Tokens, Turn
 from backends.documents import Doc, Index
 
 DIGEST_BYTES = 20
+STABLE_MODULES = ("backends.", "frontend_dsl.")  # what they define is the same in every process
+_PROCESS = uuid4().hex
+_numbers = count(1)
+_versions: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 class NoContent(TypeError):
@@ -47,18 +55,27 @@ def _feed(to: Hash, value: Any) -> None:
     elif isinstance(value, Enum):
         _feed_parts(to, type(value), (value.name,))
     elif isinstance(value, BaseModel):
-        _feed_parts(to, type(value), (dict(value),))
+        is_set = [name in value.model_fields_set for name in type(value).model_fields]
+        _feed_parts(to, type(value), (dict(value), is_set, value.__pydantic_private__))
     elif isinstance(value, PurePath):
-        _feed_parts(to, type(value), (str(value),))
+        _feed_text(to, f"{type(value).__name__} {value}")
     elif is_dataclass(value) and not isinstance(value, type):
-        _feed_parts(to, type(value), [getattr(value, field.name) for field in fields(value)])
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        _feed_parts(to, type(value), ({**parts, **getattr(value, "__dict__", {})},))
     else:
         raise NoContent(f"{type(value).__qualname__} has no content digest")
 
 
 def _feed_parts(to: Hash, type_: type, parts: Sequence[Any]) -> None:
-    _feed_text(to, f"{type_.__module__}.{type_.__qualname__}")
+    _feed_text(to, f"{type_.__module__}.{type_.__qualname__} {_version(type_)}")
     _feed_list(to, parts)
+
+
+def _version(type_: type) -> str:
+    """A user's class may be defined again under its name, with other methods."""
+    if type_.__module__.startswith(STABLE_MODULES):
+        return ""
+    return _versions.setdefault(type_, f"{_PROCESS} {next(_numbers)}")
 
 
 def _feed_text(to: Hash, value: str) -> None:

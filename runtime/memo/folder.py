@@ -22,7 +22,7 @@ from backends.documents import Doc
 
 FILE = "memo.sqlite"
 DEFAULT_BYTES = 4 * 2**30
-FORMAT = 1
+FORMAT = 1  # of keys and values: a part of every key
 _CHUNK = 500  # keys a statement; sqlite takes 999 variables everywhere
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS memo (

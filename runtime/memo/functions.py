@@ -1,27 +1,78 @@
 """Which definition of a function ran: it may be defined again, and so may what its code reads."""
 
+from collections import Counter, OrderedDict, defaultdict, deque
 from itertools import count
+from operator import is_
+from types import CodeType
 from typing import Any
 
-from backends.tools.code_reads import CodeReads
+from backends.tools.code_reads import CodeReads, names_in
+from runtime.memo.content import NoContent
 
 MAX_KNOWN = 256
+MOST_ITEMS = 1000  # of lists, dicts and sets that are looked through at each call
+_HOLDERS = (list, dict, set, bytearray, deque, defaultdict, OrderedDict, Counter)
+_ADDING = {"append", "add", "extend"}
 
 
 class FunctionVersions:
-    """Numbers functions, anew when a variable that their code reads holds another object."""
+    """Numbers functions, anew when a variable that their code reads holds another object, or a
+    list, dict or set behind one holds other items."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
-        self._known: dict[int, tuple[Any, int, CodeReads]] = {}  # by id, which is held
+        self._known: dict[int, tuple[Any, int, _Reads]] = {}  # by id, which is held
 
     def of(self, function: Any) -> int:
-        """Equal as long as the function means the same."""
+        """Equal as long as the function means the same. Raises NoContent for one that reads more
+        than can be looked through."""
         found = self._known.get(id(function))
         if found is None or not found[2].are_current():
             self._known.pop(id(function), None)
             if len(self._known) >= MAX_KNOWN:
                 del self._known[next(iter(self._known))]
-            found = (function, next(self._numbers), CodeReads(function))
+            found = (function, next(self._numbers), _Reads(function))
             self._known[id(function)] = found
+        if found[2].num_items > MOST_ITEMS:
+            raise NoContent("it is not known what the function reads")
         return found[1]
+
+
+class _Reads(CodeReads):
+    """Sees also what was changed in place; but for a list or set that the code itself adds to: that
+    is a journal."""
+
+    def __init__(self, function: Any) -> None:
+        self._holders: list[tuple[Any, list[Any]]] = []
+        self.num_items = 0
+        super().__init__(function)
+
+    def _visit(self, value: Any, code: CodeType) -> None:
+        if type(value) in _HOLDERS and not _adds_to(value, code):
+            self.num_items += len(value)
+            items = _items(value) if self.num_items <= MOST_ITEMS else []
+            self._holders.append((value, items))
+        super()._visit(value, code)
+
+    def are_current(self) -> bool:
+        if not super().are_current():
+            return False
+        if self.num_items > MOST_ITEMS:
+            return True
+        return all(_is_same(_items(value), items) for value, items in self._holders)
+
+
+def _adds_to(value: Any, code: CodeType) -> bool:
+    return not isinstance(value, dict) and not _ADDING.isdisjoint(names_in(code))
+
+
+def _items(value: Any) -> list[Any]:
+    return (
+        [item for pair in value.items() for item in pair]
+        if isinstance(value, dict)
+        else list(value)
+    )
+
+
+def _is_same(now: list[Any], before: list[Any]) -> bool:
+    return len(now) == len(before) and all(map(is_, now, before))

@@ -18,6 +18,7 @@ from runtime.engine_scheduler import Job, Scheduler
 from runtime.memo.content import NoContent
 from runtime.memo.memo import FAILED, Memo, Pending
 from runtime.memo.rules import Units
+from runtime.memo.sharing import shared
 from runtime.ops.table import OP_RUNS
 from runtime.scope import release
 
@@ -116,7 +117,7 @@ class Remembered:
         self._own: dict[str, tuple[Job, list[int]]] = {}  # by request id: what runs for this job
         self._usages: list[Usage] = []
         self._num_remembered = 0
-        self._has_emitted = False
+        self._num_told = 0  # characters of the text, also of a run that failed
         self._has_ended = False
 
     def begin(self) -> None:
@@ -130,6 +131,15 @@ class Remembered:
     def cancel(self) -> None:
         """Nobody waits for this job any more; what others wait for is computed all the same."""
         self._has_ended = True
+        for key in self._awaited:
+            if (pending := self._memo.pending.get(key)) is not None:
+                pending.leave(self._told)
+        self._stop_unwanted()
+
+    def _stop_unwanted(self) -> None:
+        """Once this job has ended: stop what runs for it and nobody waits for."""
+        if not self._has_ended:
+            return
         for request_id, (job, indices) in list(self._own.items()):
             pendings = [self._memo.pending[self._units.keys[i]] for i in indices]
             if not any(pending.waiters for pending in pendings):
@@ -143,7 +153,7 @@ class Remembered:
             pending = self._memo.pending.get(key)
             if pending is None:
                 own.append(self._units.keys.index(key))
-                self._memo.pending[key] = Pending()
+                self._memo.pending[key] = Pending(self._stop_unwanted)
             else:
                 self._awaited.add(key)
                 pending.join(self._told, self._emit())
@@ -168,14 +178,19 @@ class Remembered:
         return pending.emit
 
     def _emit(self) -> Callable[[str], None] | None:
+        """Tells the listener a text from its begin, but for what it heard before a failure."""
         emit = self._job.request.emit
         if emit is None:
             return None
+        num_come = 0
 
         def tell(text: str) -> None:
-            if not self._has_ended:
-                self._has_emitted = True
-                emit(text)
+            nonlocal num_come
+            new = text[max(0, self._num_told - num_come) :]
+            num_come += len(text)
+            if new and not self._has_ended:
+                self._num_told += len(new)
+                emit(new)
 
         return tell
 
@@ -189,17 +204,17 @@ class Remembered:
             self._fail(keys, outcome)
             return
         values = dict(zip(keys, self._units.values(outcome), strict=True))
-        shared = self._memo.put_many(values, self._units.alive, self._units.is_stable)
+        kept = self._memo.put_many(values, self._units.is_stable)
         _release(outcome)
         self._usages.append(outcome.usage)
         self._take(values)
         for key in keys:
-            self._memo.pending.pop(key).tell(key, shared.get(key, FAILED))
+            self._memo.pending.pop(key).tell(key, kept.get(key, FAILED))
 
     def _fail(self, keys: Sequence[bytes], error: Exception) -> None:
         waiting = [(key, self._memo.pending.pop(key)) for key in keys]
         if not self._has_ended:
-            self._has_ended = True
+            self.cancel()
             self._on_end(self._job)
             self._job.on_done(error)
         for key, pending in waiting:
@@ -219,7 +234,7 @@ class Remembered:
             self._compute([key])
         else:
             self._num_remembered += 1
-            self._take({key: value})
+            self._take({key: shared(value)})
 
     def _take(self, values: Mapping[bytes, Any]) -> None:
         self._values.update(values)
@@ -232,7 +247,7 @@ class Remembered:
         values = [self._values[key] for key in self._units.keys]
         usage = replace(total(self._usages), remembered_items=self._num_remembered)
         result = self._units.result(values, usage)
-        if not self._has_emitted and (emit := self._emit()) is not None:
+        if not self._num_told and (emit := self._emit()) is not None:
             emit(result.outputs[0])
         self._has_ended = True
         self._on_end(self._job)

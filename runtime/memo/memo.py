@@ -18,6 +18,7 @@ FAILED: Any = object()  # for waiters on work that ended without a value to shar
 class Pending:
     """A unit that is under way, and who waits for it."""
 
+    on_left: Callable[[], None]  # nobody waits any more
     waiters: list[Callable[[bytes, Any], None]] = field(default_factory=list)
     emits: list[Callable[[str], None]] = field(default_factory=list)
     text: str = ""  # of a decode, so far
@@ -30,6 +31,13 @@ class Pending:
             if self.text:
                 emit(self.text)
 
+    def leave(self, tell: Callable[[bytes, Any], None]) -> None:
+        """Wait for it no more."""
+        if tell in self.waiters:
+            self.waiters.remove(tell)
+        if not self.waiters:
+            self.on_left()
+
     def emit(self, text: str) -> None:
         """More of the text is there."""
         self.text += text
@@ -38,7 +46,7 @@ class Pending:
 
     def tell(self, key: bytes, value: Any) -> None:
         """It ended; with FAILED, whoever waits does the work itself."""
-        for tell in self.waiters:
+        for tell in list(self.waiters):
             tell(key, value)
 
 
@@ -64,22 +72,23 @@ class Memo:
         if missing and self.folder is not None and is_stable:
             kept = self.folder.get_many(missing)
             for key, value in kept.items():
-                self._keep(key, value, None)
+                self._keep(key, value)
             found.update(kept)
         return found
 
-    def put_many(
-        self, values: Mapping[bytes, Any], alive: Any = None, is_stable: bool = True
-    ) -> dict[bytes, Any]:
-        """Remember the values that can be shared; those, as others get them."""
-        kept = {key: value for key, value in values.items() if self._keep(key, value, alive)}
+    def put_many(self, values: Mapping[bytes, Any], is_stable: bool = True) -> dict[bytes, Any]:
+        """Remember the values that can be shared; those, of which each who wants one takes a
+        copy with `shared`."""
+        entries = {key: self._keep(key, value) for key, value in values.items()}
+        kept = {key: entry.value for key, entry in entries.items() if entry is not None}
         if self.folder is not None and is_stable:
             self.folder.put_many(kept)
-        return {key: shared(value) for key, value in kept.items()}
+        return kept
 
-    def _keep(self, key: bytes, value: Any, alive: Any) -> bool:
+    def _keep(self, key: bytes, value: Any) -> Entry | None:
         size = size_of(value)
         if size is None:
-            return False
-        self.memory.put(key, Entry(shared(value), size, alive))
-        return True
+            return None
+        entry = Entry(shared(value), size)
+        self.memory.put(key, entry)
+        return entry

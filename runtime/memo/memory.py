@@ -11,11 +11,10 @@ DEFAULT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value with its size, and what must live as long as its key means something."""
+    """A value with its size."""
 
     value: Any
     num_bytes: int
-    alive: Any = None
 
 
 class Memory:

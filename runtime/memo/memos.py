@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 from backends.models_cache import cache_folder
-from backends.registry import EngineSpec
 from runtime.memo.content import digest
 from runtime.memo.contexts import ContextContents
-from runtime.memo.folder import Folder
+from runtime.memo.folder import FORMAT, Folder
 from runtime.memo.memo import Memo
 from runtime.memo.memory import Memory
 
@@ -51,24 +51,8 @@ def _folder(where: bool | str) -> Path | None:
     return default_folder() if where == "disk" else Path(where).expanduser().absolute()
 
 
-def owner_of(spec: EngineSpec, salt: str | None) -> bytes:
-    """Who runs a request and for whom: a part of every key. A model's file that changes is another
-    model."""
-    return _owner(spec.key, spec.url, salt, _fingerprint(spec.url))
-
-
 @lru_cache(maxsize=256)
-def _owner(*parts: str | None) -> bytes:
-    return digest(*parts)
-
-
-def _fingerprint(url: str) -> str:
-    """Of a model given by its path: when it was last changed, and its size."""
-    _, _, path = url.partition(":")
-    if "/" not in path:
-        return ""
-    try:
-        found = Path(path).expanduser().stat()
-    except OSError:
-        return ""
-    return f"{found.st_mtime_ns} {found.st_size}"
+def owner_of(spec_key: str, model: str, salt: str | None) -> bytes:
+    """Who runs a request and for whom: a part of every key. `model` is the fingerprint of what the
+    engine loaded."""
+    return digest(FORMAT, version("teola"), spec_key, model, salt)

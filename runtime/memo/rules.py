@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from backends.base import Request, Result, Usage
-from runtime.memo.content import NoContent, digest
+from backends.documents import Doc
+from runtime.memo.content import STABLE_MODULES, NoContent, digest
+from runtime.memo.fingerprint import fingerprint
 from runtime.memo.functions import FunctionVersions
 
 _versions = FunctionVersions()
-STABLE_MODULES = ("backends.", "frontend_dsl.")  # functions that mean the same in every process
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,6 @@ class Units:
     values: Callable[[Result], Sequence[Any]]  # of that request's result, one a unit
     result: Callable[[Sequence[Any], Usage], Result]  # of the whole, from the values of all units
     is_stable: bool = True  # the keys mean the same in another process
-    alive: Any = None  # what the keys stand for as long as it lives
 
 
 class Contexts(Protocol):
@@ -52,11 +52,22 @@ def call(request: Request, owner: bytes, contexts: Contexts) -> Units:  # noqa: 
     """A call of a pure function: known by its definition, for a user may change it, or a global
     that it reads."""
     fn = request.attrs["fn"]
-    is_stable = str(getattr(fn, "__module__", "")).startswith(STABLE_MODULES)
+    is_stable = _is_stable(fn)
     name = f"{fn.__module__}.{fn.__qualname__}" if is_stable else f"{_versions.of(fn)}"
-    key = digest(owner, "call", name, list(request.attrs["kwargs"]), list(request.inputs))
+    models = [fingerprint(value) for value in request.inputs if _may_be_url(value)]
+    key = digest(owner, "call", name, list(request.attrs["kwargs"]), list(request.inputs), models)
     units = _one(request, key, lambda value, usage: Result((value,), usage))
-    return replace(units, is_stable=is_stable, alive=fn)
+    return replace(units, is_stable=is_stable)
+
+
+def _is_stable(fn: Any) -> bool:
+    """Whether its name says what it is: a function of ours, at the top of its module."""
+    is_ours = str(getattr(fn, "__module__", "")).startswith(STABLE_MODULES)
+    return is_ours and "<" not in getattr(fn, "__qualname__", "<")
+
+
+def _may_be_url(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("local:")
 
 
 def texts(request: Request, owner: bytes, contexts: Contexts) -> Units:
@@ -107,4 +118,6 @@ def _one(request: Request, key: bytes, result: Callable[[Any, Usage], Result]) -
 
 
 def _text_key(owner: bytes, item: Any) -> bytes:
+    if not isinstance(item, (str, Doc)):  # the engine says what is wrong with it
+        raise NoContent("an embedding is one of a text or a document")
     return digest(owner, item if isinstance(item, str) else item.text)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from backends.base import Turn
 from backends.documents import Doc, Index
@@ -54,6 +54,7 @@ VALUES = [
     Colour.RED,
     Colour.GREEN,
     Point(x=1),
+    Point(x=1, y=0),  # says more: see `exclude_unset`
     Point(x=1, y=1),
     Pair(1, 2),
     Pair(2, 1),
@@ -79,7 +80,7 @@ def test_different_values_have_different_digests() -> None:
 
 
 def test_equal_values_have_equal_digests() -> None:
-    assert digest(Point(x=1), ["a", Doc("t", "i")]) == digest(Point(x=1, y=0), ["a", Doc("t", "i")])
+    assert digest(Point(x=1), ["a", Doc("t", "i")]) == digest(Point(x=1), ["a", Doc("t", "i")])
 
 
 TEXTS = st.recursive(st.text(max_size=3), lambda inner: st.lists(inner, max_size=3), max_leaves=6)
@@ -101,3 +102,32 @@ def test_a_digest_is_the_same_in_another_process() -> None:
     code = "from runtime.memo.content import digest; print(digest({'b': [1, 'x'], 'a': 2.5}).hex())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == digest({"b": [1, "x"], "a": 2.5}).hex()
+
+
+def scaling(factor: int) -> type:
+    @dataclass
+    class Scaled:
+        x: int
+
+        def area(self) -> int:
+            return self.x * factor
+
+    return Scaled
+
+
+def test_a_class_that_was_defined_again_makes_other_values() -> None:
+    first, again = scaling(1), scaling(2)
+    assert digest(first(3)) == digest(first(3)) != digest(again(3))
+
+
+class Secretive(BaseModel):
+    x: int = 0
+    _hidden: int = PrivateAttr(default=0)
+
+
+def test_all_that_a_tool_can_tell_apart_counts() -> None:
+    hiding, extended, plain = Secretive(), Pair(1, 2), Pair(1, 2)
+    hiding._hidden = 1
+    object.__setattr__(extended, "more", 3)
+    assert len({digest(value) for value in (Secretive(), Secretive(x=0), hiding)}) == 3
+    assert digest(extended) != digest(plain)

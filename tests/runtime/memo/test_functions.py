@@ -1,9 +1,13 @@
 """Which definition of a function is remembered."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import teola as tl
-from runtime.memo.functions import MAX_KNOWN, FunctionVersions
+from runtime.memo.content import NoContent
+from runtime.memo.functions import MAX_KNOWN, MOST_ITEMS, FunctionVersions
 
 factor = 2
 
@@ -66,3 +70,58 @@ def test_a_pure_tool_is_run_again_when_what_it_reads_was_assigned_anew() -> None
     assert app("tea") == "new tea!"
     words.tail = "?"
     assert app("tea") == "new tea?"
+
+
+def test_what_was_changed_in_place_is_seen() -> None:
+    table, settings, seen = ["a"], {"inner": {"n": 1}}, {"x"}
+
+    class Box:
+        def __init__(self) -> None:
+            self.items = ["a"]
+
+    box = Box()
+
+    def read(x: str, more: list[str] = table) -> str:
+        return x + more[0] + str(settings["inner"]["n"]) + box.items[0] + str(x in seen)
+
+    versions = FunctionVersions()
+    numbers = [versions.of(read), versions.of(read)]
+    changes: tuple[Callable[[], Any], ...] = (
+        lambda: table.append("b"),
+        lambda: settings["inner"].update(n=2),
+        lambda: box.items.__setitem__(0, "c"),
+        lambda: seen.clear(),
+    )
+    for change in changes:
+        change()
+        numbers.append(versions.of(read))
+    assert numbers == [1, 1, 2, 3, 4, 5]
+
+
+def test_a_journal_that_a_function_writes_is_nothing_that_it_reads() -> None:
+    ran: list[str] = []
+
+    def noted(x: str) -> str:
+        ran.append(x)
+        return x
+
+    versions = FunctionVersions()
+    first = versions.of(noted)
+    noted("a")
+    assert versions.of(noted) == first
+
+
+def test_who_reads_more_than_can_be_looked_through_is_not_remembered() -> None:
+    table = list(range(MOST_ITEMS + 1))
+    with pytest.raises(NoContent, match="what the function reads"):
+        FunctionVersions().of(lambda x: table[x])
+
+
+def test_a_function_that_a_reloader_gave_other_code_is_another_one() -> None:
+    def old(x: str) -> str:
+        return x
+
+    versions = FunctionVersions()
+    first = versions.of(old)
+    old.__code__ = (lambda x: x + "!").__code__
+    assert versions.of(old) != first

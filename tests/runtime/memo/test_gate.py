@@ -4,6 +4,8 @@ All in virtual time, on fake engines that say they are repeatable.
 """
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from backends.documents import Doc
 from runtime.clock import now, run_virtual
 from runtime.errors import NodeFailed
+from runtime.memo.functions import MAX_KNOWN
 
 Worlds = Callable[..., Any]
 SAME = {"repeatable": True, "latency_s": 1.0}
@@ -378,3 +381,105 @@ def test_a_users_function_is_not_remembered_on_disk(world: Worlds, tmp_path: Pat
         w = world(tools=SAME)
         w.run_all(CALL, inputs={"x": "a"}, symbols={"f": f}, memo=str(tmp_path))
     assert len(ran) == 2
+
+
+def told_to(w: Any, query: str) -> str:
+    """The pieces of text that a query's listener heard."""
+    texts = [e.fields["text"] for e in w.log.events if e.kind == "text" and e.query == query]
+    return "".join(texts)
+
+
+def llm_of(w: Any) -> Any:
+    return w.runtime.scheduler("llm", w.specs["llm"]).engine
+
+
+def test_who_joined_a_text_that_fails_hears_it_once(world: Worlds) -> None:
+    w = world(llm=LLM)
+
+    async def main() -> None:
+        runs = [asyncio.create_task(w.run(ASK, {"q": "it"}, memo=True)) for _ in range(3)]
+        await asyncio.sleep(1.5)
+        llm_of(w)._aborted |= llm_of(w)._running
+        failed, *others = await asyncio.gather(*runs, return_exceptions=True)
+        assert isinstance(failed, NodeFailed)
+        assert others == [["one two three "]] * 2
+
+    run_virtual(main())
+    assert told_to(w, "q1") == "one "
+    assert told_to(w, "q2") == told_to(w, "q3") == "one two three "
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_work_stops_when_all_who_wait_for_it_are_cancelled(
+    world: Worlds, order: tuple[int, ...]
+) -> None:
+    w = world(llm={**LLM, "replies": {"Say": "word " * 50}})
+
+    async def main() -> None:
+        runs = [asyncio.create_task(w.run(ASK, {"q": "it"}, memo=True)) for _ in range(3)]
+        await asyncio.sleep(1.5)
+        for i in order:
+            assert llm_of(w)._running
+            runs[i].cancel()
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*runs, return_exceptions=True)
+        await asyncio.sleep(1.5)
+        assert not llm_of(w)._running
+
+    run_virtual(main())
+    assert w.num_live_contexts == 0
+
+
+def test_queries_that_wait_for_one_call_get_a_list_each(world: Worlds) -> None:
+    w = world(tools=SAME)
+    found = w.run_all(*[CALL] * 3, inputs={"x": "a"}, symbols={"f": lambda x: [x]}, memo=True)
+    for (result,) in found:
+        result.append("mine")
+    assert found == [[["a", "mine"]]] * 3
+
+
+def test_the_metadata_of_remembered_documents_is_nobodys_to_change(world: Worlds) -> None:
+    w = world(tools=SAME)
+
+    async def main() -> None:
+        for _ in range(3):
+            symbols = {"f": keep(lambda x: [Doc(x, metadata={"pages": [1], "year": 2020})])}
+            ((doc,),) = await w.run(CALL, {"x": "a"}, symbols, memo=True)
+            assert doc.metadata == {"pages": [1], "year": 2020}
+            doc.metadata["year"] = 2021
+            doc.metadata["pages"].append(2)
+
+    kept: list[Any] = []
+
+    def keep(f: Any) -> Any:
+        kept.append(f)
+        return kept[0]
+
+    run_virtual(main())
+
+
+def test_what_functions_hold_is_not_held_with_their_results(world: Worlds) -> None:
+    class Large:
+        pass
+
+    w = world(tools=SAME)
+    refs: list[weakref.ref[Large]] = []
+
+    def reading(large: Large) -> Callable[[str], str]:
+        return lambda x: x * bool(large)
+
+    async def main() -> None:
+        for _ in range(2 * MAX_KNOWN):
+            large = Large()
+            refs.append(weakref.ref(large))
+            await w.run(CALL, {"x": "a"}, {"f": reading(large)}, memo=True)
+
+    run_virtual(main())
+    gc.collect()
+    assert sum(ref() is not None for ref in refs) <= MAX_KNOWN
+
+
+def test_an_embedder_says_itself_what_it_cannot_embed(world: Worlds) -> None:
+    w = world(embedder=SAME)
+    same = [w.run_all(EMBED_LIST, inputs={"xs": [3]}, memo=memo) for memo in (False, True)]
+    assert str(same[0][0]) == str(same[1][0])

@@ -1,7 +1,7 @@
 """The memory of a process is bounded; what it hands out can be changed without changing it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -89,3 +89,32 @@ def test_each_holder_has_a_list_of_its_own_and_arrays_are_read_only() -> None:
     assert value[0] == ["b", "a"]
     with pytest.raises(ValueError, match="read-only"):
         mine[1][0] = 1.0
+
+
+class Named(NamedTuple):
+    items: list[str]
+
+
+class Listed(list[str]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Frozen("a", (["may change"],)),
+        Frozen("a", np.zeros(3)),
+        Frozen("a", Doc("a", metadata={})),
+        Named(["may change"]),
+        Listed(["a"]),
+        Doc("a", metadata={"inner": {}}),
+    ],
+)
+def test_what_may_change_inside_of_what_is_not_copied_is_not_shared(value: Any) -> None:
+    assert size_of(value) is None
+
+
+def test_a_row_does_not_keep_the_array_that_it_was_cut_from() -> None:
+    rows = np.zeros((1000, 4), np.float32)
+    rows.flags.writeable = False
+    assert shared(rows[0]).base is None

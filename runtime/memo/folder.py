@@ -22,6 +22,7 @@ from backends.documents import Doc
 
 FILE = "memo.sqlite"
 DEFAULT_BYTES = 4 * 2**30
+WAIT_S = 5.0  # for another process that writes
 FORMAT = 1  # of keys and values: a part of every key
 _CHUNK = 500  # keys a statement; sqlite takes 999 variables everywhere
 _SCHEMA = """
@@ -47,11 +48,13 @@ class FolderStats:
 class Folder:
     """Values by key on disk, at most `max_bytes` of them. One thread at a time."""
 
-    def __init__(self, path: Path, max_bytes: int = DEFAULT_BYTES) -> None:
+    def __init__(self, path: Path, max_bytes: int = DEFAULT_BYTES, wait_s: float = WAIT_S) -> None:
         self.path = path
+        self._wait_s = wait_s
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._is_broken = False
+        self._room = 0  # bytes to write before it is looked again how much there is
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
         """Those of the keys that are there, with their values."""
@@ -69,7 +72,9 @@ class Folder:
             self._do(
                 lambda db: db.executemany("INSERT OR REPLACE INTO memo VALUES (?,?,?,?)", rows)
             )
-            self._evict()
+            self._room -= sum(len(data) for _, data, _, _ in rows)
+            if self._room < 0:
+                self._evict()
 
     def clear(self) -> FolderStats:
         """Forget everything; what it was."""
@@ -105,8 +110,10 @@ class Folder:
         return good
 
     def _evict(self) -> None:
-        excess = self.stats().num_bytes - self._max_bytes
+        num_bytes = self.stats().num_bytes  # reads it all
+        excess = num_bytes - self._max_bytes
         if excess <= 0:
+            self._room = (self._max_bytes - num_bytes) // 2  # others write too
             return
         gone: list[tuple[bytes]] = []
         oldest = "SELECT key, LENGTH(value) FROM memo ORDER BY used"
@@ -127,7 +134,9 @@ class Folder:
                 return work(db)
             with db:
                 return work(db)
-        except sqlite3.OperationalError as error:  # locked, full, read-only: go on without
+        except sqlite3.OperationalError as error:  # full, read-only: go on without
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                return None  # another process has it: this once
             self._is_broken = True
             self._warn(f"is not used from now on: {error}")
         except sqlite3.DatabaseError as error:  # no database at all
@@ -140,7 +149,7 @@ class Folder:
                 self.path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise sqlite3.OperationalError(str(error)) from error
-            db = sqlite3.connect(self.path / FILE, timeout=5.0, check_same_thread=False)
+            db = sqlite3.connect(self.path / FILE, timeout=self._wait_s, check_same_thread=False)
             self._connection = db
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")

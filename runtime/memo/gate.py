@@ -15,9 +15,11 @@ from backends.base import Outcome, Result, Usage, total
 from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
 from runtime.engine_scheduler import Job, Scheduler
+from runtime.memo.aside import aside, is_large
 from runtime.memo.content import NoContent
-from runtime.memo.memo import FAILED, Memo, Pending
-from runtime.memo.rules import Units
+from runtime.memo.memo import FAILED, Memo, Pending, copies_of, entries_of
+from runtime.memo.memory import Entry
+from runtime.memo.rules import Rule, Units
 from runtime.memo.sharing import shared
 from runtime.ops.table import OP_RUNS
 from runtime.scope import release
@@ -37,6 +39,7 @@ class RememberingScheduler:
         self._owner = owner
         self._salt = salt
         self._tasks: dict[str, Remembered] = {}  # by request id
+        self._digesting: set[str] = set()  # ids of requests whose units are looked for
 
     @property
     def name(self) -> str:
@@ -54,7 +57,18 @@ class RememberingScheduler:
         """Answer the job from the memo, as far as that goes, and queue the rest."""
         if self._salt and OP_RUNS[job.request.op].takes_salt:
             job.request.attrs = {**job.request.attrs, "cache_salt": self._salt}
-        units = self._units(job)
+        if self._memo is None or self._rule(job) is None or not is_large(job.request.inputs):
+            self._begin(job, self._units(job))
+            return
+        self._digesting.add(job.request.id)
+        aside(lambda: self._units(job), lambda units: self._digested(job, units))
+
+    def _digested(self, job: Job, units: Units | None) -> None:
+        if job.request.id in self._digesting:  # nobody cancelled it
+            self._digesting.discard(job.request.id)
+            self._begin(job, units)
+
+    def _begin(self, job: Job, units: Units | None) -> None:
         if units is None:
             self._scheduler.submit(self._noting(job))
             return
@@ -66,19 +80,24 @@ class RememberingScheduler:
     def cancel(self, job: Job) -> None:
         """As a scheduler does; work that other queries wait for goes on."""
         task = self._tasks.pop(job.request.id, None)
-        if task is None:
+        if job.request.id in self._digesting:
+            self._digesting.discard(job.request.id)
+        elif task is None:
             self._scheduler.cancel(job)
         else:
             task.cancel()
 
     def _units(self, job: Job) -> Units | None:
-        rule = OP_RUNS[job.request.op].remember
-        if self._memo is None or rule is None or not job.may_remember:
+        rule = self._rule(job)
+        if self._memo is None or rule is None:
             return None
         try:
             return rule(job.request, self._owner, self._memo.contexts)
         except NoContent:
             return None
+
+    def _rule(self, job: Job) -> Rule | None:
+        return OP_RUNS[job.request.op].remember if job.may_remember else None
 
     def _noting(self, job: Job) -> Job:
         if self._memo is None or not OP_RUNS[job.request.op].extends_context:
@@ -121,7 +140,28 @@ class Remembered:
         self._has_ended = False
 
     def begin(self) -> None:
-        found = self._memo.get_many(self._units.keys, self._units.is_stable)
+        found = self._memo.look(self._units.keys)
+        missing = [key for key in dict.fromkeys(self._units.keys) if key not in found]
+        if missing and self._memo.folder is not None and self._units.is_stable:
+            self._memo.folder.get(missing, lambda values: self._found_on_disk(found, values))
+        else:
+            self._copy(found)
+
+    def _found_on_disk(self, found: Mapping[bytes, Entry], values: Mapping[bytes, Any]) -> None:
+        entries = entries_of(values)
+        for key, entry in entries.items():
+            self._memo.memory.put(key, entry)
+        self._copy({**found, **entries})
+
+    def _copy(self, found: Mapping[bytes, Entry]) -> None:
+        if is_large([entry.value for entry in found.values()]):
+            aside(lambda: copies_of(found), self._found)
+        else:
+            self._found(copies_of(found))
+
+    def _found(self, found: Mapping[bytes, Any]) -> None:
+        if self._has_ended:
+            return
         self._values.update(found)
         self._num_remembered = sum(key in found for key in self._units.keys)
         self._compute([key for key in dict.fromkeys(self._units.keys) if key not in found])
@@ -198,18 +238,36 @@ class Remembered:
         if request_id not in self._own:  # given up: its outcome is for nobody
             _release(outcome)
             return
-        del self._own[request_id]
         keys = [self._units.keys[i] for i in indices]
         if isinstance(outcome, Exception):
+            del self._own[request_id]
             self._fail(keys, outcome)
             return
         values = dict(zip(keys, self._units.values(outcome), strict=True))
-        kept = self._memo.put_many(values, self._units.is_stable)
         _release(outcome)
-        self._usages.append(outcome.usage)
+        if is_large(list(values.values())):
+            aside(
+                lambda: entries_of(values),
+                lambda entries: self._keep(request_id, values, entries, outcome.usage),
+            )
+        else:
+            self._keep(request_id, values, entries_of(values), outcome.usage)
+
+    def _keep(
+        self,
+        request_id: str,
+        values: Mapping[bytes, Any],
+        entries: Mapping[bytes, Entry],
+        usage: Usage,
+    ) -> None:
+        if self._own.pop(request_id, None) is None:  # given up meanwhile
+            return
+        self._memo.keep(entries, self._units.is_stable)
+        self._usages.append(usage)
         self._take(values)
-        for key in keys:
-            self._memo.pending.pop(key).tell(key, kept.get(key, FAILED))
+        for key in values:
+            value = entries[key].value if key in entries else FAILED
+            self._memo.pending.pop(key).tell(key, value)
 
     def _fail(self, keys: Sequence[bytes], error: Exception) -> None:
         waiting = [(key, self._memo.pending.pop(key)) for key in keys]

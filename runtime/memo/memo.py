@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.memo.contexts import ContextContents
-from runtime.memo.folder import Folder
+from runtime.memo.late_folder import LateFolder
 from runtime.memo.memory import Entry, Memory
 from runtime.memo.sharing import shared, size_of
 
@@ -51,44 +51,35 @@ class Pending:
 
 
 class Memo:
-    """Used on the event loop of the engines alone."""
+    """Used on the event loop of the engines alone; the folder works on a thread of its own."""
 
-    def __init__(self, memory: Memory, folder: Folder | None, contexts: ContextContents) -> None:
+    def __init__(
+        self, memory: Memory, folder: LateFolder | None, contexts: ContextContents
+    ) -> None:
         self.memory = memory
         self.folder = folder
         self.contexts = contexts
         self.pending: dict[bytes, Pending] = {}
 
-    def get_many(self, keys: Sequence[bytes], is_stable: bool = True) -> dict[bytes, Any]:
-        """What is remembered of these units."""
-        found: dict[bytes, Any] = {}
-        missing: list[bytes] = []
-        for key in dict.fromkeys(keys):
-            entry = self.memory.get(key)
-            if entry is None:
-                missing.append(key)
-            else:
-                found[key] = shared(entry.value)
-        if missing and self.folder is not None and is_stable:
-            kept = self.folder.get_many(missing)
-            for key, value in kept.items():
-                self._keep(key, value)
-            found.update(kept)
-        return found
+    def look(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """What is in memory of these units."""
+        found = ((key, self.memory.get(key)) for key in dict.fromkeys(keys))
+        return {key: entry for key, entry in found if entry is not None}
 
-    def put_many(self, values: Mapping[bytes, Any], is_stable: bool = True) -> dict[bytes, Any]:
-        """Remember the values that can be shared; those, of which each who wants one takes a
-        copy with `shared`."""
-        entries = {key: self._keep(key, value) for key, value in values.items()}
-        kept = {key: entry.value for key, entry in entries.items() if entry is not None}
-        if self.folder is not None and is_stable:
-            self.folder.put_many(kept)
-        return kept
+    def keep(self, entries: Mapping[bytes, Entry], is_stable: bool = True) -> None:
+        """Remember; beyond the process where the keys mean the same in another one."""
+        for key, entry in entries.items():
+            self.memory.put(key, entry)
+        if self.folder is not None and is_stable and entries:
+            self.folder.put({key: entry.value for key, entry in entries.items()})
 
-    def _keep(self, key: bytes, value: Any) -> Entry | None:
-        size = size_of(value)
-        if size is None:
-            return None
-        entry = Entry(shared(value), size)
-        self.memory.put(key, entry)
-        return entry
+
+def entries_of(values: Mapping[bytes, Any]) -> dict[bytes, Entry]:
+    """Those of the values that can be shared, as they are remembered."""
+    sizes = ((key, value, size_of(value)) for key, value in values.items())
+    return {key: Entry(shared(value), size) for key, value, size in sizes if size is not None}
+
+
+def copies_of(entries: Mapping[bytes, Entry]) -> dict[bytes, Any]:
+    """The values as one more holder gets them."""
+    return {key: shared(entry.value) for key, entry in entries.items()}

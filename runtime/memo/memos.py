@@ -10,6 +10,7 @@ from backends.models_cache import cache_folder
 from runtime.memo.content import digest
 from runtime.memo.contexts import ContextContents
 from runtime.memo.folder import FORMAT, Folder
+from runtime.memo.late_folder import LateFolder
 from runtime.memo.memo import Memo
 from runtime.memo.memory import Memory
 
@@ -31,7 +32,7 @@ class Memos:
         """True: in memory alone; "disk": in teola's cache folder too; else a folder's path."""
         folder = _folder(where)
         if folder not in self._by_folder:
-            made = None if folder is None else Folder(folder)
+            made = None if folder is None else LateFolder(Folder(folder))
             self._by_folder[folder] = Memo(self.memory, made, self._contexts)
         return self._by_folder[folder]
 

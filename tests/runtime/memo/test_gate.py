@@ -5,6 +5,7 @@ All in virtual time, on fake engines that say they are repeatable.
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 from backends.documents import Doc
 from runtime.clock import now, run_virtual
 from runtime.errors import NodeFailed
+from runtime.memo import gate, rules
+from runtime.memo.aside import MOST_ITEMS
 from runtime.memo.functions import MAX_KNOWN
 
 Worlds = Callable[..., Any]
@@ -362,10 +365,14 @@ def test_a_salt_reaches_the_llm_also_where_nothing_is_remembered(world: Worlds) 
 
 
 def test_a_folder_remembers_beyond_the_runtime(world: Worlds, tmp_path: Path) -> None:
+    async def main(w: Any) -> None:  # in real time: a folder has a thread
+        await w.run(EMBED_LIST, {"xs": ["a", "b"]}, memo=str(tmp_path))
+        await w.run(ASK, {"q": "it"}, memo=str(tmp_path))
+        await w.runtime.close()
+
     for number in range(2):
-        w = world(embedder=SAME, llm=LLM)
-        w.run_all(EMBED_LIST, inputs={"xs": ["a", "b"]}, memo=str(tmp_path))
-        w.run_all(ASK, inputs={"q": "it"}, memo=str(tmp_path))
+        w = world(embedder={"repeatable": True}, llm={"repeatable": True})
+        asyncio.run(main(w))
         ran = [event.op for event in w.log.events if event.kind == "start"]
         assert ran == (["prefill"] if number else ["embed", "prefill", "decode"])
 
@@ -483,3 +490,57 @@ def test_an_embedder_says_itself_what_it_cannot_embed(world: Worlds) -> None:
     w = world(embedder=SAME)
     same = [w.run_all(EMBED_LIST, inputs={"xs": [3]}, memo=memo) for memo in (False, True)]
     assert str(same[0][0]) == str(same[1][0])
+
+
+SPLIT = CALL.replace('"str"', '"list[Doc]"')
+
+
+def test_large_values_are_looked_through_on_a_thread(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(tools={"repeatable": True})
+    on_threads: dict[str, set[bool]] = {}
+
+    def watch(module: Any, name: str) -> None:
+        original = getattr(module, name)
+
+        def watched(*args: Any) -> Any:
+            is_main = threading.current_thread() is threading.main_thread()
+            if args[0]:  # something to copy
+                on_threads.setdefault(name, set()).add(not is_main)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(rules, "digest")
+    watch(gate, "copies_of")
+    watch(gate, "entries_of")
+    docs = [Doc(f"{number}", f"{number}") for number in range(2 * MOST_ITEMS)]
+    symbols = {"f": lambda docs: docs[::-1]}
+
+    async def main() -> None:
+        first, again = [(await w.run(SPLIT, {"x": docs}, symbols, memo=True))[0] for _ in range(2)]
+        assert first == again == docs[::-1]
+        await w.runtime.close()
+
+    asyncio.run(main())
+    assert on_threads == {"digest": {True}, "copies_of": {True}, "entries_of": {True}}
+
+
+def test_a_query_is_cancelled_while_its_inputs_are_looked_through(world: Worlds) -> None:
+    w = world(tools={"repeatable": True})
+    docs = [Doc(f"{number}") for number in range(2 * MOST_ITEMS)]
+    ran: list[int] = []
+
+    async def main() -> None:
+        symbols = {"f": lambda docs: ran.append(1)}
+        run = asyncio.create_task(w.run(SPLIT, {"x": docs}, symbols, memo=True))
+        await asyncio.sleep(0)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await asyncio.get_running_loop().run_in_executor(None, int)
+        await w.runtime.close()
+
+    asyncio.run(main())
+    assert not ran

@@ -213,6 +213,16 @@ def test_who_lost_its_pages_is_ahead_of_those_who_came_later(engine: Make) -> No
     assert driven.planner.waiting == [second, third]
 
 
+def test_its_own_pages_are_no_saving_to_who_was_preempted(engine: Make) -> None:
+    driven = engine(kv_tokens=64, page_size=8)
+    _, second = driven.add(20, num_output=14), driven.add(20, num_output=14)
+    driven.run()
+    assert driven.planner.num_preemptions == 1
+    computed = sum(run.num_tokens for step in driven.steps for run in step.runs)
+    assert computed < 2 * (20 + 14) + 20  # some of its pages were found again
+    assert second.num_cached == 0
+
+
 def test_a_sequence_starts_only_with_a_page_to_spare_for_each_that_runs(engine: Make) -> None:
     driven = engine(kv_tokens=80, page_size=8)
     for _ in range(2):

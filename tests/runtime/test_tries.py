@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def run(world: Any, attrs: str, work: Callable[[str], str], **options: Any) -> A
 def test_a_tool_that_fails_is_called_again_after_a_wait_that_doubles(world: Worlds) -> None:
     work, w = Flaky(3), world()
     assert run(w, "retries=3", work) == ["X"]
-    waits = [later - earlier for earlier, later in zip(work.times, work.times[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(work.times)]
     for wait, most in zip(waits, (0.1, 0.2, 0.4), strict=True):
         assert most / 2 <= wait <= most
     told = [event.fields["error"] for event in w.log.events if event.kind == "retry"]
@@ -108,11 +109,24 @@ def test_the_time_counts_from_the_start_at_the_engine_and_for_each_try(world: Wo
 def test_a_query_that_ends_while_a_tool_waits_for_its_next_try_leaves_nothing(
     world: Worlds,
 ) -> None:
-    work = Flaky(9)
-    error = run(world(), "retries=9", work, timeout_s=0.2)
-    assert isinstance(error, QueryTimeout)
-    calls = len(work.times)
-    assert 2 <= calls <= 4
+    work, w = Flaky(9), world()
+
+    async def main() -> int:
+        with pytest.raises(QueryTimeout):
+            await w.run(calling("retries=9"), {}, {"work": work}, timeout_s=0.2)
+        num_calls = len(work.times)
+        await asyncio.sleep(60)
+        await w.runtime.close()
+        return num_calls
+
+    assert 2 <= run_virtual(main()) == len(work.times) <= 4
+
+
+def test_no_wait_is_longer_than_ten_seconds(world: Worlds) -> None:
+    work = Flaky(10)
+    assert run(world(), "retries=10", work) == ["X"]
+    waits = [later - earlier for earlier, later in pairwise(work.times)]
+    assert max(waits) <= 10 < 0.1 * 2**9 / 2
 
 
 @pytest.mark.parametrize("attrs", ["retries=3", "timeout_s=5"])

@@ -93,7 +93,7 @@ class RememberingScheduler:
             return None
         try:
             return rule(job.request, self._owner, self._memo.contexts)
-        except NoContent:
+        except (NoContent, RecursionError):
             return None
 
     def _rule(self, job: Job) -> Rule | None:
@@ -131,6 +131,7 @@ class Remembered:
         self._memo = memo
         self._scheduler = scheduler
         self._on_end = on_end
+        self._first = {key: i for i, key in reversed([*enumerate(units.keys)])}
         self._values: dict[bytes, Any] = {}
         self._awaited: set[bytes] = set()  # computed by others
         self._own: dict[str, tuple[Job, list[int]]] = {}  # by request id: what runs for this job
@@ -192,7 +193,7 @@ class Remembered:
         for key in keys:
             pending = self._memo.pending.get(key)
             if pending is None:
-                own.append(self._units.keys.index(key))
+                own.append(self._first[key])
                 self._memo.pending[key] = Pending(self._stop_unwanted)
             else:
                 self._awaited.add(key)

@@ -23,13 +23,19 @@ class LateFolder:
 
     def get(self, keys: Sequence[bytes], then: Callable[[dict[bytes, Any]], None]) -> None:
         """Tell, on the running loop, those of the keys that are there, with their values."""
-        aside(lambda: self._folder.get_many(keys), then, self._thread)
+        aside(lambda: self._get(keys), then, self._thread)
 
     def put(self, values: Mapping[bytes, Any]) -> None:
         """Keep the values that can be kept, soon."""
         if self._num_waiting < MOST_WAITING:
             self._num_waiting += 1
             self._thread.submit(self._put, values)
+
+    def _get(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
+        try:
+            return self._folder.get_many(keys)
+        except Exception:  # whoever asks would wait for ever; the folder said what is wrong
+            return {}
 
     def _put(self, values: Mapping[bytes, Any]) -> None:
         try:

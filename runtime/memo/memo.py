@@ -76,8 +76,15 @@ class Memo:
 
 def entries_of(values: Mapping[bytes, Any]) -> dict[bytes, Entry]:
     """Those of the values that can be shared, as they are remembered."""
-    sizes = ((key, value, size_of(value)) for key, value in values.items())
+    sizes = ((key, value, _size_of(value)) for key, value in values.items())
     return {key: Entry(shared(value), size) for key, value, size in sizes if size is not None}
+
+
+def _size_of(value: Any) -> int | None:
+    try:
+        return size_of(value)
+    except RecursionError:  # it holds itself
+        return None
 
 
 def copies_of(entries: Mapping[bytes, Entry]) -> dict[bytes, Any]:

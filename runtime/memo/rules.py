@@ -73,10 +73,11 @@ def _may_be_url(value: Any) -> bool:
 def texts(request: Request, owner: bytes, contexts: Contexts) -> Units:
     """An embedding: each text of a list by itself, equal ones once."""
     (value,) = request.inputs
-    if not isinstance(value, (list, tuple)):
-        owner = digest(owner, "embed", dict(request.attrs))
-        return replace(whole(request, owner, contexts), keys=(_text_key(owner, value),))
     owner = digest(owner, "embed", dict(request.attrs))
+    if not isinstance(value, (list, tuple)):
+        return replace(whole(request, owner, contexts), keys=(_text_key(owner, value),))
+    if not value:
+        raise NoContent("there is nothing to embed: the engine says what that gives")
 
     def subset(indices: Sequence[int]) -> Request:
         chosen = [value[i] for i in indices]

@@ -544,3 +544,37 @@ def test_a_query_is_cancelled_while_its_inputs_are_looked_through(world: Worlds)
 
     asyncio.run(main())
     assert not ran
+
+
+def test_nothing_is_embedded_as_the_engine_has_it(world: Worlds) -> None:
+    w = world(embedder=SAME)
+    (found,) = w.run_all(EMBED_LIST, inputs={"xs": []}, memo=True)
+    assert len(found[0]) == 0
+
+
+def test_many_units_are_told_apart_in_a_moment(world: Worlds) -> None:
+    w = world(embedder={"repeatable": True, "max_batch_items": 10})
+    texts = [f"text {number}" for number in range(MOST_ITEMS // 2)] * 2
+
+    async def main() -> None:
+        (first,) = await w.run(EMBED_LIST, {"xs": texts}, memo=True)
+        (again,) = await w.run(EMBED_LIST, {"xs": texts[::-1]}, memo=True)
+        assert np.array_equal(first[::-1], again)
+        await w.runtime.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_argument", [True, False])
+def test_a_list_that_holds_itself_is_not_remembered(world: Worlds, is_argument: bool) -> None:
+    w = world(tools={"repeatable": True})
+    circle: list[Any] = []
+    circle.append(circle)
+    value, symbols = (circle, len) if is_argument else ("x", lambda x: circle)
+
+    async def main() -> None:
+        (found,) = await w.run(CALL, {"x": value}, {"f": symbols}, memo=True)
+        assert found is circle or found == 1
+        await w.runtime.close()
+
+    asyncio.run(main())

@@ -50,3 +50,17 @@ def test_a_folder_that_another_process_holds_is_left_out_this_once(tmp_path: Pat
     folder.put_many({b"c": "z"})
     assert sorted(folder.get_many([b"a", b"b", b"c"])) == [b"a", b"c"]
     folder.close()
+
+
+def test_who_asks_a_folder_that_fails_gets_nothing_and_does_not_wait(tmp_path: Path) -> None:
+    class Failing(Folder):
+        def get_many(self, keys: Any) -> dict[bytes, Any]:
+            raise OSError(f"no disk for {len(keys)} keys")
+
+    async def main() -> dict[bytes, Any]:
+        folder = LateFolder(Failing(tmp_path))
+        found: asyncio.Future[dict[bytes, Any]] = asyncio.get_running_loop().create_future()
+        folder.get([b"a"], found.set_result)
+        return await asyncio.wait_for(found, 5)
+
+    assert asyncio.run(main()) == {}

@@ -86,6 +86,12 @@ def test_a_group_goes_as_a_unit_before_the_unit_of_the_next_query() -> None:
     assert orders(choose(application_aware, waiting, 4, 0.0)) == [0, 2, 4, 1]
 
 
+def test_in_a_group_the_longest_way_to_the_end_goes_first() -> None:
+    levels = (2.0, 5.0, 3.0)
+    waiting = hinted(*(("a", Hint(1, level_s, group="m")) for level_s in levels))
+    assert orders(choose(application_aware, waiting, 2, 0.0)) == [1, 2]
+
+
 def test_stages_of_a_group_are_units_of_their_own() -> None:
     later = Hint(0, 1.0, group="m")
     waiting = hinted(("a", later), ("a", MEMBER), ("b", Hint(0, 1.0)), ("a", MEMBER))

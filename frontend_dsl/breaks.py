@@ -9,6 +9,7 @@ import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 from frontend_dsl.bounded import BoundedCache
@@ -140,6 +141,10 @@ class AsyncRun:
             self.cut()
 
     def _lift_text(self, value: Any) -> Any:
+        if isinstance(value, CoroutineType):
+            value.close()
+            problem = f"the coroutine of {value.__name__}() was not awaited: write await before it"
+            raise TraceError(problem, *self._place)
         is_whole = isinstance(value, (Handle, set, frozenset))
         if has_marks(value) or (is_whole and is_symbolic(value)):
             return self._tracer.lift(value)

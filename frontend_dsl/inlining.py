@@ -30,7 +30,9 @@ def inline(
     _check_options(function.name, options)
     if function.is_async:
         run = run_of_async_app(f"app {function.name}()")
-        return _awaited(run, function, arguments, options)
+        coroutine: Any = _awaited(run, function, arguments, options)
+        coroutine.__name__ = coroutine.__qualname__ = function.name  # for who forgets to await it
+        return coroutine
     tracer = current()
     assert tracer is not None, "an app is inlined only while another one is traced"
     with (

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from frontend_dsl.callables import name_of, place_of_function, written_function
-from frontend_dsl.errors import DefinitionError
-from frontend_dsl.value import Handle, is_symbolic, type_name
+from frontend_dsl.errors import DefinitionError, SymbolicError
+from frontend_dsl.value import Handle, current_tracer, is_symbolic, type_name
+from frontend_dsl.where import user_frame
 
 MISSING: Any = inspect.Parameter.empty
 
@@ -94,6 +95,7 @@ def bind(
     With `is_inlined` they may be values of the run, which nobody can check now.
     """
     given = _by_name(name, parameters, args, kwargs)
+    is_traced = is_inlined or current_tracer.get() is not None
     static: dict[str, Any] = {}
     symbolic: dict[str, Any] = {}
     for parameter in parameters:
@@ -101,11 +103,21 @@ def bind(
         if value is MISSING:
             wanted = type_name(parameter.type)
             raise ArgumentError(f"{name}() needs argument {parameter.name!r} ({wanted})")
-        if not (is_inlined and is_symbolic(value)):
-            value = _checked(name, parameter, value)
+        is_of_a_run = is_traced and is_symbolic(value)
+        if is_of_a_run and not is_inlined:
+            raise _of_another_run(name, parameter.name)
+        value = value if is_of_a_run else _checked(name, parameter, value)
         target = static if parameter.is_static or value is None else symbolic
         target[parameter.name] = value
     return BoundArguments(static, symbolic)
+
+
+def _of_another_run(name: str, argument: str) -> SymbolicError:
+    problem = (
+        f"{name}(): argument {argument!r} holds a value of the app around, which .arun, .stream "
+        f"and .batch cannot take, since they start a run of their own: call {name}(...) itself"
+    )
+    return SymbolicError(problem, *user_frame())
 
 
 def _by_name(

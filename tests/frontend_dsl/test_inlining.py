@@ -1,6 +1,7 @@
 """Apps called inside other apps."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -225,3 +226,39 @@ def test_a_static_argument_given_a_value_of_the_run_fails_where_it_is_used_as_kn
 
     with pytest.raises(SymbolicError, match="turned into a number"):
         outer("x")
+
+
+def test_an_app_that_nobody_awaited_is_told_by_its_name() -> None:
+    @tl.app
+    async def part(text: str) -> str:
+        return text
+
+    @tl.app
+    async def whole(text: str) -> list[str]:
+        return [part(text)]  # type: ignore[list-item]
+
+    with pytest.raises(TraceError, match=r"coroutine of part\(\) was not awaited") as caught:
+        whole("x")
+    assert caught.value.line == whole._function.__code__.co_firstlineno
+
+
+STARTED: dict[str, Callable[[Any, Any], Any]] = {
+    "batch": lambda app, text: app.batch([text]),
+    "stream": lambda app, text: app.stream(text),
+    "a text": lambda app, text: app.batch([{"text": f"about {text}"}]),
+}
+
+
+@pytest.mark.parametrize("how", STARTED)
+def test_a_run_of_its_own_takes_no_value_of_the_app_around(how: str) -> None:
+    @tl.app
+    def part(text: str) -> str:
+        return text
+
+    @tl.app
+    def whole(text: str) -> Any:
+        return STARTED[how](part, text)
+
+    with pytest.raises(SymbolicError, match=r"call part\(\.\.\.\) itself") as caught:
+        whole.graph()
+    assert caught.value.file.endswith("test_inlining.py")

@@ -121,6 +121,7 @@ class _Check:
         self._local = set(bound)
         self._bound_once = {name for name in bound if bound.count(name) == 1}
         self._nested: dict[str, ast.FunctionDef] = {}
+        self._values_alone: set[str] = set()  # texts with nothing else in them
 
     def result(self, tree: Function, arguments: Names) -> Kind:
         if isinstance(tree, ast.Lambda):
@@ -145,7 +146,7 @@ class _Check:
             case ast.AugAssign(target=ast.Name(id=name), value=value):
                 self.names[name] = _text_if([self.names.get(name), self.kind(value)])
             case ast.If(test=test, body=then, orelse=otherwise):
-                self.kind(test)
+                self.truth(test)
                 one, other = (self.block(branch, self.names) for branch in (then, otherwise))
                 self.names = {name: kind for name, kind in one.items() if other.get(name) is kind}
             case ast.With(items=items, body=body):
@@ -191,6 +192,8 @@ class _Check:
                         self.bind(one, kind)
                 case _:
                     self.bind(target, self.kind(value))
+                    if isinstance(target, ast.Name) and target.id in self._bound_once:
+                        self._values_alone |= {target.id} if self.may_be_empty(value) else set()
 
     def bind(self, target: ast.expr, kind: Kind) -> None:
         if isinstance(target, ast.Name):
@@ -224,6 +227,14 @@ class _Check:
                     is_in = isinstance(ops[0], (ast.In, ast.NotIn))
                     self.refuse(node, "`in` reads" if is_in else "a comparison reads")
                 return Kind.UNKNOWN
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                self.truth(operand)
+                return Kind.UNKNOWN
+            case ast.BoolOp(values=[*tested, last]):
+                for value in tested:
+                    self.truth(value)
+                self.kind(last)
+                return Kind.UNKNOWN
             case ast.Call():
                 return self.call(node)
             case ast.Attribute(value=value):
@@ -231,7 +242,7 @@ class _Check:
             case ast.Subscript():
                 return self.subscript(node)
             case ast.IfExp(test=test, body=then, orelse=otherwise):
-                self.kind(test)
+                self.truth(test)
                 one, other = self.kind(then), self.kind(otherwise)
                 return one if one is other else Kind.UNKNOWN
             case ast.NamedExpr(target=ast.Name(id=name), value=value):
@@ -243,6 +254,24 @@ class _Check:
             case _:
                 self.children(node)
                 return Kind.UNKNOWN
+
+    def truth(self, node: ast.expr) -> None:
+        """What an expression is, where Python asks whether it is empty."""
+        if self.kind(node) is Kind.TEXT and self.may_be_empty(node):
+            self.refuse(node, "a test of whether it is empty reads")
+
+    def may_be_empty(self, node: ast.expr) -> bool:
+        """Whether a text that holds values may have nothing else in it."""
+        match node:
+            case ast.JoinedStr(values=values):
+                words = [str(value.value) for value in values if isinstance(value, ast.Constant)]
+                return not "".join(words).strip()
+            case ast.Call(func=ast.Attribute(value=value, attr="strip" | "lstrip" | "rstrip")):
+                return self.may_be_empty(value)
+            case ast.Name(id=name):
+                return name in self._values_alone
+            case _:
+                return False
 
     def children(self, node: ast.AST) -> None:
         """The expressions right inside; what a comprehension binds is its own."""

@@ -119,6 +119,21 @@ def warns(q: str) -> str:
     return ask(q)
 
 
+def takes_a_default(q: str) -> str:
+    return ask(f"{q}" or "nothing")
+
+
+def asks_whether_it_is_empty(q: str) -> str:
+    text = f" {q} "
+    return ask(q) if text.strip() else "nothing"
+
+
+def looks_in_an_if(q: str) -> str:
+    if not f"{q}".strip():
+        return "nothing"
+    return ask(q)
+
+
 def dumps(q: str) -> str:
     return ask(json.dumps({"q": [f"{q}"]}))
 
@@ -294,6 +309,15 @@ def other_methods(q: str) -> str:
     return ask(f"{catalog.info(f'{q}')} {math.log(2)}")
 
 
+def never_empty(q: str, n: int = 0) -> str:
+    text = f"about {q}"
+    known = f"{n}"
+    head = "" if not known else text or "x"
+    if text and text.strip() and n + 1:
+        return ask(head)
+    return ask("x")
+
+
 def shadows(q: str) -> list[int]:
     return [len(q) for q in ("a", "bc")]
 
@@ -304,6 +328,7 @@ ACCEPTED = [
     whole_texts,
     collections_of_texts,
     is_none,
+    never_empty,
     other_methods,
     shadows,
 ]

@@ -24,6 +24,7 @@ FILE = "memo.sqlite"
 DEFAULT_BYTES = 4 * 2**30
 WAIT_S = 5.0  # for another process that writes
 FORMAT = 1  # of keys and values: a part of every key
+_MOST_USED = 1000
 _CHUNK = 500  # keys a statement; sqlite takes 999 variables everywhere
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS memo (
@@ -54,6 +55,7 @@ class Folder:
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._is_broken = False
+        self._used: dict[bytes, float] = {}  # read since this was last written
         self._room = 0  # bytes to write before it is looked again how much there is
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
@@ -69,6 +71,7 @@ class Folder:
         encoded = ((key, encode(value)) for key, value in values.items())
         rows = [(key, data, _sum(key, data), now) for key, data in encoded if data is not None]
         if rows:
+            self._note_used()
             self._do(
                 lambda db: db.executemany("INSERT OR REPLACE INTO memo VALUES (?,?,?,?)", rows)
             )
@@ -93,6 +96,11 @@ class Folder:
 
     def close(self) -> None:
         if self._connection is not None:
+            self._note_used()
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
             self._connection.close()
         self._connection = None
 
@@ -104,10 +112,18 @@ class Folder:
         if bad := [(key,) for key, _, _ in rows if key not in good]:
             self._warn(f"{len(bad)} values were damaged; they are computed again")
             self._do(lambda db: db.executemany("DELETE FROM memo WHERE key = ?", bad))
-        if good:
-            used = [(time.time(), key) for key in good]
-            self._do(lambda db: db.executemany("UPDATE memo SET used = ? WHERE key = ?", used))
+        now = time.time()
+        self._used.update(dict.fromkeys(good, now))
+        if len(self._used) > _MOST_USED:
+            self._note_used()
         return good
+
+    def _note_used(self) -> None:
+        """Write when values were last read: later, since a read need not wait for who writes."""
+        used = [(when, key) for key, when in self._used.items()]
+        self._used.clear()
+        if used:
+            self._do(lambda db: db.executemany("UPDATE memo SET used = ? WHERE key = ?", used))
 
     def _evict(self) -> None:
         num_bytes = self.stats().num_bytes  # reads it all
@@ -158,7 +174,7 @@ class Folder:
 
     def _start_anew(self, error: Exception) -> None:
         self._warn(f"is damaged and starts anew: {error}")
-        self.close()
+        self._disconnect()
         for suffix in ("", "-wal", "-shm"):
             (self.path / f"{FILE}{suffix}").unlink(missing_ok=True)
 

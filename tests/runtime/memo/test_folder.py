@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.documents import Doc
-from runtime.memo.folder import FILE, Folder, MemoWarning, decode, encode
+from runtime.memo.folder import FILE, WAIT_S, Folder, MemoWarning, decode, encode
 
 
 @pytest.fixture
@@ -107,3 +108,35 @@ def test_clearing_tells_what_there_was_and_leaves_nothing(folder: Folder) -> Non
 def test_looking_makes_no_folder(tmp_path: Path) -> None:
     assert Folder(tmp_path / "none").stats().num_values == 0
     assert not (tmp_path / "none").exists()
+
+
+def test_reading_does_not_wait_for_who_writes(folder: Folder, tmp_path: Path) -> None:
+    folder.put_many({b"a": "x"})
+    other = sqlite3.connect(folder.path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began_s = time.perf_counter()
+    assert folder.get_many([b"a"]) == {b"a": "x"}
+    assert time.perf_counter() - began_s < WAIT_S / 2
+    other.execute("ROLLBACK")
+    other.close()
+
+
+def test_a_full_disk_is_gone_without(folder: Folder) -> None:
+    folder.put_many({b"a": "x"})
+    assert folder._connection is not None
+    folder._connection.execute("PRAGMA max_page_count = 6")
+    with pytest.warns(MemoWarning, match="is not used from now on: database or disk is full"):
+        folder.put_many({b"b": "y" * 100_000})
+    folder.put_many({b"c": "z"})
+    assert folder.get_many([b"a", b"b", b"c"]) == {}
+
+
+def test_what_is_there_is_not_counted_at_each_write(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    stats = folder.stats
+    monkeypatch.setattr(folder, "stats", lambda: looks.append(1) or stats())
+    for number in range(20):
+        folder.put_many({bytes([number]): "x"})
+    assert len(looks) == 1

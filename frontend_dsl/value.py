@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
 
 from frontend_dsl.errors import SymbolicError, TraceError
@@ -294,6 +294,8 @@ def type_name(type_: Any) -> str:
     """How a type reads in a graph: `str`, `list[Doc]`, `Queries`."""
     if type_ is None or type_ is type(None):
         return "None"
+    if get_origin(type_) is Annotated:
+        return type_name(get_args(type_)[0])
     if get_origin(type_) in (Union, types.UnionType):
         return " | ".join(type_name(arg) for arg in get_args(type_))
     if get_origin(type_) is not None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import teola as tl
-from teola.errors import ArgumentError, ConfigError, SymbolicError, TraceError
+from teola.errors import ArgumentError, ConfigError, OutputInvalid, SymbolicError, TraceError
 
 llm = tl.LLM("fake:")
 
@@ -242,3 +242,18 @@ def test_schemas_of_models_are_closed() -> None:
     schema = plan._form.held_to["schema"]
     assert isinstance(schema, dict)
     assert schema["additionalProperties"] is False
+
+
+def test_an_answer_outside_of_its_limits_names_the_type_as_people_do() -> None:
+    @tl.prompt(
+        tl.LLM("fake:", replies={"": '["x"]'}), out=Annotated[list[str], Field(min_length=2)]
+    )
+    def names(topic: str) -> str:
+        return f"Names of {topic}"
+
+    @tl.app
+    def app(topic: str) -> list[str]:
+        return names(topic)
+
+    with pytest.raises(OutputInvalid, match=r"the model's text is not a list\[str\]: "):
+        app("x")

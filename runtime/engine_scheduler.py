@@ -37,7 +37,7 @@ class Started:
 class Job(Ticket):
     """A request with the callbacks of the query that waits for it."""
 
-    __slots__ = ("is_cancelled", "may_remember", "on_done", "on_start", "request")
+    __slots__ = ("is_cancelled", "may_join", "may_remember", "on_done", "on_start", "request")
 
     def __init__(
         self,
@@ -53,11 +53,12 @@ class Job(Ticket):
         self.on_start = on_start
         self.on_done = on_done
         self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
+        self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
 
     def replaced(self, on_done: Callable[[Outcome], None], request: Request | None = None) -> "Job":
         """The same for another request, or with an outcome that goes elsewhere."""
-        return Job(
+        job = Job(
             request or self.request,
             self.query,
             self.hint,
@@ -65,6 +66,8 @@ class Job(Ticket):
             on_done,
             self.may_remember,
         )
+        job.may_join = self.may_join
+        return job
 
 
 class Scheduler(Protocol):

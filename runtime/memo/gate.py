@@ -131,6 +131,7 @@ class Remembered:
         self._memo = memo
         self._scheduler = scheduler
         self._on_end = on_end
+        self._pending = memo.pending if job.may_join else {}
         self._first = {key: i for i, key in reversed([*enumerate(units.keys)])}
         self._values: dict[bytes, Any] = {}
         self._awaited: set[bytes] = set()  # computed by others
@@ -173,7 +174,7 @@ class Remembered:
         """Nobody waits for this job any more; what others wait for is computed all the same."""
         self._has_ended = True
         for key in self._awaited:
-            if (pending := self._memo.pending.get(key)) is not None:
+            if (pending := self._pending.get(key)) is not None:
                 pending.leave(self._told)
         self._stop_unwanted()
 
@@ -182,7 +183,7 @@ class Remembered:
         if not self._has_ended:
             return
         for request_id, (job, indices) in list(self._own.items()):
-            pendings = [self._memo.pending[self._units.keys[i]] for i in indices]
+            pendings = [self._pending[self._units.keys[i]] for i in indices]
             if not any(pending.waiters for pending in pendings):
                 self._give_up(request_id)
                 self._scheduler.cancel(job)
@@ -191,10 +192,10 @@ class Remembered:
         """Join what is under way; run the rest."""
         own: list[int] = []
         for key in keys:
-            pending = self._memo.pending.get(key)
+            pending = self._pending.get(key)
             if pending is None:
                 own.append(self._first[key])
-                self._memo.pending[key] = Pending(self._stop_unwanted)
+                self._pending[key] = Pending(self._stop_unwanted)
             else:
                 self._awaited.add(key)
                 pending.join(self._told, self._emit())
@@ -213,7 +214,7 @@ class Remembered:
         """Texts are told to all who join, also to those who come while it is written."""
         if not OPS[self._job.request.op].writes_text:
             return None
-        pending = self._memo.pending[self._units.keys[indices[0]]]
+        pending = self._pending[self._units.keys[indices[0]]]
         if (emit := self._emit()) is not None:
             pending.emits.append(emit)
         return pending.emit
@@ -268,10 +269,10 @@ class Remembered:
         self._take(values)
         for key in values:
             value = entries[key].value if key in entries else FAILED
-            self._memo.pending.pop(key).tell(key, value)
+            self._pending.pop(key).tell(key, value)
 
     def _fail(self, keys: Sequence[bytes], error: Exception) -> None:
-        waiting = [(key, self._memo.pending.pop(key)) for key in keys]
+        waiting = [(key, self._pending.pop(key)) for key in keys]
         if not self._has_ended:
             self.cancel()
             self._on_end(self._job)
@@ -282,7 +283,7 @@ class Remembered:
     def _give_up(self, request_id: str) -> None:
         _, indices = self._own.pop(request_id)
         for i in indices:
-            del self._memo.pending[self._units.keys[i]]
+            del self._pending[self._units.keys[i]]
 
     def _told(self, key: bytes, value: Any) -> None:
         """Somebody else's work ended: with a value to share, or FAILED."""

@@ -578,3 +578,34 @@ def test_a_list_that_holds_itself_is_not_remembered(world: Worlds, is_argument: 
         await w.runtime.close()
 
     asyncio.run(main())
+
+
+LIMITED = CALL.replace("pure=true", "pure=true, timeout_s=0.5, retries=1")
+
+
+def test_work_with_a_time_limit_is_not_anothers_that_began_earlier(world: Worlds) -> None:
+    w = world(tools={"repeatable": True, "num_slots": 4, "latency_s": 100.0})
+
+    async def main() -> None:
+        first = asyncio.create_task(w.run(LIMITED, {"x": "a"}, {"f": str}, memo=True))
+        await asyncio.sleep(0.3)
+        second = asyncio.create_task(w.run(LIMITED, {"x": "a"}, {"f": str}, memo=True))
+        ended = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(error) for error in ended] == [NodeFailed] * 2
+        assert now() < 3.0
+        await w.runtime.close()
+
+    run_virtual(main())
+    starts = [event.query for event in w.log.events if event.kind == "start"]
+    assert sorted(starts) == ["q1", "q1", "q2", "q2"]
+
+
+def test_what_ended_within_its_time_limit_is_remembered(world: Worlds) -> None:
+    w = world(tools={"repeatable": True, "latency_s": 0.1})
+
+    async def main() -> None:
+        symbols = {"f": lambda x: x}
+        for expected_s in (0.1, 0.0):
+            assert await timed(w.run(LIMITED, {"x": "a"}, symbols, memo=True)) == ("a", expected_s)
+
+    run_virtual(main())

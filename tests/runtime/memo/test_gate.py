@@ -16,7 +16,7 @@ import pytest
 
 from backends.documents import Doc
 from runtime.clock import now, run_virtual
-from runtime.errors import NodeFailed
+from runtime.errors import NodeFailed, ToolTimeout
 from runtime.memo import gate, rules
 from runtime.memo.aside import MOST_ITEMS
 from runtime.memo.functions import MAX_KNOWN
@@ -591,7 +591,7 @@ def test_work_with_a_time_limit_is_not_anothers_that_began_earlier(world: Worlds
         await asyncio.sleep(0.3)
         second = asyncio.create_task(w.run(LIMITED, {"x": "a"}, {"f": str}, memo=True))
         ended = await asyncio.gather(first, second, return_exceptions=True)
-        assert [type(error) for error in ended] == [NodeFailed] * 2
+        assert [type(error) for error in ended] == [ToolTimeout] * 2
         assert now() < 3.0
         await w.runtime.close()
 

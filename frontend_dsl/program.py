@@ -59,6 +59,8 @@ class RunOptions:
             raise ConfigError(f"an app's objective is {known}, not {self.objective!r}")
         if not isinstance(self.memo, (bool, str)) or self.memo == "":
             raise ConfigError(f'memo is True, False, "disk" or a folder, not {self.memo!r}')
+        if self.salt is not None and (not isinstance(self.salt, str) or self.salt == ""):
+            raise ConfigError(f"salt is a text that names a tenant, or None; not {self.salt!r}")
         for name, url in self.engines.items():
             if not isinstance(url, str):
                 raise ConfigError(f"engines= gives {name!r} a URL, like 'fake:'; got {url!r}")

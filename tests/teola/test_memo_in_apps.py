@@ -114,3 +114,9 @@ def test_a_folder_without_a_memo_is_said_so(tmp_path: Path) -> None:
 def test_a_memo_that_is_none_is_refused(memo: Any) -> None:
     with pytest.raises(ConfigError, match="memo is True, False"):
         ask.using(memo=memo)
+
+
+@pytest.mark.parametrize("salt", ["", 3, b"anna"])
+def test_a_salt_that_is_none_is_refused(salt: Any) -> None:
+    with pytest.raises(ConfigError, match="salt is a text that names a tenant"):
+        ask.using(salt=salt)

@@ -172,13 +172,22 @@ class _Timing:
     def _after_capture_s(self, node: Node, maker: Node) -> float:
         """How long the bodies still take when a capture that came later is there."""
         args = node.args[OPS[node.op].params_from :]
-        return max(
-            levels[param.name]
-            for body in node.bodies
-            for levels in (bottom_levels(body, lambda inner: span_s(inner, self.cost)),)
-            for param, arg in zip(body.params, args, strict=True)
-            if isinstance(arg, Ref) and arg.name in maker.outputs
+        pick = min if node.op == "first" else max
+        return pick(
+            self._longest_behind(
+                body,
+                [
+                    p.name
+                    for p, arg in zip(body.params, args, strict=True)
+                    if isinstance(arg, Ref) and arg.name in maker.outputs
+                ],
+            )
+            for body in expected_bodies(node)
         )
+
+    def _longest_behind(self, body: Graph, params: Sequence[str]) -> float:
+        levels = bottom_levels(body, lambda inner: span_s(inner, self.cost))
+        return max((levels[name] for name in params), default=0.0)
 
     def _num_turns_in_a_row(self, node: Node) -> float:
         turns = self.cost.num_turns(node)

@@ -181,6 +181,32 @@ def test_a_late_capture_holds_up_only_what_reads_it() -> None:
     assert expected(first).path_s == 4
 
 
+def test_a_fallback_that_is_not_expected_to_run_lengthens_no_path() -> None:
+    graph = """
+    graph g {
+      %q = input [type="str"]
+      %slow = call %q [engine="python", fn="f", pure=true]
+      %a = attempt null %slow {
+        %error = input [type="Exception"]
+        %s = input [type="str"]
+        %v = embed "x" [engine="e"]
+        return %v
+      } else {
+        %error = input [type="Exception"]
+        %s = input [type="str"]
+        %c0 = context [engine="m"]
+        %t, %c1 = decode %c0 %s [engine="m", max_tokens=500]
+        return %t
+      }
+      return %a
+    }
+    """
+
+    found = expected(graph)
+    assert found.path_s <= found.total_work_s
+    assert sum(step.adds_s for step in found.path) == pytest.approx(found.path_s)
+
+
 IN_A_MAP = """
 graph g {
   %xs = input [type="list[str]"]

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from backends.base import Usage, total
 from benchmarks.hand_apps import HandSession
+from runtime.events import Event
 from samples import advanced_rag, contextual_retrieval, doc_qa, search_agent
 from teola.viewer.critical_path import critical_path
 from teola.viewer.model import Span, Trace, TraceBuilder, total_usage
@@ -141,13 +142,16 @@ def by_teola(case: Case, optimize: bool) -> Way:
     """One question to the app, with its trace."""
 
     def ask(question: str, series: Series) -> None:
-        builder = TraceBuilder()
+        events: list[Event] = []
         salt = f"{case.app.name} {'optimized' if optimize else 'plain'}"
-        app = case.app.using(optimize=optimize, listener=builder, salt=salt)
+        app = case.app.using(optimize=optimize, listener=events.append, salt=salt)
         began = time.perf_counter()
         answer = app(question=question, **case.arguments)
         series.seconds.append(time.perf_counter() - began)
         series.answers.append(answer)
+        builder = TraceBuilder()
+        for event in events:
+            builder(event)
         trace = builder.trace()
         series.usages.append(total_usage(trace.spans))
         series.texts += sum(span.usage.num_items for span in trace.spans if span.op in TEXT_OPS)

@@ -336,7 +336,7 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("function", ACCEPTED, ids=lambda f: f.__name__)
 def test_ordinary_programs_are_left_alone(function: Callable[..., Any]) -> None:
-    tl.app(function).graph()
+    assert tl.app(function).graph().outputs
 
 
 LAMBDAS: list[Callable[[str], Any]] = [

@@ -11,6 +11,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 Kind = Literal["llm", "embedder", "reranker", "store", "python"]
 Capability = Literal[
     "prefill",  # a prompt may be prefilled apart from its decode
+    "generate",  # whole prompts, one request each
+    "warm_up",  # a prefill stays with the client, but for one that runs `ahead`: see Request
+    "shares_in_flight",  # what prompts that run at the same time begin with is computed once
     "fork",  # a context may be read more than once
     "structured",  # decode takes a JSON schema and never leaves it
     "seed",  # sampling is repeatable
@@ -24,6 +27,7 @@ Capability = Literal[
     "pin",  # `Pinning`: the KV of a context can be kept whatever else comes
     "adapters",  # prefill and decode take the name of a LoRA adapter
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
+    "tools",  # decode takes tools, and reports the calls that the model makes
 ]
 
 
@@ -100,14 +104,19 @@ class Request:
     | count | | | int |
     | delete | ids or None, sources or None, Index that is kept or None | all | int |
     | rerank | query str, list[Doc] | k | list[Doc], best first |
-    | prefill | Context or None (empty), then Parts | adapter cache_salt | Context |
+    | prefill | Context or None (empty), then Parts | adapter cache_salt ahead | Context |
     | decode | Context or None, then Parts | see below | str, Context; for n > 1 lists of them |
+    | generate | Parts | those of decode | str; for n > 1 a list of them |
     | select | Context, list[str] | score | str, list[float], Context |
     | call | anything | fn (a callable), kwargs (names of the last inputs) | anything |
 
     A search takes `where` as its last input or as an attr, or has none. A deletion takes the ids of
     documents, sources (see `backends.sources`) or all; documents of the index that is kept stay,
     and their own sources count among the sources.
+
+    An engine with `warm_up` keeps contexts with the client and sends the whole prompt with each
+    decode. Its prefill costs nothing, unless `ahead` is true: then the server computes the prompt
+    into its prefix cache, and the prefill ends when it has.
 
     All attrs of decode may be left out:
 
@@ -125,6 +134,8 @@ class Request:
     | logprobs | that many likeliest tokens at each place, in `Result.samples`; 0: the chosen only |
     | adapter | LoRA adapter's name; left out: the context's, which no other may follow |
     | cache_salt | KV is shared only under the same text; left out: the context's, as above |
+    | tools | list of {"name", "description", "parameters": JSON schema}; see `Sample.tool_calls` |
+    | tool_choice | "auto" (the default), "none", "required" or the name of a tool |
     | speculate | guess tokens ahead: False never, True always; left out: where the engine's pay |
     | n | samples with the seeds seed, seed + 1 ...; each as a decode of its own would be; no emit |
 
@@ -145,7 +156,7 @@ class Request:
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
 
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +170,22 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model asks for."""
+
+    id: str
+    name: str
+    arguments: str  # JSON as the model wrote it, not checked
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """How one output of a decode came about."""
 
     finish_reason: FinishReason
     stop: str | int | None = None  # the stop string or token that ended it, if one did
     logprobs: tuple[TokenLogprob, ...] = ()  # if asked for, one for each token sampled
+    tool_calls: tuple[ToolCall, ...] = ()  # on engines with `tools`
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,29 @@ from typing import Any
 import pytest
 
 import teola as tl
-from samples import chain_summary, contextual_retrieval, map_reduce_summary, search_agent
+from samples import (
+    chain_summary,
+    contextual_retrieval,
+    judge,
+    map_reduce_summary,
+    search_agent,
+)
 
 DATA = Path(__file__).parent.parent.parent / "samples/data"
 YEAR = "Until which year do the developers intend to support SQLite?"
 NOBEL = "who got the first nobel prize in physics"
 MAX_DATA_BYTES = 300_000
 
-RUNS: dict[str, tuple["tl.App[..., str]", tuple[str, ...]]] = {
+RUNS: dict[str, tuple["tl.App[..., Any]", tuple[str, ...]]] = {
     "contextual_retrieval": (contextual_retrieval.ask, (YEAR,)),
     "search_agent": (search_agent.agent, (NOBEL,)),
     "map_reduce_summary": (map_reduce_summary.summarize, ()),
     "chain_summary": (chain_summary.summarize, ()),
+    "judge": (judge.judge, ()),
 }
 
 
-def run(name: str, **options: Any) -> str:
+def run(name: str, **options: Any) -> Any:
     app, arguments = RUNS[name]
     return app.using(**options)(*arguments)
 
@@ -69,6 +76,7 @@ def test_the_graphs_hold_the_calls_that_the_components_make() -> None:
     assert decodes("search_agent") == ["search_words", "judge.json", "cond/read", "cond/chat"]
     assert decodes("map_reduce_summary") == ["map/read", "merge"]
     assert decodes("chain_summary") == ["read", "refine", "refine_2", "refine_3"]
+    assert decodes("judge") == [*(f"assess{n}" for n in ("", "_2", "_3", "_4", "_5")), "grade.json"]
 
 
 @pytest.mark.parametrize(("kind", "searches"), [("fact", True), ("chat", False)])
@@ -97,6 +105,14 @@ def test_the_chain_prefills_each_part_before_the_summary_that_it_extends() -> No
         part, summary = graph.producer(late.inputs[0]), graph.producer(late.inputs[1])
         assert (part.op, summary.op) == ("prefill", "decode")
         assert graph.producer(part.inputs[1]).op == "get"  # of what was dealt, known early
+
+
+def test_the_judges_share_the_article_and_wait_for_nobody() -> None:
+    graph = judge.judge.plan().after
+    decodes = [node for node in graph.nodes if node.op == "decode" and "schema" not in node.attrs]
+    (article,) = {graph.producer(node.inputs[0]).name for node in decodes}
+    assert graph.node(article).op == "prefill"
+    assert not any(node.after for node in decodes)
 
 
 def test_the_data_is_small_and_its_licence_is_told() -> None:

@@ -16,6 +16,7 @@ from samples import (
     chain_summary,
     contextual_retrieval,
     doc_qa,
+    judge,
     library,
     map_reduce_summary,
     search_agent,
@@ -29,6 +30,7 @@ APPS: dict[str, Any] = {
     "search_agent": search_agent.agent,
     "map_reduce_summary": map_reduce_summary.summarize,
     "chain_summary": chain_summary.summarize,
+    "judge": judge.judge,
     "library_index": library.index,
     "library_ask": library.ask,
 }

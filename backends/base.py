@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from backends.rate_limits import RateLimits
+
 Kind = Literal["llm", "embedder", "reranker", "store", "python"]
 Capability = Literal[
     "prefill",  # a prompt may be prefilled apart from its decode
@@ -59,6 +61,7 @@ class EngineInfo:
     capabilities: frozenset[Capability] = frozenset()
     max_context_tokens: int | None = None  # llm only
     device: str = ""  # engines that name the same share its time; empty: one of its own
+    rate_limits: RateLimits | None = None  # what the scheduler keeps to, over all queries
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,14 @@ class EngineUnavailable(EngineError):
 
 
 class EngineOverloaded(EngineError):
-    """The engine has no room at the moment; the same request may pass later."""
+    """The engine has no room at the moment; the same request may pass later.
+
+    `retry_after_s` is when, if the engine says so: the scheduler then sends it again by itself.
+    """
+
+    def __init__(self, message: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class RequestTooLong(EngineError):

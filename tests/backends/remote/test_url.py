@@ -1,0 +1,101 @@
+import pytest
+
+from backends.errors import ConfigError
+from backends.remote.url import parse_url
+
+
+def roots(text: str) -> list[str]:
+    return [endpoint.root for endpoint in parse_url(text).endpoints]
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "api", "model"),
+    [
+        ("vllm://localhost:8000/org/name", "http://localhost:8000", "/v1", "org/name"),
+        ("vllm://localhost", "http://localhost:8000", "/v1", None),
+        ("sglang://localhost/", "http://localhost:30000", "/v1", None),
+        ("ollama://localhost/llama3.2:1b", "http://localhost:11434", "/v1", "llama3.2:1b"),
+        ("teola://[::1]:9000/m", "http://[::1]:9000", "/v1", "m"),
+        ("vllm://box:8000//models/v1/tiny", "http://box:8000", "/v1", "/models/v1/tiny"),
+        ("vllm://box:8000/with%20space", "http://box:8000", "/v1", "with space"),
+        ("openai://", "https://api.openai.com", "/v1", None),
+        ("openai:gpt-5", "https://api.openai.com", "/v1", "gpt-5"),
+        ("openai:///gpt-5", "https://api.openai.com", "/v1", "gpt-5"),
+        ("openai://api.groq.com/openai/v1/llama", "https://api.groq.com/openai", "/v1", "llama"),
+        ("vllm://proxy.lan/gpu1/v1/m", "http://proxy.lan:8000/gpu1", "/v1", "m"),
+        ("vllm://box:80/gpu1?model=m", "http://box:80/gpu1", "/v1", "m"),
+        ("openai://g.com/v1beta/openai?model=x/y", "https://g.com/v1beta/openai", "", "x/y"),
+    ],
+)
+def test_a_url_names_root_api_and_model(text: str, root: str, api: str, model: str | None) -> None:
+    url = parse_url(text)
+    (endpoint,) = url.endpoints
+
+    assert (endpoint.root, endpoint.api, url.model) == (root, root + api, model)
+
+
+@pytest.mark.parametrize(
+    ("text", "root"),
+    [
+        ("openai://10.0.0.5/m", "http://10.0.0.5"),
+        ("openai://gpu.internal/m", "http://gpu.internal"),
+        ("openai://example.com/m", "https://example.com"),
+        ("openai://example.com:8000/m", "http://example.com:8000"),
+        ("openai://example.com:443/m", "https://example.com:443"),
+        ("vllm://8.8.8.8/m", "https://8.8.8.8"),
+        ("vllm://localhost:8000/m?tls=1", "https://localhost:8000"),
+        ("vllm+https://localhost/m", "https://localhost"),
+        ("openai+http://example.com/m", "http://example.com"),
+        ("openai://example.com/m?tls=0", "http://example.com"),
+    ],
+)
+def test_tls_is_spoken_unless_the_host_is_private_or_a_port_is_named(text: str, root: str) -> None:
+    assert roots(text) == [root]
+
+
+def test_several_endpoints_share_a_model() -> None:
+    url = parse_url("vllm://a:8000,b:8001/org/name")
+
+    assert [e.root for e in url.endpoints] == ["http://a:8000", "http://b:8001"]
+    assert url.model == "org/name"
+
+
+def test_paths_under_v1_go_to_the_api_and_others_to_the_root() -> None:
+    (endpoint,) = parse_url("openai://g.com/v1beta/openai?model=x").endpoints
+
+    assert endpoint.url_of("/v1/models") == "https://g.com/v1beta/openai/models"
+    (endpoint,) = parse_url("vllm://localhost/m").endpoints
+    assert endpoint.url_of("/v1/models") == "http://localhost:8000/v1/models"
+    assert endpoint.url_of("/metrics") == "http://localhost:8000/metrics"
+
+
+def test_a_key_in_a_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="api_key_env") as caught:
+        parse_url("openai://sk-secret@api.openai.com/gpt")
+
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("vllm:", "names no host"),
+        ("vllm://", "names no host"),
+        ("vllm:///m", "names no host"),
+        ("sglang:model", "names no host"),
+        ("gopher://h", "names no server"),
+        ("vllm+ftp://h", "names no server"),
+        ("vllm://h:port/m", "no host:port"),
+        ("vllm://h:99999/m", "no host:port"),
+        ("vllm://h:0/m", "no host:port"),
+        ("vllm://a:1,/m", "no host:port"),
+        ("vllm://a:1,a:1/m", "twice"),
+        ("vllm://h/m?retries=3", "all else is an option"),
+        ("vllm://h/m?tls=yes", "tls is 1 or 0"),
+        ("vllm://h/?model=", "model is empty"),
+        ("vllm://h/a/../b?model=m", "no path of a server"),
+    ],
+)
+def test_a_wrong_url_says_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_url(text)

@@ -12,7 +12,6 @@ from torch import Tensor
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm import config as configs
 from backends.llm import weights
-from backends.llm.chat import ChatTemplate
 from backends.llm.core import LLMCore
 from backends.llm.gguf_file import GGUFFile
 from backends.llm.kv_pool import bytes_per_token
@@ -21,12 +20,12 @@ from backends.llm.native.model import NativeModel, why_not
 from backends.llm.native.packing import WeightSource
 from backends.llm.native.source import GGUFSource, TensorSource
 from backends.llm.options import LLMOptions
-from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.requests.open_prompts import folder_template, prompts_of
 from backends.llm.speculation.vocabulary import check_same_vocabulary
 from backends.llm.step_model import StepModel
 from backends.llm.tiers.identity import identity_of
 from backends.llm.tokenizer import Tokenizer
-from backends.llm.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
+from backends.llm.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
 from backends.models import resolve
 
 _CPU_KV_TOKENS = 32768
@@ -49,16 +48,11 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     device = pick_device(options.device)
     found = open_model(path)
     tokenizer = found.tokenizer
-    template = ChatTemplate(
-        found.template,
-        bos=tokenizer.token(tokenizer.bos_id),
-        eos=tokenizer.token(next(iter(tokenizer.eos_ids), None)),
-    )
+    prompts = prompts_of(tokenizer, found.template)
     draft = load_draft(tokenizer, options, device)
     model = load_model(found, options, device)
     kv_tokens = options.kv_tokens or _default_kv_tokens(found.config, model.dtype, device)
     identity = f"{identity_of(path)} {options.weights}" if options.disk_kv is not None else ""
-    prompts = PromptEncoder(tokenizer, template)
     core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
     for name, folder in options.adapters.items():
         core.load_adapter(name, Path(folder).expanduser())
@@ -169,22 +163,12 @@ def _open_folder(folder: Path) -> ModelOnDisk:
     return ModelOnDisk(
         config,
         tokenizer_from_folder(folder),
-        _folder_template(folder),
+        folder_template(folder),
         lambda dtype, device: weights.load_safetensors(folder, config, dtype, device),
         lambda: TensorSource(
             weights.load_safetensors(folder, config, torch.float32, torch.device("cpu"))
         ),
     )
-
-
-def _folder_template(folder: Path) -> str | None:
-    separate = folder / "chat_template.jinja"
-    if separate.exists():
-        return separate.read_text(encoding="utf-8")
-    template: Any = read_json(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(template, list):  # several, by name
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    return template if isinstance(template, str) else None
 
 
 def _default_kv_tokens(

@@ -1,16 +1,27 @@
 """The tenant of a request's prefixes: the one it names, or its context's."""
 
+from typing import Protocol
+
 from backends.base import Request
 from backends.errors import RequestRejected
-from backends.llm.sequence import LLMContext
 
 
-def choose_salt(request: Request, parent: LLMContext | None) -> str:
+class Salted(Protocol):
+    """A context."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+    @property
+    def salt(self) -> str: ...
+
+
+def choose_salt(request: Request, parent: Salted | None) -> str:
     """Raises RequestRejected where KV of one tenant would be read by another."""
     salt = request.attrs.get("cache_salt")
     if salt is not None and (not isinstance(salt, str) or not salt):
         raise RequestRejected(f"cache_salt must be a text with at least a character, not {salt!r}")
-    if parent is None or not parent.ids:
+    if parent is None or not parent.num_tokens:
         return salt or ""
     if salt is not None and salt != parent.salt:
         raise RequestRejected(

@@ -22,7 +22,15 @@ class PromptEncoder:
         self, parts: Sequence[Part], ids: Sequence[int], turn: Role | None
     ) -> tuple[list[int], Role | None]:
         """All ids, `ids` first, and the turn that is open after them. Raises RequestRejected."""
-        out = list(ids)
+        new, turn = self.encode_more(parts, turn, is_start=not ids)
+        return [*ids, *new], turn
+
+    def encode_more(
+        self, parts: Sequence[Part], turn: Role | None, *, is_start: bool
+    ) -> tuple[list[int], Role | None]:
+        """The ids of `parts` alone, which `is_start` says begin a sequence, and the turn that is
+        open after them. Raises RequestRejected."""
+        out: list[int] = []
         for part in parts:
             if isinstance(part, Turn):
                 out += self.tokenizer.encode_markup(self._template.markup(turn, part.role))
@@ -30,9 +38,9 @@ class PromptEncoder:
             elif isinstance(part, Tokens):
                 out += part.ids
             elif part:
-                out += self._start(out) + self.tokenizer.encode_text(part)
+                out += self._start(is_start and not out) + self.tokenizer.encode_text(part)
         return out, turn
 
-    def _start(self, ids: list[int]) -> list[int]:
+    def _start(self, is_start: bool) -> list[int]:
         bos = self.tokenizer.bos_id
-        return [bos] if self.tokenizer.add_bos and not ids and bos is not None else []
+        return [bos] if self.tokenizer.add_bos and is_start and bos is not None else []

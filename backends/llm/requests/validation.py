@@ -4,11 +4,9 @@ Callable from any thread. Tokenising and compiling grammars take most of the tim
 """
 
 from collections import deque
-from collections.abc import Iterable
 from collections.abc import Sequence as Items
-from typing import cast, get_args
 
-from backends.base import Part, Request, Tokens, Turn
+from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
 from backends.llm.chat import Role
 from backends.llm.detokenizer import detokenizer_of
@@ -20,15 +18,14 @@ from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.choice import choose_adapter
 from backends.llm.lora.pool import AdapterPool
 from backends.llm.page_table import PageTable
+from backends.llm.requests.inputs import ALL_TAKE, check_ids, choices_of, parts_of, score_of
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.salt import choose_salt
 from backends.llm.sampling import Sampling, sampling_from
 from backends.llm.sampling_random import stream_of
-from backends.llm.scoring import Score, Scoring
+from backends.llm.scoring import Scoring
 from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.stop import StopScanner
-
-_ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 
 
 class RequestValidator:
@@ -68,9 +65,9 @@ class RequestValidator:
         )
 
     def _prefill(self, request: Request) -> Group:
-        if unknown := sorted(request.attrs.keys() - _ALL_TAKE):
+        if unknown := sorted(request.attrs.keys() - ALL_TAKE):
             raise RequestRejected(
-                f"prefill takes no attributes but {' and '.join(sorted(_ALL_TAKE))}, got {unknown}"
+                f"prefill takes no attributes but {' and '.join(sorted(ALL_TAKE))}, got {unknown}"
             )
         parent = self._context(request)
         adapter = choose_adapter(self._adapters, request, parent)
@@ -87,9 +84,9 @@ class RequestValidator:
             raise RequestRejected("decode needs at least one token of context; prefill some text")
         adapter = choose_adapter(self._adapters, request, parent)
         salt = choose_salt(request, parent)
-        sampling = sampling_from({k: v for k, v in request.attrs.items() if k not in _ALL_TAKE})
-        self._check_ids(sampling.logit_bias, "logit_bias")
-        self._check_ids(sampling.stop_token_ids, "stop_token_ids")
+        sampling = sampling_from({k: v for k, v in request.attrs.items() if k not in ALL_TAKE})
+        check_ids(sampling.logit_bias, "logit_bias", self._vocab_size)
+        check_ids(sampling.stop_token_ids, "stop_token_ids", self._vocab_size)
         if sampling.speculate and not self._speculates:
             raise RequestRejected("speculate=True needs an engine with the option speculation")
         if sampling.n > 1 and request.emit is not None:
@@ -133,7 +130,7 @@ class RequestValidator:
         parent = self._context_with_tokens(request)
         adapter = choose_adapter(self._adapters, request, parent)
         salt = choose_salt(request, parent)
-        choices, score = _choices(request), _score(request)
+        choices, score = choices_of(request), score_of(request)
         scorings = [Scoring(parent.num_tokens) for _ in choices]
         sequences = []
         for choice, scoring in zip(choices, scorings, strict=True):
@@ -148,7 +145,7 @@ class RequestValidator:
 
     def _prompt(self, request: Request, parent: LLMContext | None) -> tuple[list[int], Role | None]:
         """The ids of a context and of the parts after it, and the turn that is then open."""
-        parts = self._parts(request.inputs[1:])
+        parts = parts_of(request.inputs[1:], self._vocab_size)
         ids, turn = (parent.ids, parent.turn) if parent else ([], None)
         return self._encode(parts, ids, turn)
 
@@ -200,39 +197,3 @@ class RequestValidator:
             raise RequestTooLong(
                 f"the prompt has {num_prompt} tokens{wanted}; {what} takes {limit}: {remedy}"
             )
-
-    def _parts(self, inputs: Items[object]) -> list[Part]:
-        parts: list[Part] = []
-        for part in inputs:
-            if not isinstance(part, str | Turn | Tokens):
-                raise RequestRejected(
-                    f"a prompt is made of text, turns and token ids, not {part!r}"
-                )
-            if isinstance(part, Tokens):
-                self._check_ids(part.ids, "a prompt")
-            parts.append(part)
-        return parts
-
-    def _check_ids(self, ids: Iterable[object], where: str) -> None:
-        for token in ids:
-            if type(token) is not int or not 0 <= token < self._vocab_size:
-                raise RequestRejected(
-                    f"{where} has a token {token!r}; ids go from 0 to {self._vocab_size - 1}"
-                )
-
-
-def _choices(request: Request) -> list[str]:
-    choices = request.inputs[1] if len(request.inputs) == 2 else None
-    is_list = isinstance(choices, list | tuple) and all(isinstance(c, str) for c in choices)
-    if not is_list or not choices:
-        raise RequestRejected("select takes a context and a list of one string or more")
-    return list(choices)
-
-
-def _score(request: Request) -> Score:
-    if unknown := sorted(request.attrs.keys() - _ALL_TAKE - {"score"}):
-        raise RequestRejected(f"select takes no attributes but adapter and score, got {unknown}")
-    score = request.attrs.get("score") or "mean"
-    if score not in get_args(Score):
-        raise RequestRejected(f"score must be one of {get_args(Score)}, not {score!r}")
-    return cast(Score, score)

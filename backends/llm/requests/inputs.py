@@ -1,0 +1,50 @@
+"""The inputs of LLM requests, checked. Raises RequestRejected."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence as Items
+from typing import cast, get_args
+
+from backends.base import Part, Request, Tokens, Turn
+from backends.errors import RequestRejected
+from backends.llm.scoring import Score
+
+ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
+
+
+def parts_of(inputs: Items[object], vocab_size: int) -> list[Part]:
+    """The pieces of a prompt."""
+    parts: list[Part] = []
+    for part in inputs:
+        if not isinstance(part, str | Turn | Tokens):
+            raise RequestRejected(f"a prompt is made of text, turns and token ids, not {part!r}")
+        if isinstance(part, Tokens):
+            check_ids(part.ids, "a prompt", vocab_size)
+        parts.append(part)
+    return parts
+
+
+def check_ids(ids: Iterable[object], where: str, vocab_size: int) -> None:
+    for token in ids:
+        if type(token) is not int or not 0 <= token < vocab_size:
+            raise RequestRejected(
+                f"{where} has a token {token!r}; ids go from 0 to {vocab_size - 1}"
+            )
+
+
+def choices_of(request: Request) -> list[str]:
+    """What a select chooses from."""
+    choices = request.inputs[1] if len(request.inputs) == 2 else None
+    is_list = isinstance(choices, list | tuple) and all(isinstance(c, str) for c in choices)
+    if not is_list or not choices:
+        raise RequestRejected("select takes a context and a list of one string or more")
+    return list(choices)
+
+
+def score_of(request: Request) -> Score:
+    """How a select scores."""
+    if unknown := sorted(request.attrs.keys() - ALL_TAKE - {"score"}):
+        raise RequestRejected(f"select takes no attributes but adapter and score, got {unknown}")
+    score = request.attrs.get("score") or "mean"
+    if score not in get_args(Score):
+        raise RequestRejected(f"score must be one of {get_args(Score)}, not {score!r}")
+    return cast(Score, score)

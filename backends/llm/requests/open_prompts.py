@@ -1,0 +1,51 @@
+"""A model's tokenizer and chat template from its files, without its weights and without torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backends.errors import EngineUnavailable
+from backends.llm.chat import ChatTemplate
+from backends.llm.gguf_file import GGUFFile
+from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.tokenizer import Tokenizer
+from backends.llm.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
+
+
+def open_prompts(path: Path) -> PromptEncoder:
+    """Of a GGUF file, a Hugging Face folder or its tokenizer.json. Raises ConfigError and
+    EngineUnavailable."""
+    folder = path.parent if path.name == "tokenizer.json" else path
+    try:
+        if folder.is_dir():
+            return prompts_of(tokenizer_from_folder(folder), folder_template(folder))
+        if path.is_file():
+            metadata = GGUFFile(path).metadata
+            template = metadata.get("tokenizer.chat_template")
+            return prompts_of(tokenizer_from_gguf(metadata), template)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise EngineUnavailable(
+            f"{path} does not describe its tokenizer fully ({type(error).__name__}: {error}); "
+            "take another copy"
+        ) from error
+    raise EngineUnavailable(f"no tokenizer at {path}: give a folder, a .gguf or a tokenizer.json")
+
+
+def prompts_of(tokenizer: Tokenizer, template: str | None) -> PromptEncoder:
+    """The encoder of a model's prompts. Raises ConfigError for a template that cannot be read."""
+    bos, eos = (
+        tokenizer.token(tokenizer.bos_id),
+        tokenizer.token(next(iter(tokenizer.eos_ids), None)),
+    )
+    return PromptEncoder(tokenizer, ChatTemplate(template, bos=bos, eos=eos))
+
+
+def folder_template(folder: Path) -> str | None:
+    """The chat template of a Hugging Face folder, if it has one."""
+    separate = folder / "chat_template.jinja"
+    if separate.exists():
+        return separate.read_text(encoding="utf-8")
+    template: Any = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # several, by name
+        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+    return template if isinstance(template, str) else None

@@ -28,10 +28,6 @@ class EngineOverloaded(EngineError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
-    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s  # when it may pass, where a server says so
-
 
 class RequestTooLong(EngineError):
     """The request can never fit: longer than the model's context or than the whole KV pool."""

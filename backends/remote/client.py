@@ -19,11 +19,12 @@ from typing import Any, TypeVar, cast
 import httpx
 
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.rate_limits import RateReport
 from backends.remote.answers import check_status, decoder_of, read_json, read_text
 from backends.remote.connection import make_http
 from backends.remote.errors import mapped_errors
 from backends.remote.events import Events, is_last
-from backends.remote.limits import RateLimits, read_limits
+from backends.remote.limits import read_rates
 from backends.remote.options import RemoteOptions, Secret, key_env_of, read_key
 from backends.remote.retry import Retry
 from backends.remote.url import Endpoint
@@ -47,7 +48,8 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self.limits: RateLimits | None = None  # what the last answer that spoke of them said
+        self.limits: RateReport | None = None  # what the last answer that spoke of them said
+        self.on_rates: Callable[[RateReport], None] | None = None  # called with each such answer
         self._options = options
         self._retry = retry or Retry(options.retries)
         self._transport = transport
@@ -158,8 +160,15 @@ class Client:
         request = http.build_request(method, url, content=content, headers=headers)
         response = await http.send(request, stream=True)
         stack.push_async_callback(response.aclose)
-        self.limits = read_limits(response.headers) or self.limits
+        self._take_rates(response)
         return response
+
+    def _take_rates(self, response: httpx.Response) -> None:
+        report = read_rates(response.headers)
+        if report is not None:
+            self.limits = report
+            if self.on_rates is not None:
+                self.on_rates(report)
 
     async def _retried(
         self, where: str, deadline: float, attempt: Callable[[], Awaitable[T]], is_safe: bool

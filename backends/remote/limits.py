@@ -2,33 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+
+from backends.rate_limits import Allowance, RateReport
 
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """The x-ratelimit-* headers of one answer; None where a server does not say."""
-
-    limit_requests: int | None = None
-    limit_tokens: int | None = None
-    remaining_requests: int | None = None
-    remaining_tokens: int | None = None
-    reset_requests_s: float | None = None  # until the whole limit is there again
-    reset_tokens_s: float | None = None
-
-
-def read_limits(headers: Mapping[str, str]) -> RateLimits | None:
-    """None if the headers say nothing of limits."""
-    found = RateLimits(
-        *(_count(headers.get(f"x-ratelimit-limit-{of}")) for of in ("requests", "tokens")),
-        *(_count(headers.get(f"x-ratelimit-remaining-{of}")) for of in ("requests", "tokens")),
-        *(_duration_s(headers.get(f"x-ratelimit-reset-{of}")) for of in ("requests", "tokens")),
-    )
-    return None if found == RateLimits() else found
+def read_rates(headers: Mapping[str, str]) -> RateReport | None:
+    """The x-ratelimit-* headers; None if there are none that mean something."""
+    report = RateReport(_allowance(headers, "requests"), _allowance(headers, "tokens"))
+    return None if report == RateReport() else report
 
 
 def read_retry_after(headers: Mapping[str, str], now_s: float) -> float | None:
@@ -46,9 +31,12 @@ def read_retry_after(headers: Mapping[str, str], now_s: float) -> float | None:
         return None
 
 
-def _count(text: str | None) -> int | None:
-    number = _number(text)
-    return None if number is None else int(number)
+def _allowance(headers: Mapping[str, str], of: str) -> Allowance:
+    return Allowance(
+        _number(headers.get(f"x-ratelimit-limit-{of}")),
+        _number(headers.get(f"x-ratelimit-remaining-{of}")),
+        _duration_s(headers.get(f"x-ratelimit-reset-{of}")),
+    )
 
 
 def _number(text: str | None) -> float | None:
@@ -59,8 +47,9 @@ def _number(text: str | None) -> float | None:
 
 def _duration_s(text: str | None) -> float | None:
     """Of "1s", "6m0s", "20ms" or plain seconds."""
-    if text is None or (number := _number(text)) is not None:
-        return None if text is None else number
+    number = _number(text)
+    if number is not None or text is None:
+        return number
     pieces = _PIECE.findall(text)
     if "".join(value + unit for value, unit in pieces) != text.strip() or not pieces:
         return None

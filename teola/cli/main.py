@@ -97,9 +97,15 @@ def profile(
 
 @app.command("serve-engine")
 def serve_engine(
-    llm: Annotated[str, typer.Argument(metavar="URL", help="The LLM: local:smollm2-135m")],
-    embedder: Annotated[str | None, typer.Option(help="URL of an embedder to serve too.")] = None,
-    reranker: Annotated[str | None, typer.Option(help="URL of a reranker to serve too.")] = None,
+    llm: Annotated[
+        str | None, typer.Argument(metavar="URL", help="The LLM: local:smollm2-135m")
+    ] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="URL of an embedder to serve too, or alone.")
+    ] = None,
+    reranker: Annotated[
+        str | None, typer.Option(help="URL of a reranker to serve too, or alone.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 30000,
     api_key: Annotated[

@@ -15,7 +15,7 @@ KEY_VARIABLE = "TEOLA_API_KEY"
 
 
 def serve_engine(
-    urls: tuple[str, str | None, str | None],
+    urls: tuple[str | None, str | None, str | None],
     words: Sequence[str],
     loras: Sequence[str],
     name: str | None,
@@ -52,9 +52,12 @@ def make_engines(
     urls: Mapping[Kind, str | None], options: Mapping[Kind, Mapping[str, Any]]
 ) -> list[tuple[str, Engine]]:
     """The engines with their URLs, not yet loaded. Raises ConfigError or UsageError."""
+    if not any(urls.values()):
+        raise UsageError("name something to serve: the URL of an LLM, --embedder or --reranker")
     for kind in options:
         if urls.get(kind) is None:
-            raise UsageError(f"--option {kind}.…: there is no --{kind}")
+            missing = "LLM" if kind == "llm" else f"--{kind}"
+            raise UsageError(f"--option {kind}.…: there is no {missing}")
     specs = [EngineSpec(kind, url, options.get(kind, {})) for kind, url in urls.items() if url]
     return [(spec.url, create(spec)) for spec in specs]
 

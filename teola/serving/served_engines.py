@@ -107,13 +107,17 @@ class ServedEngines:
             if model is None or served.is_called(model):
                 return served
         what = _ARTICLE[kind]
-        have = ", ".join(served.name for served in of_kind) or f"none (start it with --{kind})"
+        have = ", ".join(served.name for served in of_kind) or _none_of(kind)
         raise ApiError(
             404,
             f"there is no model {model!r} here that is {what}; this server has {have}",
             code="model_not_found",
             param="model",
         )
+
+
+def _none_of(kind: Kind) -> str:
+    return f"none (start it with {'the URL of one' if kind == 'llm' else f'--{kind}'})"
 
 
 def engines_of(request: Request) -> ServedEngines:

@@ -108,6 +108,15 @@ def test_sigterm_lets_running_answers_end_and_takes_no_new_ones(serve: Callable[
     assert answers[0].json()["usage"]["completion_tokens"] == 20
 
 
+def test_an_embedder_is_served_alone(serve: Callable[..., Any]) -> None:
+    with serve("--embedder", "fake:") as server:
+        body = {"input": "hello"}
+        answer = httpx.post(server.url + "/v1/embeddings", json=body, timeout=20)
+        assert answer.json()["data"][0]["embedding"]
+        refused = httpx.post(server.url + CHAT, json={"messages": HELLO}, timeout=20)
+        assert (refused.status_code, "start it with the URL" in refused.text) == (404, True)
+
+
 def test_draining_has_an_end(serve: Callable[..., Any]) -> None:
     with serve(*SLOW, "--drain", "1", "--option", "token_s=1") as server:
         body = {"messages": HELLO, "stream": True}
@@ -127,6 +136,8 @@ def test_draining_has_an_end(serve: Callable[..., Any]) -> None:
         (["fake:", "--option", "speed=9"], 1, "unknown option 'speed'"),
         (["fake:", "--option", "speed"], 2, "write NAME=VALUE"),
         (["fake:", "--option", "embedder.latency_s=1"], 2, "there is no --embedder"),
+        (["--option", "token_s=1"], 2, "name something to serve"),
+        (["--embedder", "fake:", "--option", "token_s=1"], 2, "there is no LLM"),
         (["fake:", "--api-key", ""], 2, "the key is empty"),
         (["local:/no/such/model.gguf"], 1, "/no/such/model.gguf"),
         (["fake:", "--port", "PORT"], 1, "cannot listen on 127.0.0.1"),

@@ -12,7 +12,7 @@ from typing import Protocol
 from backends.base import Engine, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
 from runtime.clock import now
-from runtime.cost.batch_load import load_of
+from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.hints import Hint
 from runtime.policy.application_aware import application_aware
@@ -286,9 +286,7 @@ class EngineScheduler:
         if now_s < self._learns_from_s:
             return
         self._learns_from_s = now_s + LEARN_EACH_S
-        load = load_of(requests, outcomes)
-        if load is not None:
-            self.latency.observe(load, now_s - began_s)
+        self.latency.observe(loads_of(requests, outcomes), now_s - began_s)
 
     async def _load(self) -> float:
         """Load the engine, or wait until it is loaded; the seconds that this took."""

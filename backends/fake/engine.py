@@ -24,7 +24,8 @@ class FakeEngine:
     `fail` maps an op to the message of the EngineError that every such request gets.
     Fakes that name the same `device` say that they share it.
     With `repeatable=True` the runtime may remember outcomes, as it does those of local models.
-    `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch.
+    `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch. The op of a prefill
+    that ran ahead is "prefill ahead".
     """
 
     kind: Kind
@@ -67,7 +68,7 @@ class FakeEngine:
             self._aborted.add(request_id)
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
-        self.journal.append(tuple((r.op, r.inputs) for r in requests))
+        self.journal.append(tuple((self.name_in_journal(r), r.inputs) for r in requests))
         ids = {r.id for r in requests}
         self._running |= ids
         try:
@@ -94,6 +95,10 @@ class FakeEngine:
             return await self.answer(request)
         except Exception as error:  # the outcome of this request alone
             return error
+
+    def name_in_journal(self, request: Request) -> str:
+        """The op, or what tells more of the request."""
+        return request.op
 
     async def answer(self, request: Request) -> Result:
         """The deterministic result of one request."""

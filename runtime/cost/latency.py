@@ -6,7 +6,7 @@ exponentially weighted ratio of real to predicted seconds of the engine's own ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 
@@ -103,19 +103,22 @@ class EngineLatency:
     def corrections(self) -> Mapping[str, float]:
         return {op: exp(ratio) for op, ratio in self._ratios.items()}
 
-    def observe(self, load: Load, seconds: float) -> None:
-        """Learn from a batch that had the engine to itself.
+    def observe(self, loads: Sequence[Load], seconds: float) -> None:
+        """Learn from a batch that had the engine to itself and asked for all these loads.
 
-        One observation moves the ratio by a fifth of what it is off, and counts as at most four
-        times off, so that an outlier moves it by a third and steady drift is followed in a few.
+        One observation moves a ratio by a fifth of what it is off, and counts as at most four
+        times off, so that an outlier moves it by a third and steady drift is followed in a few. Of
+        several loads each moves by its share of the expected seconds.
         """
-        modelled = self._modelled(load)
-        if seconds <= 0 or modelled <= 0:
+        expected = [self.seconds(load) for load in loads]
+        expected_s = sum(expected)
+        if seconds <= 0 or expected_s <= 0:
             return
-        old = self._ratios.get(load.op, 0.0)
-        step = max(-STEP, min(STEP, log(seconds / modelled) - old))
-        bound = PROFILED_BOUND if load.op in self.model.ops else DEFAULT_BOUND
-        self._ratios[load.op] = max(-bound, min(bound, old + WEIGHT * step))
+        step = max(-STEP, min(STEP, log(seconds / expected_s)))
+        for load, own_s in zip(loads, expected, strict=True):
+            bound = PROFILED_BOUND if load.op in self.model.ops else DEFAULT_BOUND
+            moved = self._ratios.get(load.op, 0.0) + WEIGHT * step * own_s / expected_s
+            self._ratios[load.op] = max(-bound, min(bound, moved))
 
     def batch_items(self, most: int) -> int:
         """The most items that a batch should have: what pays, and never more than `most`."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backends.base import Result
 from backends.documents import Doc
 from graph_opt.graph import Arg, Node
 from graph_opt.tokens import BYTES_PER_TOKEN
@@ -32,6 +33,25 @@ def text_load(node: Node, before: float) -> Load:
     """The expected load of the text that a node writes behind `before` tokens."""
     tokens = decode_tokens(node)
     return Load("decode", 1.0, before + tokens / 2, tokens)
+
+
+def written_loads(before: Sequence[int], results: Sequence[Result]) -> tuple[Load, ...]:
+    """The measured loads of texts behind contexts of so many tokens: the tokens of the prompts that
+    were computed, and the texts. None where a text is empty."""
+    usages = [result.usage for result in results]
+    num_written = [usage.decode_tokens for usage in usages]
+    if min(num_written) == 0:
+        return ()
+    known = []
+    for num_before, usage in zip(before, usages, strict=True):
+        # an engine that gets the whole prompt counts the context among its tokens
+        is_whole = usage.prefill_tokens + usage.cached_tokens >= num_before
+        known.append(usage.cached_tokens + (0 if is_whole else num_before))
+    num_new = sum(usage.prefill_tokens for usage in usages)
+    count, num_known = len(usages), sum(known) / len(usages)
+    length = num_known + num_new / count + max(num_written) / 2
+    text = Load("decode", count, length, max(num_written))
+    return (Load("prefill", num_new, num_known), text) if num_new else (text,)
 
 
 def context_len(context: Any) -> int:

@@ -93,6 +93,22 @@ def texts(request: Request, owner: bytes, contexts: Contexts) -> Units:
 def written(request: Request, owner: bytes, contexts: Contexts) -> Units:
     """A decode whose context nobody reads: the text, and why it ended."""
     before, *parts = request.inputs
+    return _text(request, owner, contexts, before, parts, no_context=(None,))
+
+
+def generated(request: Request, owner: bytes, contexts: Contexts) -> Units:
+    """A whole prompt: the text of a decode on the same parts, and why it ended."""
+    return _text(request, owner, contexts, None, request.inputs, no_context=())
+
+
+def _text(
+    request: Request,
+    owner: bytes,
+    contexts: Contexts,
+    before: Any,
+    parts: Sequence[Any],
+    no_context: tuple[None, ...],
+) -> Units:
     attrs = dict(request.attrs)
     if "n" in attrs:
         raise NoContent("several samples of one decode are not remembered")
@@ -104,7 +120,7 @@ def written(request: Request, owner: bytes, contexts: Contexts) -> Units:
 
     def result(found: Sequence[Any], usage: Usage) -> Result:
         ((text, finish_reason),) = found
-        return Result((text, None), usage, finish_reason)
+        return Result((text, *no_context), usage, finish_reason)
 
     return Units((key,), lambda _: request, values, result)
 

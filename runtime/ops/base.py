@@ -23,7 +23,7 @@ SizeRule: TypeAlias = "Callable[[Node, Sequence[Size]], Sequence[Size]]"  # of a
 BodyOutputs: TypeAlias = "Callable[[Graph, Sequence[Size]], Sequence[Size]]"  # of a body's params
 BodySizeRule: TypeAlias = "Callable[[Node, Sequence[Size], BodyOutputs], Sequence[Size]]"
 ExpectedLoad: TypeAlias = "Callable[[Node, Sizes], tuple[Load, ...]]"
-MeasuredLoad: TypeAlias = "Callable[[Sequence[Request], Sequence[Result]], Load | None]"
+MeasuredLoad: TypeAlias = "Callable[[Sequence[Request], Sequence[Result]], tuple[Load, ...]]"
 
 
 @dataclass(frozen=True, slots=True)

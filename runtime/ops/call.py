@@ -37,9 +37,9 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:  # noqa: ARG001
     return (Load(f"call:{node.attrs.get('fn')}", 1.0, 0.0),)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:  # noqa: ARG001
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:  # noqa: ARG001
     names = {_call_name(request.attrs.get("fn")) for request in requests}
-    return Load(f"call:{names.pop()}", len(requests), 0.0) if len(names) == 1 else None
+    return (Load(f"call:{names.pop()}", len(requests), 0.0),) if len(names) == 1 else ()
 
 
 def _call_name(function: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from backends.base import Request, Result
 from graph_opt.graph import Node
 from runtime.cost.latency import Load
-from runtime.cost.loads import context_len, prompt_load, text_load
+from runtime.cost.loads import context_len, prompt_load, text_load, written_loads
 from runtime.cost.sizes import Size, decode_tokens, size_of
 from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
@@ -27,13 +27,8 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt_load(parts, sizes, size_of(context, sizes).total), text)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:
-    num_tokens = [result.usage.decode_tokens for result in results]
-    brings_prompt = any(len(request.inputs) > 1 for request in requests)
-    if min(num_tokens) == 0 or brings_prompt:  # whose time is that of two kinds of work
-        return None
-    before = sum(context_len(request.inputs[0]) for request in requests) / len(requests)
-    return Load("decode", len(requests), before + max(num_tokens) / 2, max(num_tokens))
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:
+    return written_loads([context_len(request.inputs[0]) for request in requests], results)
 
 
 DECODE = OpRun(

@@ -28,8 +28,8 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (items_load("embed", size_of(node.args[0], sizes)),)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load:  # noqa: ARG001
-    return texts_load("embed", [request.inputs[0] for request in requests])
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:  # noqa: ARG001
+    return (texts_load("embed", [request.inputs[0] for request in requests]),)
 
 
 EMBED = OpRun(

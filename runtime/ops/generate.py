@@ -1,10 +1,19 @@
 """`generate`: the parts of a prompt -> the text that the model writes, as one request."""
 
+from collections.abc import Sequence
+
+from backends.base import Request, Result
 from graph_opt.graph import Node
 from runtime.cost.latency import Load
-from runtime.cost.loads import prompt_load, text_load
+from runtime.cost.loads import prompt_load, text_load, written_loads
+from runtime.cost.sizes import Size
+from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
 from runtime.ops.decode import text_size
+
+
+def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
+    return text_size(node, args)[:1]
 
 
 def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
@@ -12,4 +21,10 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt, text_load(node, prompt.size))
 
 
-GENERATE = OpRun(size=text_size, load=_load)
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:
+    return written_loads([0] * len(requests), results)
+
+
+GENERATE = OpRun(
+    size=_size, load=_load, measured=_measured, takes_salt=True, remember=rules.generated
+)

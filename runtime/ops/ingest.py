@@ -14,8 +14,8 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (items_load("ingest", size_of(node.args[0], sizes)),)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load:  # noqa: ARG001
-    return texts_load("ingest", [request.inputs[0] for request in requests])
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:  # noqa: ARG001
+    return (texts_load("ingest", [request.inputs[0] for request in requests]),)
 
 
 INGEST = OpRun(

@@ -18,11 +18,11 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt_load(node.args[1:], sizes, size_of(node.args[0], sizes).total),)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:
     num_new = sum(result.usage.prefill_tokens for result in results)
     before = [context_len(request.inputs[0]) for request in requests]
     num_before = sum(before) + sum(result.usage.cached_tokens for result in results)
-    return Load("prefill", num_new, num_before / len(requests)) if num_new else None
+    return (Load("prefill", num_new, num_before / len(requests)),) if num_new else ()
 
 
 PREFILL = OpRun(size=_size, load=_load, measured=_measured, takes_salt=True, extends_context=True)

@@ -38,8 +38,8 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (items_load("rerank", size_of(node.args[1], sizes).as_list()),)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load:  # noqa: ARG001
-    return texts_load("rerank", [request.inputs[1] for request in requests])
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:  # noqa: ARG001
+    return (texts_load("rerank", [request.inputs[1] for request in requests]),)
 
 
 RERANK = OpRun(

@@ -23,12 +23,12 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (Load("search", 1.0, held.num_items if held.item else MEASURES["search"][2]),)
 
 
-def _measured(requests: Sequence[Request], results: Sequence[Result]) -> Load | None:  # noqa: ARG001
+def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:  # noqa: ARG001
     indexes = [request.inputs[0] for request in requests]
     ids = [index.ids for index in indexes if isinstance(index, Index) and index.ids is not None]
     if len(ids) < len(indexes):  # how much the store holds is not known here
-        return None
-    return Load("search", len(requests), max(map(len, ids)))
+        return ()
+    return (Load("search", len(requests), max(map(len, ids))),)
 
 
 SEARCH = OpRun(size=_size, load=_load, measured=_measured)

@@ -97,7 +97,7 @@ def test_corrections_show_where_numbers_come_from() -> None:
     known = KnownEngines({**ENGINES.engines, "e": engine("embedder", embed=0.1)})
     cost = known.cost(GRAPH)
     for _ in range(100):
-        known.engines["e"].latency.observe(cost.loads(GRAPH.node("qv"))[0], 0.2)
+        known.engines["e"].latency.observe(cost.loads(GRAPH.node("qv")), 0.2)
 
     assert "(profiled 2026-01-02, corrected embed x2.00)" in str(make_plan(GRAPH, known))
 

@@ -62,7 +62,7 @@ def test_a_correction_counts() -> None:
     latency = line("embed", 0.5)
     for _ in range(100):
         load = GraphCost.of(GRAPH, {}).loads(GRAPH.node("q"))[0]
-        latency.observe(load, 1.0)
+        latency.observe([load], 1.0)
 
     assert seconds("q", latency) == pytest.approx(1.0, rel=0.01)
 

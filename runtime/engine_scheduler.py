@@ -4,91 +4,25 @@ A batch starts as soon as a slot is free; a request never waits for a batch to f
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
-from typing import Protocol
 
 from backends.base import Engine, Outcome, Request
 from backends.errors import EngineError, EngineUnavailable
+from backends.rate_limits import ReportsRates
 from runtime.clock import now
 from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
-from runtime.hints import Hint
+from runtime.job import Job, Started
 from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy, Ticket
+from runtime.policy.base import Policy
 from runtime.policy.ready_queue import ReadyQueue
+from runtime.rates.planner import RatePlanner
 
 BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time
 LEARN_EACH_S = 0.001  # batches that end sooner after one another teach nothing new
 MAX_STARTS = 32  # batches started in one turn of the loop, so that it is not held for long
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Told to a job when its batch starts."""
-
-    batch: int
-    batch_size: int  # requests in the batch
-    load_s: float  # how long the batch waited for the engine to load
-
-
-class Job(Ticket):
-    """A request with the callbacks of the query that waits for it."""
-
-    __slots__ = ("is_cancelled", "may_join", "may_remember", "on_done", "on_start", "request")
-
-    def __init__(
-        self,
-        request: Request,
-        query: str,
-        hint: Hint,
-        on_start: Callable[[Started], None],
-        on_done: Callable[[Outcome], None],
-        may_remember: bool = False,
-    ) -> None:
-        super().__init__(0, 0.0, query, hint, request.op, request.num_items)
-        self.request = request
-        self.on_start = on_start
-        self.on_done = on_done
-        self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
-        self.may_join = True  # may wait for equal work that runs already
-        self.is_cancelled = False
-
-    def replaced(self, on_done: Callable[[Outcome], None], request: Request | None = None) -> "Job":
-        """The same for another request, or with an outcome that goes elsewhere."""
-        job = Job(
-            request or self.request,
-            self.query,
-            self.hint,
-            self.on_start,
-            on_done,
-            self.may_remember,
-        )
-        job.may_join = self.may_join
-        return job
-
-
-class Scheduler(Protocol):
-    """Where queries send the requests for one engine."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def batch_items(self) -> int:
-        """The most items in a batch."""
-
-    @property
-    def num_slots(self) -> int:
-        """How many batches run at once."""
-
-    def submit(self, job: Job) -> None:
-        """Queue a job; its callbacks are called later, never within."""
-
-    def cancel(self, job: Job) -> None:
-        """Forget a waiting job, which gets no outcome, or abort a running one, which may."""
 
 
 class EngineScheduler:
@@ -109,6 +43,7 @@ class EngineScheduler:
         self.engine = engine
         self.latency = latency or EngineLatency(NOTHING_MEASURED)
         self._info = engine.info
+        self._rates = self._open_rates()
         self._queue: ReadyQueue[Job] = ReadyQueue(policy)
         self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
@@ -170,6 +105,8 @@ class EngineScheduler:
         running = self._running.get(job.request.id)
         if waiting is not None:
             self._queue.remove(waiting)
+            if self._rates is not None:
+                self._rates.left(waiting)
         elif running is not None:
             running.is_cancelled = True
             self.engine.abort(job.request.id)
@@ -177,6 +114,8 @@ class EngineScheduler:
     async def close(self) -> None:
         """Stop what runs and free the engine; every job ends with an error, also later ones."""
         self._is_closed = True
+        if self._rates is not None:
+            self._rates.close()
         for slot in self._slots:
             slot.cancel()
         await asyncio.gather(*self._slots, return_exceptions=True)
@@ -191,6 +130,16 @@ class EngineScheduler:
         for job in left:
             job.on_done(_closed(self.name))
 
+    def _open_rates(self) -> RatePlanner | None:
+        """A plan where the engine states rate limits, or tells what its API says of them."""
+        if isinstance(self.engine, ReportsRates):
+            rates = RatePlanner(self._info, self._pump_soon)
+            self.engine.watch_rates(rates.told)
+            return rates
+        if self._info.rate_limits is not None:
+            return RatePlanner(self._info, self._pump_soon)
+        return None
+
     def _pump_soon(self) -> None:
         if not self._pump_is_due and len(self._slots) < self.num_slots:
             self._pump_is_due = True
@@ -202,12 +151,18 @@ class EngineScheduler:
         for _ in range(MAX_STARTS):
             if not self._waiting or self._is_closed or len(self._slots) >= self.num_slots:
                 return
-            slot = asyncio.get_running_loop().create_task(self._serve(self._next_batch()))
+            batch = self._next_batch()
+            if not batch:
+                return
+            slot = asyncio.get_running_loop().create_task(self._serve(batch))
             self._slots.add(slot)
         self._pump_soon()
 
     def _next_batch(self) -> Sequence[Job]:
-        batch = self._queue.take(self.batch_items, now())
+        if self._rates is None:
+            batch = self._queue.take(self.batch_items, now())
+        else:
+            batch = self._rates.take(self._queue, self.batch_items, now())
         for job in batch:
             del self._waiting[job.request.id]
             self._running[job.request.id] = job
@@ -220,6 +175,8 @@ class EngineScheduler:
         try:
             while batch and not slot.cancelling():
                 done = await self._run(batch)
+                if self._rates is not None:
+                    done = self._settled(done, self._rates)
                 self._num_resting += 1
                 try:
                     self._give(done)
@@ -239,6 +196,20 @@ class EngineScheduler:
         for job, outcome in done:
             del self._running[job.request.id]
             job.on_done(outcome)
+
+    def _settled(
+        self, done: Iterable[tuple[Job, Outcome]], rates: RatePlanner
+    ) -> list[tuple[Job, Outcome]]:
+        """Those that ended; the others were refused for now, and wait again in their old place."""
+        ended = []
+        for job, outcome in done:
+            if rates.settle(job, outcome):
+                del self._running[job.request.id]
+                self._waiting[job.request.id] = job
+                self._queue.put(job)
+            else:
+                ended.append((job, outcome))
+        return ended
 
     async def _run(self, batch: Sequence[Job]) -> Iterable[tuple[Job, Outcome]]:
         outcomes: Sequence[Outcome] = ()
@@ -263,6 +234,8 @@ class EngineScheduler:
         for job in batch:
             if job.is_cancelled:
                 del self._running[job.request.id]
+                if self._rates is not None:
+                    self._rates.unsent(job)
         return [job for job in batch if not job.is_cancelled]
 
     async def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
@@ -297,6 +270,8 @@ class EngineScheduler:
         loading.result()
         self._info = self.engine.info
         self._is_loaded = True
+        if self._rates is not None:
+            self._rates.opened(self._info)
         return now() - began_s
 
     def _starting(self) -> asyncio.Task[None]:

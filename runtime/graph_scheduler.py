@@ -15,11 +15,11 @@ from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.dispatch import make_request, request_attrs
-from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
 from runtime.failed_context import FailedContext, failure_of_context, passes_failure_on
 from runtime.failures import Failure, FailureKey, error_at, top_of
+from runtime.job import Job, Scheduler, Started
 from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs

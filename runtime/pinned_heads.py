@@ -14,8 +14,9 @@ from backends.base import Context, Outcome, Pinning, Request, Result
 from backends.errors import EngineError
 from graph_opt.analysis.constant_heads import Head
 from runtime.dispatch import new_request_id, prompt_parts
-from runtime.engine_scheduler import EngineScheduler, Job
+from runtime.engine_scheduler import EngineScheduler
 from runtime.hints import Hint
+from runtime.job import Job
 
 MAX_HEADS = 64
 

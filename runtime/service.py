@@ -9,10 +9,11 @@ from backends.base import Engine
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from runtime.cost.latency import EngineLatency
-from runtime.engine_scheduler import EngineScheduler, Scheduler, close_all
+from runtime.engine_scheduler import EngineScheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.graph_scheduler import Query
+from runtime.job import Scheduler
 from runtime.layout import Layout
 from runtime.memo.fingerprint import fingerprint_of
 from runtime.memo.gate import RememberingScheduler

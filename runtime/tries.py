@@ -15,8 +15,8 @@ from backends.base import Outcome
 from backends.errors import RequestRejected
 from graph_opt.graph import Node
 from runtime.dispatch import new_request_id
-from runtime.engine_scheduler import Job, Scheduler, Started
 from runtime.errors import TookTooLong
+from runtime.job import Job, Scheduler, Started
 
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 10.0

@@ -6,6 +6,7 @@ from typing import Any
 
 from backends.base import Capability, EngineInfo, Kind, Outcome, Request, Result
 from backends.errors import ConfigError, EngineError, RequestRejected
+from backends.rate_limits import RateLimits
 
 COMMON_OPTIONS = (
     "latency_s",
@@ -15,6 +16,8 @@ COMMON_OPTIONS = (
     "fail",
     "device",
     "repeatable",
+    "requests_per_minute",
+    "tokens_per_minute",
 )
 
 
@@ -23,6 +26,7 @@ class FakeEngine:
 
     `fail` maps an op to the message of the EngineError that every such request gets.
     Fakes that name the same `device` say that they share it.
+    `requests_per_minute` and `tokens_per_minute` are what it states as rate limits.
     With `repeatable=True` the runtime may remember outcomes, as it does those of local models.
     `journal` lists what ran, oldest first: one tuple of (op, inputs) a batch. The op of a prefill
     that ran ahead is "prefill ahead".
@@ -51,7 +55,14 @@ class FakeEngine:
             num_slots=self.options.get("num_slots", 1),
             capabilities=self.repeatability,
             device=self.options.get("device", ""),
+            rate_limits=self.rate_limits,
         )
+
+    @property
+    def rate_limits(self) -> RateLimits | None:
+        requests = self.options.get("requests_per_minute")
+        tokens = self.options.get("tokens_per_minute")
+        return None if requests is None and tokens is None else RateLimits(requests, tokens)
 
     @property
     def repeatability(self) -> frozenset[Capability]:

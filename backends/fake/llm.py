@@ -99,6 +99,7 @@ class FakeLLM(FakeEngine):
             capabilities=self.repeatability | self._able,
             max_context_tokens=self.options.get("max_context_tokens"),
             device=self.options.get("device", ""),
+            rate_limits=self.rate_limits,
         )
 
     def name_in_journal(self, request: Request) -> str:

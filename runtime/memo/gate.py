@@ -14,7 +14,7 @@ from typing import Any
 from backends.base import Outcome, Result, Usage, total
 from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
-from runtime.engine_scheduler import Job, Scheduler
+from runtime.job import Job, Scheduler
 from runtime.memo.aside import aside, is_large
 from runtime.memo.content import NoContent
 from runtime.memo.memo import FAILED, Memo, Pending, copies_of, entries_of

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from backends.base import Request, Result
 from graph_opt.graph import Graph, Node
+from runtime.cost.api_tokens import Expected, prompt_only
 from runtime.cost.latency import Load
 from runtime.cost.sizes import UNKNOWN, Size
 from runtime.host import Host
@@ -24,6 +25,7 @@ BodyOutputs: TypeAlias = "Callable[[Graph, Sequence[Size]], Sequence[Size]]"  # 
 BodySizeRule: TypeAlias = "Callable[[Node, Sequence[Size], BodyOutputs], Sequence[Size]]"
 ExpectedLoad: TypeAlias = "Callable[[Node, Sizes], tuple[Load, ...]]"
 MeasuredLoad: TypeAlias = "Callable[[Sequence[Request], Sequence[Result]], tuple[Load, ...]]"
+ExpectedTokens: TypeAlias = "Callable[[Request], Expected | None]"  # None: never leaves the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class OpRun:
     turns: Callable[[Node, Sizes], float] | None = None  # how often the body runs; None: once
     load: ExpectedLoad | None = None  # what a node will ask of its engine
     measured: MeasuredLoad | None = None  # what a finished batch asked of its engine
+    api_tokens: ExpectedTokens = prompt_only  # what a request takes of an API's rate limits
     takes_salt: bool = False  # its request takes the attr `cache_salt`
     extends_context: bool = False  # its output is a context with the parts that it was given
     remember: Rule | None = None  # the units by which work of this op is remembered, if it is pure

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from backends.base import Request, Result
 from graph_opt.graph import Node
+from runtime.cost.api_tokens import text_tokens
 from runtime.cost.latency import Load
 from runtime.cost.loads import prompt_load, text_load, written_loads
 from runtime.cost.sizes import Size
@@ -26,5 +27,10 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
 
 
 GENERATE = OpRun(
-    size=_size, load=_load, measured=_measured, takes_salt=True, remember=rules.generated
+    size=_size,
+    load=_load,
+    measured=_measured,
+    api_tokens=text_tokens,
+    takes_salt=True,
+    remember=rules.generated,
 )

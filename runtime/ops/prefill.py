@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from backends.base import Request, Result
 from graph_opt.graph import Node
+from runtime.cost.api_tokens import Expected, prompt_only
 from runtime.cost.latency import Load
 from runtime.cost.loads import context_len, prompt_load
 from runtime.cost.sizes import Size, size_of
@@ -25,4 +26,16 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
     return (Load("prefill", num_new, num_before / len(requests)),) if num_new else ()
 
 
-PREFILL = OpRun(size=_size, load=_load, measured=_measured, takes_salt=True, extends_context=True)
+def _api_tokens(request: Request) -> Expected | None:
+    """A prefill stays with the client unless it runs ahead."""
+    return prompt_only(request) if request.attrs.get("ahead") else None
+
+
+PREFILL = OpRun(
+    size=_size,
+    load=_load,
+    measured=_measured,
+    api_tokens=_api_tokens,
+    takes_salt=True,
+    extends_context=True,
+)

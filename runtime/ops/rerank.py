@@ -6,6 +6,7 @@ from typing import Any
 from backends.base import Request, Result
 from backends.documents import Doc
 from graph_opt.graph import Node
+from runtime.cost.api_tokens import Expected, tokens_of
 from runtime.cost.latency import Load
 from runtime.cost.loads import items_load, texts_load
 from runtime.cost.sizes import UNKNOWN, Size, list_of, positive, size_of
@@ -42,11 +43,18 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
     return (texts_load("rerank", [request.inputs[1] for request in requests]),)
 
 
+def _api_tokens(request: Request) -> Expected:
+    """The query is read once for each document."""
+    query, docs = request.inputs
+    return Expected(tokens_of(docs) + len(docs) * tokens_of(query), 0.0)
+
+
 RERANK = OpRun(
     pieces=Piecewise(_back_in_place, _best, without=("k",)),
     items_arg=1,
     size=_size,
     load=_load,
     measured=_measured,
+    api_tokens=_api_tokens,
     remember=rules.whole,
 )

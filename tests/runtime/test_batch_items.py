@@ -11,9 +11,10 @@ from graph_opt.text import parse
 from runtime.clock import run_virtual
 from runtime.cost.curves import Curve, Surface
 from runtime.cost.latency import EngineLatency, LatencyModel
-from runtime.engine_scheduler import EngineScheduler, Job
+from runtime.engine_scheduler import EngineScheduler
 from runtime.events import EventLog
 from runtime.hints import Hint
+from runtime.job import Job
 from runtime.layout import layout_of
 from runtime.service import Runtime
 

@@ -14,8 +14,9 @@ from backends.fake.retrieval import FakeEmbedder
 from runtime.clock import now, run_virtual
 from runtime.cost.curves import Curve, Surface
 from runtime.cost.latency import EngineLatency, LatencyModel
-from runtime.engine_scheduler import MAX_STARTS, EngineScheduler, Job, Started
+from runtime.engine_scheduler import MAX_STARTS, EngineScheduler
 from runtime.hints import Hint
+from runtime.job import Job, Started
 from runtime.policy.fcfs import fcfs
 from runtime.policy.topology import topology
 

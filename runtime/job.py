@@ -1,0 +1,75 @@
+"""What queries hand to the scheduler of an engine, and what a scheduler is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from backends.base import Outcome, Request
+from runtime.hints import Hint
+from runtime.policy.base import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Told to a job when its batch starts."""
+
+    batch: int
+    batch_size: int  # requests in the batch
+    load_s: float  # how long the batch waited for the engine to load
+
+
+class Job(Ticket):
+    """A request with the callbacks of the query that waits for it."""
+
+    __slots__ = ("is_cancelled", "may_join", "may_remember", "on_done", "on_start", "request")
+
+    def __init__(
+        self,
+        request: Request,
+        query: str,
+        hint: Hint,
+        on_start: Callable[[Started], None],
+        on_done: Callable[[Outcome], None],
+        may_remember: bool = False,
+    ) -> None:
+        super().__init__(0, 0.0, query, hint, request.op, request.num_items)
+        self.request = request
+        self.on_start = on_start
+        self.on_done = on_done
+        self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
+        self.may_join = True  # may wait for equal work that runs already
+        self.is_cancelled = False
+
+    def replaced(self, on_done: Callable[[Outcome], None], request: Request | None = None) -> "Job":
+        """The same for another request, or with an outcome that goes elsewhere."""
+        job = Job(
+            request or self.request,
+            self.query,
+            self.hint,
+            self.on_start,
+            on_done,
+            self.may_remember,
+        )
+        job.may_join = self.may_join
+        return job
+
+
+class Scheduler(Protocol):
+    """Where queries send the requests for one engine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def batch_items(self) -> int:
+        """The most items in a batch."""
+
+    @property
+    def num_slots(self) -> int:
+        """How many batches run at once."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its callbacks are called later, never within."""
+
+    def cancel(self, job: Job) -> None:
+        """Forget a waiting job, which gets no outcome, or abort a running one, which may."""

@@ -39,6 +39,8 @@ class _JumpSelector(selectors.SelectSelector):
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
+    is_virtual = True  # engines ask for it: see `backends.emulated.timeline`
+
     def __init__(self, selector: _JumpSelector) -> None:
         super().__init__(selector)
         self._jump = selector

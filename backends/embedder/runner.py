@@ -1,30 +1,44 @@
 """The op `embed`: one vector a text."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Sized
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Request, Result, Usage
-from backends.bert_tokens import TextTokens
 from backends.documents import Doc
-from backends.embedder.encoder import SentenceEncoder, Vectors
 from backends.errors import RequestRejected
 from backends.forward_passes import Job
 from backends.text_check import check_texts
 
 Vector = NDArray[np.float32]
+Text = TypeVar("Text", bound=Sized)
 
 
-class EmbedRunner:
+class Encoder(Protocol[Text]):
+    """Texts to unit vectors."""
+
+    budget_tokens: int  # of a pass
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    def read(self, texts: Sequence[str]) -> list[Text]:
+        """What `embed` takes, in order."""
+
+    def embed(self, texts: Sequence[Text]) -> Vector:
+        """Unit vectors [N, H]."""
+
+
+class EmbedRunner(Generic[Text]):
     """What the passes of an embedder compute."""
 
-    def __init__(self, encoder: SentenceEncoder) -> None:
+    def __init__(self, encoder: Encoder[Text]) -> None:
         self.budget_tokens = encoder.budget_tokens
         self._encoder = encoder
 
-    def read(self, request: Request) -> Job[TextTokens, Vector]:
+    def read(self, request: Request) -> Job[Text, Vector]:
         texts = _texts_of(request)
         is_one = isinstance(request.inputs[0], str | Doc)
 
@@ -34,10 +48,10 @@ class EmbedRunner:
 
         return Job(request, self._encoder.read(texts), finish)
 
-    def compute(self, texts: Sequence[TextTokens]) -> Sequence[Vector]:
+    def compute(self, texts: Sequence[Text]) -> Sequence[Vector]:
         return list(self._encoder.embed(texts))
 
-    def _stack(self, vectors: Sequence[Vector]) -> Vectors:
+    def _stack(self, vectors: Sequence[Vector]) -> Vector:
         empty = np.zeros((0, self._encoder.hidden_size), np.float32)
         return np.stack(vectors) if vectors else empty
 

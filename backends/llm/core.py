@@ -39,7 +39,7 @@ from backends.llm.planner.planner import BatchPlanner
 from backends.llm.planner.step import Step
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
-from backends.llm.sampling_results import SamplingResult, sampling_results
+from backends.llm.sampling_results import Sampler, SamplingResult, sampling_results
 from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.speculation.agree import Picks
 from backends.llm.speculation.open_speculation import open_speculation
@@ -65,9 +65,10 @@ class LLMCore:
         clock: Callable[[], float] = time.perf_counter,
         identity: str = "",
         draft: StepModel[Any] | None = None,
+        sampler: Sampler = sampling_results,
     ) -> None:
         """`identity` names what the weights are; pages on disk are found by it. `draft` has the
-        same vocabulary."""
+        same vocabulary. `sampler` makes a step's results of its logits."""
         num_pages = max(1, kv_tokens // options.page_size)
         self.model = model
         self.kv = model.make_pool(num_pages, options.page_size)
@@ -89,6 +90,7 @@ class LLMCore:
         if options.eviction == "pgdsf":
             self.cache.price = self._prefill_s
         self._clock = clock
+        self._sampler = sampler
         self.speculator = open_speculation(
             options, self.cache, draft, model.config.vocab_size, clock
         )
@@ -248,7 +250,7 @@ class LLMCore:
         if logits is None:
             return [None for _ in runs]
         wanting = [run for run in runs if run.num_logits]
-        results = iter(sampling_results(logits, wanting, self._prompts.tokenizer.bytes_of))
+        results = iter(self._sampler(logits, wanting, self._prompts.tokenizer.bytes_of))
         return [next(results) if run.num_logits else None for run in runs]
 
     def _take(self, run: Run, result: SamplingResult | None) -> Finished:

@@ -12,17 +12,35 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from backends.base import Context, EngineInfo, Outcome, Part, Request
+from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
 from backends.llm.cache_stats import CacheStats
 from backends.llm.outbox import Outbox
-from backends.llm.requests.preparation_threads import PreparationThreads, Prepared
+from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.speculation.stats import SpeculationStats
 from backends.llm.worker import Abort, Call, Flush, Inbox, SteppedCore, Submit, Worker, settle
 from backends.local_engine import in_thread_or_here
 
 T = TypeVar("T")
 READ_LIMIT_S = 30.0  # tokenising a prompt and compiling a grammar
+CAPABILITIES: frozenset[Capability] = frozenset(
+    (
+        "prefill",
+        "pin",
+        "decode_parts",
+        "fork",
+        "structured",
+        "seed",
+        "stream",
+        "abort",
+        "cached_tokens",
+        "token_ids",
+        "select",
+        "logprobs",
+        "adapters",
+        "repeatable",
+    )
+)
 
 
 class LLMEngine:
@@ -35,9 +53,10 @@ class LLMEngine:
         load: Callable[[], SteppedCore],
         read_limit_s: float = READ_LIMIT_S,
         device: str = "",
+        capabilities: frozenset[Capability] = CAPABILITIES,
     ) -> None:
         self._load = load
-        self._preparation = PreparationThreads(read_limit_s)
+        self._preparation: Preparation = PreparationThreads(read_limit_s)
         self._core: SteppedCore | None = None
         self._thread: threading.Thread | None = None
         self._inbox = Inbox()
@@ -49,24 +68,7 @@ class LLMEngine:
             max_batch_items=1,
             num_slots=max_running,
             device=device,
-            capabilities=frozenset(
-                (
-                    "prefill",
-                    "pin",
-                    "decode_parts",
-                    "fork",
-                    "structured",
-                    "seed",
-                    "stream",
-                    "abort",
-                    "cached_tokens",
-                    "token_ids",
-                    "select",
-                    "logprobs",
-                    "adapters",
-                    "repeatable",
-                )
-            ),
+            capabilities=capabilities,
         )
 
     @property
@@ -85,19 +87,13 @@ class LLMEngine:
             if self._inbox.is_closed:
                 raise EngineUnavailable(f"engine {self._info.model} was closed; make a new one")
             if self._core is None:
-                self._core = await asyncio.to_thread(self._load)
+                self._core = await self._load_core()
                 self._info = replace(self._info, max_context_tokens=self._core.max_context_tokens)
-                name = f"llm {self._info.model}"
-                self._thread = threading.Thread(
-                    target=Worker(self._core, self._inbox, self._outbox).run,
-                    name=name,
-                    daemon=True,
-                )
-                self._thread.start()
+                self._run_worker(self._core)
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
         """Outcomes in the order of `requests`. Cancelling the caller aborts them all."""
-        if self._thread is None or self._inbox.is_closed:
+        if self._core is None or self._inbox.is_closed:
             return [self._not_running() for _ in requests]
         loop = asyncio.get_running_loop()
         futures = [self._enter(request, loop) for request in requests]
@@ -171,13 +167,25 @@ class LLMEngine:
         """Stop the thread, fail what still runs, free the model."""
         self._inbox.close()
         self._preparation.close()
+        await self._join_worker()
+        self._core = None
+
+    async def _load_core(self) -> SteppedCore:
+        return await asyncio.to_thread(self._load)
+
+    def _run_worker(self, core: SteppedCore) -> None:
+        worker = Worker(core, self._inbox, self._outbox)
+        name = f"llm {self._info.model}"
+        self._thread = threading.Thread(target=worker.run, name=name, daemon=True)
+        self._thread.start()
+
+    async def _join_worker(self) -> None:
         if self._thread is not None:
             await in_thread_or_here(None, self._thread.join)
         self._thread = None
-        self._core = None
 
     async def _between_steps(self, run: Callable[[SteppedCore], T]) -> T:
-        if self._thread is None or self._inbox.is_closed:
+        if self._core is None or self._inbox.is_closed:
             raise self._not_running()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()

@@ -1,7 +1,7 @@
 """The results of a step's logits: for a decode its sampled token and accepted guesses, for a scored
 choice its log-probabilities."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from itertools import islice
 
@@ -14,6 +14,8 @@ from backends.llm.sampler import Row, sample
 from backends.llm.speculation.agree import Picks, agree
 
 SamplingResult = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
+
+Sampler = Callable[[Tensor, Items[Run], BytesOf], list[SamplingResult]]  # as `sampling_results`
 
 
 def sampling_results(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:

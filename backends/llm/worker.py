@@ -173,6 +173,9 @@ class Worker:
             for request_id, outcome in self._step():
                 self._deliver(request_id, outcome)
             self._outbox.flush()
+        self._end()
+
+    def _end(self) -> None:
         self._take_commands()
         for request_id in list(self._live):
             self._abort(request_id)

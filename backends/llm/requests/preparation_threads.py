@@ -28,6 +28,40 @@ class Prepared(Protocol):
 Prepare = Callable[[Request], Prepared]
 
 
+class Preparation(Protocol):
+    """Where requests are prepared."""
+
+    def prepare(
+        self,
+        request: Request,
+        prepare: Prepare,
+        outcome: "asyncio.Future[Outcome]",
+        enter: Callable[[Prepared], None],
+    ) -> None:
+        """Call `enter` with the prepared request, or answer it."""
+
+    def abort(self, request_id: str) -> bool:
+        """Answer a request that is being read; False when none is."""
+
+    def close(self) -> None:
+        """Answer what is being read."""
+
+
+def prepare_here(
+    request: Request,
+    prepare: Prepare,
+    outcome: "asyncio.Future[Outcome]",
+    enter: Callable[[Prepared], None],
+) -> None:
+    """As `Preparation.prepare`, at once."""
+    try:
+        prepared = prepare(request)
+    except Exception as error:
+        _settle(outcome, _as_failure(error))
+    else:
+        enter(prepared)
+
+
 class PreparationThreads:
     """Used on event loops. A request may wait `limit_s` for a thread, and its preparation may take
     `limit_s`."""
@@ -48,12 +82,7 @@ class PreparationThreads:
         """Call `enter` with the prepared request, now or later on the loop of `outcome`. Failures,
         aborts and the time limit go into `outcome`, and `enter` is not called."""
         if _is_light(request):
-            try:
-                prepared = prepare(request)
-            except Exception as error:
-                _settle(outcome, _as_failure(error))
-            else:
-                enter(prepared)
+            prepare_here(request, prepare, outcome, enter)
             return
         loop = outcome.get_loop()
         self._reading[request.id] = outcome

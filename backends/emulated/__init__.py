@@ -1,0 +1,1 @@
+"""Engines that take the time of a GPU and compute nothing: see `roofline`."""

@@ -1,0 +1,140 @@
+"""The embedded engine's core on an emulated model: its planner, radix cache and pages are real."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backends.base import Request
+from backends.emulated import made_up
+from backends.emulated.options import EmulatedLLMOptions
+from backends.emulated.prompt_text import PromptText
+from backends.emulated.recording import Recording, Said
+from backends.emulated.roofline import Roofline
+from backends.emulated.scripts import FreeScript, GrammarScript, Script, Scripts
+from backends.emulated.step_model import RooflineModel
+from backends.emulated.texts import Texts
+from backends.emulated.timeline import StepTimer
+from backends.errors import RequestRejected
+from backends.llm.core import Finished, LLMCore
+from backends.llm.generation import Generation
+from backends.llm.group import Group
+from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.sequence import Sequence
+
+_LENGTHS = (32, 160)  # tokens of a made-up text
+
+
+class EmulatedCore(LLMCore):
+    """A step takes the time of `roofline` on `timer`; each request's output is known when it is
+    prepared: from the recording, or else made up."""
+
+    def __init__(
+        self,
+        roofline: Roofline,
+        texts: Texts,
+        options: EmulatedLLMOptions,
+        kv_tokens: int,
+        timer: StepTimer,
+        recording: Recording | None = None,
+    ) -> None:
+        tokenizer = texts.tokenizer
+        model = RooflineModel(roofline, tokenizer.vocab_size, timer)
+        prompts = PromptEncoder(tokenizer, texts.template)
+        self._scripts = Scripts()
+        super().__init__(
+            model, prompts, options.of_core(), kv_tokens, timer, sampler=self._scripts.results
+        )
+        self._timer = timer
+        self._tokenizer = tokenizer
+        self._prompt_text = PromptText(tokenizer, texts.template)
+        self._end_id = min(prompts.stop_ids, default=None)
+        self._output_tokens = options.output_tokens
+        self._recording = recording
+
+    def prepare(self, request: Request) -> Group:
+        """Also writes what each of its sequences will say. Any thread may call."""
+        if request.attrs.get("logprobs") is not None:
+            raise RequestRejected("an emulated engine has no logprobs: leave the attribute out")
+        group = super().prepare(request)
+        first = group.live[0]
+        if first.generation is not None:
+            prompt = self._prompt_text(first.ids[: first.num_prompt])
+            for number, sequence in enumerate(group.live):
+                self._write(sequence, prompt, _attrs_of(request, number), number)
+        elif first.scoring is not None:
+            self._score(group, request)
+        return group
+
+    def step(self) -> Finished:
+        finished = super().step()
+        if not self.has_work:
+            self._timer.rest()
+        return finished
+
+    def _write(
+        self, sequence: Sequence, prompt: str, attrs: Mapping[str, Any], number: int
+    ) -> None:
+        generation = sequence.generation
+        assert generation is not None, f"{sequence} is not a decode"
+        said = self._recording.said(prompt, attrs) if self._recording is not None else None
+        if said is not None:
+            script = self._recorded(sequence, generation, said)
+        else:
+            numbers = made_up.seeded(prompt, attrs.get("temperature"), attrs.get("seed"), number)
+            script = self._made_up(generation, prompt, attrs, numbers)
+        self._scripts.give(sequence, script)
+
+    def _recorded(self, sequence: Sequence, generation: Generation, said: Said) -> Script:
+        """Of the recorded text in full, whatever its length in this tokenizer's tokens."""
+        tokens = self._tokenizer.encode_text(said.text) if said.text else []
+        room = self.max_context_tokens - sequence.num_prompt
+        if generation.matcher is not None:
+            generation.max_new = min(room, max(generation.max_new, 2 * len(tokens) + 8))
+            return self._grammar_script(generation, said.text)
+        is_cut = said.finish == "length" and tokens
+        wanted = len(tokens) if is_cut else max(generation.max_new, len(tokens) + 1)
+        generation.max_new = min(room, wanted)
+        return FreeScript(tokens, self._end_id)
+
+    def _made_up(
+        self, generation: Generation, prompt: str, attrs: Mapping[str, Any], numbers: Any
+    ) -> Script:
+        if generation.matcher is not None:
+            text = made_up.text_in_form(prompt, attrs, numbers) or ""
+            return self._grammar_script(generation, text)
+        sampling = generation.sampling
+        most = generation.max_new
+        wanted = self._output_tokens or numbers.randint(*_LENGTHS)
+        if sampling.ignore_eos:
+            wanted = most
+        wanted = min(most, max(wanted, sampling.min_tokens + 1))
+        tokens = self._tokenizer.encode_text(made_up.words(prompt, numbers, wanted))[:wanted]
+        if wanted < most:  # the last one is the end
+            tokens = tokens[:-1]
+        return FreeScript(tokens, None if sampling.ignore_eos else self._end_id)
+
+    def _grammar_script(self, generation: Generation, text: str) -> Script:
+        assert generation.matcher is not None, "without a grammar"
+        assert self._end_id is not None, "grammars need an end"
+        vocab_size = self.model.config.vocab_size
+        return GrammarScript(text, generation.matcher, self._end_id, self._tokenizer, vocab_size)
+
+    def _score(self, group: Group, request: Request) -> None:
+        parent, choices = group.live[0].parent, list(request.inputs[1])
+        assert parent is not None, "a select has a context"
+        prompt, kind = self._prompt_text(parent.ids), request.attrs.get("score") or "mean"
+        scores = None
+        if self._recording is not None:
+            scores = self._recording.choice_scores(prompt, choices, kind)
+        for number, sequence in enumerate(group.live):
+            if scores is None:
+                logprob = made_up.logprob(prompt, choices[number])
+            else:
+                num_scored = len(sequence.ids) - parent.num_tokens
+                logprob = scores[number] / (num_scored if kind == "sum" else 1)
+            self._scripts.give_score(sequence, logprob)
+
+
+def _attrs_of(request: Request, number: int) -> Mapping[str, Any]:
+    """Of one sample, as a decode of its own would have them."""
+    seed = request.attrs.get("seed")
+    return request.attrs if seed is None else {**request.attrs, "seed": seed + number}

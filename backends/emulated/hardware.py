@@ -1,0 +1,130 @@
+"""What a step needs to know of a device and of a model; both come from files (`descriptions`).
+
+Bytes and FLOPs follow from a model's shape, with P the parameters of all linear layers:
+
+    P = layers * (2 * hidden * heads * head_dim + 2 * hidden * kv_heads * head_dim
+                  + matrices * hidden * intermediate)      matrices: 3 in decoders, 2 in encoders
+    bytes of a token's KV = 2 * layers * kv_heads * head_dim * bytes of a number
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Dtype = Literal["float32", "float16", "bfloat16", "float8", "int8", "int4"]
+NUMBER_BYTES: dict[Dtype, float] = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "float8": 1,
+    "int8": 1,
+    "int4": 0.5,
+}
+_COMPUTED_IN: dict[Dtype, tuple[Dtype, ...]] = {  # what stands in where a device lacks one
+    "float8": ("float8", "bfloat16", "float16", "float32"),
+    "int8": ("int8", "bfloat16", "float16", "float32"),
+    "int4": ("bfloat16", "float16", "float32"),  # weights alone: products are of 16 bits
+    "bfloat16": ("bfloat16", "float16", "float32"),
+    "float16": ("float16", "bfloat16", "float32"),
+    "float32": ("float32",),
+}
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Described(BaseModel):
+    """One entry of a description file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = ""  # where the figures are from
+
+
+class Device(Described):
+    """An accelerator, or a machine's CPU. Efficiencies are shares of the peaks that a step gets."""
+
+    peak_flops: dict[Dtype, Positive]  # FLOP/s by number format, dense
+    bandwidth_bytes_s: Positive  # of the memory
+    memory_bytes: Positive
+    efficiency: Share | dict[int, Share] = 0.65  # of linear layers; a table: by rows of the step
+    attention_efficiency: Share = 0.35  # of attention's FLOPs
+    bandwidth_efficiency: Share = 0.8
+    step_overhead_s: float = Field(0.0006, ge=0)  # launches, scheduling, sampling of any step
+    layer_overhead_s: float = Field(4e-6, ge=0)  # of each layer's kernels
+    row_overhead_s: float = Field(6e-6, ge=0)  # of each sequence in a step
+    link_bytes_s: float = Field(32e9, gt=0)  # to the other devices of one model, one direction
+    link_latency_s: float = Field(8e-6, ge=0)  # of an all-reduce
+
+    @model_validator(mode="after")
+    def _has_a_peak(self) -> "Device":
+        if not self.peak_flops:
+            raise ValueError("peak_flops names no number format")
+        return self
+
+    def peak(self, dtype: Dtype) -> float:
+        """FLOP/s for weights of `dtype`, in the format that this device computes them in."""
+        known = [self.peak_flops[name] for name in _COMPUTED_IN[dtype] if name in self.peak_flops]
+        return known[0] if known else max(self.peak_flops.values())
+
+    def efficiency_at(self, num_rows: int) -> float:
+        """Of linear layers of so many rows; between two entries of a table by proportion."""
+        if isinstance(self.efficiency, float):
+            return self.efficiency
+        table = sorted(self.efficiency.items())
+        before = table[0]
+        for after in table:
+            if num_rows <= after[0]:
+                span = after[0] - before[0]
+                share = (num_rows - before[0]) / span if span > 0 else 0.0
+                return before[1] + max(0.0, share) * (after[1] - before[1])
+            before = after
+        return before[1]
+
+
+class Shape(Described):
+    """A transformer's sizes."""
+
+    kind: Literal["llm", "embedder", "reranker"] = "llm"
+    layers: Count
+    hidden: Count
+    intermediate: Count
+    heads: Count
+    kv_heads: Count | None = None  # None: as many as heads
+    head_dim: Count | None = None  # None: hidden / heads
+    vocab: Count
+    max_tokens: Count  # of a sequence
+    tied_embeddings: bool = False  # the last layer is the embedding table
+
+    @property
+    def head_size(self) -> int:
+        return self.head_dim or self.hidden // self.heads
+
+    @property
+    def num_kv_heads(self) -> int:
+        return self.kv_heads or self.heads
+
+    @property
+    def layer_params(self) -> int:
+        """Parameters of all linear layers, without the embedding table and the last layer."""
+        attention = 2 * self.hidden * self.head_size * (self.heads + self.num_kv_heads)
+        matrices = 3 if self.kind == "llm" else 2  # gated, as Llama has it; plain, as BERT has it
+        return self.layers * (attention + matrices * self.hidden * self.intermediate)
+
+    @property
+    def head_params(self) -> int:
+        """Parameters of the last layer, which makes logits."""
+        return self.hidden * self.vocab if self.kind == "llm" else self.hidden
+
+    @property
+    def num_params(self) -> int:
+        tables = 1 if self.tied_embeddings or self.kind != "llm" else 2
+        return self.layer_params + tables * self.hidden * self.vocab
+
+    def weight_bytes(self, dtype: Dtype) -> float:
+        return self.num_params * NUMBER_BYTES[dtype]
+
+    def kv_bytes(self, dtype: Dtype) -> float:
+        """Of one token."""
+        return 2 * self.layers * self.num_kv_heads * self.head_size * NUMBER_BYTES[dtype]

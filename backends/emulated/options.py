@@ -1,0 +1,55 @@
+"""The options of emulated engines."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from backends.emulated.hardware import Dtype
+from backends.llm.eviction.policies import EvictionName
+from backends.llm.options import LLMOptions, PolicyName
+from backends.options import Options
+
+
+class EmulatedOptions(Options):
+    """What engines of all kinds have."""
+
+    device: str = ""  # engines that name the same share its time; "": a device of its own
+    device_file: str | None = None  # instead of the URL's device
+    model_file: str | None = None  # instead of the URL's model
+    dtype: Dtype = "bfloat16"  # of the weights
+    recording: str | None = None  # file of `run-graph --record`: answers are taken from it
+
+
+class EmulatedLLMOptions(EmulatedOptions):
+    """Those of the embedded engine that concern time and cache, and what it says."""
+
+    kv_dtype: Literal["float16", "bfloat16", "float8"] = "bfloat16"
+    tokenizer: str = "local:smollm2-135m"  # a model, a file or folder, or "bytes"
+    output_tokens: int | None = Field(None, ge=1)  # of made-up texts; None: 32 to 160, by prompt
+    page_size: int = Field(16, ge=1)  # tokens a page
+    kv_tokens: int | None = Field(None, ge=1)  # None: the device's memory without the weights
+    token_budget: int = Field(2048, ge=1)  # most tokens computed in one step
+    max_running: int = Field(128, ge=1)  # most sequences in one step
+    policy: PolicyName = "fcfs"
+    itl_ms: float | None = Field(None, gt=0)
+    quantum_ms: float = Field(200, gt=0)
+    patience_ms: float = Field(10_000, gt=0)
+    watermark: float = Field(0.01, ge=0, lt=1)
+    jump_forward: bool = True
+    eviction: EvictionName = "lru"
+    pin_share: float = Field(0.5, ge=0, le=1)
+    context_len: int | None = Field(None, ge=1)
+
+    def of_core(self) -> LLMOptions:
+        """What the core is made with."""
+        shared = self.model_fields_set & LLMOptions.model_fields.keys() - {"device", "dtype"}
+        given = {name: getattr(self, name) for name in shared}
+        defaults = {"token_budget": self.token_budget, "max_running": self.max_running}
+        return LLMOptions(**{**defaults, **given})
+
+
+class EmulatedTextOptions(EmulatedOptions):
+    """Those of embedders and rerankers."""
+
+    max_batch_items: int = Field(256, ge=1)  # that the scheduler gives at once
+    budget_tokens: int = Field(16384, ge=1)  # of one pass

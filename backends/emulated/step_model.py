@@ -1,0 +1,67 @@
+"""A model whose steps take time and compute nothing: pages hold nobody's numbers."""
+
+import torch
+from torch import Tensor
+
+from backends.emulated.roofline import Roofline, Rows
+from backends.emulated.timeline import StepTimer
+from backends.errors import ConfigError
+from backends.llm.batch import StepBatch
+from backends.llm.config import ModelConfig
+from backends.llm.lora.weights import LoadedAdapter
+
+
+class EmptyPool:
+    """Pages in name only: their tokens are those of the sequences that hold them."""
+
+    def __init__(self, page_size: int) -> None:
+        self.page_size = page_size
+
+    def copy_page(self, source: int, target: int) -> None:
+        """There is nothing to copy."""
+
+    def export_pages(self, pages: list[int]) -> Tensor:
+        return torch.empty(len(pages), 0, dtype=torch.uint8)
+
+    def import_pages(self, pages: list[int], values: Tensor) -> None:
+        """There is nothing to bring."""
+
+
+class RooflineModel:
+    """Spends each step's seconds on a timer. Its logits are empty rows: `scripts` says what is
+    sampled."""
+
+    device = torch.device("cpu")
+    dtype = torch.bfloat16
+
+    def __init__(self, roofline: Roofline, vocab_size: int, timer: StepTimer) -> None:
+        """`vocab_size` is the tokenizer's, which may differ from that of the model's shape."""
+        shape = roofline.shape
+        self._roofline = roofline
+        self._timer = timer
+        self.config = ModelConfig(
+            num_layers=shape.layers,
+            hidden_size=shape.hidden,
+            intermediate_size=shape.intermediate,
+            num_heads=shape.heads,
+            num_kv_heads=shape.num_kv_heads,
+            head_dim=shape.head_size,
+            vocab_size=vocab_size,
+            max_positions=shape.max_tokens,
+            rms_eps=1e-6,
+            rope_theta=1e4,
+            tied_embeddings=shape.tied_embeddings,
+        )
+
+    def make_pool(self, num_pages: int, page_size: int) -> EmptyPool:  # noqa: ARG002
+        return EmptyPool(page_size)
+
+    def adapter_bytes(self, adapter: LoadedAdapter) -> int:  # noqa: ARG002
+        raise ConfigError("an emulated engine takes no LoRA adapters")
+
+    def forward(self, batch: StepBatch, kv: EmptyPool) -> Tensor | None:  # noqa: ARG002
+        """Takes the step's time; logits [R, 0] of the wanted rows, None without any."""
+        spans = [Rows(span.num_rows, span.num_keys) for span in batch.spans]
+        num_logits = len(batch.logit_rows)
+        self._timer.spend(self._roofline.step_s(spans, num_logits))
+        return torch.empty(num_logits, 0) if num_logits else None

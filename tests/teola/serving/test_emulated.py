@@ -1,0 +1,70 @@
+"""Emulated engines behind the server."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from teola.cli.serve_engine_command import make_engines
+from teola.serving.app import make_app
+from teola.serving.served_engines import ServedEngines
+
+MESSAGES = [{"role": "user", "content": "Name a sea. " * 20}]
+
+
+def talked(*calls: tuple[str, dict[str, Any] | None]) -> list[httpx.Response]:
+    """The answers of a server over an emulated LLM, embedder and reranker, one after another."""
+
+    async def main() -> list[httpx.Response]:
+        engines = make_engines(
+            {
+                "llm": "emulated:h100/llama-3.1-8b",
+                "embedder": "emulated:h100/bge-large",
+                "reranker": "emulated:h100/bge-reranker-large",
+            },
+            {"llm": {"tokenizer": "bytes", "output_tokens": 6}},
+        )
+        served = ServedEngines(engines, max_queued=8)
+        await served.start()
+        transport = httpx.ASGITransport(make_app(served, None))
+        answers = []
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            for path, body in calls:
+                if body is None:
+                    answers.append(await client.get(path))
+                else:
+                    answers.append(await client.post(path, json=body))
+        await served.close()
+        return answers
+
+    return asyncio.run(main())
+
+
+def test_a_chat_is_answered_and_its_prompt_cached() -> None:
+    body = {"model": "llama-3.1-8b", "messages": MESSAGES}
+    path = "/v1/chat/completions"
+    first, second, metrics = talked((path, body), (path, body), ("/metrics", None))
+    text = first.json()["choices"][0]["message"]["content"]
+    assert text
+    assert second.json()["choices"][0]["message"]["content"] == text
+    usage = second.json()["usage"]
+    assert usage["completion_tokens"] == 6
+    assert usage["prompt_tokens_details"]["cached_tokens"] > 200
+    assert "teola_kv_num_pages 26674.0" in metrics.text
+
+
+def test_a_chat_is_streamed() -> None:
+    body = {"messages": MESSAGES, "stream": True}
+    (streamed,) = talked(("/v1/chat/completions", body))
+    assert streamed.text.count("data: ") >= 6
+    assert streamed.text.endswith("data: [DONE]\n\n")
+
+
+def test_embeddings_and_rankings_are_served() -> None:
+    documents = ["a tree", "the blue sea"]
+    vectors, ranking = talked(
+        ("/v1/embeddings", {"input": ["one", "two"]}),
+        ("/v1/rerank", {"query": "blue sea", "documents": documents}),
+    )
+    assert [len(row["embedding"]) for row in vectors.json()["data"]] == [1024, 1024]
+    assert ranking.json()["results"][0]["index"] == 1

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from teola.cli.engine_verbs import Debug, NoColor, engine
 from teola.cli.failures import FAILED, INTERRUPTED
 
 app = typer.Typer(
@@ -26,9 +27,6 @@ _TAKES_APP = {
     "allow_interspersed_args": False,
     "help_option_names": [],
 }
-
-NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text, as with NO_COLOR.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
 
 
 @app.command(context_settings=_TAKES_APP)
@@ -171,6 +169,21 @@ def where_is_model(name: str, debug: Debug = False) -> None:
 
     show_path(name, debug)
 
+
+@models.command("export")
+def export_model(
+    name: Annotated[str, typer.Argument(help="Of the catalogue, or a path of a GGUF file.")],
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    dtype: Annotated[str, typer.Option(help="float32, which is exact, or bfloat16.")] = "float32",
+    debug: Debug = False,
+) -> None:
+    """Write a GGUF model as a Hugging Face folder, for vLLM, SGLang and transformers."""
+    from teola.cli.models_command import export
+
+    export(name, folder, dtype, debug)
+
+
+app.add_typer(engine, name="engine")
 
 cache = typer.Typer(help="What apps remember of earlier work, on disk.", no_args_is_help=True)
 app.add_typer(cache, name="cache")

@@ -1,7 +1,9 @@
-"""`teola models list | fetch | where`."""
+"""`teola models list | fetch | where | export`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal, cast
 
 from rich import box
 from rich.console import Console
@@ -11,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.errors import EngineUnavailable
-from backends.models import FetchProgress, ModelStatus, fetch, locate, status
+from backends.models import FetchProgress, ModelStatus, fetch, locate, resolve, status
+from backends.optional import optional_imports
 from teola.cli.consoles import stderr_console, stdout_console
-from teola.cli.failures import reported
+from teola.cli.failures import UsageError, reported
 from teola.cli.results import json_text
 from teola.viewer.tables import name_cell
 
@@ -43,6 +46,16 @@ def show_path(name: str, debug: bool) -> None:
     """The path of a fetched model."""
     with reported(debug):
         print(locate(name))
+
+
+def export(name: str, folder: Path, dtype: str, debug: bool) -> None:
+    """Write a GGUF model of the catalogue, or one at a path, as a Hugging Face folder."""
+    with reported(debug):
+        if dtype not in ("float32", "bfloat16"):
+            raise UsageError(f"--dtype is float32 or bfloat16, not {dtype!r}")
+        with optional_imports("local"):
+            from backends.llm.export import export_model
+        print(export_model(resolve(name), folder, cast(Literal["float32", "bfloat16"], dtype)))
 
 
 def _table(known: Sequence[ModelStatus]) -> Table:

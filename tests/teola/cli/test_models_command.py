@@ -107,3 +107,18 @@ def test_an_unknown_model_is_refused_before_anything_is_fetched(teola: Teola, ca
     assert done.code == 1
     assert "unknown model 'no-such-model'" in done.err
     assert not list(cache.rglob("*.bin"))
+
+
+def test_what_is_no_gguf_model_is_not_exported(teola: Teola, tmp_path: Path) -> None:
+    teola("models", "fetch", "tiny")
+    done = teola("models", "export", "tiny", str(tmp_path / "out"))
+
+    assert done.code == 1
+    assert done.err.endswith("model.bin is no GGUF file; only those are exported\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_takes_two_types_of_weights(teola: Teola, tmp_path: Path) -> None:
+    done = teola("models", "export", "tiny", str(tmp_path / "out"), "--dtype", "int4")
+
+    assert (done.code, done.err) == (2, "error: --dtype is float32 or bfloat16, not 'int4'\n")

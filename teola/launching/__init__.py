@@ -1,0 +1,1 @@
+"""vLLM and SGLang as child processes: installed, started, watched, stopped."""

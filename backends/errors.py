@@ -4,7 +4,9 @@ EngineError
 ├── EngineUnavailable     not started, gone, or its model or package is missing here
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
+├── AnswerInvalid         a server's answer is not of the form that it was to keep to
 └── RequestRejected       the request is wrong for this engine (op, arguments, content)
+    ├── ContentRefused    the model, or a filter around it, does not answer this
     └── DocumentError     a file that cannot be found, read or understood
 ConfigError               an unknown scheme, model or option: wrong before anything ran
 """
@@ -35,6 +37,14 @@ class RequestTooLong(EngineError):
 
 class RequestRejected(EngineError):
     """The request is wrong for this engine: unknown op, bad argument, impossible content."""
+
+
+class AnswerInvalid(EngineError):
+    """A server's answer breaks the schema, the pattern or the choices that were sent with it."""
+
+
+class ContentRefused(RequestRejected):
+    """The model, or a content filter of its provider, refuses to answer this prompt."""
 
 
 class DocumentError(RequestRejected):

@@ -17,7 +17,9 @@
     ├── EngineUnavailable
     ├── EngineOverloaded
     ├── RequestTooLong
+    ├── AnswerInvalid         a server did not keep to the schema or the choices
     └── RequestRejected
+        ├── ContentRefused    the model or its provider's filter will not answer
         └── DocumentError
 
 In an `async def` app `await tl.value(x)` raises what a tool or an engine raised itself;
@@ -27,7 +29,9 @@ In an `async def` app `await tl.value(x)` raises what a tool or an engine raised
 """
 
 from backends.errors import (
+    AnswerInvalid,
     ConfigError,
+    ContentRefused,
     DocumentError,
     EngineError,
     EngineOverloaded,
@@ -53,8 +57,10 @@ ALL = (GraphError, ConfigError, ArgumentError, QueryError, EngineError)
 
 __all__ = [
     "ALL",
+    "AnswerInvalid",
     "ArgumentError",
     "ConfigError",
+    "ContentRefused",
     "DefinitionError",
     "DocumentError",
     "EngineError",

@@ -1,0 +1,240 @@
+"""An LLM at a server, in text mode: prompts go as messages or text, and the server tokenises them.
+
+Each decode is one request with the whole prompt. A context is the parts so far, kept by the client:
+a prefill sends nothing, and what it saves is up to the server's own prefix cache.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from backends.base import EngineInfo, Outcome, Part, Request, Result, total
+from backends.errors import (
+    EngineError,
+    EngineUnavailable,
+    RequestRejected,
+)
+from backends.rate_limits import RateLimits
+from backends.remote.client import Client
+from backends.remote.dialects.text_dialect import TextDialect
+from backends.remote.llm_options import RemoteLLMOptions
+from backends.remote.messages import check_answerable, read_prompt
+from backends.remote.text_call import TextCall, read_call
+from backends.remote.text_context import TextContext, context_of, estimated_tokens, kept
+from backends.remote.text_exchange import TextExchange
+from backends.remote.text_probe import probe
+from backends.remote.text_setup import (
+    TextSetup,
+    capabilities_of,
+    check_options,
+    server_of,
+    setup_of,
+)
+from backends.remote.url import RemoteURL
+
+_PREFILL_ATTRS = frozenset(("adapter", "cache_salt"))
+
+
+class ChatLLM:
+    """Runs prefill, decode and generate. A request that is aborted or cancelled closes its
+    connection."""
+
+    def __init__(self, url: RemoteURL, options: RemoteLLMOptions, client: Client) -> None:
+        """Raises ConfigError for options that the URL's scheme has no use for."""
+        check_options(url, options)
+        self._url = url
+        self._options = options
+        self._client = client
+        self._server = server_of(url)
+        self._exchange = TextExchange(client, self._server)
+        self._setup: TextSetup | None = None
+        self._tasks: dict[str, asyncio.Task[Outcome]] = {}
+        self._starting = asyncio.Lock()
+        self._info = EngineInfo(
+            kind="llm",
+            model=url.text,
+            num_slots=options.concurrency,
+            capabilities=capabilities_of(url, options),
+            max_context_tokens=options.context_len,
+            rate_limits=_rate_limits(options),
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    async def start(self) -> None:
+        """Asks the server for its models. Raises EngineUnavailable."""
+        async with self._starting:
+            if self._setup is not None:
+                return
+            found = await probe(self._client, self._url)
+            able = self._info.capabilities
+            self._info = replace(
+                self._info,
+                capabilities=able | {"cached_tokens"} if found.counts_cached else able,
+                max_context_tokens=self._options.context_len or found.max_context_tokens,
+            )
+            self._setup = setup_of(self._url, found.model, self._options)
+
+    async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Outcomes in the order of `requests`. Cancelling the caller aborts them all."""
+        setup = self._setup
+        if setup is None:
+            raise EngineUnavailable(f"{self._url.text} is not started; call start() first")
+        own: list[asyncio.Task[Outcome]] = []
+        for request in requests:
+            own.append(asyncio.create_task(self._outcome(setup, request)))
+            self._tasks[request.id] = own[-1]
+        try:
+            await asyncio.wait(own)
+        finally:
+            for request, task in zip(requests, own, strict=True):
+                task.cancel()
+                if self._tasks.get(request.id) is task:
+                    del self._tasks[request.id]
+        return [_settled(task) for task in own]
+
+    def abort(self, request_id: str) -> None:
+        task = self._tasks.get(request_id)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        self._setup = None
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._exchange.close()
+        await self._client.close()
+
+    async def _outcome(self, setup: TextSetup, request: Request) -> Outcome:
+        try:
+            return await self._run(setup, request)
+        except Exception as error:  # the outcome of this request alone
+            return error
+
+    async def _run(self, setup: TextSetup, request: Request) -> Result:
+        if request.op == "prefill":
+            return self._prefill(request)
+        if request.op == "decode":
+            parent = context_of(request, self)
+            parts = (*(parent.parts if parent else ()), *request.inputs[1:])
+            result, prompt_tokens = await self._write(setup, request, parent, parts)
+            contexts = self._contexts(result, parts, request, parent, prompt_tokens)
+            return replace(result, outputs=(result.outputs[0], contexts))
+        if request.op == "generate":
+            return (await self._write(setup, request, None, request.inputs))[0]
+        raise RequestRejected(self._no_op(request.op))
+
+    def _no_op(self, op: str) -> str:
+        if op == "select":
+            return (
+                f"select needs log-probabilities of given texts, which {self._server.name} does "
+                "not give in text mode: use decode with choices, or an engine with token ids "
+                "(local:, or sglang:// and vllm:// with the option tokenizer)"
+            )
+        return f"an LLM engine in text mode has no op {op!r}; it has prefill, decode and generate"
+
+    def _prefill(self, request: Request) -> Result:
+        unknown = {name for name, value in request.attrs.items() if value} - _PREFILL_ATTRS
+        if unknown:
+            raise RequestRejected(
+                f"prefill takes no attribute {min(unknown)!r} here; it takes "
+                f"{', '.join(sorted(_PREFILL_ATTRS))}"
+            )
+        parent = context_of(request, self)
+        parts = (*(parent.parts if parent else ()), *request.inputs[1:])
+        read_prompt(parts)  # refused now, not when it is read
+        new = estimated_tokens(request.inputs[1:])
+        num_tokens = new + (parent.num_tokens if parent else 0)
+        return Result((self._context(parts, num_tokens, request, parent),))
+
+    def _context(
+        self,
+        parts: Sequence[Part],
+        num_tokens: int,
+        request: Request,
+        parent: TextContext | None,
+    ) -> TextContext:
+        adapter = kept(request, parent, "adapter")
+        return TextContext(
+            self, tuple(parts), num_tokens, adapter, kept(request, parent, "cache_salt")
+        )
+
+    def _contexts(
+        self,
+        result: Result,
+        parts: Sequence[Part],
+        request: Request,
+        parent: TextContext | None,
+        prompt_tokens: int | None,
+    ) -> Any:
+        """One behind each text, in a list where the texts are in one."""
+        before = estimated_tokens(parts) if prompt_tokens is None else prompt_tokens
+        written = result.usage.decode_tokens // max(1, len(result.samples))
+
+        def after(text: str) -> TextContext:
+            longer = (*parts, text) if text else parts
+            return self._context(longer, before + written, request, parent)
+
+        texts = result.outputs[0]
+        return [after(text) for text in texts] if isinstance(texts, list) else after(texts)
+
+    async def _write(
+        self,
+        setup: TextSetup,
+        request: Request,
+        parent: TextContext | None,
+        parts: Sequence[object],
+    ) -> tuple[Result, int | None]:
+        """The texts with what they cost, and the prompt's tokens if the server told."""
+        prompt = read_prompt(parts)
+        check_answerable(prompt)
+        call = read_call(request, prompt, parent)
+        dialect = setup.chat if prompt.turns else setup.plain
+        calls = _split(call, dialect, self._server.seeds_count_up)
+        answers = await _all(self._exchange.answer(dialect, one, request.emit) for one in calls)
+        texts = [text for found in answers for text in found[0].outputs]
+        samples = tuple(sample for found in answers for sample in found[0].samples)
+        is_cut = any(sample.finish_reason == "length" for sample in samples)
+        result = Result(
+            (texts if call.sampling.n > 1 else texts[0],),
+            total([found[0].usage for found in answers]),
+            "length" if is_cut else samples[0].finish_reason,
+            samples,
+        )
+        return result, answers[0][1]
+
+
+def _rate_limits(options: RemoteLLMOptions) -> RateLimits | None:
+    found = RateLimits(options.requests_per_minute, options.tokens_per_minute)
+    return None if found == RateLimits() else found
+
+
+def _settled(task: "asyncio.Task[Outcome]") -> Outcome:
+    return EngineError("the request was aborted") if task.cancelled() else task.result()
+
+
+def _split(call: TextCall, dialect: TextDialect, seeds_count_up: bool) -> list[TextCall]:
+    """One call, or one a sample where the server cannot make so many of these seeds."""
+    sampling = call.sampling
+    is_one = sampling.n <= dialect.max_samples and (sampling.seed is None or seeds_count_up)
+    if sampling.n == 1 or is_one:
+        return [call]
+    seeds = [None if sampling.seed is None else sampling.seed + k for k in range(sampling.n)]
+    return [
+        replace(call, id=uuid4().hex, sampling=replace(sampling, n=1, seed=seed)) for seed in seeds
+    ]
+
+
+async def _all(jobs: Any) -> list[Any]:
+    """Their results in order; when one fails the others are cancelled, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

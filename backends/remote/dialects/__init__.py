@@ -1,0 +1,1 @@
+"""How each API writes a request and reads its answer."""

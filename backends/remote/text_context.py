@@ -1,0 +1,54 @@
+"""A context that is text kept by the client: the parts so far. The server has nothing of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backends.base import Part, Request, Turn
+from backends.errors import RequestRejected
+
+_CHARS_PER_TOKEN = 4  # of English text, roughly
+_TURN_TOKENS = 4  # markup of a turn in the usual templates
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class TextContext:
+    """Immutable: a request that goes on makes a new one."""
+
+    owner: object  # the engine that made it
+    parts: tuple[Part, ...]
+    num_tokens: int  # counted by the server up to the last answer; what came later is estimated
+    adapter: str | None = None
+    cache_salt: str | None = None
+
+    def release(self) -> None:
+        """Nothing to give up."""
+
+
+def context_of(request: Request, owner: object) -> TextContext | None:
+    """The context that the request goes on from. Raises RequestRejected for another engine's."""
+    given = request.inputs[0] if request.inputs else None
+    if given is None or (isinstance(given, TextContext) and given.owner is owner):
+        return given
+    what = "another engine's context" if isinstance(given, TextContext) else repr(given)
+    raise RequestRejected(f"the first input must be a context of this engine, not {what}")
+
+
+def kept(request: Request, parent: TextContext | None, name: str) -> str | None:
+    """`adapter` or `cache_salt`: the request's, or its context's, which no other may follow."""
+    is_first = parent is None or not parent.parts
+    before: str | None = None if is_first else getattr(parent, name)
+    given = request.attrs.get(name)
+    if given is not None and (not isinstance(given, str) or not given):
+        raise RequestRejected(f"{name} must be a text that is not empty, not {given!r}")
+    if not is_first and given is not None and given != before:
+        raise RequestRejected(f"{name} {given!r} cannot go on from a context of {before!r}")
+    return before if given is None else given
+
+
+def estimated_tokens(parts: Iterable[Part]) -> int:
+    """Without a tokenizer: by characters and turns."""
+    return sum(_TURN_TOKENS if isinstance(part, Turn) else _text_tokens(part) for part in parts)
+
+
+def _text_tokens(part: Part) -> int:
+    return -(-len(part) // _CHARS_PER_TOKEN) if isinstance(part, str) else 0

@@ -1,0 +1,82 @@
+"""What a server in text mode says of itself when an engine starts; nothing is assumed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends.errors import EngineUnavailable, RequestRejected
+from backends.remote.client import Client
+from backends.remote.listed_models import model_of
+from backends.remote.url import RemoteURL
+
+_OPEN = ("vllm", "sglang", "teola")  # these list every model that they answer for
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Of one model of a server."""
+
+    model: str
+    max_context_tokens: int | None = None
+    counts_cached: bool = False  # answers say how many prompt tokens came from a cache
+
+
+async def probe(client: Client, url: RemoteURL) -> Probed:
+    """Raises EngineUnavailable where the server or the model is not there, or the key is wrong."""
+    if url.scheme == "ollama":
+        return await _probe_ollama(client, url)
+    cards = await _cards(client)
+    if url.model is None:
+        if cards is None:
+            raise EngineUnavailable(
+                f"{client.endpoint.root} does not list its models; name one: {url.text}/MODEL"
+            )
+        model = await model_of(client, url, "llm")
+    else:
+        model = url.model
+    card = next((one for one in cards or () if model in (one.get("id"), one.get("root"))), None)
+    if url.scheme in _OPEN and cards and card is None:
+        raise EngineUnavailable(_no_model(client, model, [str(one.get("id")) for one in cards]))
+    length = card.get("max_model_len") if card else None
+    is_told = url.scheme == "sglang" and await _reports_cached(client)
+    return Probed(model, length if isinstance(length, int) else None, is_told)
+
+
+async def _cards(client: Client) -> list[Mapping[str, Any]] | None:
+    try:
+        answer = await client.get("/v1/models")
+    except RequestRejected:  # a server that has no such list
+        return None
+    cards = answer.get("data") if isinstance(answer, Mapping) else None
+    return [card for card in cards or () if isinstance(card, Mapping)]
+
+
+async def _reports_cached(client: Client) -> bool:
+    try:
+        about = await client.get("/server_info")
+    except RequestRejected:
+        return False
+    return isinstance(about, Mapping) and about.get("enable_cache_report") is True
+
+
+async def _probe_ollama(client: Client, url: RemoteURL) -> Probed:
+    await client.get("/api/version")
+    listed = await client.get("/api/tags")
+    names = [str(one["name"]) for one in (listed or {}).get("models") or ()]
+    if url.model is None and len(names) == 1:
+        return Probed(names[0])
+    if url.model is None:
+        have = ", ".join(names) or "none yet; `ollama pull NAME` fetches one"
+        raise EngineUnavailable(
+            f"{client.endpoint.root}: name a model in the URL, after a slash; it has {have}"
+        )
+    if not {url.model, f"{url.model}:latest"} & set(names):
+        raise EngineUnavailable(
+            f"{_no_model(client, url.model, names)}; fetch it with `ollama pull {url.model}`"
+        )
+    return Probed(url.model)
+
+
+def _no_model(client: Client, model: str, names: list[str]) -> str:
+    have = ", ".join(names) or "none"
+    return f"{client.endpoint.root} has no model {model!r}; it has {have}"

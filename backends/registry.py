@@ -20,6 +20,8 @@ ENTRY_POINT_GROUP = "teola.engines"
 
 Factory = Callable[[str, str, Mapping[str, Any]], Engine]
 
+REMOTE = "backends.remote.factory:create"  # its schemes take +http and +https: vllm+https://
+
 FACTORIES: dict[str, str] = {
     "llm.local": "backends.llm.factory:create",
     "llm.hf": "backends.llm.factory:create",
@@ -37,6 +39,11 @@ FACTORIES: dict[str, str] = {
     "reranker.fake": "backends.fake.factory:create",
     "store.fake": "backends.fake.factory:create",
     "python.fake": "backends.fake.factory:create",
+    **{
+        f"{kind}.{scheme}": REMOTE
+        for kind in ("embedder", "reranker")
+        for scheme in ("sglang", "vllm", "openai", "ollama", "teola")
+    },
 }
 
 
@@ -73,6 +80,9 @@ def check_scheme(kind: str, url: str) -> str:
             f"for example 'local:{url}'"
         )
     name = f"{kind}.{scheme}"
+    plain = name.partition("+")[0]
+    if FACTORIES.get(plain) == REMOTE:
+        name = plain
     if name not in FACTORIES and name not in _added():
         raise ConfigError(
             f"unknown scheme {scheme!r} in {kind} engine {url!r}; known: {_known(kind)}"

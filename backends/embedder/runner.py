@@ -1,16 +1,14 @@
 """The op `embed`: one vector a text."""
 
 from collections.abc import Sequence, Sized
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Request, Result, Usage
-from backends.documents import Doc
-from backends.errors import RequestRejected
+from backends.embedder.texts import is_one, texts_of
 from backends.forward_passes import Job
-from backends.text_check import check_texts
 
 Vector = NDArray[np.float32]
 Text = TypeVar("Text", bound=Sized)
@@ -39,11 +37,10 @@ class EmbedRunner(Generic[Text]):
         self._encoder = encoder
 
     def read(self, request: Request) -> Job[Text, Vector]:
-        texts = _texts_of(request)
-        is_one = isinstance(request.inputs[0], str | Doc)
+        texts = texts_of(request)
 
         def finish(vectors: Sequence[Vector]) -> Result:
-            output = vectors[0] if is_one else self._stack(vectors)
+            output = vectors[0] if is_one(request) else self._stack(vectors)
             return Result((output,), Usage(num_items=len(texts)))
 
         return Job(request, self._encoder.read(texts), finish)
@@ -54,20 +51,3 @@ class EmbedRunner(Generic[Text]):
     def _stack(self, vectors: Sequence[Vector]) -> Vector:
         empty = np.zeros((0, self._encoder.hidden_size), np.float32)
         return np.stack(vectors) if vectors else empty
-
-
-def _texts_of(request: Request) -> list[str]:
-    if request.op != "embed":
-        raise RequestRejected(f"an embedder runs 'embed', not {request.op!r}")
-    if len(request.inputs) != 1:
-        raise RequestRejected(f"'embed' takes one input, got {len(request.inputs)}")
-    value = request.inputs[0]
-    items: Sequence[Any] = [value] if isinstance(value, str | Doc) else value
-    if not isinstance(items, list | tuple):
-        raise RequestRejected(f"'embed' takes a str or a list, got {type(value).__name__}")
-    for item in items:
-        if not isinstance(item, str | Doc):
-            raise RequestRejected(f"'embed' takes str or Doc items, got {type(item).__name__}")
-    texts = [item.text if isinstance(item, Doc) else item for item in items]
-    check_texts(texts)
-    return texts

@@ -67,13 +67,17 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _LENGTH_CODE = "context_length_exceeded"
-_REJECTED = (400, 404, 405, 413, 415, 422)
+_REJECTED = (400, 413, 415, 422)
 _NO_ENTRY = (401, 403, 407)
 _GATEWAY = (408, 502, 504, *range(520, 531))
 
 
 class RateLimited(EngineOverloaded):
     """429: the server did not begin the request."""
+
+
+class NotFound(RequestRejected):
+    """404 or 405: the server has no such path, or no such model."""
 
 
 @contextmanager
@@ -115,6 +119,8 @@ def from_status(
         return kind(text, retry_after_s=retry_after_s)
     if status in (400, 413) and (_TOO_LONG.search(said) or _code_of(body) == _LENGTH_CODE):
         return RequestTooLong(text)
+    if status in (404, 405):
+        return NotFound(text)
     if status in _REJECTED:
         return RequestRejected(text)
     if status in _NO_ENTRY:

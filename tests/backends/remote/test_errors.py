@@ -38,7 +38,8 @@ def exceptions_of_httpx() -> list[type[Exception]]:
         below = set(waiting.pop().__subclasses__()) - found
         found |= below
         waiting += below
-    return sorted(found, key=lambda cls: cls.__name__)
+    own = {cls for cls in found if cls.__module__.partition(".")[0] == "httpx"}
+    return sorted(own, key=lambda cls: cls.__name__)
 
 
 def made(cls: type[Exception]) -> Exception:

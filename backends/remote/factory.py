@@ -1,0 +1,30 @@
+"""From the URL of a server to an engine of the wanted kind, not yet connected."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from backends.base import Engine
+from backends.errors import ConfigError
+from backends.remote.url import RemoteURL, parse_url
+
+Make = Callable[[RemoteURL, Mapping[str, Any]], Engine]
+
+_MAKERS: dict[str, str] = {
+    "embedder": "backends.remote.embedder:make",
+    "reranker": "backends.remote.reranker:make",
+}
+
+
+def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
+    """The engine of `url`; `start` speaks with its server. Raises ConfigError."""
+    parsed = parse_url(url)
+    if len(parsed.endpoints) > 1:
+        raise ConfigError(f"{kind} {url!r}: several endpoints are not served yet; name one")
+    return create_one(kind, parsed, options)
+
+
+def create_one(kind: str, url: RemoteURL, options: Mapping[str, Any]) -> Engine:
+    """The engine of a URL with one endpoint."""
+    module, _, attribute = _MAKERS[kind].partition(":")
+    return cast(Make, getattr(import_module(module), attribute))(url, options)

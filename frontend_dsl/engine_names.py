@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from backends.registry import EngineSpec
 from frontend_dsl.app_function import AppFunction
 from frontend_dsl.components import PYTHON
 from frontend_dsl.reads import Reads
@@ -17,11 +18,15 @@ def check_before_run(urls: Mapping[str, Any], function: AppFunction) -> None:
     """
     if not urls:
         return
-    reads = Reads(function.call)
-    if reads.makes_components:
+    if Reads(function.call).makes_components:
         return
-    found = Symbols(function.variables)
-    for component in (PYTHON, *reads.components.values()):
-        found.engine(component)
     wanted = [name for name in urls if "." not in name]
-    check_names(wanted, found.engines, f"app {function.name}()")
+    check_names(wanted, engines_read_by(function), f"app {function.name}()")
+
+
+def engines_read_by(function: AppFunction) -> Mapping[str, EngineSpec]:
+    """The engines of the components that an app's code names, without a trace of it."""
+    found = Symbols(function.variables)
+    for component in (PYTHON, *Reads(function.call).components.values()):
+        found.engine(component)
+    return found.engines

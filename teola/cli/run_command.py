@@ -15,6 +15,7 @@ from teola.cli.live_run import Screen, run_app
 from teola.cli.options import COMMON, Option
 from teola.cli.progress import Progress
 from teola.cli.results import as_text, json_text
+from teola.cli.started_engines import START_OPTIONS, engines_started
 from teola.viewer.model import Trace, TraceBuilder, total_usage
 from teola.viewer.summary import run_summary
 
@@ -28,6 +29,7 @@ OPTIONS = (
         "NAME=URL",
         {"action": "append", "default": []},
     ),
+    *START_OPTIONS,
     Option(
         "policy",
         f"the order in which engines serve what waits: {', '.join(sorted(POLICIES))}",
@@ -60,7 +62,10 @@ def run(words: Sequence[str], prog: str) -> None:
     """The whole command; ends the process when anything fails."""
     with reported("--debug" in words or "--run-debug" in words):
         invocation = parse(Command(prog, ABOUT, OPTIONS), words)
-        _Run(configured(invocation), invocation).run(sys.stdout)
+        app = configured(invocation)
+        with engines_started(app, invocation.options) as urls:
+            started = app.using(engines={**app.options.engines, **urls}) if urls else app
+            _Run(started, invocation).run(sys.stdout)
 
 
 def configured(invocation: Invocation) -> Any:

@@ -114,14 +114,19 @@ def _install(environment: Environment, tell: Callable[[str], None]) -> None:
     log = environment.beside("log")
     log.unlink(missing_ok=True)
     for requirement in environment.requirements:
-        pip = _Pip(environment.python, log, tell)
+        pip = _Pip(environment.python, log, _prefixed(tell, f"installing {requirement}"))
         words = ["install", "--progress-bar", "off", requirement]
         index = ["--extra-index-url", _TORCH_CPU_INDEX] if requirement.endswith("+cpu") else []
         if index and pip.run(words) == 0:
             continue  # a folder or an index of this machine has torch's CPU build
         pip.check([*words, *index], requirement)
     if environment.removed:
+        pip = _Pip(environment.python, log, _prefixed(tell, "removing what does not fit"))
         pip.check(["uninstall", "--yes", *environment.removed], "removing what does not fit")
+
+
+def _prefixed(tell: Callable[[str], None], step: str) -> Callable[[str], None]:
+    return lambda line: tell(f"{step}, {line}")
 
 
 class _Pip:

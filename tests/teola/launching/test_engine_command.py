@@ -9,15 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from stand_in_server import StandIn
 
 from teola.launching import records
 from teola.launching.process_group import is_alive
 
 BIN = Path(sys.executable).parent
-StandIn = Any
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from stand_in_server import StandIn
 
 from backends.errors import ConfigError, EngineUnavailable
 from teola.launching import launch, process_group, records
 from teola.launching.process_group import is_alive
 from teola.launching.recipes import Settings
-
-StandIn = Any
 
 
 def test_a_server_is_ready_when_its_health_check_passes(stand_in: StandIn) -> None:

@@ -2,9 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from stand_in_server import StandIn
 
 from backends import models
 from backends.errors import ConfigError, EngineUnavailable
@@ -15,7 +15,6 @@ from teola.launching.pythons import find_python
 from teola.launching.recipes import RECIPES, ServedModel, Settings, command
 from teola.launching.served_model import served_model
 
-StandIn = Any
 MODEL = ServedModel("/models/tiny", "tiny")
 PYTHON = Path("/venv/bin/python")
 DEFAULTS = Settings()

@@ -1,43 +1,69 @@
-"""Which model of a server an engine speaks with, where its URL names none."""
+"""Which model of a server an engine speaks with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from backends.base import Kind
 from backends.errors import EngineUnavailable
 from backends.remote.client import Client
+from backends.remote.errors import NotFound
 from backends.remote.url import RemoteURL
 
 _NUM_SHOWN = 10
 
 
 async def model_of(client: Client, url: RemoteURL, kind: Kind) -> str:
-    """The URL's model, or the only one that the server lists for `kind`. Raises EngineUnavailable,
-    which names the choices."""
-    if url.model is not None:
+    """The URL's model, or the only one that the server lists for `kind`.
+
+    Raises EngineUnavailable, which names the choices, also where the server has no such model: some
+    answer with another. An API that is rented (openai://) may list less than it has.
+    """
+    if url.model is not None and url.scheme == "openai":
         return url.model
-    names = _names_of(await client.get("/v1/models"), kind)
+    try:
+        cards = _cards_of(await client.get("/v1/models"))
+    except NotFound:
+        if url.model is None:
+            raise
+        return url.model
+    root = client.endpoint.root
+    if url.model is None:
+        return _only(list(_of_kind(cards, kind)), root, kind, url)
+    if not any(url.model in _names_of(card) for card in cards):
+        has = _shown([str(card.get("id")) for card in cards])
+        raise EngineUnavailable(f"{root} has no model {url.model!r}; it has {has}")
+    return url.model
+
+
+def _only(names: Sequence[str], root: str, kind: Kind, url: RemoteURL) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise EngineUnavailable(
-            f"{client.endpoint.root} lists no {kind}; name one: {url.text}/MODEL"
-        )
-    shown = ", ".join(names[:_NUM_SHOWN]) + (", ..." if len(names) > _NUM_SHOWN else "")
+        raise EngineUnavailable(f"{root} lists no {kind}; name one: {url.text.rstrip('/')}/MODEL")
     raise EngineUnavailable(
-        f"{client.endpoint.root} has several models; name one in the URL, after a slash: {shown}"
+        f"{root} has several models; name one in the URL, after a slash: {_shown(names)}"
     )
 
 
-def _names_of(answer: Any, kind: Kind) -> list[str]:
+def _shown(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > _NUM_SHOWN else ""
+    return ", ".join(names[:_NUM_SHOWN]) + more
+
+
+def _cards_of(answer: Any) -> Sequence[Mapping[str, Any]]:
     cards = answer.get("data") if isinstance(answer, Mapping) else None
-    return list(_of_kind(cards if isinstance(cards, list) else [], kind))
+    if not isinstance(cards, list):
+        return ()
+    return [card for card in cards if isinstance(card, Mapping) and isinstance(card.get("id"), str)]
 
 
-def _of_kind(cards: Iterable[Any], kind: Kind) -> Iterable[str]:
+def _of_kind(cards: Iterable[Mapping[str, Any]], kind: Kind) -> Iterable[str]:
     """teola's server says each model's kind; vLLM lists adapters beside the model, as its own."""
     for card in cards:
-        if isinstance(card, Mapping) and isinstance(card.get("id"), str):
-            is_adapter = card.get("parent") is not None
-            if card.get("kind", kind) == kind and not is_adapter:
-                yield card["id"]
+        if card.get("kind", kind) == kind and card.get("parent") is None:
+            yield card["id"]
+
+
+def _names_of(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Its own, the folder or URL that it was loaded from, and Ollama's without the usual tag."""
+    return card["id"], str(card.get("root")), card["id"].removesuffix(":latest")

@@ -30,6 +30,8 @@ FACTORIES: dict[str, str] = {
     "reranker.local": "backends.reranker.factory:create",
     "reranker.hf": "backends.reranker.factory:create",
     "store.local": "backends.store.factory:create",
+    "store.postgresql": "backends.store.postgres.factory:create",
+    "store.postgres": "backends.store.postgres.factory:create",
     "python.python": "backends.tools.factory:create",
     "llm.emulated": "backends.emulated.factory:create",
     "embedder.emulated": "backends.emulated.factory:create",

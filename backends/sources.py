@@ -52,8 +52,9 @@ def is_from(sources: Iterable[str]) -> Callable[[Mapping[str, Any]], bool]:
         return is_matched or not roots.isdisjoint(above)
 
     def test(metadata: Mapping[str, Any]) -> bool:
-        path = metadata.get("path")
-        return metadata.get("source") in named or (isinstance(path, str) and is_below(path))
+        source, path = metadata.get("source"), metadata.get("path")
+        is_named = isinstance(source, str) and source in named
+        return is_named or (isinstance(path, str) and is_below(path))
 
     return test
 

@@ -10,6 +10,8 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.store.words import words_of
+
 Scores = NDArray[np.float32]
 
 
@@ -18,7 +20,7 @@ class Bm25:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._num_texts = len(texts)
-        tokens = _tokenize(texts)
+        tokens = words_of(texts)
         self._index: Any = None  # bm25s cannot index a set without a single word
         if any(tokens):
             self._index = bm25s.BM25()
@@ -26,17 +28,10 @@ class Bm25:
 
     def scores(self, query: str) -> Scores:
         """One score a text, 0 where no word of the query occurs: [R]."""
-        (words,) = _tokenize([query])
+        (words,) = words_of([query])
         vocabulary = self._index.vocab_dict if self._index else {}
         known = [word for word in words if word and word in vocabulary]
         if not known:
             return np.zeros(self._num_texts, np.float32)
         scores: Scores = self._index.get_scores(known)
         return scores
-
-
-def _tokenize(texts: Sequence[str]) -> list[list[str]]:
-    words: list[list[str]] = bm25s.tokenize(
-        list(texts), return_ids=False, show_progress=False, allow_empty=False
-    )
-    return words

@@ -12,7 +12,7 @@ from backends.base import Request
 from backends.documents import Doc, Index, document_id
 from backends.errors import RequestRejected
 from backends.store.collection import Entry, Vectors, unit_vectors
-from backends.store.where import Predicate, compile_where
+from backends.store.where import Where, compile_where
 
 Mode = Literal["vector", "bm25", "hybrid"]
 _PLAIN = (str, int, float, bool, type(None))  # what JSON gives back as it was
@@ -35,7 +35,7 @@ class Search:
     vector: Vectors | None  # [D], unit length
     k: int
     mode: Mode
-    where: Predicate | None
+    where: Where | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ Hits = list[tuple[int, float]]  # (position in the set, score), best first
 
 # A float32 product of unit vectors is off by less than this, whatever the shape of the product.
 _PRODUCT_ERROR = 1e-5
+_HYBRID_DEPTH = 100  # how far down each side of a hybrid search is ranked, at least
 _RRF_CONSTANT = 60  # Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", 2009
 
 
@@ -44,6 +45,11 @@ def fuse(rankings: Sequence[Hits], k: int) -> Hits:
         for rank, (position, _) in enumerate(ranking, start=1):
             scores[position] = scores.get(position, 0.0) + 1 / (_RRF_CONSTANT + rank)
     return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
+
+
+def depth_of(mode: str, k: int) -> int:
+    """How many hits each side of a search must give."""
+    return max(k, _HYBRID_DEPTH) if mode == "hybrid" else k
 
 
 def _candidates(scores: Scores, k: int, margin: float) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ from backends.store.jobs import Count, Delete, Ingest, Job, Search, as_stored, r
 from backends.store.searcher import Searcher
 from backends.store.segments import Segment, Segments
 
-_OLD_ROWS = 10_000  # kept in memory for those who hold an index of them
+OLD_ROWS = 10_000  # kept in memory for those who hold an index of them
 _SPARE_CHANGES = 1000  # on the disk, beyond twice the documents there are
 
 
@@ -45,7 +45,7 @@ class StoreRunner:
         deletes = {i: job for i, job in jobs.items() if isinstance(job, Delete)}
         if ingests or deletes:
             outcomes.update(self._change(ingests, deletes))
-            self._collection.forget(_OLD_ROWS)
+            self._collection.forget(OLD_ROWS)
         for i, job in jobs.items():
             if isinstance(job, Count):
                 outcomes[i] = _done(len(self._collection))

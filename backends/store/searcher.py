@@ -11,13 +11,12 @@ from backends.documents import Doc
 from backends.errors import RequestRejected
 from backends.store.collection import Collection, Rows
 from backends.store.jobs import Search
-from backends.store.ranking import Hits, fuse, nearest, top_k
+from backends.store.ranking import Hits, depth_of, fuse, nearest, top_k
 
 if TYPE_CHECKING:
     from backends.store.bm25 import Bm25
 
 _KEPT_INDEXES = 64
-_HYBRID_DEPTH = 100  # how far down each side of a hybrid search is ranked, at least
 
 Keys = tuple[str, ...] | None
 Found = list[Doc] | RequestRejected
@@ -87,7 +86,9 @@ class Searcher:
             (near,) = self._nearest(scope, [search])
         if search.mode == "vector":
             return near
-        return fuse([near, self._by_words(rows, scope, search, _depth(search))], search.k)
+        return fuse(
+            [near, self._by_words(rows, scope, search, depth_of(search.mode, search.k))], search.k
+        )
 
     def _filter(self, rows: Rows, search: Search) -> Rows:
         if search.where is None:
@@ -101,7 +102,7 @@ class Searcher:
         if not wanting or not len(rows):
             return [[] for _ in searches]
         queries = np.stack([s.vector for s in wanting if s.vector is not None])  # [Q, D]
-        depths = [_depth(search) for search in wanting]
+        depths = [depth_of(search.mode, search.k) for search in wanting]
         hits = iter(nearest(self._collection.vectors(rows), queries, depths))
         return [
             [(int(rows[position]), score) for position, score in next(hits)]
@@ -131,7 +132,3 @@ class Searcher:
 
     def _documents(self, hits: Hits) -> list[Doc]:
         return [replace(self._collection.docs[row], score=score) for row, score in hits]
-
-
-def _depth(search: Search) -> int:
-    return max(search.k, _HYBRID_DEPTH) if search.mode == "hybrid" else search.k

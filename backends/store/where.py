@@ -1,25 +1,54 @@
-"""Metadata filters: `{"year": {"ge": 2020}, "lang": "en"}` to a predicate; all must hold."""
+"""Metadata filters: `{"year": {"ge": 2020}, "lang": "en"}` as tests; all must hold."""
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from backends.errors import RequestRejected
 
-Predicate = Callable[[Mapping[str, Any]], bool]
-
 _MISSING = object()
-_ORDERED: dict[str, Callable[[Any, Any], bool]] = {
+ORDERED: dict[str, Callable[[Any, Any], bool]] = {
     "ge": operator.ge,
     "gt": operator.gt,
     "le": operator.le,
     "lt": operator.lt,
 }
-_KNOWN = ("in", "ne", *_ORDERED)
+_KNOWN = ("in", "ne", *ORDERED)
 
 
-def compile_where(where: Mapping[str, Any] | None) -> Predicate | None:
-    """The predicate of a filter, None for no filter. Raises RequestRejected.
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test of one field of a document's metadata."""
+
+    field: Any
+    name: str  # eq, ne, in, or one of ORDERED
+    value: Any  # of `in` a list
+
+    def __call__(self, metadata: Mapping[str, Any]) -> bool:
+        found = metadata.get(self.field, _MISSING)
+        match self.name:
+            case "eq":
+                return bool(found == self.value)
+            case "ne":
+                return bool(found != self.value)
+            case "in":
+                return found in self.value
+        return _compare(ORDERED[self.name], found, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """All tests of a filter; called with metadata it says whether they hold."""
+
+    tests: tuple[Test, ...]
+
+    def __call__(self, metadata: Mapping[str, Any]) -> bool:
+        return all(test(metadata) for test in self.tests)
+
+
+def compile_where(where: Mapping[str, Any] | None) -> Where | None:
+    """The tests of a filter, None for no filter. Raises RequestRejected.
 
     A value means equality. A field that a document lacks fails every test but `ne`; values of
     kinds that have no order (a str and an int) fail `ge`, `gt`, `le` and `lt`.
@@ -28,26 +57,22 @@ def compile_where(where: Mapping[str, Any] | None) -> Predicate | None:
         return None
     if not isinstance(where, Mapping):
         raise RequestRejected(f"where must map fields to values or tests, got {where!r}")
-    tests = [test for field, wanted in where.items() for test in _tests(field, wanted)]
-    return lambda metadata: all(test(metadata) for test in tests)
+    return Where(tuple(test for field, wanted in where.items() for test in _tests(field, wanted)))
 
 
-def _tests(field: str, wanted: Any) -> list[Predicate]:
+def _tests(field: str, wanted: Any) -> list[Test]:
     if not isinstance(wanted, Mapping):
-        return [lambda metadata: metadata.get(field, _MISSING) == wanted]
+        return [Test(field, "eq", wanted)]
     return [_test(field, name, value) for name, value in wanted.items()]
 
 
-def _test(field: str, name: str, value: Any) -> Predicate:
-    if name == "ne":
-        return lambda metadata: metadata.get(field, _MISSING) != value
+def _test(field: str, name: str, value: Any) -> Test:
     if name == "in":
         if isinstance(value, str) or not hasattr(value, "__iter__"):
             raise RequestRejected(f"where {field!r}: 'in' takes a list, got {value!r}")
-        choices = list(value)
-        return lambda metadata: metadata.get(field, _MISSING) in choices
-    if name in _ORDERED:
-        return lambda metadata: _compare(_ORDERED[name], metadata.get(field, _MISSING), value)
+        return Test(field, "in", list(value))
+    if name == "ne" or name in ORDERED:
+        return Test(field, name, value)
     raise RequestRejected(
         f"where {field!r}: unknown operator {name!r}; known: {', '.join(_KNOWN)}, "
         "or a plain value for equality"
@@ -56,6 +81,6 @@ def _test(field: str, name: str, value: Any) -> Predicate:
 
 def _compare(compare: Callable[[Any, Any], bool], found: Any, value: Any) -> bool:
     try:
-        return found is not _MISSING and compare(found, value)
+        return found is not _MISSING and bool(compare(found, value))
     except TypeError:
         return False

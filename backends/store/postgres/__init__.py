@@ -1,0 +1,1 @@
+"""Documents in PostgreSQL: vectors by pgvector, words and filters in SQL."""

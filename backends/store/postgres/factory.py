@@ -1,0 +1,43 @@
+"""`postgresql://user@host/database`: documents in PostgreSQL with pgvector."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from backends.base import Engine, EngineInfo
+from backends.optional import optional_imports
+from backends.options import Options, read_options
+
+
+class PostgresOptions(Options):
+    """Options of a store in PostgreSQL."""
+
+    collection: str = "default"  # the name in its Index values; one embedder each
+    schema_name: str = "teola"  # the schema that holds the tables
+    url_env: str | None = None  # the environment variable that holds the whole URL
+    index_above: int | None = Field(default=10_000, ge=0)  # documents; None: always exact
+    connections: int = Field(default=8, ge=1)  # at most, of this process
+    connect_timeout_s: float = Field(default=10, gt=0)
+    timeout_s: float = Field(default=60, gt=0)  # of one request
+    max_batch_items: int = Field(default=64, ge=1)
+
+
+def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
+    """The store of `url`; `start` connects."""
+    settings = read_options(PostgresOptions, f"{kind} {url.partition(':')[0]!r}", options)
+    with optional_imports("postgres"):
+        from backends.store.postgres.address import read_address
+        from backends.store.postgres.connections import Connections
+        from backends.store.postgres.documents import PostgresDocuments
+    from backends.store.remote_engine import RemoteStore
+
+    address = read_address(url, settings.url_env)
+    connections = Connections(
+        address, settings.connections, settings.connect_timeout_s, settings.timeout_s
+    )
+    documents = PostgresDocuments(
+        connections, settings.schema_name, settings.collection, settings.index_above
+    )
+    info = EngineInfo("store", address.name, settings.max_batch_items, settings.connections)
+    return RemoteStore(info, settings.collection, documents)

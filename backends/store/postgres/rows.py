@@ -1,0 +1,68 @@
+"""Documents as rows.
+
+`exact` holds what PostgreSQL's own types cannot: text with NUL or half a surrogate pair, numbers
+like NaN, the order of metadata. `doc_id`, `text` and `metadata` are for filters and for people;
+`metadata` is NULL where JSONB cannot hold it, and such rows are filtered here.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from backends.documents import Doc
+from backends.store.collection import Entry
+from backends.store.words import count_words
+
+COLUMNS = (
+    *("id_hash", "content", "is_newest", "doc_id", "text", "metadata", "exact", "embedding"),
+    *("words", "counts", "num_words"),
+)
+TYPES = (
+    *("bytea", "text", "bool", "text", "text", "jsonb", "text", "vector"),
+    *("int8[]", "int4[]", "int4"),
+)
+WORD_BITS = 63
+
+
+def id_hash(doc_id: str) -> bytes:
+    """Short, whatever the length of the id."""
+    return hashlib.sha256(doc_id.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def columns_of(entry: Entry, content: str) -> list[Any]:
+    """The values of COLUMNS, as the newest row."""
+    doc = entry.doc
+    (words,) = count_words([doc.text], WORD_BITS)
+    return [
+        *(id_hash(doc.id), content, True, _readable(doc.id), _readable(doc.text)),
+        *(as_jsonb(dict(doc.metadata)), _exact(doc), entry.vector),
+        *(list(words), list(words.values()), words.total()),
+    ]
+
+
+def doc_of(doc_id: str, text: str, exact: str) -> Doc:
+    """The document that was written."""
+    kept = json.loads(exact)
+    return Doc(kept.get("text", text), kept.get("id", doc_id), None, kept["metadata"])
+
+
+def as_jsonb(value: Any) -> Jsonb | None:
+    """None for what JSONB cannot hold."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError:  # NaN or infinity; half a surrogate pair
+        return None
+    return None if "\\u0000" in text else Jsonb(value)
+
+
+def _readable(text: str) -> str:
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _exact(doc: Doc) -> str:
+    named = {"id": doc.id, "text": doc.text}
+    kept: dict[str, Any] = {name: t for name, t in named.items() if _readable(t) != t}
+    return json.dumps({**kept, "metadata": dict(doc.metadata)})

@@ -4,6 +4,7 @@ Third parties add schemes by an entry point in the group `teola.engines`: its na
 `kind.scheme` (`llm.acme`), its object a function `(kind, url, options) -> Engine`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "teola.engines"
+
+_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@|[?&](ssl)?password=")  # in a URL
 
 Factory = Callable[[str, str, Mapping[str, Any]], Engine]
 
@@ -75,6 +78,12 @@ def check_scheme(kind: str, url: str) -> str:
 
     Raises ConfigError, with the known schemes, if nobody serves it.
     """
+    if _PASSWORD.search(url):
+        scheme = url.partition(":")[0]
+        raise ConfigError(
+            f"the URL of a {scheme}: {kind} engine holds a password, and URLs are shown in traces; "
+            "secrets come from the environment"
+        )
     scheme, colon, _ = url.partition(":")
     if not colon:
         raise ConfigError(

@@ -48,16 +48,16 @@ class Store:
     """A started engine with the asynchrony taken away."""
 
     def __init__(self, engine: Engine) -> None:
-        self._loop = asyncio.Runner()
-        self._engine = engine
+        self.loop = asyncio.Runner()
+        self.engine = engine
         try:
-            self._loop.run(engine.start())
+            self.loop.run(engine.start())
         except EngineUnavailable:
-            self._loop.close()
+            self.loop.close()
             raise
 
     def run(self, *requests: Request) -> list[Outcome]:
-        return self._loop.run(self._engine.execute(requests))
+        return self.loop.run(self.engine.execute(requests))
 
     def value(self, request: Request) -> Any:
         (outcome,) = self.run(request)
@@ -73,5 +73,5 @@ class Store:
         return str(outcome)
 
     def close(self) -> None:
-        self._loop.run(self._engine.close())
-        self._loop.close()
+        self.loop.run(self.engine.close())
+        self.loop.close()

@@ -48,9 +48,12 @@ def _read(url: str, where: str, *, may_hold_password: bool) -> Address:
     try:
         params = {key: value for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError:
+        params = {"port": "none"}
+    ports = str(params.get("port", "")).split(",")
+    if not all(port.isdecimal() or not port for port in ports):
         raise ConfigError(
             f"{where} is not a PostgreSQL URL; write postgresql://user@host:5432/database"
-        ) from None
+        )
     if not may_hold_password and {"password", "sslpassword"} & params.keys():
         raise ConfigError(
             f"{where} holds a password, and URLs are shown in traces: put it in PGPASSWORD, "

@@ -48,7 +48,7 @@ class Where:
 
 
 def compile_where(where: Mapping[str, Any] | None) -> Where | None:
-    """The tests of a filter, None for no filter. Raises RequestRejected.
+    """The tests of a filter, None if there are none. Raises RequestRejected.
 
     A value means equality. A field that a document lacks fails every test but `ne`; values of
     kinds that have no order (a str and an int) fail `ge`, `gt`, `le` and `lt`.
@@ -57,7 +57,8 @@ def compile_where(where: Mapping[str, Any] | None) -> Where | None:
         return None
     if not isinstance(where, Mapping):
         raise RequestRejected(f"where must map fields to values or tests, got {where!r}")
-    return Where(tuple(test for field, wanted in where.items() for test in _tests(field, wanted)))
+    tests = tuple(test for field, wanted in where.items() for test in _tests(field, wanted))
+    return Where(tests) if tests else None
 
 
 def _tests(field: str, wanted: Any) -> list[Test]:

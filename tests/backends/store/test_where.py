@@ -68,6 +68,6 @@ def test_a_malformed_filter_is_rejected(where: Any) -> None:
         compile_where(where)
 
 
-@pytest.mark.parametrize("where", [None, {}])
+@pytest.mark.parametrize("where", [None, {}, {"lang": {}}])
 def test_no_filter_is_no_predicate(where: Any) -> None:
     assert compile_where(where) is None

@@ -146,9 +146,9 @@ class App(Generic[P, R]):
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
-        listener, trace, memo, salt, policy. A `policy` ("fcfs", "topology", "application_aware")
-        orders what waits at the app's engines, for all apps, while a query of this one runs;
-        ConfigError if one that runs asked for another.
+        listener, trace, memo, record, salt, policy. A `policy` ("fcfs", "topology",
+        "application_aware") orders what waits at the app's engines, for all apps, while a query of
+        this one runs; ConfigError if one that runs asked for another.
         """
         known = [field.name for field in fields(RunOptions)]
         for name in changes:

@@ -50,6 +50,7 @@ class RunOptions:
     listener: Callable[[Any], None] | None = None  # gets every runtime.events.Event
     trace: str | None = None  # path of the trace file to write
     memo: bool | str = True  # remember pure work: in memory, on "disk", or in a folder; False: not
+    record: str | None = None  # file to append what engines answer to, for emulated ones
     salt: str | None = None  # a tenant: work and KV are shared only under the same one
     policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
 

@@ -1,15 +1,18 @@
 """Time, real or virtual: all of it is the running event loop's.
 
 `run_virtual` runs a coroutine on a loop whose clock jumps to the next timer whenever every task
-waits (trio calls this an autojump clock). Nothing sleeps, and a schedule is exact.
+waits (trio calls this an autojump clock). Nothing sleeps, and a schedule is exact. Work for a
+thread is done on the loop at once, and takes no time of that clock.
 """
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def now() -> float:
@@ -39,7 +42,7 @@ class _JumpSelector(selectors.SelectSelector):
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
-    is_virtual = True  # engines ask for it: see `backends.emulated.timeline`
+    is_virtual = True  # asked for by `backends.loop_clock`
 
     def __init__(self, selector: _JumpSelector) -> None:
         super().__init__(selector)
@@ -49,8 +52,22 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jump.time
 
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002 - of the loop's interface
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` in virtual time that begins at 0. Threads and sockets must not be awaited."""
+    """Run `main` in virtual time that begins at 0. Sockets must not be awaited, nor threads but by
+    `run_in_executor`."""
     with asyncio.Runner(loop_factory=lambda: _VirtualLoop(_JumpSelector())) as runner:
         return runner.run(main)

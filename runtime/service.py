@@ -23,6 +23,7 @@ from runtime.pinned_heads import PinnedHeads
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 from runtime.policy.choices import PolicyChoices
+from runtime.recorded import Record, RecordedScheduler
 
 
 class Runtime:
@@ -58,13 +59,14 @@ class Runtime:
         salt: str | None = None,
         policy: Policy | None = None,
         outputs: Outputs | None = None,
+        record: Record | None = None,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
         `about` goes into the query's first event. With `memo`, pure work of equal content is not
         done again; a path names the folder that remembers it beyond the process. Queries share
         what they remember, and KV, only where their `salt` is the same. A `policy` orders what
-        waits at the query's engines while it runs.
+        waits at the query's engines while it runs. `record` sees each request with its result.
 
         Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
         engine that cannot be named or that a running query wants to be ordered otherwise.
@@ -74,10 +76,12 @@ class Runtime:
         with self._policies.held(schedulers.values(), policy):
             for scheduler in schedulers.values():
                 scheduler.warm_up()
-            gates = {
+            gates: dict[str, Scheduler] = {
                 name: self._gate(scheduler, engines[name], memo, salt)
                 for name, scheduler in schedulers.items()
             }
+            if record is not None:
+                gates = {name: RecordedScheduler(gate, record) for name, gate in gates.items()}
             self._heads.ask(layout.heads, schedulers, salt)
             name = f"q{next(self._names)}"
             query = Query(name, layout, inputs, gates, symbols, listener, outputs)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from frontend_dsl.synthesis import synthesize
     from frontend_dsl.web_search import WebSearch
     from graph_opt.pipeline import PASSES
+    from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
     _LATE = {
         "Chat": "frontend_dsl.chat",
@@ -40,6 +41,7 @@ else:  # loaded when they are first used: many apps need none of them
         "expand_queries": "frontend_dsl.query_expansion",
         "fuse": "frontend_dsl.query_expansion",
         "hybrid_search": "frontend_dsl.query_expansion",
+        "run_virtually": "teola.virtual",
         "synthesize": "frontend_dsl.synthesis",
     }
 
@@ -84,6 +86,7 @@ __all__ = [
     "loop",
     "map",
     "prompt",
+    "run_virtually",
     "sorted",
     "split",
     "synthesize",

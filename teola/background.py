@@ -4,9 +4,22 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Background(Protocol):
+    """A loop that coroutines are handed to."""
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run a coroutine on the loop; cancelling the future cancels it."""
+
+    async def run_to_end(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await a coroutine on the loop; when that is cancelled, until it has stopped there."""
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and block until it ends."""
 
 
 class BackgroundLoop:

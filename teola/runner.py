@@ -15,12 +15,14 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from backends.base import Context
+from backends.base import Context, Engine
+from backends.registry import EngineSpec
 from frontend_dsl.program import Program, RunListened, RunOptions, Segments
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
@@ -30,11 +32,12 @@ from runtime.policy.base import Policy
 from runtime.policy.named import policy_named
 from runtime.service import Runtime
 from runtime.session import Session
-from teola.background import BackgroundLoop
+from teola.background import Background, BackgroundLoop
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.known_engines import EngineBook
 from teola.plan import Plan
 from teola.plans import PlanCache
+from teola.recorders import Recorders
 from teola.trace_file import TraceWriter
 
 CLOSE_TIMEOUT_S = 5.0
@@ -43,13 +46,20 @@ CLOSE_TIMEOUT_S = 5.0
 class AppRunner:
     """Runs apps over one runtime. Plans are made once for each program."""
 
-    def __init__(self, policy: Policy = application_aware) -> None:
-        self._background = BackgroundLoop()
-        self._apps = BackgroundLoop("teola-apps")  # of `async def` apps that are called or streamed
+    def __init__(
+        self,
+        policy: Policy = application_aware,
+        background: Background | None = None,
+        apps: Background | None = None,
+    ) -> None:
+        """`background` has the engines, `apps` the `async def` apps that are called or streamed."""
+        self._background = background or BackgroundLoop()
+        self._apps = apps or BackgroundLoop("teola-apps")
         latencies = Latencies()
         self._book = EngineBook(latencies)
         self._plans = PlanCache(self._book)
-        self._runtime = Runtime(policy, latencies.of, self._book.take)
+        self._recorders = Recorders()
+        self._runtime = Runtime(policy, latencies.of, self._take)
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result; blocks."""
@@ -144,11 +154,16 @@ class AppRunner:
 
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
-        self._background.submit(self._close()).result(CLOSE_TIMEOUT_S)
+        self._background.submit(self.aclose()).result(CLOSE_TIMEOUT_S)
 
-    async def _close(self) -> None:
+    async def aclose(self) -> None:
+        """The same, on the engines' loop."""
         await self._runtime.close()
         await self._book.close()
+        self._recorders.close()
+
+    def _take(self, spec: EngineSpec) -> Engine:
+        return self._book.take(spec)
 
     def _told(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Told:
         return told_query(lambda listen: self._execute_one(program, inputs, options, listen))
@@ -189,6 +204,7 @@ class AppRunner:
                 salt=options.salt,
                 policy=None if options.policy is None else policy_named(options.policy),
                 outputs=own,
+                record=None if options.record is None else self._recorders.of(options.record),
             )
 
 
@@ -217,8 +233,23 @@ def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:
 _making = threading.Lock()
 
 
+_chosen: ContextVar[AppRunner | None] = ContextVar("teola_runner", default=None)
+
+
+@contextmanager
+def chosen_runner(runner: AppRunner) -> Iterator[None]:
+    """Apps that run within have this runner."""
+    token = _chosen.set(runner)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
 def default_runner() -> AppRunner:
-    """The runner of this process; its engines are closed when the process ends."""
+    """The chosen runner, or that of this process; its engines are closed when the process ends."""
+    if (chosen := _chosen.get()) is not None:
+        return chosen
     with _making:  # threads that come first together get the same one
         return _default_runner()
 

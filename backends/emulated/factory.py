@@ -1,7 +1,9 @@
-"""`emulated:DEVICE/MODEL` to an engine, not yet started."""
+"""`emulated:DEVICE/MODEL[?option=value&...]` to an engine, not yet started."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from backends.base import Engine
 from backends.emulated.descriptions import device_of, names_in, shape_of
@@ -9,13 +11,19 @@ from backends.emulated.llm import EmulatedLLM
 from backends.emulated.options import EmulatedLLMOptions, EmulatedOptions, EmulatedTextOptions
 from backends.emulated.roofline import Roofline
 from backends.emulated.text_engine import EmulatedTextEngine, text_info
+from backends.errors import EngineUnavailable
+from backends.models import resolve
 from backends.options import read_options
+
+_USUAL_TOKENIZER = "local:all-minilm-l6-v2"  # English BERTs share its vocabulary
 
 
 def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """Raises ConfigError for unknown names, wrong files or options, and a model that does not fit
     its device."""
     where = f"{kind} engine {url!r}"
+    url, _, query = url.partition("?")
+    options = {**options, **options_in(query)}
     if kind == "llm":
         settings = read_options(EmulatedLLMOptions, where, options)
         roofline = _roofline(kind, url, settings, settings.kv_dtype)
@@ -31,3 +39,31 @@ def _roofline(kind: str, url: str, options: EmulatedOptions, kv_dtype: Any) -> R
     device, num_devices = device_of(options.device_file or device_name)
     shape = shape_of(options.model_file or model_name, kind)
     return Roofline(device, shape, options.dtype, kv_dtype, num_devices)
+
+
+def splitting_of(url: str, options: Mapping[str, Any]) -> tuple[str | None, int]:
+    """For an embedder: the local one whose tokens count in its passages, if that is here, and the
+    most of them that it reads. Raises ConfigError."""
+    url, _, query = url.partition("?")
+    where = f"embedder engine {url!r}"
+    settings = read_options(EmulatedTextOptions, where, {**options, **options_in(query)})
+    longest = _roofline("embedder", url, settings, "bfloat16").shape.max_tokens
+    if settings.tokenizer is not None:
+        return settings.tokenizer, longest
+    try:
+        resolve(_USUAL_TOKENIZER)
+    except EngineUnavailable:
+        return None, longest
+    return _USUAL_TOKENIZER, longest
+
+
+def options_in(query: str) -> dict[str, Any]:
+    """Options behind the `?` of a URL; a value is JSON or else a string."""
+    return {name: _value(text) for name, text in parse_qsl(query, keep_blank_values=True)}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -51,5 +51,6 @@ class EmulatedLLMOptions(EmulatedOptions):
 class EmulatedTextOptions(EmulatedOptions):
     """Those of embedders and rerankers."""
 
+    tokenizer: str | None = None  # local embedder whose tokens `tl.split` counts for this one
     max_batch_items: int = Field(256, ge=1)  # that the scheduler gives at once
     budget_tokens: int = Field(16384, ge=1)  # of one pass

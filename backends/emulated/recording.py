@@ -90,6 +90,7 @@ class Recording:
         self._scores: dict[str, Any] = {}  # of choices, and of passages
         self._lowest: dict[str, float] = {}  # score of each reranked query
         self._vectors: dict[str, str] = {}
+        self.dimensions: int | None = None  # of recorded vectors
         self._lock = threading.Lock()
         for record in records:
             self._add(record)
@@ -150,6 +151,7 @@ class Recording:
                 self._scores[key] = record["scores"]
             case "embed":
                 self._vectors[digest("embed", record["text"])] = record["vector"]
+                self.dimensions = self.dimensions or _num_floats(record["vector"])
             case "rerank":
                 self._add_ranking(record["query"], record["scores"])
 
@@ -190,6 +192,10 @@ def _records(path: Path, lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
     for line in rest:
         if line.endswith("\n"):  # else its writer was killed within it
             yield json.loads(line)
+
+
+def _num_floats(text: str) -> int:
+    return len(base64.b64decode(text)) // 4
 
 
 def _part_text(part: Part) -> str:

@@ -74,7 +74,9 @@ class EmulatedEncoder(EmulatedModel[Vector]):
 
     @property
     def hidden_size(self) -> int:
-        return self._roofline.shape.hidden
+        """Of recorded vectors, or else the model's."""
+        recorded = self.recording.dimensions if self.recording is not None else None
+        return recorded or self._roofline.shape.hidden
 
     def read(self, texts: Sequence[str]) -> list[Piece[Vector]]:
         return [Piece(self.num_tokens(text), partial(self._vector, text)) for text in texts]

@@ -10,6 +10,8 @@ import time
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from backends.loop_clock import is_virtual
+
 CATCH_UP_S = 0.05  # most lateness of a busy machine that the next steps make up for
 
 
@@ -90,11 +92,6 @@ class LoopTimer:
 _wall: dict[str, Timeline] = {}
 _virtual: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Timeline]] = WeakKeyDictionary()
 _making = threading.Lock()
-
-
-def is_virtual(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the loop's clock jumps (`runtime.clock`): nothing may then wait for a thread."""
-    return bool(getattr(loop, "is_virtual", False))
 
 
 def timer_for(device: str, loop: asyncio.AbstractEventLoop) -> WallTimer | LoopTimer:

@@ -20,6 +20,7 @@ from backends.llm.requests.preparation_threads import Preparation, PreparationTh
 from backends.llm.speculation.stats import SpeculationStats
 from backends.llm.worker import Abort, Call, Flush, Inbox, SteppedCore, Submit, Worker, settle
 from backends.local_engine import in_thread_or_here
+from backends.loop_clock import is_virtual
 
 T = TypeVar("T")
 READ_LIMIT_S = 30.0  # tokenising a prompt and compiling a grammar
@@ -171,6 +172,11 @@ class LLMEngine:
         self._core = None
 
     async def _load_core(self) -> SteppedCore:
+        if is_virtual(asyncio.get_running_loop()):
+            raise EngineUnavailable(
+                f"engine {self._info.model} computes in real time and cannot run on a virtual "
+                "clock: take an emulated one, like emulated:h100/llama-3.1-8b"
+            )
         return await asyncio.to_thread(self._load)
 
     def _run_worker(self, core: SteppedCore) -> None:

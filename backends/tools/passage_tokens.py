@@ -51,10 +51,12 @@ class Window:
 
 
 def window_of(embedder: EngineSpec) -> Window | None:
-    """The window of a local embedder, or None for one whose tokens nobody here can count.
+    """The window of a local or emulated embedder; None for one whose tokens nobody here can count.
 
     Raises as `resolve` does.
     """
+    if embedder.url.startswith("emulated:"):
+        return _emulated_window(embedder)
     if not embedder.url.startswith(_MODEL_SCHEMES):
         return None
     with optional_imports("local"):
@@ -62,6 +64,14 @@ def window_of(embedder: EngineSpec) -> Window | None:
     folder = resolve(embedder.url)
     most = max_len_of(folder, embedder.options.get("max_len")) - NUM_MARKS
     return Window(whole_tokenizer(embedder.url), most)
+
+
+def _emulated_window(embedder: EngineSpec) -> Window | None:
+    from backends.bert_tokens import NUM_MARKS
+    from backends.emulated.factory import splitting_of
+
+    tokenizer, longest = splitting_of(embedder.url, embedder.options)
+    return None if tokenizer is None else Window(whole_tokenizer(tokenizer), longest - NUM_MARKS)
 
 
 def _json_of_model(path: Path) -> str:

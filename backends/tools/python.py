@@ -8,6 +8,7 @@ from typing import Any
 
 from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
+from backends.loop_clock import is_virtual
 from backends.tools.threads import ToolThreads
 
 Thunk = Callable[[], Any]
@@ -97,6 +98,8 @@ class PythonEngine:
     async def _in_thread(self, thunk: Thunk) -> Outcome:
         assert self._threads is not None, "execute saw that the engine is started"
         context = contextvars.copy_context()
+        if is_virtual(asyncio.get_running_loop()):
+            return context.run(_attempt, thunk)
         try:
             return await self._threads.run(lambda: context.run(_attempt, thunk))
         except EngineOverloaded as error:

@@ -5,7 +5,7 @@ of stdout delays no engine, and Ctrl-C cancels the query through the awaited tas
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -13,6 +13,7 @@ from runtime.events import Event
 from teola.cli.progress import Progress
 from teola.cli.target import AnyApp
 from teola.viewer.model import TraceBuilder
+from teola.virtual import on_virtual_clock
 
 _TICK_S = 0.1
 
@@ -49,10 +50,20 @@ class Screen:
 
 def run_app(app: AnyApp, arguments: Mapping[str, Any], screen: Screen) -> Any:
     """The app's result. Ctrl-C cancels the query and raises KeyboardInterrupt."""
-    return asyncio.run(_run(app, arguments, screen))
+    return asyncio.run(_run(app, arguments, screen, _tick(screen)))
 
 
-async def _run(app: AnyApp, arguments: Mapping[str, Any], screen: Screen) -> Any:
+def run_app_virtually(app: AnyApp, arguments: Mapping[str, Any], screen: Screen) -> Any:
+    """The same on a virtual clock, which is that of the events."""
+    return on_virtual_clock(lambda: _run(app, arguments, screen))
+
+
+async def _run(
+    app: AnyApp,
+    arguments: Mapping[str, Any],
+    screen: Screen,
+    tick: Coroutine[Any, Any, None] | None = None,
+) -> Any:
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
     users = app.options.listener
@@ -65,13 +76,14 @@ async def _run(app: AnyApp, arguments: Mapping[str, Any], screen: Screen) -> Any
 
     result = asyncio.create_task(app.using(listener=listen).arun(**arguments))
     result.add_done_callback(lambda _: events.put_nowait(None))
-    ticks = asyncio.create_task(_tick(screen))
+    ticks = asyncio.create_task(tick) if tick is not None else None
     try:
         while (event := await events.get()) is not None:
             screen.on_event(event)
         return await result
     finally:
-        ticks.cancel()
+        if ticks is not None:
+            ticks.cancel()
         result.cancel()
 
 

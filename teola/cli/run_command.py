@@ -11,7 +11,7 @@ from runtime.policy.named import POLICIES
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console
 from teola.cli.failures import UsageError, message_of, reported
-from teola.cli.live_run import Screen, run_app
+from teola.cli.live_run import Screen, run_app, run_app_virtually
 from teola.cli.options import COMMON, Option
 from teola.cli.progress import Progress
 from teola.cli.results import as_text, json_text
@@ -42,6 +42,17 @@ OPTIONS = (
         "where pure work is remembered: memory (default), disk (teola's cache folder), a FOLDER, "
         "or off; see `teola cache`",
         "WHERE",
+    ),
+    Option(
+        "record",
+        "append what the LLM, embedder and reranker answer to FILE, for emulated engines: "
+        "emulated:h100/llama-3.1-8b?recording=FILE",
+        "FILE",
+    ),
+    Option(
+        "virtual",
+        "run at once on a virtual clock, which tells the seconds of emulated engines; tools and "
+        "stores count as no time",
     ),
     Option(
         "summary",
@@ -82,6 +93,8 @@ def configured(invocation: Invocation) -> Any:
         changes["timeout_s"] = options.timeout
     if options.trace is not None:
         changes["trace"] = options.trace
+    if options.record is not None:
+        changes["record"] = options.record
     if options.memo is not None:
         changes["memo"] = {"memory": True, "off": False}.get(options.memo, options.memo)
     return app.using(**changes)
@@ -104,12 +117,13 @@ class _Run:
         options = self.invocation.options
         console = stderr_console(options.no_color)
         builder = TraceBuilder()
-        shows = console.is_terminal and not options.quiet
+        shows = console.is_terminal and not (options.quiet or options.virtual)
+        execute = run_app_virtually if options.virtual else run_app
         progress = Progress(console, builder) if shows else None
         screen = Screen(builder, None if options.json else out, progress)
         try:
             with progress or nullcontext(), redirect_stdout(sys.stderr):
-                result = run_app(self.app, self.invocation.arguments, screen)
+                result = execute(self.app, self.invocation.arguments, screen)
         except Exception as error:
             self._end_line(out, screen)
             if options.json:

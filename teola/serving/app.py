@@ -19,6 +19,7 @@ from teola.serving.disconnect import ClientGone
 from teola.serving.embeddings_api import embed
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.rerank_api import rerank
+from teola.serving.select_api import select
 from teola.serving.served_engines import ServedEngines, engines_of
 from teola.serving.tokens_api import detokenize, tokenize
 
@@ -36,6 +37,7 @@ def make_app(engines: ServedEngines, api_key: str | None = None) -> Starlette:
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", complete, methods=["POST"]),
+            Route("/v1/select", select, methods=["POST"]),
             Route("/v1/embeddings", embed, methods=["POST"]),
             Route("/v1/rerank", rerank, methods=["POST"]),
             Route("/v1/models", models),

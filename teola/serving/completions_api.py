@@ -1,4 +1,8 @@
-"""`POST /v1/completions`: prompts as text or as token ids, one or many."""
+"""`POST /v1/completions`: prompts as text or as token ids, one or many.
+
+Fields for clients that keep token ids, as vLLM names them: `return_token_ids`, `request_id`,
+`return_tokens_as_token_ids`. `max_tokens: 0` computes a prompt into the prefix cache.
+"""
 
 from collections.abc import Sequence
 from time import time
@@ -32,7 +36,10 @@ class CompletionFields(DecodeFields):
     prompt: Annotated[
         list[str] | list[list[TokenId]], Field(min_length=1), BeforeValidator(_as_prompts)
     ]
-    max_tokens: int = Field(16, ge=1, lt=INT_END)
+    max_tokens: int = Field(16, ge=0, lt=INT_END)
+    request_id: str | None = Field(None, min_length=1, max_length=128)  # the answer's id holds it
+    return_token_ids: bool = False  # and why the answer stopped
+    return_tokens_as_token_ids: bool = False  # of log-probabilities
     logprobs: int | None = Field(None, ge=0, le=20)
 
     @property
@@ -48,18 +55,20 @@ class CompletionShape:
 
     prompt_field = "prompt"
 
-    def __init__(self, model: str, includes_usage: bool) -> None:
+    def __init__(self, model: str, fields: CompletionFields) -> None:
         self._head = {
-            "id": f"cmpl-{uuid4().hex}",
+            "id": f"cmpl-{fields.request_id or uuid4().hex}",
             "object": "text_completion",
             "created": int(time()),
             "model": model,
         }
-        self._includes_usage = includes_usage
+        self._includes_usage = fields.includes_usage
+        self._returns_ids = fields.return_token_ids
+        self._names_ids = fields.return_tokens_as_token_ids
         self._pieces = PieceFrames(lambda index, text: self._chunk(index, text))
 
     def body(self, answers: Sequence[Answer], counts: TokenCounts) -> dict[str, Any]:
-        choices = [_choice(answer.index, answer.text, answer) for answer in answers]
+        choices = [self._choice(answer.index, answer.text, answer) for answer in answers]
         return {**self._head, "choices": choices, "usage": counts.body}
 
     def opening(self, index: int) -> bytes:  # noqa: ARG002 - a Shape
@@ -77,20 +86,22 @@ class CompletionShape:
         return frame({**self._head, "choices": [], "usage": counts.body})
 
     def _chunk(self, index: int, text: str, ended: Answer | None = None) -> dict[str, Any]:
-        chunk = {**self._head, "choices": [_choice(index, text, ended)]}
+        chunk = {**self._head, "choices": [self._choice(index, text, ended)]}
         return {**chunk, "usage": None} if self._includes_usage else chunk
 
-
-def _choice(index: int, text: str, ended: Answer | None) -> dict[str, Any]:
-    logprobs = None
-    if ended is not None and ended.logprobs is not None:
-        logprobs = completion_logprobs(ended.logprobs)
-    return {
-        "index": index,
-        "text": text,
-        "logprobs": logprobs,
-        "finish_reason": ended.finish_reason if ended else None,
-    }
+    def _choice(self, index: int, text: str, ended: Answer | None) -> dict[str, Any]:
+        logprobs = None
+        if ended is not None and ended.logprobs is not None:
+            logprobs = completion_logprobs(ended.logprobs, as_ids=self._names_ids)
+        choice = {
+            "index": index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": ended.finish_reason if ended else None,
+        }
+        if ended is not None and self._returns_ids:
+            choice |= {"token_ids": ended.token_ids, "stop_reason": ended.stop}
+        return choice
 
 
 async def complete(request: Request) -> Response:
@@ -98,7 +109,7 @@ async def complete(request: Request) -> Response:
     fields = await read(request, CompletionFields)
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
-    attrs = fields.attrs(fields.max_tokens, fields.logprobs)
+    attrs = fields.attrs(fields.max_tokens, fields.logprobs) if fields.max_tokens else None
     generation = Generation(
         llm,
         engines.metrics,
@@ -107,6 +118,7 @@ async def complete(request: Request) -> Response:
         n=fields.n,
         priority=fields.priority,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
+        returns_ids=fields.return_token_ids,
     )
-    shape = CompletionShape(llm.name_for(fields.model), fields.includes_usage)
+    shape = CompletionShape(llm.name_for(fields.model), fields)
     return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
 from backends.base import Context, Engine, FinishReason, Part, Request, Result, TokenLogprob, Tokens
+from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
 from teola.serving.served import Served
 from teola.serving.tokenizing import HasTokenizer, encode
@@ -25,6 +26,15 @@ class Piece:
     text: str
 
 
+@runtime_checkable
+class HasIds(Protocol):
+    """What a context may offer beside the Context protocol."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Its tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One whole answer."""
@@ -33,6 +43,8 @@ class Answer:
     text: str
     finish_reason: FinishReason | None
     logprobs: tuple[TokenLogprob, ...] | None = None  # None: not asked for
+    token_ids: tuple[int, ...] | None = None  # what a context holds of it; None: not asked for
+    stop: str | int | None = None  # the stop string or token that ended it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +84,30 @@ class Generation:
         llm: Served,
         metrics: Metrics,
         prompts: Sequence[Sequence[Part]],
-        attrs: Mapping[str, Any],
+        attrs: Mapping[str, Any] | None,
         *,
         n: int = 1,
         priority: int = 0,
         prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
+        returns_ids: bool = False,
     ) -> None:
-        """`attrs` are the decodes', `prompt_attrs` also the prefills'.
+        """`attrs` are the decodes', `prompt_attrs` also the prefills'; without `attrs` prompts are
+        computed and not answered.
 
         Raises ApiError for what the engine does not offer.
         """
-        llm.check_can(chain.from_iterable(prompts), attrs)
+        llm.check_can(chain.from_iterable(prompts), attrs or {})
         self._llm = llm
         self._metrics = metrics
         self._prompts = prompts
-        self._attrs = {**attrs, **prompt_attrs}
+        self._attrs = None if attrs is None else {**attrs, **prompt_attrs}
+        self._returns_ids = returns_ids
         self._prompt_attrs = prompt_attrs
         self._n = n
         self._priority = priority
         can_join = "decode_parts" in llm.engine.info.capabilities
-        self._tokenizer = _tokenizer_of(llm.engine) if n == 1 and can_join else None
+        is_joined = n == 1 and can_join and attrs is not None
+        self._tokenizer = _tokenizer_of(llm.engine) if is_joined else None
         self.counts = TokenCounts()  # final when `run` has returned
 
     @property
@@ -115,7 +131,7 @@ class Generation:
                 ids = await encode(self._tokenizer, self._prompts[prompt])
                 self.counts += TokenCounts(len(ids))
                 inputs = (None, Tokens(tuple(ids)))
-                answers = [await self._answer(prompt, 0, inputs, meters[0], on_event)]
+                answers = [await self._answer(prompt, 0, inputs, len(ids), meters[0], on_event)]
             else:
                 answers = await self._fork(prompt, meters, on_event)
         finally:
@@ -131,8 +147,12 @@ class Generation:
         context: Context = prefill.outputs[0]
         self.counts += TokenCounts(context.num_tokens, prefill.usage.cached_tokens)
         try:
+            if self._attrs is None:
+                return [self._unanswered(prompt * self._n + k, on_event) for k in range(self._n)]
             return await _all(
-                self._answer(prompt * self._n + k, k, (context,), meter, on_event)
+                self._answer(
+                    prompt * self._n + k, k, (context,), context.num_tokens, meter, on_event
+                )
                 for k, meter in enumerate(meters)
             )
         finally:
@@ -143,6 +163,7 @@ class Generation:
         index: int,
         number: int,
         inputs: tuple[Any, ...],
+        num_prompt: int,
         meter: AnswerMeter,
         on_event: OnEvent,
     ) -> Answer:
@@ -151,18 +172,37 @@ class Generation:
             on_event(Piece(index, text))
 
         attrs = self._attrs
+        assert attrs is not None, "the prompts are not to be answered"
         if number and attrs.get("seed") is not None:
             attrs = {**attrs, "seed": attrs["seed"] + number}  # answers of one prompt differ
         result = await self._call("decode", inputs, attrs, emit)
         text, after = result.outputs
-        after.release()
-        logprobs = result.samples[0].logprobs if "logprobs" in attrs else None
+        try:
+            token_ids = self._ids_after(after, num_prompt)
+        finally:
+            after.release()
+        sample = result.samples[0] if result.samples else None
+        logprobs = sample.logprobs if sample is not None and "logprobs" in attrs else None
         usage = result.usage
         cached = usage.cached_tokens if self._tokenizer is not None else 0  # else the prefill's
         self.counts += TokenCounts(0, cached, usage.decode_tokens + usage.forced_tokens)
-        answer = Answer(index, text, result.finish_reason, logprobs)
+        stop = sample.stop if sample is not None else None
+        answer = Answer(index, text, result.finish_reason, logprobs, token_ids, stop)
         on_event(answer)
         return answer
+
+    def _unanswered(self, index: int, on_event: OnEvent) -> Answer:
+        answer = Answer(index, "", "length", token_ids=() if self._returns_ids else None)
+        on_event(answer)
+        return answer
+
+    def _ids_after(self, context: Context, num_prompt: int) -> tuple[int, ...] | None:
+        if not self._returns_ids:
+            return None
+        if not isinstance(context, HasIds):
+            message = f"{self._llm.name} does not show token ids"
+            raise invalid("return_token_ids", message, "unsupported_parameter")
+        return tuple(context.ids[num_prompt:])
 
     async def _call(
         self,

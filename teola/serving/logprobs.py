@@ -1,6 +1,7 @@
 """Log-probabilities in the two shapes that OpenAI's routes give them.
 
-Tokens that are markup, such as the end of turn, have no text and are left out.
+Tokens that are markup, such as the end of turn, have no text and are left out, unless tokens are
+written as ids.
 """
 
 from collections.abc import Iterable
@@ -19,20 +20,26 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
-    """`choices[].logprobs` of a completion; offsets count from the start of the answer."""
-    shown = [token for token in tokens if token.raw]
+def completion_logprobs(tokens: Iterable[TokenLogprob], *, as_ids: bool = False) -> dict[str, Any]:
+    """`choices[].logprobs` of a completion; offsets count from the start of the answer. `as_ids`
+    writes every token as vLLM does, `token_id:7`."""
+    shown = [token for token in tokens if token.raw or as_ids]
+    name = _id if as_ids else _text
     texts = [_text(token) for token in shown]
     return {
-        "tokens": texts,
+        "tokens": [name(token) for token in shown],
         "token_logprobs": [_number(token) for token in shown],
-        "top_logprobs": [{_text(other): _number(other) for other in t.top} for t in shown],
+        "top_logprobs": [{name(other): _number(other) for other in t.top} for t in shown],
         "text_offset": [0, *accumulate(len(text) for text in texts)][: len(texts)],
     }
 
 
 def _chat_token(token: TokenLogprob) -> dict[str, Any]:
     return {"token": _text(token), "logprob": _number(token), "bytes": list(token.raw)}
+
+
+def _id(token: TokenLogprob) -> str:
+    return f"token_id:{token.id}"
 
 
 def _text(token: TokenLogprob) -> str:

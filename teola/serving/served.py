@@ -15,6 +15,7 @@ _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with th
     "schema": ("structured", "response_format"),
     "regex": ("structured", "regex"),
     "choices": ("structured", "choices"),
+    "select": ("select", "choices"),
 }
 
 

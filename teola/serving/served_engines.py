@@ -94,6 +94,7 @@ class ServedEngines:
             "owned_by": "teola",
             "root": served.url,
             "kind": served.engine.info.kind,
+            "capabilities": sorted(served.engine.info.capabilities),
         }
         length = served.engine.info.max_context_tokens
         return card if length is None else {**card, "max_model_len": length}

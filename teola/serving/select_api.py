@@ -1,0 +1,78 @@
+"""`POST /v1/select`: which of several texts the model finds likeliest after a prompt.
+
+OpenAI has no such route. Each choice is scored by its log-probability, as the engine's `select`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import Field
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse, Response
+
+from backends.base import Context, Part, Request, Result, Tokens
+from backends.errors import EngineError
+from teola.serving.api_errors import from_engine
+from teola.serving.disconnect import while_connected
+from teola.serving.fields import INT_END, Fields, TokenId, read
+from teola.serving.generation import TokenCounts
+from teola.serving.metrics import Metrics
+from teola.serving.served import Served
+from teola.serving.served_engines import engines_of
+
+
+class SelectFields(Fields):
+    """A prompt and what may follow it."""
+
+    model: str | None = None
+    prompt: Annotated[str | list[TokenId], Field(min_length=1)]
+    choices: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    score: Literal["mean", "sum"] = "mean"
+    priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
+    cache_salt: str | None = Field(None, min_length=1)
+
+    @property
+    def part(self) -> Part:
+        return self.prompt if isinstance(self.prompt, str) else Tokens(tuple(self.prompt))
+
+
+async def select(request: HTTPRequest) -> Response:
+    """The best choice, and the score of each."""
+    fields = await read(request, SelectFields)
+    engines = engines_of(request)
+    llm = engines.find("llm", fields.model)
+    llm.check_can([fields.part], {"select": fields.choices})
+    try:
+        with llm.admission.admitted(1):
+            work = _selected(llm, fields, engines.metrics)
+            body = await while_connected(request.receive, work)
+    except EngineError as error:
+        raise from_engine(error, "prompt") from error
+    return JSONResponse({"object": "select", "model": llm.name_for(fields.model), **body})
+
+
+async def _selected(llm: Served, fields: SelectFields, metrics: Metrics) -> dict[str, Any]:
+    attrs = llm.prompt_attrs(fields.model, fields.cache_salt)
+
+    async def call(op: str, inputs: tuple[Any, ...], own: Mapping[str, Any]) -> Result:
+        request = Request(uuid4().hex, op, inputs, {**attrs, **own}, priority=fields.priority)
+        result = await llm.run(request)
+        metrics.count_tokens(result.usage)
+        return result
+
+    prefill = await call("prefill", (None, fields.part), {})
+    context: Context = prefill.outputs[0]
+    try:
+        result = await call("select", (context, fields.choices), {"score": fields.score})
+    finally:
+        context.release()
+    choice, scores, after = result.outputs
+    after.release()
+    counts = TokenCounts(context.num_tokens, prefill.usage.cached_tokens)
+    return {
+        "index": fields.choices.index(choice),
+        "choice": choice,
+        "scores": scores,
+        "usage": counts.body,
+    }

@@ -1,0 +1,47 @@
+"""Reads fields of a server's answer; one that is missing is an EngineError that names it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backends.errors import EngineError
+
+
+class Fields:
+    """An object of an answer, with where it came from."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, Mapping):
+            raise EngineError(f"{where}: an object was expected, not {str(value)[:100]!r}")
+        self.value: Mapping[str, Any] = value
+        self.where = where
+
+    def object(self, name: str) -> "Fields":
+        return Fields(self.value.get(name), f"{self.where} {name}")
+
+    def items(self, name: str) -> list[Any]:
+        found = self.value.get(name)
+        if not isinstance(found, list):
+            raise EngineError(f"{self.where}: {name} is no list, but {str(found)[:100]!r}")
+        return found
+
+    def ids(self, name: str) -> list[int]:
+        """Token ids."""
+        found = self.items(name)
+        if not all(type(token) is int for token in found):
+            raise EngineError(f"{self.where}: {name} holds more than token ids")
+        return found
+
+    def text(self, name: str) -> str:
+        found = self.value.get(name)
+        if not isinstance(found, str):
+            raise EngineError(f"{self.where}: {name} is no text, but {str(found)[:100]!r}")
+        return found
+
+    def count(self, name: str) -> int | None:
+        """A number of tokens or requests; None where the server does not say it."""
+        found = self.value.get(name)
+        return found if type(found) is int else None
+
+    def number(self, name: str) -> float | None:
+        found = self.value.get(name)
+        return float(found) if isinstance(found, int | float) else None

@@ -1,0 +1,47 @@
+"""What kind of server answers at a URL, for the error when it is not the one that was named."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backends.errors import EngineError, EngineUnavailable
+from backends.remote.client import Client
+
+_OWNERS = {"sglang": "SGLang", "vllm": "vLLM", "teola": "teola", "library": "Ollama"}
+_SCHEMES = {"SGLang": "sglang", "vLLM": "vllm", "teola": "teola", "Ollama": "ollama"}
+
+
+async def another_kind(client: Client, wanted: str) -> EngineUnavailable:
+    """The error for a server that is not `wanted`."""
+    found = await looks_like(client)
+    root = client.endpoint.root
+    if found is None:
+        return EngineUnavailable(f"{root} answers, but does not look like a server of models")
+    if found == wanted:
+        return EngineUnavailable(f"{root} looks like {wanted}, but lacks routes that this needs")
+    scheme = _SCHEMES.get(found, "openai")
+    return EngineUnavailable(
+        f"{root} looks like {_article(found)} server, not {wanted}: write {scheme}:// in the URL"
+    )
+
+
+async def looks_like(client: Client) -> str | None:
+    """The kind of server, as far as its list of models says; None: it lists none."""
+    try:
+        answer = await client.get("/v1/models")
+    except EngineUnavailable:
+        raise
+    except EngineError:
+        return None
+    cards = answer.get("data") if isinstance(answer, Mapping) else None
+    if not isinstance(cards, list):
+        return None
+    owners = {_OWNERS[card["owned_by"]] for card in cards if _is_known(card)}
+    return owners.pop() if len(owners) == 1 else "OpenAI"
+
+
+def _is_known(card: Any) -> bool:
+    return isinstance(card, Mapping) and card.get("owned_by") in _OWNERS
+
+
+def _article(name: str) -> str:
+    return "an OpenAI-compatible" if name == "OpenAI" else f"a {name}"

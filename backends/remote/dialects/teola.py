@@ -1,0 +1,164 @@
+"""teola's own server (`teola serve-engine`): OpenAI's /v1/completions with vLLM's token ids, a
+prefill by max_tokens 0, and /v1/select.
+
+A larger priority goes first. Its tokens come at the end of an answer, its text as it is written:
+both are cut at stop strings there, as here. A closed connection stops a request at once.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from backends.base import Capability
+from backends.engine_load import EngineLoad
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.sampling import Sampling
+from backends.remote.client import Client
+from backends.remote.dialects import completions
+from backends.remote.dialects.answer_fields import Fields
+from backends.remote.dialects.identify import another_kind, looks_like
+from backends.remote.dialects.prometheus import MetricsPage
+from backends.remote.dialects.token_dialect import ALWAYS
+from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, ServerFacts
+
+_SELECT = "/v1/select"
+_NEEDED = ("prefill", "fork", "token_ids")
+_OPTIONAL: frozenset[Capability] = frozenset(
+    ("structured", "seed", "cached_tokens", "select", "logprobs", "adapters")
+)
+
+
+class Teola:
+    """One teola server."""
+
+    name = "teola"
+    capabilities: frozenset[Capability] = ALWAYS | {"shares_in_flight", "seed", "cached_tokens"}
+
+    def __init__(self, client: Client, model: str) -> None:
+        self._client = client
+        self._model = model
+        self._able: frozenset[str] = frozenset()
+
+    async def probe(self) -> ServerFacts:
+        card = await self._card()
+        able = card.get("capabilities")
+        if not isinstance(able, list):
+            raise EngineUnavailable(f"{self._root} runs a teola that is too old for teola://")
+        if missing := [name for name in _NEEDED if name not in able]:
+            raise EngineUnavailable(
+                f"the engine of {self._model} at {self._root} does not offer {missing[0]}; make "
+                "this one with the option tokenizer='server', which sends messages and not tokens"
+            )
+        self._able = frozenset(able)
+        lacks = _OPTIONAL - self._able
+        found = frozenset(name for name in _OPTIONAL if name in self._able)
+        length = Fields(card, "/v1/models").count("max_model_len")
+        root = str(card.get("root") or "")
+        return ServerFacts(
+            self._model, (self.capabilities - lacks) | found, length, root.removeprefix("local:")
+        )
+
+    async def tokenize(self, text: str) -> list[int] | None:
+        body = {"model": self._model, "prompt": text}
+        try:
+            answer = await self._client.post("/tokenize", body, is_safe=True)
+        except EngineUnavailable:
+            raise
+        except EngineError:  # 501: the engine does not show its tokenizer
+            return None
+        return Fields(answer, "/tokenize").ids("tokens")
+
+    def check(self, call: Call) -> None:
+        sampling = call.sampling
+        if sampling.grammar is not None:
+            self._check_able("structured", sampling.grammar.kind)
+        if sampling.logprobs is not None:
+            self._check_able("logprobs", "logprobs")
+        if call.adapter is not None:
+            self._check_able("adapters", f"adapter {call.adapter!r}")
+
+    def must_stream(self, call: Call) -> bool:  # noqa: ARG002 - a TokenDialect
+        return False
+
+    async def run(self, call: Call) -> AsyncGenerator[Delta, None]:
+        body, where = self.body(call), f"{self._root}{completions.PATH}"
+        if not call.streams:
+            answer = await self._client.post(completions.PATH, body, is_safe=True)
+            yield completions.delta_of(answer, where, call, takes_text=True)
+            return
+        async with self._client.stream(completions.PATH, body, is_safe=True) as events:
+            async for event in events:
+                yield completions.delta_of(event, where, call, takes_text=True)
+
+    async def warm_up(self, prompt: Prompt) -> Cost:
+        body = {**self._prompt_fields(prompt), "max_tokens": 0}
+        answer = await self._client.post(completions.PATH, body, is_safe=True)
+        return completions.cost_of(answer, completions.PATH, len(prompt.ids))
+
+    async def abort(self, call_id: str) -> None:
+        """The closed connection has said it."""
+
+    async def score(self, prompt: Prompt, choices: Sequence[Choice]) -> tuple[list[float], Cost]:
+        self._check_able("select", "select")
+        fields = self._prompt_fields(prompt)
+        del fields["request_id"]
+        body = {**fields, "choices": [choice.text for choice in choices], "score": "sum"}
+        answer = Fields(await self._client.post(_SELECT, body, is_safe=True), _SELECT)
+        scores = answer.items("scores")
+        if len(scores) != len(choices):
+            raise EngineError(f"{self._root} scored {len(scores)} of {len(choices)} choices")
+        cost = completions.cost_of(answer.value, _SELECT, len(prompt.ids))
+        num_new = sum(len(choice.ids) for choice in choices)
+        return scores, Cost(cost.num_computed + num_new, cost.num_cached)
+
+    async def load(self) -> EngineLoad:
+        page = MetricsPage(await self._client.get_text("/metrics"))
+        return EngineLoad(
+            int(page.total("teola_num_requests_running") or 0),
+            int(page.total("teola_num_requests_waiting") or 0),
+        )
+
+    def body(self, call: Call) -> dict[str, Any]:
+        """What POST /v1/completions is sent."""
+        fields = {
+            **self._prompt_fields(call),
+            **completions.sampling_fields(call),
+            **_grammar(call.sampling),
+        }
+        if call.sampling.speculate is not None:
+            fields["speculate"] = call.sampling.speculate
+        return fields
+
+    def _prompt_fields(self, prompt: Prompt) -> dict[str, Any]:
+        fields = completions.prompt_fields(prompt, self._model)
+        return {**fields, "priority": prompt.priority} if prompt.priority else fields
+
+    async def _card(self) -> Mapping[str, Any]:
+        if await looks_like(self._client) != self.name:
+            raise await another_kind(self._client, self.name)
+        cards = Fields(await self._client.get("/v1/models"), "/v1/models").items("data")
+        for card in cards:
+            if self._model in (card.get("id"), card.get("root")) and card.get("kind") == "llm":
+                return Fields(card, "/v1/models").value
+        names = ", ".join(str(card.get("id")) for card in cards if card.get("kind") == "llm")
+        raise EngineUnavailable(f"{self._root} serves {names or 'no LLM'}, not {self._model}")
+
+    def _check_able(self, capability: str, what: str) -> None:
+        if capability not in self._able:
+            raise RequestRejected(
+                f"{what} cannot be had from {self._model} at {self._root}: the engine behind that "
+                f"server does not offer {capability}"
+            )
+
+    @property
+    def _root(self) -> str:
+        return self._client.endpoint.root
+
+
+def _grammar(sampling: Sampling) -> dict[str, Any]:
+    if sampling.schema is not None:
+        schema = {"name": "answer", "schema": json.loads(sampling.schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    if sampling.choices is not None:
+        return {"choices": list(sampling.choices)}
+    return {"regex": sampling.regex} if sampling.regex is not None else {}

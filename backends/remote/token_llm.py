@@ -1,0 +1,261 @@
+"""An LLM server in token mode: contexts are token ids here, each decode sends the whole prompt.
+
+The server's prefix cache does the reuse. A prefill asks nothing of it but for one that runs
+`ahead`, which is a warm-up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from backends.base import EngineInfo, Outcome, Request, Result, Usage
+from backends.engine_load import EngineLoad
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.remote.client import Client
+from backends.remote.dialects.token_dialect import TokenDialect
+from backends.remote.token_mode.call import Call, ServerFacts
+from backends.remote.token_mode.output import Emit, Output
+from backends.remote.token_mode.reading import Decode, RequestReader
+from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
+
+T = TypeVar("T")
+_LONG_CHARS = 4096  # longer prompts are tokenised on a thread
+
+Connect = Callable[[Client], Awaitable[TokenDialect]]
+Load = Callable[[ServerFacts], PromptEncoder]  # the tokenizer; reads files
+
+
+class TokenLLM:
+    """Runs prefill, decode, generate and select at one server."""
+
+    def __init__(self, info: EngineInfo, client: Client, connect: Connect, load: Load) -> None:
+        """`info` is what is known without the server. `connect` is called once, and `load` once
+        after it, on a thread."""
+        self._info = info
+        self._client = client
+        self._connect = connect
+        self._load = load
+        self._dialect: TokenDialect | None = None
+        self._reader: RequestReader | None = None
+        self._starting = asyncio.Lock()
+        self._is_closed = False
+        self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._aborting: set[asyncio.Task[None]] = set()
+
+    @property
+    def info(self) -> EngineInfo:
+        """From `start` on what the server has, too."""
+        return self._info
+
+    async def start(self) -> None:
+        """Ask what the server is, and whether its tokenizer is ours. Raises EngineUnavailable."""
+        async with self._starting:
+            if self._is_closed:
+                raise EngineUnavailable(f"engine {self._info.model} was closed; make a new one")
+            if self._reader is None:
+                await self._start()
+
+    async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Outcomes in the order of `requests`. Cancelling the caller aborts them all."""
+        tasks = [self._enter(request) for request in requests]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return [_outcome_of(task) for task in tasks]
+
+    def abort(self, request_id: str) -> None:
+        if task := self._running.get(request_id):
+            task.cancel()
+
+    async def load(self) -> EngineLoad:
+        """How busy the server is. Raises EngineError where it does not answer."""
+        return await self._started()[0].load()
+
+    async def close(self) -> None:
+        """End what runs, tell the server so, and close its connections."""
+        self._is_closed = True
+        for task in self._running.values():
+            task.cancel()
+        while waiting := {*self._running.values(), *self._aborting}:
+            await asyncio.wait(waiting)
+        await self._client.close()
+
+    async def _start(self) -> None:
+        dialect = await self._connect(self._client)
+        facts = await dialect.probe()
+        prompts = await asyncio.to_thread(self._load, facts)
+        await check_same_tokenizer(dialect, prompts, self._info.model)
+        lengths = (self._info.max_context_tokens, facts.max_context_tokens)
+        limit = min((length for length in lengths if length is not None), default=None)
+        self._info = replace(
+            self._info,
+            capabilities=self._info.capabilities | facts.capabilities,
+            max_context_tokens=limit,
+        )
+        self._dialect = dialect
+        self._reader = RequestReader(prompts, self._info.model, limit)
+
+    def _enter(self, request: Request) -> "asyncio.Task[Outcome]":
+        task = asyncio.create_task(self._run(request), name=f"{request.op} {request.id}")
+        self._running[request.id] = task
+        task.add_done_callback(partial(self._leave, request.id))
+        return task
+
+    def _leave(self, request_id: str, task: "asyncio.Task[Outcome]") -> None:
+        if self._running.get(request_id) is task:
+            del self._running[request_id]
+
+    async def _run(self, request: Request) -> Outcome:
+        try:
+            return await self._answer(request)
+        except EngineError as error:
+            return error
+        except Exception as error:
+            failure = EngineError(f"{self._info.model}: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            return failure
+
+    async def _answer(self, request: Request) -> Result:
+        _, reader = self._started()
+        if request.op == "prefill":
+            return await self._prefill(request)
+        if request.op == "decode":
+            return await self._decode(request, await _read(request, reader.decode))
+        if request.op == "generate":
+            result = await self._decode(request, await _read(request, reader.generate))
+            return replace(result, outputs=result.outputs[:1])
+        if request.op == "select":
+            return await self._select(request)
+        raise RequestRejected(
+            f"an LLM engine has no op {request.op!r}; it has prefill, decode, generate and select"
+        )
+
+    async def _prefill(self, request: Request) -> Result:
+        dialect, reader = self._started()
+        context, is_ahead = await _read(request, reader.prefill)
+        if not is_ahead or not context.num_tokens:
+            return Result((context,))
+        prompt = reader.prompt_of(context, request.id, request.priority)
+        cost = await self._abortable(request.id, dialect.warm_up(prompt))
+        return Result((context,), Usage(cost.num_computed, cost.num_cached, cost.num_decoded))
+
+    async def _decode(self, request: Request, decode: Decode) -> Result:
+        dialect, reader = self._started()
+        calls = [replace(c, streams=c.streams or dialect.must_stream(c)) for c in decode.calls]
+        dialect.check(calls[0])
+        usage = Usage()
+        if len(calls) > 1 and "shares_in_flight" not in self._info.capabilities:
+            prompt = reader.prompt_of(decode.prompt, request.id, request.priority)
+            cost = await self._abortable(request.id, dialect.warm_up(prompt))
+            usage = Usage(cost.num_computed, cost.num_cached, cost.num_decoded)
+        outputs = await _all(self._output(call, request.emit) for call in calls)
+        return _result_of(decode, calls, outputs, usage)
+
+    async def _output(self, call: Call, emit: Emit | None) -> Output:
+        """Runs one call to its end, which the server sees or we do."""
+        dialect, reader = self._started()
+        output = Output(reader.prompts, call, emit)
+        has_server_ended = False
+        stream = dialect.run(call)
+        try:
+            async for delta in stream:
+                is_over = output.take(delta)
+                has_server_ended = has_server_ended or delta.finish is not None
+                if is_over and not has_server_ended:
+                    break
+        except asyncio.CancelledError:
+            self._tell_abort(call.id)
+            raise
+        finally:
+            await stream.aclose()
+        if not has_server_ended:
+            if not output.is_over:
+                raise EngineError(f"{self._info.model} ended an answer without a reason")
+            self._tell_abort(call.id)
+        return output
+
+    async def _select(self, request: Request) -> Result:
+        dialect, reader = self._started()
+        select = await _read(request, reader.select)
+        scoring = dialect.score(select.prompt, select.choices)
+        scores, cost = await self._abortable(request.id, scoring)
+        if select.score == "mean":
+            scores = [
+                score / len(ids) for score, (_, ids) in zip(scores, select.choices, strict=True)
+            ]
+        best = scores.index(max(scores))
+        text, ids = select.choices[best]
+        context = select.context.extended(ids, select.context.turn)
+        usage = Usage(cost.num_computed, cost.num_cached, cost.num_decoded)
+        return Result((text, scores, context), usage)
+
+    async def _abortable(self, call_id: str, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            self._tell_abort(call_id)
+            raise
+
+    def _tell_abort(self, call_id: str) -> None:
+        """In the background: its caller is on its way out. A closed connection says the same,
+        later; so nothing is lost where this fails."""
+
+        async def tell() -> None:
+            with suppress(EngineError):
+                await self._started()[0].abort(call_id)
+
+        task = asyncio.create_task(tell(), name=f"abort {call_id}")
+        self._aborting.add(task)
+        task.add_done_callback(self._aborting.discard)
+
+    def _started(self) -> tuple[TokenDialect, RequestReader]:
+        if self._dialect is None or self._reader is None:
+            raise EngineUnavailable(f"engine {self._info.model} is not running: call start()")
+        return self._dialect, self._reader
+
+
+def _result_of(
+    decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Usage
+) -> Result:
+    turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
+    contexts = [decode.prompt.extended(output.ids, turn) for output in outputs]
+    cached = sum(output.num_cached or 0 for output in outputs)
+    usage = Usage(
+        prefill_tokens=before.prefill_tokens + num_prompt * len(calls) - cached,
+        cached_tokens=before.cached_tokens + cached,
+        decode_tokens=before.decode_tokens + sum(output.num_decoded for output in outputs),
+    )
+    samples = tuple(output.sample for output in outputs)
+    was_cut = any(sample.finish_reason == "length" for sample in samples)
+    texts = [output.text for output in outputs]
+    values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
+    return Result(values, usage, "length" if was_cut else "stop", samples)
+
+
+async def _read(request: Request, read: Callable[[Request], T]) -> T:
+    """On a thread where the prompt is long."""
+    size = sum(len(part) for part in request.inputs if isinstance(part, str))
+    return await asyncio.to_thread(read, request) if size > _LONG_CHARS else read(request)
+
+
+async def _all(jobs: Any) -> list[Any]:
+    """Their results in order; when one fails the others are cancelled, and its error is raised."""
+    waiting = list(jobs)
+    if len(waiting) == 1:
+        return [await waiting[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in waiting]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _outcome_of(task: "asyncio.Task[Outcome]") -> Outcome:
+    return EngineError("the request was aborted") if task.cancelled() else task.result()

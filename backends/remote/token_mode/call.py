@@ -1,0 +1,93 @@
+"""What a server is asked in token mode, and what it says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from backends.base import Capability
+from backends.llm.sampling import Sampling
+
+Finish = Literal["stop", "length"]
+
+
+class TokenScore(NamedTuple):
+    """A token at one place and how likely it was there, with the likeliest, best first."""
+
+    id: int
+    logprob: float
+    top: Sequence[tuple[int, float]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """Token ids at a server."""
+
+    id: str  # 32 hex digits: never a prefix of another
+    ids: Sequence[int]
+    priority: int = 0  # larger is more urgent
+    adapter: str | None = None
+    salt: str = ""  # "": shared by all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Prompt):
+    """One sequence for a server to continue."""
+
+    sampling: Sampling  # n and seed aside
+    max_new: int  # max_tokens, or less where the context ends before
+    end_ids: Sequence[int]  # the end of turn; none where it is ignored
+    seed: int | None = None
+    streams: bool = False
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """All tokens that end it."""
+        return sorted({*self.end_ids, *self.sampling.stop_token_ids})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What came of a call, all of it or since the last. A server sends tokens as they come, or it
+    sends `text` as it comes and the tokens in the end."""
+
+    scores: Sequence[TokenScore] = ()  # of `ids`, if they were asked for
+    ids: Sequence[int] = ()
+    text: str | None = None  # None: to be decoded from `ids`
+    finish: Finish | None = None  # None: more comes
+    stop: str | int | None = None  # the stop string or token that ended it
+    num_cached: int | None = None  # None: not said, or not known
+    num_decoded: int | None = None  # sampled in all
+
+
+class Choice(NamedTuple):
+    """What may follow a prompt."""
+
+    text: str
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a server computed besides an output, in tokens."""
+
+    num_computed: int = 0  # of prompts
+    num_cached: int = 0
+    num_decoded: int = 0  # thrown away
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.num_computed + other.num_computed,
+            self.num_cached + other.num_cached,
+            self.num_decoded + other.num_decoded,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a probe found."""
+
+    model: str
+    capabilities: frozenset[Capability]
+    max_context_tokens: int | None = None
+    tokenizer: str | None = None  # where the server took it from: a path there or a Hub name
+    version: str = ""

@@ -1,0 +1,192 @@
+"""From a request to what a server is asked. Callable from any thread; tokenising takes the time.
+
+Raises RequestRejected and RequestTooLong, in the words of the embedded engine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from backends.base import Part, Request
+from backends.errors import RequestRejected, RequestTooLong
+from backends.llm.requests.inputs import ALL_TAKE, check_ids, choices_of, parts_of, score_of
+from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.salt import choose_salt
+from backends.llm.sampling import Sampling, sampling_from
+from backends.llm.scoring import Score
+from backends.remote.token_mode.call import Call, Choice, Prompt
+from backends.remote.token_mode.context import TokenContext
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """A prompt and one call for each of its samples."""
+
+    prompt: TokenContext
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A context and the token ids of what may follow it."""
+
+    context: TokenContext
+    prompt: Prompt
+    choices: tuple[Choice, ...]
+    score: Score
+
+
+class RequestReader:
+    """Reads the requests of one engine."""
+
+    def __init__(
+        self, prompts: PromptEncoder, server: str, max_context_tokens: int | None = None
+    ) -> None:
+        self.prompts = prompts
+        self._server = server  # for errors
+        self._max_context_tokens = max_context_tokens
+
+    def prefill(self, request: Request) -> tuple[TokenContext, bool]:
+        """The context and whether the server is to compute it now."""
+        if unknown := sorted(request.attrs.keys() - ALL_TAKE - {"ahead"}):
+            raise RequestRejected(
+                f"prefill takes no attributes but adapter, ahead and cache_salt, got {unknown}"
+            )
+        context = self._prompt(request, self._parent(request), request.inputs[1:])
+        self._check_fits(context.num_tokens, num_new=0)
+        return context, bool(request.attrs.get("ahead"))
+
+    def decode(self, request: Request) -> Decode:
+        return self._decode(request, self._parent(request), request.inputs[1:])
+
+    def generate(self, request: Request) -> Decode:
+        return self._decode(request, None, request.inputs)
+
+    def select(self, request: Request) -> Select:
+        parent = self._parent(request)
+        choices, score = choices_of(request), score_of(request)
+        if parent is None or not parent.num_tokens:
+            raise RequestRejected("select needs at least one token of context; prefill some text")
+        context = self._prompt(request, parent, ())
+        found = []
+        for choice in choices:
+            ids, _ = self.prompts.encode_more([choice], context.turn, is_start=False)
+            if not ids:
+                raise RequestRejected(f"choice {choice!r} has no token")
+            self._check_fits(context.num_tokens + len(ids), num_new=0)
+            found.append(Choice(choice, ids))
+        prompt = self.prompt_of(context, request.id, request.priority)
+        return Select(context, prompt, tuple(found), score)
+
+    @staticmethod
+    def prompt_of(context: TokenContext, request_id: str, priority: int) -> Prompt:
+        """A context as a server is given it."""
+        return Prompt(
+            id=request_id,
+            ids=context.ids,
+            priority=priority,
+            adapter=context.adapter,
+            salt=context.salt,
+        )
+
+    def _decode(
+        self, request: Request, parent: TokenContext | None, inputs: Sequence[object]
+    ) -> Decode:
+        context = self._prompt(request, parent, inputs)
+        if not context.num_tokens:
+            raise RequestRejected("decode needs at least one token of context; prefill some text")
+        sampling = self._sampling(request)
+        if sampling.n > 1 and request.emit is not None:
+            raise RequestRejected("n samples cannot be streamed as one; stream n decodes")
+        self._check_fits(context.num_tokens, num_new=1)
+        ids = context.ids
+        calls = tuple(
+            self._call(request, context, ids, sampling, number) for number in range(sampling.n)
+        )
+        return Decode(context, calls)
+
+    def _call(
+        self,
+        request: Request,
+        context: TokenContext,
+        ids: Sequence[int],
+        sampling: Sampling,
+        number: int,
+    ) -> Call:
+        limit = self._max_context_tokens
+        room = sampling.max_tokens if limit is None else limit - len(ids)
+        ignores_ends = sampling.ignore_eos and sampling.grammar is None
+        return Call(
+            id=request.id if sampling.n == 1 else uuid4().hex,
+            ids=ids,
+            priority=request.priority,
+            adapter=context.adapter,
+            salt=context.salt,
+            sampling=sampling,
+            max_new=min(sampling.max_tokens, room),
+            end_ids=() if ignores_ends else sorted(self.prompts.stop_ids),
+            seed=None if sampling.seed is None else sampling.seed + number,
+            streams=request.emit is not None,
+        )
+
+    def _sampling(self, request: Request) -> Sampling:
+        attrs = {name: value for name, value in request.attrs.items() if name not in ALL_TAKE}
+        if attrs.pop("tools", None) or attrs.pop("tool_choice", None) not in (None, "none"):
+            raise RequestRejected(
+                f"{self._server} takes no tools in token mode; make the engine with the option "
+                "tokenizer='server', which sends messages and not tokens"
+            )
+        sampling = sampling_from(attrs)
+        check_ids(sampling.logit_bias, "logit_bias", self._vocab_size)
+        check_ids(sampling.stop_token_ids, "stop_token_ids", self._vocab_size)
+        return sampling
+
+    def _parent(self, request: Request) -> TokenContext | None:
+        given = request.inputs[0] if request.inputs else None
+        if given is None:
+            return None
+        if not isinstance(given, TokenContext) or given.prompts is not self.prompts:
+            what = "one of another tokenizer" if isinstance(given, TokenContext) else repr(given)
+            raise RequestRejected(f"the first input must be a context of this engine, not {what}")
+        return given
+
+    def _prompt(
+        self, request: Request, parent: TokenContext | None, inputs: Sequence[object]
+    ) -> TokenContext:
+        """The context after a parent and parts."""
+        adapter = _adapter_of(request, parent)
+        salt = choose_salt(request, parent)
+        parts: list[Part] = parts_of(inputs, self._vocab_size)
+        turn = parent.turn if parent is not None else None
+        is_start = parent is None or not parent.num_tokens
+        ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
+        return TokenContext(self.prompts, parent, ids, turn, adapter, salt)
+
+    def _check_fits(self, num_prompt: int, num_new: int) -> None:
+        limit = self._max_context_tokens
+        if limit is not None and num_prompt + num_new > limit:
+            wanted = f" and {num_new} to generate" if num_new else ""
+            raise RequestTooLong(
+                f"the prompt has {num_prompt} tokens{wanted}; the context of {self._server} takes "
+                f"{limit}: shorten the prompt"
+            )
+
+    @property
+    def _vocab_size(self) -> int:
+        return self.prompts.tokenizer.vocab_size
+
+
+def _adapter_of(request: Request, parent: TokenContext | None) -> str | None:
+    """The adapter that the request names, or its context's."""
+    named = request.attrs.get("adapter")
+    if named is not None and (not isinstance(named, str) or not named):
+        raise RequestRejected(f"adapter must be the name of one, not {named!r}")
+    if parent is None or not parent.num_tokens:
+        return named
+    if named is not None and named != parent.adapter:
+        maker = f"with adapter {parent.adapter!r}" if parent.adapter else "without an adapter"
+        raise RequestRejected(
+            f"this context was made {maker} and cannot go on with adapter {named!r}, whose KV "
+            "would be another: prefill the whole prompt with it"
+        )
+    return parent.adapter

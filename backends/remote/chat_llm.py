@@ -5,7 +5,7 @@ a prefill sends nothing, and what it saves is up to the server's own prefix cach
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -16,9 +16,10 @@ from backends.errors import (
     EngineUnavailable,
     RequestRejected,
 )
-from backends.rate_limits import RateLimits
+from backends.rate_limits import RateReport
 from backends.remote.client import Client
 from backends.remote.dialects.text_dialect import TextDialect
+from backends.remote.engine_info import info_of
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.messages import check_answerable, read_prompt
 from backends.remote.text_call import TextCall, read_call
@@ -48,18 +49,13 @@ class ChatLLM:
         self._options = options
         self._client = client
         self._server = server_of(url)
+        self._owner: object = self  # of contexts
         self._exchange = TextExchange(client, self._server)
         self._setup: TextSetup | None = None
         self._tasks: dict[str, asyncio.Task[Outcome]] = {}
         self._starting = asyncio.Lock()
-        self._info = EngineInfo(
-            kind="llm",
-            model=url.text,
-            num_slots=options.concurrency,
-            capabilities=capabilities_of(url, options),
-            max_context_tokens=options.context_len,
-            rate_limits=_rate_limits(options),
-        )
+        info = info_of("llm", url, options, capabilities=capabilities_of(url, options))
+        self._info = replace(info, max_context_tokens=options.context_len)
 
     @property
     def info(self) -> EngineInfo:
@@ -110,6 +106,14 @@ class ChatLLM:
         await self._exchange.close()
         await self._client.close()
 
+    def share_contexts(self, owner: object) -> None:
+        """From now on make contexts of this owner, and take those of all engines that do."""
+        self._owner = owner
+
+    def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
+        """Call `tell` with what each answer says of the account's rate limits."""
+        self._client.on_rates = tell
+
     async def _outcome(self, setup: TextSetup, request: Request) -> Outcome:
         try:
             return await self._run(setup, request)
@@ -120,7 +124,7 @@ class ChatLLM:
         if request.op == "prefill":
             return self._prefill(request)
         if request.op == "decode":
-            parent = context_of(request, self)
+            parent = context_of(request, self._owner)
             parts = (*(parent.parts if parent else ()), *request.inputs[1:])
             result, prompt_tokens = await self._write(setup, request, parent, parts)
             contexts = self._contexts(result, parts, request, parent, prompt_tokens)
@@ -145,7 +149,7 @@ class ChatLLM:
                 f"prefill takes no attribute {min(unknown)!r} here; it takes "
                 f"{', '.join(sorted(_PREFILL_ATTRS))}"
             )
-        parent = context_of(request, self)
+        parent = context_of(request, self._owner)
         parts = (*(parent.parts if parent else ()), *request.inputs[1:])
         read_prompt(parts)  # refused now, not when it is read
         new = estimated_tokens(request.inputs[1:])
@@ -161,7 +165,7 @@ class ChatLLM:
     ) -> TextContext:
         adapter = kept(request, parent, "adapter")
         return TextContext(
-            self, tuple(parts), num_tokens, adapter, kept(request, parent, "cache_salt")
+            self._owner, tuple(parts), num_tokens, adapter, kept(request, parent, "cache_salt")
         )
 
     def _contexts(
@@ -207,11 +211,6 @@ class ChatLLM:
             samples,
         )
         return result, answers[0][1]
-
-
-def _rate_limits(options: RemoteLLMOptions) -> RateLimits | None:
-    found = RateLimits(options.requests_per_minute, options.tokens_per_minute)
-    return None if found == RateLimits() else found
 
 
 def _settled(task: "asyncio.Task[Outcome]") -> Outcome:

@@ -76,8 +76,6 @@ def capabilities_of(url: RemoteURL, options: RemoteLLMOptions) -> frozenset[Capa
         able.add("seed")
     if server.adapter:
         able.add("adapters")
-    if options.repeatable:
-        able.add("repeatable")
     return frozenset(able)
 
 

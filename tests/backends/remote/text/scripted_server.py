@@ -54,6 +54,14 @@ class Events:
         return "application/x-ndjson" if self.is_lines else "text/event-stream"
 
 
+@dataclass(frozen=True)
+class Headed:
+    """An answer with headers of its own."""
+
+    body: Any
+    headers: Mapping[str, str]
+
+
 class Hang:
     """No answer ever."""
 
@@ -106,8 +114,11 @@ class Script:
             return False
         status = answer.code if isinstance(answer, Status) else 200
         if not isinstance(answer, Events):
-            text = json.dumps(answer.body if isinstance(answer, Status) else answer).encode()
-            writer.write(_head(status, "application/json", f"content-length: {len(text)}") + text)
+            has_body = isinstance(answer, Status | Headed)
+            text = json.dumps(answer.body if has_body else answer).encode()
+            more = answer.headers if isinstance(answer, Headed) else {}
+            lines = [f"content-length: {len(text)}", *(f"{k}: {v}" for k, v in more.items())]
+            writer.write(_head(status, "application/json", *lines) + text)
             await writer.drain()
             return True
         writer.write(_head(200, answer.content_type, "transfer-encoding: chunked"))
@@ -126,8 +137,9 @@ class Script:
         self.gone.set()
 
 
-def _head(status: int, content_type: str, framing: str) -> bytes:
-    return f"HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\n{framing}\r\n\r\n".encode()
+def _head(status: int, content_type: str, *lines: str) -> bytes:
+    written = [f"HTTP/1.1 {status} X", f"content-type: {content_type}", *lines, "", ""]
+    return "\r\n".join(written).encode()
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from scripted_server import USER, Events, Hang, Script, Status, engine_at, talk
+from scripted_server import USER, Events, Hang, Headed, Script, Status, engine_at, talk
 
 from backends.base import Capability, Request, Result, Turn
 from backends.errors import (
@@ -17,7 +17,7 @@ from backends.errors import (
     EngineUnavailable,
     RequestRejected,
 )
-from backends.rate_limits import RateLimits
+from backends.rate_limits import RateLimits, RateReport, ReportsRates
 from backends.remote.chat_llm import ChatLLM
 from backends.remote.client import Client
 from backends.remote.llm_options import RemoteLLMOptions
@@ -118,6 +118,32 @@ def test_contexts_of_other_engines_and_unknown_ops_are_refused() -> None:
             )
             assert "'ahead'" in await refused(engine, "prefill", None, *USER, ahead=True)
             assert "no attribute 'colour'" in await refused(engine, "generate", *USER, colour="red")
+
+    run(main())
+
+
+def test_engines_that_share_contexts_go_on_from_each_others() -> None:
+    async def main() -> None:
+        other_script = Script({CHAT: answer("Bern.")})
+        async with engine_at(Script({})) as engine, engine_at(other_script) as other:
+            owner = object()
+            engine.share_contexts(owner)
+            other.share_contexts(owner)
+            context = (await one(engine, "prefill", None, *USER)).outputs[0]
+            assert (await one(other, "decode", context)).outputs[0] == "Bern."
+
+    run(main())
+
+
+def test_what_answers_say_of_rate_limits_is_told() -> None:
+    async def main() -> None:
+        limited = Headed(answer(), {"x-ratelimit-remaining-requests": "59"})
+        reports: list[RateReport] = []
+        async with engine_at(Script({CHAT: limited})) as engine:
+            assert isinstance(engine, ReportsRates)
+            engine.watch_rates(reports.append)
+            await one(engine, "generate", *USER)
+        assert [report.requests.remaining for report in reports] == [59]
 
     run(main())
 

@@ -24,6 +24,7 @@ from graph_opt.passes.share_prefixes import share_prefixes
 from graph_opt.passes.split_prefill import split_prefill
 from graph_opt.passes.stream_decode import stream_decode
 from graph_opt.passes.stream_stages import stream_stages
+from graph_opt.passes.warm_up import warm_up
 
 Pass: TypeAlias = "Callable[..., Graph]"  # (graph) or (graph, facts=...) -> graph
 
@@ -35,6 +36,7 @@ PASSES: tuple[Pass, ...] = (
     deduplicate,  # equal contexts become one, so that prompts of one context can be compared
     split_prefill,  # needs true ranks, so after pruning, and one context, so after merging
     deduplicate,  # shares the equal heads that the split has made
+    warm_up,  # knows by now who shares a head and who waits; what it writes out is pruned next
     prune_dependencies,  # where values were merged, data now keeps what only control kept
     stream_decode,  # streams last: they change how values are read, not what is done
     stream_stages,  # extends the streams of the pass before

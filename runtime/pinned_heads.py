@@ -61,7 +61,12 @@ class PinnedHeads:
 
     def _prefill(self, key: Key) -> None:
         scheduler, head, salt = key
-        attrs: dict[str, Any] = {"adapter": head.adapter, "cache_salt": salt}
+        is_client_side = "warm_up" in scheduler.engine.info.capabilities
+        attrs: dict[str, Any] = {
+            "adapter": head.adapter,
+            "cache_salt": salt,
+            "ahead": True if is_client_side else None,
+        }
         request = Request(
             new_request_id(),
             "prefill",

@@ -24,6 +24,7 @@ from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 from runtime.policy.choices import PolicyChoices
 from runtime.recorded import Record, RecordedScheduler
+from runtime.warm_ups import WarmUps
 
 
 class Runtime:
@@ -44,6 +45,7 @@ class Runtime:
         self._names = count(1)
         self.memos = Memos()
         self._heads = PinnedHeads()
+        self._warm_ups: dict[EngineScheduler, WarmUps] = {}
 
     async def run(
         self,
@@ -102,17 +104,22 @@ class Runtime:
     def _gate(
         self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
     ) -> Scheduler:
-        is_repeatable = "repeatable" in scheduler.engine.info.capabilities
+        able = scheduler.engine.info.capabilities
+        is_repeatable = "repeatable" in able
+        behind: Scheduler = scheduler
+        if "warm_up" in able:
+            behind = self._warm_ups.setdefault(scheduler, WarmUps(scheduler))
         if not salt and not (memo and is_repeatable):
-            return scheduler
+            return behind
         remembering = self.memos.get(memo) if memo and is_repeatable else None
         owner = owner_of(spec.key, self._models[spec.key], salt)
-        return RememberingScheduler(scheduler, remembering, owner, salt)
+        return RememberingScheduler(behind, remembering, owner, salt)
 
     async def close(self) -> None:
         """Stop every engine and free what it holds."""
         self.memos.close()
         self._heads.close()
+        self._warm_ups.clear()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)
 

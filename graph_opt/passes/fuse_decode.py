@@ -54,6 +54,7 @@ def _goes_with(prefill: Node, decode: Node, graph: Graph) -> bool:
     is_alone = [child.name for child in graph.children(prefill)] == [decode.name]
     return (
         is_alone
+        and "ahead" not in prefill.attrs
         and prefill.name not in graph.outputs
         and prefill.attrs.get("adapter") == decode.attrs.get("adapter")
         and set(decode.after) <= set(prefill.after)

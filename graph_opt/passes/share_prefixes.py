@@ -74,7 +74,7 @@ class _Hoisting:
 
     def result(self) -> list[Node] | None:
         for node in self.body.nodes:
-            if self.facts.can(node, "prefill"):
+            if self.facts.can(node, "prefill") and "ahead" not in node.attrs:
                 self.look_at(node)
         if not self.cuts:
             return None

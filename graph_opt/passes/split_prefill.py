@@ -39,7 +39,7 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
     ranks, counts = readiness(graph), _count_heads(graph)
 
     def cut(node: Node, _: Graph) -> Sequence[Node] | None:
-        if node.op != "prefill" or not facts.can(node, "prefill"):
+        if node.op != "prefill" or not facts.can(node, "prefill") or "ahead" in node.attrs:
             return None
         shared = set(_shared_heads(node, counts, min_head_tokens))
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
@@ -50,7 +50,7 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
             cuts = [cut for cut in cuts if cut > constant_end(node, graph)]
         cost = facts.cost_of(node)
         if cost is not None:
-            cuts = list(_that_pay(node, cuts, cost))
+            cuts = list(_that_pay(_as_request(node, facts), cuts, cost))
         return list(_pieces(node, cuts, graph)) if cuts else None
 
     return rewrite(graph, cut, recurse=False)
@@ -107,6 +107,13 @@ def _between_texts(args: Sequence[Arg], cuts: Sequence[int]) -> Iterator[int]:
         if _has_text(args[start:cut]) and _has_text(args[cut:]):
             yield cut
             start = cut
+
+
+def _as_request(node: Node, facts: Facts) -> Node:
+    """The node as it costs something: a prefill that stays with the client is free."""
+    if not facts.has(node, "warm_up"):
+        return node
+    return replace(node, attrs={**node.attrs, "ahead": True})
 
 
 def _that_pay(node: Node, cuts: Sequence[int], cost: CostModel) -> Iterator[int]:

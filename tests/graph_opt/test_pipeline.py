@@ -65,6 +65,7 @@ def test_each_pass_is_reported() -> None:
         "deduplicate: 1 removed (%a0), 1 changed (%a1)",
         "split_prefill: 3 added (%e1.0, %a1.0, %a1.1), 2 changed (%e1, %a1)",
         "deduplicate: 1 removed (%a1.0), 1 changed (%a1.1)",
+        "warm_up: nothing to do",
         "prune_dependencies: nothing to do",
         "stream_decode: nothing to do",
         "stream_stages: nothing to do",

@@ -1,5 +1,7 @@
 """The samples' graphs before and after the passes, as text, so that a change of plan is seen.
 
+On the embedded engine, and on servers by what they can do (`backends.fake.llm.REMOTE`).
+
 Rewritten on request: TEOLA_UPDATE_PLANS=1 pytest tests/samples/test_plans.py
 """
 
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from backends.fake.llm import REMOTE
+from graph_opt.facts import Facts
 from graph_opt.pipeline import optimize
 from graph_opt.plain import as_written
 from samples import (
@@ -36,11 +40,22 @@ APPS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", APPS)
-def test_the_plan_is_the_one_on_file(name: str) -> None:
-    before = as_written(APPS[name].graph())
-    text = f"{before}\n\n# after the passes\n\n{optimize(before)}\n"
+def assert_on_file(name: str, text: str) -> None:
     file = PLANS / f"{name}.txt"
     if os.environ.get("TEOLA_UPDATE_PLANS"):
         file.write_text(text, encoding="utf-8")
     assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_the_plan_is_the_one_on_file(name: str) -> None:
+    before = as_written(APPS[name].graph())
+    assert_on_file(name, f"{before}\n\n# after the passes\n\n{optimize(before)}\n")
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_the_plans_for_servers_are_those_on_file(name: str) -> None:
+    before = as_written(APPS[name].graph())
+    plans = {server: optimize(before, facts=Facts({"llm": REMOTE[server]})) for server in REMOTE}
+    text = "\n\n".join(f"# on {server}\n\n{plan}" for server, plan in plans.items())
+    assert_on_file(f"{name}.servers", f"{text}\n")

@@ -1,0 +1,76 @@
+"""Prompts written out: what reads a context gets the parts that its prefills would have added.
+
+Parts are tokenised one by one, so that a prompt is the same however it is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from graph_opt.graph import Arg, Graph, Node, Ref
+from graph_opt.ops import CONTEXT_TYPE, OPS
+from graph_opt.rewrite import fresh_name, substitute
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a context holds, and the order that the nodes which made it had."""
+
+    context: str | None = None  # that it begins with; None: the empty one
+    parts: tuple[Arg, ...] = ()
+    after: tuple[str, ...] = ()
+
+    def add(self, parts: Sequence[Arg], after: Sequence[str]) -> Prompt:
+        order = tuple(dict.fromkeys((*self.after, *after)))
+        return Prompt(self.context, (*self.parts, *parts), order)
+
+    @property
+    def args(self) -> tuple[Arg, ...]:
+        """The context it begins with, if it has one, and the parts."""
+        return self.parts if self.context is None else (Ref(self.context), *self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a body gets instead of a context: the values in its prompt, under names of its own."""
+
+    prompt: Prompt
+    params: tuple[Node, ...]
+
+
+WriteBody = Callable[[int, Graph, Mapping[str, Given]], Graph]  # number, body, by param
+
+
+def write_captures(node: Node, prompts: Mapping[str, Prompt], write: WriteBody) -> Node:
+    """The node with what is in these contexts captured in their place, and its bodies written."""
+    names = [[param.name for param in body.params] for body in node.bodies]
+    given: list[dict[str, Given]] = [{} for _ in node.bodies]
+    args, after = list(node.args[:1]), node.after
+    for index, arg in enumerate(node.args[1:], 1):
+        prompt = prompts.get(arg.name) if isinstance(arg, Ref) else None
+        if prompt is None:
+            args.append(arg)
+            continue
+        values = dict.fromkeys(part.name for part in prompt.args if isinstance(part, Ref))
+        args += map(Ref, values)
+        after = (*after, *prompt.after)
+        for body, params, to in zip(node.bodies, names, given, strict=True):
+            param = params[index - OPS[node.op].params_from]
+            to[param] = _give(prompt, values, body.node(param), body)
+    numbered = enumerate(zip(node.bodies, given, strict=True))
+    bodies = tuple(write(number, body, to) for number, (body, to) in numbered)
+    order = tuple(dict.fromkeys(after))
+    return replace(node, args=tuple(args), after=order, bodies=bodies)
+
+
+def _give(prompt: Prompt, values: Iterable[str], param: Node, body: Graph) -> Given:
+    """The context that the prompt begins with takes the param's name."""
+    texts = [value for value in values if value != prompt.context]
+    names = {value: fresh_name(body, f"{param.name}.{i}") for i, value in enumerate(texts)}
+    params = [Node((name,), "input", attrs={"type": "Any"}) for name in names.values()]
+    context = None
+    if prompt.context is not None:
+        assert param.attrs["type"] == CONTEXT_TYPE, "the verifier has checked captures"
+        context, params = param.name, [param, *params]
+    return Given(Prompt(context, substitute(prompt.parts, names)), tuple(params))

@@ -1,0 +1,143 @@
+"""Prefills that run ahead, at one engine: a head is computed once, not in every query.
+
+A pass marks the prefills that may pay (`graph_opt.passes.warm_up`). Here the texts are there: a
+short head, and one that was computed lately, stays with the client. Who comes while a head is
+computed waits for it. A warm-up that fails harms nobody: the decodes behind it send the head too.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+from backends.base import Outcome, Part, Tokens, Turn
+from graph_opt.passes.warm_up import MIN_WARM_TOKENS
+from runtime.clock import now
+from runtime.cost.latency import Load
+from runtime.cost.sizes import TURN_TOKENS, num_tokens
+from runtime.engine_scheduler import EngineScheduler
+from runtime.job import Job
+
+WARM_S = 300.0  # a server's cache keeps what was read so lately, as a rule
+MAX_HEADS = 256
+
+
+@dataclass(slots=True)
+class _Head:
+    """A head that is computed, or was."""
+
+    is_running: bool = True
+    until_s: float = 0.0  # so long it counts as computed
+    waiting: list[Job] = field(default_factory=list)
+
+
+class WarmUps:
+    """An engine's scheduler, but for prefills that run ahead. Shared by all queries."""
+
+    def __init__(self, scheduler: EngineScheduler) -> None:
+        self._scheduler = scheduler
+        self._heads: OrderedDict[Hashable, _Head] = OrderedDict()  # least recently used first
+        self._running: dict[str, Hashable | None] = {}  # by request id: the head, if it has a key
+
+    @property
+    def name(self) -> str:
+        return self._scheduler.name
+
+    @property
+    def batch_items(self) -> int:
+        return self._scheduler.batch_items
+
+    @property
+    def num_slots(self) -> int:
+        return self._scheduler.num_slots
+
+    def submit(self, job: Job) -> None:
+        """Queue a job, with what it asks of the server that the server has not done."""
+        attrs, (context, *parts) = job.request.attrs, job.request.inputs or (None,)
+        if not attrs.get("ahead"):
+            self._scheduler.submit(job)
+        elif not self._pays(parts):
+            self._stay(job)
+        elif context is not None:
+            self._run(None, job)
+        else:
+            self._ask((*parts, attrs.get("adapter"), attrs.get("cache_salt")), job)
+
+    def cancel(self, job: Job) -> None:
+        """As a scheduler does; a head that others wait for is computed all the same."""
+        request_id = job.request.id
+        key = self._running.get(request_id)
+        if key is not None and self._heads[key].waiting:
+            return
+        if request_id in self._running:
+            del self._running[request_id]
+            self._heads.pop(key, None)
+        for head in self._heads.values():
+            head.waiting = [other for other in head.waiting if other.request.id != request_id]
+        self._scheduler.cancel(job)
+
+    def _ask(self, key: Hashable, job: Job) -> None:
+        head = self._heads.get(key)
+        if head is not None and head.is_running:
+            head.waiting.append(job)
+        elif head is not None and now() < head.until_s:
+            head.until_s = now() + WARM_S
+            self._heads.move_to_end(key)
+            self._stay(job)
+        else:
+            self._heads[key] = _Head()
+            self._heads.move_to_end(key)
+            self._forget()
+            self._run(key, job)
+
+    def _run(self, key: Hashable | None, job: Job) -> None:
+        """Have the server compute a head; without a key it is nobody else's."""
+
+        def done(outcome: Outcome) -> None:
+            if job.request.id not in self._running:  # it was cancelled
+                job.on_done(outcome)
+                return
+            del self._running[job.request.id]
+            has_failed = isinstance(outcome, Exception)
+            waiting = self._told(key, has_failed)
+            self._stay(job) if has_failed else job.on_done(outcome)
+            for other in waiting:
+                self._stay(other)
+
+        self._running[job.request.id] = key
+        self._scheduler.submit(job.replaced(done))
+
+    def _told(self, key: Hashable | None, has_failed: bool) -> Sequence[Job]:
+        """A head is computed, or is not; who waited for it."""
+        if key is None:
+            return ()
+        head = self._heads[key]
+        waiting, head.waiting = head.waiting, []
+        head.is_running, head.until_s = False, now() + WARM_S
+        if has_failed:
+            del self._heads[key]
+        return waiting
+
+    def _stay(self, job: Job) -> None:
+        attrs = job.request.attrs
+        job.request.attrs = {name: attrs[name] for name in attrs if name != "ahead"}
+        self._scheduler.submit(job)
+
+    def _pays(self, parts: Sequence[Part]) -> bool:
+        tokens, latency = sum(map(_num_tokens, parts)), self._scheduler.latency
+        if not latency.is_profiled:
+            return tokens >= MIN_WARM_TOKENS
+        call_s = latency.seconds(Load("prefill", 1.0, 0.0))
+        return latency.seconds(Load("prefill", tokens, 0.0)) > 2 * call_s
+
+    def _forget(self) -> None:
+        for key in list(self._heads):
+            if len(self._heads) <= MAX_HEADS:
+                return
+            if not self._heads[key].is_running:
+                del self._heads[key]
+
+
+def _num_tokens(part: Part) -> float:
+    if isinstance(part, Tokens):
+        return float(len(part.ids))
+    return TURN_TOKENS if isinstance(part, Turn) else num_tokens(part)

@@ -1,0 +1,208 @@
+"""An engine over several endpoints of one model.
+
+Each request goes where its first token is expected first (`choice.py`). What an endpoint cannot
+answer is moved to another one, as long as no text was told. An endpoint that fails is left alone
+for a while (`breaker.py`). Contexts belong to the client, so any endpoint may go on from them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+
+from backends.base import Engine, EngineInfo, Outcome, Request, Result, total
+from backends.errors import (
+    ConfigError,
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
+from backends.rate_limits import RateReport, ReportsRates
+from backends.remote.routing.choice import CHOICES, View
+from backends.remote.routing.endpoint import Endpoint, Flight
+from backends.remote.routing.load_poller import LoadPoller
+from backends.remote.routing.prompt_pages import context_of, prompt_of
+from backends.remote.routing.rate_sum import RateSum
+from backends.remote.routing.router import Router
+from backends.remote.routing.trip import Trip, refusal
+
+MAX_TRIES = 3  # of one request: what brings a server down shall not bring all down
+
+_ANSWERS = (RequestRejected, RequestTooLong, EngineOverloaded)  # of a server that is well
+
+_log = logging.getLogger(__name__)
+
+
+class RoutedEngine:
+    """`engines` are those of the endpoints, by their URLs; `routing` names a rule of `CHOICES`."""
+
+    def __init__(
+        self,
+        url: str,
+        engines: Mapping[str, Engine],
+        routing: str = "predicted_ttft",
+        random: Random | None = None,
+    ) -> None:
+        if routing not in CHOICES:
+            raise ConfigError(f"{url!r}: unknown routing {routing!r}; known: {', '.join(CHOICES)}")
+        self._url = url
+        draw = (random or Random()).random
+        self.endpoints = [Endpoint(name, engine, draw) for name, engine in engines.items()]
+        self._router = Router(self.endpoints, CHOICES[routing])
+        self._poller = LoadPoller(self.endpoints)
+        self._running: dict[str, Endpoint | None] = {}  # by request id; None: on its way
+        self._aborted: set[str] = set()
+
+    @property
+    def info(self) -> EngineInfo:
+        """What all can do; the slots of all together. Limits are the account's, not each one's."""
+        started = [endpoint for endpoint in self.endpoints if endpoint.is_started]
+        infos = [endpoint.engine.info for endpoint in started or self.endpoints]
+        contexts = [info.max_context_tokens for info in infos if info.max_context_tokens]
+        return replace(
+            infos[0],
+            model=self._url,
+            max_batch_items=min(info.max_batch_items for info in infos),
+            num_slots=sum(endpoint.engine.info.num_slots for endpoint in self.endpoints),
+            capabilities=frozenset.intersection(*(info.capabilities for info in infos)),
+            max_context_tokens=min(contexts, default=None),
+        )
+
+    def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
+        """See `backends.rate_limits.ReportsRates`."""
+        engines = [endpoint.engine for endpoint in self.endpoints]
+        reporting = [engine for engine in engines if isinstance(engine, ReportsRates)]
+        rates = RateSum(len(reporting), tell)
+        for engine in reporting:
+            engine.watch_rates(rates.teller())
+
+    async def start(self) -> None:
+        """Start all. Raises EngineUnavailable if none can be; one that cannot is tried later."""
+        left = [endpoint for endpoint in self.endpoints if not endpoint.is_started]
+        await asyncio.gather(*map(self._router.probes.start, left))
+        missing = [f"{e.url}: {e.breaker.reason}" for e in left if not e.is_started]
+        if len(missing) == len(self.endpoints):
+            raise EngineUnavailable(
+                f"none of the {len(missing)} endpoints of {self._url} can be started. "
+                + "; ".join(missing)
+            )
+        for reason in missing:
+            _log.warning("%s goes on without an endpoint for now. %s", self._url, reason)
+
+    async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Requests of an LLM go each for itself, others as one batch."""
+        if len(requests) == 1 or self.endpoints[0].engine.info.kind != "llm":
+            return await self._run(requests)
+        each = await asyncio.gather(*(self._run([request]) for request in requests))
+        return [outcome for outcomes in each for outcome in outcomes]
+
+    def abort(self, request_id: str) -> None:
+        if request_id in self._running:
+            self._aborted.add(request_id)
+            endpoint = self._running[request_id]
+            if endpoint is not None:
+                endpoint.engine.abort(request_id)
+
+    async def close(self) -> None:
+        await self._poller.close()
+        await self._router.probes.close()
+        await asyncio.gather(*(endpoint.engine.close() for endpoint in self.endpoints))
+
+    async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
+        ids = [request.id for request in requests]
+        self._running |= dict.fromkeys(ids)
+        try:
+            if self._is_local(requests[0]):
+                return await self._extend(requests)
+            return await self._route(requests)
+        finally:
+            for request_id in ids:
+                self._running.pop(request_id, None)
+                self._aborted.discard(request_id)
+
+    def _is_local(self, request: Request) -> bool:
+        """A prefill that makes a context of the client's and asks no server."""
+        if request.op != "prefill" or request.attrs.get("ahead"):
+            return False
+        able = self.endpoints[0].engine.info.capabilities
+        return "warm_up" in able or "prefill" not in able
+
+    async def _extend(self, requests: Sequence[Request]) -> list[Outcome]:
+        endpoint = next((e for e in self.endpoints if e.is_started), None)
+        if endpoint is None:
+            return [refusal(self.endpoints, {})] * len(requests)
+        outcomes = await endpoint.engine.execute(requests)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            if isinstance(outcome, Result):
+                self._router.homes.extended(context_of(request), outcome.outputs)
+        return outcomes
+
+    async def _route(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Send them to one endpoint after another until none has to move on."""
+        trip = Trip(requests, prompt_of(requests), context_of(requests[0]))
+        ended: dict[str, Outcome] = {}
+        while trip.requests:
+            picked = await self._router.pick(trip) if len(trip.tried) < MAX_TRIES else None
+            if picked is None:
+                refused = refusal(self.endpoints, trip.tried)
+                ended |= {request.id: refused for request in trip.requests}
+                break
+            outcomes = await self._send(trip, *picked)
+            moving = []
+            for request, outcome in zip(trip.requests, outcomes, strict=True):
+                if trip.may_move(outcome) and request.id not in self._aborted:
+                    assert isinstance(outcome, Exception), "a result does not move"
+                    trip.tried[picked[0]] = outcome
+                    moving.append(request)
+                else:
+                    ended[request.id] = outcome
+            trip.requests = moving
+        return [ended[request.id] for request in requests]
+
+    async def _send(self, trip: Trip, endpoint: Endpoint, view: View) -> Sequence[Outcome]:
+        if any(request.id in self._aborted for request in trip.requests):
+            endpoint.breaker.drop_probe()
+            return [EngineError("the request was aborted")] * len(trip.requests)
+        flight = endpoint.begin(trip.prompt, view, trip.text_tokens, streams=trip.streams)
+        self._poller.wake()
+        self._running |= {request.id: endpoint for request in trip.requests}
+        outcomes: Sequence[Outcome] | None = None
+        try:
+            outcomes = await endpoint.engine.execute(trip.at(endpoint, flight))
+        except EngineError as error:
+            outcomes = [error] * len(trip.requests)
+        finally:
+            self._running |= dict.fromkeys(request.id for request in trip.requests)
+            self._note(endpoint, flight, trip, outcomes or ())
+        return outcomes
+
+    def _note(
+        self, endpoint: Endpoint, flight: Flight, trip: Trip, outcomes: Sequence[Outcome]
+    ) -> None:
+        """Learn from what came of a flight; without outcomes it was cancelled."""
+        results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        if results and len(results) == len(outcomes):
+            usage = total(result.usage for result in results)
+            counts_cached = "cached_tokens" in endpoint.engine.info.capabilities
+            endpoint.answered(flight, usage, counts_cached=counts_cached)
+            self._router.ratio.observe(trip.prompt, usage)
+            for result in results:
+                self._router.homes.computed(result.outputs, endpoint)
+        else:
+            endpoint.failed(flight)
+        was_aborted = any(request.id in self._aborted for request in trip.requests)
+        if results or any(isinstance(outcome, _ANSWERS) for outcome in outcomes):
+            endpoint.breaker.succeeded()
+        elif outcomes and not was_aborted:
+            self._note_failure(endpoint, outcomes[0])
+        endpoint.breaker.drop_probe()
+        endpoint.note_full(outcomes)
+
+    def _note_failure(self, endpoint: Endpoint, outcome: Outcome) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if endpoint.breaker.failed(str(outcome), now_s):
+            endpoint.forget_cache()
+            _log.warning("%s leaves %s alone for now: %s", self._url, endpoint.url, outcome)

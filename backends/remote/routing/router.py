@@ -1,0 +1,53 @@
+"""Which endpoint is tried next."""
+
+import asyncio
+from collections.abc import Sequence
+
+from backends.remote.routing.choice import Choice, View
+from backends.remote.routing.endpoint import Endpoint
+from backends.remote.routing.homes import Homes
+from backends.remote.routing.probes import Probes
+from backends.remote.routing.speed import prefill_rates
+from backends.remote.routing.text_ratio import TextRatio
+from backends.remote.routing.trip import Trip
+
+
+class Router:
+    """Sees all endpoints, and what was learned of all of them together."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], choose: Choice) -> None:
+        self.endpoints = endpoints
+        self.homes = Homes()
+        self.ratio = TextRatio()
+        self.probes = Probes()
+        self._choose = choose
+        self._turn = 0
+
+    async def pick(self, trip: Trip) -> tuple[Endpoint, View] | None:
+        """The best one that was not tried; None: all failed or are full. If all are left alone,
+        probes are waited for."""
+        left = [endpoint for endpoint in self.endpoints if endpoint not in trip.tried]
+        probed = self.probes.due(left)
+        if probed is not None:
+            return self._best(trip, [probed])
+        if not any(map(_answers, left)):
+            await self.probes.wait(left)
+        now_s = asyncio.get_running_loop().time()
+        free = [e for e in left if _answers(e) and e.full_until_s <= now_s]
+        return self._best(trip, free) if free else None
+
+    def _best(self, trip: Trip, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, View]:
+        now_s = asyncio.get_running_loop().time()
+        per_byte = self.ratio.tokens_per_byte
+        rates = prefill_rates([endpoint.speed for endpoint in endpoints], now_s)
+        views = [
+            endpoint.view(trip.prompt, per_byte, self.homes.tokens_at(trip.context, endpoint), rate)
+            for endpoint, rate in zip(endpoints, rates, strict=True)
+        ]
+        self._turn += 1
+        place = self._choose(views, self._turn)[0]
+        return endpoints[place], views[place]
+
+
+def _answers(endpoint: Endpoint) -> bool:
+    return endpoint.is_started and not endpoint.breaker.is_open

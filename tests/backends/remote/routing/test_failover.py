@@ -1,0 +1,407 @@
+"""Endpoints that fail: what is moved, what is not, and how they come back."""
+
+import asyncio
+import logging
+from random import Random
+from typing import Any
+
+import pytest
+from servers import Caller, LoadedServer, Server, routed, words
+
+from backends.base import Request, Result
+from backends.errors import (
+    ConfigError,
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+)
+from backends.fake.retrieval import FakeEmbedder
+from backends.rate_limits import RateLimits
+from backends.remote.routing.prompt_pages import prompt_of
+from backends.remote.routing.routed_engine import RoutedEngine
+from runtime.clock import run_virtual
+from runtime.engine_scheduler import EngineScheduler
+from runtime.hints import Hint
+from runtime.job import Job
+
+
+async def ask_all(caller: Caller, count: int, gap_s: float = 0.05) -> None:
+    tasks = []
+    for i in range(count):
+        tasks.append(asyncio.create_task(caller.ask(words(f"r{i}w", 80), max_tokens=3)))
+        await asyncio.sleep(gap_s)
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("kind", [Server, LoadedServer])
+def test_a_server_killed_and_restarted_under_load_loses_no_query_and_gets_traffic_again(
+    kind: type[Server],
+) -> None:
+    well, killed = kind(), kind()
+
+    async def main() -> tuple[Caller, int, int]:
+        caller = Caller(routed(well, killed))
+        await caller.engine.start()
+        load = asyncio.create_task(ask_all(caller, 400))
+        await asyncio.sleep(4.0)
+        num_before = len(killed.seen)
+        killed.kill()
+        await asyncio.sleep(6.0)
+        assert len(killed.seen) == num_before
+        killed.restart()
+        await load
+        await caller.engine.close()
+        return caller, num_before, len(killed.seen)
+
+    caller, num_before, num_seen = run_virtual(main())
+    assert caller.num_failed <= 1  # whose text was being told as the server died
+    assert num_before > 20
+    assert num_seen - num_before > 60
+
+
+def test_a_request_moves_when_nothing_was_told_and_not_after() -> None:
+    async def run(tells: bool) -> Any:
+        dying, well = Server(token_s=1.0), Server()
+        caller = Caller(routed(dying, well, routing="round_robin"))
+        await caller.engine.start()
+        caller.engine._router._turn = -1  # dying is the first
+        attrs = {"max_tokens": 3}
+        if tells:
+            asking = asyncio.create_task(caller.ask("a b c", **attrs))
+        else:
+            request = Request("0" * 32, "generate", ("a b c",), attrs)
+            asking = asyncio.create_task(caller.engine.execute([request]))
+        await asyncio.sleep(1.5)
+        assert len(dying.seen) == 1
+        dying.kill()
+        outcome = await asking
+        return outcome if tells else outcome[0]
+
+    assert isinstance(run_virtual(run(tells=True)), EngineUnavailable)
+    assert isinstance(run_virtual(run(tells=False)), Result)
+
+
+def test_one_server_down_at_the_start_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    down, well = LoadedServer(), LoadedServer()
+    down.is_down = True
+
+    async def main() -> Caller:
+        caller = Caller(routed(down, well))
+        await caller.engine.start()
+        await ask_all(caller, 5)
+        down.restart()
+        await asyncio.sleep(5.0)
+        await ask_all(caller, 40)
+        await caller.engine.close()
+        return caller
+
+    with caplog.at_level(logging.WARNING):
+        assert run_virtual(main()).num_failed == 0
+    assert "http://server0:8000: connection refused" in caplog.text
+    assert len(down.seen) > 5
+
+
+def test_no_server_at_the_start_is_an_error_that_names_each() -> None:
+    servers = [Server(), Server()]
+    for server in servers:
+        server.is_down = True
+
+    async def main() -> None:
+        engine = routed(*servers)
+        with pytest.raises(EngineUnavailable) as info:
+            await engine.start()
+        assert "http://server0:8000: connection refused" in str(info.value)
+        assert "http://server1:8000: connection refused" in str(info.value)
+        servers[1].is_down = False
+        await engine.start()  # tried anew
+
+    run_virtual(main())
+
+
+def test_all_down_is_an_error_that_says_why_for_each_and_ends_when_one_is_back() -> None:
+    servers = [LoadedServer(), LoadedServer()]
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        await caller.ask("first")
+        for server in servers:
+            server.kill()
+        tried = await caller.ask("a")
+        assert isinstance(tried, EngineUnavailable)
+        for _ in range(3):
+            await caller.ask("b")
+        left_alone = await caller.ask("c")
+        assert isinstance(left_alone, EngineUnavailable)
+        for number in range(2):
+            told = f"http://server{number}:8000: "
+            assert told in str(tried)
+            assert told + "left alone for" in str(left_alone)
+        assert "connection refused" in str(left_alone)
+        servers[1].restart()
+        await asyncio.sleep(20.0)
+        assert isinstance(await caller.ask("d"), Result)  # which waits for the probe
+        await caller.engine.close()
+
+    run_virtual(main())
+
+
+def test_a_server_that_stays_down_is_asked_ever_more_rarely() -> None:
+    well, down = LoadedServer(), LoadedServer()
+
+    async def main() -> list[int]:
+        caller = Caller(routed(well, down))
+        await caller.engine.start()
+        down.kill()
+        polls = []
+        for _ in range(4):
+            await ask_all(caller, 100, gap_s=0.3)
+            polls.append(down.num_polls)
+        await caller.engine.close()
+        return polls
+
+    polls = run_virtual(main())
+    assert polls[0] <= 7
+    assert polls[3] - polls[2] <= 3
+
+
+def test_a_server_that_answers_500_is_left_alone_and_its_requests_are_not_repeated() -> None:
+    broken, well = Server(), Server()
+    broken.failure = EngineError("500: CUDA error")
+
+    async def main() -> Caller:
+        caller = Caller(routed(broken, well))
+        await caller.engine.start()
+        await ask_all(caller, 40)
+        return caller
+
+    caller = run_virtual(main())
+    assert caller.num_failed in range(3, 5)
+    assert len(well.seen) == 40 - caller.num_failed
+
+
+def test_a_wrong_request_is_refused_once_and_says_nothing_of_the_server() -> None:
+    servers = [Server(), Server()]
+    for server in servers:
+        server.failure = RequestRejected("no such adapter")
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        for _ in range(10):
+            assert isinstance(await caller.ask("a"), RequestRejected)
+        for server in servers:
+            server.failure = None
+        assert isinstance(await caller.ask("a"), Result)
+
+    run_virtual(main())
+
+
+def test_what_brings_servers_down_is_tried_at_three_of_them() -> None:
+    servers = [Server() for _ in range(5)]
+    for server in servers:
+        server.failure = EngineUnavailable("reset")
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        outcome = await caller.ask("a poisoned prompt")
+        assert str(outcome).count("reset") == 3
+
+    run_virtual(main())
+
+
+def test_a_full_server_hands_requests_on_and_is_left_alone_for_as_long_as_it_asks() -> None:
+    full, well = Server(), Server()
+    full.failure = EngineOverloaded("429", retry_after_s=5.0)
+
+    async def main() -> Caller:
+        caller = Caller(routed(full, well, routing="round_robin"))
+        await caller.engine.start()
+        await ask_all(caller, 20)
+        full.failure = None
+        await asyncio.sleep(5.0)
+        await ask_all(caller, 20)
+        return caller
+
+    assert run_virtual(main()).num_failed == 0
+    assert len(well.seen) == 30
+    assert len(full.seen) == 10
+
+
+def test_all_full_is_an_overload_that_passes_with_the_first() -> None:
+    servers = [Server(), Server()]
+    servers[0].failure = EngineOverloaded("429", retry_after_s=9.0)
+    servers[1].failure = EngineOverloaded("429", retry_after_s=4.0)
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        for _ in range(2):
+            outcome = await caller.ask("a")
+            assert isinstance(outcome, EngineOverloaded)
+            assert outcome.retry_after_s == pytest.approx(4.0)
+
+    run_virtual(main())
+
+
+def test_the_scheduler_waits_until_a_full_engine_has_room() -> None:
+    servers = [Server(), Server()]
+    for server in servers:
+        server.failure = EngineOverloaded("429", retry_after_s=6.0)
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        scheduler = EngineScheduler("llm", routed(*servers))
+        done: asyncio.Future[Any] = loop.create_future()
+        request = Request("0" * 32, "generate", ("a b",), {"max_tokens": 1})
+        scheduler.submit(Job(request, "q", Hint(0, 1.0), lambda _: None, done.set_result))
+        await asyncio.sleep(1.0)
+        for server in servers:
+            server.failure = None
+        assert isinstance(await done, Result)
+        ended_s = loop.time()
+        await scheduler.close()
+        return ended_s
+
+    assert run_virtual(main()) == pytest.approx(6.0, abs=0.1)
+
+
+def test_an_abort_reaches_the_server_that_runs_the_request() -> None:
+    servers = [Server(token_s=1.0), Server(token_s=1.0)]
+
+    async def main() -> None:
+        engine = routed(*servers)
+        await engine.start()
+        request = Request("a" * 32, "generate", ("a",), {"max_tokens": 3})
+        running = asyncio.create_task(engine.execute([request]))
+        await asyncio.sleep(1.5)
+        engine.abort("b" * 32)
+        engine.abort("a" * 32)
+        assert str((await running)[0]) == "the request was aborted"
+        assert asyncio.get_running_loop().time() < 3.0
+        assert not any(endpoint.breaker.reason for endpoint in engine.endpoints)
+
+    run_virtual(main())
+
+
+def test_an_aborted_request_is_not_moved() -> None:
+    dying, well = Server(token_s=1.0), Server()
+
+    async def main() -> None:
+        engine = routed(dying, well, routing="round_robin")
+        await engine.start()
+        engine._router._turn = -1
+        request = Request("a" * 32, "generate", ("a",), {"max_tokens": 3})
+        running = asyncio.create_task(engine.execute([request]))
+        await asyncio.sleep(0.5)
+        engine.abort("a" * 32)
+        dying.kill()
+        assert isinstance((await running)[0], EngineError)
+
+    run_virtual(main())
+    assert well.seen == []
+
+
+def test_a_cancelled_request_leaves_nothing_behind() -> None:
+    servers = [LoadedServer(), LoadedServer()]
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        asking = asyncio.create_task(caller.ask(words("w", 5000)))
+        await asyncio.sleep(1.0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert not any(endpoint.is_busy for endpoint in caller.engine.endpoints)
+        await caller.engine.close()
+        assert len(asyncio.all_tasks()) == 1
+
+    run_virtual(main())
+
+
+def cached_tokens(engine: RoutedEngine, place: int, text: str, context: Any = None) -> float:
+    """What a request would find at an endpoint, as far as the router knows."""
+    prompt = prompt_of([Request("0" * 32, "generate", (text,))])
+    at_home = engine._router.homes.tokens_at(context, engine.endpoints[place])
+    return engine.endpoints[place].view(prompt, 0.1, at_home, 0.001).cached_tokens
+
+
+def test_an_endpoint_that_fails_is_taken_to_have_an_empty_cache() -> None:
+    server, head = Server(), words("head", 500)
+
+    async def main() -> None:
+        caller = Caller(routed(server))
+        await caller.engine.start()
+        context = await caller.prefill(head, ahead=True)
+        assert cached_tokens(caller.engine, 0, head) > 300
+        assert cached_tokens(caller.engine, 0, "", context) == 0  # no more than the prompt has
+        assert caller.engine._router.homes.tokens_at(context, caller.engine.endpoints[0]) == 500
+        server.kill()
+        for i in range(3):
+            await caller.ask(f"text {i}")
+        assert cached_tokens(caller.engine, 0, head) == 0
+        assert caller.engine._router.homes.tokens_at(context, caller.engine.endpoints[0]) == 0
+
+    run_virtual(main())
+
+
+def test_a_cache_that_was_flushed_unseen_is_noticed_by_what_usage_says() -> None:
+    server = Server()
+    texts = [words("a", 300), words("b", 300)]
+
+    async def main() -> None:
+        caller = Caller(routed(server))
+        await caller.engine.start()
+        for text in texts:
+            await caller.ask(text)
+        assert cached_tokens(caller.engine, 0, texts[1]) > 100
+        server._cache._prompts.clear()
+        await caller.ask(texts[0])
+        assert cached_tokens(caller.engine, 0, texts[0]) > 100
+        assert cached_tokens(caller.engine, 0, texts[1]) == 0
+
+    run_virtual(main())
+
+
+def test_embedders_go_as_batches_and_move_too() -> None:
+    class Embedder(FakeEmbedder):
+        is_down = False
+
+        async def execute(self, requests: Any) -> Any:
+            if self.is_down:
+                raise EngineUnavailable("connection refused")
+            return await super().execute(requests)
+
+    engines = [Embedder("fake:", {"latency_s": 0.1}) for _ in range(2)]
+    engines[0].is_down = True
+    engine = RoutedEngine("vllm://a,b", {"a": engines[0], "b": engines[1]}, random=Random(1))
+
+    async def main() -> None:
+        await engine.start()
+        requests = [Request(f"{i:032x}", "embed", (f"text {i}",)) for i in range(4)]
+        for _ in range(5):
+            outcomes = await engine.execute(requests)
+            assert all(isinstance(outcome, Result) for outcome in outcomes)
+
+    run_virtual(main())
+    assert [len(batch) for batch in engines[1].journal] == [4] * 5
+
+
+def test_an_engine_of_several_endpoints_can_do_what_all_can() -> None:
+    servers = [
+        Server(max_context_tokens=1000, requests_per_minute=60),
+        Server(max_context_tokens=500, capabilities=("generate", "stream"), num_slots=8),
+    ]
+    info = routed(*servers).info
+    assert info.capabilities == {"generate", "stream"}
+    assert info.num_slots == 64 + 8
+    assert info.max_context_tokens == 500
+    assert info.rate_limits == RateLimits(requests_per_minute=60)
+    assert info.model == "vllm://servers/model"
+
+
+def test_an_unknown_routing_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="predicted_ttft"):
+        routed(Server(), routing="random")

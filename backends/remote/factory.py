@@ -1,11 +1,12 @@
 """From the URL of a server to an engine of the wanted kind, not yet connected."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
 from backends.base import Engine
-from backends.errors import ConfigError
+from backends.remote.routing.open_routed import open_routed
 from backends.remote.url import RemoteURL, parse_url
 
 Make = Callable[[RemoteURL, Mapping[str, Any]], Engine]
@@ -20,7 +21,7 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """The engine of `url`; `start` speaks with its server. Raises ConfigError."""
     parsed = parse_url(url)
     if len(parsed.endpoints) > 1:
-        raise ConfigError(f"{kind} {url!r}: several endpoints are not served yet; name one")
+        return open_routed(parsed, options, partial(create_one, kind))
     return create_one(kind, parsed, options)
 
 

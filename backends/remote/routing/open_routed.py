@@ -1,0 +1,43 @@
+"""From a URL with several endpoints to one engine over all of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from backends.base import Engine
+from backends.options import Options, read_options
+from backends.remote.routing.routed_engine import RoutedEngine
+from backends.remote.url import RemoteURL
+
+MakeOne = Callable[[RemoteURL, Mapping[str, Any]], Engine]
+
+
+class RoutingOptions(Options):
+    """How requests are spread over endpoints. The other options are those of each endpoint."""
+
+    routing: Literal["round_robin", "least_loaded", "prefix", "predicted_ttft"] = "predicted_ttft"
+
+
+@runtime_checkable
+class SharesContexts(Protocol):
+    """What an engine offers whose contexts another engine of the same model may go on from."""
+
+    def share_contexts(self, owner: object) -> None:
+        """From now on make contexts of this owner, and take all of it."""
+
+
+def open_routed(url: RemoteURL, options: Mapping[str, Any], make_one: MakeOne) -> RoutedEngine:
+    """Raises ConfigError for options that neither routing nor the engines know."""
+    own = {name: options[name] for name in RoutingOptions.model_fields if name in options}
+    settings = read_options(RoutingOptions, url.text, own)
+    others = {name: value for name, value in options.items() if name not in own}
+    others.setdefault("retries", 0)  # another endpoint is the better retry
+    engines = {
+        endpoint.root: make_one(replace(url, endpoints=(endpoint,)), others)
+        for endpoint in url.endpoints
+    }
+    routed = RoutedEngine(url.text, engines, settings.routing)
+    for engine in engines.values():
+        if isinstance(engine, SharesContexts):
+            engine.share_contexts(routed)
+    return routed

@@ -46,7 +46,7 @@ FACTORIES: dict[str, str] = {
     "python.fake": "backends.fake.factory:create",
     **{
         f"{kind}.{scheme}": REMOTE
-        for kind in ("embedder", "reranker")
+        for kind in ("llm", "embedder", "reranker")
         for scheme in ("sglang", "vllm", "openai", "ollama", "teola")
     },
 }

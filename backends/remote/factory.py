@@ -12,6 +12,7 @@ from backends.remote.url import RemoteURL, parse_url
 Make = Callable[[RemoteURL, Mapping[str, Any]], Engine]
 
 _MAKERS: dict[str, str] = {
+    "llm": "backends.remote.llm:make",
     "embedder": "backends.remote.embedder:make",
     "reranker": "backends.remote.reranker:make",
 }

@@ -263,7 +263,7 @@ async def nothing_left() -> AsyncIterator[None]:
 
 
 def _sockets() -> set[str]:
-    return {str(connection) for connection in psutil.Process().net_connections("all")}
+    return {str(connection) for connection in psutil.Process().net_connections("inet")}
 
 
 def refusing_port() -> int:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
-from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
 from backends.rate_limits import RateReport
 from backends.remote.answers import check_status, decoder_of, read_json, read_text
 from backends.remote.connection import make_http
@@ -49,7 +49,9 @@ class Client:
     ) -> None:
         self.endpoint = endpoint
         self.limits: RateReport | None = None  # what the last answer that spoke of them said
-        self.on_rates: Callable[[RateReport], None] | None = None  # called with each such answer
+        # Called with each such answer. Whoever listens also waits where the server says until when,
+        # for all requests: these are not sent again here.
+        self.on_rates: Callable[[RateReport], None] | None = None
         self._options = options
         self._retry = retry or Retry(options.retries)
         self._transport = transport
@@ -182,10 +184,14 @@ class Client:
             except EngineError as error:
                 left_s = deadline - loop.time()
                 pause_s = self._retry.pause_s(error, num_before, left_s, is_safe=is_safe)
-                if pause_s is None:
+                if pause_s is None or self._is_waited_for(error):
                     raise
             await asyncio.sleep(pause_s)
         raise AssertionError("the attempts have no end of their own")
+
+    def _is_waited_for(self, error: EngineError) -> bool:
+        says_when = isinstance(error, EngineOverloaded) and error.retry_after_s is not None
+        return says_when and self.on_rates is not None
 
     def _connected(self) -> httpx.AsyncClient:
         if self._is_closed:

@@ -282,6 +282,20 @@ def test_an_overloaded_server_is_asked_again_when_it_says_so() -> None:
     assert len(server.seen) == 3
 
 
+def test_a_refusal_goes_to_whoever_plans_with_the_servers_limits() -> None:
+    async def main() -> tuple[Any, Any]:
+        async with FaultServer(overloaded("0"), failing(429), OK) as server:
+            client = server.client()
+            client.on_rates = lambda report: None
+            found = await posted(client), await posted(client)
+            await client.close()
+            return found
+
+    refused, repeated = run(main())
+    assert isinstance(refused, EngineOverloaded)
+    assert repeated == {"ok": True}  # the server did not say when
+
+
 def test_an_overloaded_server_stays_an_error_when_its_time_is_after_the_timeout() -> None:
     found, server = answer_of(overloaded("60"), timeout_s=5)
 

@@ -109,7 +109,7 @@ EARLY = events(piece("fi"), end=("close",))
         (CUT, EngineUnavailable),
         (EARLY, EngineError),
         (events(piece("fi"), end=(HANG,)), EngineUnavailable),
-        (overloaded("60"), EngineOverloaded),
+        (overloaded("86400"), EngineOverloaded),
         (failing(500), EngineError),
         (failing(400, "temperature is wrong"), RequestRejected),
         (failing(400, "maximum context length is 8 tokens"), RequestTooLong),
@@ -132,6 +132,21 @@ def test_a_failing_server_fails_the_node_with_a_typed_cause_and_no_other_query(
             assert isinstance(error, NodeFailed), error
             assert isinstance(error.cause, kind)
             assert server.address in str(error)
+
+    run(main())
+
+
+def test_what_an_overloaded_server_refuses_is_sent_when_it_says() -> None:
+    async def main() -> None:
+        replies = [overloaded("0.05"), overloaded("0.05", 503)]
+
+        def answer(seen: Seen) -> Answer:
+            return replies.pop() if replies and seen.method == "POST" else fine(seen)
+
+        fine = chatting(failing(500))
+        async with FaultServer(answer) as server:
+            hello = greeter(server)
+            assert await asyncio.gather(*(hello.arun(name) for name in "abc")) == ["fine"] * 3
 
     run(main())
 

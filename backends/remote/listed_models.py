@@ -1,6 +1,6 @@
 """Which model of a server an engine speaks with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.base import Kind
@@ -21,17 +21,18 @@ async def model_of(client: Client, url: RemoteURL, kind: Kind) -> str:
     if url.model is not None and url.scheme == "openai":
         return url.model
     try:
-        cards = _cards_of(await client.get("/v1/models"))
+        cards = _cards_of(await client.get("/v1/models"), kind)
     except NotFound:
         if url.model is None:
             raise
         return url.model
     root = client.endpoint.root
     if url.model is None:
-        return _only(list(_of_kind(cards, kind)), root, kind, url)
+        bases = [card["id"] for card in cards if card.get("parent") is None]
+        return _only(bases, root, kind, url)
     if not any(url.model in _names_of(card) for card in cards):
-        has = _shown([str(card.get("id")) for card in cards])
-        raise EngineUnavailable(f"{root} has no model {url.model!r}; it has {has}")
+        has = _shown([card["id"] for card in cards]) or "none"
+        raise EngineUnavailable(f"{root} has no {kind} {url.model!r}; it has {has}")
     return url.model
 
 
@@ -50,18 +51,17 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_NUM_SHOWN]) + more
 
 
-def _cards_of(answer: Any) -> Sequence[Mapping[str, Any]]:
+def _cards_of(answer: Any, kind: Kind) -> Sequence[Mapping[str, Any]]:
+    """Of the kind, where the server says it, as teola's does. vLLM lists adapters as well, with the
+    model as their parent."""
     cards = answer.get("data") if isinstance(answer, Mapping) else None
-    if not isinstance(cards, list):
-        return ()
-    return [card for card in cards if isinstance(card, Mapping) and isinstance(card.get("id"), str)]
-
-
-def _of_kind(cards: Iterable[Mapping[str, Any]], kind: Kind) -> Iterable[str]:
-    """teola's server says each model's kind; vLLM lists adapters beside the model, as its own."""
-    for card in cards:
-        if card.get("kind", kind) == kind and card.get("parent") is None:
-            yield card["id"]
+    return [
+        card
+        for card in (cards if isinstance(cards, list) else ())
+        if isinstance(card, Mapping)
+        and isinstance(card.get("id"), str)
+        and card.get("kind", kind) == kind
+    ]
 
 
 def _names_of(card: Mapping[str, Any]) -> tuple[str, ...]:

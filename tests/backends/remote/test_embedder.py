@@ -326,7 +326,7 @@ def test_cancelling_the_caller_ends_the_calls() -> None:
 def test_a_model_that_the_server_has_not_is_found_out_at_the_start(scheme: str) -> None:
     server = FaultServer(cards("other", "another"))
 
-    with pytest.raises(EngineUnavailable, match="has no model 'm'; it has other, another"):
+    with pytest.raises(EngineUnavailable, match="has no embedder 'm'; it has other, another"):
         outcomes_of(server, "x", scheme=scheme)
 
 

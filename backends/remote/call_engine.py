@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from backends.base import EngineInfo, Outcome, Request, Result
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable
 from backends.rate_limits import RateReport
-from backends.remote.client import Client
+from backends.remote.server_client import ServerClient
 
 JobT = TypeVar("JobT")
 
@@ -18,7 +18,7 @@ class Calls(Protocol[JobT]):
 
     max_items: int  # in one call
 
-    async def open(self, client: Client) -> None:
+    async def open(self, client: ServerClient) -> None:
         """Find out what the server has. Raises EngineUnavailable with what to do."""
 
     def read(self, request: Request) -> JobT:
@@ -27,7 +27,7 @@ class Calls(Protocol[JobT]):
     def size_of(self, job: JobT, /) -> int:
         """Its items; a job of `max_items` or more shares its calls with no other."""
 
-    async def run(self, client: Client, jobs: Sequence[JobT]) -> list[Result]:
+    async def run(self, client: ServerClient, jobs: Sequence[JobT]) -> list[Result]:
         """The results of jobs that share a call, in order. Raises EngineError for all of them."""
 
 
@@ -42,11 +42,13 @@ class CallEngine(Generic[JobT]):
     """Runs `calls` at one server. A call that fails for its content is made again for each request
     alone, so that none fails for another's."""
 
-    def __init__(self, info: EngineInfo, connect: Callable[[], Client], calls: Calls[JobT]) -> None:
+    def __init__(
+        self, info: EngineInfo, connect: Callable[[], ServerClient], calls: Calls[JobT]
+    ) -> None:
         self._info = info
         self._connect = connect
         self._calls = calls
-        self._client: Client | None = None
+        self._client: ServerClient | None = None
         self._starting = asyncio.Lock()
         self._running: dict[asyncio.Task[None], Sequence[_Pending[JobT]]] = {}
         self._tell: Callable[[RateReport], None] | None = None
@@ -125,12 +127,12 @@ class CallEngine(Generic[JobT]):
         if group:
             yield group
 
-    def _begin(self, client: Client, group: Sequence[_Pending[JobT]]) -> asyncio.Task[None]:
+    def _begin(self, client: ServerClient, group: Sequence[_Pending[JobT]]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._answer(client, group))
         self._running[task] = group
         return task
 
-    async def _answer(self, client: Client, group: Sequence[_Pending[JobT]]) -> None:
+    async def _answer(self, client: ServerClient, group: Sequence[_Pending[JobT]]) -> None:
         try:
             outcomes: Sequence[Outcome] = await self._calls.run(
                 client, [item.job for item in group]
@@ -145,7 +147,7 @@ class CallEngine(Generic[JobT]):
         for item, outcome in zip(group, outcomes, strict=True):
             item.outcome = item.outcome or outcome
 
-    def _started_client(self) -> Client:
+    def _started_client(self) -> ServerClient:
         if self._client is None:
             raise EngineUnavailable(
                 f"the {self._info.kind} {self._info.model!r} is not started; call start() first"

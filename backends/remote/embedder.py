@@ -19,6 +19,7 @@ from backends.remote.client import Client
 from backends.remote.engine_info import info_of
 from backends.remote.listed_models import model_of
 from backends.remote.options import RemoteOptions
+from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
 from backends.remote.url import RemoteURL
 
@@ -61,7 +62,7 @@ class EmbedCalls:
         self._dimensions = options.dimensions  # of every vector so far
         self._model = ""
 
-    async def open(self, client: Client) -> None:
+    async def open(self, client: ServerClient) -> None:
         self._model = await model_of(client, self._url, "embedder")
 
     def read(self, request: Request) -> EmbedJob:
@@ -70,7 +71,7 @@ class EmbedCalls:
     def size_of(self, job: EmbedJob) -> int:
         return len(job.texts)
 
-    async def run(self, client: Client, jobs: Sequence[EmbedJob]) -> list[Result]:
+    async def run(self, client: ServerClient, jobs: Sequence[EmbedJob]) -> list[Result]:
         texts = [text for job in jobs for text in job.texts]
         vectors = await self._embed(client, texts)
         ends = np.cumsum([len(job.texts) for job in jobs])[:-1]
@@ -79,7 +80,7 @@ class EmbedCalls:
             for job, rows in zip(jobs, np.split(vectors, ends), strict=True)
         ]
 
-    async def _embed(self, client: Client, texts: Sequence[str]) -> Vectors:
+    async def _embed(self, client: ServerClient, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, await self._learn_dimensions(client)), np.float32)
         cuts = range(0, len(texts), self.max_items)
@@ -88,7 +89,7 @@ class EmbedCalls:
             return await self._call(client, texts)
         return np.concatenate(await all_of(self._call(client, piece) for piece in pieces))
 
-    async def _call(self, client: Client, texts: Sequence[str]) -> Vectors:
+    async def _call(self, client: ServerClient, texts: Sequence[str]) -> Vectors:
         path, body = self._request_of(texts)
         answer = await client.post(path, body, is_safe=True)
         where = f"POST {client.endpoint.url_of(path)}"
@@ -113,7 +114,7 @@ class EmbedCalls:
             raise EngineError(f"{where}: vectors of {num} dimensions came; {why} {wanted}")
         self._dimensions = wanted
 
-    async def _learn_dimensions(self, client: Client) -> int:
+    async def _learn_dimensions(self, client: ServerClient) -> int:
         """How long vectors are shows in a vector only."""
         if self._dimensions is None:
             await self._call(client, ["text"])

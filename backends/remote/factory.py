@@ -20,6 +20,9 @@ _MAKERS: dict[str, str] = {
 
 def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """The engine of `url`; `start` speaks with its server. Raises ConfigError."""
+    if url.startswith("sglang:") and not url.startswith("sglang://"):
+        in_process = import_module("backends.sglang_offline.factory").create
+        return cast(Engine, in_process(kind, url, options))
     parsed = parse_url(url)
     if len(parsed.endpoints) > 1:
         return open_routed(parsed, options, partial(create_one, kind))

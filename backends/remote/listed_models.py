@@ -5,14 +5,14 @@ from typing import Any
 
 from backends.base import Kind
 from backends.errors import EngineUnavailable
-from backends.remote.client import Client
 from backends.remote.errors import NotFound
+from backends.remote.server_client import ServerClient
 from backends.remote.url import RemoteURL
 
 _NUM_SHOWN = 10
 
 
-async def model_of(client: Client, url: RemoteURL, kind: Kind) -> str:
+async def model_of(client: ServerClient, url: RemoteURL, kind: Kind) -> str:
     """The URL's model, or the only one that the server lists for `kind`.
 
     Raises EngineUnavailable, which names the choices, also where the server has no such model: some

@@ -17,6 +17,7 @@ from backends.remote.engine_info import info_of
 from backends.remote.errors import NotFound
 from backends.remote.listed_models import model_of
 from backends.remote.options import RemoteOptions
+from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
 from backends.remote.url import RemoteURL
 from backends.reranker.ranking import inputs_of, ranked
@@ -64,7 +65,7 @@ class RerankCalls:
         self._paths: Sequence[str] = _PATHS
         self._model = ""
 
-    async def open(self, client: Client) -> None:
+    async def open(self, client: ServerClient) -> None:
         self._model = await model_of(client, self._url, "reranker")
 
     def read(self, request: Request) -> RerankJob:
@@ -73,22 +74,22 @@ class RerankCalls:
     def size_of(self, _job: RerankJob) -> int:
         return 1
 
-    async def run(self, client: Client, jobs: Sequence[RerankJob]) -> list[Result]:
+    async def run(self, client: ServerClient, jobs: Sequence[RerankJob]) -> list[Result]:
         return [await self._rank(client, job) for job in jobs]
 
-    async def _rank(self, client: Client, job: RerankJob) -> Result:
+    async def _rank(self, client: ServerClient, job: RerankJob) -> Result:
         cuts = range(0, len(job.docs), self._batch_size)
         pieces = [job.docs[start : start + self._batch_size] for start in cuts]
         scores = await all_of(self._call(client, job.query, piece) for piece in pieces)
         return ranked(job.docs, [score for piece in scores for score in piece], job.k)
 
-    async def _call(self, client: Client, query: str, docs: Sequence[Doc]) -> list[float]:
+    async def _call(self, client: ServerClient, query: str, docs: Sequence[Doc]) -> list[float]:
         texts = [doc.text for doc in docs]
         body = {"model": self._model, "query": query, "documents": texts, "return_documents": False}
         path, answer = await self._post(client, body)
         return _scores_of(answer, len(docs), f"POST {client.endpoint.url_of(path)}")
 
-    async def _post(self, client: Client, body: Mapping[str, Any]) -> tuple[str, Any]:
+    async def _post(self, client: ServerClient, body: Mapping[str, Any]) -> tuple[str, Any]:
         """From the first path that the server has; it is kept."""
         missing: NotFound | None = None
         for path in self._paths:

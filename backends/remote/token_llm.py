@@ -15,8 +15,8 @@ from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.remote.client import Client
 from backends.remote.dialects.token_dialect import TokenDialect
+from backends.remote.server_client import ServerClient
 from backends.remote.token_mode.call import Call, ServerFacts
 from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
@@ -25,14 +25,16 @@ from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
 T = TypeVar("T")
 _LONG_CHARS = 4096  # longer prompts are tokenised on a thread
 
-Connect = Callable[[Client], Awaitable[TokenDialect]]
+Connect = Callable[[ServerClient], Awaitable[TokenDialect]]
 Load = Callable[[ServerFacts], PromptEncoder]  # the tokenizer; reads files
 
 
 class TokenLLM:
     """Runs prefill, decode, generate and select at one server."""
 
-    def __init__(self, info: EngineInfo, client: Client, connect: Connect, load: Load) -> None:
+    def __init__(
+        self, info: EngineInfo, client: ServerClient, connect: Connect, load: Load
+    ) -> None:
         """`info` is what is known without the server. `connect` is called once, and `load` once
         after it, on a thread."""
         self._info = info

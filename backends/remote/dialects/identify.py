@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.errors import EngineError, EngineUnavailable
-from backends.remote.client import Client
+from backends.remote.server_client import ServerClient
 
 _OWNERS = {"sglang": "SGLang", "vllm": "vLLM", "teola": "teola", "library": "Ollama"}
 _SCHEMES = {"SGLang": "sglang", "vLLM": "vllm", "teola": "teola", "Ollama": "ollama"}
 
 
-async def another_kind(client: Client, wanted: str) -> EngineUnavailable:
+async def another_kind(client: ServerClient, wanted: str) -> EngineUnavailable:
     """The error for a server that is not `wanted`."""
     found = await looks_like(client)
     root = client.endpoint.root
@@ -24,7 +24,7 @@ async def another_kind(client: Client, wanted: str) -> EngineUnavailable:
     )
 
 
-async def looks_like(client: Client) -> str | None:
+async def looks_like(client: ServerClient) -> str | None:
     """The kind of server, as far as its list of models says; None: it lists none."""
     try:
         answer = await client.get("/v1/models")

@@ -16,10 +16,10 @@ from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.sampling import Sampling
-from backends.remote.client import Client
 from backends.remote.dialects.answer_fields import Fields
 from backends.remote.dialects.identify import another_kind
 from backends.remote.dialects.token_dialect import ALWAYS
+from backends.remote.server_client import ServerClient
 from backends.remote.token_mode.call import (
     Call,
     Choice,
@@ -40,7 +40,7 @@ class SGLang:
     name = "SGLang"
     capabilities: frozenset[Capability] = ALWAYS | {"cached_tokens"}
 
-    def __init__(self, client: Client, model: str | None = None) -> None:
+    def __init__(self, client: ServerClient, model: str | None = None) -> None:
         self._client = client
         self._model = model
         self._is_incremental = False

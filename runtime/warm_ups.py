@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from backends.base import Outcome, Part, Tokens, Turn
+from backends.base import Outcome, Part
 from graph_opt.passes.warm_up import MIN_WARM_TOKENS
 from runtime.clock import now
+from runtime.cost.api_tokens import tokens_of
 from runtime.cost.latency import Load
-from runtime.cost.sizes import TURN_TOKENS, num_tokens
 from runtime.engine_scheduler import EngineScheduler
 from runtime.job import Job
 
@@ -123,7 +123,7 @@ class WarmUps:
         self._scheduler.submit(job)
 
     def _pays(self, parts: Sequence[Part]) -> bool:
-        tokens, latency = sum(map(_num_tokens, parts)), self._scheduler.latency
+        tokens, latency = tokens_of(parts), self._scheduler.latency
         if not latency.is_profiled:
             return tokens >= MIN_WARM_TOKENS
         call_s = latency.seconds(Load("prefill", 1.0, 0.0))
@@ -135,9 +135,3 @@ class WarmUps:
                 return
             if not self._heads[key].is_running:
                 del self._heads[key]
-
-
-def _num_tokens(part: Part) -> float:
-    if isinstance(part, Tokens):
-        return float(len(part.ids))
-    return TURN_TOKENS if isinstance(part, Turn) else num_tokens(part)

@@ -31,6 +31,14 @@ class KnownEngine:
         return self.latency.batch_items(self.info.max_batch_items if self.info else 1)
 
     @property
+    def keeps_contexts(self) -> bool:
+        """Whether contexts stay with the client, so that each decode sends the whole prompt."""
+        if self.info is None or self.info.kind != "llm":
+            return False
+        able = self.info.capabilities
+        return "prefill" not in able or "warm_up" in able
+
+    @property
     def items_together(self) -> int:
         """The most items that it computes in one go: an LLM makes batches of its requests."""
         is_llm = self.info is not None and self.info.kind == "llm"
@@ -71,7 +79,8 @@ class KnownEngines:
     def cost(self, graph: Graph) -> GraphCost:
         """Seconds for a graph that these engines run, by their profiles or by defaults."""
         latencies = {name: engine.latency for name, engine in self.engines.items()}
-        return GraphCost.of(graph, latencies)
+        clients = {name for name, engine in self.engines.items() if engine.keeps_contexts}
+        return GraphCost.of(graph, latencies, clients)
 
     def facts(self, graph: Graph) -> Facts:
         """What passes may know; costs only of engines that were profiled."""

@@ -58,9 +58,10 @@ class FakeLLM(FakeEngine):
     the shortest text that its pattern matches, or one of its choices.
 
     `capabilities` makes it a remote engine: words of `backends.base.Capability`, or the name of a
-    set in `REMOTE`. Without `prefill`, or with `warm_up`, its contexts stay with the client: a
-    prefill costs nothing unless it runs `ahead`, and a decode sends the whole prompt to a server
-    that computes one prompt after another and has a prefix cache (`prefix_cache.py`).
+    set in `REMOTE`, which may also stand in the URL (`fake:vllm`). Without `prefill`, or with
+    `warm_up`, its contexts stay with the client: a prefill costs nothing unless it runs `ahead`,
+    and a decode sends the whole prompt to a server that computes one prompt after another and has
+    a prefix cache (`prefix_cache.py`).
     """
 
     kind = "llm"
@@ -220,7 +221,8 @@ class FakeLLM(FakeEngine):
 
 
 def _capabilities(url: str, options: Mapping[str, Any]) -> frozenset[Capability]:
-    given = options.get("capabilities", ())
+    name = url.partition(":")[2]
+    given = options.get("capabilities", name if name in REMOTE else ())
     able = REMOTE.get(given) if isinstance(given, str) else frozenset(given)
     if able is None or not able <= _KNOWN:
         raise ConfigError(

@@ -107,8 +107,11 @@ def _is_known(parts: Sequence[Arg]) -> bool:
 
 
 def _seconds(prefill: Prefill, cost: CostModel, *parts: Arg) -> float:
+    first = prefill
+    while first.behind is not None:
+        first = first.behind
     attrs = {**prefill.node.attrs, "ahead": True}
-    return cost.seconds(replace(prefill.node, args=(prefill.node.args[0], *parts), attrs=attrs))
+    return cost.seconds(replace(prefill.node, args=(first.node.args[0], *parts), attrs=attrs))
 
 
 def _parts_behind(prefill: Prefill, ahead: Collection[str]) -> Sequence[Arg]:

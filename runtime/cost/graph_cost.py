@@ -5,7 +5,7 @@ The cost model of passes (`graph_opt.cost_model.CostModel`) and of plans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from graph_opt.graph import Graph, Node
@@ -24,10 +24,16 @@ class GraphCost:
 
     latencies: Mapping[str, EngineLatency]  # by the engine's name in the graph
     sizes: Mapping[str, Size]  # by value
+    clients: Collection[str] = ()  # engines that keep contexts with the client
 
     @classmethod
-    def of(cls, graph: Graph, latencies: Mapping[str, EngineLatency]) -> GraphCost:
-        return cls(latencies, sizes_of(graph))
+    def of(
+        cls,
+        graph: Graph,
+        latencies: Mapping[str, EngineLatency],
+        clients: Collection[str] = (),
+    ) -> GraphCost:
+        return cls(latencies, sizes_of(graph), clients)
 
     def seconds(self, node: Node) -> float:
         """How long an idle engine that is loaded needs for the node."""
@@ -51,5 +57,7 @@ class GraphCost:
 
     def loads(self, node: Node) -> tuple[Load, ...]:
         """What the node will ask of its engine; nothing, if it needs none."""
-        load = OP_RUNS[node.op].load
+        op = OP_RUNS[node.op]
+        is_client_side = op.client_load is not None and node.attrs.get("engine") in self.clients
+        load = op.client_load if is_client_side else op.load
         return () if load is None else load(node, self.sizes)

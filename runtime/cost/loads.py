@@ -8,7 +8,7 @@ from backends.documents import Doc
 from graph_opt.graph import Arg, Node
 from graph_opt.tokens import BYTES_PER_TOKEN
 from runtime.cost.latency import Load
-from runtime.cost.sizes import Size, decode_tokens, prompt_tokens
+from runtime.cost.sizes import Size, decode_tokens, prompt_tokens, size_of
 
 
 def items_load(op: str, size: Size) -> Load:
@@ -27,6 +27,14 @@ def texts_load(op: str, values: Sequence[Any]) -> Load:
 def prompt_load(parts: Sequence[Arg], sizes: Mapping[str, Size], before: float) -> Load:
     """The expected load of a prompt behind `before` tokens."""
     return Load("prefill", prompt_tokens(parts, sizes), before)
+
+
+def uncached_load(node: Node, sizes: Mapping[str, Size]) -> Load:
+    """The expected load of a whole prompt, context and parts, less what the server holds of it."""
+    context, *parts = node.args
+    before = size_of(context, sizes)
+    num_new = before.total - before.cached + prompt_tokens(parts, sizes)
+    return Load("prefill", num_new, before.cached)
 
 
 def text_load(node: Node, before: float) -> Load:

@@ -28,6 +28,7 @@ class Size:
     items: float | None = None  # of a list
     item: Size | None = None  # of a list
     schema: Json = None  # of a decoded value, as far as it is known
+    cached: float = 0.0  # of a context: the tokens that a server is expected to hold
 
     @property
     def total(self) -> float:

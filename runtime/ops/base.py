@@ -60,6 +60,7 @@ class OpRun:
     size_of_bodies: BodySizeRule | None = None  # instead of `size`, of an op with bodies
     turns: Callable[[Node, Sizes], float] | None = None  # how often the body runs; None: once
     load: ExpectedLoad | None = None  # what a node will ask of its engine
+    client_load: ExpectedLoad | None = None  # instead, where contexts stay with the client
     measured: MeasuredLoad | None = None  # what a finished batch asked of its engine
     api_tokens: ExpectedTokens = prompt_only  # what a request takes of an API's rate limits
     takes_salt: bool = False  # its request takes the attr `cache_salt`

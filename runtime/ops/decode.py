@@ -7,7 +7,7 @@ from backends.base import Request, Result
 from graph_opt.graph import Node
 from runtime.cost.api_tokens import text_tokens
 from runtime.cost.latency import Load
-from runtime.cost.loads import context_len, prompt_load, text_load, written_loads
+from runtime.cost.loads import context_len, prompt_load, text_load, uncached_load, written_loads
 from runtime.cost.sizes import Size, decode_tokens, size_of
 from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
@@ -17,7 +17,8 @@ def text_size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
     """Of the text, and of the context with the text."""
     tokens = decode_tokens(node)
     text = Size(tokens, schema=node.attrs.get("schema"))
-    return (text, Size(sum(size.total for size in args) + tokens))
+    whole = sum(size.total for size in args) + tokens
+    return (text, Size(whole, cached=whole))
 
 
 def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
@@ -28,6 +29,12 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt_load(parts, sizes, size_of(context, sizes).total), text)
 
 
+def _client_load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
+    prompt = uncached_load(node, sizes)
+    text = text_load(node, sum(size_of(arg, sizes).total for arg in node.args))
+    return (prompt, text) if prompt.size > 0 else (text,)
+
+
 def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:
     return written_loads([context_len(request.inputs[0]) for request in requests], results)
 
@@ -35,6 +42,7 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
 DECODE = OpRun(
     size=text_size,
     load=_load,
+    client_load=_client_load,
     measured=_measured,
     api_tokens=text_tokens,
     takes_salt=True,

@@ -6,17 +6,22 @@ from backends.base import Request, Result
 from graph_opt.graph import Node
 from runtime.cost.api_tokens import Expected, prompt_only
 from runtime.cost.latency import Load
-from runtime.cost.loads import context_len, prompt_load
+from runtime.cost.loads import context_len, prompt_load, uncached_load
 from runtime.cost.sizes import Size, size_of
 from runtime.ops.base import OpRun, Sizes
 
 
-def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:  # noqa: ARG001
-    return (Size(sum(size.total for size in args)),)
+def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
+    whole = sum(size.total for size in args)
+    return (Size(whole, cached=whole if node.attrs.get("ahead") else args[0].cached),)
 
 
 def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt_load(node.args[1:], sizes, size_of(node.args[0], sizes).total),)
+
+
+def _client_load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
+    return (uncached_load(node, sizes),) if node.attrs.get("ahead") else ()
 
 
 def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:
@@ -34,6 +39,7 @@ def _api_tokens(request: Request) -> Expected | None:
 PREFILL = OpRun(
     size=_size,
     load=_load,
+    client_load=_client_load,
     measured=_measured,
     api_tokens=_api_tokens,
     takes_salt=True,

@@ -1,5 +1,6 @@
 """Engines as apps use them: made once, named by each app, ordered by policies, added by others."""
 
+import asyncio
 import importlib
 import sys
 from collections.abc import Iterator
@@ -159,6 +160,18 @@ def test_costs_are_facts_only_for_engines_that_were_profiled() -> None:
     facts = known.facts(hello_app("fake:").graph())
     nodes = [Node(("c",), "context", attrs={"engine": name}) for name in ("m", "n")]
     assert [facts.cost_of(node) is None for node in nodes] == [False, True]
+
+
+def test_the_cost_of_a_plan_goes_by_where_contexts_are() -> None:
+    book = EngineBook(Latencies())
+    graph = hello_app("fake:").graph()
+    prompt = next(node for node in graph.nodes if node.op == "prefill")
+    text = next(node for node in graph.nodes if node.op == "decode")
+    (engine,) = {str(node.attrs["engine"]) for node in (prompt, text)}
+    for url, on_prompt, on_text in [("fake:", 1, 1), ("fake:vllm", 0, 2), ("fake:api", 0, 2)]:
+        cost = book.known({engine: EngineSpec("llm", url)}).cost(graph)
+        assert (len(cost.loads(prompt)), len(cost.loads(text))) == (on_prompt, on_text)
+    asyncio.run(book.close())
 
 
 def test_what_a_trace_says_of_a_plan_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,14 @@ def test_a_language_models_latencies_are_found() -> None:
     assert model.seconds("decode", 4, 100) == pytest.approx(0.08)  # the fake runs one by one
 
 
+def test_prompts_that_could_stay_with_the_client_are_computed_to_be_measured() -> None:
+    options = {"token_s": 0.02, "prefill_token_s": 0.001, "replies": {"": "word " * 40}}
+    model = measured(GrowingLLM("fake:vllm", options))
+
+    assert model.seconds("prefill", 100) == pytest.approx(0.1, rel=0.05)
+    assert model.seconds("decode", 1, 100) == pytest.approx(0.02, rel=0.05)
+
+
 def test_contexts_are_given_back() -> None:
     engine = GrowingLLM("fake:", {"token_s": 0.02, "prefill_token_s": 0.001})
     measured(engine)

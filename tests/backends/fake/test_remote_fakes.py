@@ -9,7 +9,7 @@ import pytest
 from backends.base import Outcome, Request, Result, Usage
 from backends.errors import ConfigError, RequestRejected
 from backends.fake.factory import create
-from backends.fake.llm import FakeLLM
+from backends.fake.llm import REMOTE, FakeLLM
 from backends.fake.prefix_cache import MAX_PROMPTS, PrefixCache
 from runtime.clock import run_virtual
 
@@ -141,6 +141,12 @@ def test_it_streams_only_if_it_says_so() -> None:
 
     assert len(pieces("generate", "stream")) == 3
     assert pieces("generate") == []
+
+
+def test_the_url_may_name_the_set() -> None:
+    for name, able in REMOTE.items():
+        assert create("llm", f"fake:{name}", {}).info.capabilities == able
+    assert "warm_up" not in create("llm", "fake:anything else", {}).info.capabilities
 
 
 @pytest.mark.parametrize("given", ["sglong", ["generate", "think"]])

@@ -87,3 +87,51 @@ def test_a_node_that_a_pass_has_made_is_estimated_too() -> None:
     cost = GraphCost.of(GRAPH, {"m": line("prefill", 1.0)})
 
     assert cost.seconds(made.node("new")) == pytest.approx(20.0)
+
+
+WARMED = parse("""
+graph g {
+  %q = input [type="str"]
+  %c0 = context [engine="m"]
+  %c1 = prefill %c0 "sixteen letters!" [engine="m"]
+  %c2 = prefill %c0 "sixteen letters!" [ahead=true, engine="m"]
+  %t1, %d1 = decode %c1 %q [engine="m", max_tokens=10]
+  %t2, %d2 = decode %c2 %q [engine="m", max_tokens=10]
+  %t3, %d3 = decode %d1 %q [engine="m", max_tokens=10]
+  %g = generate "sixteen letters!" %q [engine="m", max_tokens=10]
+  %m = map ["a", "b"] %c2 {
+    %x = input [type="str"]
+    %c = input [engine="m", type="context"]
+    %u, %e = decode %c %x [engine="m", max_tokens=10]
+    return %u
+  }
+  return %t1
+}
+""")
+
+
+def test_where_contexts_stay_with_the_client_a_decode_pays_for_all_the_server_does_not_hold() -> (
+    None
+):
+    cost = GraphCost.of(WARMED, {"m": line("prefill", 1.0)}, {"m"})
+
+    def prefilled(name: str) -> tuple[float, float]:
+        body = WARMED.node("m").body
+        node = WARMED.node(name) if name in WARMED else body.node(name) if body else None
+        assert node is not None
+        found = [load for load in cost.loads(node) if load.op == "prefill"]
+        return (found[0].size, found[0].length) if found else (0.0, 0.0)
+
+    assert prefilled("c1") == (0.0, 0.0)
+    assert prefilled("c2") == (4.0, 0.0)
+    assert prefilled("t1") == (4.0 + 16, 0.0)
+    assert prefilled("t2") == (16.0, 4.0)
+    assert prefilled("t3") == (16.0, 4 + 16 + 10)  # what was written is held too
+    assert prefilled("g") == (4.0 + 16, 0.0)
+    assert prefilled("u") == (0.25, 4.0)
+
+
+def test_an_engine_that_holds_the_contexts_computes_each_prompt_once() -> None:
+    cost = GraphCost.of(WARMED, {"m": line("prefill", 1.0)})
+    sizes = [cost.loads(WARMED.node(name))[0].size for name in ("c1", "t1", "t3")]
+    assert sizes == [4.0, 16.0, 16.0]

@@ -1,4 +1,4 @@
-"""A tiny random LLM on disk, for tests of every folder."""
+"""A tiny random LLM on disk, and its tokenizer, for tests of every folder."""
 
 import json
 from collections.abc import Callable
@@ -32,6 +32,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that model's tokenizer alone: a token a byte, 258 ends a turn."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    _save_tokenizer(folder)
+    return folder
+
+
 def _save_tiny(folder: Path, arch: str, changes: dict[str, Any]) -> None:
     import torch
     import transformers
@@ -57,6 +65,10 @@ def _save_tiny(folder: Path, arch: str, changes: dict[str, Any]) -> None:
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(folder)
+    _save_tokenizer(folder)
+
+
+def _save_tokenizer(folder: Path) -> None:
     _byte_tokenizer().save(str(folder / "tokenizer.json"))
     settings = {"eos_token": "<|im_end|>", "chat_template": SMOLLM_TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -1,18 +1,103 @@
-"""The LLM at a server."""
+"""An LLM at a server: in token mode where its tokenizer is here, else in text mode.
 
-from collections.abc import Mapping
+| option `tokenizer` | mode |
+|---|---|
+| a catalogue model, a path, a Hub name | token mode; fetched from the Hub if it must be |
+| "server" | text mode: the server tokenises |
+| left out | token mode if the server's model is a folder here, which `start` finds out |
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from backends.base import Engine
+from backends.base import Capability, Engine, EngineInfo
+from backends.errors import ConfigError
+from backends.optional import optional_imports
 from backends.options import read_options
 from backends.remote.chat_llm import ChatLLM
 from backends.remote.client import Client
+from backends.remote.dialects.sglang import SGLang
+from backends.remote.dialects.teola import Teola
+from backends.remote.dialects.token_dialect import TokenDialect
+from backends.remote.dialects.vllm import VLLM
+from backends.remote.engine_info import info_of
+from backends.remote.listed_models import model_of
 from backends.remote.llm_options import RemoteLLMOptions
+from backends.remote.mode_at_start import ModeAtStart
+from backends.remote.tokenizer_source import check_name, fetch_tokenizer, find_servers
 from backends.remote.url import RemoteURL
+
+TEXT_MODE = "server"  # the tokenizer that is left to the server
+
+
+async def _sglang(url: RemoteURL, client: Client) -> TokenDialect:
+    return SGLang(client, url.model)
+
+
+async def _vllm(url: RemoteURL, client: Client) -> TokenDialect:
+    return VLLM(client, await model_of(client, url, "llm"))
+
+
+async def _teola(url: RemoteURL, client: Client) -> TokenDialect:
+    return Teola(client, await model_of(client, url, "llm"))
+
+
+_DIALECTS: dict[str, Callable[[RemoteURL, Client], Awaitable[TokenDialect]]] = {
+    "sglang": _sglang,
+    "vllm": _vllm,
+    "teola": _teola,
+}
+_CAPABILITIES: dict[str, frozenset[Capability]] = {
+    "sglang": SGLang.capabilities,
+    "vllm": VLLM.capabilities,
+    "teola": Teola.capabilities,
+}
 
 
 def make(url: RemoteURL, options: Mapping[str, Any]) -> Engine:
-    """In text mode: the server writes the template and keeps the tokens."""
+    """The engine of a URL with one endpoint. Nothing is asked before `start`. Raises ConfigError,
+    and EngineUnavailable where a package for token mode is missing."""
     settings = read_options(RemoteLLMOptions, f"llm {url.text!r}", options)
-    (endpoint,) = url.endpoints
-    return ChatLLM(url, settings, Client(endpoint, settings))
+    client = Client(url.endpoints[0], settings)
+    name = settings.tokenizer
+    if url.scheme not in _DIALECTS:
+        if name not in (None, TEXT_MODE):
+            raise ConfigError(f"{url.text}: {url.scheme}:// engines send no tokens: no tokenizer")
+        return ChatLLM(url, settings, client)
+    if name == TEXT_MODE:
+        return ChatLLM(url, settings, client)
+    if name is not None:
+        check_name(name)
+        return token_llm(url, settings, client, partial(fetch_tokenizer, name))
+    if url.model is not None and Path(url.model, "tokenizer.json").is_file():
+        path = Path(url.model)  # as it is started where it runs
+        return token_llm(url, settings, client, lambda: path)
+    find = partial(find_servers, url)
+    text = partial(ChatLLM, url, settings, client)
+    token = partial(token_llm, url, settings, client)
+    promised = _info(url, settings).capabilities
+    return ModeAtStart(client, promised, find, text, token)
+
+
+def token_llm(
+    url: RemoteURL, settings: RemoteLLMOptions, client: Client, find: Callable[[], Path]
+) -> Engine:
+    """In token mode, with the tokenizer that `find` finds. Raises EngineUnavailable where packages
+    are missing."""
+    with optional_imports("remote"):
+        from backends.remote.token_llm import TokenLLM
+        from backends.remote.tokenizer_source import open_tokenizer
+
+    async def connect(_: object) -> TokenDialect:
+        return await _DIALECTS[url.scheme](url, client)
+
+    return TokenLLM(_info(url, settings), client, connect, lambda _: open_tokenizer(find()))
+
+
+def _info(url: RemoteURL, settings: RemoteLLMOptions) -> EngineInfo:
+    """Of token mode, before the server is asked."""
+    known = info_of("llm", url, settings, capabilities=_CAPABILITIES[url.scheme])
+    return replace(known, max_context_tokens=settings.context_len)

@@ -15,6 +15,7 @@ from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.rate_limits import RateReport
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.server_client import ServerClient
 from backends.remote.token_mode.call import Call, ServerFacts
@@ -78,6 +79,10 @@ class TokenLLM:
     async def load(self) -> EngineLoad:
         """How busy the server is. Raises EngineError where it does not answer."""
         return await self._started()[0].load()
+
+    def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
+        """See `backends.rate_limits.ReportsRates`."""
+        self._client.on_rates = tell
 
     async def close(self) -> None:
         """End what runs, tell the server so, and close its connections."""

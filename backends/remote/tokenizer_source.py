@@ -3,12 +3,18 @@
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from backends.errors import ConfigError, EngineUnavailable
-from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.errors import ConfigError, EngineError, EngineUnavailable
 from backends.models import CATALOG, locate, resolve
 from backends.models_hub import hub_path
 from backends.optional import optional_imports
+from backends.remote.client import Client
+from backends.remote.dialects.answer_fields import Fields
+from backends.remote.url import RemoteURL
+
+if TYPE_CHECKING:
+    from backends.llm.requests.prompt_encoder import PromptEncoder
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _FILES = ["tokenizer*", "special_tokens_map.json", "*config.json", "chat_template*"]
@@ -47,14 +53,33 @@ def fetch_tokenizer(name: str) -> Path:
     return _from_hub(name)
 
 
-def open_tokenizer(path: Path) -> PromptEncoder:
+async def find_servers(url: RemoteURL, client: Client) -> Path | None:
+    """The tokenizer that the server says it uses, if it is here too."""
+    try:
+        name = await _servers_name(url, client)
+    except EngineError:  # the engine that is then made says what is wrong
+        return None
+    return find_here(name) if isinstance(name, str) else None
+
+
+async def _servers_name(url: RemoteURL, client: Client) -> Any:
+    if url.scheme == "sglang":
+        return Fields(await client.get("/model_info"), "/model_info").value.get("tokenizer_path")
+    listed = Fields(await client.get("/v1/models"), "/v1/models").items("data")
+    cards = [Fields(card, "/v1/models").value for card in listed]
+    llms = [card for card in cards if card.get("kind", "llm") == "llm" and not card.get("parent")]
+    named = [card for card in llms if url.model in (None, card.get("id"), card.get("root"))]
+    return str(named[0].get("root")).removeprefix("local:") if len(named) == 1 else None
+
+
+def open_tokenizer(path: Path) -> "PromptEncoder":
     """One for all engines of a path, so that contexts may go from one to another. Raises
     EngineUnavailable and ConfigError."""
     return _opened(path.resolve(), path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
-def _opened(path: Path, _: int) -> PromptEncoder:
+def _opened(path: Path, _: int) -> "PromptEncoder":
     with optional_imports("remote"):
         from backends.llm.requests.open_prompts import open_prompts
     return open_prompts(path)

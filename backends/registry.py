@@ -35,6 +35,8 @@ FACTORIES: dict[str, str] = {
     "store.local": "backends.store.factory:create",
     "store.postgresql": "backends.store.postgres.factory:create",
     "store.postgres": "backends.store.postgres.factory:create",
+    "store.qdrant": "backends.store.qdrant.factory:create",
+    "store.qdrant+https": "backends.store.qdrant.factory:create",
     "python.python": "backends.tools.factory:create",
     "llm.emulated": "backends.emulated.factory:create",
     "embedder.emulated": "backends.emulated.factory:create",

@@ -24,7 +24,8 @@ _instances = count(1)
 
 
 class Store(Component):
-    """A document store: `Store("local:", embedder=...)` in memory, `Store("local:folder")` on disk.
+    """A document store: `Store("local:", embedder=...)` in memory, `Store("local:folder")` on disk,
+    `Store("postgresql://me@host/db")`, `Store("qdrant://host/collection")`.
 
     Each object in memory has documents of its own, kept until the process ends: make it once.
     Objects of one folder share theirs. Without an embedder only `mode="bm25"` searches work.
@@ -46,7 +47,9 @@ class Store(Component):
     ) -> None:
         super().__init__(url, name=name, **options)
         self.embedder = embedder
-        if not url.partition(":")[2]:  # nothing that another object could mean too
+        if (
+            not url.partition(":")[2] or url == "qdrant:memory"
+        ):  # nothing that another object could mean too
             self.spec = replace(self.spec, instance=next(_instances))
 
         def handle(rows: Rows, spec: EngineSpec, embedder: EngineSpec | None) -> "Index":

@@ -11,8 +11,9 @@ from backends.documents import Doc
 from backends.store.collection import Entry, Vectors
 from backends.store.deletion import by_source, who_goes
 from backends.store.jobs import Delete, as_stored
+from backends.store.lossless import doc_of
 from backends.store.postgres.connections import Connection
-from backends.store.postgres.rows import COLUMNS, TYPES, as_jsonb, columns_of, doc_of, id_hash
+from backends.store.postgres.rows import COLUMNS, TYPES, as_jsonb, columns_of, id_hash
 from backends.store.postgres.schema import Tables
 from backends.store.rows import common_dimensions, content_of, key_of, require_all, split_key
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from backends.documents import Doc
 from backends.store.collection import Entry
+from backends.store.lossless import exact_form, readable
 from backends.store.words import count_words
 
 COLUMNS = (
@@ -36,16 +36,10 @@ def columns_of(entry: Entry, content: str) -> list[Any]:
     doc = entry.doc
     (words,) = count_words([doc.text], WORD_BITS)
     return [
-        *(id_hash(doc.id), content, True, _readable(doc.id), _readable(doc.text)),
-        *(as_jsonb(dict(doc.metadata)), _exact(doc), entry.vector),
+        *(id_hash(doc.id), content, True, readable(doc.id), readable(doc.text)),
+        *(as_jsonb(dict(doc.metadata)), exact_form(doc), entry.vector),
         *(list(words), list(words.values()), words.total()),
     ]
-
-
-def doc_of(doc_id: str, text: str, exact: str) -> Doc:
-    """The document that was written."""
-    kept = json.loads(exact)
-    return Doc(kept.get("text", text), kept.get("id", doc_id), None, kept["metadata"])
 
 
 def as_jsonb(value: Any) -> Jsonb | None:
@@ -56,13 +50,3 @@ def as_jsonb(value: Any) -> Jsonb | None:
     except ValueError:  # NaN or infinity; half a surrogate pair
         return None
     return None if "\\u0000" in text else Jsonb(value)
-
-
-def _readable(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _exact(doc: Doc) -> str:
-    named = {"id": doc.id, "text": doc.text}
-    kept: dict[str, Any] = {name: t for name, t in named.items() if _readable(t) != t}
-    return json.dumps({**kept, "metadata": dict(doc.metadata)})

@@ -12,9 +12,10 @@ from backends.documents import Doc
 from backends.store.collection import Vectors
 from backends.store.exact import Candidate, best, candidates
 from backends.store.jobs import Search
+from backends.store.lossless import doc_of
 from backends.store.postgres.connections import Connection
 from backends.store.postgres.filters import to_sql
-from backends.store.postgres.rows import WORD_BITS, doc_of, id_hash
+from backends.store.postgres.rows import WORD_BITS, id_hash
 from backends.store.postgres.schema import Tables, as_indexed
 from backends.store.ranking import Hits, depth_of, fuse
 from backends.store.rows import (

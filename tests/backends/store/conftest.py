@@ -12,7 +12,7 @@ from store_testing import CAPITALS, PLANE, Store, ingest
 from backends.registry import EngineSpec, create
 
 _names = count(1)
-STORES = ["memory", "disk", pytest.param("postgres", marks=pytest.mark.server)]
+STORES = ["memory", "disk", "qdrant", pytest.param("postgres", marks=pytest.mark.server)]
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,8 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path) -> EngineSpec:
             return EngineSpec("store", "local:")
         case "disk":
             return EngineSpec("store", f"local:{tmp_path / 'store'}")
+        case "qdrant":
+            return EngineSpec("store", "qdrant:memory")
     options: dict[str, Any] = {"schema_name": f"test {next(_names)}"}
     return EngineSpec("store", request.getfixturevalue("postgres").url, options)
 
@@ -60,7 +62,7 @@ def capitals(store: Store) -> Store:
 @pytest.fixture
 def few_old_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that were replaced are forgotten soon."""
-    for module in ("runner", "postgres.changes"):
+    for module in ("runner", "postgres.changes", "qdrant.changes"):
         monkeypatch.setattr(f"backends.store.{module}.OLD_ROWS", 2)
 
 

@@ -1,0 +1,1 @@
+"""Documents in qdrant: on a server, or in this process."""

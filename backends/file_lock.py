@@ -61,3 +61,14 @@ def file_lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterator
             yield
         finally:
             _unlock(file)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds `path` at the moment."""
+    if not path.exists():
+        return False
+    with path.open("ab") as file:
+        is_free = _try_lock(file)
+        if is_free:
+            _unlock(file)
+    return not is_free

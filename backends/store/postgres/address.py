@@ -4,6 +4,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import certifi
 import psycopg
@@ -18,6 +19,7 @@ class Address:
     """What libpq needs to connect. Shown without secrets."""
 
     params: dict[str, Any]
+    collection: str | None = None  # that the URL names
 
     def __repr__(self) -> str:
         return self.name
@@ -45,6 +47,12 @@ def read_address(url: str, url_env: str | None) -> Address:
 
 
 def _read(url: str, where: str, *, may_hold_password: bool) -> Address:
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query)
+    collection = dict(options).get("collection")
+    if collection is not None:  # ours, the others are libpq's
+        others = urlencode([(name, value) for name, value in options if name != "collection"])
+        url = urlunsplit(parts._replace(query=others))
     try:
         params = {key: value for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError:
@@ -60,7 +68,7 @@ def _read(url: str, where: str, *, may_hold_password: bool) -> Address:
             "~/.pgpass or a service file, or put the whole URL in an environment variable and "
             'write Store("postgresql:", url_env="DATABASE_URL")'
         )
-    return Address(_verified(params))
+    return Address(_verified(params), collection)
 
 
 def _verified(params: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from backends.base import Engine, EngineInfo
+from backends.errors import ConfigError
 from backends.optional import optional_imports
 from backends.options import Options, read_options
 
@@ -13,7 +14,7 @@ from backends.options import Options, read_options
 class PostgresOptions(Options):
     """Options of a store in PostgreSQL."""
 
-    collection: str = "default"  # the name in its Index values; one embedder each
+    collection: str | None = None  # where the URL names none: "default"; one embedder each
     schema_name: str = "teola"  # the schema that holds the tables
     url_env: str | None = None  # the environment variable that holds the whole URL
     index_above: int | None = Field(default=10_000, ge=0)  # documents; None: always exact
@@ -33,11 +34,14 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     from backends.store.remote_engine import RemoteStore
 
     address = read_address(url, settings.url_env)
+    if address.collection and settings.collection:
+        raise ConfigError("the URL names a collection, so leave out collection=")
     connections = Connections(
         address, settings.connections, settings.connect_timeout_s, settings.timeout_s
     )
+    collection = address.collection or settings.collection or "default"
     documents = PostgresDocuments(
-        connections, settings.schema_name, settings.collection, settings.index_above
+        connections, settings.schema_name, collection, settings.index_above
     )
     info = EngineInfo("store", address.name, settings.max_batch_items, settings.connections)
-    return RemoteStore(info, settings.collection, documents)
+    return RemoteStore(info, collection, documents)

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
+from backends.errors import EngineUnavailable
+from backends.file_lock import is_locked
 from backends.local_engine import in_thread_or_here
 from backends.store.qdrant.address import Address
 from backends.store.qdrant.errors import is_lost, mapped
@@ -103,6 +105,12 @@ class LocalCalls:
             thread.shutdown(wait=False)
 
     def _make(self) -> QdrantClient:
-        if self._address.folder is None:
+        folder = self._address.folder
+        if folder is None:
             return QdrantClient(location=":memory:")
-        return QdrantClient(path=str(self._address.folder), force_disable_check_same_thread=True)
+        if is_locked(folder / ".lock"):  # qdrant says so too, and leaves its file open
+            raise EngineUnavailable(
+                f"{self._address.name}: another store has opened this folder; "
+                "a folder is for one process, a server for many"
+            )
+        return QdrantClient(path=str(folder), force_disable_check_same_thread=True)

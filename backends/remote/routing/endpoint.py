@@ -1,7 +1,7 @@
 """One endpoint: what is on its way there, what its cache holds, how fast and how busy it is."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from backends.base import Engine, Outcome, Usage
@@ -9,6 +9,7 @@ from backends.engine_load import EngineLoad
 from backends.errors import EngineOverloaded
 from backends.remote.routing.breaker import Breaker
 from backends.remote.routing.choice import View
+from backends.remote.routing.kv_blocks import KVBlocks
 from backends.remote.routing.prefix_index import PrefixIndex
 from backends.remote.routing.prompt_pages import Prompt
 from backends.remote.routing.speed import Speed
@@ -69,6 +70,7 @@ class Endpoint:
         self.is_started = False
         self.epoch = 0  # how often its cache was lost
         self.full_until_s = 0.0  # it asked to be left alone until then
+        self.caches: Sequence[KVBlocks] = ()  # as its events tell; one a data-parallel rank
         self._index = self._new_index()
         self._flights: set[Flight] = set()
         self._others: _Others | None = None
@@ -94,9 +96,12 @@ class Endpoint:
         queued = [flight.new_tokens for flight in self._flights if flight.is_queued(now_s)]
         num_tokens = prompt.num_tokens(per_byte)
         matched = prompt.tokens_of_pages(self._index.match(prompt.keys), per_byte)
+        if self._is_told_of(prompt):
+            at_home = 0.0  # events know better
+        told = [cache.match(prompt.ids, prompt.adapter, prompt.salt) for cache in self.caches]
         return View(
             prompt_tokens=num_tokens,
-            cached_tokens=min(num_tokens, max(matched, at_home)),
+            cached_tokens=min(num_tokens, max(matched, at_home, *told)),
             queued_tokens=sum(queued) + others.queued_tokens,
             num_running=len(self._flights) - len(queued) + others.num_running,
             kv_usage=others.kv_usage,
@@ -136,11 +141,16 @@ class Endpoint:
         """All requests of the flight were answered."""
         self._flights.discard(flight)
         now_s = _now()
+        is_told = self._is_told_of(flight.prompt)
         if counts_cached and flight.prompt.keys:
-            self._check_cache(flight, usage)
+            if not is_told:
+                self._check_cache(flight, usage)
             flight.num_tokens = usage.prefill_tokens + usage.cached_tokens
             flight.cached_tokens = usage.cached_tokens
-        self._index.computed(flight.prompt.keys)
+        if is_told:
+            self._index.lost(flight.prompt.keys)  # its events say what stays
+        else:
+            self._index.computed(flight.prompt.keys)
         if flight.first_s is None:
             tokens = flight.queued_tokens + flight.new_tokens
             self.speed.saw_whole(now_s - flight.began_s, tokens, usage.decode_tokens, now_s)
@@ -173,6 +183,11 @@ class Endpoint:
         num_own = len(self._flights) - len(queued)
         num_running = max(0.0, load.num_running - num_own)
         self._others = _Others(now_s, waiting_tokens, num_running, load.kv_usage or 0.0)
+
+    def _is_told_of(self, prompt: Prompt) -> bool:
+        """Whether events say exactly what of this prompt the server holds."""
+        is_all_ids = bool(prompt.ids) and not prompt.num_bytes
+        return is_all_ids and bool(self.caches) and all(c.is_complete for c in self.caches)
 
     def _others_at(self, now_s: float) -> _Others:
         others = self._others

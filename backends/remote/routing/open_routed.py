@@ -1,11 +1,12 @@
 """From a URL with several endpoints to one engine over all of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from backends.base import Engine
 from backends.options import Options, read_options
+from backends.remote.routing.kv_feeds import finder_of
 from backends.remote.routing.routed_engine import RoutedEngine
 from backends.remote.url import RemoteURL
 
@@ -16,6 +17,7 @@ class RoutingOptions(Options):
     """How requests are spread over endpoints. The other options are those of each endpoint."""
 
     routing: Literal["round_robin", "least_loaded", "prefix", "predicted_ttft"] = "predicted_ttft"
+    kv_events: bool | str | Sequence[str] = True  # True: where offered; else addresses in order
 
 
 @runtime_checkable
@@ -36,7 +38,8 @@ def open_routed(url: RemoteURL, options: Mapping[str, Any], make_one: MakeOne) -
         endpoint.root: make_one(replace(url, endpoints=(endpoint,)), others)
         for endpoint in url.endpoints
     }
-    routed = RoutedEngine(url.text, engines, settings.routing)
+    find = finder_of(url, settings.kv_events, others)
+    routed = RoutedEngine(url.text, engines, settings.routing, find)
     for engine in engines.values():
         if isinstance(engine, SharesContexts):
             engine.share_contexts(routed)

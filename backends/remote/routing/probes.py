@@ -5,7 +5,7 @@ Where the server tells its load, that is asked for in the background; else one r
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from backends.engine_load import ReportsLoad
 from backends.errors import EngineError, RequestRejected
@@ -17,9 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class Probes:
-    """All probes of one engine."""
+    """All probes of one engine. `on_started` is called when an endpoint answers first."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_started: Callable[[Endpoint], Awaitable[None]]) -> None:
+        self._on_started = on_started
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
 
     async def start(self, endpoint: Endpoint) -> Exception | None:
@@ -30,6 +31,7 @@ class Probes:
             endpoint.breaker.failed(str(error), _now(), is_final=True)
             return error
         endpoint.started()
+        await self._on_started(endpoint)
         endpoint.breaker.succeeded()
         return None
 
@@ -63,6 +65,7 @@ class Probes:
                 if not endpoint.is_started:
                     await endpoint.engine.start()
                     endpoint.started()
+                    await self._on_started(endpoint)
                 if isinstance(endpoint.engine, ReportsLoad):
                     endpoint.told(await endpoint.engine.load())
         except RequestRejected:  # it answers

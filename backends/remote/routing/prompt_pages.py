@@ -20,8 +20,14 @@ class Prompt:
     """What a request gives to read."""
 
     keys: tuple[int, ...] = ()  # of whole pages: those of ids, then those of text
-    num_ids: int = 0
-    num_bytes: int = 0
+    ids: Sequence[int] = ()
+    num_bytes: int = 0  # of the text behind the ids
+    adapter: str | None = None
+    salt: str | None = None
+
+    @property
+    def num_ids(self) -> int:
+        return len(self.ids)
 
     def num_tokens(self, tokens_per_byte: float) -> float:
         return self.num_ids + self.num_bytes * tokens_per_byte
@@ -46,10 +52,12 @@ def prompt_of(requests: Sequence[Request]) -> Prompt:
     request = requests[0]
     if request.op not in ("prefill", "decode", "generate", "select"):
         return Prompt(num_bytes=sum(len(text) for each in requests for text in _texts(each.inputs)))
-    context, parts = _split(request)
+    context, parts = split(request)
     ids: Sequence[int] = getattr(context, "ids", None) or ()
     text = b"".join(_encoded((*_texts_of_context(context), *parts)))
-    return Prompt(tuple(_keys(_root(request, context), ids, text)), len(ids), len(text))
+    adapter, salt = _kept_apart_by(request, context)
+    keys = tuple(_keys(hash((adapter, salt)), ids, text))
+    return Prompt(keys, ids, len(text), adapter, salt)
 
 
 def context_of(request: Request) -> Context | None:
@@ -58,17 +66,18 @@ def context_of(request: Request) -> Context | None:
     return first if isinstance(first, Context) else None
 
 
-def _split(request: Request) -> tuple[Context | None, Sequence[Any]]:
+def split(request: Request) -> tuple[Context | None, Sequence[Any]]:
+    """The context of an LLM request, and the parts behind it."""
     if request.op == "generate":
         return None, request.inputs
     return context_of(request), request.inputs[1:]
 
 
-def _root(request: Request, context: Context | None) -> int:
-    """What keeps equal texts apart."""
+def _kept_apart_by(request: Request, context: Context | None) -> tuple[str | None, str | None]:
+    """The adapter and the cache salt."""
     adapter = request.attrs.get("adapter") or getattr(context, "adapter", None)
     salt = getattr(context, "salt", None) or getattr(context, "cache_salt", None)
-    return hash((adapter, request.attrs.get("cache_salt") or salt or None))
+    return adapter, request.attrs.get("cache_salt") or salt or None
 
 
 def _texts_of_context(context: Context | None) -> Sequence[Any]:

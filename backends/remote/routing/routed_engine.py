@@ -23,8 +23,10 @@ from backends.errors import (
 from backends.rate_limits import RateReport, ReportsRates
 from backends.remote.routing.choice import CHOICES, View
 from backends.remote.routing.endpoint import Endpoint, Flight
+from backends.remote.routing.kv_feeds import FindSources, KVFeeds
 from backends.remote.routing.load_poller import LoadPoller
-from backends.remote.routing.prompt_pages import context_of, prompt_of
+from backends.remote.routing.probes import Probes
+from backends.remote.routing.prompt_pages import context_of, prompt_of, split
 from backends.remote.routing.rate_sum import RateSum
 from backends.remote.routing.router import Router
 from backends.remote.routing.trip import Trip, refusal
@@ -44,6 +46,7 @@ class RoutedEngine:
         url: str,
         engines: Mapping[str, Engine],
         routing: str = "predicted_ttft",
+        find_events: FindSources | None = None,
         random: Random | None = None,
     ) -> None:
         if routing not in CHOICES:
@@ -51,7 +54,8 @@ class RoutedEngine:
         self._url = url
         draw = (random or Random()).random
         self.endpoints = [Endpoint(name, engine, draw) for name, engine in engines.items()]
-        self._router = Router(self.endpoints, CHOICES[routing])
+        self._feeds = KVFeeds(find_events)
+        self._router = Router(self.endpoints, CHOICES[routing], Probes(self._feeds.open))
         self._poller = LoadPoller(self.endpoints)
         self._running: dict[str, Endpoint | None] = {}  # by request id; None: on its way
         self._aborted: set[str] = set()
@@ -109,6 +113,7 @@ class RoutedEngine:
     async def close(self) -> None:
         await self._poller.close()
         await self._router.probes.close()
+        await self._feeds.close()
         await asyncio.gather(*(endpoint.engine.close() for endpoint in self.endpoints))
 
     async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -142,6 +147,28 @@ class RoutedEngine:
 
     async def _route(self, requests: Sequence[Request]) -> list[Outcome]:
         """Send them to one endpoint after another until none has to move on."""
+        is_told = any(endpoint.caches for endpoint in self.endpoints)
+        if is_told and requests[0].op in ("decode", "generate"):
+            return [await self._route_ids(request) for request in requests]
+        return await self._move(requests)
+
+    async def _route_ids(self, request: Request) -> Outcome:
+        """Tokenise the prompt first, which the client does: events are about token ids."""
+        context, parts = split(request)
+        if not parts:
+            return (await self._move([request]))[0]
+        kept = {name: v for name, v in request.attrs.items() if name in ("adapter", "cache_salt")}
+        prefill = Request(request.id, "prefill", (context, *parts), kept)
+        (made,) = await self._extend([prefill])
+        if not isinstance(made, Result) or not getattr(made.outputs[0], "ids", None):
+            return (await self._move([request]))[0]
+        decode = replace(request, op="decode", inputs=made.outputs)
+        (outcome,) = await self._move([decode])
+        if request.op == "generate" and isinstance(outcome, Result):
+            return replace(outcome, outputs=outcome.outputs[:1])
+        return outcome
+
+    async def _move(self, requests: Sequence[Request]) -> list[Outcome]:
         trip = Trip(requests, prompt_of(requests), context_of(requests[0]))
         ended: dict[str, Outcome] = {}
         while trip.requests:

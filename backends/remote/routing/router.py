@@ -15,11 +15,11 @@ from backends.remote.routing.trip import Trip
 class Router:
     """Sees all endpoints, and what was learned of all of them together."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], choose: Choice) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], choose: Choice, probes: Probes) -> None:
         self.endpoints = endpoints
+        self.probes = probes
         self.homes = Homes()
         self.ratio = TextRatio()
-        self.probes = Probes()
         self._choose = choose
         self._turn = 0
 

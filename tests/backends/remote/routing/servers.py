@@ -86,7 +86,7 @@ class LoadedServer(Server):
 
 def routed(*servers: Server, routing: str = "predicted_ttft", **options: Any) -> RoutedEngine:
     engines = {f"http://server{i}:8000": server for i, server in enumerate(servers)}
-    return RoutedEngine("vllm://servers/model", engines, routing, Random(1), **options)
+    return RoutedEngine("vllm://servers/model", engines, routing, random=Random(1), **options)
 
 
 class Caller:

@@ -199,6 +199,7 @@ class Result:
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None  # decode only; "length" if any sample was cut
     samples: tuple[Sample, ...] = ()  # decode only, n of them
+    endpoint: str = ""  # the one that answered, of an engine with several
 
 
 Outcome = Result | Exception

@@ -11,7 +11,7 @@ EventKind = Literal[
     "retry",  # it failed and is tried again; fields: error, after_s
     "first_token",
     "text",  # a piece of decoded text; fields: text, final
-    "end",  # fields: the counts of backends.base.Usage
+    "end",  # fields: the counts of backends.base.Usage; endpoint, of an engine with several
     "error",
     "done",  # the query ended; fields: status, error; the last of a stream has the app's result
 ]

@@ -52,4 +52,6 @@ class Teller:
             fields["remembered_items"] = usage.remembered_items
         if result.finish_reason is not None:
             fields["finish_reason"] = result.finish_reason
+        if result.endpoint:
+            fields["endpoint"] = result.endpoint
         self.tell("end", path, op, fields)

@@ -33,6 +33,7 @@ class Span:
     end_s: float | None = None  # None: it never ended
     items: int = 0
     usage: Usage = field(default_factory=Usage)
+    endpoint: str = ""  # the one that answered, of an engine with several
     batch: int | None = None
     batch_size: int = 0  # requests in its batch, of all queries
     load_s: float = 0.0  # of its wait, for the engine to load
@@ -182,7 +183,8 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
         case "first_token":
             return replace(span, first_token_s=at_s)
         case "end":
-            return replace(span, end_s=at_s, usage=_usage(fields))
+            endpoint = str(fields.get("endpoint", ""))
+            return replace(span, end_s=at_s, usage=_usage(fields), endpoint=endpoint)
         case "error":
             return replace(span, end_s=at_s, error=str(fields.get("error", "")))
     return span

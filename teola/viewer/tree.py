@@ -56,7 +56,8 @@ def _rows(trace: Trace, call: Call, guide: str, with_primitives: bool) -> Iterat
 
 def _primitive_label(branch: str, span: Span) -> Text:
     mark = (" failed", "red") if span.error else ""
-    return name_cell((branch, "dim"), span.node, (f" {span.op}", "cyan"), mark)
+    place = (f" at {span.endpoint.partition('//')[2]}", "dim") if span.endpoint else ""
+    return name_cell((branch, "dim"), span.node, (f" {span.op}", "cyan"), place, mark)
 
 
 def _numbers(

@@ -204,7 +204,7 @@ class RoutedEngine:
         finally:
             self._running |= dict.fromkeys(request.id for request in trip.requests)
             self._note(endpoint, flight, trip, outcomes or ())
-        return outcomes
+        return [_answered_by(endpoint, outcome) for outcome in outcomes]
 
     def _note(
         self, endpoint: Endpoint, flight: Flight, trip: Trip, outcomes: Sequence[Outcome]
@@ -233,3 +233,7 @@ class RoutedEngine:
         if endpoint.breaker.failed(str(outcome), now_s):
             endpoint.forget_cache()
             _log.warning("%s leaves %s alone for now: %s", self._url, endpoint.url, outcome)
+
+
+def _answered_by(endpoint: Endpoint, outcome: Outcome) -> Outcome:
+    return replace(outcome, endpoint=endpoint.url) if isinstance(outcome, Result) else outcome

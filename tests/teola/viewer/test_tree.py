@@ -50,6 +50,14 @@ def test_a_failed_primitive_is_marked() -> None:
     assert "answer.prompt prefill failed" in drawn(tree(trace_of([*begun, failed]), 100, True))
 
 
+def test_a_primitive_names_the_endpoint_that_answered_of_several() -> None:
+    begun = [event for event in EVENTS if event.t < 100.65]
+    ended = at(0.65, "end", "answer.prompt", "prefill", endpoint="http://gpu2:8000")
+
+    drawing = drawn(tree(trace_of([*begun, ended]), 100, True))
+    assert "answer.prompt prefill at gpu2:8000" in drawing
+
+
 def test_a_long_name_is_cut_and_no_number_is() -> None:
     drawing = drawn(tree(demo(), 72, with_primitives=True), 72)
 

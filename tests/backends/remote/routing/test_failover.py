@@ -18,12 +18,17 @@ from backends.errors import (
 )
 from backends.fake.retrieval import FakeEmbedder
 from backends.rate_limits import RateLimits
+from backends.registry import EngineSpec
 from backends.remote.routing.prompt_pages import prompt_of
 from backends.remote.routing.routed_engine import RoutedEngine
+from graph_opt.text import parse
 from runtime.clock import run_virtual
 from runtime.engine_scheduler import EngineScheduler
+from runtime.events import EventLog
 from runtime.hints import Hint
 from runtime.job import Job
+from runtime.layout import layout_of
+from runtime.service import Runtime
 
 
 async def ask_all(caller: Caller, count: int, gap_s: float = 0.05) -> None:
@@ -405,3 +410,39 @@ def test_an_engine_of_several_endpoints_can_do_what_all_can() -> None:
 def test_an_unknown_routing_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="predicted_ttft"):
         routed(Server(), routing="random")
+
+
+def test_a_result_names_the_endpoint_that_answered() -> None:
+    servers = [Server(), Server()]
+
+    async def main() -> None:
+        caller = Caller(routed(*servers, routing="round_robin"))
+        await caller.engine.start()
+        for _ in range(2):
+            await caller.ask("a")
+        answered = {o.endpoint for o in caller.outcomes if isinstance(o, Result)}
+        assert answered == {"http://server0:8000", "http://server1:8000"}
+
+    run_virtual(main())
+
+
+def test_the_end_of_a_request_names_the_endpoint_in_the_events_of_its_query() -> None:
+    log = EventLog()
+    text = """
+    graph g {
+      %x = input [type="str"]
+      %y = generate %x [engine="llm"]
+      return %y
+    }
+    """
+
+    async def main() -> None:
+        engine = routed(Server(), Server())
+        runtime = Runtime(make=lambda _: engine)
+        specs = {"llm": EngineSpec("llm", "vllm://servers/model")}
+        await runtime.run(layout_of(parse(text)), {"x": "a b"}, specs, {}, listener=log)
+        await runtime.close()
+
+    run_virtual(main())
+    (end,) = [event for event in log.events if event.kind == "end"]
+    assert end.fields["endpoint"].startswith("http://server")

@@ -21,9 +21,9 @@ import httpx
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
 from backends.rate_limits import RateReport
 from backends.remote.answers import check_status, decoder_of, read_json, read_text
-from backends.remote.connection import make_http
 from backends.remote.errors import mapped_errors
 from backends.remote.events import Events, is_last
+from backends.remote.exchanges import Exchanges
 from backends.remote.limits import read_rates
 from backends.remote.options import RemoteOptions, Secret, key_env_of, read_key
 from backends.remote.retry import Retry
@@ -56,8 +56,7 @@ class Client:
         self._retry = retry or Retry(options.retries)
         self._transport = transport
         self._key = Secret("")
-        self._http: httpx.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exchanges: Exchanges | None = None
         self._is_closed = False
 
     async def get(self, path: str, *, timeout_s: float | None = None) -> Any:
@@ -97,8 +96,8 @@ class Client:
 
             async def open_events() -> Events:
                 async with AsyncExitStack() as attempt:
-                    response = await self._send("POST", path, content, attempt, "identity")
-                    await check_status(response, where, key_env_of(self.endpoint, self._options))
+                    sent = self._send("POST", path, content, is_safe=False, is_stream=True)
+                    response = await attempt.enter_async_context(sent)
                     pieces = cast(AsyncGenerator[bytes, None], response.aiter_bytes())
                     attempt.push_async_callback(pieces.aclose)
 
@@ -115,13 +114,14 @@ class Client:
             events = await self._retried(where, deadline, open_events, is_safe)
             with self._key_hidden():
                 yield events
+            await events.drain()
 
     async def close(self) -> None:
         """Close all connections; the client is of no more use."""
         self._is_closed = True
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
+        exchanges, self._exchanges = self._exchanges, None
+        if exchanges is not None:
+            await exchanges.close()
 
     async def _whole(
         self,
@@ -137,33 +137,32 @@ class Client:
         content = None if body is None else _encoded(body, where)
 
         async def exchange() -> T:
-            async with AsyncExitStack() as stack:
-                response = await self._send(method, path, content, stack)
-                await check_status(response, where, key_env_of(self.endpoint, self._options))
+            async with self._send(method, path, content, is_safe=is_safe) as response:
                 await response.aread()
                 return read(response, where)
 
         return await self._retried(where, self._deadline(timeout_s), exchange, is_safe)
 
+    @asynccontextmanager
     async def _send(
         self,
         method: str,
         path: str,
         content: bytes | None,
-        stack: AsyncExitStack,
-        encoding: str = "",
-    ) -> httpx.Response:
-        """The answer's head; `stack` closes its body."""
-        http = self._connected()
+        *,
+        is_safe: bool,
+        is_stream: bool = False,
+    ) -> AsyncIterator[httpx.Response]:
+        """The head of an answer without an error."""
         headers = {"content-type": "application/json"} if content is not None else {}
-        if encoding:
-            headers["accept-encoding"] = encoding
-        url = self.endpoint.url_of(path)
-        request = http.build_request(method, url, content=content, headers=headers)
-        response = await http.send(request, stream=True)
-        stack.push_async_callback(response.aclose)
-        self._take_rates(response)
-        return response
+        if is_stream:
+            headers["accept-encoding"] = "identity"  # compression would hold events back
+        exchanges = self._connected()
+        async with exchanges.exchange(method, path, content, headers, is_cheap=is_safe) as response:
+            self._take_rates(response)
+            where = f"{method} {self.endpoint.url_of(path)}"
+            await check_status(response, where, key_env_of(self.endpoint, self._options))
+            yield response
 
     def _take_rates(self, response: httpx.Response) -> None:
         report = read_rates(response.headers)
@@ -193,15 +192,13 @@ class Client:
         says_when = isinstance(error, EngineOverloaded) and error.retry_after_s is not None
         return says_when and self.on_rates is not None
 
-    def _connected(self) -> httpx.AsyncClient:
+    def _connected(self) -> Exchanges:
         if self._is_closed:
             raise EngineUnavailable(f"{self.endpoint.root}: the client was closed")
-        loop = asyncio.get_running_loop()
-        if self._http is None or self._loop is not loop:
+        if self._exchanges is None or self._exchanges.loop is not asyncio.get_running_loop():
             self._key = read_key(self.endpoint, self._options)
-            self._http = make_http(self.endpoint, self._options, self._key, self._transport)
-            self._loop = loop
-        return self._http
+            self._exchanges = Exchanges(self.endpoint, self._options, self._key, self._transport)
+        return self._exchanges
 
     def _deadline(self, timeout_s: float | None) -> float:
         return asyncio.get_running_loop().time() + (timeout_s or self._options.timeout_s)

@@ -20,10 +20,10 @@ def make_http(
     endpoint: Endpoint,
     options: RemoteOptions,
     key: Secret,
+    is_http2: bool,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """Not connected yet. `transport` stands in for the network."""
-    is_http2 = _speaks_http2(endpoint, options)
     num = options.concurrency + SPARE_CONNECTIONS
     return httpx.AsyncClient(
         headers=_headers(key),
@@ -47,7 +47,8 @@ def _headers(key: Secret) -> dict[str, str]:
     return {"user-agent": "teola", **({"authorization": f"Bearer {value}"} if value else {})}
 
 
-def _speaks_http2(endpoint: Endpoint, options: RemoteOptions) -> bool:
+def speaks_http2(endpoint: Endpoint, options: RemoteOptions) -> bool:
+    """HTTP/2 is offered to the server. Raises ConfigError where its package is missing."""
     if options.http2 is False or (options.http2 is None and not endpoint.is_tls):
         return False
     is_there = find_spec("h2") is not None

@@ -1,7 +1,9 @@
 """The events of one streamed answer as JSON, checked: errors are raised, and so is an early end."""
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import jiter
@@ -9,6 +11,8 @@ import jiter
 from backends.errors import EngineError
 from backends.remote.errors import from_event
 from backends.remote.sse import Decoder, Event
+
+DRAIN_S = 0.1  # for the end of an answer after its [DONE]
 
 
 class Events:
@@ -32,6 +36,7 @@ class Events:
         self._held: deque[Any] = deque()  # read ahead, to be given again
         self._may_end = False
         self._has_ended = False
+        self._is_done = False  # by [DONE]
 
     def __aiter__(self) -> "Events":
         return self
@@ -47,7 +52,7 @@ class Events:
         event = self._events.popleft()
         if event.data.strip() == "[DONE]":
             self._events.clear()
-            self._has_ended = self._may_end = True
+            self._has_ended = self._may_end = self._is_done = True
             raise StopAsyncIteration
         return self._value_of(event)
 
@@ -57,6 +62,14 @@ class Events:
             self._held.append(await anext(self))
         except StopAsyncIteration:
             return
+
+    async def drain(self) -> None:
+        """Read what follows a [DONE], at best the end: the connection can then be used again."""
+        if self._is_done:
+            with suppress(TimeoutError, EngineError):
+                async with asyncio.timeout(DRAIN_S):
+                    while await self._read_piece() is not None:
+                        pass
 
     async def _read(self) -> None:
         piece = await self._read_piece()

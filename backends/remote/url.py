@@ -15,7 +15,7 @@ from backends.errors import ConfigError
 
 Scheme = Literal["sglang", "vllm", "openai", "ollama", "teola"]
 
-_DEFAULT_PORTS: dict[str, int] = {"sglang": 30000, "vllm": 8000, "ollama": 11434, "teola": 8000}
+_DEFAULT_PORTS: dict[str, int] = {"sglang": 30000, "vllm": 8000, "ollama": 11434, "teola": 30000}
 _PRIVATE_ENDS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _VERSION = re.compile(r"v\d+((alpha|beta)\d*)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/?#]+)(:(?P<port>\d{1,5}))?")
@@ -74,11 +74,25 @@ def parse_url(text: str) -> RemoteURL:
     _check_slashes(text, base)
     if not authority and scheme != "openai":
         raise ConfigError(f"{text!r} names no host; write {scheme}://localhost")
+    if authority and scheme == "openai" and not path and _is_name_of_model(authority):
+        raise ConfigError(
+            f"{text!r} names a host; for a model of OpenAI write openai:{authority}, and for a "
+            f"host of your own its port: openai://{authority}:PORT"
+        )
     hosts = authority.split(",") if authority else ["api.openai.com"]
     endpoints = tuple(_endpoint(text, scheme, host, tls, base.strip("/")) for host in hosts)
     if len(set(endpoints)) < len(endpoints):
         raise ConfigError(f"{text!r} names an endpoint twice")
     return RemoteURL(text, cast(Scheme, scheme), endpoints, model or path_model)
+
+
+def _is_name_of_model(authority: str) -> bool:
+    """As gpt-4.1-mini is. A host whose name is one such word needs a port."""
+    last = authority.rpartition(".")[2]
+    is_domain = last != authority and last.isalpha()
+    return bool(re.fullmatch(r"[\w.]*-[\w.-]*", authority) and re.search(r"\d", authority)) and (
+        not is_domain
+    )
 
 
 def _by_model_name(text: str, scheme: str, model: str) -> RemoteURL:

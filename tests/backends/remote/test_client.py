@@ -412,6 +412,24 @@ def test_lines_of_json_are_events_too() -> None:
     assert events_of(json_lines({"n": 1}, {"done": True})) == [{"n": 1}, {"done": True}]
 
 
+def chunked(*contents: bytes) -> Answer:
+    """Server-sent events as servers send them: the connection is kept."""
+    lines = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+    pieces = (f"{len(content):x}\r\n".encode() + content + b"\r\n" for content in contents)
+    return Answer((head(200, lines), *pieces, 0.005, b"0\r\n\r\n"))
+
+
+def test_streams_share_a_connection() -> None:
+    async def main() -> tuple[list[Any], int]:
+        async with FaultServer(chunked(b'data: {"n": 1}\n\n', b"data: [DONE]\n\n")) as server:
+            client = server.client()
+            found = [await streamed(client) for _ in range(3)]
+            await client.close()
+            return found, server.num_connections
+
+    assert run(main()) == ([[{"n": 1}]] * 3, 1)
+
+
 def test_nothing_after_done_is_read() -> None:
     more = (b'data: [DONE]\n\ndata: {"n": 9}\n\n', HANG)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,12 @@ class H2Server:
 
     def __init__(self) -> None:
         self.num_connections = 0
+        self.num_open = 0
+        self.may_answer = asyncio.Event()  # to /slow; /never is never answered
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.num_connections += 1
+        self.num_open += 1
         tls = writer.get_extra_info("ssl_object")
         try:
             if tls is not None and tls.selected_alpn_protocol() != "h2":
@@ -39,6 +42,7 @@ class H2Server:
             else:
                 await self._new(reader, writer)
         finally:
+            self.num_open -= 1
             writer.close()
 
     async def _old(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,12 +56,31 @@ class H2Server:
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         http.initiate_connection()
         writer.write(http.data_to_send())
+        paths: dict[int, bytes] = {}
+        waiting: list[asyncio.Task[None]] = []
         while content := await reader.read(65536):
             for event in http.receive_data(content):
+                if isinstance(event, h2.events.RequestReceived):
+                    paths[event.stream_id] = dict(event.headers)[b":path"]
                 if isinstance(event, h2.events.StreamEnded):
-                    http.send_headers(event.stream_id, [(":status", "200")])
-                    http.send_data(event.stream_id, b'{"version": 2}', end_stream=True)
+                    path = paths[event.stream_id]
+                    if path == b"/slow":
+                        waiting.append(
+                            asyncio.create_task(self._later(http, event.stream_id, writer))
+                        )
+                    elif path != b"/never":
+                        _answer(http, event.stream_id)
             writer.write(http.data_to_send())
+
+    async def _later(self, http: Any, stream_id: int, writer: asyncio.StreamWriter) -> None:
+        await self.may_answer.wait()
+        _answer(http, stream_id)
+        writer.write(http.data_to_send())
+
+
+def _answer(http: Any, stream_id: int) -> None:
+    http.send_headers(stream_id, [(":status", "200")])
+    http.send_data(stream_id, b'{"version": 2}', end_stream=True)
 
 
 @asynccontextmanager
@@ -76,69 +99,111 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def answers(
-    scheme: str, protocols: list[str] | None, authority: trustme.CA, folder: Path, **options: Any
-) -> tuple[list[Any], int]:
-    """Of ten requests at once after a first, and how many connections they took."""
-    tls = None
-    if protocols is not None:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(tls)
-        tls.set_alpn_protocols(protocols)
-        options["ca_file"] = folder / "ca.pem"
-        authority.cert_pem.write_to_path(str(options["ca_file"]))
+@pytest.fixture
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    """Offers both versions."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
 
-    async def main() -> tuple[list[Any], int]:
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+def talk(
+    scheme: str,
+    tls: ssl.SSLContext | None,
+    work: Callable[[Client, H2Server], Awaitable[Any]],
+    **options: Any,
+) -> Any:
+    async def main() -> Any:
         async with asyncio.timeout(10), nothing_left(), serving(tls) as (server, address):
             (endpoint,) = parse_url(f"{scheme}://{address}/m").endpoints
             client = Client(endpoint, RemoteOptions(retries=0, **options))
-            first = await client.post("/v1/x", {}, is_safe=False)
-            posts = (client.post("/v1/x", {"n": n}, is_safe=False) for n in range(10))
-            found = await asyncio.gather(*posts)
-            await client.close()
-            return [first, *found], server.num_connections
+            try:
+                return await work(client, server)
+            finally:
+                await client.close()
 
     return asyncio.run(main())
 
 
-def test_one_connection_carries_all_requests_where_tls_offers_http2(
-    authority: trustme.CA, tmp_path: Path
-) -> None:
-    found = answers("vllm+https", ["h2", "http/1.1"], authority, tmp_path)
+async def eleven_embeddings(client: Client, server: H2Server) -> tuple[set[int], int]:
+    """The HTTP versions of ten requests at once after a first, and how many connections."""
+    first = await client.post("/v1/x", {}, is_safe=True)
+    posts = (client.post("/v1/x", {"n": n}, is_safe=True) for n in range(10))
+    found = [first, *await asyncio.gather(*posts)]
+    return {answer["version"] for answer in found}, server.num_connections
 
-    assert found == ([{"version": 2}] * 11, 1)
+
+def test_one_connection_carries_all_requests_where_tls_offers_http2(
+    tls: ssl.SSLContext, ca_file: Path
+) -> None:
+    assert talk("vllm+https", tls, eleven_embeddings, ca_file=ca_file) == ({2}, 1)
 
 
 def test_a_server_that_does_not_offer_it_is_spoken_to_as_before(
-    authority: trustme.CA, tmp_path: Path
+    tls: ssl.SSLContext, ca_file: Path
 ) -> None:
-    versions, _ = answers("vllm+https", ["http/1.1"], authority, tmp_path)
+    tls.set_alpn_protocols(["http/1.1"])
+    versions, _ = talk("vllm+https", tls, eleven_embeddings, ca_file=ca_file)
 
-    assert versions == [{"version": 1}] * 11
-
-
-def test_it_can_be_switched_off(authority: trustme.CA, tmp_path: Path) -> None:
-    versions, _ = answers("vllm+https", ["h2", "http/1.1"], authority, tmp_path, http2=False)
-
-    assert versions == [{"version": 1}] * 11
+    assert versions == {1}
 
 
-def test_it_can_be_forced_without_tls(authority: trustme.CA, tmp_path: Path) -> None:
-    found = answers("vllm", None, authority, tmp_path, http2=True)
+def test_it_can_be_switched_off(tls: ssl.SSLContext, ca_file: Path) -> None:
+    versions, _ = talk("vllm+https", tls, eleven_embeddings, ca_file=ca_file, http2=False)
 
-    assert found == ([{"version": 2}] * 11, 1)
+    assert versions == {1}
+
+
+def test_it_can_be_forced_without_tls() -> None:
+    assert talk("vllm", None, eleven_embeddings, http2=True) == ({2}, 1)
+
+
+async def one_generation(client: Client, server: H2Server) -> int:
+    answer = await client.post("/v1/x", {}, is_safe=False)
+    version: int = answer["version"]
+    return version
+
+
+def test_a_generation_goes_over_a_connection_of_its_own_whose_end_stops_it(
+    tls: ssl.SSLContext, ca_file: Path
+) -> None:
+    assert talk("vllm+https", tls, one_generation, ca_file=ca_file) == 1
+    assert talk("vllm", None, one_generation, http2=True) == 2  # forced: it runs to its end
+
+
+def test_a_connection_of_which_an_answer_was_given_up_takes_no_more_requests() -> None:
+    async def work(client: Client, server: H2Server) -> None:
+        running = asyncio.create_task(client.post("/slow", {}, is_safe=True))
+        given_up = asyncio.create_task(client.post("/never", {}, is_safe=True))
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert await client.post("/v1/x", {}, is_safe=True) == {"version": 2}
+        assert server.num_connections == 2
+        assert server.num_open == 2
+        server.may_answer.set()
+        assert await running == {"version": 2}  # what runs on the first ends well
+        while server.num_open > 1:
+            await asyncio.sleep(0.001)
+
+    talk("vllm", None, work, http2=True)
 
 
 def test_no_key_is_logged_with_the_headers(
-    authority: trustme.CA,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
 
-    answers("vllm", None, authority, tmp_path, http2=True)
+    talk("vllm", None, eleven_embeddings, http2=True)
 
     assert "httpcore" in {record.name.partition(".")[0] for record in caplog.records}
     assert KEY not in caplog.text

@@ -15,6 +15,7 @@ def roots(text: str) -> list[str]:
         ("vllm://localhost", "http://localhost:8000", "/v1", None),
         ("sglang://localhost/", "http://localhost:30000", "/v1", None),
         ("ollama://localhost/llama3.2:1b", "http://localhost:11434", "/v1", "llama3.2:1b"),
+        ("teola://localhost", "http://localhost:30000", "/v1", None),
         ("teola://[::1]:9000/m", "http://[::1]:9000", "/v1", "m"),
         ("vllm://box:8000//models/v1/tiny", "http://box:8000", "/v1", "/models/v1/tiny"),
         ("vllm://box:8000/with%20space", "http://box:8000", "/v1", "with space"),
@@ -38,6 +39,9 @@ def test_a_url_names_root_api_and_model(text: str, root: str, api: str, model: s
     ("text", "root"),
     [
         ("openai://10.0.0.5/m", "http://10.0.0.5"),
+        ("openai://gpu-1:8000", "http://gpu-1:8000"),
+        ("openai://gpu-1/m", "http://gpu-1"),
+        ("openai://gpu-1.example.com", "https://gpu-1.example.com"),
         ("openai://gpu.internal/m", "http://gpu.internal"),
         ("openai://example.com/m", "https://example.com"),
         ("openai://example.com:8000/m", "http://example.com:8000"),
@@ -79,6 +83,8 @@ def test_a_key_in_a_url_is_refused_and_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("openai://gpt-5-mini", "write openai:gpt-5-mini"),
+        ("openai://gpt-4.1", "write openai:gpt-4.1"),
         ("vllm:", "names no host"),
         ("vllm://", "names no host"),
         ("vllm:///m", "names no host"),

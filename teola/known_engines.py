@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import Engine, EngineInfo
+from backends.base import Capability, Engine, EngineInfo
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from graph_opt.facts import Facts
@@ -15,6 +15,8 @@ from runtime.cost.graph_cost import GraphCost
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.cost.profile_store import Latencies
 from teola.device_work import Placed
+
+_OF_CACHES: frozenset[Capability] = frozenset({"warm_up", "cached_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class KnownEngine:
             return False
         able = self.info.capabilities
         return "prefill" not in able or "warm_up" in able
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether a server is known to have a prefix cache."""
+        return self.info is not None and not self.info.capabilities.isdisjoint(_OF_CACHES)
 
     @property
     def items_together(self) -> int:
@@ -80,7 +87,8 @@ class KnownEngines:
         """Seconds for a graph that these engines run, by their profiles or by defaults."""
         latencies = {name: engine.latency for name, engine in self.engines.items()}
         clients = {name for name, engine in self.engines.items() if engine.keeps_contexts}
-        return GraphCost.of(graph, latencies, clients)
+        caching = {name for name in clients if self.engines[name].caches_prefixes}
+        return GraphCost.of(graph, latencies, clients, caching)
 
     def facts(self, graph: Graph) -> Facts:
         """What passes may know; costs only of engines that were profiled."""

@@ -30,7 +30,7 @@ from graph_opt.cost_model import CostModel
 from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Arg, Graph, Node, Ref
 from graph_opt.passes.deduplicate import deduplicate
-from graph_opt.paths import bodies_of, walk
+from graph_opt.paths import bodies_of
 from graph_opt.prompts import Given, Prompt, write_captures
 from graph_opt.rewrite import rewrite
 from graph_opt.tokens import num_tokens
@@ -40,9 +40,9 @@ MIN_WARM_TOKENS = 64  # a request costs a server as much as it saves by fewer
 
 def warm_up(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = MIN_WARM_TOKENS) -> Graph:
     """The graph whose prefills on such engines run ahead or are written into their readers."""
-    deciding = _Deciding(facts, min_head_tokens)
-    if not any(deciding.is_client_side(node) for _, node, _ in walk(graph)):
+    if not any("warm_up" in able for able in facts.capabilities.values()):
         return graph
+    deciding = _Deciding(facts, min_head_tokens)
     written = _Writing(graph, deciding, deciding.ahead(graph), "", {}).result()
     return written if written is graph else deduplicate(written)  # equal prompts are equal texts
 

@@ -6,11 +6,12 @@ The cost model of passes (`graph_opt.cost_model.CostModel`) and of plans.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS
 from runtime.cost.graph_sizes import sizes_of
+from runtime.cost.held_heads import held_heads
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, Load
 from runtime.cost.sizes import Size, size_of
 from runtime.ops.table import OP_RUNS
@@ -25,6 +26,7 @@ class GraphCost:
     latencies: Mapping[str, EngineLatency]  # by the engine's name in the graph
     sizes: Mapping[str, Size]  # by value
     clients: Collection[str] = ()  # engines that keep contexts with the client
+    held: Mapping[str, float] = field(default_factory=dict)  # see `held_heads`
 
     @classmethod
     def of(
@@ -32,8 +34,12 @@ class GraphCost:
         graph: Graph,
         latencies: Mapping[str, EngineLatency],
         clients: Collection[str] = (),
+        caching: Collection[str] = (),
     ) -> GraphCost:
-        return cls(latencies, sizes_of(graph), clients)
+        """`clients` are engines that keep contexts with the client, `caching` those of them whose
+        servers have a prefix cache."""
+        sizes = sizes_of(graph)
+        return cls(latencies, sizes, clients, held_heads(graph, sizes, caching) if caching else {})
 
     def seconds(self, node: Node) -> float:
         """How long an idle engine that is loaded needs for the node."""
@@ -60,4 +66,14 @@ class GraphCost:
         op = OP_RUNS[node.op]
         is_client_side = op.client_load is not None and node.attrs.get("engine") in self.clients
         load = op.client_load if is_client_side else op.load
-        return () if load is None else load(node, self.sizes)
+        loads = () if load is None else load(node, self.sizes)
+        return _less(self.held.get(node.name, 0.0), loads) if is_client_side else loads
+
+
+def _less(held: float, loads: tuple[Load, ...]) -> tuple[Load, ...]:
+    """What is left to compute of a prompt, which is the first of the loads."""
+    if not loads or loads[0].op != "prefill" or loads[0].length >= held:
+        return loads
+    prompt, *others = loads
+    num_new = prompt.size + prompt.length - held
+    return (Load("prefill", num_new, held), *others) if num_new > 0 else tuple(others)

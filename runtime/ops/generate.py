@@ -29,6 +29,7 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
 GENERATE = OpRun(
     size=_size,
     load=_load,
+    client_load=_load,
     measured=_measured,
     api_tokens=text_tokens,
     takes_salt=True,

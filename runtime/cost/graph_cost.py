@@ -64,16 +64,6 @@ class GraphCost:
     def loads(self, node: Node) -> tuple[Load, ...]:
         """What the node will ask of its engine; nothing, if it needs none."""
         op = OP_RUNS[node.op]
-        is_client_side = op.client_load is not None and node.attrs.get("engine") in self.clients
-        load = op.client_load if is_client_side else op.load
-        loads = () if load is None else load(node, self.sizes)
-        return _less(self.held.get(node.name, 0.0), loads) if is_client_side else loads
-
-
-def _less(held: float, loads: tuple[Load, ...]) -> tuple[Load, ...]:
-    """What is left to compute of a prompt, which is the first of the loads."""
-    if not loads or loads[0].op != "prefill" or loads[0].length >= held:
-        return loads
-    prompt, *others = loads
-    num_new = prompt.size + prompt.length - held
-    return (Load("prefill", num_new, held), *others) if num_new > 0 else tuple(others)
+        if op.client_load is not None and node.attrs.get("engine") in self.clients:
+            return op.client_load(node, self.sizes, self.held.get(node.name, 0.0))
+        return () if op.load is None else op.load(node, self.sizes)

@@ -17,6 +17,7 @@ from graph_opt.ops import OPS
 from graph_opt.paths import bodies_of
 from graph_opt.text import arg_text
 from runtime.cost.sizes import Size, size_of
+from runtime.ops.table import OP_RUNS
 
 Prompt: TypeAlias = "tuple[tuple[Hashable, float], ...]"  # what each part is, and its tokens
 
@@ -60,9 +61,8 @@ class _Walk:
     def bodies(
         self, node: Node, path: str, values: Mapping[str, str], contexts: Mapping[str, Prompt]
     ) -> None:
-        first = OPS[node.op].params_from
-        is_map = node.op == "map"
-        turns = size_of(node.args[0], self.sizes).as_list().num_items if is_map else 1.0
+        first, times = OPS[node.op].params_from, OP_RUNS[node.op].turns
+        turns = 1.0 if times is None else times(node, self.sizes)
         for inner, body in bodies_of(node, path):
             pairs = list(zip(body.params, node.args[first:], strict=True))
             names = {
@@ -101,9 +101,9 @@ class _Walk:
         if engine in self.engines and OPS[node.op].writes_text:
             found = self.found(prompt, engine, path, num_items)
             self.held[node.name] = min(found, self.held.get(node.name, found))
-        if node.op == "prefill":
+        if not OPS[node.op].writes_text:
             contexts[node.name] = prompt
-        if node.op != "prefill" or "ahead" in node.attrs:
+        if OPS[node.op].writes_text or "ahead" in node.attrs:
             self.sent[engine].append(prompt)
 
     def context(

@@ -29,12 +29,11 @@ def prompt_load(parts: Sequence[Arg], sizes: Mapping[str, Size], before: float) 
     return Load("prefill", prompt_tokens(parts, sizes), before)
 
 
-def uncached_load(node: Node, sizes: Mapping[str, Size]) -> Load:
+def uncached_load(node: Node, sizes: Mapping[str, Size], held: float) -> Load:
     """The expected load of a whole prompt, context and parts, less what the server holds of it."""
-    context, *parts = node.args
-    before = size_of(context, sizes)
-    num_new = before.total - before.cached + prompt_tokens(parts, sizes)
-    return Load("prefill", num_new, before.cached)
+    whole = [size_of(arg, sizes) for arg in node.args]
+    cached = max(held, *(size.cached for size in whole[:1]), 0.0)
+    return Load("prefill", max(0.0, sum(size.total for size in whole) - cached), cached)
 
 
 def text_load(node: Node, before: float) -> Load:

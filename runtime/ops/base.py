@@ -24,6 +24,7 @@ SizeRule: TypeAlias = "Callable[[Node, Sequence[Size]], Sequence[Size]]"  # of a
 BodyOutputs: TypeAlias = "Callable[[Graph, Sequence[Size]], Sequence[Size]]"  # of a body's params
 BodySizeRule: TypeAlias = "Callable[[Node, Sequence[Size], BodyOutputs], Sequence[Size]]"
 ExpectedLoad: TypeAlias = "Callable[[Node, Sizes], tuple[Load, ...]]"
+ClientLoad: TypeAlias = "Callable[[Node, Sizes, float], tuple[Load, ...]]"  # and what is held
 MeasuredLoad: TypeAlias = "Callable[[Sequence[Request], Sequence[Result]], tuple[Load, ...]]"
 ExpectedTokens: TypeAlias = "Callable[[Request], Expected | None]"  # None: never leaves the client
 
@@ -60,7 +61,7 @@ class OpRun:
     size_of_bodies: BodySizeRule | None = None  # instead of `size`, of an op with bodies
     turns: Callable[[Node, Sizes], float] | None = None  # how often the body runs; None: once
     load: ExpectedLoad | None = None  # what a node will ask of its engine
-    client_load: ExpectedLoad | None = None  # instead, where contexts stay with the client
+    client_load: ClientLoad | None = None  # instead, where contexts stay with the client
     measured: MeasuredLoad | None = None  # what a finished batch asked of its engine
     api_tokens: ExpectedTokens = prompt_only  # what a request takes of an API's rate limits
     takes_salt: bool = False  # its request takes the attr `cache_salt`

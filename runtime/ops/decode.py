@@ -29,8 +29,9 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt_load(parts, sizes, size_of(context, sizes).total), text)
 
 
-def _client_load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
-    prompt = uncached_load(node, sizes)
+def client_load(node: Node, sizes: Sizes, held: float) -> tuple[Load, ...]:
+    """Of a text whose whole prompt is sent, of which the server holds some."""
+    prompt = uncached_load(node, sizes, held)
     text = text_load(node, sum(size_of(arg, sizes).total for arg in node.args))
     return (prompt, text) if prompt.size > 0 else (text,)
 
@@ -42,7 +43,7 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
 DECODE = OpRun(
     size=text_size,
     load=_load,
-    client_load=_client_load,
+    client_load=client_load,
     measured=_measured,
     api_tokens=text_tokens,
     takes_salt=True,

@@ -10,7 +10,7 @@ from runtime.cost.loads import prompt_load, text_load, written_loads
 from runtime.cost.sizes import Size
 from runtime.memo import rules
 from runtime.ops.base import OpRun, Sizes
-from runtime.ops.decode import text_size
+from runtime.ops.decode import client_load, text_size
 
 
 def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
@@ -29,7 +29,7 @@ def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[L
 GENERATE = OpRun(
     size=_size,
     load=_load,
-    client_load=_load,
+    client_load=client_load,
     measured=_measured,
     api_tokens=text_tokens,
     takes_salt=True,

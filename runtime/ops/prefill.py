@@ -20,8 +20,8 @@ def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     return (prompt_load(node.args[1:], sizes, size_of(node.args[0], sizes).total),)
 
 
-def _client_load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
-    return (uncached_load(node, sizes),) if node.attrs.get("ahead") else ()
+def _client_load(node: Node, sizes: Sizes, held: float) -> tuple[Load, ...]:
+    return (uncached_load(node, sizes, held),) if node.attrs.get("ahead") else ()
 
 
 def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:

@@ -20,8 +20,7 @@ def words_of(texts: Sequence[str]) -> list[list[str]]:
 
 def count_words(texts: Sequence[str], num_bits: int) -> list[Counter[int]]:
     """How often each word is in each text; a word is a hash of so many bits, positive."""
-    hashed = lru_cache(100_000)(lambda word: _hash(word, num_bits))
-    return [Counter(map(hashed, words)) for words in words_of(texts)]
+    return [Counter(_hash(word, num_bits) for word in words) for words in words_of(texts)]
 
 
 def query_words(query: str, num_bits: int) -> Counter[int]:
@@ -31,6 +30,7 @@ def query_words(query: str, num_bits: int) -> Counter[int]:
     return words - empty
 
 
+@lru_cache(100_000)
 def _hash(word: str, num_bits: int) -> int:
     digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - num_bits)

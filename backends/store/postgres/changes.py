@@ -13,11 +13,12 @@ from backends.store.deletion import by_source, who_goes
 from backends.store.jobs import Delete, as_stored
 from backends.store.lossless import doc_of
 from backends.store.postgres.connections import Connection
-from backends.store.postgres.rows import COLUMNS, TYPES, as_jsonb, columns_of, id_hash
+from backends.store.postgres.rows import COLUMNS, TYPES, all_columns, as_jsonb, id_hash
 from backends.store.postgres.schema import Tables
 from backends.store.rows import common_dimensions, content_of, key_of, require_all, split_key
 
 OLD_ROWS = 10_000  # kept for those who hold an index of them
+_AT_ONCE = 256  # rows that are made ready together, in a thread
 
 _STORED = """
     SELECT id_hash, content, is_newest, embedding FROM {rows}
@@ -129,8 +130,10 @@ async def _copy(conn: Connection, tables: Tables, rows: Sequence[tuple[Entry, st
     query = tables.fill("COPY {rows} ({names}) FROM STDIN (FORMAT binary)", names=names)
     async with conn.cursor().copy(query) as copy:
         copy.set_types(TYPES)
-        for entry, content in rows:
-            await copy.write_row(await asyncio.to_thread(columns_of, entry, content))
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            for columns in await asyncio.to_thread(all_columns, part):
+                await copy.write_row(columns)
 
 
 async def _forget(conn: Connection, tables: Tables) -> None:

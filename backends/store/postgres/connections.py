@@ -31,7 +31,7 @@ class Connections:
     ) -> None:
         self._address = address
         self._connect_timeout_s = connect_timeout_s
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._room = asyncio.Semaphore(most)
         self._idle: list[Connection] = []
         self.vector_oid: int | None = None  # known after the schema was opened
@@ -43,12 +43,12 @@ class Connections:
     @asynccontextmanager
     async def transaction(self, *, reads: bool) -> AsyncIterator[Connection]:
         """One that reads sees one state of everything. Raises EngineError for what psycopg does."""
-        async with self.connection(self._timeout_s) as conn:
+        async with self.connection(self.timeout_s) as conn:
             level = IsolationLevel.REPEATABLE_READ if reads else IsolationLevel.READ_COMMITTED
             await conn.set_isolation_level(level)
             await conn.set_read_only(reads)
             async with conn.transaction():
-                limit = f"{self._timeout_s * 1000:.0f}"
+                limit = f"{self.timeout_s * 1000:.0f}"
                 await conn.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
                 yield conn
 

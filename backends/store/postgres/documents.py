@@ -29,7 +29,7 @@ class PostgresDocuments:
         self._index: VectorIndex | None = None
 
     async def open(self) -> None:
-        async with self._connections.connection(None) as conn:
+        async with self._connections.connection(self._connections.timeout_s) as conn:
             tables, oid = await open_schema(conn, self._schema, self._collection)
         await self._connections.close()  # it knows no vectors yet
         self._connections.vector_oid = oid

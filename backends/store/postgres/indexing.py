@@ -36,7 +36,9 @@ class VectorIndex:
 
     async def _build(self, conn: Connection, vector: sql.Composable) -> None:
         lock = f"teola.{self._tables.schema}.{self._tables.collection}"
-        await conn.execute("SELECT pg_advisory_lock(hashtext(%s))", [lock])
+        ours = await conn.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [lock])
+        if await ours.fetchone() != (True,):
+            return  # another process builds it; to wait here would hold up its work
         try:
             name = self._tables.indexed.as_string(conn)
             row = await (await conn.execute(_IS_READY, [name])).fetchone()

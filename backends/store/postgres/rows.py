@@ -7,6 +7,8 @@ like NaN, the order of metadata. `doc_id`, `text` and `metadata` are for filters
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -31,10 +33,14 @@ def id_hash(doc_id: str) -> bytes:
     return hashlib.sha256(doc_id.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def columns_of(entry: Entry, content: str) -> list[Any]:
-    """The values of COLUMNS, as the newest row."""
+def all_columns(rows: Sequence[tuple[Entry, str]]) -> list[list[Any]]:
+    """The values of COLUMNS for entries with their contents, as the newest rows."""
+    counted = count_words([entry.doc.text for entry, _ in rows], WORD_BITS)
+    return [_columns(*row, words) for row, words in zip(rows, counted, strict=True)]
+
+
+def _columns(entry: Entry, content: str, words: Counter[int]) -> list[Any]:
     doc = entry.doc
-    (words,) = count_words([doc.text], WORD_BITS)
     return [
         *(id_hash(doc.id), content, True, readable(doc.id), readable(doc.text)),
         *(as_jsonb(dict(doc.metadata)), exact_form(doc), entry.vector),

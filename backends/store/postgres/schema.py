@@ -53,6 +53,7 @@ _ROWS = (  # a new collection, in the newest version
     "CREATE INDEX ON {rows} USING gin (words)",
     "CREATE INDEX ON {rows} USING gin (metadata jsonb_path_ops)",
 )
+_OLDEST = 0, 8  # of pgvector
 _MAX_INDEXED, _MAX_HALF_INDEXED = 2000, 4000  # dimensions that pgvector's HNSW takes
 
 
@@ -112,14 +113,25 @@ async def _check_encoding(conn: Connection) -> None:
 
 
 async def _require_extension(conn: Connection) -> None:
-    if await _one(conn, "SELECT count(*) FROM pg_extension WHERE extname = 'vector'"):
-        return
-    try:
-        async with conn.transaction():
-            await conn.execute("CREATE EXTENSION vector")
-    except psycopg.DatabaseError as error:
-        reason = error.diag.message_primary or str(error)
-        raise EngineUnavailable(f"the database has no pgvector: {INSTALL} ({reason})") from None
+    find = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    if await _one(conn, find) is None:
+        try:
+            async with conn.transaction():
+                await conn.execute("CREATE EXTENSION vector")
+        except psycopg.DatabaseError as error:
+            reason = error.diag.message_primary or str(error)
+            raise EngineUnavailable(f"the database has no pgvector: {INSTALL} ({reason})") from None
+    check_version(str(await _one(conn, find)))
+
+
+def check_version(version: str) -> None:
+    """Raises EngineUnavailable for a pgvector that cannot search an index with a filter."""
+    major, minor = (int(number) for number in version.split(".")[:2])
+    if (major, minor) < _OLDEST:
+        raise EngineUnavailable(
+            f"the database has pgvector {version}, and 0.8 is needed: upgrade it on the server and "
+            "run ALTER EXTENSION vector UPDATE"
+        )
 
 
 async def _migrate(conn: Connection, schema: str) -> None:

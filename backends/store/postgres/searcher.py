@@ -148,7 +148,8 @@ class Searcher:
         params = {**found.params, "query": query}
 
         async def fetch(limit: int) -> list[Candidate]:
-            await self._prepare(conn, limit)
+            if found.is_whole:
+                await self._prepare(conn, limit)
             cursor = conn.cursor(binary=True)
             await cursor.execute(statement, {**params, "limit": limit})
             rows = await cursor.fetchall()

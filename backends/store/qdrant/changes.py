@@ -13,12 +13,12 @@ from backends.store.deletion import who_goes
 from backends.store.jobs import Delete, as_stored
 from backends.store.qdrant.filters import has_any, ids
 from backends.store.qdrant.points import (
+    all_vectors,
     fact_of,
     payload_of,
     point_id,
     read_doc,
     read_vector,
-    vectors_of,
 )
 from backends.store.qdrant.tables import Tables
 from backends.store.rows import common_dimensions, content_of, key_of, require_all
@@ -100,18 +100,19 @@ class Changes:
         newest: Mapping[str, Any],
     ) -> None:
         now = time.time_ns()
+        changed = [
+            (i, entry)
+            for i, entry in enumerate(entries)
+            if _content(newest.get(point_id(entry.doc.id))) != contents[entry.doc.id]
+        ]
+        given = [entry for _, entry in changed]
+        vectors = await asyncio.to_thread(all_vectors, given, self._average_words)
         points: list[tuple[str, models.PointStruct]] = []  # with the key of the row
-        for i, entry in enumerate(entries):
-            content = contents[entry.doc.id]
-            before = newest.get(point_id(entry.doc.id))
-            if before is not None and before.payload["content"] == content:
-                continue
-            payload = payload_of(entry, content, orders.get(entry.doc.id, now + i))
-            vectors = await asyncio.to_thread(vectors_of, entry, self._average_words)
-            document = models.PointStruct(
-                id=point_id(entry.doc.id), payload=payload, vector=vectors
-            )
-            points.append((key_of(entry.doc.id, content), document))
+        for (i, entry), vector in zip(changed, vectors, strict=True):
+            doc_id, content = entry.doc.id, contents[entry.doc.id]
+            payload = payload_of(entry, content, orders.get(doc_id, now + i))
+            point = models.PointStruct(id=point_id(doc_id), payload=payload, vector=vector)
+            points.append((key_of(doc_id, content), point))
         await self._tables.index_numbers(
             {f for _, p in points for f in (p.payload or {})["numbers"]}
         )
@@ -175,6 +176,10 @@ class Changes:
     async def _upsert(self, collection: str, points: Sequence[models.PointStruct]) -> None:
         for part in _parts(points):
             await self._tables.calls.call("upsert", collection_name=collection, points=part)
+
+
+def _content(record: Any) -> str | None:
+    return None if record is None else record.payload["content"]
 
 
 def _as_row(key: str, point: models.PointStruct, now: int) -> models.PointStruct:

@@ -14,7 +14,8 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,13 @@ def payload_of(entry: Entry, content: str, order: int) -> dict[str, Any]:
     }
 
 
-def vectors_of(entry: Entry, average_words: int) -> dict[str, Any]:
-    """Its embedding, if it has one, and BM25's weights of its words, to be multiplied by IDF."""
-    (counts,) = count_words([entry.doc.text], WORD_BITS)
+def all_vectors(entries: Sequence[Entry], average_words: int) -> list[dict[str, Any]]:
+    """Of each its embedding, if it has one, and BM25's weights of its words without IDF."""
+    counted = count_words([entry.doc.text for entry in entries], WORD_BITS)
+    return [_vectors(*one, average_words) for one in zip(entries, counted, strict=True)]
+
+
+def _vectors(entry: Entry, counts: Counter[int], average_words: int) -> dict[str, Any]:
     length = K1 * (1 - B + B * counts.total() / average_words)
     weights = [count / (length + count) for count in counts.values()]
     found: dict[str, Any] = {WORDS: models.SparseVector(indices=list(counts), values=weights)}

@@ -28,6 +28,7 @@ from backends.errors import (
 )
 from backends.registry import EngineSpec, create
 from backends.store.postgres.errors import mapped
+from backends.store.postgres.schema import check_version
 
 pytestmark = pytest.mark.server
 
@@ -351,6 +352,46 @@ def test_a_large_collection_gets_a_vector_index_that_finds_nearly_all(
     assert hits / 600 > 0.9
     for one in (indexed, exact):
         one.close()
+
+
+def test_long_vectors_are_indexed_by_half_their_bits(
+    postgres: PostgresServer, admin: psycopg.Connection[Any], schema: str
+) -> None:
+    store = open_store(postgres.url, schema_name=schema, index_above=0)
+    vectors = np.random.default_rng(0).normal(size=(20, 2100)).astype(np.float32)
+    store.run(ingest([Doc(str(i), str(i)) for i in range(20)], vectors))
+    query = "SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND indexdef LIKE '%%halfvec%%'"
+    assert len(admin.execute(query, [schema]).fetchall()) == 1
+    (found,) = store.value(search("", vectors[3], k=1))
+    assert (found.id, found.score) == ("3", pytest.approx(1, abs=1e-6))
+    store.close()
+
+
+def test_an_index_that_was_not_finished_is_built_again(
+    postgres: PostgresServer, store: Store, admin: psycopg.Connection[Any], schema: str
+) -> None:
+    def is_valid() -> tuple[Any, ...] | None:
+        query = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+        return admin.execute(query, [f'"{schema}".rows_1_hnsw']).fetchone()
+
+    again = open_store(postgres.url, schema_name=schema, index_above=1)
+    again.run(ingest(CAPITALS, PLANE))
+    assert is_valid() == (True,)
+    again.close()
+    query = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass"
+    admin.execute(query, [f'"{schema}".rows_1_hnsw'])
+    again = open_store(postgres.url, schema_name=schema, index_above=1)
+    again.run(ingest(CAPITALS, PLANE))
+    assert is_valid() == (True,)
+    again.close()
+
+
+@pytest.mark.parametrize("version", ["0.4.4", "0.7.4"])
+def test_an_old_pgvector_says_what_to_run(version: str) -> None:
+    with pytest.raises(EngineUnavailable, match="ALTER EXTENSION vector UPDATE"):
+        check_version(version)
+    check_version("0.8.0")
+    check_version("1.0")
 
 
 def test_what_no_column_can_hold_is_given_back_as_it_was(store: Store) -> None:

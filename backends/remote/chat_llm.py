@@ -85,7 +85,7 @@ class ChatLLM:
             own.append(asyncio.create_task(self._outcome(setup, request)))
             self._tasks[request.id] = own[-1]
         try:
-            await asyncio.wait(own)
+            await asyncio.gather(*own, return_exceptions=True)
         finally:
             for request, task in zip(requests, own, strict=True):
                 task.cancel()

@@ -148,6 +148,14 @@ def test_what_answers_say_of_rate_limits_is_told() -> None:
     run(main())
 
 
+def test_no_requests_have_no_outcomes() -> None:
+    async def main() -> None:
+        async with engine_at(Script({})) as engine:
+            assert await engine.execute([]) == []
+
+    run(main())
+
+
 def test_one_bad_request_leaves_its_neighbours_alone() -> None:
     async def main() -> None:
         async with engine_at(Script({CHAT: answer()})) as engine:

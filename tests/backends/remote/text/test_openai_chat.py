@@ -40,12 +40,12 @@ def completion(
 def chunks(*deltas: dict[str, Any], finish: str = "stop") -> Events:
     def chunk(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m"}
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
         return {**head, "choices": [choice], "usage": None}
 
     usage = {**completion()["usage"], "completion_tokens": len(deltas)}
     first = chunk({"role": "assistant", "content": "", "refusal": None}, None)
-    last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [], "usage": usage}
+    last = {**chunk({}, None), "choices": [], "usage": usage}
     return Events([first, *(chunk(d, None) for d in deltas), chunk({}, finish), last])
 
 

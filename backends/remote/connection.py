@@ -12,7 +12,6 @@ from backends.errors import ConfigError
 from backends.remote.options import RemoteOptions, Secret
 from backends.remote.url import Endpoint
 
-SPARE_CONNECTIONS = 8  # for aborts and metrics while all requests run
 IDLE_S = 4.0  # uvicorn, which most servers run on, closes idle connections after 5
 
 
@@ -20,11 +19,12 @@ def make_http(
     endpoint: Endpoint,
     options: RemoteOptions,
     key: Secret,
+    num: int,
     is_http2: bool,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
-    """Not connected yet. `transport` stands in for the network."""
-    num = options.concurrency + SPARE_CONNECTIONS
+    """A pool of `num` connections, none of which is there yet. `transport` stands in for the
+    network."""
     return httpx.AsyncClient(
         headers=_headers(key),
         verify=_trust(endpoint.is_tls, options.ca_file),

@@ -31,6 +31,7 @@ _COMPUTED_IN: dict[Dtype, tuple[Dtype, ...]] = {  # what stands in where a devic
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -51,11 +52,11 @@ class Device(Described):
     efficiency: Share | dict[int, Share] = 0.65  # of linear layers; a table: by rows of the step
     attention_efficiency: Share = 0.35  # of attention's FLOPs
     bandwidth_efficiency: Share = 0.8
-    step_overhead_s: float = Field(0.0006, ge=0)  # launches, scheduling, sampling of any step
-    layer_overhead_s: float = Field(4e-6, ge=0)  # of each layer's kernels
-    row_overhead_s: float = Field(6e-6, ge=0)  # of each sequence in a step
-    link_bytes_s: float = Field(32e9, gt=0)  # to the other devices of one model, one direction
-    link_latency_s: float = Field(8e-6, ge=0)  # of an all-reduce
+    step_overhead_s: NotNegative = 0.0006  # launches, scheduling, sampling of any step
+    layer_overhead_s: NotNegative = 4e-6  # of each layer's kernels
+    row_overhead_s: NotNegative = 6e-6  # of each sequence in a step
+    link_bytes_s: Positive = 32e9  # to the other devices of one model, one direction
+    link_latency_s: NotNegative = 8e-6  # of an all-reduce
 
     @model_validator(mode="after")
     def _has_a_peak(self) -> "Device":
@@ -69,7 +70,8 @@ class Device(Described):
         return known[0] if known else max(self.peak_flops.values())
 
     def efficiency_at(self, num_rows: int) -> float:
-        """Of linear layers of so many rows; between two entries of a table by proportion."""
+        """Of linear layers of so many rows; between two entries of a table, the time of a FLOP by
+        proportion."""
         if isinstance(self.efficiency, float):
             return self.efficiency
         table = sorted(self.efficiency.items())
@@ -77,8 +79,8 @@ class Device(Described):
         for after in table:
             if num_rows <= after[0]:
                 span = after[0] - before[0]
-                share = (num_rows - before[0]) / span if span > 0 else 0.0
-                return before[1] + max(0.0, share) * (after[1] - before[1])
+                share = max(0.0, (num_rows - before[0]) / span) if span > 0 else 0.0
+                return 1 / ((1 - share) / before[1] + share / after[1])
             before = after
         return before[1]
 

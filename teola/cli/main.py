@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from teola.cli.device_verbs import device
 from teola.cli.engine_verbs import Debug, NoColor, engine
 from teola.cli.failures import FAILED, INTERRUPTED
 
@@ -184,6 +185,7 @@ def export_model(
 
 
 app.add_typer(engine, name="engine")
+app.add_typer(device, name="device")
 
 cache = typer.Typer(help="What apps remember of earlier work, on disk.", no_args_is_help=True)
 app.add_typer(cache, name="cache")

@@ -73,7 +73,9 @@ def test_a_file_describes_a_device_of_ones_own(tmp_path: Path) -> None:
     path.write_text(DEVICE)
     device, _ = device_of(str(path))
     assert device.peak("bfloat16") == 1e11, "a device without a format computes in a wider one"
-    assert [device.efficiency_at(n) for n in (1, 5, 9, 100)] == pytest.approx([0.1, 0.3, 0.5, 0.5])
+    assert [device.efficiency_at(n) for n in (1, 5, 9, 100)] == pytest.approx(
+        [0.1, 1 / 6, 0.5, 0.5]
+    )
 
 
 def test_a_json_file_describes_a_model_of_ones_own(tmp_path: Path) -> None:

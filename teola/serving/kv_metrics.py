@@ -40,6 +40,15 @@ class HasSpeculationStats(Protocol):
         """A dataclass of numbers. Raises EngineUnavailable before `start`."""
 
 
+@runtime_checkable
+class HasRecordingStats(Protocol):
+    """The same for answers from a recording: of emulated engines."""
+
+    @property
+    def recording_stats(self) -> Any:
+        """A dataclass of numbers."""
+
+
 class StatsCollector(Collector):
     """`teola_kv_free_pages`, `teola_kv_evicted_pages_total` and so on: `name` is kv, and `about`
     begins their descriptions."""

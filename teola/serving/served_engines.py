@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -12,7 +13,12 @@ from backends.base import Engine, Kind
 from backends.errors import ConfigError
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
-from teola.serving.kv_metrics import HasCacheStats, HasSpeculationStats, StatsCollector
+from teola.serving.kv_metrics import (
+    HasCacheStats,
+    HasRecordingStats,
+    HasSpeculationStats,
+    StatsCollector,
+)
 from teola.serving.metrics import Metrics
 from teola.serving.served import HasAdapters, Served, short_name
 
@@ -54,6 +60,10 @@ class ServedEngines:
                 register(StatsCollector(engine.cache_stats, "kv", "KV cache"))
             if isinstance(engine, HasSpeculationStats):
                 register(StatsCollector(engine.speculation_stats, "speculation", "Guesses"))
+            if isinstance(engine, HasRecordingStats):
+                read = partial(getattr, engine, "recording_stats")
+                name = f"recording_{engine.info.kind}"
+                register(StatsCollector(read, name, "Answers from a recording"))
 
     async def start(self) -> None:
         """Load all engines, one after another: loading is bound by the same disk and cores.

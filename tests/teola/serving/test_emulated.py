@@ -51,6 +51,7 @@ def test_a_chat_is_answered_and_its_prompt_cached() -> None:
     assert usage["completion_tokens"] == 6
     assert usage["prompt_tokens_details"]["cached_tokens"] > 200
     assert "teola_kv_num_pages 26674.0" in metrics.text
+    assert "teola_recording_llm_missing_total 0.0" in metrics.text, "there is no recording"
 
 
 def test_a_chat_is_streamed() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from backends.errors import EngineError
 from backends.store.qdrant.calls import Calls
 from backends.store.qdrant.points import VECTOR, WORDS
 
@@ -30,27 +31,22 @@ class Tables:
     async def dimensions(self) -> int | None:
         """Those of the vectors, or None before the first."""
         if self._dimensions is None and await self.exists():
-            found = await self.calls.call("get_collection", collection_name=self.newest)
-            vectors = found.config.params.vectors
-            if isinstance(vectors, dict) and VECTOR in vectors:
-                self._dimensions = vectors[VECTOR].size
+            self._dimensions = await self._dimensions_of(self.newest)
         return self._dimensions
 
     async def exists(self) -> bool:
         """Another process may have made them."""
         if not self._is_there:
-            arguments = {"collection_name": self.newest}
-            self._is_there = await self.calls.call("collection_exists", **arguments)
+            self._is_there = await self._has(self.newest)
         return self._is_there
 
     async def make(self, dimensions: int | None) -> None:
         """With vectors of so many dimensions, if there are any yet."""
+        if self._is_there and (dimensions is None or self._dimensions is not None):
+            return
         async with self._making:
             for name in (self.rows, self.newest):  # the last one says that both are there
-                if not await self.calls.call("collection_exists", collection_name=name):
-                    await self._create(name, dimensions)
-                elif dimensions is not None and await self.dimensions() is None:
-                    await self._add_vectors(name, dimensions)
+                await self._make_one(name, dimensions)
             self._is_there = True
             self._dimensions = dimensions if dimensions is not None else self._dimensions
 
@@ -102,6 +98,29 @@ class Tables:
         )
         return int(found.count)
 
+    async def _make_one(self, name: str, dimensions: int | None) -> None:
+        """Another process may do the same at this moment, and be first."""
+        if not await self._has(name):
+            try:
+                await self._create(name, dimensions)
+            except EngineError:
+                if not await self._has(name):
+                    raise
+        if dimensions is not None and await self._dimensions_of(name) is None:
+            try:
+                await self._add_vectors(name, dimensions)
+            except EngineError:
+                if await self._dimensions_of(name) is None:
+                    raise
+
+    async def _has(self, name: str) -> bool:
+        return bool(await self.calls.call("collection_exists", collection_name=name))
+
+    async def _dimensions_of(self, name: str) -> int | None:
+        found = await self.calls.call("get_collection", collection_name=name)
+        vectors = found.config.params.vectors
+        return vectors[VECTOR].size if isinstance(vectors, dict) and VECTOR in vectors else None
+
     async def _create(self, name: str, dimensions: int | None) -> None:
         sparse = models.SparseVectorParams(modifier=models.Modifier.IDF)
         dense = {} if dimensions is None else {VECTOR: self._params(name, dimensions)}
@@ -136,7 +155,7 @@ class Tables:
 
     async def _index(self, key: str, kind: models.PayloadSchemaType) -> None:
         for name in (self.rows, self.newest):
-            if await self.calls.call("collection_exists", collection_name=name):
+            if await self._has(name):
                 await self.calls.call(
                     "create_payload_index", collection_name=name, field_name=key, field_schema=kind
                 )

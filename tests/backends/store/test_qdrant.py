@@ -281,3 +281,26 @@ def test_a_batch_answers_each_request(store: Store) -> None:
     good, bad = store.run(search("x", EAST), search("x", np.ones(3, np.float32)))
     assert isinstance(good, Result)
     assert isinstance(bad, RequestRejected)
+
+
+def test_two_stores_that_write_at_once_leave_one_newest_of_each_id(server: QdrantServer) -> None:
+    engines = [create(EngineSpec("store", server.url)) for _ in "ab"]
+
+    async def write() -> list[int]:
+        for engine in engines:
+            await engine.start()
+        for turn in range(5):
+            batches = [
+                ingest(
+                    [Doc(f"shared {me} {turn}", "shared"), Doc("own", f"{me}.{turn}")], PLANE[:2]
+                )
+                for me in range(2)
+            ]
+            pairs = zip(engines, batches, strict=True)
+            await asyncio.gather(*(engine.execute([one]) for engine, one in pairs))
+        counts = [(await engine.execute([COUNT]))[0] for engine in engines]
+        for engine in engines:
+            await engine.close()
+        return [count.outputs[0] for count in counts if isinstance(count, Result)]
+
+    assert asyncio.run(write()) == [11, 11]

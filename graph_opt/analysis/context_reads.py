@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from graph_opt.cost_model import CostModel, UnitCost
 from graph_opt.graph import Arg, Graph, Node, Ref
-from graph_opt.ops import OPS
+from graph_opt.ops import OPS, is_pure
 from graph_opt.paths import bodies_of, expected_bodies
 
 MAP_ITEMS = 8.0  # a guess for a list that is not known before the run
@@ -53,10 +53,17 @@ def ask_about_prefills(
     `is_request` is asked about each with its readings, the last one first: whether it is a request
     by itself. One that is none passes its readings on to the prefill before it.
     """
-    walk = _Walk(cost or UnitCost(), is_client_side)
+    walk = _Walk(cost or EngineOps(), is_client_side)
     walk.graph(graph, "", {}, {}, 0.0)
     _Readings(walk, is_request).of(graph, "")
     return walk.prefills
+
+
+class EngineOps(UnitCost):
+    """One second for each primitive on an engine, but none for a pure function: most are quick."""
+
+    def seconds(self, node: Node) -> float:
+        return 0.0 if node.op == "call" and is_pure(node) else super().seconds(node)
 
 
 @dataclass(slots=True)

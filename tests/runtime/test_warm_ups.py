@@ -42,7 +42,7 @@ graph g {
 RETRIEVAL = f"""\
 graph g {{
   %q = input [type="str"]
-  %found = call %q [engine="tools", fn="find", pure=true]
+  %found = call %q [engine="tools", fn="find", pure=true, reads=true]
   %c0 = context [engine="llm"]
   %c1 = prefill %c0 @system "{HEAD}" @user %found "Question:" @sp %q @assistant [engine="llm"]
   %t, %c2 = decode %c1 [engine="llm"]

@@ -48,6 +48,18 @@ def test_a_long_head_whose_reader_waits_for_other_work_runs_ahead() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("attrs", "waits"),
+    [("pure=true", False), ("pure=true, reads=true", True), ("", True)],
+)
+def test_a_pure_function_is_nothing_to_wait_for(attrs: str, waits: bool) -> None:
+    call = SEARCH.replace(
+        'search null %q null [engine="s"]', f'call %q [{attrs}, engine="p", fn="f"]'
+    ).replace("[, ", "[")
+    after = run_sharing(graph(lines(INPUT, HEAD, call, ASK, "return %t")))
+    assert ("ahead" in str(after)) == waits
+
+
 def test_a_short_head_is_written_into_its_reader() -> None:
     short = HEAD.replace(LONG, "Be brief.")
     assert_rewrites(

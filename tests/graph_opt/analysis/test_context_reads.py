@@ -84,7 +84,8 @@ def test_of_an_attempt_what_is_tried_counts_and_of_a_race_what_all_read() -> Non
     assert readings(f"%r = attempt null %h {tried} else {other}\n  return %r")["h"] == [
         Reading(0.0, 1.0)
     ]
-    calls = '{\n    %c = input [engine="m", type="context"]\n    %t = const [value=1]\n    return %t\n  }'
+    param, constant = '%c = input [engine="m", type="context"]', "%t = const [value=1]"
+    calls = f"{{\n    {param}\n    {constant}\n    return %t\n  }}"
     assert readings(f"%r = first null %h {bodies} else {calls}\n  return %r")["h"] == ()
 
 

@@ -27,7 +27,7 @@ from backends.remote.engine_info import info_of
 from backends.remote.listed_models import model_of
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.mode_at_start import ModeAtStart
-from backends.remote.tokenizer_source import check_name, fetch_tokenizer, find_servers
+from backends.remote.tokenizer_source import check_name, fetch_tokenizer, find_here, find_servers
 from backends.remote.url import RemoteURL
 
 TEXT_MODE = "server"  # the tokenizer that is left to the server
@@ -72,14 +72,23 @@ def make(url: RemoteURL, options: Mapping[str, Any]) -> Engine:
     if name is not None:
         check_name(name)
         return token_llm(url, settings, client, partial(fetch_tokenizer, name))
-    if url.model is not None and Path(url.model, "tokenizer.json").is_file():
-        path = Path(url.model)  # as it is started where it runs
+    if (path := _named_here(url)) is not None:
         return token_llm(url, settings, client, lambda: path)
     find = partial(find_servers, url)
     text = partial(ChatLLM, url, settings, client)
     token = partial(token_llm, url, settings, client)
     promised = _info(url, settings).capabilities
     return ModeAtStart(client, promised, find, text, token)
+
+
+def _named_here(url: RemoteURL) -> Path | None:
+    """The tokenizer of a model whose name alone says where it is: a folder of this machine, or on
+    teola's own server a model of the catalogue."""
+    if url.model is None:
+        return None
+    if Path(url.model, "tokenizer.json").is_file():
+        return Path(url.model)
+    return find_here(url.model) if url.scheme == "teola" else None
 
 
 def token_llm(

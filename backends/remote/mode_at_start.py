@@ -11,6 +11,7 @@ from backends.base import Capability, Engine, EngineInfo, Outcome, Request
 from backends.engine_load import EngineLoad, ReportsLoad
 from backends.errors import EngineError, EngineUnavailable
 from backends.rate_limits import RateReport
+from backends.remote.chat_llm import ChatLLM
 from backends.remote.client import Client
 
 Find = Callable[[Client], Awaitable[Path | None]]
@@ -64,6 +65,18 @@ class ModeAtStart:
     def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
         """See `backends.rate_limits.ReportsRates`."""
         self._client.on_rates = tell
+
+    def share_contexts(self, owner: object) -> None:
+        """Those of token mode are shared as they are; those of text mode have this owner."""
+        make_text = self._make_text
+
+        def make_shared() -> Engine:
+            engine = make_text()
+            if isinstance(engine, ChatLLM):
+                engine.share_contexts(owner)
+            return engine
+
+        self._make_text = make_shared
 
     async def close(self) -> None:
         await (self._client.close() if self._engine is None else self._engine.close())

@@ -1,18 +1,21 @@
 """One endpoint: what is on its way there, what its cache holds, how fast and how busy it is."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from backends.base import Engine, Outcome, Usage
-from backends.engine_load import EngineLoad
-from backends.errors import EngineOverloaded
+from backends.engine_load import EngineLoad, ReportsLoad
+from backends.errors import EngineError, EngineOverloaded, EngineUnavailable
 from backends.remote.routing.breaker import Breaker
 from backends.remote.routing.choice import View
 from backends.remote.routing.kv_blocks import KVBlocks
 from backends.remote.routing.prefix_index import PrefixIndex
 from backends.remote.routing.prompt_pages import Prompt
 from backends.remote.routing.speed import Speed
+
+_log = logging.getLogger(__name__)
 
 LOAD_HOLDS_S = 5.0  # what a server said of its load counts no longer
 MISSED = 0.5  # of the tokens expected in the cache: fewer found say that it is not as we think
@@ -68,6 +71,7 @@ class Endpoint:
         self.breaker = Breaker(draw)
         self.speed = Speed()
         self.is_started = False
+        self.tells_load = isinstance(engine, ReportsLoad)
         self.epoch = 0  # how often its cache was lost
         self.full_until_s = 0.0  # it asked to be left alone until then
         self.caches: Sequence[KVBlocks] = ()  # as its events tell; one a data-parallel rank
@@ -168,6 +172,18 @@ class Endpoint:
         for outcome in outcomes:
             if isinstance(outcome, EngineOverloaded) and outcome.retry_after_s is not None:
                 self.full_until_s = max(self.full_until_s, _now() + outcome.retry_after_s)
+
+    async def ask_load(self) -> None:
+        """Ask the server for its load. Raises EngineUnavailable where it does not answer."""
+        if not isinstance(self.engine, ReportsLoad):
+            return
+        try:
+            self.told(await self.engine.load())
+        except EngineUnavailable:
+            raise
+        except EngineError as error:  # it answers, and does not say
+            self.tells_load = False
+            _log.info("%s does not tell its load: %s", self.url, error)
 
     def told(self, load: EngineLoad) -> None:
         """Note what the server says of its load; its own requests and those of others are in it."""

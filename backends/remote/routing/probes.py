@@ -7,8 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from backends.engine_load import ReportsLoad
-from backends.errors import EngineError, RequestRejected
+from backends.errors import EngineError
 from backends.remote.routing.endpoint import Endpoint
 
 PROBE_S = 10.0  # a probe that takes longer has failed
@@ -17,7 +16,8 @@ _log = logging.getLogger(__name__)
 
 
 class Probes:
-    """All probes of one engine. `on_started` is called when an endpoint answers first."""
+    """All probes of one engine. `on_started` is called when an endpoint answers first, and raises
+    EngineUnavailable where it cannot join."""
 
     def __init__(self, on_started: Callable[[Endpoint], Awaitable[None]]) -> None:
         self._on_started = on_started
@@ -26,12 +26,10 @@ class Probes:
     async def start(self, endpoint: Endpoint) -> Exception | None:
         """Start the endpoint's engine. Raises what is wrong with settings; else gives the error."""
         try:
-            await endpoint.engine.start()
+            await self._join(endpoint)
         except EngineError as error:
             endpoint.breaker.failed(str(error), _now(), is_final=True)
             return error
-        endpoint.started()
-        await self._on_started(endpoint)
         endpoint.breaker.succeeded()
         return None
 
@@ -41,7 +39,7 @@ class Probes:
             if endpoint.breaker.state(_now()) != "half-open":
                 continue
             endpoint.breaker.begin_probe()
-            if endpoint.is_started and not isinstance(endpoint.engine, ReportsLoad):
+            if endpoint.is_started and not endpoint.tells_load:
                 return endpoint
             self._tasks[endpoint] = asyncio.create_task(self._probe(endpoint))
         return None
@@ -59,17 +57,17 @@ class Probes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _join(self, endpoint: Endpoint) -> None:
+        await endpoint.engine.start()
+        await self._on_started(endpoint)
+        endpoint.started()
+
     async def _probe(self, endpoint: Endpoint) -> None:
         try:
             async with asyncio.timeout(PROBE_S):
                 if not endpoint.is_started:
-                    await endpoint.engine.start()
-                    endpoint.started()
-                    await self._on_started(endpoint)
-                if isinstance(endpoint.engine, ReportsLoad):
-                    endpoint.told(await endpoint.engine.load())
-        except RequestRejected:  # it answers
-            endpoint.breaker.succeeded()
+                    await self._join(endpoint)
+                await endpoint.ask_load()
         except (EngineError, TimeoutError) as error:
             endpoint.breaker.failed(str(error) or f"no answer within {PROBE_S:g} s", _now())
         else:

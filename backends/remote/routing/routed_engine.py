@@ -55,7 +55,7 @@ class RoutedEngine:
         draw = (random or Random()).random
         self.endpoints = [Endpoint(name, engine, draw) for name, engine in engines.items()]
         self._feeds = KVFeeds(find_events)
-        self._router = Router(self.endpoints, CHOICES[routing], Probes(self._feeds.open))
+        self._router = Router(self.endpoints, CHOICES[routing], Probes(self._join))
         self._poller = LoadPoller(self.endpoints)
         self._running: dict[str, Endpoint | None] = {}  # by request id; None: on its way
         self._aborted: set[str] = set()
@@ -115,6 +115,17 @@ class RoutedEngine:
         await self._router.probes.close()
         await self._feeds.close()
         await asyncio.gather(*(endpoint.engine.close() for endpoint in self.endpoints))
+
+    async def _join(self, endpoint: Endpoint) -> None:
+        """An endpoint answers for the first time."""
+        sends_ids = "token_ids" in endpoint.engine.info.capabilities
+        for other in self.endpoints:
+            if other.is_started and ("token_ids" in other.engine.info.capabilities) != sends_ids:
+                raise EngineUnavailable(
+                    f"its contexts are {_form(sends_ids)} and those of {other.url} are "
+                    f"{_form(not sends_ids)}; name the tokenizer of all with the option tokenizer"
+                )
+        await self._feeds.open(endpoint)
 
     async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
         ids = [request.id for request in requests]
@@ -233,6 +244,10 @@ class RoutedEngine:
         if endpoint.breaker.failed(str(outcome), now_s):
             endpoint.forget_cache()
             _log.warning("%s leaves %s alone for now: %s", self._url, endpoint.url, outcome)
+
+
+def _form(is_ids: bool) -> str:
+    return "token ids" if is_ids else "text"
 
 
 def _answered_by(endpoint: Endpoint, outcome: Outcome) -> Outcome:

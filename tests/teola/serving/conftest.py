@@ -108,9 +108,10 @@ class Process:
 
 @contextmanager
 def serving(*words: str) -> Iterator[Process]:
-    """`teola serve-engine` with `words` on a free port, once it is ready."""
+    """`teola serve-engine` with `words`, on a free port if they name none, once it is ready."""
+    port = () if "--port" in words else ("--port", "0")
     process = subprocess.Popen(
-        [str(BIN / "teola"), "serve-engine", *words, "--port", "0"],
+        [str(BIN / "teola"), "serve-engine", *words, *port],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -9,6 +9,7 @@ import pytest
 from servers import Caller, LoadedServer, Server, routed, words
 
 from backends.base import Request, Result
+from backends.engine_load import EngineLoad
 from backends.errors import (
     ConfigError,
     EngineError,
@@ -16,6 +17,7 @@ from backends.errors import (
     EngineUnavailable,
     RequestRejected,
 )
+from backends.fake.llm import REMOTE
 from backends.fake.retrieval import FakeEmbedder
 from backends.rate_limits import RateLimits
 from backends.registry import EngineSpec
@@ -446,3 +448,40 @@ def test_the_end_of_a_request_names_the_endpoint_in_the_events_of_its_query() ->
     run_virtual(main())
     (end,) = [event for event in log.events if event.kind == "end"]
     assert end.fields["endpoint"].startswith("http://server")
+
+
+def test_endpoints_of_ids_and_of_text_are_not_mixed() -> None:
+    ids = Server(capabilities={*REMOTE["vllm"], "generate"})
+    text = Server(capabilities={*REMOTE["vllm"], "generate"})
+    ids._able = ids._able | {"token_ids"}
+
+    async def main() -> str:
+        engine = routed(ids, text)
+        await engine.start()
+        return " ".join(endpoint.breaker.reason for endpoint in engine.endpoints)
+
+    assert "name the tokenizer of all" in run_virtual(main())
+
+
+def test_a_server_that_does_not_say_its_load_is_probed_by_a_request() -> None:
+    class Silent(LoadedServer):
+        async def load(self) -> EngineLoad:
+            raise EngineError("no such metric")
+
+    servers = [Silent(), Silent()]
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        await ask_all(caller, 20)
+        servers[0].kill()
+        await ask_all(caller, 40)
+        servers[0].restart()
+        await asyncio.sleep(10.0)
+        before = len(servers[0].seen)
+        await ask_all(caller, 40)
+        assert len(servers[0].seen) > before
+        assert not caller.engine.endpoints[0].breaker.is_open
+        await caller.engine.close()
+
+    run_virtual(main())

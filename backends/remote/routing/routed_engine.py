@@ -1,8 +1,9 @@
 """An engine over several endpoints of one model.
 
 Each request goes where its first token is expected first (`choice.py`). What an endpoint cannot
-answer is moved to another one, as long as no text was told. An endpoint that fails is left alone
-for a while (`breaker.py`). Contexts belong to the client, so any endpoint may go on from them.
+answer is moved to another one, unless a text was told that may not come again. An endpoint that
+fails is left alone for a while (`breaker.py`). Contexts belong to the client, so any endpoint may
+go on from them.
 """
 
 import asyncio
@@ -191,12 +192,12 @@ class RoutedEngine:
             outcomes = await self._send(trip, *picked)
             moving = []
             for request, outcome in zip(trip.requests, outcomes, strict=True):
-                if trip.may_move(outcome) and request.id not in self._aborted:
+                if trip.may_move(request, outcome) and request.id not in self._aborted:
                     assert isinstance(outcome, Exception), "a result does not move"
                     trip.tried[picked[0]] = outcome
                     moving.append(request)
                 else:
-                    ended[request.id] = outcome
+                    ended[request.id] = trip.checked(request, outcome)
             trip.requests = moving
         return [ended[request.id] for request in requests]
 

@@ -4,23 +4,24 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from backends.base import Context, Outcome, Request
+from backends.base import Context, Outcome, Request, Result
 from backends.errors import EngineOverloaded, EngineUnavailable
 from backends.remote.routing.endpoint import Endpoint, Flight
 from backends.remote.routing.prompt_pages import Prompt
+from backends.remote.routing.retelling import Retelling, can_be_retold
 
 TEXT_TOKENS = 256  # of an answer that nothing bounds
 
 
 @dataclass(slots=True, eq=False)
 class Trip:
-    """Nothing is moved once a piece of text was told."""
+    """Those with a piece of text told move only if the same text is to be expected."""
 
     requests: Sequence[Request]
     prompt: Prompt
     context: Context | None  # that they go on from
     tried: dict[Endpoint, Exception] = field(default_factory=dict)
-    has_emitted: bool = False
+    texts: dict[str, Retelling] = field(default_factory=dict)  # by request id
 
     @property
     def streams(self) -> bool:
@@ -36,22 +37,42 @@ class Trip:
         return [
             request
             if request.emit is None
-            else replace(request, emit=self._noting(request.emit, endpoint, flight))
+            else replace(request, emit=self._noting(request.id, request.emit, endpoint, flight))
             for request in self.requests
         ]
 
-    def may_move(self, outcome: Outcome) -> bool:
+    def may_move(self, request: Request, outcome: Outcome) -> bool:
         """Whether another endpoint may do better, and nobody sees that it was tried twice."""
-        return isinstance(outcome, EngineUnavailable | EngineOverloaded) and not self.has_emitted
+        if not isinstance(outcome, EngineUnavailable | EngineOverloaded):
+            return False
+        text = self.texts.get(request.id)
+        return text is None or not text.told or can_be_retold(request.attrs)
+
+    def checked(self, request: Request, outcome: Outcome) -> Outcome:
+        """The outcome, unless its text is not the one that was told in part."""
+        text = self.texts.get(request.id)
+        if text is None or (not text.differs and not isinstance(outcome, Result)):
+            return outcome
+        if isinstance(outcome, Result) and text.fits(outcome):
+            return outcome
+        failures = "; ".join(map(str, self.tried.values()))
+        return EngineUnavailable(
+            f"an endpoint failed in the middle of a text, and another one wrote it otherwise. "
+            f"{failures}"
+        )
 
     def _noting(
-        self, emit: Callable[[str], None], endpoint: Endpoint, flight: Flight
+        self, request_id: str, emit: Callable[[str], None], endpoint: Endpoint, flight: Flight
     ) -> Callable[[str], None]:
-        def noting(text: str) -> None:
+        text = self.texts.setdefault(request_id, Retelling(emit))
+        text.begin()
+
+        def noting(piece: str) -> None:
             if flight.first_s is None:
                 endpoint.first_token(flight)
-            self.has_emitted = True
-            emit(text)
+            text.tell(piece)
+            if text.differs:
+                endpoint.engine.abort(request_id)
 
         return noting
 

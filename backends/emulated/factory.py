@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,7 +12,7 @@ from backends.emulated.llm import EmulatedLLM
 from backends.emulated.options import EmulatedLLMOptions, EmulatedOptions, EmulatedTextOptions
 from backends.emulated.roofline import Roofline
 from backends.emulated.text_engine import EmulatedTextEngine, text_info
-from backends.errors import EngineUnavailable
+from backends.errors import ConfigError, EngineUnavailable
 from backends.models import resolve
 from backends.options import read_options
 
@@ -24,6 +25,9 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     where = f"{kind} engine {url!r}"
     url, _, query = url.partition("?")
     options = {**options, **options_in(query)}
+    recording = options.get("recording")
+    if isinstance(recording, str) and not Path(recording).expanduser().is_file():
+        raise ConfigError(f"{where}: there is no recording {recording}")
     if kind == "llm":
         settings = read_options(EmulatedLLMOptions, where, options)
         roofline = _roofline(kind, url, settings, settings.kv_dtype)

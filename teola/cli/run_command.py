@@ -135,6 +135,8 @@ class _Run:
             self._print_result(out, screen, result)
         if options.summary and not options.quiet:
             console.print(run_summary(builder.trace()), style="dim", soft_wrap=True)
+            if options.virtual:
+                console.print("times are those of the virtual clock", style="dim")
 
     def _print_result(self, out: TextIO, screen: Screen, result: Any) -> None:
         if result is None:  # an app of effects only

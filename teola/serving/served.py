@@ -90,5 +90,6 @@ class Served:
 
 
 def short_name(url: str) -> str:
-    """`local:smollm2-135m` is smollm2-135m, and `local:/models/tiny.gguf` is tiny."""
-    return PurePath(url.partition(":")[2]).name.removesuffix(".gguf") or url
+    """`local:smollm2-135m` is smollm2-135m, and `local:/models/tiny.gguf` is tiny; what follows a
+    `?` are options."""
+    return PurePath(url.partition(":")[2].partition("?")[0]).name.removesuffix(".gguf") or url

@@ -141,3 +141,15 @@ def test_a_formats_peak_falls_back_to_one_that_the_device_has() -> None:
     )
     assert device.peak("float8") == 2.0
     assert device.peak("float32") == 1.0
+
+
+def test_options_may_stand_in_the_url() -> None:
+    engine = create("llm", "emulated:h100/llama-3.1-8b?max_running=7&device=shared", {})
+    assert (engine.info.num_slots, engine.info.device) == (7, "shared")
+    with pytest.raises(ConfigError, match=r"unknown option 'speed'.*token_budget"):
+        create("llm", "emulated:h100/llama-3.1-8b?speed=9", {})
+
+
+def test_a_recording_that_is_not_there_is_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"no recording none\.jsonl"):
+        create("llm", "emulated:h100/llama-3.1-8b?recording=none.jsonl", {})

@@ -15,7 +15,8 @@ from backends.base import Engine, Outcome, Request, Result, Turn
 from backends.documents import Doc
 from backends.emulated.llm import EmulatedLLM
 from backends.emulated.roofline import Rows
-from backends.errors import EngineError, RequestRejected
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.engine import LLMEngine
 from backends.registry import EngineSpec, create
 from runtime.clock import now, run_virtual
 
@@ -344,3 +345,14 @@ def test_on_the_wall_clock_a_decode_takes_the_same_time_and_no_cpu() -> None:
     virtual_s, _ = run_virtual(timed())
     assert took_s == pytest.approx(virtual_s, rel=0.25)
     assert cpu_s < 0.3 * took_s
+
+
+def test_an_engine_in_real_time_does_not_start_on_a_virtual_clock() -> None:
+    def load() -> Any:
+        raise AssertionError("not loaded")
+
+    async def main() -> None:
+        await LLMEngine("local:some", 1, load).start()
+
+    with pytest.raises(EngineUnavailable, match=r"local:some computes in real time.*emulated"):
+        run_virtual(main())

@@ -226,3 +226,22 @@ def test_engines_of_an_async_app_are_replaced_on_the_command_line(
 
     assert done.out.startswith("reply ")
     assert "no engine named 'lm'; it has llm" in wrong.err
+
+
+def test_a_run_on_a_virtual_clock_tells_its_time(teola: Teola, app_file: Path) -> None:
+    app_file.write_text(
+        app_file.read_text().replace('LLM("fake:", ', 'LLM("fake:", token_s=100.0, ')
+    )
+    shown = teola("run", "app.py:talk", "--topic", "tea", "--virtual")
+    assert shown.code == 0
+    assert shown.out == "one two three\n"
+    assert shown.err.startswith("5 m 00 s, ")
+    assert "virtual clock" in shown.err
+
+
+def test_a_run_is_recorded(teola: Teola, tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    assert teola("run", "app.py:talk", "--topic", "tea", "--record", str(file)).code == 0
+    first, *records = map(json.loads, file.read_text().splitlines())
+    assert first == {"teola_recording": 1}
+    assert [record["text"] for record in records] == ["one two three"]

@@ -111,6 +111,7 @@ def test_the_cache_shows_in_the_metrics_once_the_engine_runs(talk: Callable[...,
         ("local:smollm2-135m", "smollm2-135m"),
         ("local:/models/tiny.gguf", "tiny"),
         ("hf:org/name", "name"),
+        ("emulated:h100/llama-3.1-8b?output_tokens=9", "llama-3.1-8b"),
         ("fake:", "fake:"),
     ],
 )

@@ -1,10 +1,14 @@
 """Emulated engines behind the server."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from backends.base import Request, Result, Turn
+from backends.emulated.recorder import Recorder
+from backends.fake.llm import FakeContext, FakeLLM
 from teola.cli.serve_engine_command import make_engines
 from teola.serving.app import make_app
 from teola.serving.served_engines import ServedEngines
@@ -12,7 +16,7 @@ from teola.serving.served_engines import ServedEngines
 MESSAGES = [{"role": "user", "content": "Name a sea. " * 20}]
 
 
-def talked(*calls: tuple[str, dict[str, Any] | None]) -> list[httpx.Response]:
+def talked(*calls: tuple[str, dict[str, Any] | None], **options: Any) -> list[httpx.Response]:
     """The answers of a server over an emulated LLM, embedder and reranker, one after another."""
 
     async def main() -> list[httpx.Response]:
@@ -22,7 +26,7 @@ def talked(*calls: tuple[str, dict[str, Any] | None]) -> list[httpx.Response]:
                 "embedder": "emulated:h100/bge-large",
                 "reranker": "emulated:h100/bge-reranker-large",
             },
-            {"llm": {"tokenizer": "bytes", "output_tokens": 6}},
+            {"llm": {"tokenizer": "bytes", "output_tokens": 6, **options}},
         )
         served = ServedEngines(engines, max_queued=8)
         await served.start()
@@ -69,3 +73,24 @@ def test_embeddings_and_rankings_are_served() -> None:
     )
     assert [len(row["embedding"]) for row in vectors.json()["data"]] == [1024, 1024]
     assert ranking.json()["results"][0]["index"] == 1
+
+
+def test_clients_get_the_recorded_answers(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "run.jsonl")
+    prompt = (None, Turn("system"), "Be brief.", Turn("user"), "Name a sea.", Turn("assistant"))
+    request = Request("0" * 32, "decode", prompt, {"max_tokens": 90})
+    recorder(request, Result(("The North Sea.", FakeContext("", FakeLLM("fake:", {})))))
+    recorder.close()
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Name a sea."},
+    ]
+    body = {"messages": messages, "max_tokens": 90, "temperature": 0}
+    chat, metrics = talked(
+        ("/v1/chat/completions", body),
+        ("/metrics", None),
+        recording=str(tmp_path / "run.jsonl"),
+    )
+    assert chat.json()["choices"][0]["message"]["content"] == "The North Sea."
+    assert "teola_recording_llm_found_total 1.0" in metrics.text
+    assert "teola_recording_llm_with_other_attrs_total 0.0" in metrics.text

@@ -1,0 +1,48 @@
+"""The virtual clock: timers pass at once, and work for threads is done on the loop."""
+
+import asyncio
+import threading
+
+import pytest
+
+from backends.loop_clock import is_virtual
+from runtime.clock import Deadlock, now, run_virtual
+
+
+def test_time_passes_by_timers_alone() -> None:
+    async def main() -> float:
+        await asyncio.gather(asyncio.sleep(3600), asyncio.sleep(7200))
+        return now()
+
+    assert run_virtual(main()) == 7200
+
+
+def test_work_for_a_thread_is_done_on_the_loop_in_no_time() -> None:
+    async def main() -> tuple[threading.Thread, float]:
+        return await asyncio.to_thread(threading.current_thread), now()
+
+    assert run_virtual(main()) == (threading.current_thread(), 0.0)
+
+
+def test_work_that_fails_fails_where_it_is_awaited() -> None:
+    async def main() -> None:
+        await asyncio.to_thread(int, "x")
+
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_virtual(main())
+
+
+def test_engines_can_tell_the_clock() -> None:
+    async def main() -> bool:
+        return is_virtual(asyncio.get_running_loop())
+
+    assert run_virtual(main())
+    assert not asyncio.run(main())
+
+
+def test_what_nothing_will_wake_is_told() -> None:
+    async def main() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Deadlock):
+        run_virtual(main())

@@ -52,6 +52,7 @@ class ChatLLM:
         self._owner: object = self  # of contexts
         self._exchange = TextExchange(client, self._server)
         self._setup: TextSetup | None = None
+        self._model = url.model or ""  # known at the latest when it has started
         self._tasks: dict[str, asyncio.Task[Outcome]] = {}
         self._starting = asyncio.Lock()
         info = info_of("llm", url, options, capabilities=capabilities_of(url, options))
@@ -73,6 +74,7 @@ class ChatLLM:
                 capabilities=able | {"cached_tokens"} if found.counts_cached else able,
                 max_context_tokens=self._options.context_len or found.max_context_tokens,
             )
+            self._model = found.model
             self._setup = setup_of(self._url, found.model, self._options)
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -131,16 +133,19 @@ class ChatLLM:
             return replace(result, outputs=(result.outputs[0], contexts))
         if request.op == "generate":
             return (await self._write(setup, request, None, request.inputs))[0]
-        raise RequestRejected(self._no_op(request.op))
+        if request.op == "select":
+            return await self._select(request)
+        raise RequestRejected(
+            f"an LLM engine in text mode has no op {request.op!r}; it has prefill, decode and "
+            "generate, and select where a server scores texts"
+        )
 
-    def _no_op(self, op: str) -> str:
-        if op == "select":
-            return (
-                f"select needs log-probabilities of given texts, which {self._server.name} does "
-                "not give in text mode: use decode with choices, or an engine with token ids "
-                "(local:, or sglang:// and vllm:// with the option tokenizer)"
-            )
-        return f"an LLM engine in text mode has no op {op!r}; it has prefill, decode and generate"
+    async def _select(self, request: Request) -> Result:  # noqa: ARG002
+        raise RequestRejected(
+            f"select needs log-probabilities of given texts, which {self._server.name} does not "
+            "give: use decode with choices, or an engine that scores them (local:, sglang://, "
+            "vllm://, teola://)"
+        )
 
     def _prefill(self, request: Request) -> Result:
         unknown = {name for name, value in request.attrs.items() if value} - _PREFILL_ATTRS

@@ -27,6 +27,7 @@ from backends.remote.engine_info import info_of
 from backends.remote.listed_models import model_of
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.mode_at_start import ModeAtStart
+from backends.remote.open_chat_llm import OpenChatLLM
 from backends.remote.tokenizer_source import check_name, fetch_tokenizer, find_here, find_servers
 from backends.remote.url import RemoteURL
 
@@ -67,15 +68,15 @@ def make(url: RemoteURL, options: Mapping[str, Any]) -> Engine:
         if name not in (None, TEXT_MODE):
             raise ConfigError(f"{url.text}: {url.scheme}:// engines send no tokens: no tokenizer")
         return ChatLLM(url, settings, client)
+    text = partial(OpenChatLLM, url, settings, client, partial(_DIALECTS[url.scheme], url, client))
     if name == TEXT_MODE:
-        return ChatLLM(url, settings, client)
+        return text()
     if name is not None:
         check_name(name)
         return token_llm(url, settings, client, partial(fetch_tokenizer, name))
     if (path := _named_here(url)) is not None:
         return token_llm(url, settings, client, lambda: path)
     find = partial(find_servers, url)
-    text = partial(ChatLLM, url, settings, client)
     token = partial(token_llm, url, settings, client)
     promised = _info(url, settings).capabilities
     return ModeAtStart(client, promised, find, text, token)

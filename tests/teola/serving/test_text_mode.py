@@ -210,6 +210,28 @@ def test_a_prompt_that_is_too_long_and_a_wrong_model_are_typed_errors(server: An
         answered(remote(at(server, "teola", "other")))
 
 
+def test_scores_of_choices_are_the_embedded_engines(server: Any) -> None:
+    async def scored(engine: Any) -> Any:
+        try:
+            await engine.start()
+            prefill = Request(uuid4().hex, "prefill", (None, *QUESTION, "A database is"))
+            (before,) = await engine.execute([prefill])
+            assert isinstance(before, Result), before
+            inputs = (before.outputs[0], [" a", " the best", "n animal"])
+            (found,) = await engine.execute([Request(uuid4().hex, "select", inputs)])
+            assert isinstance(found, Result), found
+            return found.outputs
+        finally:
+            await engine.close()
+
+    spec = EngineSpec("llm", at(server, "teola"), {"tokenizer": "server"})
+    theirs = asyncio.run(scored(create(spec)))
+    ours = asyncio.run(scored(create(EngineSpec("llm", f"local:{MODEL}", {"kv_tokens": 2048}))))
+    assert theirs[0] == ours[0]
+    assert theirs[1] == pytest.approx(ours[1], abs=0.02)
+    assert theirs[2].num_tokens == ours[2].num_tokens
+
+
 def test_an_abort_ends_the_request_at_the_server(server: Any) -> None:
     async def main() -> Outcome:
         engine = remote(at(server))

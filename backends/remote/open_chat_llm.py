@@ -1,0 +1,115 @@
+"""Text mode at a server that shows its tokens: vLLM, SGLang and teola's own.
+
+It also scores given texts (`select`) and tells its load. The server tokenises the context and each
+choice by itself, as token mode does with a tokenizer of its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from backends.base import Request, Result, Usage
+from backends.engine_load import EngineLoad
+from backends.errors import RequestRejected
+from backends.llm.requests.inputs import choices_of, score_of
+from backends.remote.chat_llm import ChatLLM
+from backends.remote.client import Client
+from backends.remote.dialects.answer_fields import Fields
+from backends.remote.dialects.token_dialect import TokenDialect
+from backends.remote.llm_options import RemoteLLMOptions
+from backends.remote.messages import Prompt, read_prompt
+from backends.remote.text_context import TextContext, context_of
+from backends.remote.token_mode.call import Choice, Cost
+from backends.remote.token_mode.call import Prompt as TokenPrompt
+from backends.remote.url import RemoteURL
+
+
+class OpenChatLLM(ChatLLM):
+    """Runs select too."""
+
+    def __init__(
+        self,
+        url: RemoteURL,
+        options: RemoteLLMOptions,
+        client: Client,
+        connect: Callable[[], Awaitable[TokenDialect]],
+    ) -> None:
+        """`connect` gives the server's routes for token ids, over the same client."""
+        super().__init__(url, options, client)
+        self._connect = connect
+        self._scorer: TokenDialect | None = None
+        self._connecting = asyncio.Lock()
+        self._info = replace(self._info, capabilities=self._info.capabilities | {"select"})
+
+    async def load(self) -> EngineLoad:
+        """How busy the server is. Raises EngineError where it does not answer."""
+        return await (await self._connect()).load()
+
+    async def _select(self, request: Request) -> Result:
+        choices, score = choices_of(request), score_of(request)
+        parent = context_of(request, self._owner)
+        if parent is None or not parent.parts:
+            raise RequestRejected("select needs a context with some text; prefill it")
+        dialect = await self._probed()
+        ids = await self._context_ids(read_prompt(parent.parts))
+        rows = [await self._choice(dialect, choice) for choice in choices]
+        sums, cost = await dialect.score(self._token_prompt(request, parent, ids), rows)
+        scores = [
+            total / (len(row.ids) if score == "mean" else 1)
+            for total, row in zip(sums, rows, strict=True)
+        ]
+        best = rows[scores.index(max(scores))]
+        context = self._context(
+            (*parent.parts, best.text), len(ids) + len(best.ids), request, parent
+        )
+        return Result((best.text, scores, context), _usage(cost))
+
+    async def _probed(self) -> TokenDialect:
+        async with self._connecting:
+            if self._scorer is None:
+                scorer = await self._connect()
+                await scorer.probe()
+                self._scorer = scorer
+            return self._scorer
+
+    async def _context_ids(self, prompt: Prompt) -> list[int]:
+        where = "/tokenize"
+        body: dict[str, Any] = {"model": self._model, **_tokenizable(prompt, self._goes_on)}
+        return Fields(await self._client.post(where, body, is_safe=True), where).ids("tokens")
+
+    @property
+    def _goes_on(self) -> dict[str, bool]:
+        """Fields that leave the last message open, as /tokenize has them."""
+        fields = dict(self._server.goes_on or {})
+        if self._url.scheme == "teola":
+            fields.pop("continue_final_message", None)
+        return {**fields, "add_generation_prompt": False}
+
+    async def _choice(self, dialect: TokenDialect, text: str) -> Choice:
+        ids = await dialect.tokenize(text) if text else []
+        if not ids:
+            raise RequestRejected(f"choice {text!r} has no token that {self._server.name} tells")
+        return Choice(text, ids)
+
+    @staticmethod
+    def _token_prompt(request: Request, parent: TextContext, ids: list[int]) -> TokenPrompt:
+        return TokenPrompt(
+            id=request.id,
+            ids=ids,
+            priority=request.priority,
+            adapter=parent.adapter,
+            salt=parent.cache_salt or "",
+        )
+
+
+def _tokenizable(prompt: Prompt, goes_on: dict[str, bool]) -> dict[str, Any]:
+    if not prompt.turns:
+        return {"prompt": prompt.text}
+    messages = [message.body for message in prompt.messages]
+    is_open = prompt.messages != prompt.turns
+    return {"messages": messages, **({"add_generation_prompt": True} if is_open else goes_on)}
+
+
+def _usage(cost: Cost) -> Usage:
+    return Usage(cost.num_computed, cost.num_cached, cost.num_decoded)

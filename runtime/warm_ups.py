@@ -1,21 +1,25 @@
 """Prefills that run ahead, at one engine: a head is computed once, not in every query.
 
 A pass marks the prefills that may pay (`graph_opt.passes.warm_up`). Here the texts are there: a
-short head, and one that was computed lately, stays with the client. Who comes while a head is
-computed waits for it. A warm-up that fails harms nobody: the decodes behind it send the head too.
+short head, and one that was computed lately, stays with the client; so do all where readers do not
+find them (`warm_hits.py`). Who comes while a head is computed waits for it. A warm-up that fails
+harms nobody: the decodes behind it send the head too.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from backends.base import Outcome, Part
+from backends.base import Outcome, Part, Result
 from graph_opt.passes.warm_up import MIN_WARM_TOKENS
 from runtime.clock import now
 from runtime.cost.api_tokens import tokens_of
 from runtime.cost.latency import Load
 from runtime.engine_scheduler import EngineScheduler
 from runtime.job import Job
+from runtime.ops.table import OP_RUNS
+from runtime.warm_hits import Made, WarmHits
 
 WARM_S = 300.0  # a server's cache keeps what was read so lately, as a rule
 MAX_HEADS = 256
@@ -36,6 +40,7 @@ class WarmUps:
     def __init__(self, scheduler: EngineScheduler) -> None:
         self._scheduler = scheduler
         self._heads: OrderedDict[Hashable, _Head] = OrderedDict()  # least recently used first
+        self._hits = WarmHits()
         self._running: dict[str, Hashable | None] = {}  # by request id: the head, if it has a key
 
     @property
@@ -54,7 +59,7 @@ class WarmUps:
         """Queue a job, with what it asks of the server that the server has not done."""
         attrs, (context, *parts) = job.request.attrs, job.request.inputs or (None,)
         if not attrs.get("ahead"):
-            self._scheduler.submit(job)
+            self._scheduler.submit(self._followed(job, context))
         elif not self._pays(parts):
             self._stay(job)
         elif context is not None:
@@ -82,7 +87,7 @@ class WarmUps:
         elif head is not None and now() < head.until_s:
             head.until_s = now() + WARM_S
             self._heads.move_to_end(key)
-            self._stay(job)
+            self._stay(self._noted(job, Made(key, is_fresh=False)))
         else:
             self._heads[key] = _Head()
             self._heads.move_to_end(key)
@@ -99,9 +104,10 @@ class WarmUps:
             del self._running[job.request.id]
             has_failed = isinstance(outcome, Exception)
             waiting = self._told(key, has_failed)
-            self._stay(job) if has_failed else job.on_done(outcome)
+            made = Made(key, is_fresh=True)
+            self._stay(job) if has_failed else self._noted(job, made).on_done(outcome)
             for other in waiting:
-                self._stay(other)
+                self._stay(other if has_failed else self._noted(other, made))
 
         self._running[job.request.id] = key
         self._scheduler.submit(job.replaced(done))
@@ -117,6 +123,33 @@ class WarmUps:
             del self._heads[key]
         return waiting
 
+    def _noted(self, job: Job, made: Made) -> Job:
+        """The job, whose context is one that a server should hold."""
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Result):
+                self._hits.note(outcome.outputs[0], made)
+            job.on_done(outcome)
+
+        return job.replaced(done)
+
+    def _followed(self, job: Job, context: Any) -> Job:
+        """The job, which tells what it found of a head that it begins with."""
+        made = self._hits.of(context)
+        able = self._scheduler.engine.info.capabilities
+        if made is None or "cached_tokens" not in able or OP_RUNS[job.request.op].extends_context:
+            return job
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Result):
+                is_there = self._hits.read(made, context.num_tokens, outcome.usage)
+                head = self._heads.get(made.key)
+                if not is_there and head is not None and not head.is_running:
+                    del self._heads[made.key]
+            job.on_done(outcome)
+
+        return job.replaced(done)
+
     def _stay(self, job: Job) -> None:
         attrs = job.request.attrs
         job.request.attrs = {name: attrs[name] for name in attrs if name != "ahead"}
@@ -124,10 +157,12 @@ class WarmUps:
 
     def _pays(self, parts: Sequence[Part]) -> bool:
         tokens, latency = tokens_of(parts), self._scheduler.latency
-        if not latency.is_profiled:
-            return tokens >= MIN_WARM_TOKENS
-        call_s = latency.seconds(Load("prefill", 1.0, 0.0))
-        return latency.seconds(Load("prefill", tokens, 0.0)) > 2 * call_s
+        if latency.is_profiled:
+            call_s = latency.seconds(Load("prefill", 1.0, 0.0))
+            is_long = latency.seconds(Load("prefill", tokens, 0.0)) > 2 * call_s
+        else:
+            is_long = tokens >= MIN_WARM_TOKENS
+        return is_long and self._hits.pay()
 
     def _forget(self) -> None:
         for key in list(self._heads):

@@ -18,6 +18,7 @@ from graph_opt.text import parse
 from runtime.clock import now, run_virtual
 from runtime.cost.curves import Curve, Surface
 from runtime.cost.latency import EngineLatency, LatencyModel
+from runtime.warm_hits import TRY_EACH
 from runtime.warm_ups import WARM_S
 
 Worlds = Callable[..., Any]
@@ -284,3 +285,51 @@ def test_an_engine_that_pins_and_warms_up_has_constant_heads_computed_before_the
     engine = llm_of(w)
     assert ops(engine) == ["prefill ahead", "decode"]
     assert engine.pinned == [f"<|system|>{HEAD}<|user|>"]
+
+
+def test_where_readers_do_not_find_their_heads_warm_ups_stop_and_are_tried_now_and_then(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(llm={"capabilities": "sglang"}, tools={"latency_s": 0.5})
+    cache = llm_of(w)._cache
+    keep = cache.keep
+    monkeypatch.setattr(cache, "keep", lambda *_: None)  # switched off at the server
+    text = optimized(RETRIEVAL, "sglang")
+    symbols = {"find": lambda _: "passages"}
+
+    async def ask(number: int) -> int:
+        await w.run(text.replace("Answer from", f"{number}: answer from"), {"q": "?"}, symbols)
+        return ops(llm_of(w)).count("prefill ahead")
+
+    async def main() -> list[int]:
+        off = [await ask(number) for number in range(2 + TRY_EACH)]
+        monkeypatch.setattr(cache, "keep", keep)  # and on again
+        return [off[1], off[-2], off[-1], *[await ask(100 + i) for i in range(TRY_EACH + 2)]]
+
+    after_two, before_try, tried, *on_again = run_virtual(main())
+    assert (after_two, before_try, tried) == (2, 2, 3)
+    assert on_again[-1] - on_again[0] >= 2
+
+
+def test_a_head_that_a_server_lost_is_computed_again_for_the_next_query(
+    retrievals: Calls,
+) -> None:
+    w = retrievals.world
+    symbols = {"find": lambda _: "passages"}
+
+    async def main() -> list[int]:
+        counts = []
+        for number in range(4):
+            if number == 2:
+                llm_of(w)._cache._prompts.clear()  # the server was started again
+            await w.run(retrievals.text, {"q": f"{number}?"}, symbols)
+            counts.append(ops(llm_of(w)).count("prefill ahead"))
+        llm_of(w)._cache._prompts.clear()
+        await w.run(retrievals.text, {"q": "last?"}, symbols)
+        await w.run(retrievals.text, {"q": "last one?"}, symbols)
+        return [*counts, ops(llm_of(w)).count("prefill ahead")]
+
+    first, second, lost, again, at_last = run_virtual(main())
+    assert (first, second, lost) == (1, 1, 1)
+    assert again == 2
+    assert at_last == 3

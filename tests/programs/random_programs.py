@@ -151,10 +151,10 @@ class Program:
         return names["app"]
 
 
-def app_names(journal: Journal) -> dict[str, Any]:
+def app_names(journal: Journal, llm: tl.LLM = LLM) -> dict[str, Any]:
     """What a program sees as an app."""
 
-    @tl.prompt(LLM)
+    @tl.prompt(llm)
     def ask(text: str) -> str:
         return f"Say: {text}."
 

@@ -7,13 +7,17 @@ import asyncio
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from random_programs import Journal, Program, app_names, plain_names, programs
 
 import teola as tl
+from backends.fake.llm import REMOTE
 
 PATIENT = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
+
+SERVERS = {name: tl.LLM(f"fake:{name}", name="llm") for name in REMOTE}
 
 Meaning = tuple[str, Any, list[str]]  # "value" or "error", which, and the effects
 
@@ -29,10 +33,11 @@ def by_python(program: Program) -> Meaning:
         return "error", _said(error), journal.done
 
 
-def by_teola(program: Program, **options: Any) -> Meaning:
-    """What the app does."""
+def by_teola(program: Program, server: str = "", **options: Any) -> Meaning:
+    """What the app does; `server` names one that its model is like."""
     journal = Journal()
-    app = tl.app(program.function(app_names(journal))).using(memo=False, **options)
+    names = app_names(journal, SERVERS[server]) if server else app_names(journal)
+    app = tl.app(program.function(names)).using(memo=False, **options)
     try:
         return "value", app(program.question), journal.done
     except Exception as error:
@@ -57,3 +62,11 @@ def test_a_program_with_awaited_values_means_the_same(program: Program) -> None:
     expected = by_python(program)
     assert by_teola(program, optimize=False) == expected, program.source
     assert by_teola(program) == expected, program.source
+
+
+@PATIENT
+@given(program=programs() | programs(is_async=True), server=st.sampled_from(sorted(REMOTE)))
+def test_a_program_means_the_same_on_servers(program: Program, server: str) -> None:
+    expected = by_python(program)
+    assert by_teola(program, server, optimize=False) == expected, program.source
+    assert by_teola(program, server) == expected, program.source

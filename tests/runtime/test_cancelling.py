@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from backends.documents import Doc
 from backends.fake.engine import FakeEngine
 from runtime.clock import run_virtual
@@ -116,7 +118,7 @@ class CancelAt:
         return aborting
 
 
-async def run_once(world: Any, cancel: CancelAt) -> tuple[bool, list[Event]]:
+async def run_once(world: Any, cancel: CancelAt, app: str = APP) -> tuple[bool, list[Event]]:
     """Whether it was cancelled, and its events; then all engines get time to end their work."""
     engines = engines_of(world)
     cancel.watch(engines)
@@ -127,7 +129,7 @@ async def run_once(world: Any, cancel: CancelAt) -> tuple[bool, list[Event]]:
         cancel(event)
 
     world.log = listen
-    cancel.task = asyncio.ensure_future(world.run(APP, INPUTS, symbols()))
+    cancel.task = asyncio.ensure_future(world.run(app, INPUTS, symbols()))
     try:
         assert await cancel.task == ["used, used"]
         is_cancelled = False
@@ -140,6 +142,23 @@ async def run_once(world: Any, cancel: CancelAt) -> tuple[bool, list[Event]]:
     return is_cancelled, events
 
 
+LONG = "Say what you see. " * 20
+KINDS = {  # of the model's engine: its options, and the app as it runs there
+    "embedded": ({}, APP),
+    "warmed": (
+        {"capabilities": "sglang", "prefill_token_s": 0.001},
+        APP.replace('"Say" [engine', f'"{LONG}" [ahead=true, engine'),
+    ),
+    "whole-prompts": (
+        {"capabilities": "api"},
+        APP.replace('%c1 = prefill %h %q @assistant [engine="llm"]\n', "").replace(
+            '%text, %c2 = decode %c1 [engine="llm"]\n    %hits',
+            '%text = generate "Say" %q [engine="llm"]\n    %hits',
+        ),
+    ),
+}
+
+
 def test_the_app_runs_to_its_end_when_nobody_cancels_it(world: Worlds) -> None:
     w = world(**OPTIONS)
     is_cancelled, events = run_virtual(run_once(w, CancelAt(0)))
@@ -148,14 +167,17 @@ def test_the_app_runs_to_its_end_when_nobody_cancels_it(world: Worlds) -> None:
     assert w.num_live_contexts == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_cancelled_at_any_event_it_aborts_what_runs_and_frees_what_comes_late(
-    world: Worlds,
+    world: Worlds, kind: str
 ) -> None:
-    _, events = run_virtual(run_once(world(**OPTIONS), CancelAt(0)))
+    model, app = KINDS[kind]
+    options = {**OPTIONS, "llm": {**OPTIONS["llm"], **model}}
+    _, events = run_virtual(run_once(world(**options), CancelAt(0), app))
     running = 0
     for number in range(1, len(events)):
-        w, cancel = world(**OPTIONS), CancelAt(number)
-        is_cancelled, seen = run_virtual(run_once(w, cancel))
+        w, cancel = world(**options), CancelAt(number)
+        is_cancelled, seen = run_virtual(run_once(w, cancel, app))
         assert is_cancelled, number
         is_last_turn = seen[-1].t == events[number - 1].t == events[-1].t
         assert is_last_turn or seen[-1].fields["status"] == QueryCancelled.__name__, number

@@ -2,13 +2,15 @@
 
     scheme[+http|+https]://host[:port][,host[:port]...][/base/v1][/model][?tls=1][&model=NAME]
 
+All else after the ? is an option of the engine: `?tokenizer=smollm2-135m&concurrency=8`.
 `openai:MODEL` and `openai:///MODEL` are a model of api.openai.com. A key in a URL is refused.
 """
 
 import ipaddress
+import json
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import parse_qsl, unquote
 
 from backends.errors import ConfigError
@@ -18,6 +20,7 @@ Scheme = Literal["sglang", "vllm", "openai", "ollama", "teola"]
 _DEFAULT_PORTS: dict[str, int] = {"sglang": 30000, "vllm": 8000, "ollama": 11434, "teola": 30000}
 _PRIVATE_ENDS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _VERSION = re.compile(r"v\d+((alpha|beta)\d*)?")
+_SECRETS = {"api_key", "apikey", "api-key", "key", "token", "access_token", "password", "secret"}
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/?#]+)(:(?P<port>\d{1,5}))?")
 
 
@@ -50,6 +53,7 @@ class RemoteURL:
     scheme: Scheme
     endpoints: tuple[Endpoint, ...]
     model: str | None  # None: the only one that the server lists
+    options: tuple[tuple[str, Any], ...] = ()  # of the engine, JSON values or else texts
 
 
 def parse_url(text: str) -> RemoteURL:
@@ -83,7 +87,8 @@ def parse_url(text: str) -> RemoteURL:
     endpoints = tuple(_endpoint(text, scheme, host, tls, base.strip("/")) for host in hosts)
     if len(set(endpoints)) < len(endpoints):
         raise ConfigError(f"{text!r} names an endpoint twice")
-    return RemoteURL(text, cast(Scheme, scheme), endpoints, model or path_model)
+    options = tuple((n, _value(v)) for n, v in settings.items() if n not in ("tls", "model"))
+    return RemoteURL(text, cast(Scheme, scheme), endpoints, model or path_model, options)
 
 
 def _is_name_of_model(authority: str) -> bool:
@@ -102,13 +107,15 @@ def _by_model_name(text: str, scheme: str, model: str) -> RemoteURL:
 
 
 def _settings_of(text: str, query: str) -> dict[str, str]:
-    found = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(found.keys() - {"tls", "model"})
-    if unknown:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    found = dict(pairs)
+    if secrets := sorted(found.keys() & _SECRETS):
         raise ConfigError(
-            f"an engine's URL knows ?tls=1 and ?model=NAME, not {', '.join(unknown)}; "
-            "all else is an option of the engine"
+            f"an engine's URL has no {secrets[0]}; name the environment variable that holds it "
+            "with the option api_key_env"
         )
+    if len(found) < len(pairs):
+        raise ConfigError(f"{text!r} says something twice after its ?")
     tls = found.get("tls")
     if tls is not None:
         if tls not in ("0", "1"):
@@ -117,6 +124,13 @@ def _settings_of(text: str, query: str) -> dict[str, str]:
     if found.get("model") == "":
         raise ConfigError(f"{text!r}: model is empty")
     return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _split_path(path: str) -> tuple[str, str | None]:

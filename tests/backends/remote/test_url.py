@@ -1,6 +1,7 @@
 import pytest
 
 from backends.errors import ConfigError
+from backends.remote.factory import create
 from backends.remote.url import parse_url
 
 
@@ -96,7 +97,6 @@ def test_a_key_in_a_url_is_refused_and_not_repeated() -> None:
         ("vllm://h:0/m", "no host:port"),
         ("vllm://a:1,/m", "no host:port"),
         ("vllm://a:1,a:1/m", "twice"),
-        ("vllm://h/m?retries=3", "all else is an option"),
         ("vllm://h/m?tls=yes", "tls is 1 or 0"),
         ("vllm://h/?model=", "model is empty"),
         ("vllm://h/a/../b?model=m", "no path of a server"),
@@ -105,3 +105,25 @@ def test_a_key_in_a_url_is_refused_and_not_repeated() -> None:
 def test_a_wrong_url_says_what_is_wrong(text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         parse_url(text)
+
+
+def test_all_else_after_the_question_mark_is_an_option_of_the_engine() -> None:
+    url = parse_url("vllm://h/m?tokenizer=smollm2-135m&concurrency=8&http2=true&tls=0")
+    assert dict(url.options) == {"tokenizer": "smollm2-135m", "concurrency": 8, "http2": True}
+    engine = create("embedder", "teola://h/m?concurrency=3", {})
+    assert engine.info.num_slots == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("teola://h/m?concurrency=3", "says concurrency, and so does an option"),
+        ("teola://h/m?speed=3", "unknown option 'speed'"),
+        ("teola://h/m?concurrency=3&concurrency=4", "twice"),
+        ("teola://h/m?api_key=abc123", "api_key_env"),
+    ],
+)
+def test_a_wrong_option_in_a_url_is_named_and_a_key_is_not_repeated(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as raised:
+        create("embedder", url, {"concurrency": 5} if "says" in says else {})
+    assert "abc123" not in str(raised.value)

@@ -76,10 +76,9 @@ def create(spec: EngineSpec) -> Engine:
 
 
 def check_scheme(kind: str, url: str) -> str:
-    """`kind.scheme` of a URL, without loading an engine.
+    """`kind.scheme` of a URL, without loading anything.
 
-    Raises ConfigError, with the known schemes, if nobody serves it, and for a server's URL that is
-    wrong.
+    Raises ConfigError, with the known schemes, if nobody serves it.
     """
     if _PASSWORD.search(url):
         scheme = url.partition(":")[0]
@@ -97,8 +96,6 @@ def check_scheme(kind: str, url: str) -> str:
     plain = name.partition("+")[0]
     if FACTORIES.get(plain) == REMOTE:
         name = plain
-        if url.startswith(f"{scheme}://"):
-            import_module("backends.remote.url").parse_url(url)
     if name not in FACTORIES and name not in _added():
         raise ConfigError(
             f"unknown scheme {scheme!r} in {kind} engine {url!r}; known: {_known(kind)}"

@@ -1,5 +1,6 @@
 """Vectors from a server: /v1/embeddings, or Ollama's /api/embed."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ class EmbedCalls:
 
     def __init__(self, url: RemoteURL, options: EmbedderOptions) -> None:
         self.max_items = options.batch_size
+        self._slots = asyncio.Semaphore(options.concurrency)  # a call's time begins with its slot
         self._url = url
         self._asked = options.dimensions
         self._dimensions = options.dimensions  # of every vector so far
@@ -91,7 +93,8 @@ class EmbedCalls:
 
     async def _call(self, client: ServerClient, texts: Sequence[str]) -> Vectors:
         path, body = self._request_of(texts)
-        answer = await client.post(path, body, is_safe=True)
+        async with self._slots:
+            answer = await client.post(path, body, is_safe=True)
         where = f"POST {client.endpoint.url_of(path)}"
         vectors = unit_vectors(_rows_of(answer, len(texts), where), where)
         self._check_dimensions(vectors.shape[1], where)

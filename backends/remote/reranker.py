@@ -1,5 +1,6 @@
 """Scores from a server: /v1/rerank, with the fields of Cohere and Jina."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -60,6 +61,7 @@ class RerankCalls:
     max_items = 1  # a call has one query
 
     def __init__(self, url: RemoteURL, options: RerankerOptions) -> None:
+        self._slots = asyncio.Semaphore(options.concurrency)  # a call's time begins with its slot
         self._batch_size = options.batch_size
         self._url = url
         self._paths: Sequence[str] = _PATHS
@@ -86,7 +88,8 @@ class RerankCalls:
     async def _call(self, client: ServerClient, query: str, docs: Sequence[Doc]) -> list[float]:
         texts = [doc.text for doc in docs]
         body = {"model": self._model, "query": query, "documents": texts, "return_documents": False}
-        path, answer = await self._post(client, body)
+        async with self._slots:
+            path, answer = await self._post(client, body)
         return _scores_of(answer, len(docs), f"POST {client.endpoint.url_of(path)}")
 
     async def _post(self, client: ServerClient, body: Mapping[str, Any]) -> tuple[str, Any]:

@@ -426,3 +426,16 @@ def test_an_unknown_option_names_the_known() -> None:
         create(EngineSpec("embedder", "vllm://h:8000/m", {"timeout": 3}))
 
     assert "dimensions" in str(caught.value)
+
+
+def test_calls_that_wait_for_others_of_their_request_are_not_late() -> None:
+    def slow(seen: Seen) -> Answer:
+        return Answer((0.04, *in_openais_shape(seen).steps))
+
+    texts = [str(n) for n in range(60)]
+
+    (outcome,) = outcomes_of(
+        FaultServer(slow), texts, batch_size=1, concurrency=2, timeout_s=0.8, retries=0
+    )
+
+    assert output(outcome).shape == (60, 3)

@@ -187,3 +187,15 @@ def test_an_answer_without_the_scores_is_an_error(body: Any, words: str) -> None
 def test_ollama_has_no_rerankers() -> None:
     with pytest.raises(ConfigError, match="Ollama serves no rerankers; use local:"):
         create(EngineSpec("reranker", "ollama://localhost/m"))
+
+
+def test_calls_that_wait_for_others_of_their_request_are_not_late() -> None:
+    def slow(seen: Seen) -> Answer:
+        return Answer((0.04, *in_coheres_shape(seen).steps))
+
+    docs = [Doc("x" * n) for n in range(60)]
+    one_by_one = {"batch_size": 1, "concurrency": 2, "timeout_s": 0.8, "retries": 0}
+
+    (outcome,) = outcomes_of(FaultServer(slow), request("q", docs), **one_by_one)
+
+    assert len(texts(outcome)) == 60

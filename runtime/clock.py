@@ -36,7 +36,10 @@ class _JumpSelector(selectors.SelectSelector):
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            raise Deadlock("every task waits and no timer is due: something is never answered")
+            raise Deadlock(
+                "every task waits and no timer is due: something is never answered, or waits for a "
+                "thread of its own, which a virtual clock cannot"
+            )
         self.time += timeout
         return []
 
@@ -51,6 +54,9 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jump.time
+
+    async def create_connection(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        raise RuntimeError("a connection cannot be awaited on a virtual clock")
 
     def run_in_executor(
         self,

@@ -46,3 +46,11 @@ def test_what_nothing_will_wake_is_told() -> None:
 
     with pytest.raises(Deadlock):
         run_virtual(main())
+
+
+def test_a_connection_is_refused() -> None:
+    async def main() -> None:
+        await asyncio.open_connection("127.0.0.1", 9)
+
+    with pytest.raises(RuntimeError, match="cannot be awaited on a virtual clock"):
+        run_virtual(main())

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 import teola as tl
 from backends.errors import ConfigError
+from teola.cli.target import load_app
 from teola.errors import NodeFailed
 from teola.runner import AppRunner, chosen_runner
 
@@ -155,3 +156,27 @@ def test_a_plain_function_cannot_wait_for_an_app_on_a_virtual_clock() -> None:
 
     with pytest.raises(NodeFailed, match=r"await app\.arun"):
         tl.run_virtually(around, "What?")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("optimize", [True, False])
+def test_answers_of_real_models_are_given_again(
+    tmp_path: Path, runner: AppRunner, optimize: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = Path(__file__).parents[2] / "samples"
+    app = load_app(f"{sample / 'advanced_rag.py'}:rag")
+    question = "Until which year do the developers intend to support SQLite?"
+    arguments = {"question": question, "files": [str(sample / "data/sqlite/lts.md")]}
+    path = tmp_path / "run.jsonl"
+    expected = app.using(record=str(path), memo=False)(**arguments)
+    behind = f"?recording={path}"
+    engines = {
+        "llm": f"emulated:h100/llama-3.1-8b{behind}",
+        "embedder": f"emulated:h100/bge-large{behind}",
+        "reranker": f"emulated:h100/bge-reranker-large{behind}",
+    }
+    replayed = app.using(engines=engines, memo=False, optimize=optimize)
+    run = tl.run_virtually(replayed, **arguments)
+    assert run.result == expected
+    assert run.seconds < 2
+    assert "not in the recording" not in caplog.text

@@ -1,9 +1,10 @@
 """Where the tokenizer of a server's model is on this machine."""
 
 import re
-from functools import lru_cache
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from backends.errors import ConfigError, EngineError, EngineUnavailable
 from backends.models import CATALOG, locate, resolve
@@ -16,6 +17,8 @@ from backends.remote.url import RemoteURL
 if TYPE_CHECKING:
     from backends.llm.requests.prompt_encoder import PromptEncoder
 
+_open: "WeakValueDictionary[tuple[Path, int], PromptEncoder]" = WeakValueDictionary()
+_opening = threading.Lock()
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _FILES = ["tokenizer*", "special_tokens_map.json", "*config.json", "chat_template*"]
 
@@ -73,16 +76,16 @@ async def _servers_name(url: RemoteURL, client: Client) -> Any:
 
 
 def open_tokenizer(path: Path) -> "PromptEncoder":
-    """One for all engines of a path, so that contexts may go from one to another. Raises
-    EngineUnavailable and ConfigError."""
-    return _opened(path.resolve(), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _opened(path: Path, _: int) -> "PromptEncoder":
+    """One for all engines of a path, so that contexts may go from one to another. Any thread may
+    call. Raises EngineUnavailable and ConfigError."""
     with optional_imports("remote"):
         from backends.llm.requests.open_prompts import open_prompts
-    return open_prompts(path)
+    key = (path.resolve(), path.stat().st_mtime_ns)
+    with _opening:
+        found = _open.get(key)
+        if found is None:
+            found = _open[key] = open_prompts(path)
+        return found
 
 
 def _is_known(name: str) -> bool:

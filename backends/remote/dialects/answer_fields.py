@@ -24,9 +24,9 @@ class Fields:
             raise EngineError(f"{self.where}: {name} is no list, but {str(found)[:100]!r}")
         return found
 
-    def ids(self, name: str) -> list[int]:
-        """Token ids."""
-        found = self.items(name)
+    def ids(self, name: str, start: int = 0) -> list[int]:
+        """Token ids, those before `start` aside."""
+        found = self.items(name)[start:]
         if not all(type(token) is int for token in found):
             raise EngineError(f"{self.where}: {name} holds more than token ids")
         return found

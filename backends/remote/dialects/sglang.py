@@ -215,7 +215,7 @@ class SGLang:
         finish, stop = self._finish(meta.value.get("finish_reason"), call)
         wants_scores = call.sampling.logprobs is not None
         return Delta(
-            ids=answer.ids("output_ids")[num_seen:],
+            ids=answer.ids("output_ids", num_seen),
             scores=_scores(meta, num_seen) if wants_scores else (),
             finish=finish,
             stop=stop,

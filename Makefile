@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUESTION ?= Until which year do the developers intend to support SQLite?
 
-.PHONY: help install models demo check test bench clean
+.PHONY: help install models vllm demo check test bench clean
 
 help:
 	@echo "make install  the environment in $(VENV), with everything for running and testing"
 	@echo "make models   fetch the models that the samples and tests use (about 250 MB, once)"
+	@echo "make vllm     install vLLM's CPU build for the tests of a real server (3.5 GB, once)"
 	@echo "make demo     answer a question from the sample's documents and show the trace"
 	@echo "make test     all tests, on real models too"
 	@echo "make check    lint, types, architecture"
@@ -26,6 +27,9 @@ $(STAMP): pyproject.toml
 models: $(STAMP)
 	$(BIN)/teola models fetch smollm2-135m all-minilm-l6-v2
 
+vllm: $(STAMP)
+	$(BIN)/teola engine install vllm --cpu
+
 demo: models
 	$(BIN)/run-graph samples/advanced_rag.py:rag --question "$(QUESTION)" \
 	    --files samples/data/sqlite --trace .demo/trace.jsonl
@@ -39,6 +43,7 @@ check: $(STAMP)
 
 test: models
 	$(BIN)/teola models fetch bert-mini-reranker
+	-$(BIN)/teola engine install vllm --cpu  # where it cannot be had, its tests are skipped
 	$(BIN)/python -m pytest
 
 bench: models

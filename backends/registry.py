@@ -76,9 +76,10 @@ def create(spec: EngineSpec) -> Engine:
 
 
 def check_scheme(kind: str, url: str) -> str:
-    """`kind.scheme` of a URL, without loading anything.
+    """`kind.scheme` of a URL, without loading an engine.
 
-    Raises ConfigError, with the known schemes, if nobody serves it.
+    Raises ConfigError, with the known schemes, if nobody serves it, and for a server's URL that is
+    wrong.
     """
     if _PASSWORD.search(url):
         scheme = url.partition(":")[0]
@@ -96,6 +97,8 @@ def check_scheme(kind: str, url: str) -> str:
     plain = name.partition("+")[0]
     if FACTORIES.get(plain) == REMOTE:
         name = plain
+        if url.startswith(f"{scheme}://"):
+            import_module("backends.remote.url").parse_url(url)
     if name not in FACTORIES and name not in _added():
         raise ConfigError(
             f"unknown scheme {scheme!r} in {kind} engine {url!r}; known: {_known(kind)}"

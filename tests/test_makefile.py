@@ -49,3 +49,27 @@ def test_the_demo_answers_a_question_and_shows_the_trace(tmp_path: Path) -> None
     engines = [f"--engine={name}=fake:" for name in sorted(names)]
     assert run([*ask, *engines], tmp_path).startswith("reply ")
     assert "critical path" in run(trace, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_the_tests_run_also_where_vllm_cannot_be_installed(tmp_path: Path) -> None:
+    bin_folder = tmp_path / "venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    calls = tmp_path / "calls"
+    for name in ("python", "teola"):
+        program = bin_folder / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{calls}\n[ "$1" != engine ]\n')
+        program.chmod(0o755)
+    words = ["make", f"VENV={tmp_path / 'venv'}", "test"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *_, install, tests = calls.read_text().splitlines()
+    assert install == "teola engine install vllm --cpu"
+    assert tests == "python -m pytest"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_vllm_is_installed_by_the_projects_own_command() -> None:
+    assert [Path(commands_of("vllm")[-1][0]).name, *commands_of("vllm")[-1][1:]] == [
+        *("teola", "engine", "install", "vllm", "--cpu")
+    ]

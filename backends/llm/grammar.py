@@ -9,13 +9,12 @@ from concurrent.futures import Future
 from llguidance import LLMatcher, LLTokenizer
 
 from backends.errors import RequestRejected
+from backends.llm.json_spacing import JSON_SPACING
 from backends.llm.matcher import Matcher, first_line
 from backends.llm.sampling import GrammarSource
 from backends.llm.tokenizer import Tokenizer
 
 MAX_GRAMMAR_CHARS = 1_000_000  # some seconds of compiling; llguidance bounds the work it does on it
-# No free whitespace: small models would loop on it. The separators are those of json.dumps.
-_FORMAT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Grammars:
@@ -81,7 +80,7 @@ def _grammar_of(source: GrammarSource) -> str:
         grammar = LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {words}")
     else:
         try:
-            grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=_FORMAT)
+            grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=JSON_SPACING)
         except ValueError as error:
             raise RequestRejected(f"schema is not a JSON object: {error}") from error
     return grammar

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.errors import AnswerInvalid, RequestRejected
+from backends.llm.json_spacing import with_spacing
 from backends.remote.schema_check import first_fault
 from backends.remote.servers import Forms
 from backends.remote.strict_schema import NotStrict, strict_schema
@@ -81,7 +82,7 @@ def _open_server(call: TextCall, forms: Forms, is_chat: bool) -> Form:
 
 def _schema_fields(schema: Any, forms: Forms, is_chat: bool) -> dict[str, Any]:
     if forms == "vllm":
-        return {"structured_outputs": {"json": schema}}
+        return {"structured_outputs": {"json": with_spacing(schema)}}
     if forms == "sglang" and not is_chat:
         return {"json_schema": json.dumps(schema)}
     return {"response_format": _response_format(schema, None)}

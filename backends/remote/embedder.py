@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from backends.remote.url import RemoteURL
 
 Vectors = NDArray[np.float32]  # [N, D]
 
+# In one HTTP call: OpenAI takes 300 000 tokens, and most are longer than a character.
+MAX_CHARS = 250_000
 _NO_BASE64 = ("sglang",)  # writes lists of numbers only
 
 
@@ -85,8 +87,7 @@ class EmbedCalls:
     async def _embed(self, client: ServerClient, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, await self._learn_dimensions(client)), np.float32)
-        cuts = range(0, len(texts), self.max_items)
-        pieces = [texts[start : start + self.max_items] for start in cuts]
+        pieces = list(_cut(texts, self.max_items))
         if len(pieces) == 1:
             return await self._call(client, texts)
         return np.concatenate(await all_of(self._call(client, piece) for piece in pieces))
@@ -123,6 +124,17 @@ class EmbedCalls:
             await self._call(client, ["text"])
         assert self._dimensions is not None
         return self._dimensions
+
+
+def _cut(texts: Sequence[str], max_items: int) -> Iterator[Sequence[str]]:
+    """Pieces of at most so many texts and, but for a longer text alone, MAX_CHARS."""
+    start, chars = 0, 0
+    for end, text in enumerate(texts):
+        chars += len(text)
+        if end > start and (end - start == max_items or chars > MAX_CHARS):
+            yield texts[start:end]
+            start, chars = end, len(text)
+    yield texts[start:]
 
 
 def _rows_of(answer: Any, num: int, where: str) -> list[Any]:

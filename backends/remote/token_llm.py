@@ -25,6 +25,7 @@ from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
 
 T = TypeVar("T")
 _LONG_CHARS = 4096  # longer prompts are tokenised on a thread
+_ABORT_S = 5.0  # for the server to take an abort
 
 Connect = Callable[[ServerClient], Awaitable[TokenDialect]]
 Load = Callable[[ServerFacts], PromptEncoder]  # the tokenizer; reads files
@@ -176,8 +177,9 @@ class TokenLLM:
                 has_server_ended = has_server_ended or delta.finish is not None
                 if is_over and not has_server_ended:
                     break
-        except asyncio.CancelledError:
-            self._tell_abort(call.id)
+        except BaseException as error:
+            if _may_run_on(error):
+                self._tell_abort(call.id)
             raise
         finally:
             await stream.aclose()
@@ -205,8 +207,9 @@ class TokenLLM:
     async def _abortable(self, call_id: str, work: Coroutine[Any, Any, T]) -> T:
         try:
             return await work
-        except asyncio.CancelledError:
-            self._tell_abort(call_id)
+        except BaseException as error:
+            if _may_run_on(error):
+                self._tell_abort(call_id)
             raise
 
     def _tell_abort(self, call_id: str) -> None:
@@ -214,8 +217,9 @@ class TokenLLM:
         later; so nothing is lost where this fails."""
 
         async def tell() -> None:
-            with suppress(EngineError):
-                await self._started()[0].abort(call_id)
+            with suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(_ABORT_S):
+                    await self._started()[0].abort(call_id)
 
         task = asyncio.create_task(tell(), name=f"abort {call_id}")
         self._aborting.add(task)
@@ -262,6 +266,12 @@ async def _all(jobs: Any) -> list[Any]:
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _may_run_on(error: BaseException) -> bool:
+    """The server may still work on a call that failed here: it was cancelled, or we were silent to
+    each other. An error that the server told ended it."""
+    return isinstance(error, EngineUnavailable) or not isinstance(error, EngineError)
 
 
 def _outcome_of(task: "asyncio.Task[Outcome]") -> Outcome:

@@ -10,6 +10,7 @@ from backends.errors import ConfigError
 
 ServerName = Literal["vllm", "sglang"]
 
+_GRAMMARS = json.dumps({"backend": "guidance", "disable_any_whitespace": True})
 _MAX_SOCKET_PATH = 100  # bytes; the system's limit is 107 on Linux, 103 on macOS
 
 
@@ -45,6 +46,8 @@ RECIPES: dict[str, Recipe] = {
                 "--enable-scale-out",  # token ids in and out, abort by id
                 "--enable-server-load-tracking",
                 "--disable-uvicorn-access-log",
+                # The grammars of the embedded engine: same forms, same tokens, no free spaces.
+                *("--structured-outputs-config", _GRAMMARS),
             ),
             variables={"VLLM_NO_USAGE_STATS": "1"},
             kv_events=True,

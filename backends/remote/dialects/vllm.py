@@ -14,6 +14,7 @@ from uuid import uuid4
 from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.json_spacing import with_spacing
 from backends.llm.sampling import Sampling
 from backends.remote.client import Client
 from backends.remote.dialects import completions
@@ -214,7 +215,7 @@ class VLLM:
 
 def _grammar(sampling: Sampling) -> dict[str, Any]:
     if sampling.schema is not None:
-        return {"structured_outputs": {"json": json.loads(sampling.schema)}}
+        return {"structured_outputs": {"json": with_spacing(json.loads(sampling.schema))}}
     if sampling.choices is not None:
         return {"structured_outputs": {"choice": list(sampling.choices)}}
     return {"structured_outputs": {"regex": sampling.regex}} if sampling.regex is not None else {}

@@ -159,7 +159,7 @@ def test_a_refused_connection_is_unavailable() -> None:
 
 
 def test_a_host_without_an_address_is_unavailable() -> None:
-    client = client_of("vllm://no-such-host.invalid:8000/m")
+    client = client_of("vllm://no-such-host.invalid:8000/m", connect_timeout_s=5)
 
     async def main() -> Any:
         try:

@@ -32,6 +32,7 @@ from backends.errors import (
 )
 from backends.rate_limits import Allowance, RateLimits, RateReport
 from backends.registry import EngineSpec, create
+from backends.remote.embedder import MAX_CHARS
 
 NAMES = count()
 
@@ -160,6 +161,18 @@ def test_long_lists_are_cut_and_requests_share_calls() -> None:
     assert sizes == [1, 1, 2, 3, 3]  # "x" and "y"; the seven; "z"
     np.testing.assert_allclose(output(outcomes[2]), unit(texts), rtol=1e-6)
     np.testing.assert_allclose(output(outcomes[3]), unit(["z"])[0], rtol=1e-6)
+
+
+def test_long_texts_are_cut_over_several_calls() -> None:
+    server = FaultServer(in_openais_shape)
+    texts = ["a" * (MAX_CHARS // 2), "b" * (MAX_CHARS // 2), "c", "d" * (MAX_CHARS + 1), "e"]
+
+    (outcome,) = outcomes_of(server, texts)
+
+    lengths = sorted([len(text) for text in seen.body["input"]] for seen in server.seen)
+    half = MAX_CHARS // 2
+    assert lengths == [[1], [1], [half, half], [MAX_CHARS + 1]]
+    np.testing.assert_allclose(output(outcome), unit(texts), rtol=1e-5)
 
 
 def test_a_bad_request_harms_no_other() -> None:

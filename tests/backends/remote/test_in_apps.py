@@ -28,7 +28,7 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
-from teola.errors import NodeFailed, QueryError, QueryTimeout
+from teola.errors import ConfigError, NodeFailed, QueryError, QueryTimeout
 from teola.runner import default_runner
 
 
@@ -225,6 +225,17 @@ def test_a_search_over_remote_vectors_and_scores() -> None:
             assert "poison is refused" in str(found[1])
 
     run(main())
+
+
+@pytest.mark.parametrize("component", [tl.LLM, tl.Embedder, tl.Reranker])
+def test_a_wrong_url_is_refused_where_it_is_written(component: Any) -> None:
+    with pytest.raises(ConfigError, match="api_key_env") as caught:
+        component("openai://sk-secret@api.openai.com/m")
+    assert "sk-secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="no host:port"):
+        component("vllm://localhost:eight/m")
+    component("vllm+https://gpu.example.com/m")
+    component("openai:gpt-5-mini")
 
 
 PROGRAM = """

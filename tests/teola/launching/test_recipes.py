@@ -29,7 +29,9 @@ def test_vllm_is_started_with_priorities_token_ids_and_cached_tokens() -> None:
         "/venv/bin/python -m vllm.entrypoints.openai.api_server --model /models/tiny "
         "--served-model-name tiny --host 127.0.0.1 --port 8123 --dtype float32 "
         "--scheduling-policy priority --enable-prompt-tokens-details --enable-scale-out "
-        "--enable-server-load-tracking --disable-uvicorn-access-log --max-model-len 64"
+        "--enable-server-load-tracking --disable-uvicorn-access-log "
+        '--structured-outputs-config {"backend": "guidance", "disable_any_whitespace": true} '
+        "--max-model-len 64"
     )
 
 

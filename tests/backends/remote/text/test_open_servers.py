@@ -9,6 +9,7 @@ from scripted_server import USER, Hang, Script, Status, engine_at, talk
 
 from backends.base import Request, Sample, Usage
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.json_spacing import with_spacing
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -110,7 +111,7 @@ def test_adapters_and_salts_have_each_servers_field() -> None:
 @pytest.mark.parametrize(
     ("scheme", "attrs", "answer", "fields"),
     [
-        ("vllm", {"schema": SCHEMA}, "[1]", {"structured_outputs": {"json": SCHEMA}}),
+        ("vllm", {"schema": SCHEMA}, "[1]", {"structured_outputs": {"json": with_spacing(SCHEMA)}}),
         ("vllm", {"regex": "[ab]+"}, "ab", {"structured_outputs": {"regex": "[ab]+"}}),
         ("vllm", {"choices": ["a", "b"]}, "b", {"structured_outputs": {"choice": ["a", "b"]}}),
         (

@@ -55,19 +55,20 @@ def read_text(response: httpx.Response, _where: str) -> str:
     return response.text
 
 
-def decoder_of(response: httpx.Response, where: str) -> Decoder:
-    """By the content type; raises EngineError where it is no stream's."""
+async def decoder_of(response: httpx.Response, where: str) -> Decoder:
+    """By the content type; raises what else the answer says, or EngineError."""
     decoder = _DECODERS.get(_content_type(response))
-    if decoder is None:
-        raise EngineError(f"{where}: {_not_as_asked(response, 'a stream of events')}")
-    return decoder()
+    if decoder is not None:
+        return decoder()
+    await response.aread()
+    if error := from_event(_body_of(response), where):
+        raise error
+    raise EngineError(f"{where}: {_not_as_asked(response, 'a stream of events')}")
 
 
 def _not_as_asked(response: httpx.Response, wanted: str) -> str:
-    begin = ""
-    if response.is_stream_consumed:
-        begin = f": {response.text[:_SHOWN]!r}"
-    return f"answered with {_content_type(response) or 'no content type'}, not {wanted}{begin}"
+    found = _content_type(response) or "no content type"
+    return f"answered with {found}, not {wanted}: {response.text[:_SHOWN]!r}"
 
 
 def _content_type(response: httpx.Response) -> str:

@@ -98,6 +98,7 @@ class Client:
                 async with AsyncExitStack() as attempt:
                     sent = self._send("POST", path, content, is_safe=False, is_stream=True)
                     response = await attempt.enter_async_context(sent)
+                    decoder = await decoder_of(response, where)
                     pieces = cast(AsyncGenerator[bytes, None], response.aiter_bytes())
                     attempt.push_async_callback(pieces.aclose)
 
@@ -106,7 +107,7 @@ class Client:
                             async with _until(deadline, where):
                                 return await anext(pieces, None)
 
-                    events = Events(read, decoder_of(response, where), where, is_last)
+                    events = Events(read, decoder, where, is_last)
                     await events.read_first()
                     stack.push_async_exit(attempt.pop_all())
                 return events

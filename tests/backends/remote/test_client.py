@@ -503,7 +503,8 @@ def test_until_its_first_event_a_stream_is_asked_for_again() -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "words"),
     [
-        (as_json({"ok": 1}), EngineError, "application/json, not a stream"),
+        (as_json({"ok": 1}), EngineError, 'application/json, not a stream of events: \'{"ok"'),
+        (as_json({"error": {"message": "no GPU", "code": 400}}), RequestRejected, "400: no GPU"),
         (as_bytes(b"<html>", content_type="text/html"), EngineError, "text/html, not a stream"),
         (failing(400, "no such field"), RequestRejected, "no such field"),
         (events({"error": {"message": "too many", "code": 429}}), EngineOverloaded, "too many"),

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.remote.sse import Decoder, Event, JSONLinesDecoder, SSEDecoder
@@ -41,6 +41,7 @@ def test_fields_comments_and_line_ends_of_all_kinds_are_read() -> None:
     assert decode(SSEDecoder(), STREAM) == EVENTS
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, len(STREAM))))
 def test_a_stream_may_be_cut_anywhere(cuts: set[int]) -> None:
     ends = [0, *sorted(cuts), len(STREAM)]
@@ -69,6 +70,7 @@ def test_done_needs_no_blank_line() -> None:
 LINES = '{"a": 1}\n\n  \n{"b": "ü\u2028"}\r\n{"c": 3}'.encode()
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, len(LINES))))
 def test_lines_of_json_may_be_cut_anywhere(cuts: set[int]) -> None:
     ends = [0, *sorted(cuts), len(LINES)]

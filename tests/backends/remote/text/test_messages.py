@@ -1,7 +1,7 @@
 """Parts of prompts as messages: nothing is lost, and what a message cannot hold is refused."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
 
@@ -25,6 +25,7 @@ def parts_from(written: list[tuple[str, list[str]]]) -> list[Part]:
     return parts
 
 
+@settings(deadline=None)
 @given(turns)
 def test_each_turn_is_a_message_of_its_texts_as_they_are(
     written: list[tuple[str, list[str]]],
@@ -34,6 +35,7 @@ def test_each_turn_is_a_message_of_its_texts_as_they_are(
     assert read_prompt(parts_of(prompt)) == prompt
 
 
+@settings(deadline=None)
 @given(texts)
 def test_texts_without_a_turn_are_one_text(pieces: list[str]) -> None:
     prompt = read_prompt(pieces)
@@ -41,6 +43,7 @@ def test_texts_without_a_turn_are_one_text(pieces: list[str]) -> None:
     assert read_prompt(parts_of(prompt)) == prompt
 
 
+@settings(deadline=None)
 @given(turns.filter(lambda written: bool(written)))
 def test_a_servers_template_writes_of_the_messages_what_the_embedded_engine_writes_of_the_parts(
     written: list[tuple[str, list[str]]],

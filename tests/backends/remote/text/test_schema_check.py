@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.remote.schema_check import first_fault
@@ -76,6 +76,7 @@ def composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 schemas = st.recursive(leaves, composed, max_leaves=6)
 
 
+@settings(deadline=None)
 @given(schemas, schemas, values)
 def test_a_value_is_right_where_the_reference_says_so(schema: Any, shared: Any, value: Any) -> None:
     if "$ref" in json.dumps(shared):

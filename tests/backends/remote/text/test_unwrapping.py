@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.remote.unwrapping import (
@@ -33,6 +33,7 @@ def read(unwrapping: Unwrapping, pieces: list[str]) -> str:
     return "".join(map(unwrapping.feed, pieces)) + unwrapping.end()
 
 
+@settings(deadline=None)
 @given(values, cuts, st.sampled_from([None, 2]))
 def test_the_value_in_an_object_is_read_as_it_was_written(
     value: object, places: list[int], indent: int | None
@@ -43,6 +44,7 @@ def test_the_value_in_an_object_is_read_as_it_was_written(
     assert found in text
 
 
+@settings(deadline=None)
 @given(st.text(), cuts)
 def test_choices_are_read_out_of_their_quotes(choice: str, places: list[int]) -> None:
     inside = json.dumps({"answer": choice})
@@ -50,6 +52,7 @@ def test_choices_are_read_out_of_their_quotes(choice: str, places: list[int]) ->
     assert read(choice_as_json(), pieces_of(json.dumps(choice), places)) == choice
 
 
+@settings(deadline=None)
 @given(st.text(), cuts)
 def test_plain_text_is_told_at_once(text: str, places: list[int]) -> None:
     unwrapping = AsWritten()

@@ -64,6 +64,7 @@ class Tries:
 
     def _started(self, started: Started) -> None:
         self._job.on_start(started)
+        self._stop_timer()  # of a start before: the engine refused it, and the job waited again
         if self._timeout_s is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._timeout_s, self._expired, self._timeout_s)

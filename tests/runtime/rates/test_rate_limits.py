@@ -1,8 +1,10 @@
 """The scheduler keeps to an API's rate limits over all queries, and wastes nothing of them."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 from random import Random
+from typing import Any
 
 import pytest
 from rated_api import Clients, RatedAPI
@@ -21,6 +23,8 @@ from runtime.hints import Hint
 from runtime.job import Job
 from runtime.layout import layout_of
 from runtime.service import Runtime
+
+Worlds = Callable[..., Any]
 
 
 def test_no_minute_has_more_requests_than_the_limit_and_none_is_wasted() -> None:
@@ -497,3 +501,18 @@ def test_a_query_that_waits_for_the_budget_ends_at_its_timeout() -> None:
         return took_s
 
     assert run_virtual(main()) == pytest.approx(120.0)
+
+
+def test_a_time_limit_begins_anew_when_a_refused_call_is_sent_again(world: Worlds) -> None:
+    times: list[float] = []
+
+    def work(text: str) -> str:
+        times.append(now())
+        if len(times) == 1:
+            raise EngineOverloaded("busy", retry_after_s=0.2)
+        return text.upper()
+
+    text = 'graph g {\n  %a = call "x" [engine="tools", fn="work", timeout_s=0.7]\n  return %a\n}'
+    limited = world(tools={"requests_per_minute": 100, "latency_s": 0.4})
+    assert limited.run_all(text, symbols={"work": work}) == [["X"]]
+    assert times == pytest.approx([0.4, 1.0])

@@ -102,7 +102,7 @@ class Endpoint:
         matched = prompt.tokens_of_pages(self._index.match(prompt.keys), per_byte)
         if self._is_told_of(prompt):
             at_home = 0.0  # events know better
-        told = [cache.match(prompt.ids, prompt.adapter, prompt.salt) for cache in self.caches]
+        told = [cache.match(prompt.block_keys(cache.block_size)) for cache in self.caches]
         return View(
             prompt_tokens=num_tokens,
             cached_tokens=min(num_tokens, max(matched, at_home, *told)),

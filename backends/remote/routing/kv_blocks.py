@@ -30,23 +30,18 @@ class KVBlocks:
 
     def __init__(self) -> None:
         self.is_complete = False
-        self._block_size = 0
+        self.block_size = 0  # ids in a block; 0: not known yet
         self._keys: dict[Any, int] = {}  # the server's hash of a block -> ours
         self._held: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def match(self, ids: Sequence[int], adapter: str | None, salt: str | None) -> int:
-        """How many of the first ids the server holds."""
-        size, key = self._block_size, _root(adapter, salt)
-        if not size:
-            return 0
-        for start in range(0, len(ids) - size + 1, size):
-            key = _key(key, ids[start : start + size])
-            if key not in self._held:
-                return start
-        return len(ids) - len(ids) % size
+    def match(self, keys: Sequence[int]) -> int:
+        """How many ids the server holds, of those whose blocks have these keys."""
+        held = self._held
+        num = next((i for i, key in enumerate(keys) if key not in held), len(keys))
+        return num * self.block_size
 
     def reset(self, *, is_complete: bool) -> None:
         """Begin anew: all is gone, or events were missed."""
@@ -76,11 +71,22 @@ class KVBlocks:
             key = self._keys[parent]
         else:
             return  # behind a block that we never heard of
-        self._block_size = size
+        self.block_size = size
         for number, block in enumerate(map(_hashable, fields["block_hashes"])):
             key = _key(key, ids[number * size : (number + 1) * size])
             self._keys[block] = key
             self._held.add(key)
+
+
+def block_keys(
+    ids: Sequence[int], size: int, adapter: str | None, salt: str | None
+) -> Sequence[int]:
+    """Our keys of the whole blocks that these ids begin with."""
+    keys, key = [], _root(adapter, salt)
+    for start in range(0, len(ids) - size + 1, size) if size else ():
+        key = _key(key, ids[start : start + size])
+        keys.append(key)
+    return keys
 
 
 def _read(event: Any) -> tuple[str, Mapping[str, Any]]:

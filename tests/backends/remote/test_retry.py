@@ -1,7 +1,7 @@
 """When and after how long a request is sent again: no clock runs here but a virtual one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -145,10 +145,38 @@ def test_the_whole_timeout_spans_the_repetitions() -> None:
             retry=Retry(9, lambda: 0.0),
             transport=httpx.MockTransport(slow),
         )
-        with pytest.raises(EngineUnavailable, match="within timeout_s") as caught:
+        with pytest.raises(EngineUnavailable, match="in time") as caught:
             await client.post("/v1/x", {}, is_safe=False)
         await client.close()
         return now(), caught.value
 
     ended_s, _ = run_virtual(main())
     assert ended_s == 10
+
+
+@pytest.mark.parametrize(
+    ("call", "timeout_s", "ended_s"),
+    [("get", 600, 60), ("get", 7, 7), ("get_text", 600, 60), ("post", 600, 600)],
+)
+def test_a_server_that_does_not_answer_holds_nobody_for_ever(
+    call: str, timeout_s: float, ended_s: float
+) -> None:
+    async def hung(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(10_000)
+        raise AssertionError
+
+    async def main() -> float:
+        (endpoint,) = parse_url("vllm://h:1/m").endpoints
+        options = RemoteOptions(timeout_s=timeout_s)
+        client = Client(endpoint, options, transport=httpx.MockTransport(hung))
+        asked: dict[str, Callable[[], Awaitable[Any]]] = {
+            "get": lambda: client.get("/v1/models"),
+            "get_text": lambda: client.get_text("/metrics"),
+            "post": lambda: client.post("/v1/x", {}, is_safe=True),
+        }
+        with pytest.raises(EngineUnavailable, match="in time"):
+            await asked[call]()
+        await client.close()
+        return now()
+
+    assert run_virtual(main()) == ended_s

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from backends.base import EngineInfo, Outcome, Request, Result
-from backends.errors import EngineError, EngineOverloaded, EngineUnavailable
+from backends.errors import (
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
 from backends.rate_limits import RateReport
 from backends.remote.server_client import ServerClient
 
 JobT = TypeVar("JobT")
+FAILURES_IN_A_ROW = 3  # of requests sent alone, after which the server is to blame
 
 
 class Calls(Protocol[JobT]):
@@ -137,15 +144,27 @@ class CallEngine(Generic[JobT]):
             outcomes: Sequence[Outcome] = await self._calls.run(
                 client, [item.job for item in group]
             )
-        except (EngineUnavailable, EngineOverloaded) as error:
-            outcomes = [error] * len(group)
         except EngineError as error:
-            if len(group) > 1:
+            if len(group) > 1 and isinstance(error, RequestRejected | RequestTooLong):
                 await asyncio.gather(*(self._answer(client, [item]) for item in group))
                 return
-            outcomes = [error]
+            if len(group) > 1 and not isinstance(error, EngineUnavailable | EngineOverloaded):
+                await self._answer_one_by_one(client, group, error)
+                return
+            outcomes = [error] * len(group)
         for item, outcome in zip(group, outcomes, strict=True):
             item.outcome = item.outcome or outcome
+
+    async def _answer_one_by_one(
+        self, client: ServerClient, group: Sequence[_Pending[JobT]], error: EngineError
+    ) -> None:
+        """One request may have broken the call; if the server fails for all, few are tried."""
+        num_failed = 0  # in a row
+        for item in group:
+            if num_failed < FAILURES_IN_A_ROW:
+                await self._answer(client, [item])
+            item.outcome = item.outcome or error
+            num_failed = num_failed + 1 if isinstance(item.outcome, Exception) else 0
 
     def _started_client(self) -> ServerClient:
         if self._client is None:

@@ -32,6 +32,7 @@ from backends.errors import (
 )
 from backends.rate_limits import Allowance, RateLimits, RateReport
 from backends.registry import EngineSpec, create
+from backends.remote.call_engine import FAILURES_IN_A_ROW
 from backends.remote.embedder import MAX_CHARS
 
 NAMES = count()
@@ -61,12 +62,12 @@ def in_ollamas_shape(seen: Seen) -> Answer:
     return as_json({"model": "m", "embeddings": [vector(text) for text in seen.body["input"]]})
 
 
-def rejecting(word: str) -> Callable[[Seen], Answer]:
+def rejecting(word: str, status: int = 400) -> Callable[[Seen], Answer]:
     """Fails every call that holds the word."""
 
     def answer(seen: Seen) -> Answer:
         is_bad = any(word in text for text in seen.body["input"])
-        return failing(400, f"{word} is refused") if is_bad else in_openais_shape(seen)
+        return failing(status, f"{word} is refused") if is_bad else in_openais_shape(seen)
 
     return answer
 
@@ -183,6 +184,22 @@ def test_a_bad_request_harms_no_other() -> None:
     assert isinstance(outcomes[2], RequestRejected)
     assert "bad is refused" in str(outcomes[2])
     assert output(outcomes[3]).shape == (3,)
+
+
+def test_a_request_that_breaks_the_server_harms_no_other() -> None:
+    outcomes = outcomes_of(FaultServer(rejecting("bad", 500)), *"ab", "bad", "cd", "bad", *"efgh")
+
+    failed = [type(outcome) is EngineError for outcome in outcomes]
+    assert failed == [False, False, True, False, True, False, False, False, False]
+
+
+def test_a_server_that_fails_for_all_is_asked_few_times() -> None:
+    server = FaultServer(failing(500))
+
+    outcomes = outcomes_of(server, *(str(n) for n in range(30)))
+
+    assert [type(outcome) for outcome in outcomes] == [EngineError] * 30
+    assert len(server.seen) == 1 + FAILURES_IN_A_ROW
 
 
 def test_one_failing_piece_of_a_long_list_fails_it_alone() -> None:

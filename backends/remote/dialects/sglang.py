@@ -7,6 +7,7 @@ texts are looked for before min_new_tokens: both then end here. A seed counts on
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from uuid import uuid4
 from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.llm.json_spacing import with_spacing
 from backends.llm.sampling import Sampling
 from backends.remote.dialects.answer_fields import Fields
 from backends.remote.dialects.identify import another_kind
@@ -48,6 +50,7 @@ class SGLang:
         self._low_is_first = False
         self._has_seeds = False
         self._has_adapters = False
+        self._has_llguidance = False  # the grammars of the embedded engine
 
     async def probe(self) -> ServerFacts:
         info = await self._get("/server_info")
@@ -59,6 +62,7 @@ class SGLang:
         self._has_priorities = bool(info.get("enable_priority_scheduling"))
         self._low_is_first = bool(info.get("schedule_low_priority_values_first"))
         self._has_seeds = bool(info.get("enable_deterministic_inference"))
+        self._has_llguidance = info.get("grammar_backend") == "llguidance"
         self._has_adapters = bool(info.get("enable_lora") or info.get("lora_paths"))
         found: set[Capability] = set()
         if self._has_seeds:
@@ -190,7 +194,17 @@ class SGLang:
             params["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
         if call.seed is not None and self._has_seeds:
             params["sampling_seed"] = call.seed
-        return params | _grammar(sampling)
+        return params | self._grammar(sampling)
+
+    def _grammar(self, sampling: Sampling) -> dict[str, str]:
+        if sampling.schema is not None and self._has_llguidance:
+            return {"json_schema": json.dumps(with_spacing(json.loads(sampling.schema)))}
+        if sampling.schema is not None:
+            return {"json_schema": sampling.schema}
+        if sampling.choices is not None:
+            words = (_REGEX_SIGNS.sub(r"\\\g<0>", choice) for choice in sampling.choices)
+            return {"regex": f"({'|'.join(words)})"}
+        return {"regex": sampling.regex} if sampling.regex is not None else {}
 
     async def _score(self, prompt: Prompt, choice: Sequence[int]) -> tuple[list[float], Cost]:
         ids = [*prompt.ids, *choice]
@@ -274,15 +288,6 @@ def _has_plain_logits(sampling: Sampling) -> bool:
         sampling.has_penalties or sampling.logit_bias or sampling.grammar or sampling.min_tokens
     )
     return not changes and sampling.temperature in (0, 1)
-
-
-def _grammar(sampling: Sampling) -> dict[str, str]:
-    if sampling.schema is not None:
-        return {"json_schema": sampling.schema}
-    if sampling.choices is not None:
-        words = (_REGEX_SIGNS.sub(r"\\\g<0>", choice) for choice in sampling.choices)
-        return {"regex": f"({'|'.join(words)})"}
-    return {"regex": sampling.regex} if sampling.regex is not None else {}
 
 
 def _scores(meta: Fields, num_seen: int) -> list[TokenScore]:

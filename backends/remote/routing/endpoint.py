@@ -70,6 +70,7 @@ class Endpoint:
         self.engine = engine
         self.breaker = Breaker(draw)
         self.speed = Speed()
+        self.num_slots = engine.info.num_slots
         self.is_started = False
         self.tells_load = isinstance(engine, ReportsLoad)
         self.epoch = 0  # how often its cache was lost
@@ -80,12 +81,18 @@ class Endpoint:
         self._others: _Others | None = None
 
     @property
+    def has_room(self) -> bool:
+        """Whether it has a slot for one more."""
+        return len(self._flights) < self.num_slots
+
+    @property
     def is_busy(self) -> bool:
         return bool(self._flights)
 
     def started(self) -> None:
         """Its engine knows by now what the server can."""
         self.is_started = True
+        self.num_slots = self.engine.info.num_slots
         self._index = self._new_index()
 
     def forget_cache(self) -> None:

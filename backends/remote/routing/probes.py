@@ -20,6 +20,7 @@ class Probes:
     EngineUnavailable where it cannot join."""
 
     def __init__(self, on_started: Callable[[Endpoint], Awaitable[None]]) -> None:
+        self.on_end: Callable[[], None] = lambda: None  # called when a probe has ended
         self._on_started = on_started
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
 
@@ -76,6 +77,7 @@ class Probes:
         finally:
             endpoint.breaker.drop_probe()
             self._tasks.pop(endpoint, None)
+            self.on_end()
 
 
 def _now() -> float:

@@ -216,6 +216,7 @@ class RoutedEngine:
         finally:
             self._running |= dict.fromkeys(request.id for request in trip.requests)
             self._note(endpoint, flight, trip, outcomes or ())
+            self._router.ended()
         return [_answered_by(endpoint, outcome) for outcome in outcomes]
 
     def _note(

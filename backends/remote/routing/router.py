@@ -7,9 +7,14 @@ from backends.remote.routing.choice import Choice, View
 from backends.remote.routing.endpoint import Endpoint
 from backends.remote.routing.homes import Homes
 from backends.remote.routing.probes import Probes
+from backends.remote.routing.room import Room
 from backends.remote.routing.speed import prefill_rates
 from backends.remote.routing.text_ratio import TextRatio
 from backends.remote.routing.trip import Trip
+
+
+class Busy:
+    """All slots are taken."""
 
 
 class Router:
@@ -21,11 +26,26 @@ class Router:
         self.homes = Homes()
         self.ratio = TextRatio()
         self._choose = choose
+        self._room = Room()
+        probes.on_end = self.ended
         self._turn = 0
 
     async def pick(self, trip: Trip) -> tuple[Endpoint, View] | None:
-        """The best one that was not tried; None: all failed or are full. If all are left alone,
-        probes are waited for."""
+        """The best one that was not tried and has a slot; None: all failed or refuse. Waits for a
+        slot, and if all are left alone, for probes."""
+        picked = await self._pick(trip)
+        if isinstance(picked, Busy):
+            await self._room.wait(is_first=False)
+            while isinstance(picked := await self._pick(trip), Busy):
+                await self._room.wait(is_first=True)
+            self._room.freed()  # there may be more, or none for anybody
+        return picked
+
+    def ended(self) -> None:
+        """A slot is free."""
+        self._room.freed()
+
+    async def _pick(self, trip: Trip) -> "tuple[Endpoint, View] | Busy | None":
         left = [endpoint for endpoint in self.endpoints if endpoint not in trip.tried]
         probed = self.probes.due(left)
         if probed is not None:
@@ -34,7 +54,10 @@ class Router:
             await self.probes.wait(left)
         now_s = asyncio.get_running_loop().time()
         free = [e for e in left if _answers(e) and e.full_until_s <= now_s]
-        return self._best(trip, free) if free else None
+        if not free:
+            return None
+        roomy = [endpoint for endpoint in free if endpoint.has_room]
+        return self._best(trip, roomy) if roomy else Busy()
 
     def _best(self, trip: Trip, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, View]:
         now_s = asyncio.get_running_loop().time()

@@ -252,3 +252,52 @@ def test_e2_exploits_a_cache_of_half_the_prompt_and_explores_otherwise() -> None
     assert exploit_or_explore([VIEW, less], 0)[0] == 0
     hot = replace(half, queued_tokens=5000.0)
     assert exploit_or_explore([VIEW, hot], 0)[0] == 0
+
+
+def test_no_server_gets_more_than_its_slots_and_the_rest_waits_for_any() -> None:
+    servers = [Server(num_slots=4, prefill_token_s=0.0), Server(num_slots=4, prefill_token_s=0.0)]
+
+    async def main() -> float:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        asking = [asyncio.create_task(caller.ask(f"text {i}", max_tokens=3)) for i in range(40)]
+        most = 0
+        while not all(task.done() for task in asking):
+            most = max(most, *(len(server._running) for server in servers))
+            await asyncio.sleep(0.001)
+        assert most == 4
+        assert caller.num_failed == 0
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == pytest.approx(40 / 8 * 0.03, abs=0.005)
+
+
+def test_who_waits_for_a_slot_is_told_when_all_servers_die_and_leaves_no_hole_when_cancelled() -> (
+    None
+):
+    servers = [Server(num_slots=2, token_s=1.0), Server(num_slots=2, token_s=1.0)]
+
+    async def main() -> None:
+        caller = Caller(routed(*servers))
+        await caller.engine.start()
+        asking = [asyncio.create_task(caller.ask(f"t {i}", max_tokens=3)) for i in range(20)]
+        await asyncio.sleep(0.5)
+        for task in asking[4:8]:
+            task.cancel()
+        await asyncio.sleep(4.0)  # the next four are running
+        assert sum(len(server.seen) for server in servers) == 8
+        for server in servers:
+            server.kill()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert caller.num_failed == 12
+        assert asyncio.get_running_loop().time() < 10.0
+
+    run_virtual(main())
+
+
+def test_caches_smaller_than_we_think_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.fake.prefix_cache.MAX_PROMPTS", 8)
+    found = {name: run_sessions(name) for name in CHOICES}
+    ours = found["predicted_ttft"]
+    assert ours.cached_tokens >= 3 * found["round_robin"].cached_tokens
+    assert ours.mean_first_s <= 0.75 * found["least_loaded"].mean_first_s

@@ -1,5 +1,6 @@
 """The parts of routing by themselves: pages, the index, the breaker, speeds, limits."""
 
+import asyncio
 from random import Random
 
 import pytest
@@ -12,8 +13,10 @@ from backends.remote.routing.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_
 from backends.remote.routing.prefix_index import PrefixIndex
 from backends.remote.routing.prompt_pages import PAGE_BYTES, PAGE_IDS, Prompt, prompt_of
 from backends.remote.routing.rate_sum import RateSum
+from backends.remote.routing.room import Room
 from backends.remote.routing.speed import Speed, prefill_rates
 from backends.remote.routing.text_ratio import TextRatio
+from runtime.clock import run_virtual
 
 
 class IdsContext:
@@ -190,3 +193,23 @@ def test_limits_of_several_endpoints_add_up_once_all_have_told() -> None:
     assert told == []
     second(RateReport(requests=Allowance(200, 150, 10.0)))
     assert told == [RateReport(requests=Allowance(300, 200, 30.0), tokens=Allowance(reset_s=5.0))]
+
+
+def test_who_is_cancelled_while_it_waits_for_a_slot_passes_it_on() -> None:
+    async def main() -> None:
+        for frees_first in (True, False):
+            room = Room()
+            first, second = (asyncio.create_task(room.wait(is_first=False)) for _ in range(2))
+            await asyncio.sleep(0)
+            if frees_first:
+                room.freed()
+                first.cancel()
+            else:
+                first.cancel()
+                room.freed()
+            await asyncio.wait_for(second, 1.0)
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            room.freed()  # nobody waits any more
+
+    run_virtual(main())

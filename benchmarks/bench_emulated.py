@@ -1,12 +1,13 @@
 """The emulated engine against the embedded one: how near its steps are on this machine.
 
-    python benchmarks/bench_emulated.py [--model local:smollm2-135m] [--device FILE]
+    python benchmarks/bench_emulated.py [--model local:smollm2-135m] [--device FILE] [--cpu]
 
 Steps of the embedded engine are timed and the roofline's parameters fitted to them (with --device,
 those of a file that `teola device measure` wrote). Then others run that the fit has not seen: other
 batches, contexts and prompts, and prompts that are computed beside decodes. Told are the mean
 absolute error of their step times, by kind of step, and the ratio of the whole durations. The
-fastest of several runs of each shape counts. Run it on an idle machine. The last line is one JSON
+fastest of several runs of each shape counts. Run it on an idle machine; on a busy one --cpu, which
+counts the process's seconds of CPU, still tells whether the model fits. The last line is one JSON
 object.
 """
 
@@ -80,11 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="local:smollm2-135m")
     parser.add_argument("--device", metavar="FILE")
+    parser.add_argument("--cpu", action="store_true", help="count seconds of CPU, not of the wall")
     args = parser.parse_args()
     console = Console()
     core = load_core(resolve(args.model), LLMOptions())
     shape = shape_of_model(core.model.config)
-    stepper = Stepper(core)
+    stepper = Stepper(core, time.process_time if args.cpu else time.perf_counter)
     began_s = time.perf_counter()
     with console.status("measuring") as status:
         seen = calibration(stepper, status.update)

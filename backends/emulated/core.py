@@ -57,7 +57,7 @@ class EmulatedCore(LLMCore):
         group = super().prepare(request)
         first = group.live[0]
         if first.generation is not None:
-            prompt = self._prompt_text(first.ids[: first.num_prompt])
+            prompt = self._prompt_text.after(first.parent, first.ids)
             for number, sequence in enumerate(group.live):
                 self._write(sequence, prompt, _attrs_of(request, number), number)
         elif first.scoring is not None:
@@ -121,7 +121,7 @@ class EmulatedCore(LLMCore):
     def _score(self, group: Group, request: Request) -> None:
         parent, choices = group.live[0].parent, list(request.inputs[1])
         assert parent is not None, "a select has a context"
-        prompt, kind = self._prompt_text(parent.ids), request.attrs.get("score") or "mean"
+        prompt, kind = self._prompt_text.of_context(parent), request.attrs.get("score") or "mean"
         scores = None
         if self._recording is not None:
             scores = self._recording.choice_scores(prompt, choices, kind)

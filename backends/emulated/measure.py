@@ -33,6 +33,7 @@ BATCHES = ((1, 32), (2, 32), (4, 32), (8, 32), (16, 32), (32, 32), (1, 512), (4,
 NUM_DECODED = 6
 REPEATS = 3
 
+_KEYS_ALIKE = 64  # tokens
 _NUM_REWEIGHTED = 20
 _EXACT = 0.01  # a relative error that counts as none
 
@@ -55,8 +56,9 @@ class Measured:
 class Stepper:
     """Runs requests of random tokens on a core, one after another step, and times the steps."""
 
-    def __init__(self, core: LLMCore) -> None:
+    def __init__(self, core: LLMCore, clock: Callable[[], float] = time.perf_counter) -> None:
         self._core = core
+        self._clock = clock
         self._batches: list[StepBatch] = []  # of the step that runs: one, or none
         self._numbers = random.Random(0)
         self._ids = count()
@@ -71,9 +73,9 @@ class Stepper:
             self._core.add(Request(f"{next(self._ids):032x}", "decode", (None, Tokens(ids)), attrs))
         while self._core.has_work:
             self._batches.clear()
-            began_s = time.perf_counter()
+            began_s = self._clock()
             finished = self._core.step()
-            seconds = time.perf_counter() - began_s
+            seconds = self._clock() - began_s
             _release(finished)
             for batch in self._batches:
                 spans = tuple(Rows(span.num_rows, span.num_keys) for span in batch.spans)
@@ -94,10 +96,11 @@ def calibration(stepper: Stepper, tell: Callable[[str], None] = lambda _: None) 
 
 
 def fastest(steps: Iterable[Measured]) -> list[Measured]:
-    """One step of each shape."""
+    """One step of each shape; contexts of about the same length are alike."""
     found: dict[Any, Measured] = {}
     for step in steps:
-        key = (step.spans, step.num_logits)
+        alike = (Rows(rows, keys // _KEYS_ALIKE) for rows, keys in step.spans)
+        key = (tuple(alike), step.num_logits)
         if key not in found or step.seconds < found[key].seconds:
             found[key] = step
     return list(found.values())

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +122,16 @@ def test_an_async_app_is_recorded_over_its_segments(tmp_path: Path, runner: AppR
 def test_the_wall_clock_agrees_with_the_virtual_one(recording: Path) -> None:
     app = rag.using(engines=emulated(recording), memo=False)
     virtual_s = tl.run_virtually(app, "What of the sea?", DOCS).seconds
-    app("What of the sea?", DOCS)  # loads the engines
-    began_s = time.perf_counter()
-    app("What of the sea?", DOCS)
-    wall_s = time.perf_counter() - began_s
     assert virtual_s > 0.5, "long enough for a busy machine to matter little"
-    assert wall_s == pytest.approx(virtual_s, rel=0.25)
+    app("What of the sea?", DOCS)  # loads the engines
+    wall_s = min(timed(lambda: app("What of the sea?", DOCS)) for _ in range(3))
+    assert 0.95 * virtual_s < wall_s < 1.4 * virtual_s
+
+
+def timed(work: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    work()
+    return time.perf_counter() - began_s
 
 
 def test_a_virtual_run_is_the_same_each_time_and_takes_little(recording: Path) -> None:

@@ -341,9 +341,9 @@ def test_on_the_wall_clock_a_decode_takes_the_same_time_and_no_cpu() -> None:
         await engine.close()
         return took
 
-    took_s, cpu_s = asyncio.run(timed())
+    took_s, cpu_s = min(asyncio.run(timed()) for _ in range(2))
     virtual_s, _ = run_virtual(timed())
-    assert took_s == pytest.approx(virtual_s, rel=0.25)
+    assert 0.95 * virtual_s < took_s < 1.4 * virtual_s
     assert cpu_s < 0.3 * took_s
 
 

@@ -16,6 +16,7 @@ from teola.launching import records
 from teola.launching.failures import SHOWN_LINES, hint, is_port_taken, tail
 from teola.launching.ports import pick_port, reachable
 from teola.launching.process_group import check_platform, identity, release, spawn, stop_group
+from teola.launching.pythons import SAFE_PATH
 from teola.launching.recipes import Recipe, ServedModel, Settings, command, without_secrets
 from teola.launching.records import Record
 from teola.launching.watchdog import GRACE_S
@@ -145,7 +146,8 @@ def _spawn(
     with _private(path).open("wb") as log:
         log.write(f"$ {' '.join(without_secrets(words))}\n".encode())
         log.flush()
-        process = spawn(words, log, recipe.variables, is_detached=is_detached)
+        variables = {**SAFE_PATH, **recipe.variables}
+        process = spawn(words, log, variables, is_detached=is_detached)
     authority = f"{reachable(settings.host)}:{port}"
     record = Record(
         name,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
-from live_server import metric
+from live_server import BLOCK_TOKENS, SLOTS, metric
 
 from backends.base import Result, Turn
 
@@ -169,7 +169,7 @@ def test_cached_tokens_are_counted(on_server: Run) -> None:
     length, cold, warm = on_server(scenario)
     assert cold.cached_tokens == 0
     assert cold.prefill_tokens >= length
-    assert length - 32 <= warm.cached_tokens
+    assert length - BLOCK_TOKENS <= warm.cached_tokens
     assert warm.cached_tokens + warm.prefill_tokens == cold.prefill_tokens
 
 
@@ -182,11 +182,16 @@ def test_a_warm_up_is_found_by_the_decode_after_it(on_server: Run) -> None:
 
     ahead, decode = on_server(scenario)
     assert ahead.usage.prefill_tokens >= ahead.outputs[0].num_tokens
-    assert decode.usage.cached_tokens >= ahead.outputs[0].num_tokens - 32
+    assert decode.usage.cached_tokens >= ahead.outputs[0].num_tokens - BLOCK_TOKENS
 
 
-def test_an_urgent_request_goes_before_those_that_wait(on_server: Run) -> None:
+def test_an_urgent_request_goes_before_those_that_wait(vllm: Any, on_server: Run) -> None:
     ended: list[str] = []
+
+    async def until(name: str, count: int) -> None:
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(metric, vllm.url, f"vllm:num_requests_{name}") < count:
+                await asyncio.sleep(0.01)
 
     async def scenario(call: Call) -> None:
         async def run(name: str, priority: int, max_tokens: int) -> None:
@@ -195,15 +200,17 @@ def test_an_urgent_request_goes_before_those_that_wait(on_server: Run) -> None:
             await call("generate", *prompt, **attrs, priority=priority)
             ended.append(name)
 
-        busy = [asyncio.create_task(run(f"busy {i}", 0, 40)) for i in range(4)]
-        await asyncio.sleep(0.5)
-        waiting = [asyncio.create_task(run(f"late {i}", -1, 40)) for i in range(4)]
-        await asyncio.sleep(0.3)
-        urgent = asyncio.create_task(run("urgent", 5, 8))
-        await asyncio.gather(*busy, *waiting, urgent)
+        async with asyncio.TaskGroup() as tasks:
+            for i in range(SLOTS):
+                tasks.create_task(run(f"busy {i}", 0, 160))
+            await until("running", SLOTS)
+            for i in range(SLOTS):
+                tasks.create_task(run(f"late {i}", -1, 8))
+            await until("waiting", SLOTS)
+            tasks.create_task(run("urgent", 5, 8))
 
     on_server(scenario)
-    assert ended.index("urgent") < min(ended.index(f"late {i}") for i in range(4))
+    assert ended.index("urgent") < min(ended.index(f"late {i}") for i in range(SLOTS))
 
 
 def test_an_aborted_request_frees_its_slot_within_a_second(vllm: Any, on_server: Run) -> None:

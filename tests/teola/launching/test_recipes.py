@@ -67,7 +67,9 @@ def test_the_folder_of_an_environment_stands_for_its_python(stand_in: StandIn) -
     assert find_python(RECIPES["vllm"], stand_in.python.parents[1]) == stand_in.python
 
 
-def test_this_python_goes_before_what_teola_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_python_goes_before_what_teola_installed(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(EngineUnavailable, match="sglang is not installed here; run `pip"):
         find_python(RECIPES["sglang"])
     environment = next(e for e in ENVIRONMENTS if e.server == "sglang")
@@ -75,8 +77,23 @@ def test_this_python_goes_before_what_teola_installed(monkeypatch: pytest.Monkey
     environment.python.touch()
     environment.write_stamp()
     assert find_python(RECIPES["sglang"]) == environment.python
-    monkeypatch.setattr(pythons, "find_spec", lambda name: name)
-    assert find_python(RECIPES["sglang"]) == Path(sys.executable)
+    monkeypatch.setattr(pythons.sys, "executable", str(stand_in.python))
+    assert find_python(RECIPES["sglang"]) == stand_in.python
+
+
+def test_a_folder_that_is_called_like_the_server_is_not_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sglang").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    with pytest.raises(EngineUnavailable, match="has no package 'sglang'"):
+        find_python(RECIPES["sglang"], Path(sys.executable))
+    (tmp_path / "sglang" / "__init__.py").touch()
+    assert find_python(RECIPES["sglang"], Path(sys.executable)) == Path(sys.executable)
+    monkeypatch.delenv("PYTHONPATH")
+    with pytest.raises(EngineUnavailable, match="has no package 'sglang'"):
+        find_python(RECIPES["sglang"], Path(sys.executable))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Raises RequestRejected and RequestTooLong, in the words of the embedded engine.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
@@ -137,6 +138,7 @@ class RequestReader:
                 "tokenizer='server', which sends messages and not tokens"
             )
         sampling = sampling_from(attrs)
+        _check_schema(sampling.schema)
         check_ids(sampling.logit_bias, "logit_bias", self._vocab_size)
         check_ids(sampling.stop_token_ids, "stop_token_ids", self._vocab_size)
         return sampling
@@ -174,6 +176,15 @@ class RequestReader:
     @property
     def _vocab_size(self) -> int:
         return self.prompts.tokenizer.vocab_size
+
+
+def _check_schema(schema: str | None) -> None:
+    try:
+        is_object = schema is None or isinstance(json.loads(schema), dict)
+    except ValueError as error:
+        raise RequestRejected(f"schema is not a JSON object: {error}") from error
+    if not is_object:
+        raise RequestRejected(f"schema is not a JSON object, but {schema}")
 
 
 def _adapter_of(request: Request, parent: TokenContext | None) -> str | None:

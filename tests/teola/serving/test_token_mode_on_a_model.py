@@ -12,13 +12,14 @@ import pytest
 
 import teola as tl
 from backends.base import Request, Result, Turn
-from backends.errors import EngineError
+from backends.errors import EngineError, RequestRejected
 from backends.registry import EngineSpec, create
 from samples import advanced_rag, doc_qa
 
 pytestmark = [pytest.mark.server, pytest.mark.model]
 
 DATA = Path(__file__).parents[3] / "samples/data/sqlite"
+ADAPTER = Path(__file__).parents[2] / "data/adapters/smollm2_toolcall_lora"
 MODEL = "smollm2-135m"
 OPTIONS = {"dtype": "float32", "kv_tokens": 8192, "threads": 2}
 CHAT = (Turn("user"), "Name three fruits, with a colour each.", Turn("assistant"))
@@ -28,7 +29,7 @@ LONG = "SQLite is a library that holds a whole database in one file. " * 30
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Any]) -> Iterator[Any]:
     words = [word for item in OPTIONS.items() for word in ("--option", "{}={}".format(*item))]
-    with serve(f"local:{MODEL}", *words) as made:
+    with serve(f"local:{MODEL}", *words, "--lora", f"calls={ADAPTER}") as made:
         yield made
 
 
@@ -39,7 +40,8 @@ def remote_url(server: Any) -> str:
 @asynccontextmanager
 async def engines(server: Any) -> AsyncIterator[tuple[Any, Any]]:
     """The embedded one and the remote one, started."""
-    local = create(EngineSpec("llm", f"local:{MODEL}", OPTIONS))
+    options = {**OPTIONS, "adapters": {"calls": str(ADAPTER)}}
+    local = create(EngineSpec("llm", f"local:{MODEL}", options))
     remote = create(EngineSpec("llm", remote_url(server), {}))
     try:
         await asyncio.gather(local.start(), remote.start())
@@ -91,6 +93,24 @@ async def everything(engine: Any) -> list[Any]:
 def test_the_server_gives_the_tokens_of_the_embedded_engine(server: Any) -> None:
     async def work(local: Any, remote: Any) -> None:
         assert await everything(remote) == await everything(local)
+
+    with_both(server, work)
+
+
+def test_an_adapter_is_named_as_in_the_process_and_stays_with_its_context(server: Any) -> None:
+    async def work(local: Any, remote: Any) -> None:
+        found = []
+        for engine in (local, remote):
+            context = (await ask(engine, "prefill", None, *CHAT, adapter="calls")).outputs[0]
+            with_it = await ask(engine, "decode", context, max_tokens=16)
+            without = await ask(engine, "decode", None, *CHAT, max_tokens=16)
+            assert with_it.outputs[0] != without.outputs[0]
+            found.append((with_it.outputs[0], list(with_it.outputs[1].ids)))
+        assert found[0] == found[1]
+        request = Request(uuid4().hex, "decode", (None, *CHAT), {"adapter": "sql"})
+        (unknown,) = await remote.execute([request])
+        assert isinstance(unknown, RequestRejected)
+        assert "'sql'" in str(unknown)
 
     with_both(server, work)
 

@@ -89,6 +89,8 @@ def test_no_other_adapter_or_salt_follows(
         (request("decode", None, Tokens((259,))), "a prompt has a token 259"),
         (request("decode", None, "a", logit_bias={999: 1.0}), "logit_bias has a token 999"),
         (request("decode", None, "a", unknown=1), "decode has no attribute 'unknown'"),
+        (request("decode", None, "a", schema="{"), "schema is not a JSON object"),
+        (request("decode", None, "a", schema="true"), "schema is not a JSON object, but true"),
         (request("decode", None, "a", tools=[{}]), "takes no tools in token mode"),
         (request("decode", "text"), "must be a context of this engine"),
         (request("prefill", None, "a", max_tokens=1), "prefill takes no attributes but"),

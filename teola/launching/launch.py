@@ -1,5 +1,6 @@
 """Starts a server, waits until it takes requests, and stops it."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -147,6 +148,7 @@ def _spawn(
         log.write(f"$ {' '.join(without_secrets(words))}\n".encode())
         log.flush()
         variables = {**SAFE_PATH, **recipe.variables}
+        variables |= {n: v for n, v in recipe.default_variables.items() if n not in os.environ}
         process = spawn(words, log, variables, is_detached=is_detached)
     authority = f"{reachable(settings.host)}:{port}"
     record = Record(

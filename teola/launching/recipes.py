@@ -26,6 +26,7 @@ class Recipe:
     health: str  # answers 200 once requests are taken, at no cost
     flags: tuple[str, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
+    default_variables: Mapping[str, str] = field(default_factory=dict)  # where the user has none
     kv_events: bool = False  # tells over ZMQ which prefixes it holds
 
 
@@ -50,6 +51,8 @@ RECIPES: dict[str, Recipe] = {
                 *("--structured-outputs-config", _GRAMMARS),
             ),
             variables={"VLLM_NO_USAGE_STATS": "1"},
+            # GiB, on CPUs alone: vLLM's own default is nearly all memory that there is.
+            default_variables={"VLLM_CPU_KVCACHE_SPACE": "4"},
             kv_events=True,
         ),
         Recipe(

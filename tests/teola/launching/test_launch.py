@@ -180,6 +180,25 @@ def test_old_logs_are_removed_but_not_those_of_running_servers(stand_in: StandIn
     assert left == {"vllm-0", *(f"vllm-{number}" for number in range(10, 30))}
 
 
+@pytest.mark.parametrize(("users", "given"), [(None, "4"), ("40", None)])
+def test_the_kv_cache_on_a_cpu_is_bounded_unless_the_user_says_how_large_it_is(
+    users: str | None, given: str | None, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    if users is not None:
+        monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", users)
+    original, seen = launch.spawn, []
+
+    def spawn(words: Any, log: Any, variables: Any, **options: Any) -> Any:
+        seen.append(variables.get("VLLM_CPU_KVCACHE_SPACE"))
+        return original(words, log, variables, **options)
+
+    monkeypatch.setattr(launch, "spawn", spawn)
+    with stand_in.start():
+        pass
+    assert seen == [given]
+
+
 def _spawned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The groups that are started from now on."""
     seen: list[int] = []

@@ -107,6 +107,8 @@ def _validated(model: type[DescribedT], content: Any, where: str) -> DescribedT:
 
 
 def _reason(item: Any) -> str:
+    if not item["loc"]:
+        return str(item["msg"])
     field = ".".join(str(part) for part in item["loc"] if part not in _NO_FIELD)
     if item["type"] == "extra_forbidden":
         return f"unknown field {field!r}"

@@ -33,6 +33,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Table = Annotated[dict[int, Share], Field(min_length=1)]
 
 
 class Described(BaseModel):
@@ -46,10 +47,10 @@ class Described(BaseModel):
 class Device(Described):
     """An accelerator, or a machine's CPU. Efficiencies are shares of the peaks that a step gets."""
 
-    peak_flops: dict[Dtype, Positive]  # FLOP/s by number format, dense
+    peak_flops: Annotated[dict[Dtype, Positive], Field(min_length=1)]  # FLOP/s by format, dense
     bandwidth_bytes_s: Positive  # of the memory
     memory_bytes: Positive
-    efficiency: Share | dict[int, Share] = 0.65  # of linear layers; a table: by rows of the step
+    efficiency: Share | Table = 0.65  # of linear layers; a table: by rows of the step
     attention_efficiency: Share = 0.35  # of attention's FLOPs
     bandwidth_efficiency: Share = 0.8
     step_overhead_s: NotNegative = 0.0006  # launches, scheduling, sampling of any step
@@ -57,12 +58,6 @@ class Device(Described):
     row_overhead_s: NotNegative = 6e-6  # of each sequence in a step
     link_bytes_s: Positive = 32e9  # to the other devices of one model, one direction
     link_latency_s: NotNegative = 8e-6  # of an all-reduce
-
-    @model_validator(mode="after")
-    def _has_a_peak(self) -> "Device":
-        if not self.peak_flops:
-            raise ValueError("peak_flops names no number format")
-        return self
 
     def peak(self, dtype: Dtype) -> float:
         """FLOP/s for weights of `dtype`, in the format that this device computes them in."""
@@ -99,6 +94,16 @@ class Shape(Described):
     max_tokens: Count  # of a sequence
     tied_embeddings: bool = False  # the last layer is the embedding table
 
+    @model_validator(mode="after")
+    def _divides(self) -> "Shape":
+        if self.heads % self.num_kv_heads:
+            raise ValueError(f"'kv_heads' ({self.kv_heads}) must divide 'heads' ({self.heads})")
+        if self.head_dim is None and self.hidden % self.heads:
+            raise ValueError(
+                f"'heads' ({self.heads}) must divide 'hidden' ({self.hidden}), or give 'head_dim'"
+            )
+        return self
+
     @property
     def head_size(self) -> int:
         return self.head_dim or self.hidden // self.heads
@@ -106,6 +111,11 @@ class Shape(Described):
     @property
     def num_kv_heads(self) -> int:
         return self.kv_heads or self.heads
+
+    @property
+    def is_causal(self) -> bool:
+        """A token attends only to those before it."""
+        return self.kind == "llm"
 
     @property
     def layer_params(self) -> int:

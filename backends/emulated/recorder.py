@@ -60,7 +60,7 @@ class Recorder:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._written = _resume(self._path)
-            self._file = self._path.open("a", encoding="utf-8")
+            self._file = self._path.open("a", encoding="utf-8", errors="surrogatepass")
         except OSError as error:
             raise ConfigError(f"recording {self._path}: {error.strerror or error}") from error
         if not self._written:
@@ -170,13 +170,13 @@ def _resume(path: Path) -> set[str]:
     with path.open("r+b") as file:
         content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.decode("utf-8", "replace").splitlines()
-        check_header(path, lines[0] if lines else "")
+        lines = whole.split(b"\n")[:-1]  # bytes: texts may hold other line ends of Unicode
+        check_header(path, lines[0] if lines else b"")
         file.truncate(len(whole))
     return {"header", *_digests(path, lines[1:])}
 
 
-def _digests(path: Path, lines: Iterable[str]) -> Iterable[str]:
+def _digests(path: Path, lines: Iterable[bytes]) -> Iterable[str]:
     try:
         return [digest(json.loads(line)) for line in lines]
     except ValueError as error:

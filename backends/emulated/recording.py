@@ -150,10 +150,16 @@ class Recording:
                 key = digest("select", record["prompt"], record["choices"], record["score"])
                 self._scores[key] = record["scores"]
             case "embed":
-                self._vectors[digest("embed", record["text"])] = record["vector"]
-                self.dimensions = self.dimensions or _num_floats(record["vector"])
+                self._add_vector(record["text"], record["vector"])
             case "rerank":
                 self._add_ranking(record["query"], record["scores"])
+
+    def _add_vector(self, text: str, vector: str) -> None:
+        dimensions = np.frombuffer(base64.b64decode(vector), np.float32).size
+        self.dimensions = self.dimensions or dimensions
+        if dimensions != self.dimensions:
+            raise ValueError(f"vectors of {self.dimensions} and of {dimensions} numbers")
+        self._vectors[digest("embed", text)] = vector
 
     def _add_ranking(self, query: str, scores: Iterable[tuple[str, float]]) -> None:
         of_query = digest("rerank", query)
@@ -166,17 +172,19 @@ def read_recording(path: str | Path) -> Recording:
     """Raises ConfigError for a file that is missing, of another version, or wrong."""
     path = Path(path).expanduser()
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             return Recording(_records(path, file), str(path))
     except OSError as error:
         raise ConfigError(f"recording {path}: {error.strerror or error}") from error
+    except ConfigError:  # a ValueError too
+        raise
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise ConfigError(
             f"recording {path} is damaged ({type(error).__name__}: {error}): record the run again"
         ) from error
 
 
-def check_header(path: Path, line: str) -> None:
+def check_header(path: Path, line: bytes) -> None:
     """Raises ConfigError for what is no recording, or one of another version."""
     try:
         version = json.loads(line)[HEADER]
@@ -186,16 +194,12 @@ def check_header(path: Path, line: str) -> None:
         raise ConfigError(f"recording {path} has version {version!r}; this teola reads {VERSION}")
 
 
-def _records(path: Path, lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+def _records(path: Path, lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
     rest = iter(lines)
-    check_header(path, next(rest, ""))
+    check_header(path, next(rest, b""))
     for line in rest:
-        if line.endswith("\n"):  # else its writer was killed within it
+        if line.endswith(b"\n"):  # else its writer was killed within it
             yield json.loads(line)
-
-
-def _num_floats(text: str) -> int:
-    return len(base64.b64decode(text)) // 4
 
 
 def _part_text(part: Part) -> str:

@@ -8,14 +8,16 @@ the n tokens up to their last, R rows whose logits are wanted, and G devices:
                         + max(2 P T / (F e), (P b + 4 T d) / (B w))        linear layers
                         + max(4 L H D K / (F a), sum(n) kv / (B w))        attention
                         + max(2 d V R / (F e), d V b / (B w))              last layer, R > 0
-    K        = sum over spans of r (n - (r - 1) / 2), the keys that all rows attend to
+    K        = sum over spans of r (n - (r - 1) / 2), the keys that all rows attend to; in an
+               encoder each row attends to the whole text, so K = sum of n n
     exchanges = 2 L (latency + 4 T d (G - 1) / G / link), if G > 1: two all-reduces a layer
     overhead = step + layer * L + row * number of spans
 
 P parameters of the linear layers, b bytes of a weight, F peak FLOP/s and e, a its shares that
 linear layers and attention reach, B bandwidth and w its share, L layers, H heads of size D, kv
-bytes of a token's keys and values, d hidden size, V vocabulary. Weights are read once a step, keys
-and values once a span and step. G devices divide compute and traffic evenly.
+bytes of a token's keys and values, d hidden size, V vocabulary. Attention computes in the format of
+keys and values, the rest in that of the weights. Weights are read once a step, keys and values once
+a span and step. G devices divide compute and traffic evenly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,7 +55,7 @@ class Roofline:
             num_spans += 1
             num_tokens += rows
             num_keys += keys
-            attended += rows * (keys - (rows - 1) / 2)
+            attended += rows * (keys - (rows - 1) / 2) if self.shape.is_causal else rows * keys
         if not num_tokens:
             return 0.0
         seconds = self._linear_s(num_tokens) + self._attention_s(attended, num_keys)
@@ -83,22 +85,23 @@ class Roofline:
         num_bytes = self.shape.layer_params * NUMBER_BYTES[self.dtype]
         num_bytes += 4.0 * num_tokens * self.shape.hidden  # what it reads and writes beside
         efficiency = self.device.efficiency_at(num_tokens)
-        return self._longer_s(flops, efficiency, num_bytes)
+        return self._longer_s(flops, self.dtype, efficiency, num_bytes)
 
     def _attention_s(self, attended: float, num_keys: int) -> float:
         shape = self.shape
         flops = 4.0 * shape.layers * shape.heads * shape.head_size * attended
         num_bytes = num_keys * shape.kv_bytes(self.kv_dtype)
-        return self._longer_s(flops, self.device.attention_efficiency, num_bytes)
+        return self._longer_s(flops, self.kv_dtype, self.device.attention_efficiency, num_bytes)
 
     def _last_layer_s(self, num_logits: int) -> float:
         num_bytes = self.shape.head_params * NUMBER_BYTES[self.dtype]
         flops = 2.0 * self.shape.head_params * num_logits
-        return self._longer_s(flops, self.device.efficiency_at(num_logits), num_bytes)
+        efficiency = self.device.efficiency_at(num_logits)
+        return self._longer_s(flops, self.dtype, efficiency, num_bytes)
 
-    def _longer_s(self, flops: float, efficiency: float, num_bytes: float) -> float:
+    def _longer_s(self, flops: float, dtype: Dtype, efficiency: float, num_bytes: float) -> float:
         device = self.device
-        compute_s = flops / (device.peak(self.dtype) * efficiency)
+        compute_s = flops / (device.peak(dtype) * efficiency)
         traffic_s = num_bytes / (device.bandwidth_bytes_s * device.bandwidth_efficiency)
         return max(compute_s, traffic_s) / self.num_devices
 

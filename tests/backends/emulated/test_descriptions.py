@@ -93,6 +93,10 @@ def test_a_json_file_describes_a_model_of_ones_own(tmp_path: Path) -> None:
         (DEVICE.replace("1e10", "-1"), "field 'bandwidth_bytes_s'"),
         (DEVICE.replace("float32", "float31"), "got 'float31'"),
         (DEVICE.replace("0.5", "5.0"), "field 'efficiency"),
+        (
+            DEVICE.replace("{ 1 = 0.1, 9 = 0.5 }", "{}"),
+            "field 'efficiency': Dictionary should have at least 1",
+        ),
         ("memory_bytes = ", "Invalid value"),
     ],
 )
@@ -101,6 +105,25 @@ def test_a_wrong_file_is_told_by_its_name_and_field(tmp_path: Path, text: str, t
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         device_of(str(path))
+    assert str(path) in str(caught.value)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"heads": 4, "kv_heads": 3}, "'kv_heads' (3) must divide 'heads' (4)"),
+        ({"heads": 3}, "'heads' (3) must divide 'hidden' (8), or give 'head_dim'"),
+    ],
+)
+def test_heads_that_do_not_divide_are_told(
+    tmp_path: Path, sizes: dict[str, int], told: str
+) -> None:
+    path = tmp_path / "mine.json"
+    plain = {"layers": 2, "hidden": 8, "intermediate": 16, "vocab": 9, "max_tokens": 64}
+    path.write_text(json.dumps({**plain, **sizes}))
+    with pytest.raises(ConfigError) as caught:
+        shape_of(str(path), "llm")
     assert str(path) in str(caught.value)
     assert told in str(caught.value)
 

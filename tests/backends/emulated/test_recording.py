@@ -163,6 +163,23 @@ def test_a_line_that_was_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
     assert recording.said("Ho", {}) == Said("Bye")
 
 
+def test_a_line_may_be_cut_within_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    recorded(path, (request("generate", "Hi"), Result(("Hello",))))
+    with path.open("ab") as file:
+        file.write(b'{"op": "decode", "prompt": "\xe2\x82')
+    assert read_recording(path).said("Hi", {}) == Said("Hello")
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x0bb\x1cc", "half \ud800 a pair"])
+def test_any_text_is_recorded_and_the_file_is_gone_on_with(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.jsonl"
+    recorded(path, (request("generate", text), Result((f"{text}!",))))
+    recording = recorded(path, (request("generate", "Ho"), Result(("Bye",))))
+    assert recording.said(text, {}) == Said(f"{text}!")
+    assert recording.said("Ho", {}) == Said("Bye")
+
+
 def test_each_record_is_in_the_file_before_the_next(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "run.jsonl")
     recorder(request("generate", "Hi"), Result(("Hello",)))
@@ -170,14 +187,25 @@ def test_each_record_is_in_the_file_before_the_next(tmp_path: Path) -> None:
     recorder.close()
 
 
+ROW = '{"op": "embed", "text": "%s", "vector": "%s"}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ("", "is no recording"),
         ("hello\n", "is no recording"),
-        ('{"teola_recording": 99}\n', "has version 99"),
+        ('{"teola_recording": 99}\n', "^recording .* has version 99; this teola reads 1$"),
         ('{"teola_recording": 1}\n{"op": "decode"}\n', "is damaged"),
         ('{"teola_recording": 1}\nnonsense\n', "is damaged"),
+        (
+            f'{{"teola_recording": 1}}\n{ROW % ("a", "AAAAAAA=")}',
+            "is damaged .*element size",
+        ),
+        (
+            f'{{"teola_recording": 1}}\n{ROW % ("a", "AAAAAA==")}{ROW % ("b", "AAAAAAAAAAA=")}',
+            "is damaged .*vectors of 1 and of 2 numbers",
+        ),
     ],
 )
 def test_a_file_that_is_no_recording_is_told(tmp_path: Path, content: str, told: str) -> None:

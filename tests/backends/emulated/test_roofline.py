@@ -58,6 +58,24 @@ def test_weights_of_fewer_bits_are_read_faster() -> None:
     assert 0.5 < halved / Roofline(device, shape).step_s([Rows(1, 100)], 1) < 0.6
 
 
+def test_attention_computes_in_the_format_of_keys_and_values() -> None:
+    device = Device.model_validate(
+        {**a_device().model_dump(), "peak_flops": {"bfloat16": 1.0, "float8": 2.0}}
+    )
+    attention = 4 * 2 * 2 * 5 * 6
+    weights_alone = Roofline(device, SHAPE, "float8").step_s([Rows(3, 3)], 0)
+    assert weights_alone == pytest.approx(2 * P * 3 / 2 + attention)
+    both = Roofline(device, SHAPE, "float8", "float8").step_s([Rows(3, 3)], 0)
+    assert both == pytest.approx(2 * P * 3 / 2 + attention / 2)
+
+
+def test_each_token_of_an_encoder_attends_to_the_whole_text() -> None:
+    encoder = SHAPE.model_copy(update={"kind": "embedder"})
+    roofline = Roofline(a_device(flops=1.0), encoder)
+    linear, attention = 2 * encoder.layer_params * 5, 4 * 2 * 2 * 5 * (2 * 2 + 3 * 3)
+    assert roofline.encode_s([2, 3]) == pytest.approx(linear + attention)
+
+
 def test_overheads_add_up() -> None:
     device = a_device(step_overhead_s=1.0, layer_overhead_s=0.1, row_overhead_s=0.01)
     assert Roofline(device, SHAPE).step_s([Rows(1, 1)] * 3, 3) == pytest.approx(1.23)

@@ -21,6 +21,9 @@ class Background(Protocol):
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and block until it ends."""
 
+    def check_may_wait(self) -> None:
+        """Raises RuntimeError where a caller that blocks would wait for itself."""
+
 
 class BackgroundLoop:
     """Starts with the first coroutine; the thread is a daemon and ends with the process."""
@@ -45,18 +48,25 @@ class BackgroundLoop:
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and block until it ends; an interrupt cancels it first."""
-        if threading.current_thread() is self._thread:
+        try:
+            self.check_may_wait()
+        except RuntimeError:
             coroutine.close()
-            raise RuntimeError(
-                "an app was called from teola's own event loop, which would wait for itself; "
-                "in an async tool write `await app.arun(...)`"
-            )
+            raise
         future = self.submit(coroutine)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def check_may_wait(self) -> None:
+        """Raises RuntimeError on the loop's own thread."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "an app was called from teola's own event loop, which would wait for itself; "
+                "in an async tool write `await app.arun(...)` or `app.astream(...)`"
+            )
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

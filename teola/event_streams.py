@@ -3,13 +3,13 @@
 import asyncio
 import queue
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from runtime.clock import now
 from runtime.events import Event, Listener
+from teola.background import Background
 
 Run = Callable[[Listener], Coroutine[Any, Any, Any]]  # tells its events, and gives the result
 Told = Callable[[Listener], Coroutine[Any, Any, None]]  # tells the result too, in the last event
@@ -49,12 +49,11 @@ def told_session(name: str, run: Run) -> Told:
     return told
 
 
-def events_of(
-    told: Told, submit: Callable[[Coroutine[Any, Any, None]], "Future[None]"]
-) -> Iterator[Event]:
+def events_of(told: Told, background: Background) -> Iterator[Event]:
     """Starts the run with the first event asked for; leaving early cancels it."""
+    background.check_may_wait()
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-    future = submit(told(events.put))
+    future = background.submit(told(events.put))
     future.add_done_callback(lambda _: events.put(None))
     try:
         while (event := events.get()) is not None:

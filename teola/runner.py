@@ -106,7 +106,7 @@ class AppRunner:
 
     def stream_session(self, name: str, run: RunListened) -> Iterator[Event]:
         """The events of an `async def` app, which runs on a loop of its own."""
-        return events_of(told_session(name, run), self._apps.submit)
+        return events_of(told_session(name, run), self._apps)
 
     def astream_session(self, name: str, run: RunListened) -> AsyncGenerator[Event, None]:
         """The events of an `async def` app, which runs on the caller's loop."""
@@ -123,7 +123,7 @@ class AppRunner:
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
     ) -> Iterator[Event]:
         """Events as they happen, for a caller that waits on its thread."""
-        return events_of(self._told(program, inputs, options), self._background.submit)
+        return events_of(self._told(program, inputs, options), self._background)
 
     def astream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions

@@ -5,7 +5,8 @@ Engines that emulate spend their seconds on that clock. Tools, stores and files 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -43,7 +44,8 @@ def run_virtually(app: Any, *args: Any, **kwargs: Any) -> VirtualRun:
 
 
 def on_virtual_clock(run: Callable[[], Awaitable[T]]) -> T:
-    """What `run` gives; the apps that it runs are on the virtual clock."""
+    """What `run` gives; the apps that it runs are on the virtual clock. Blocks, also where a loop
+    runs already, as in a notebook."""
 
     async def main() -> T:
         runner = VirtualRunner()
@@ -53,7 +55,17 @@ def on_virtual_clock(run: Callable[[], Awaitable[T]]) -> T:
             finally:
                 await runner.aclose()
 
-    return run_virtual(main())
+    return _beside_loop(lambda: run_virtual(main()))
+
+
+def _beside_loop(run: Callable[[], T]) -> T:
+    """What `run` gives, which has a loop of its own: a thread can have only one that runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    with ThreadPoolExecutor(1, "teola-virtual") as thread:
+        return thread.submit(copy_context().run, run).result()
 
 
 class SameLoop:
@@ -71,11 +83,15 @@ class SameLoop:
             raise
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Nobody can block here: the clock would stand still."""
+        """Raises RuntimeError."""
         coroutine.close()
+        self.check_may_wait()
+
+    def check_may_wait(self) -> None:
+        """Nobody can block here: the clock would stand still."""
         raise RuntimeError(
             "a plain function called an app on the virtual clock, which cannot wait for it: make "
-            "the function `async def` and write `await app.arun(...)`"
+            "the function `async def` and write `await app.arun(...)` or `app.astream(...)`"
         )
 
 

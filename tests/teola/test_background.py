@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
 from teola.background import BackgroundLoop
+from teola.event_streams import events_of
 
 
 def test_a_cancelled_coroutine_has_stopped_when_its_waiter_goes_on() -> None:
@@ -28,6 +30,19 @@ def test_a_cancelled_coroutine_has_stopped_when_its_waiter_goes_on() -> None:
         assert stopped == ["test"]
 
     asyncio.run(main())
+
+
+def test_events_are_not_waited_for_on_the_loop_that_tells_them() -> None:
+    background = BackgroundLoop("test")
+
+    async def told(_: Any) -> None:
+        """Nobody gets here."""
+
+    async def main() -> None:
+        next(events_of(told, background))
+
+    with pytest.raises(RuntimeError, match="would wait for itself"):
+        background.submit(main()).result(10)
 
 
 def test_a_coroutine_that_is_cancelled_before_it_begins_hangs_nobody() -> None:

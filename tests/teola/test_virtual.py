@@ -1,5 +1,6 @@
 """Apps recorded on one set of engines, and run on emulated ones: the same answers, other times."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from backends.errors import ConfigError
 from teola.cli.target import load_app
 from teola.errors import NodeFailed
 from teola.runner import AppRunner, chosen_runner
+from teola.virtual import VirtualRun, on_virtual_clock
 
 REPLIES = {
     "Expand": '{"queries": ["sea water", "blue deep"]}',
@@ -160,6 +162,24 @@ def test_a_plain_function_cannot_wait_for_an_app_on_a_virtual_clock() -> None:
 
     with pytest.raises(NodeFailed, match=r"await app\.arun"):
         tl.run_virtually(around, "What?")
+
+
+@pytest.mark.parametrize(("app", "inputs"), [(two_turns, ["What?"]), (rag, ["What?", DOCS])])
+def test_events_cannot_be_waited_for_on_a_virtual_clock(app: Any, inputs: list[Any]) -> None:
+    async def listen() -> None:
+        next(iter(app.stream(*inputs)))
+
+    with pytest.raises(RuntimeError, match=r"app\.astream"):
+        on_virtual_clock(listen)
+
+
+def test_an_app_runs_virtually_where_a_loop_runs_as_in_a_notebook(recording: Path) -> None:
+    app = two_turns.using(engines={"llm": emulated(recording)["llm"]})
+
+    async def cell() -> VirtualRun:
+        return tl.run_virtually(app, "What?")
+
+    assert asyncio.run(cell()) == tl.run_virtually(app, "What?")
 
 
 @pytest.mark.model

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from backends.errors import EngineError
+from backends.errors import ConfigError, EngineError
 from backends.remote.routing.endpoint import Endpoint
 
 PROBE_S = 10.0  # a probe that takes longer has failed
@@ -69,7 +69,7 @@ class Probes:
                 if not endpoint.is_started:
                     await self._join(endpoint)
                 await endpoint.ask_load()
-        except (EngineError, TimeoutError) as error:
+        except (EngineError, ConfigError, TimeoutError) as error:
             endpoint.breaker.failed(str(error) or f"no answer within {PROBE_S:g} s", _now())
         else:
             endpoint.breaker.succeeded()

@@ -3,6 +3,8 @@
 import asyncio
 from collections import deque
 
+from backends.remote.routing.trip import Trip
+
 
 class Room:
     """One is woken for each slot that is freed. Who has waited calls `freed` once it needs no more,
@@ -11,9 +13,10 @@ class Room:
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def wait(self, *, is_first: bool) -> None:
-        """Until a slot may be free; `is_first` keeps the place of one that was woken in vain."""
-        woken = asyncio.get_running_loop().create_future()
+    async def wait(self, trip: Trip, *, is_first: bool) -> None:
+        """Until a slot may be free or the trip is given up; `is_first` keeps the place of one that
+        was woken in vain."""
+        woken = trip.waits = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if is_first else self._waiting.append)(woken)
         try:
             await woken

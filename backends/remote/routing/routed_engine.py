@@ -59,6 +59,7 @@ class RoutedEngine:
         self._router = Router(self.endpoints, CHOICES[routing], Probes(self._join))
         self._poller = LoadPoller(self.endpoints)
         self._running: dict[str, Endpoint | None] = {}  # by request id; None: on its way
+        self._waiting: dict[str, Trip] = {}  # by request id: those that have no endpoint yet
         self._aborted: set[str] = set()
 
     @property
@@ -85,9 +86,13 @@ class RoutedEngine:
             engine.watch_rates(rates.teller())
 
     async def start(self) -> None:
-        """Start all. Raises EngineUnavailable if none can be; one that cannot is tried later."""
+        """Start all. Raises EngineUnavailable if none can be, and what is wrong with settings; one
+        that cannot is tried later."""
         left = [endpoint for endpoint in self.endpoints if not endpoint.is_started]
-        await asyncio.gather(*map(self._router.probes.start, left))
+        starts = map(self._router.probes.start, left)
+        for outcome in await asyncio.gather(*starts, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, EngineError):
+                raise outcome
         missing = [f"{e.url}: {e.breaker.reason}" for e in left if not e.is_started]
         if len(missing) == len(self.endpoints):
             raise EngineUnavailable(
@@ -110,6 +115,8 @@ class RoutedEngine:
             endpoint = self._running[request_id]
             if endpoint is not None:
                 endpoint.engine.abort(request_id)
+            elif (trip := self._waiting.get(request_id)) is not None:
+                trip.give_up(self._aborted)
 
     async def close(self) -> None:
         await self._poller.close()
@@ -184,15 +191,19 @@ class RoutedEngine:
         trip = Trip(requests, prompt_of(requests), context_of(requests[0]))
         ended: dict[str, Outcome] = {}
         while trip.requests:
-            picked = await self._router.pick(trip) if len(trip.tried) < MAX_TRIES else None
+            picked = await self._pick(trip) if len(trip.tried) < MAX_TRIES else None
+            self._drop_aborted(trip, ended)
             if picked is None:
                 refused = refusal(self.endpoints, trip.tried)
                 ended |= {request.id: refused for request in trip.requests}
                 break
+            if not trip.requests:
+                picked[0].breaker.drop_probe()
+                break
             outcomes = await self._send(trip, *picked)
             moving = []
             for request, outcome in zip(trip.requests, outcomes, strict=True):
-                if trip.may_move(request, outcome) and request.id not in self._aborted:
+                if trip.may_move(request, outcome):
                     assert isinstance(outcome, Exception), "a result does not move"
                     trip.tried[picked[0]] = outcome
                     moving.append(request)
@@ -201,10 +212,23 @@ class RoutedEngine:
             trip.requests = moving
         return [ended[request.id] for request in requests]
 
+    def _drop_aborted(self, trip: Trip, ended: dict[str, Outcome]) -> None:
+        """Those that were aborted before they went anywhere end; the others go on."""
+        aborted = self._aborted.intersection(request.id for request in trip.requests)
+        ended.update(dict.fromkeys(aborted, EngineError("the request was aborted")))
+        trip.requests = [request for request in trip.requests if request.id not in aborted]
+
+    async def _pick(self, trip: Trip) -> tuple[Endpoint, View] | None:
+        ids = [request.id for request in trip.requests]
+        self._waiting |= dict.fromkeys(ids, trip)
+        trip.give_up(self._aborted)
+        try:
+            return await self._router.pick(trip)
+        finally:
+            for request_id in ids:
+                self._waiting.pop(request_id, None)
+
     async def _send(self, trip: Trip, endpoint: Endpoint, view: View) -> Sequence[Outcome]:
-        if any(request.id in self._aborted for request in trip.requests):
-            endpoint.breaker.drop_probe()
-            return [EngineError("the request was aborted")] * len(trip.requests)
         flight = endpoint.begin(trip.prompt, view, trip.text_tokens, streams=trip.streams)
         self._poller.wake()
         self._running |= {request.id: endpoint for request in trip.requests}

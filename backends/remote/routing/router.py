@@ -31,13 +31,13 @@ class Router:
         self._turn = 0
 
     async def pick(self, trip: Trip) -> tuple[Endpoint, View] | None:
-        """The best one that was not tried and has a slot; None: all failed or refuse. Waits for a
-        slot, and if all are left alone, for probes."""
+        """The best one that was not tried and has a slot; None: all failed or refuse, or the trip
+        was given up. Waits for a slot, and if all are left alone, for probes."""
         picked = await self._pick(trip)
         if isinstance(picked, Busy):
-            await self._room.wait(is_first=False)
+            await self._room.wait(trip, is_first=False)
             while isinstance(picked := await self._pick(trip), Busy):
-                await self._room.wait(is_first=True)
+                await self._room.wait(trip, is_first=True)
             self._room.freed()  # there may be more, or none for anybody
         return picked
 
@@ -46,6 +46,8 @@ class Router:
         self._room.freed()
 
     async def _pick(self, trip: Trip) -> "tuple[Endpoint, View] | Busy | None":
+        if trip.is_given_up:
+            return None
         left = [endpoint for endpoint in self.endpoints if endpoint not in trip.tried]
         probed = self.probes.due(left)
         if probed is not None:

@@ -1,7 +1,7 @@
 """Requests that go together from one endpoint to the next until one answers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from backends.base import Context, Outcome, Request, Result
@@ -22,6 +22,8 @@ class Trip:
     context: Context | None  # that they go on from
     tried: dict[Endpoint, Exception] = field(default_factory=dict)
     texts: dict[str, Retelling] = field(default_factory=dict)  # by request id
+    is_given_up: bool = False  # all were aborted
+    waits: "asyncio.Future[None] | None" = None  # for a slot
 
     @property
     def streams(self) -> bool:
@@ -40,6 +42,12 @@ class Trip:
             else replace(request, emit=self._noting(request.id, request.emit, endpoint, flight))
             for request in self.requests
         ]
+
+    def give_up(self, aborted: Collection[str]) -> None:
+        """Wait no longer for a slot if nobody wants an outcome any more."""
+        self.is_given_up = all(request.id in aborted for request in self.requests)
+        if self.is_given_up and self.waits is not None and not self.waits.done():
+            self.waits.set_result(None)
 
     def may_move(self, request: Request, outcome: Outcome) -> bool:
         """Whether another endpoint may do better, and nobody sees that it was tried twice."""

@@ -423,6 +423,95 @@ def test_embedders_go_as_batches_and_move_too() -> None:
     assert [len(batch) for batch in engines[1].journal] == [4] * 5
 
 
+def test_an_abort_ends_a_request_that_waits_for_a_slot_and_no_other() -> None:
+    servers = [Server(num_slots=1, token_s=1.0) for _ in range(2)]
+
+    async def main() -> None:
+        engine = routed(*servers)
+        await engine.start()
+        tasks = [
+            asyncio.create_task(
+                engine.execute([Request(f"{i:032x}", "generate", (f"p {i}",), {"max_tokens": 3})])
+            )
+            for i in range(5)
+        ]
+        await asyncio.sleep(0.1)
+        engine.abort(f"{3:032x}")
+        (outcome,) = await asyncio.wait_for(tasks[3], 0.1)
+        assert "aborted" in str(outcome)
+        others = [(await task)[0] for i, task in enumerate(tasks) if i != 3]
+        assert all(isinstance(outcome, Result) for outcome in others)
+        await engine.close()
+
+    run_virtual(main())
+    assert f"{3:032x}" not in [*servers[0].seen, *servers[1].seen]
+
+
+def test_an_abort_of_one_text_leaves_the_others_of_its_batch_that_move() -> None:
+    class Dying(FakeEmbedder):
+        async def execute(self, requests: Any) -> Any:
+            engine.abort(requests[1].id)
+            raise EngineUnavailable("the connection was reset")
+
+    well = FakeEmbedder("fake:", {})
+    engine = RoutedEngine(
+        "vllm://a,b", {"a": Dying("fake:", {}), "b": well}, "round_robin", random=Random(1)
+    )
+
+    async def main() -> list[Outcome]:
+        await engine.start()
+        engine._router._turn = -1  # dying is the first
+        requests = [Request(f"{i:032x}", "embed", (f"text {i}",)) for i in range(3)]
+        return await engine.execute(requests)
+
+    outcomes = run_virtual(main())
+    assert [isinstance(outcome, Result) for outcome in outcomes] == [True, False, True]
+    assert "aborted" in str(outcomes[1])
+    assert [len(batch) for batch in well.journal] == [2]
+
+
+def test_wrong_settings_of_one_endpoint_are_told_when_all_have_started() -> None:
+    ended = []
+
+    class Wrong(Server):
+        async def start(self) -> None:
+            raise ConfigError("the server lists several models")
+
+    class Slow(Server):
+        async def start(self) -> None:
+            await asyncio.sleep(5.0)
+            ended.append("slow")
+
+    async def main() -> None:
+        with pytest.raises(ConfigError, match="several models"):
+            await routed(Wrong(), Slow()).start()
+        assert ended == ["slow"]
+
+    run_virtual(main())
+
+
+def test_an_endpoint_that_comes_back_with_wrong_settings_is_left_alone() -> None:
+    down, well = LoadedServer(), LoadedServer()
+    down.is_down = True
+    num_probes = []
+
+    async def wrong() -> None:
+        num_probes.append(1)
+        raise ConfigError("the server lists several models")
+
+    async def main() -> str:
+        caller = Caller(routed(down, well))
+        await caller.engine.start()
+        down.start = wrong  # type: ignore[method-assign]
+        await ask_all(caller, 100)
+        assert caller.num_failed == 0
+        await caller.engine.close()
+        return caller.engine.endpoints[0].breaker.reason
+
+    assert run_virtual(main()) == "the server lists several models"
+    assert 1 <= len(num_probes) <= 4
+
+
 def test_an_engine_of_several_endpoints_can_do_what_all_can() -> None:
     servers = [
         Server(max_context_tokens=1000, requests_per_minute=60),

@@ -16,6 +16,7 @@ from backends.remote.routing.rate_sum import RateSum
 from backends.remote.routing.room import Room
 from backends.remote.routing.speed import Speed, prefill_rates
 from backends.remote.routing.text_ratio import TextRatio
+from backends.remote.routing.trip import Trip
 from runtime.clock import run_virtual
 
 
@@ -199,7 +200,10 @@ def test_who_is_cancelled_while_it_waits_for_a_slot_passes_it_on() -> None:
     async def main() -> None:
         for frees_first in (True, False):
             room = Room()
-            first, second = (asyncio.create_task(room.wait(is_first=False)) for _ in range(2))
+            first, second = (
+                asyncio.create_task(room.wait(Trip((), Prompt(), None), is_first=False))
+                for _ in range(2)
+            )
             await asyncio.sleep(0)
             if frees_first:
                 room.freed()

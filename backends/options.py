@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backends.errors import ConfigError
 
+NOT_SHOWN = "not_shown"  # the type of a pydantic error whose input may be a secret
+
 
 class Options(BaseModel):
     """What a factory accepts; the fields' names are the options."""
@@ -31,4 +33,5 @@ def _reason(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"unknown option {name!r}"
-    return f"option {name!r}: {item['msg']} (got {item['input']!r})"
+    got = "" if item["type"] == NOT_SHOWN else f" (got {item['input']!r})"
+    return f"option {name!r}: {item['msg']}{got}"

@@ -19,7 +19,7 @@ _DECODERS: dict[str, type[Decoder]] = {
 _SHOWN = 120  # characters of an answer that is not what it should be
 
 
-async def check_status(response: httpx.Response, where: str, key_env: str) -> None:
+async def check_status(response: httpx.Response, where: str, key_hint: str) -> None:
     """Raises what a status other than 2xx means, with the server's own words."""
     status = response.status_code
     if status < 300:
@@ -33,7 +33,7 @@ async def check_status(response: httpx.Response, where: str, key_env: str) -> No
         _body_of(response),
         where,
         retry_after_s=read_retry_after(response.headers, time.time()),
-        key_env=key_env,
+        key_hint=key_hint,
     )
 
 

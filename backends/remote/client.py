@@ -30,6 +30,17 @@ from backends.remote.retry import Retry
 from backends.remote.url import Endpoint
 
 T = TypeVar("T")
+# What is given up there must end there, though some of these may be sent again.
+_GENERATIONS = frozenset(
+    (
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/generate",
+        "/api/chat",
+        "/api/generate",
+    )
+)
 GET_TIMEOUT_S = 60.0  # what a server says of itself it says soon, or not at all
 
 
@@ -162,11 +173,21 @@ class Client:
         if is_stream:
             headers["accept-encoding"] = "identity"  # compression would hold events back
         exchanges = self._connected()
-        async with exchanges.exchange(method, path, content, headers, is_cheap=is_safe) as response:
+        is_cheap = is_safe and path not in _GENERATIONS
+        async with exchanges.exchange(
+            method, path, content, headers, is_cheap=is_cheap
+        ) as response:
             self._take_rates(response)
             where = f"{method} {self.endpoint.url_of(path)}"
-            await check_status(response, where, key_env_of(self.endpoint, self._options))
+            await check_status(response, where, self._key_hint)
             yield response
+
+    @property
+    def _key_hint(self) -> str:
+        name = key_env_of(self.endpoint, self._options)
+        if self._key:
+            return f"is the key in the environment's {name} right?"
+        return f"the environment has no {name}, where the key is looked for (option api_key_env)"
 
     def _take_rates(self, response: httpx.Response) -> None:
         report = read_rates(response.headers)

@@ -93,11 +93,10 @@ class Drafts:
 
     def count(self, prompt: Any, cached: Any, written: Any) -> None:
         """Tokens of the whole request; None is none, or not told."""
-        known = min(cached or 0, prompt or 0)
+        num_prompt = max(0, prompt or 0)
+        known = max(0, min(cached or 0, num_prompt))
         self.prompt_tokens = prompt
-        self.usage = Usage(
-            prefill_tokens=(prompt or 0) - known, cached_tokens=known, decode_tokens=written or 0
-        )
+        self.usage = Usage(num_prompt - known, known, max(0, written or 0))
 
 
 def chat_logprob(token: Mapping[str, Any]) -> TokenLogprob:

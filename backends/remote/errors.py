@@ -76,6 +76,10 @@ class RateLimited(EngineOverloaded):
     """429: the server did not begin the request."""
 
 
+class Forbidden(EngineUnavailable):
+    """403: the key is right, and may not do this."""
+
+
 class NotFound(RequestRejected):
     """404 or 405: the server has no such path, or no such model."""
 
@@ -109,7 +113,7 @@ def was_reset(error: BaseException) -> bool:
 
 
 def from_status(
-    status: int, body: Any, where: str, *, retry_after_s: float | None = None, key_env: str = ""
+    status: int, body: Any, where: str, *, retry_after_s: float | None = None, key_hint: str = ""
 ) -> EngineError:
     """What an answer's status and body mean; `body` is JSON or a text."""
     said = message_of(body)
@@ -124,8 +128,8 @@ def from_status(
     if status in _REJECTED:
         return RequestRejected(text)
     if status in _NO_ENTRY:
-        hint = f"; is the key in the environment's {key_env} right?" if key_env else ""
-        return EngineUnavailable(text + hint)
+        denied = Forbidden if status == 403 else EngineUnavailable
+        return denied(f"{text}; {key_hint}" if key_hint else text)
     if status in _GATEWAY:
         return EngineUnavailable(text)
     return EngineError(text)

@@ -50,6 +50,8 @@ class Events:
                 raise StopAsyncIteration
             await self._read()
         event = self._events.popleft()
+        if not event.data.strip():  # of a server that shows it is alive
+            return await anext(self)
         if event.data.strip() == "[DONE]":
             self._events.clear()
             self._has_ended = self._may_end = self._is_done = True

@@ -1,12 +1,14 @@
 """Options that engines of all remote schemes take, and their key."""
 
 import os
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from backends.errors import ConfigError
-from backends.options import Options
+from backends.options import NOT_SHOWN, Options
 from backends.remote.url import Endpoint, Scheme
 
 DEFAULT_KEYS: dict[Scheme, str] = {
@@ -16,12 +18,13 @@ DEFAULT_KEYS: dict[Scheme, str] = {
     "ollama": "OLLAMA_API_KEY",
     "teola": "TEOLA_API_KEY",
 }
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class RemoteOptions(Options):
     """How to talk to a server. Engines of a kind add their own."""
 
-    api_key_env: str | None = Field(default=None, min_length=1)  # None: see `DEFAULT_KEYS`
+    api_key_env: str | None = None  # None: see `DEFAULT_KEYS`
     timeout_s: float = Field(default=600.0, gt=0)  # a whole request, its retries included
     connect_timeout_s: float = Field(default=10.0, gt=0)
     read_timeout_s: float = Field(default=300.0, gt=0)  # the longest silence of the server
@@ -32,6 +35,15 @@ class RemoteOptions(Options):
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
     repeatable: bool = False  # equal requests get equal outcomes: they may be remembered
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, given: str | None) -> str | None:
+        if given is not None and not _NAME.fullmatch(given):  # maybe the key itself: not repeated
+            raise PydanticCustomError(
+                NOT_SHOWN, "it is the name of an environment variable, and not the key"
+            )
+        return given
 
 
 class Secret:
@@ -44,6 +56,9 @@ class Secret:
 
     def reveal(self) -> str:
         return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
 
     def hide_in(self, text: str) -> str:
         """`text` without the key, which some servers repeat."""

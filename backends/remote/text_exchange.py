@@ -35,15 +35,12 @@ class TextExchange:
         self, dialect: TextDialect, call: TextCall, emit: Callable[[str], None] | None
     ) -> tuple[Result, int | None]:
         written, drafts = await self._exchanged(dialect, call, emit)
-        stops: list[str | int] = [*call.sampling.stop, *call.sampling.stop_token_ids]
-        outputs, samples = [], []
-        for draft in drafts.in_order(call.sampling.n):
-            sample = draft.sample(stops)
-            outputs.append(_output(draft, written.form, is_whole=not sample.tool_calls))
-            if sample.finish_reason == "stop":
-                check_answer(call, outputs[-1])
-            samples.append(sample)
-        return Result(tuple(outputs), drafts.usage, None, tuple(samples)), drafts.prompt_tokens
+        try:
+            return _result(call, written.form, drafts), drafts.prompt_tokens
+        except EngineError as error:
+            url = self._client.endpoint.url_of(written.path)
+            error.args = (f"POST {url}: {error}",)
+            raise
 
     async def _exchanged(
         self, dialect: TextDialect, call: TextCall, emit: Callable[[str], None] | None
@@ -91,7 +88,7 @@ class TextExchange:
         try:
             return dialect.read(event, drafts)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            where = f"{self._client.endpoint.root}{written.path}"
+            where = f"POST {self._client.endpoint.url_of(written.path)}"
             raise EngineError(f"{where}: the answer has another form: {error!r}") from error
 
     async def _stream(
@@ -129,6 +126,18 @@ class TextExchange:
             await self._client.post(self._server.abort_path, body, is_safe=True, timeout_s=5)
         except EngineError:  # it is gone, or the request is: nothing is left to stop
             return
+
+
+def _result(call: TextCall, form: Form, drafts: Drafts) -> Result:
+    stops: list[str | int] = [*call.sampling.stop, *call.sampling.stop_token_ids]
+    outputs, samples = [], []
+    for draft in drafts.in_order(call.sampling.n):
+        sample = draft.sample(stops)
+        outputs.append(_output(draft, form, is_whole=not sample.tool_calls))
+        if sample.finish_reason == "stop":
+            check_answer(call, outputs[-1])
+        samples.append(sample)
+    return Result(tuple(outputs), drafts.usage, None, tuple(samples))
 
 
 def _output(draft: Draft, form: Form, is_whole: bool) -> str:

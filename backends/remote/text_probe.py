@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.errors import EngineUnavailable, RequestRejected
+from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.remote.client import Client
+from backends.remote.dialects.identify import check_kind
+from backends.remote.errors import Forbidden
 from backends.remote.listed_models import model_of
 from backends.remote.url import RemoteURL
 
-_OPEN = ("vllm", "sglang", "teola")  # these list every model that they answer for
+# These list every model that they answer for.
+_OPEN = {"vllm": "vLLM", "sglang": "SGLang", "teola": "teola"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,10 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     """Raises EngineUnavailable where the server or the model is not there, or the key is wrong."""
     if url.scheme == "ollama":
         return await _probe_ollama(client, url)
-    cards = await _cards(client)
+    # An API that is rented may list less than it has, or nothing to this key.
+    cards = await _cards(client, is_needed=url.scheme in _OPEN or url.model is None)
+    if url.scheme in _OPEN:
+        check_kind(client, cards or (), _OPEN[url.scheme])
     if url.model is None:
         if cards is None:
             raise EngineUnavailable(
@@ -42,10 +48,18 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     return Probed(model, length if isinstance(length, int) else None, is_told)
 
 
-async def _cards(client: Client) -> list[Mapping[str, Any]] | None:
+async def _cards(client: Client, is_needed: bool) -> list[Mapping[str, Any]] | None:
     try:
         answer = await client.get("/v1/models")
     except RequestRejected:  # a server that has no such list
+        return None
+    except EngineUnavailable as error:
+        if is_needed or not isinstance(error, Forbidden):  # a key that may only write texts
+            raise
+        return None
+    except EngineError:
+        if is_needed:
+            raise
         return None
     cards = answer.get("data") if isinstance(answer, Mapping) else None
     return [card for card in cards or () if isinstance(card, Mapping)]

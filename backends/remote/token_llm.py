@@ -236,7 +236,7 @@ def _result_of(
 ) -> Result:
     turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
     contexts = [decode.prompt.extended(output.ids, turn) for output in outputs]
-    cached = sum(output.num_cached or 0 for output in outputs)
+    cached = sum(min(output.num_cached or 0, num_prompt) for output in outputs)
     usage = Usage(
         prefill_tokens=before.prefill_tokens + num_prompt * len(calls) - cached,
         cached_tokens=before.cached_tokens + cached,

@@ -24,10 +24,17 @@ class Fields:
             raise EngineError(f"{self.where}: {name} is no list, but {str(found)[:100]!r}")
         return found
 
+    def first(self, name: str) -> "Fields":
+        """The first of a list of objects, which is not to be empty."""
+        found = self.items(name)
+        if not found:
+            raise EngineError(f"{self.where}: {name} is empty")
+        return Fields(found[0], f"{self.where} {name}[0]")
+
     def ids(self, name: str, start: int = 0) -> list[int]:
         """Token ids, those before `start` aside."""
         found = self.items(name)[start:]
-        if not all(type(token) is int for token in found):
+        if not all(type(token) is int and token >= 0 for token in found):
             raise EngineError(f"{self.where}: {name} holds more than token ids")
         return found
 
@@ -40,7 +47,7 @@ class Fields:
     def count(self, name: str) -> int | None:
         """A number of tokens or requests; None where the server does not say it."""
         found = self.value.get(name)
-        return found if type(found) is int else None
+        return found if type(found) is int and found >= 0 else None
 
     def number(self, name: str) -> float | None:
         found = self.value.get(name)

@@ -94,7 +94,8 @@ def usage_of(answer: Fields) -> tuple[int | None, int | None]:
 def cost_of(event: Any, where: str, num_prompt: int) -> Cost:
     """Of a request whose output is not wanted."""
     cached, decoded = usage_of(Fields(event, where))
-    return Cost(num_prompt - (cached or 0), cached or 0, decoded or 0)
+    known = min(cached or 0, num_prompt)
+    return Cost(num_prompt - known, known, decoded or 0)
 
 
 def scores_of(choice: Fields, num_top: int) -> list[TokenScore]:

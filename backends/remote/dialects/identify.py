@@ -1,6 +1,6 @@
 """What kind of server answers at a URL, for the error when it is not the one that was named."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.errors import EngineError, EngineUnavailable
@@ -18,6 +18,17 @@ async def another_kind(client: ServerClient, wanted: str) -> EngineUnavailable:
         return EngineUnavailable(f"{root} answers, but does not look like a server of models")
     if found == wanted:
         return EngineUnavailable(f"{root} looks like {wanted}, but lacks routes that this needs")
+    return _not(wanted, found, root)
+
+
+def check_kind(client: ServerClient, cards: Sequence[Mapping[str, Any]], wanted: str) -> None:
+    """Raises EngineUnavailable where the list of models is one of another kind of server."""
+    owners = {_OWNERS[card["owned_by"]] for card in cards if _is_known(card)}
+    if len(owners) == 1 and owners != {wanted}:
+        raise _not(wanted, owners.pop(), client.endpoint.root)
+
+
+def _not(wanted: str, found: str, root: str) -> EngineUnavailable:
     scheme = _SCHEMES.get(found, "openai")
     return EngineUnavailable(
         f"{root} looks like {_article(found)} server, not {wanted}: write {scheme}:// in the URL"

@@ -305,5 +305,5 @@ def _number(value: float | None) -> float:
 
 
 def _cost(num_prompt: int, meta: Fields) -> Cost:
-    cached = meta.count("cached_tokens") or 0
+    cached = min(meta.count("cached_tokens") or 0, num_prompt)
     return Cost(num_prompt - cached, cached)

@@ -142,7 +142,7 @@ class VLLM:
             "return_tokens_as_token_ids": True,
         }
         answer = await self._client.post(completions.PATH, body, is_safe=True)
-        choice = Fields(Fields(answer, completions.PATH).items("choices")[0], completions.PATH)
+        choice = Fields(answer, completions.PATH).first("choices")
         (place,) = completions.scores_of(choice, len(after) + 1)
         logprobs = dict(place.top)
         if missing := [token for token in after if token not in logprobs]:
@@ -190,7 +190,7 @@ class VLLM:
             body = {name: value for name, value in body.items() if name != "priority"}
             answer = await self._client.post(completions.PATH, body, is_safe=True)
         fields = Fields(answer, completions.PATH)
-        choice = Fields(fields.items("choices")[0], completions.PATH)
+        choice = fields.first("choices")
         if choice.value.get("token_ids") is None:
             raise EngineUnavailable(
                 f"{self._root} returns no token ids: update vLLM, or make the engine with the "

@@ -430,6 +430,12 @@ def test_streams_share_a_connection() -> None:
     assert run(main()) == ([[{"n": 1}]] * 3, 1)
 
 
+def test_an_event_without_data_says_nothing() -> None:
+    alive = b"event: ping\ndata:\n\ndata: \n\n"
+
+    assert events_of(events({"n": 1}, end=(alive, b"data: [DONE]\n\n"))) == [{"n": 1}]
+
+
 def test_nothing_after_done_is_read() -> None:
     more = (b'data: [DONE]\n\ndata: {"n": 9}\n\n', HANG)
 

@@ -166,6 +166,18 @@ def test_it_can_be_forced_without_tls() -> None:
     assert talk("vllm", None, eleven_embeddings, http2=True) == ({2}, 1)
 
 
+async def one_repeatable_generation(client: Client, server: H2Server) -> int:
+    answer = await client.post("/v1/completions", {}, is_safe=True)
+    version: int = answer["version"]
+    return version
+
+
+def test_a_generation_that_may_be_sent_again_has_a_connection_of_its_own_too(
+    tls: ssl.SSLContext, ca_file: Path
+) -> None:
+    assert talk("vllm+https", tls, one_repeatable_generation, ca_file=ca_file) == 1
+
+
 async def one_generation(client: Client, server: H2Server) -> int:
     answer = await client.post("/v1/x", {}, is_safe=False)
     version: int = answer["version"]

@@ -72,6 +72,21 @@ def test_a_named_variable_must_be_there() -> None:
         key_of("vllm://localhost", api_key_env="MINE")
 
 
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="api_key_env.*name of an environment var") as caught:
+        read_options(RemoteOptions, "an engine", {"api_key_env": KEY})
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_refused_key_and_one_that_is_missing_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "the environment has no OPENAI_API_KEY" in run(failing(401), caplog)[0]
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert "is the key in the environment's OPENAI_API_KEY right?" in run(failing(401), caplog)[0]
+
+
 @pytest.mark.parametrize("value", ["sk-\x07bell", "sk-grün", "sk two", "sk\nline"])
 def test_what_is_no_key_is_refused_and_not_repeated(
     value: str, monkeypatch: pytest.MonkeyPatch

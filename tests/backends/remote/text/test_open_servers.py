@@ -193,6 +193,26 @@ def test_a_wrong_key_names_its_variable() -> None:
         talk({"/v1/models": refusal}, scheme="vllm")
 
 
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_rented_api_need_not_show_its_models_to_every_key(status: int) -> None:
+    hidden = {"/v1/models": Status(status, {"error": {"message": "missing scope"}})}
+    assert talk({**hidden, CHAT: completion("x")}).result.outputs == ("x",)
+    with pytest.raises(EngineError, match="name one" if status == 404 else "missing scope"):
+        talk({**hidden, CHAT: completion("x")}, options={"model": ""}, scheme="openai")
+
+
+def test_a_rented_api_that_knows_no_such_key_is_an_error_at_the_start() -> None:
+    with pytest.raises(EngineUnavailable, match="OPENAI_API_KEY"):
+        talk({"/v1/models": Status(401, {"error": "Unauthorized"}), CHAT: completion("x")})
+
+
+def test_a_server_of_another_kind_is_told_by_its_name() -> None:
+    listed = {"/v1/models": {"data": [{"id": "m", "owned_by": "sglang"}]}}
+    with pytest.raises(EngineUnavailable, match=r"a SGLang server, not vLLM: write sglang://"):
+        talk(listed, scheme="vllm")
+    assert talk({**listed, CHAT: completion("x")}, scheme="sglang").result.outputs == ("x",)
+
+
 def test_a_server_without_a_list_of_models_needs_a_name() -> None:
     assert talk({CHAT: completion("x")}).result.outputs == ("x",)
     with pytest.raises(EngineUnavailable, match="name one"):

@@ -160,6 +160,23 @@ def test_a_prompt_without_turns_is_one_message_of_the_user() -> None:
     assert found.body["messages"] == [{"role": "user", "content": "Once upon a time"}]
 
 
+@pytest.mark.parametrize("finish", ["content_filter", "end_turn", None])
+def test_an_end_that_is_no_answer_is_an_error_that_names_the_url(finish: Any) -> None:
+    found = talk({PATH: completion(finish=finish)})
+    assert "POST http://127.0.0.1:" in str(found.error)
+    assert f"{PATH}: " in str(found.error)
+
+
+def test_counts_below_zero_are_none() -> None:
+    usage = {
+        "prompt_tokens": 3,
+        "completion_tokens": -2,
+        "prompt_tokens_details": {"cached_tokens": -9},
+    }
+    found = talk({PATH: {**completion(), "usage": usage}})
+    assert found.result.usage == Usage(prefill_tokens=3)
+
+
 def test_an_answer_that_the_prompt_begins_is_refused_with_where_it_works() -> None:
     found = talk({PATH: completion()}, (*USER, "Thought:"))
     assert isinstance(found.error, RequestRejected)

@@ -235,6 +235,37 @@ def test_a_bad_answer_fails_its_request_alone(
     with_engine(server, tiny_tokenizer, work, retries=0, read_timeout_s=0.3)
 
 
+@pytest.mark.parametrize("ids", [[-1], [39, "72"], [True]])
+@pytest.mark.parametrize("scheme", PATHS)
+def test_what_is_no_token_id_is_an_error(tiny_tokenizer: Path, scheme: str, ids: list[Any]) -> None:
+    async def work(engine: Engine, http: FaultServer) -> None:
+        bad = await ask(engine, "decode", *HELLO)
+        assert type(bad) is EngineError
+        assert "token ids" in str(bad)
+
+    with_engine(Failing(scheme, as_json(chunk(scheme, "", ids, ends=True))), tiny_tokenizer, work)
+
+
+@pytest.mark.parametrize(("told", "cached"), [(10**6, True), (-5, False)])
+@pytest.mark.parametrize("scheme", PATHS)
+def test_more_cached_tokens_than_the_prompt_has_count_as_all_and_fewer_than_none_as_none(
+    tiny_tokenizer: Path, scheme: str, told: int, cached: bool
+) -> None:
+    answer = chunk(scheme, "Hi", [39, 72, 258], ends=True)
+    if scheme == "sglang":
+        answer["meta_info"]["cached_tokens"] = told
+    details = {"prompt_tokens_details": {"cached_tokens": told}, "completion_tokens": 3}
+
+    async def work(engine: Engine, http: FaultServer) -> None:
+        usage = (await ask(engine, "decode", *HELLO)).usage
+        counts = [usage.prefill_tokens, usage.cached_tokens]
+        assert counts == sorted(counts, reverse=not cached)
+        assert min(counts) == 0
+        assert sum(counts) > 0
+
+    with_engine(Failing(scheme, as_json({**answer, "usage": details})), tiny_tokenizer, work)
+
+
 @pytest.mark.parametrize("scheme", PATHS)
 def test_a_server_that_comes_back_is_used_again(tiny_tokenizer: Path, scheme: str) -> None:
     whole = chunk(scheme, "Hi", [39, 72, 258], ends=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import FaultServer, nothing_left, refusing_port
+from fault_server import Answer, FaultServer, Seen, as_json, nothing_left, refusing_port
 from recorded_server import RecordedServer, ask, engine_at, recorded
 
 from backends.base import EngineInfo
 from backends.engine_load import EngineLoad, ReportsLoad
-from backends.errors import ConfigError, EngineUnavailable
+from backends.errors import ConfigError, EngineError, EngineUnavailable
 from backends.remote.llm import make
 from backends.remote.url import parse_url
 
@@ -101,6 +101,22 @@ def test_a_server_of_another_kind_is_told_by_its_name(
 ) -> None:
     server = RecordedServer(running, {"exchanges": []})
     assert says in failure_at(named, tiny_tokenizer, server)
+
+
+def test_a_vllm_that_answers_nothing_to_the_first_question_is_named(tiny_tokenizer: Path) -> None:
+    server = RecordedServer("vllm", {"exchanges": []})
+
+    def reply(seen: Seen) -> Answer:
+        return as_json({"choices": []}) if seen.path == "/v1/completions" else server.reply(seen)
+
+    async def main() -> None:
+        async with FaultServer(reply) as http:
+            engine = make(parse_url(http.url("vllm", "tiny")), {"tokenizer": str(tiny_tokenizer)})
+            with pytest.raises(EngineError, match="/v1/completions: choices is empty"):
+                await engine.start()
+            await engine.close()
+
+    asyncio.run(main())
 
 
 def test_a_model_that_is_not_served_is_named(tiny_tokenizer: Path) -> None:

@@ -14,7 +14,9 @@ from backends.emulated.roofline import Roofline
 from backends.emulated.text_engine import EmulatedTextEngine, text_info
 from backends.errors import ConfigError, EngineUnavailable
 from backends.models import resolve
+from backends.optional import optional_imports
 from backends.options import read_options
+from backends.tools.passage_tokens import Counting
 
 _USUAL_TOKENIZER = "local:all-minilm-l6-v2"  # English BERTs share its vocabulary
 
@@ -45,20 +47,27 @@ def _roofline(kind: str, url: str, options: EmulatedOptions, kv_dtype: Any) -> R
     return Roofline(device, shape, options.dtype, kv_dtype, num_devices)
 
 
-def splitting_of(url: str, options: Mapping[str, Any]) -> tuple[str | None, int]:
-    """For an embedder: the local one whose tokens count in its passages, if that is here, and the
-    most of them that it reads. Raises ConfigError."""
+def splitting_of(url: str, options: Mapping[str, Any]) -> Counting:
+    """For an embedder: the local one whose tokens count in its passages. It is the one named, else
+    that of the recorded run, else the usual one if that is here. Raises ConfigError."""
     url, _, query = url.partition("?")
     where = f"embedder engine {url!r}"
     settings = read_options(EmulatedTextOptions, where, {**options, **options_in(query)})
-    longest = _roofline("embedder", url, settings, "bfloat16").shape.max_tokens
+    with optional_imports("local"):
+        from backends.bert_tokens import NUM_MARKS
+    most_tokens = _roofline("embedder", url, settings, "bfloat16").shape.max_tokens - NUM_MARKS
     if settings.tokenizer is not None:
-        return settings.tokenizer, longest
+        return Counting(settings.tokenizer, most_tokens)
+    if settings.recording is not None:
+        from backends.emulated.recorded_split import recorded_counting  # late: tools
+
+        if (recorded := recorded_counting(settings.recording)) is not None:
+            return recorded
     try:
         resolve(_USUAL_TOKENIZER)
     except EngineUnavailable:
-        return None, longest
-    return _USUAL_TOKENIZER, longest
+        return Counting(None, most_tokens)
+    return Counting(_USUAL_TOKENIZER, most_tokens)
 
 
 def options_in(query: str) -> dict[str, Any]:

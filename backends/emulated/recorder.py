@@ -18,6 +18,7 @@ import numpy as np
 
 from backends.base import Request, Result
 from backends.documents import Doc
+from backends.emulated.recorded_split import split_record
 from backends.emulated.recording import (
     HEADER,
     VERSION,
@@ -115,6 +116,10 @@ class Recorder:
             text = item.text if isinstance(item, Doc) else item
             self._write({"op": "embed", "text": text, "vector": vector})
 
+    def call(self, request: Request, _: Result) -> None:
+        if (record := split_record(request.inputs)) is not None:
+            self._write(record)
+
     def rerank(self, request: Request, result: Result) -> None:
         scores = [[doc.text, doc.score] for doc in result.outputs[0] if doc.score is not None]
         if scores:
@@ -158,6 +163,7 @@ _OPS: dict[str, Callable[[Recorder, Request, Result], None]] = {
     "decode": Recorder.decode,
     "generate": Recorder.generate,
     "select": Recorder.select,
+    "call": Recorder.call,
     "embed": Recorder.embed,
     "rerank": Recorder.rerank,
 }

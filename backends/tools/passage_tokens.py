@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends.errors import ConfigError, DocumentError, RequestRejected
 from backends.models import resolve
@@ -50,28 +50,35 @@ class Window:
     most_tokens: int
 
 
+class Counting(NamedTuple):
+    """What counts the passages of an embedder, as `whole_tokenizer` takes it; None: nobody here
+    can count its tokens."""
+
+    tokenizer: str | None
+    most_tokens: int  # of a passage
+
+
 def window_of(embedder: EngineSpec) -> Window | None:
     """The window of a local or emulated embedder; None for one whose tokens nobody here can count.
 
     Raises as `resolve` does.
     """
+    tokenizer, most_tokens = counting_of(embedder)
+    return None if tokenizer is None else Window(whole_tokenizer(tokenizer), most_tokens)
+
+
+def counting_of(embedder: EngineSpec) -> Counting:
+    """By name what `window_of` opens. Raises as `resolve` does."""
     if embedder.url.startswith("emulated:"):
-        return _emulated_window(embedder)
+        from backends.emulated.factory import splitting_of
+
+        return splitting_of(embedder.url, embedder.options)
     if not embedder.url.startswith(_MODEL_SCHEMES):
-        return None
+        return Counting(None, 0)
     with optional_imports("local"):
         from backends.bert_tokens import NUM_MARKS, max_len_of
-    folder = resolve(embedder.url)
-    most = max_len_of(folder, embedder.options.get("max_len")) - NUM_MARKS
-    return Window(whole_tokenizer(embedder.url), most)
-
-
-def _emulated_window(embedder: EngineSpec) -> Window | None:
-    from backends.bert_tokens import NUM_MARKS
-    from backends.emulated.factory import splitting_of
-
-    tokenizer, longest = splitting_of(embedder.url, embedder.options)
-    return None if tokenizer is None else Window(whole_tokenizer(tokenizer), longest - NUM_MARKS)
+    longest = max_len_of(resolve(embedder.url), embedder.options.get("max_len"))
+    return Counting(embedder.url, longest - NUM_MARKS)
 
 
 def _json_of_model(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 import teola as tl
 from backends.errors import ConfigError
@@ -103,6 +104,26 @@ def test_a_recorded_app_gives_its_answer_on_emulated_engines(
     assert run.result == expected
     assert run.seconds > 0
     assert "not in the recording" not in caplog.text
+
+
+def test_passages_are_cut_as_in_the_recorded_run(tmp_path: Path, runner: AppRunner) -> None:
+    path = str(tmp_path / "run.jsonl")
+    docs = [tl.Doc(" ".join(f"unfathomable{n}" for n in range(300)), metadata={"source": "sea"})]
+    own = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
+    own.save(str(tmp_path / "tokenizer.json"))
+    first = tl.Embedder(f"emulated:h100/bge-small?tokenizer={tmp_path / 'tokenizer.json'}")
+    library = tl.Store("local:", embedder=first)
+
+    @tl.app
+    def passages(docs: list[tl.Doc]) -> list[tl.Doc]:
+        return library.index(tl.split(docs)).search("sea", k=99)
+
+    recorded = [found.text for found in passages.using(record=path)(docs)]
+    assert 1 < len(recorded) < 5
+    again = passages.using(engines={"embedder": f"emulated:h100/bge-large?recording={path}"})
+    found = tl.run_virtually(again, docs).result
+    assert sorted(doc.text for doc in found) == sorted(recorded)
 
 
 def test_what_was_not_recorded_is_told_and_made_up(

@@ -412,12 +412,16 @@ class Query:
 
     # What is told
 
-    def _emitter(self, scope: Scope, node: Node) -> Callable[[str], None]:
+    def _emitter(self, scope: Scope, node: Node) -> Callable[[str], None] | None:
+        """What tells of each piece of a text; None where nobody wants them, since a server sends
+        a whole answer at less cost than its pieces."""
         path = scope.path + node.name
         is_output = not scope.path and node.name in scope.layout.graph.outputs
         is_final = is_output and (self._outputs is None or node.name in self._outputs.final)
         on_text = self._outputs.on_text if self._outputs is not None and is_output else None
         growing = scope.growing_text(node)
+        if on_text is None and growing is None and not self._teller.is_heard:
+            return None
         is_first = True
 
         def emit(text: str) -> None:

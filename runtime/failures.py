@@ -98,7 +98,8 @@ def error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
     where = f"{node.origin.file}:{node.origin.line}" if node.origin else ""
     failure = NodeFailed(path, where, error)
     if isinstance(error, ParseError):
-        if scope.finish_reasons.get(node.inputs[0]) == "length":
+        text = node.inputs[0] if node.inputs else ""  # a prompt of constants has no inputs
+        if scope.finish_reasons.get(text) == "length":
             error = ParseError(f"{error}; it ran into max_tokens before the end: {HOW_TO_BOUND}")
         failure = OutputInvalid(path, where, error)
     if isinstance(error, TookTooLong):

@@ -161,3 +161,14 @@ def test_a_text_held_to_a_form_and_cut_is_a_parse_error(world: Worlds) -> None:
     (error,) = w.run_all(text, inputs={"q": "Why?"})
     assert "was not complete" in str(error)
     assert not isinstance(error, QueryCancelled)
+
+
+def test_a_prompt_of_constants_may_be_cut_too(world: Worlds) -> None:
+    w = world(llm=api(replies={"Answer": "one two three"}))
+    text = """\
+graph g {
+  %t = generate @user "Answer:" @assistant [engine="llm", max_tokens=2, regex=".*"]
+  return %t
+}"""
+    (error,) = w.run_all(text)
+    assert "was not complete" in str(error)

@@ -18,7 +18,15 @@ from teola.launching.failures import SHOWN_LINES, hint, is_port_taken, tail
 from teola.launching.ports import pick_port, reachable
 from teola.launching.process_group import check_platform, identity, release, spawn, stop_group
 from teola.launching.pythons import SAFE_PATH
-from teola.launching.recipes import Recipe, ServedModel, Settings, command, without_secrets
+from teola.launching.recipes import (
+    Recipe,
+    ServedModel,
+    Settings,
+    api_key_of,
+    check_extra,
+    command,
+    without_secrets,
+)
 from teola.launching.records import Record
 from teola.launching.watchdog import GRACE_S
 
@@ -94,12 +102,13 @@ def start(
     """A server that takes requests. Raises ConfigError, or EngineUnavailable with the end of its
     log; whatever is raised, none of its processes is left."""
     check_platform()
+    check_extra(settings.extra)
     wanted = recipe.port if settings.port is None else settings.port
     for attempt in range(1, _PORTS_TRIED + 1):
         port = pick_port(settings.host, wanted)
         server = _spawn(recipe, python, model, settings, port, is_detached)
         try:
-            _wait_until_ready(server, tell, wait_s)
+            _wait_until_ready(server, tell, wait_s, api_key_of(settings.extra))
         except BaseException as error:
             server.stop()
             is_race = isinstance(error, EngineUnavailable) and is_port_taken(_tail(server))
@@ -111,9 +120,10 @@ def start(
 
 
 def is_healthy(record: Record) -> bool:
-    """Whether the server answers its health check now."""
+    """Whether the server answers its health check now. One that wants a key is there, too."""
     with suppress(httpx.HTTPError), _client() as client:
-        return client.get(record.health_url, timeout=1.0).is_success
+        answer = client.get(record.health_url, timeout=1.0)
+        return answer.is_success or answer.status_code == httpx.codes.UNAUTHORIZED
     return False
 
 
@@ -170,9 +180,9 @@ def _private(path: Path) -> Path:
     return path
 
 
-def _wait_until_ready(server: Server, tell: Tell, wait_s: float) -> None:
+def _wait_until_ready(server: Server, tell: Tell, wait_s: float, key: str | None) -> None:
     began = time.monotonic()
-    with _client() as client:
+    with _client(key) as client:
         while not _answers(client, server.record.health_url):
             elapsed_s = time.monotonic() - began
             code = server.poll()
@@ -196,8 +206,10 @@ def _answers(client: httpx.Client, url: str) -> bool:
         return False
 
 
-def _client() -> httpx.Client:
-    return httpx.Client(timeout=_ANSWER_S, trust_env=False)  # no proxy stands before this machine
+def _client(key: str | None = None) -> httpx.Client:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    # No proxy stands before this machine.
+    return httpx.Client(timeout=_ANSWER_S, trust_env=False, headers=headers)
 
 
 def _tail(server: Server) -> list[str]:

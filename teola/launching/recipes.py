@@ -93,6 +93,27 @@ class Settings:
     extra: tuple[str, ...] = ()  # words for the server's own command line, which come last
 
 
+_OURS = ("--host", "--port", "--served-model-name")  # where we look for the server, and as what
+
+
+def check_extra(words: Sequence[str]) -> None:
+    """Raises ConfigError for words that would take the server to where nobody looks for it."""
+    for word in words:
+        name = word.partition("=")[0]
+        if name in _OURS:
+            where = "it is the model's own name" if name == _OURS[2] else f"write {name} before it"
+            raise ConfigError(f"{name} cannot be among the server's words, after the --: {where}")
+
+
+def api_key_of(words: Sequence[str]) -> str | None:
+    """The key that the server's words ask of clients."""
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--api-key":
+            return value if equals else next(iter(words[at + 1 :]), None)
+    return None
+
+
 def recipe_of(name: str) -> Recipe:
     """Raises ConfigError for a server that is not known."""
     if name not in RECIPES:

@@ -42,7 +42,13 @@ if mode == "slow":
 
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path in ("/health", "/ready") else 404)
+        is_known = self.path in ("/health", "/ready")
+        if "--api-key" in sys.argv:
+            key = sys.argv[sys.argv.index("--api-key") + 1]
+            if self.headers.get("Authorization") != "Bearer " + key:
+                self.send_response(401)
+                return self.end_headers()
+        self.send_response(200 if is_known else 404)
         self.end_headers()
 
     def log_message(self, *words):

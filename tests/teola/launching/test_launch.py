@@ -31,6 +31,23 @@ def test_a_server_is_ready_when_its_health_check_passes(stand_in: StandIn) -> No
     assert not launch.is_healthy(record)
 
 
+def test_a_server_with_a_key_is_asked_with_it_and_the_key_is_not_kept(stand_in: StandIn) -> None:
+    settings = Settings(port=0, extra=("--api-key", "sk-secret"))
+    with stand_in.start("sglang", settings=settings) as server:
+        assert launch.is_healthy(server.record)
+        for path in records.folder().iterdir():
+            assert "sk-secret" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", [("--port", "1"), ("--host=::",), ("--served-model-name", "x")])
+def test_words_that_hide_the_server_are_refused_before_anything_starts(
+    stand_in: StandIn, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError, match=words[0].partition("=")[0]):
+        stand_in.start(settings=Settings(port=0, extra=words))
+    assert records.running() == []
+
+
 def test_a_slow_server_is_waited_for_and_its_last_line_is_told(stand_in: StandIn) -> None:
     stand_in.behave("slow")
     told: list[launch.Waiting] = []

@@ -53,7 +53,7 @@ class LoopWorker(Worker):
             for request_id, outcome in outcomes:
                 self._deliver(request_id, outcome)
             self._outbox.flush()
-            await asyncio.sleep(0)  # requests that follow those outcomes are in the next step
+            await asyncio.sleep(0)  # the loop has its turn, also after a step of no time
         self._end()
 
 

@@ -172,6 +172,12 @@ def test_an_engine_in_real_time_cannot_be_on_a_virtual_clock() -> None:
             tl.run_virtually(app, "What?", DOCS)
 
 
+@pytest.mark.parametrize("url", ["postgresql://db.lan/docs", "qdrant://db.lan/docs"])
+def test_a_database_cannot_be_on_a_virtual_clock(url: str) -> None:
+    with pytest.raises(ConfigError, match="take one in this process"):
+        tl.run_virtually(rag.using(engines={"store": url}), "What?", DOCS)
+
+
 def test_a_plain_function_cannot_wait_for_an_app_on_a_virtual_clock() -> None:
     @tl.tool
     def asks(question: str) -> str:

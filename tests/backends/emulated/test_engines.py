@@ -5,16 +5,19 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
 
-from backends.base import Engine, Outcome, Request, Result, Turn
+from backends.base import Engine, FinishReason, Outcome, Request, Result, Turn
 from backends.documents import Doc
 from backends.emulated.llm import EmulatedLLM
+from backends.emulated.recorder import Recorder
 from backends.emulated.roofline import Rows
+from backends.emulated.timeline import LoopTimer
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.engine import LLMEngine
 from backends.registry import EngineSpec, create
@@ -127,6 +130,43 @@ def test_texts_are_a_function_of_the_prompt() -> None:
     assert whole == split, "however the prompt is cut"
     assert len({whole, other, seeded}) == 3
     assert on_virtual_clock(work, make()) == [whole, split, other, seeded], "in every run"
+
+
+def test_a_made_up_text_has_the_tokens_that_are_asked_for_at_least() -> None:
+    async def work(engine: EmulatedLLM) -> None:
+        done = await decoded(engine, None, PROMPT, min_tokens=20, max_tokens=50)
+        assert 20 <= done.usage.decode_tokens <= 22
+
+    on_virtual_clock(work, make(output_tokens=2))
+
+
+@pytest.mark.parametrize("finish", ["length", "stop"])
+def test_a_recorded_text_ends_as_it_did(tmp_path: Path, finish: FinishReason) -> None:
+    path = tmp_path / "run.jsonl"
+    recorder = Recorder(path)
+    recorder(request("generate", PROMPT), Result(("one two",), finish_reason=finish))
+    recorder.close()
+
+    async def work(engine: EmulatedLLM) -> None:
+        done = await decoded(engine, None, PROMPT)
+        assert (done.outputs[0], done.finish_reason) == ("one two", finish)
+
+    on_virtual_clock(work, make(recording=str(path)))
+
+
+@pytest.mark.parametrize("kind", ["llm", "embedder"])
+def test_an_engine_that_has_nothing_to_do_rests(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests = []
+    monkeypatch.setattr(LoopTimer, "rest", lambda _: rests.append("rest"))
+
+    async def work(engine: Engine) -> None:
+        if kind == "llm":
+            await decoded(engine, None, "x", max_tokens=5)
+        else:
+            await engine.execute([request("embed", "x")])
+        assert len(rests) == 1
+
+    on_virtual_clock(work, make() if kind == "llm" else make("emulated:h100/bge-small", kind))
 
 
 def test_output_tokens_sets_the_length_of_made_up_texts() -> None:

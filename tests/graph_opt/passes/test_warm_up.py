@@ -292,6 +292,13 @@ def test_where_seconds_are_known_they_decide() -> None:
         assert ("ahead" in str(warm_up(given, facts))) == pays
 
 
+def test_forks_of_a_head_that_is_not_known_are_for_the_runtime_to_look_at() -> None:
+    forks = graph(lines(INPUT, HEAD.replace(f'"{LONG}"', "%q"), FORKS))
+    assert "%q" in str(forks)
+    assert "ahead" in str(warm_up(forks, priced(Prices())))
+    assert "ahead" not in str(warm_up(forks, priced(Prices(), ABLE | {"shares_in_flight"})))
+
+
 def test_a_wait_shorter_than_the_call_pays_nothing() -> None:
     class Quick(Prices):
         def seconds(self, node: Node) -> float:

@@ -275,6 +275,22 @@ def test_a_refused_request_is_sent_again_when_the_api_says_and_not_failed() -> N
     assert all(isinstance(outcome, Result) for outcome in clients.outcomes.values())
 
 
+def test_of_several_refusals_the_longest_wait_holds() -> None:
+    refusals = [EngineOverloaded("soon", 5.0), EngineOverloaded("slow down", 50.0)]
+    api = RatedAPI(latency_s=0.1, refuse=lambda _: refusals.pop() if refusals else None)
+    clients = Clients(api)
+
+    async def main() -> None:
+        clients.ask("a")
+        clients.ask("b")
+        await clients.all_ended()
+
+    run_virtual(main())
+    assert len(api.refused) == 2
+    assert all(arrival.at_s >= 50.0 for arrival in api.arrivals)
+    assert all(isinstance(outcome, Result) for outcome in clients.outcomes.values())
+
+
 def test_after_a_refusal_few_requests_go_at_once_and_more_with_each_answer() -> None:
     open_at_s = 10.0
     api = RatedAPI(

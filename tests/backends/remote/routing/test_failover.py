@@ -116,6 +116,18 @@ def test_a_text_told_in_part_that_comes_out_otherwise_is_an_error(reply: str) ->
     assert len(pieces) == 1
 
 
+def test_a_text_that_comes_out_otherwise_is_not_written_to_its_end() -> None:
+    aborted = []
+
+    class Noting(Server):
+        def abort(self, request_id: str) -> None:
+            aborted.append(request_id)
+            super().abort(request_id)
+
+    told_by(Noting(replies={"a b c": "another text altogether"}, token_s=1.0))
+    assert set(aborted) == {"0" * 32}
+
+
 def test_one_server_down_at_the_start_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     down, well = LoadedServer(), LoadedServer()
     down.is_down = True

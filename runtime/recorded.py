@@ -4,28 +4,17 @@ from collections.abc import Callable
 
 from backends.base import Outcome, Request, Result
 from runtime.job import Job, Scheduler
+from runtime.scheduler_layer import SchedulerLayer
 
 Record = Callable[[Request, Result], None]
 
 
-class RecordedScheduler:
+class RecordedScheduler(SchedulerLayer[Scheduler]):
     """One engine's scheduler as a recorded query sees it; remembered results are shown too."""
 
     def __init__(self, scheduler: Scheduler, record: Record) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
         self._record = record
-
-    @property
-    def name(self) -> str:
-        return self._scheduler.name
-
-    @property
-    def batch_items(self) -> int:
-        return self._scheduler.batch_items
-
-    @property
-    def num_slots(self) -> int:
-        return self._scheduler.num_slots
 
     def submit(self, job: Job) -> None:
         """Queue the job; its result is recorded before the query has it."""

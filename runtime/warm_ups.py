@@ -19,6 +19,7 @@ from runtime.cost.latency import Load
 from runtime.engine_scheduler import EngineScheduler
 from runtime.job import Job
 from runtime.ops.table import OP_RUNS
+from runtime.scheduler_layer import SchedulerLayer
 from runtime.warm_hits import Made, WarmHits
 
 WARM_S = 300.0  # a server's cache keeps what was read so lately, as a rule
@@ -34,26 +35,14 @@ class _Head:
     waiting: list[Job] = field(default_factory=list)
 
 
-class WarmUps:
+class WarmUps(SchedulerLayer[EngineScheduler]):
     """An engine's scheduler, but for prefills that run ahead. Shared by all queries."""
 
     def __init__(self, scheduler: EngineScheduler) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
         self._heads: OrderedDict[Hashable, _Head] = OrderedDict()  # least recently used first
         self._hits = WarmHits()
         self._running: dict[str, Hashable | None] = {}  # by request id: the head, if it has a key
-
-    @property
-    def name(self) -> str:
-        return self._scheduler.name
-
-    @property
-    def batch_items(self) -> int:
-        return self._scheduler.batch_items
-
-    @property
-    def num_slots(self) -> int:
-        return self._scheduler.num_slots
 
     def submit(self, job: Job) -> None:
         """Queue a job, with what it asks of the server that the server has not done."""

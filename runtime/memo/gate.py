@@ -22,10 +22,11 @@ from runtime.memo.memory import Entry
 from runtime.memo.rules import Rule, Units
 from runtime.memo.sharing import shared
 from runtime.ops.table import OP_RUNS
+from runtime.scheduler_layer import SchedulerLayer
 from runtime.scope import release
 
 
-class RememberingScheduler:
+class RememberingScheduler(SchedulerLayer[Scheduler]):
     """One engine's scheduler as the queries of one tenant see it.
 
     The `salt` is a part of all keys, and goes to LLMs as `cache_salt`: tenants share nothing.
@@ -34,24 +35,12 @@ class RememberingScheduler:
     def __init__(
         self, scheduler: Scheduler, memo: Memo | None, owner: bytes, salt: str | None = None
     ) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
         self._memo = memo
         self._owner = owner
         self._salt = salt
         self._tasks: dict[str, Remembered] = {}  # by request id
         self._digesting: set[str] = set()  # ids of requests whose units are looked for
-
-    @property
-    def name(self) -> str:
-        return self._scheduler.name
-
-    @property
-    def batch_items(self) -> int:
-        return self._scheduler.batch_items
-
-    @property
-    def num_slots(self) -> int:
-        return self._scheduler.num_slots
 
     def submit(self, job: Job) -> None:
         """Answer the job from the memo, as far as that goes, and queue the rest."""

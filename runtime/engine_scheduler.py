@@ -20,7 +20,8 @@ from runtime.policy.ready_queue import ReadyQueue
 from runtime.rates.planner import RatePlanner
 
 BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
-BULK_SPACING_S = 1.0  # but never more of it than a request in this time
+BULK_SPACING_S = 1.0  # but never more of it than a request in this time,
+BULK_SHARE = 0.1  # nor more than this of the requests that an API allows
 LEARN_EACH_S = 0.001  # batches that end sooner after one another teach nothing new
 MAX_STARTS = 32  # batches started in one turn of the loop, so that it is not held for long
 
@@ -92,7 +93,9 @@ class EngineScheduler:
             self._queue.put(job)
 
     def _next_due_s(self) -> float:
-        self._last_due_s = max(now() + BULK_PATIENCE_S, self._last_due_s + BULK_SPACING_S)
+        request_s = 0.0 if self._rates is None else self._rates.request_s
+        spacing_s = max(BULK_SPACING_S, request_s / BULK_SHARE)
+        self._last_due_s = max(now() + BULK_PATIENCE_S, self._last_due_s + spacing_s)
         return self._last_due_s
 
     def warm_up(self) -> None:

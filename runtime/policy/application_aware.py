@@ -13,8 +13,9 @@ left, filled as far as they go, in the order of arrival.
 
 No request starves. The query that waits longest comes first, so only older requests of the same
 query precede it; a group of very many batches goes request by request, so that queries behind it
-get their turn; and throughput work falls due, one request a second and engine at most, after ten
-seconds: a backlog thus never precedes latency-sensitive work.
+get their turn; and throughput work falls due, one request a second and engine at most (and a tenth
+of what an API with rate limits allows), after ten seconds: a backlog thus never precedes
+latency-sensitive work.
 """
 
 from collections.abc import Hashable

@@ -30,6 +30,11 @@ class Budget:
         self._requests = Meter(limits.requests_per_minute)
         self._tokens = Meter(limits.tokens_per_minute)
 
+    @property
+    def request_s(self) -> float:
+        """Seconds from one request to the next at the limit; 0 without one."""
+        return self._requests.each_s
+
     def state(self, limits: RateLimits) -> None:
         """What the engine states by now."""
         self._requests.state(limits.requests_per_minute)

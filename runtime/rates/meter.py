@@ -40,6 +40,11 @@ class Meter:
         self._window = Window()
         self._told: _Told | None = None
 
+    @property
+    def each_s(self) -> float:
+        """Seconds from one unit to the next at the limit; 0 without a limit."""
+        return PERIOD_S / self._limit if self._limit > 0 else 0.0
+
     def state(self, limit: float | None) -> None:
         """The limit that the engine states; what the API says may be less."""
         self._stated = inf if limit is None else limit

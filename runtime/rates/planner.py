@@ -60,6 +60,11 @@ class RatePlanner:
         self._held_until_s = -inf
         self._width = inf  # requests at once: few after a refusal, more with each answer
 
+    @property
+    def request_s(self) -> float:
+        """Seconds from one request to the next at the limit of requests; 0 without one."""
+        return self._budget.request_s
+
     def opened(self, info: EngineInfo) -> None:
         """The engine is loaded: what waited for that is sent only now."""
         self._budget.state(info.rate_limits or RateLimits())

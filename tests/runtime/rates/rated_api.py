@@ -8,6 +8,7 @@ from itertools import count
 from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.errors import EngineError
 from backends.rate_limits import RateLimits, RateReport
+from graph_opt.objective import Kind
 from runtime.clock import now
 from runtime.engine_scheduler import EngineScheduler
 from runtime.hints import Hint
@@ -112,6 +113,7 @@ class Clients:
         written: int | None = None,
         query: str = "q",
         level_s: float = 1.0,
+        kind: Kind = "latency",
         emit: Callable[[str], None] | None = None,
     ) -> Job:
         attrs = {"name": name, "max_tokens": max_tokens}
@@ -125,7 +127,8 @@ class Clients:
             self.ended_s[name] = now()
             self.forget(name)
 
-        job = Job(request, query, Hint(0, level_s), lambda _: None, on_done)
+        hint = Hint(0, level_s, kind=kind)
+        job = Job(request, query, hint, lambda _: None, on_done)
         self._left.add(name)
         self._all_ended.clear()
         self.scheduler.submit(job)

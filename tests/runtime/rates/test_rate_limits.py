@@ -114,6 +114,26 @@ def test_what_is_most_urgent_goes_first() -> None:
     assert names == ["urgent", "most urgent", "first", "late"]
 
 
+def test_a_backlog_of_throughput_work_does_not_take_the_limit() -> None:
+    api = RatedAPI(RateLimits(requests_per_minute=4), latency_s=0.1)
+    clients = Clients(api)
+
+    async def main() -> None:
+        await asyncio.sleep(1000.0)
+        for i in range(20):
+            clients.ask(f"bulk{i}", query="bulk", kind="throughput")
+        await asyncio.sleep(30.0)
+        for i in range(60):
+            clients.ask(f"soon{i:02}", query="soon")
+        await clients.all_ended()
+
+    run_virtual(main())
+    names = [arrival.name for arrival in api.arrivals]
+    meanwhile = names[4 : names.index("soon59")]
+    assert 1 <= sum(name.startswith("bulk") for name in meanwhile) <= 6  # a tenth: none starves
+    assert len(names) == 80
+
+
 def test_queries_take_turns_under_a_limit() -> None:
     api = RatedAPI(RateLimits(requests_per_minute=10), latency_s=0.1)
     clients = Clients(api)

@@ -502,6 +502,52 @@ def test_wrong_settings_of_one_endpoint_are_told_when_all_have_started() -> None
     run_virtual(main())
 
 
+def test_a_probe_that_is_not_answered_has_failed() -> None:
+    class Hung(LoadedServer):
+        is_hung = False
+
+        async def load(self) -> EngineLoad:
+            if self.is_hung:
+                await asyncio.sleep(3600.0)
+            return await super().load()
+
+    hung, well = Hung(), LoadedServer()
+
+    async def main() -> str:
+        caller = Caller(routed(hung, well))
+        await caller.engine.start()
+        hung.kill()
+        await ask_all(caller, 20)
+        hung.restart()
+        hung.is_hung = True
+        await ask_all(caller, 300)
+        assert caller.num_failed == 0
+        await caller.engine.close()
+        return caller.engine.endpoints[0].breaker.reason
+
+    assert run_virtual(main()) == "no answer within 10 s"
+
+
+def test_a_prompt_that_failed_is_not_taken_to_be_in_the_cache_there() -> None:
+    failing, well = Server(), Server()
+
+    async def main() -> None:
+        caller = Caller(routed(failing, well))
+        await caller.engine.start()
+        caller.engine._router._turn = -1  # failing is the first
+        failing.failure = EngineUnavailable("the connection was reset")
+        await caller.ask(words("a", 500), max_tokens=3)
+        failing.failure = None
+        for _ in range(6):
+            await caller.ask(words("a", 500), max_tokens=3)
+        assert caller.num_failed == 0
+        await caller.engine.close()
+
+    run_virtual(main())
+    assert failing.seen == []
+    assert len(well.seen) == 7
+
+
 def test_an_endpoint_that_comes_back_with_wrong_settings_is_left_alone() -> None:
     down, well = LoadedServer(), LoadedServer()
     down.is_down = True

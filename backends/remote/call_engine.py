@@ -152,6 +152,10 @@ class CallEngine(Generic[JobT]):
                 await self._answer_one_by_one(client, group, error)
                 return
             outcomes = [error] * len(group)
+        except Exception as error:  # an answer of a form that nobody thought of
+            failure = EngineError(f"{self._info.model}: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            outcomes = [failure] * len(group)
         for item, outcome in zip(group, outcomes, strict=True):
             item.outcome = item.outcome or outcome
 

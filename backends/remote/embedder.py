@@ -162,7 +162,10 @@ def unit_vectors(rows: Sequence[Any], where: str) -> Vectors:
         ) from None
     if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
         raise EngineError(f"{where}: the embeddings are no vectors of numbers")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise EngineError(f"{where}: the embeddings are no vectors of numbers but too large ones")
     unit: Vectors = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
     return unit
 

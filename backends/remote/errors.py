@@ -7,7 +7,7 @@
 | 400 or 413 that speaks of the length | RequestTooLong |
 | 400, 404, 405, 413, 415, 422 | RequestRejected |
 | 401, 403, 407 | EngineUnavailable: names the key's environment variable |
-| 408, 502, 504, 52x | EngineUnavailable |
+| 408, 502, 504, 52x, a vLLM whose engine has died | EngineUnavailable |
 | all other statuses, an answer that is not what was asked for | EngineError |
 """
 
@@ -66,6 +66,7 @@ _TOO_LONG = re.compile(
     r"too many tokens|prompt is too long|longer than the model|exceeds? the .{0,40}(token|context)",
     re.IGNORECASE,
 )
+_DEAD = re.compile("EngineCore encountered an issue|EngineDeadError")  # vLLM, about to end
 _LENGTH_CODE = "context_length_exceeded"
 _REJECTED = (400, 413, 415, 422)
 _NO_ENTRY = (401, 403, 407)
@@ -130,7 +131,7 @@ def from_status(
     if status in _NO_ENTRY:
         denied = Forbidden if status == 403 else EngineUnavailable
         return denied(f"{text}; {key_hint}" if key_hint else text)
-    if status in _GATEWAY:
+    if status in _GATEWAY or (status == 500 and _DEAD.search(said)):
         return EngineUnavailable(text)
     return EngineError(text)
 

@@ -272,6 +272,8 @@ def test_a_server_that_changes_its_model_is_found_out() -> None:
         ({"data": [{"index": 0, "embedding": [None]}]}, "no vectors"),
         ({"data": [{"index": 0, "embedding": "not base64"}]}, "no vectors"),
         ({"data": [{"index": 0, "embedding": "YWJj"}]}, "no vectors"),
+        ({"data": [{"index": 0, "embedding": [1e308, 1e308]}]}, "no vectors"),
+        ({"data": [{"index": [0], "embedding": [1.0]}]}, "unhashable"),
         ({"data": ["x"]}, "0 embeddings came"),
         ({"data": "x"}, "no embeddings"),
         ({"object": "list"}, "no embeddings"),

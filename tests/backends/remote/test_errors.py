@@ -127,6 +127,13 @@ def test_a_request_that_can_never_fit_is_told_apart(body: Any) -> None:
     assert isinstance(from_status(400, body, "x"), RequestTooLong)
 
 
+def test_a_vllm_whose_engine_has_died_is_gone_and_not_at_fault_for_one_request() -> None:
+    died = {"error": {"message": "EngineCore encountered an issue. See stack trace (above)."}}
+
+    assert isinstance(from_status(500, died, "x"), EngineUnavailable)
+    assert type(from_status(500, {"error": {"message": "it broke"}}, "x")) is EngineError
+
+
 def test_a_refused_key_names_its_variable() -> None:
     error = from_status(401, {"error": {"message": "no"}}, "x", key_hint="is MY_KEY right?")
 

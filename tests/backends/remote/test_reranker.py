@@ -172,6 +172,8 @@ def test_a_server_without_reranking_says_so_for_the_first_path() -> None:
         ({"results": [{"index": 0}]}, "has no score"),
         ({"results": [{"index": 0, "relevance_score": "high"}]}, "has no score"),
         ({"results": ["x"]}, "has no score"),
+        ({"results": [{"index": [0], "relevance_score": 1.0}]}, "unhashable"),
+        ({"results": [{"index": 0, "relevance_score": 10**400}]}, "OverflowError"),
         ({"results": None}, "holds no scores"),
         ("x", "holds no scores"),
         (None, "holds no scores"),

@@ -28,7 +28,7 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
 
 
 def _open(url: str, settings: StoreOptions) -> Runner:
-    with optional_imports("local"):
+    with optional_imports("documents"):
         from backends.store.runner import StoreRunner
         from backends.store.segments import Segments
     if not (name := url.removeprefix("local:")):

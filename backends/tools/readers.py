@@ -48,7 +48,7 @@ def _decoded(content: bytes) -> str:
 
 def read_html(content: bytes) -> Iterator[Part]:
     """The visible text, a line a block."""
-    with optional_imports("local"):
+    with optional_imports("documents"):
         from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
     warnings.filterwarnings("ignore", category=MarkupResemblesLocatorWarning)  # a page of one word
     soup = BeautifulSoup(content, "html.parser")  # finds the encoding itself
@@ -58,7 +58,7 @@ def read_html(content: bytes) -> Iterator[Part]:
 
 def read_pdf(content: bytes) -> Iterator[Part]:
     """A part a page; pages without text (scans) are left out, their numbers too."""
-    with optional_imports("local"):
+    with optional_imports("documents"):
         from pypdf import PdfReader
     _silence_pypdf()
     try:

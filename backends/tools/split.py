@@ -36,7 +36,7 @@ def split(
     """
     _check(chunk_tokens, overlap)
     check_texts(doc.text for doc in docs)
-    with optional_imports("local"):
+    with optional_imports("documents"):
         from semantic_text_splitter import MarkdownSplitter, TextSplitter
     counting = None if tokenizer is None else whole_tokenizer(tokenizer)
     if counting is None and embedder is not None and (window := window_of(embedder)) is not None:

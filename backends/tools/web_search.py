@@ -94,7 +94,7 @@ class CorpusSearch:
             if self._index is None:
                 from backends.tools.load import load
 
-                with optional_imports("local"):
+                with optional_imports("documents"):
                     from backends.store.bm25 import Bm25
                 self._docs = load([self._path])
                 texts = [f"{doc.metadata.get('title', '')}\n{doc.text}" for doc in self._docs]

@@ -273,7 +273,6 @@ def test_a_server_that_changes_its_model_is_found_out() -> None:
         ({"data": [{"index": 0, "embedding": "not base64"}]}, "no vectors"),
         ({"data": [{"index": 0, "embedding": "YWJj"}]}, "no vectors"),
         ({"data": [{"index": 0, "embedding": [1e308, 1e308]}]}, "no vectors"),
-        ({"data": [{"index": [0], "embedding": [1.0]}]}, "unhashable"),
         ({"data": ["x"]}, "0 embeddings came"),
         ({"data": "x"}, "no embeddings"),
         ({"object": "list"}, "no embeddings"),
@@ -471,3 +470,11 @@ def test_calls_that_wait_for_others_of_their_request_are_not_late() -> None:
     )
 
     assert output(outcome).shape == (60, 3)
+
+
+def test_an_answer_of_a_form_that_nobody_thought_of_fails_its_request_alone() -> None:
+    body = {"data": [{"index": [0], "embedding": [1.0]}]}
+
+    (outcome,) = outcomes_of(FaultServer(as_json(body)), "x")
+    assert type(outcome) is EngineError
+    assert "unhashable" in str(outcome)

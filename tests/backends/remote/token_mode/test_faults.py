@@ -110,6 +110,18 @@ def test_an_abort_is_told_to_sglang_by_the_id_of_the_request(
     with_engine(server, tiny_tokenizer, work)
 
 
+def test_sglang_is_told_of_a_call_that_was_given_up_after_a_silence(tiny_tokenizer: Path) -> None:
+    server = Failing("sglang", Answer((HANG,)))
+
+    async def work(engine: Engine, http: FaultServer) -> None:
+        assert isinstance(await ask(engine, "decode", *HELLO), EngineUnavailable)
+        await until(lambda: "/abort_request" in server.paths())
+        sent, aborted = (body for _, body in server.asked)
+        assert aborted == {"rid": sent["rid"]}
+
+    with_engine(server, tiny_tokenizer, work, retries=0, read_timeout_s=0.3)
+
+
 def test_an_abort_ends_every_sample_of_a_request(tiny_tokenizer: Path) -> None:
     warm = as_json(chunk("sglang", "", []))
     server = Failing("sglang", warm, hung, hung)

@@ -100,8 +100,10 @@ def check_scheme(kind: str, url: str) -> str:
         if url.startswith(f"{scheme}://"):
             import_module("backends.remote.url").parse_url(url)
     if name not in FACTORIES and name not in _added():
+        server = "; for a server with OpenAI's API write openai://HOST:PORT/v1/MODEL"
         raise ConfigError(
             f"unknown scheme {scheme!r} in {kind} engine {url!r}; known: {_known(kind)}"
+            + (server if scheme in ("http", "https") else "")
         )
     return name
 

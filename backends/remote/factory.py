@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from backends.base import Engine
 from backends.errors import ConfigError
+from backends.optional import optional_imports
 from backends.remote.routing.open_routed import open_routed
 from backends.remote.url import RemoteURL, parse_url
 
@@ -22,7 +23,8 @@ _MAKERS: dict[str, str] = {
 def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """The engine of `url`; `start` speaks with its server. Raises ConfigError."""
     if url.startswith("sglang:") and not url.startswith("sglang://"):
-        in_process = import_module("backends.sglang_offline.factory").create
+        with optional_imports("sglang"):
+            in_process = import_module("backends.sglang_offline.factory").create
         return cast(Engine, in_process(kind, url, options))
     parsed = parse_url(url)
     options = _with_options_of(parsed, options)

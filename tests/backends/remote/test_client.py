@@ -419,6 +419,17 @@ def chunked(*contents: bytes) -> Answer:
     return Answer((head(200, lines), *pieces, 0.005, b"0\r\n\r\n"))
 
 
+def test_a_stream_is_not_to_be_compressed_which_would_hold_events_back() -> None:
+    async def main() -> str:
+        async with FaultServer(STREAM) as server:
+            client = server.client()
+            await streamed(client)
+            await client.close()
+            return server.seen[0].headers["accept-encoding"]
+
+    assert run(main()) == "identity"
+
+
 def test_streams_share_a_connection() -> None:
     async def main() -> tuple[list[Any], int]:
         async with FaultServer(chunked(b'data: {"n": 1}\n\n', b"data: [DONE]\n\n")) as server:

@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
-from backends.errors import ConfigError
+from backends.errors import ConfigError, EngineUnavailable
+from backends.registry import check_scheme
 from backends.remote.factory import create
 from backends.remote.url import parse_url
 
@@ -127,3 +130,22 @@ def test_a_wrong_option_in_a_url_is_named_and_a_key_is_not_repeated(url: str, sa
     with pytest.raises(ConfigError, match=says) as raised:
         create("embedder", url, {"concurrency": 5} if "says" in says else {})
     assert "abc123" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_url_of_http_is_told_how_engines_are_named(scheme: str) -> None:
+    with pytest.raises(ConfigError, match="write openai://HOST:PORT/v1/MODEL"):
+        check_scheme("llm", f"{scheme}://localhost:8000/v1")
+    with pytest.raises(ConfigError) as caught:
+        check_scheme("llm", "nope:x")
+    assert "openai://HOST" not in str(caught.value)
+
+
+def test_sglang_in_this_process_names_its_extra_where_packages_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("backends.sglang_offline")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "backends.sglang_offline.factory", None)
+    with pytest.raises(EngineUnavailable, match=r"teola\[sglang\]"):
+        create("llm", "sglang:org/name", {})

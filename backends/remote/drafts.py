@@ -41,6 +41,13 @@ class Draft:
     def whole_text(self) -> str:
         return "".join(self.text)
 
+    def index_of_call(self, id: str | None) -> int:
+        """Of the piece of a call that says its id at most: the last call's, or a new one's."""
+        for index, call in self.calls.items():
+            if id and call.id == id:
+                return index
+        return max(self.calls, default=0) if not id else len(self.calls)
+
     def add_call(self, index: int, id: str | None, name: str | None, arguments: Any) -> None:
         """A call or a piece of one; arguments are joined."""
         call = self.calls.setdefault(index, _PartialCall())

@@ -127,7 +127,9 @@ def _add(choice: Mapping[str, Any], draft: Draft) -> str:
         draft.refusal.append(said["refusal"])
     for at, call in enumerate(said.get("tool_calls") or ()):
         function = call.get("function") or {}
-        index = call.get("index", at)
+        index = call.get("index")
+        if index is None:  # some servers send each call whole, without one
+            index = draft.index_of_call(call.get("id")) if choice.get("delta") else at
         draft.add_call(index, call.get("id"), function.get("name"), function.get("arguments"))
     logprobs = choice.get("logprobs") or {}
     draft.logprobs += [chat_logprob(token) for token in logprobs.get("content") or ()]

@@ -167,6 +167,16 @@ def test_an_end_that_is_no_answer_is_an_error_that_names_the_url(finish: Any) ->
     assert f"{PATH}: " in str(found.error)
 
 
+def test_calls_of_a_stream_without_an_index_are_told_apart_by_their_ids() -> None:
+    def piece(arguments: str, **more: Any) -> dict[str, Any]:
+        return {"tool_calls": [{**more, "function": {"name": "weather", "arguments": arguments}}]}
+
+    pieces = (piece("{", id="a"), piece("}"), piece("[", id="b", index=None), piece("]", id="b"))
+    found = talk({PATH: chunks(*pieces, finish="tool_calls")}, streams=True, tools=[TOOL])
+    calls = found.result.samples[0].tool_calls
+    assert calls == (ToolCall("a", "weather", "{}"), ToolCall("b", "weather", "[]"))
+
+
 def test_counts_below_zero_are_none() -> None:
     usage = {
         "prompt_tokens": 3,

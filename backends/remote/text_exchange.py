@@ -6,11 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from backends.base import Result
-from backends.errors import AnswerInvalid, ContentRefused, EngineError, RequestRejected
+from backends.errors import (
+    AnswerInvalid,
+    ContentRefused,
+    EngineError,
+    EngineUnavailable,
+    RequestRejected,
+)
 from backends.remote.answer_form import Form, check_answer
 from backends.remote.client import Client
 from backends.remote.dialects.text_dialect import TextDialect, Written
 from backends.remote.drafts import Draft, Drafts
+from backends.remote.errors import was_never_sent
 from backends.remote.servers import TextServer
 from backends.remote.text_call import TextCall
 
@@ -81,6 +88,10 @@ class TextExchange:
                 await self._stream(dialect, written, drafts, emit)
         except asyncio.CancelledError:
             self._abort_at_server(id)
+            raise
+        except EngineUnavailable as error:
+            if not was_never_sent(error):
+                self._abort_at_server(id)
             raise
         return drafts
 

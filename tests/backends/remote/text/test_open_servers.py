@@ -219,6 +219,14 @@ def test_a_server_without_a_list_of_models_needs_a_name() -> None:
         talk({CHAT: completion("x")}, options={"model": ""})
 
 
+def test_sglang_is_told_of_a_request_that_was_given_up_after_a_silence() -> None:
+    answers = {**MODELS, CHAT: Hang(), "/abort_request": {}}
+    found = talk(answers, scheme="sglang", options={"read_timeout_s": 0.2})
+    assert isinstance(found.error, EngineUnavailable)
+    sent, aborted = found.script.posts()
+    assert aborted == {"rid": sent["rid"]}
+
+
 def test_sglang_is_told_to_abort_and_by_the_requests_own_id() -> None:
     async def main() -> None:
         script = Script({**MODELS, CHAT: Hang(), "/abort_request": {}})

@@ -382,6 +382,21 @@ class Query:
                 for value in outcome.outputs:
                     release(value)
             return
+        try:
+            self._receive(scope, node, path, outcome, on_result)
+        except Exception as error:  # a mistake of ours: it ends this query, not the engine's slot
+            broken = QueryError(f"query {self.name} broke at %{path}: {error!r}")
+            broken.__cause__ = error
+            self.fail(broken)
+
+    def _receive(
+        self,
+        scope: Scope,
+        node: Node,
+        path: str,
+        outcome: Outcome,
+        on_result: Callable[[Result], None],
+    ) -> None:
         if isinstance(outcome, Exception):
             self._lose(scope, node, outcome)
         else:

@@ -8,8 +8,10 @@ import pytest
 
 from backends.documents import Doc
 from backends.errors import RequestTooLong
+from runtime.clock import run_virtual
 from runtime.errors import NodeFailed, QueryError, QueryTimeout
 from runtime.failures import Failure
+from runtime.graph_scheduler import Query
 from runtime.outputs import Outputs
 
 Worlds = Callable[..., Any]
@@ -492,3 +494,27 @@ def test_failures_that_wait_are_looked_at_only_when_something_before_them_ends(
     symbols = {"fine": str, "boom": fails("boom")}
     assert w.run_all(graph(lines), inputs=inputs, symbols=symbols) == [[[]]]
     assert len(looks) == 200  # when it fails, and when what stands before it has ended
+
+
+def test_a_mistake_of_ours_ends_its_query_and_the_engine_works_on(
+    world: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise IndexError("no input 0")
+
+    monkeypatch.setattr(Query, "_lose", lose)
+    call = graph("""
+        %t = call "x" [engine="python", fn="f", pure=true]
+        return %t
+    """)
+    w = world()
+
+    async def main() -> tuple[Any, Any]:
+        with pytest.raises(QueryError) as broken:
+            await w.run(call, symbols={"f": fails("never")})
+        return broken.value, await w.run(call, symbols={"f": str})
+
+    error, after = run_virtual(main())
+    assert "broke at %t: IndexError" in str(error)
+    assert isinstance(error.__cause__, IndexError)
+    assert after == ["x"]

@@ -68,6 +68,7 @@ class ChatLLM:
             if self._setup is not None:
                 return
             found = await probe(self._client, self._url)
+            self._exchange.priority_sign = found.priority_sign
             able = self._info.capabilities
             self._info = replace(
                 self._info,

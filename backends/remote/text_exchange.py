@@ -31,7 +31,7 @@ class TextExchange:
     def __init__(self, client: Client, server: TextServer) -> None:
         self._client = client
         self._server = server
-        self._takes_priority = True
+        self.priority_sign = 1  # 0: the server takes none
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -54,7 +54,7 @@ class TextExchange:
     ) -> tuple[Written, Drafts]:
         """Sends the call, again where the server says how it wants it written."""
         for num_tries in range(1, _MOST_TRIES + 1):
-            asked = call if self._takes_priority else replace(call, priority=0)
+            asked = replace(call, priority=call.priority * self.priority_sign)
             written = dialect.write(asked, is_stream=emit is not None)
             try:
                 return written, await self._sent(dialect, call.id, written, emit)
@@ -68,7 +68,7 @@ class TextExchange:
 
     def _learn(self, dialect: TextDialect, call: TextCall, written: Written, refusal: str) -> bool:
         if call.priority and self._server.priority and "priority" in refusal.lower():
-            self._takes_priority = False  # vLLM, unless it schedules by priority
+            self.priority_sign = 0  # vLLM, unless it schedules by priority
             return True
         return dialect.learn(refusal, call, written.body)
 

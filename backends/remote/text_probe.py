@@ -1,7 +1,7 @@
 """What a server in text mode says of itself when an engine starts; nothing is assumed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
@@ -22,6 +22,7 @@ class Probed:
     model: str
     max_context_tokens: int | None = None
     counts_cached: bool = False  # answers say how many prompt tokens came from a cache
+    priority_sign: int = 1  # 0: the server takes no priorities, or does not say so
 
 
 async def probe(client: Client, url: RemoteURL) -> Probed:
@@ -44,8 +45,8 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     if url.scheme in _OPEN and cards and card is None:
         raise EngineUnavailable(_no_model(client, model, [str(one.get("id")) for one in cards]))
     length = card.get("max_model_len") if card else None
-    is_told = url.scheme == "sglang" and await _reports_cached(client)
-    return Probed(model, length if isinstance(length, int) else None, is_told)
+    found = Probed(model, length if isinstance(length, int) else None)
+    return await _with_settings(found, client) if url.scheme == "sglang" else found
 
 
 async def _cards(client: Client, is_needed: bool) -> list[Mapping[str, Any]] | None:
@@ -65,12 +66,19 @@ async def _cards(client: Client, is_needed: bool) -> list[Mapping[str, Any]] | N
     return [card for card in cards or () if isinstance(card, Mapping)]
 
 
-async def _reports_cached(client: Client) -> bool:
+async def _with_settings(found: Probed, client: Client) -> Probed:
+    """What SGLang says of how it was started."""
     try:
         about = await client.get("/server_info")
     except RequestRejected:
-        return False
-    return isinstance(about, Mapping) and about.get("enable_cache_report") is True
+        about = None
+    settings = about if isinstance(about, Mapping) else {}
+    sign = -1 if settings.get("schedule_low_priority_values_first") is True else 1
+    return replace(
+        found,
+        counts_cached=settings.get("enable_cache_report") is True,
+        priority_sign=sign if settings.get("enable_priority_scheduling") is True else 0,
+    )
 
 
 async def _probe_ollama(client: Client, url: RemoteURL) -> Probed:

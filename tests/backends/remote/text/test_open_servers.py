@@ -11,6 +11,7 @@ from backends.base import Request, Sample, Usage
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.json_spacing import with_spacing
 
+LOW_FIRST = "schedule_low_priority_values_first"
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 MODELS = {"/v1/models": {"object": "list", "data": [{"id": "m", "max_model_len": 8192}]}}
@@ -85,10 +86,19 @@ def test_a_prompt_without_turns_goes_to_plain_completions() -> None:
 
 def test_priorities_have_each_servers_sign() -> None:
     assert ask("vllm", completion("x"), priority=3).body["priority"] == -3
-    assert ask("sglang", completion("x"), priority=3).body["priority"] == 3
+    assert "priority" not in ask("sglang", completion("x"), priority=3).body
     assert ask("teola", completion("x"), priority=3).body["priority"] == 3
     assert "priority" not in ask("vllm", completion("x")).body
     assert "priority" not in ask("openai", completion("x"), priority=3).body
+
+
+@pytest.mark.parametrize(("settings", "sent"), [({}, 3), ({LOW_FIRST: True}, -3)])
+def test_sglang_says_how_it_was_started_and_its_priorities_have_that_sign(
+    settings: dict[str, bool], sent: int
+) -> None:
+    info = {"enable_priority_scheduling": True, **settings}
+    answers = {**MODELS, "/server_info": info, CHAT: completion("x")}
+    assert talk(answers, USER, scheme="sglang", priority=3).body["priority"] == sent
 
 
 def test_a_vllm_without_priorities_gets_none_from_then_on() -> None:

@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 
 from backends.base import Engine, Request, Result
 from backends.documents import Doc, Index
+from backends.llm.json_spacing import with_spacing
 from backends.registry import EngineSpec, create
 from backends.tools.load import load
 from backends.tools.split import split
@@ -33,6 +34,7 @@ class Servers:
     embedder_model: str = ""
     reranker: str | None = None
     reranker_model: str = ""
+    is_vllm: bool = False
 
 
 @dataclass
@@ -80,7 +82,8 @@ class Clients:
         messages = [{"role": "system", "content": system}] if system is not None else []
         messages.append({"role": "user", "content": prompt})
         if schema is not None:
-            held = {"name": "answer", "schema": dict(schema)}
+            spaced = with_spacing(schema) if self.servers.is_vllm else schema  # as all ways send it
+            held = {"name": "answer", "schema": dict(spaced)}
             limits["response_format"] = {"type": "json_schema", "json_schema": held}
         answer = await self._llm.chat.completions.create(
             model=self.servers.llm_model,

@@ -98,7 +98,7 @@ def vllm_servers() -> Iterator[tuple[Servers, Mapping[str, str]]]:
             "embedder": f"teola://{host}",
             "reranker": f"teola://{host}",
         }
-        yield Servers(url, model, others, names[0], others, names[1]), engines
+        yield Servers(url, model, others, names[0], others, names[1], is_vllm=True), engines
 
 
 @contextmanager

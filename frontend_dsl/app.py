@@ -57,12 +57,17 @@ class App(Generic[P, R]):
         self, function: Callable[P, R], runner: Callable[[], Runner], options: RunOptions
     ) -> None:
         update_wrapper(self, function, updated=())
+        self._begin(AppFunction.of(function), runner, options)
+        check_source(written_function(function), _surely_symbolic(self), is_final=False)
+
+    def _begin(
+        self, function: AppFunction, runner: Callable[[], Runner], options: RunOptions
+    ) -> None:
         self.options = options
         self._runner = runner
         self._traced: BoundedCache[str, TracedProgram] = BoundedCache(MAX_PROGRAMS)
         self._segments: BoundedCache[Shape, Program] = BoundedCache(MAX_PROGRAMS)
-        self._set_function(AppFunction.of(function))
-        check_source(written_function(function), _surely_symbolic(self), is_final=False)
+        self._set_function(function)
 
     def _set_function(self, function: AppFunction) -> None:
         self._app_function = function
@@ -173,6 +178,13 @@ class App(Generic[P, R]):
         """The plan as text."""
         return str(self.plan(*args, **kwargs))
 
+    def _received(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[AppFunction, tuple[Any, ...], Mapping[str, Any]]:
+        """The function that takes the arguments of a call, and those, as it takes them."""
+        function, args = self._app_function.with_receiver_of(args)
+        return function, args, kwargs
+
     # `def` apps: one program for each set of static arguments
 
     def _try_prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -184,13 +196,13 @@ class App(Generic[P, R]):
     def _prepare(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Program, Mapping[str, Any]]:
-        function, args = self._app_function.with_receiver_of(args)
+        function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs).lifted()
         return self._program(function, bound), bound.symbolic
 
     def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
         """The program when symbolic arguments may be missing: any value stands for them."""
-        function, args = self._app_function.with_receiver_of(args)
+        function, args, kwargs = self._received(args, kwargs)
         if self.is_async:
             problem = (
                 f"app {self.name}() is `async def`: its graphs come to be while it runs; "
@@ -256,7 +268,7 @@ class App(Generic[P, R]):
     async def _run_session(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> Any:
-        function, args = self._app_function.with_receiver_of(args)
+        function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs)
         check_before_run(options.engines, function)
         symbols, arguments = Symbols(function.variables), {**bound.static, **bound.symbolic}

@@ -27,6 +27,7 @@ class AppFunction:
     parameters: tuple[AppParameter, ...]
     place: tuple[str, int]
     receiver: Any = None  # of a bound method
+    module: Mapping[str, Any] | None = None  # the variables of its module, where it is not ours
 
     @classmethod
     def of(cls, call: Callable[..., Any]) -> "AppFunction":
@@ -66,4 +67,4 @@ class AppFunction:
     @property
     def variables(self) -> Mapping[str, Any]:
         """Of its module."""
-        return variables_of(self.call)
+        return variables_of(self.call) if self.module is None else self.module

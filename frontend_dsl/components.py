@@ -5,6 +5,7 @@ runs, and shared by every component that asks for the same one.
 """
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 from backends.base import Kind
@@ -29,6 +30,14 @@ class Component:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec.url!r})"
+
+
+class Composed:
+    """What an app may call that is made of components, as an agent is."""
+
+    def components(self) -> Iterable[Component]:
+        """Those whose engines a call may run on."""
+        raise NotImplementedError
 
 
 class LLM(Component):

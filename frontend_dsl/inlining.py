@@ -27,7 +27,7 @@ def inline(
     with the caller's line.
     """
     arguments = _checked(function, args, kwargs)
-    _check_options(function.name, options)
+    check_options(function.name, options)
     if function.is_async:
         run = run_of_async_app(f"app {function.name}()")
         coroutine: Any = _awaited(run, function, arguments, options)
@@ -46,7 +46,7 @@ def inline(
             return function.call(**arguments)
 
 
-def _check_options(name: str, options: RunOptions) -> None:
+def check_options(name: str, options: RunOptions) -> None:
     """Refuse what a part of another app cannot keep, rather than drop it."""
     for option, usual in (("salt", None), ("memo", True)):
         given = getattr(options, option)

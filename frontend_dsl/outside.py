@@ -20,16 +20,22 @@ def set_runner(runner: Callable[[], Runner]) -> None:
     _runner = runner
 
 
-def compute(name: str, call: Callable[[], T]) -> T:
-    """The real value of what `call` makes in an app. Blocks; raises what the run raises."""
+def runner_for(name: str) -> Runner:
+    """What runs the call of `name`. Raises TraceError where teola was not imported whole."""
     if _runner is None:
         problem = f"{name} is called outside of an app, and nothing runs it here; import teola"
         raise TraceError(problem, *user_frame())
+    return _runner()
+
+
+def compute(name: str, call: Callable[[], T]) -> T:
+    """The real value of what `call` makes in an app. Blocks; raises what the run raises."""
+    runner = runner_for(name)
     symbols = Symbols({})
     tracer = Tracer(symbols, place=user_frame())
     with tracer.active():
         output = tracer.lift(call())
     graph = tracer.graph(name, [output])
     program = Program(graph, symbols.engines, symbols.values, output._type)
-    result: Any = _runner().run(program, {}, RunOptions())
+    result: Any = runner.run(program, {}, RunOptions())
     return result  # type: ignore[no-any-return]

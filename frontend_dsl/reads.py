@@ -3,7 +3,7 @@
 from typing import Any
 
 from backends.tools.code_reads import CodeReads
-from frontend_dsl.components import Component
+from frontend_dsl.components import Component, Composed
 from frontend_dsl.tools import Tool
 
 
@@ -24,6 +24,8 @@ class Reads(CodeReads):
         kind = type(value)
         if issubclass(kind, Component):
             self.components[id(value)] = value
+        if issubclass(kind, Composed):
+            self.components |= {id(component): component for component in value.components()}
         if issubclass(kind, type) and issubclass(value, Component):
             self.makes_components = True
         return not issubclass(kind, Tool)

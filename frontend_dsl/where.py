@@ -7,20 +7,30 @@ import sys
 import traceback
 from itertools import islice
 from types import FrameType
+from typing import Any
 
 from backends.tools.library_code import OWN_FILES, is_library
 
 
 def user_frame() -> tuple[str, int]:
     """File and line of the innermost frame of the user's: of an app in a library, of that."""
-    frame = sys._getframe(1)
+    frame = _users_frame()
+    return short_path(frame.f_code.co_filename), frame.f_lineno
+
+
+def user_module() -> dict[str, Any]:
+    """The variables of the module that frame runs in."""
+    return _users_frame().f_globals
+
+
+def _users_frame() -> FrameType:
+    frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN_FILES):
         frame = frame.f_back
     users: FrameType | None = frame
     while users is not None and is_library(users.f_code.co_filename):
         users = users.f_back
-    frame = users or frame
-    return short_path(frame.f_code.co_filename), frame.f_lineno
+    return users or frame
 
 
 def is_users(file: str) -> bool:

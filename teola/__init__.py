@@ -25,6 +25,7 @@ from teola import errors
 from teola._app import app
 
 if TYPE_CHECKING:
+    from frontend_dsl.agents.agent import Agent
     from frontend_dsl.chat import Chat
     from frontend_dsl.contextual import contextualize
     from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
     _LATE = {
+        "Agent": "frontend_dsl.agents.agent",
         "Chat": "frontend_dsl.chat",
         "PASSES": "graph_opt.pipeline",
         "WebSearch": "frontend_dsl.web_search",
@@ -60,6 +62,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LLM",
     "PASSES",
+    "Agent",
     "App",
     "Chat",
     "Doc",

@@ -29,15 +29,22 @@ Capability = Literal[
     "pin",  # `Pinning`: the KV of a context can be kept whatever else comes
     "adapters",  # prefill and decode take the name of a LoRA adapter
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
-    "tools",  # decode takes tools, and reports the calls that the model makes
+    "tools",  # prefill and decode take tools; decode's text is then the canonical turn
+    "tool_grammar",  # calls are well-formed, and their arguments fit the tool's schema
 ]
+
+
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Opens a chat turn inside a prompt: the engine writes its own template's markup here."""
+    """Opens a chat turn inside a prompt: the engine writes its own template's markup here.
 
-    role: Literal["system", "user", "assistant"]
+    Tool turns answer the calls of the assistant turn before them, in their order.
+    """
+
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class Request:
     | count | | | int |
     | delete | ids or None, sources or None, Index that is kept or None | all | int |
     | rerank | query str, list[Doc] | k | list[Doc], best first |
-    | prefill | Context or None (empty), then Parts | adapter cache_salt ahead | Context |
+    | prefill | Context or None, then Parts | adapter cache_salt tools tool_choice ahead | Context |
     | decode | Context or None, then Parts | see below | str, Context; for n > 1 lists of them |
     | generate | Parts | those of decode | str; for n > 1 a list of them |
     | select | Context, list[str] | score | str, list[float], Context |
@@ -137,10 +144,18 @@ class Request:
     | logprobs | that many likeliest tokens at each place, in `Result.samples`; 0: the chosen only |
     | adapter | LoRA adapter's name; left out: the context's, which no other may follow |
     | cache_salt | KV is shared only under the same text; left out: the context's, as above |
-    | tools | list of {"name", "description", "parameters": JSON schema}; see `Sample.tool_calls` |
+    | tools | list of {"name", "description", "parameters": JSON schema}; see below |
     | tool_choice | "auto" (the default), "none", "required" or the name of a tool |
     | speculate | guess tokens ahead: False never, True always; left out: where the engine's pay |
     | n | samples with the seeds seed, seed + 1 ...; each as a decode of its own would be; no emit |
+
+    Tools hold for a conversation: the prefill that opens it names them (or the decode, where that
+    brings the whole prompt), and where `tools` or `tool_choice` are left out later, those named
+    last hold. With tools, and whatever the choice, the text of a decode is the canonical turn: JSON
+    {"content": ..., "calls": [{"id", "name", "arguments": JSON of an object}, ...]}, emitted as
+    content comes and as each call is complete (`backends.tool_calls.turn`). The context holds what
+    the model wrote, in the model's own format. An assistant turn whose text is a canonical turn is
+    read as one: the engine writes it as its model does.
 
     select picks the choice that the model finds likeliest as the context's continuation. Its
     scores, one a choice, are sums of token log-probabilities, with score="mean" (the default)
@@ -178,7 +193,7 @@ class ToolCall:
 
     id: str
     name: str
-    arguments: str  # JSON as the model wrote it, not checked
+    arguments: str  # JSON of an object; it may break the tool's schema without `tool_grammar`
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
 """Prompts written out: what reads a context gets the parts that its prefills would have added.
 
-Parts are tokenised one by one, so that a prompt is the same however it is cut.
+Parts are tokenised one by one, so that a prompt is the same however it is cut. The tools of a
+conversation are named where it opens; who gets its parts gets them too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from graph_opt.graph import Arg, Graph, Node, Ref
+from graph_opt.graph import Arg, Graph, Json, Node, Ref
 from graph_opt.ops import CONTEXT_TYPE, OPS
 from graph_opt.rewrite import fresh_name, substitute
+
+OF_CONVERSATION = ("tools", "tool_choice")  # attrs that hold for what continues a context too
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,16 @@ class Prompt:
     context: str | None = None  # that it begins with; None: the empty one
     parts: tuple[Arg, ...] = ()
     after: tuple[str, ...] = ()
+    attrs: Mapping[str, Json] = field(default_factory=dict)  # of the conversation
 
     def add(self, parts: Sequence[Arg], after: Sequence[str]) -> Prompt:
         order = tuple(dict.fromkeys((*self.after, *after)))
-        return Prompt(self.context, (*self.parts, *parts), order)
+        return Prompt(self.context, (*self.parts, *parts), order, self.attrs)
+
+    def add_node(self, node: Node) -> Prompt:
+        """What the context holds behind a prefill or a decode that continues it."""
+        attrs = {**self.attrs, **conversation_attrs(node)}
+        return replace(self.add(node.args[1:], node.after), attrs=attrs)
 
     @property
     def args(self) -> tuple[Arg, ...]:
@@ -73,4 +82,10 @@ def _give(prompt: Prompt, values: Iterable[str], param: Node, body: Graph) -> Gi
     if prompt.context is not None:
         assert param.attrs["type"] == CONTEXT_TYPE, "the verifier has checked captures"
         context, params = param.name, [param, *params]
-    return Given(Prompt(context, substitute(prompt.parts, names)), tuple(params))
+    parts = substitute(prompt.parts, names)
+    return Given(Prompt(context, parts, attrs=prompt.attrs), tuple(params))
+
+
+def conversation_attrs(node: Node) -> dict[str, Json]:
+    """Those that also hold for what continues the node's context."""
+    return {name: node.attrs[name] for name in OF_CONVERSATION if name in node.attrs}

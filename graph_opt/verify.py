@@ -22,7 +22,7 @@ from graph_opt.ops import (
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MARKERS = ("user", "system", "assistant", "sp")
+MARKERS = ("user", "system", "assistant", "tool", "sp")
 PARSERS = ("json", "lines")
 
 

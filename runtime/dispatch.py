@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, Literal, cast
+from typing import Any, cast
 from uuid import uuid4
 
-from backends.base import Part, Request, Turn
+from backends.base import Part, Request, Role, Turn
 from graph_opt.graph import Arg, Marker, Node
 from graph_opt.ops import OPS
 from runtime.ops.table import OP_RUNS
@@ -63,7 +63,7 @@ def prompt_parts(args: Sequence[Arg], values: Mapping[str, Any]) -> Iterator[Par
         if isinstance(arg, Marker) and arg.word == "sp":
             space = " "
         elif isinstance(arg, Marker):
-            yield Turn(cast(Literal["system", "user", "assistant"], arg.word))
+            yield Turn(cast(Role, arg.word))
         else:
             yield space + to_text(arg_value(arg, values))
             space = ""

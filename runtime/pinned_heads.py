@@ -5,6 +5,7 @@ find its KV in the engine's prefix cache. The least recently used ones are relea
 """
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -64,6 +65,7 @@ class PinnedHeads:
         is_client_side = "warm_up" in scheduler.engine.info.capabilities
         attrs: dict[str, Any] = {
             "adapter": head.adapter,
+            "tools": head.tools and json.loads(head.tools),
             "cache_salt": salt,
             "ahead": True if is_client_side else None,
         }

@@ -6,8 +6,9 @@ find them (`warm_hits.py`). Who comes while a head is computed waits for it. A w
 harms nobody: the decodes behind it send the head too.
 """
 
+import json
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ class WarmUps(SchedulerLayer[EngineScheduler]):
         elif context is not None:
             self._run(None, job)
         else:
-            self._ask((*parts, attrs.get("adapter"), attrs.get("cache_salt")), job)
+            self._ask((*parts, *_kept_apart(attrs)), job)
 
     def cancel(self, job: Job) -> None:
         """As a scheduler does; a head that others wait for is computed all the same."""
@@ -159,3 +160,9 @@ class WarmUps(SchedulerLayer[EngineScheduler]):
                 return
             if not self._heads[key].is_running:
                 del self._heads[key]
+
+
+def _kept_apart(attrs: Mapping[str, Any]) -> tuple[Hashable, ...]:
+    """What makes another head of the same parts."""
+    tools = attrs.get("tools")
+    return (attrs.get("adapter"), attrs.get("cache_salt"), tools and json.dumps(tools))

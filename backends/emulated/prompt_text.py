@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import get_args
 from weakref import WeakKeyDictionary
 
+from backends.base import Role
 from backends.errors import RequestRejected
-from backends.llm.chat import ChatTemplate, Role
+from backends.llm.chat import ChatTemplate
 from backends.llm.sequence import LLMContext
 from backends.llm.tokenizer import Tokenizer
 

@@ -4,26 +4,41 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from backends.base import Capability, EngineInfo, Request, Result, Turn, Usage
+from backends.base import (
+    Capability,
+    EngineInfo,
+    FinishReason,
+    Request,
+    Result,
+    Sample,
+    ToolCall,
+    Turn,
+    Usage,
+)
 from backends.errors import ConfigError, EngineError, RequestRejected, RequestTooLong
 from backends.fake.engine import FakeEngine
 from backends.fake.pattern import shortest_match
 from backends.fake.prefix_cache import PrefixCache
+from backends.fake.smallest import smallest
+from backends.tool_calls.hermes import HermesParser, hermes_text
+from backends.tool_calls.stream import TurnStream
+from backends.tool_calls.tools import Toolset, choose_tools
+from backends.tool_calls.turn import ToolTurn, read_turn
 
 WORD = re.compile(r"\S+\s*")
 
 _EMBEDDED: frozenset[Capability] = frozenset(
-    {"prefill", "fork", "structured", "seed", "stream", "abort"}
+    {"prefill", "fork", "structured", "seed", "stream", "abort", "tools"}
 )
 _WITH_CONTEXTS: frozenset[Capability] = frozenset(
     {*_EMBEDDED, "warm_up", "decode_parts", "cached_tokens"}
 )
 REMOTE: Mapping[str, frozenset[Capability]] = {  # what servers can do, by what they are like
-    "api": frozenset({"generate", "stream", "structured", "seed", "abort"}),
+    "api": frozenset({"generate", "stream", "structured", "seed", "abort", "tools"}),
     "sglang": _WITH_CONTEXTS,
     "vllm": frozenset({*_WITH_CONTEXTS, "shares_in_flight"}),
 }
@@ -36,6 +51,7 @@ class FakeContext:
 
     text: str
     owner: "FakeLLM"
+    tools: Toolset | None = None
     released: bool = False
 
     @property
@@ -55,7 +71,9 @@ class FakeLLM(FakeEngine):
     reply; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled word;
     `max_context_tokens` in words. With `decode_parts=True` a decode may bring its prompt along.
     Without a matching reply an answer held to a form is the smallest document of its JSON schema,
-    the shortest text that its pattern matches, or one of its choices.
+    the shortest text that its pattern matches, or one of its choices; where a tool must be called,
+    the first one with the smallest arguments. Replies hold tool calls in the Hermes format, and so
+    do prompts.
 
     `capabilities` makes it a remote engine: words of `backends.base.Capability`, or the name of a
     set in `REMOTE`, which may also stand in the URL (`fake:vllm`). Without `prefill`, or with
@@ -107,6 +125,8 @@ class FakeLLM(FakeEngine):
         return "prefill ahead" if request.attrs.get("ahead") else request.op
 
     async def answer(self, request: Request) -> Result:
+        if "tools" not in self._able and request.attrs.get("tools"):
+            raise RequestRejected("this fake llm has not the capability 'tools'")
         if request.op == "prefill":
             return await self._prefill(request)
         if request.op == "decode":
@@ -116,32 +136,35 @@ class FakeLLM(FakeEngine):
         raise RequestRejected(f"the fake llm does not run {request.op!r}")
 
     async def _prefill(self, request: Request) -> Result:
-        parent, *parts = request.inputs
-        text, added = self._read(parent, parts)
+        tools = _tools_of(request)
+        text, added = self._read(request, tools)
         if not self._is_remote:
             usage = await self._compute_here(added)
         else:
             usage = await self._compute(text) if request.attrs.get("ahead") else Usage()
-        return Result((self._context(text),), usage)
+        return Result((self._context(text, tools),), usage)
 
     async def _decode(self, request: Request) -> Result:
-        parent, *parts = request.inputs
-        prompt, added = self._read(parent, parts)
+        tools = _tools_of(request)
+        prompt, added = self._read(request, tools)
         is_remote = self._is_remote
         usage = await (self._compute(prompt) if is_remote else self._compute_here(added))
-        texts, result = await self._write(request, prompt, usage)
-        contexts = [self._context(prompt + text) for text in texts]
+        texts, result = await self._write(request, prompt, tools, usage)
+        contexts = [self._context(prompt + text, tools) for text in texts]
         context = contexts if "n" in request.attrs else contexts[0]
         return replace(result, outputs=(*result.outputs, context))
 
     async def _generate(self, request: Request) -> Result:
-        prompt, _ = self._read(None, request.inputs)
-        _, result = await self._write(request, prompt, await self._compute(prompt))
+        whole = replace(request, inputs=(None, *request.inputs))
+        tools = _tools_of(whole)
+        prompt, _ = self._read(whole, tools)
+        _, result = await self._write(request, prompt, tools, await self._compute(prompt))
         return result
 
-    def _read(self, parent: FakeContext | None, parts: Sequence[Any]) -> tuple[str, str]:
+    def _read(self, request: Request, tools: Toolset | None) -> tuple[str, str]:
         """The text of the context with the parts behind it, and the parts' own."""
-        added = "".join(f"<|{p.role}|>" if isinstance(p, Turn) else p for p in parts)
+        parent, *parts = request.inputs
+        added = "".join(_text_of(part, tools) for part in parts)
         text = (parent.text if parent is not None else "") + added
         limit = self.options.get("max_context_tokens")
         if limit is not None and len(text.split()) > limit:
@@ -168,56 +191,118 @@ class FakeLLM(FakeEngine):
         return Usage(prefill_tokens=computed.num_new, cached_tokens=computed.num_cached)
 
     async def _write(
-        self, request: Request, prompt: str, usage: Usage
+        self, request: Request, prompt: str, tools: Toolset | None, usage: Usage
     ) -> tuple[Sequence[str], Result]:
-        """The texts behind a prompt, and the result with them."""
+        """The texts behind a prompt as the model writes them, and the result with what is read of
+        them."""
         if "n" not in request.attrs:
-            text, num_tokens, reason = await self._sample(request, prompt, request.attrs)
-            usage = replace(usage, decode_tokens=num_tokens)
-            return [text], Result((text,), usage, reason)
+            spoken = await self._sample(request, prompt, tools, request.attrs)
+            usage = replace(usage, decode_tokens=spoken.num_tokens)
+            sample = spoken.sample
+            return [spoken.text], Result(
+                (spoken.output,), usage, sample.finish_reason, (sample,) if tools else ()
+            )
         seed = request.attrs.get("seed", 0)
         each = [{**request.attrs, "seed": seed + i} for i in range(request.attrs["n"])]
         quiet = replace(request, emit=None)
-        samples = [await self._sample(quiet, prompt, attrs) for attrs in each]
-        texts = [text for text, _, _ in samples]
-        usage = replace(usage, decode_tokens=sum(count for _, count, _ in samples))
-        was_cut = any(reason == "length" for _, _, reason in samples)
-        return texts, Result((texts,), usage, "length" if was_cut else "stop")
+        samples = [await self._sample(quiet, prompt, tools, attrs) for attrs in each]
+        usage = replace(usage, decode_tokens=sum(spoken.num_tokens for spoken in samples))
+        was_cut = any(spoken.sample.finish_reason == "length" for spoken in samples)
+        return [spoken.text for spoken in samples], Result(
+            ([spoken.output for spoken in samples],),
+            usage,
+            "length" if was_cut else "stop",
+            tuple(spoken.sample for spoken in samples) if tools else (),
+        )
 
     async def _sample(
-        self, request: Request, prompt: str, attrs: Mapping[str, Any]
-    ) -> tuple[str, int, Literal["stop", "length"]]:
-        words = WORD.findall(self._reply(prompt, attrs))
+        self, request: Request, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]
+    ) -> "_Spoken":
+        words = WORD.findall(self._reply(prompt, tools, attrs))
         limit = attrs.get("max_tokens", 256)
-        reason: Literal["stop", "length"] = "stop" if len(words) <= limit else "length"
-        spoken = ""
+        turn = _turn_stream(tools) if tools is not None else None
+        emit = request.emit if "stream" in self._able else None
+        text = ""
         for word in words[:limit]:
             await asyncio.sleep(self.options.get("token_s", 0.0))
             if request.id in self._aborted:
                 raise EngineError("the request was aborted")
-            spoken += word
-            if request.emit is not None and "stream" in self._able:
-                request.emit(word)
+            text += word
+            _show(emit, word if turn is None else turn.feed(word))
+        if turn is not None:
+            _show(emit, turn.finish())
         if self._is_remote:
-            self._cache.keep((prompt + spoken).split(), asyncio.get_running_loop().time())
-        return spoken, min(len(words), limit), reason
+            self._cache.keep((prompt + text).split(), asyncio.get_running_loop().time())
+        return _Spoken(text, turn, min(len(words), limit), was_cut=len(words) > limit)
 
-    def _context(self, text: str) -> FakeContext:
+    def _context(self, text: str, tools: Toolset | None) -> FakeContext:
         self.num_live_contexts += 1
-        return FakeContext(text, self)
+        return FakeContext(text, self, tools)
 
-    def _reply(self, prompt: str, attrs: Mapping[str, Any]) -> str:
+    def _reply(self, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]) -> str:
         for pattern, reply in self.options.get("replies", {}).items():
             if re.search(pattern, prompt):
                 return str(reply)
+        if tools is not None and tools.is_call_required:
+            return _smallest_call(tools, _words(prompt))
         if "choices" in attrs:
             return str(attrs["choices"][_number(prompt) % len(attrs["choices"])])
         if "regex" in attrs:
             return shortest_match(attrs["regex"])
         words = _words(prompt + json.dumps(_sampling(attrs), sort_keys=True))
         if "schema" in attrs:
-            return json.dumps(_smallest(attrs["schema"], attrs["schema"].get("$defs", {}), words))
+            return json.dumps(smallest(attrs["schema"], attrs["schema"].get("$defs", {}), words))
         return words
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """One sample."""
+
+    text: str  # as the model wrote it
+    turn: TurnStream | None  # what was read of it, with tools
+    num_tokens: int
+    was_cut: bool
+
+    @property
+    def output(self) -> str:
+        return self.text if self.turn is None else self.turn.text
+
+    @property
+    def sample(self) -> Sample:
+        calls = () if self.turn is None else self.turn.calls
+        ended: FinishReason = "tool_calls" if calls else "stop"
+        return Sample("length" if self.was_cut else ended, tool_calls=calls)
+
+
+def _show(emit: Callable[[str], None] | None, piece: str) -> None:
+    if emit is not None and piece:
+        emit(piece)
+
+
+def _tools_of(request: Request) -> Toolset | None:
+    parent = request.inputs[0]
+    is_start = parent is None or not parent.text
+    return choose_tools(request.attrs, None if parent is None else parent.tools, is_start=is_start)
+
+
+def _turn_stream(tools: Toolset) -> TurnStream:
+    return TurnStream(HermesParser() if tools.callable else None)
+
+
+def _text_of(part: Any, tools: Toolset | None) -> str:
+    """A part as it stands in the text of a context."""
+    if isinstance(part, Turn):
+        return f"<|{part.role}|>"
+    turn = read_turn(part) if tools is not None else None
+    return str(part) if turn is None else hermes_text(turn)
+
+
+def _smallest_call(tools: Toolset, words: str) -> str:
+    tool = tools.callable[0]
+    arguments = smallest(tool.parameters, tool.parameters.get("$defs", {}), words)
+    call = ToolCall("", tool.name, json.dumps(arguments, ensure_ascii=False))
+    return hermes_text(ToolTurn("", (call,)))
 
 
 def _capabilities(url: str, options: Mapping[str, Any]) -> frozenset[Capability]:
@@ -244,30 +329,3 @@ def _number(text: str) -> int:
 def _words(text: str) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()
     return f"reply {digest[:4]} {digest[4:8]}"
-
-
-def _smallest(schema: Mapping[str, Any], defs: Mapping[str, Any], words: str) -> Any:
-    if "$ref" in schema:
-        return _smallest(defs[schema["$ref"].rsplit("/", 1)[-1]], defs, words)
-    if "enum" in schema:
-        return schema["enum"][0]
-    if "const" in schema:
-        return schema["const"]
-    if "anyOf" in schema:
-        return _smallest(schema["anyOf"][0], defs, words)
-    match schema.get("type"):
-        case "object":
-            properties = schema.get("properties", {})
-            return {n: _smallest(s, defs, f"{words} {n}") for n, s in properties.items()}
-        case "array":
-            count = max(schema.get("minItems", 2), min(2, schema.get("maxItems", 2)))
-            items = schema.get("items", {})
-            return [_smallest(items, defs, f"{words} {i}") for i in range(count)]
-        case "integer" | "number":
-            return min(max(0, schema.get("minimum", 0)), schema.get("maximum", 0))
-        case "boolean":
-            return False
-        case "null":
-            return None
-        case _:
-            return words[: schema.get("maxLength", len(words))]

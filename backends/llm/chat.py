@@ -15,9 +15,9 @@ from typing import Literal
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from backends.base import Role
 from backends.errors import ConfigError, RequestRejected
 
-Role = Literal["system", "user", "assistant"]
 _WORDS = ("QZTURNAQZ", "QZTURNBQZ", "QZTURNCQZ")  # in no template, and nothing to trim or escape
 
 # The shortest conversation that holds each step; a last "" is the generation prompt.

@@ -3,8 +3,7 @@
 import weakref
 from collections import deque
 
-from backends.base import Request
-from backends.llm.chat import Role
+from backends.base import Request, Role
 from backends.llm.generation import Generation
 from backends.llm.lora.adapter import Adapter
 from backends.llm.namespace import Namespace

@@ -9,12 +9,9 @@ Consecutive texts of a turn are joined as they are.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from backends.base import Part, Tokens, Turn
+from backends.base import Part, Role, Tokens, Turn
 from backends.errors import RequestRejected
-
-Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,8 @@ def read_prompt(parts: Iterable[object]) -> Prompt:
     head: list[str] = []
     turns: list[tuple[Role, list[str]]] = []
     for part in parts:
+        if isinstance(part, Turn) and part.role == "tool":
+            raise RequestRejected("text mode takes no tool turns: answer a call in a user turn")
         if isinstance(part, Turn):
             turns.append((part.role, []))
         elif isinstance(part, str):

@@ -9,6 +9,7 @@ from itertools import takewhile
 from graph_opt.graph import Arg, Graph, Marker, Node, Ref
 from graph_opt.ops import OPS
 from graph_opt.paths import walk
+from graph_opt.text import json_text
 from graph_opt.tokens import num_tokens
 
 MIN_HEAD_TOKENS = 16  # a page of KV; shorter ones are not worth to be kept
@@ -21,6 +22,7 @@ class Head:
     engine: str
     parts: tuple[Arg, ...]
     adapter: str | None = None
+    tools: str | None = None  # JSON: the template's markup says them
 
 
 def constant_heads(graph: Graph) -> tuple[Head, ...]:
@@ -46,7 +48,9 @@ def _head(node: Node, graph: Graph) -> Head | None:
     if num_tokens(parts) < MIN_HEAD_TOKENS:
         return None
     adapter = node.attrs.get("adapter")
-    return Head(str(node.attrs["engine"]), parts, adapter if isinstance(adapter, str) else None)
+    tools = json_text(node.attrs["tools"]) if node.attrs.get("tools") else None
+    named = adapter if isinstance(adapter, str) else None
+    return Head(str(node.attrs["engine"]), parts, named, tools)
 
 
 def _constants(node: Node) -> Iterator[Arg]:

@@ -50,7 +50,7 @@ class _Writing:
         if node.op == "context" and not self.facts.can(node, "prefill"):
             return self.write_context(node, Prompt(after=node.after))
         if node.op in ("prefill", "decode") and node.inputs[0] in self.prompts:
-            prompt = self.prompts[node.inputs[0]].add(node.args[1:], node.after)
+            prompt = self.prompts[node.inputs[0]].add_node(node)
             return self.write_context(node, prompt)
         return None
 
@@ -63,7 +63,8 @@ class _Writing:
         self.prompts[context] = prompt.add(texts, ())
         if context in self.kept:
             return None
-        written = replace(node, op="generate", args=prompt.parts, after=prompt.after)
+        attrs = {**prompt.attrs, **node.attrs}
+        written = replace(node, op="generate", args=prompt.parts, attrs=attrs, after=prompt.after)
         return [replace(written, outputs=(text.name,)) for text in texts]
 
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Graph, Node
+from graph_opt.prompts import conversation_attrs
 from graph_opt.rewrite import in_bodies, rewrite
 
 
@@ -33,7 +34,8 @@ def fuse_decode(graph: Graph, facts: Facts = NO_FACTS) -> Graph:
             return None
         prefill, decode = last[node.name], graph.node(node.name)
         after = dict.fromkeys((*prefill.after, *decode.after))
-        return [replace(decode, args=prefill.args, after=tuple(after))]
+        attrs = {**conversation_attrs(prefill), **decode.attrs}
+        return [replace(decode, args=prefill.args, attrs=attrs, after=tuple(after))]
 
     return rewrite(graph, fuse, recurse=False)
 
@@ -57,5 +59,6 @@ def _goes_with(prefill: Node, decode: Node, graph: Graph) -> bool:
         and "ahead" not in prefill.attrs
         and prefill.name not in graph.outputs
         and prefill.attrs.get("adapter") == decode.attrs.get("adapter")
+        and decode.attrs.get("tools") in (None, prefill.attrs.get("tools"))
         and set(decode.after) <= set(prefill.after)
     )

@@ -149,12 +149,12 @@ class _Writing:
         if not self.deciding.is_client_side(node):
             return None
         prompt = self.prompts.get(node.inputs[0], Prompt(node.inputs[0]))
-        prompt = prompt.add(node.args[1:], node.after)
+        prompt = prompt.add_node(node)
         is_ahead = self.path + node.name in self.ahead
         if node.op == "prefill" and not is_ahead and self.may_vanish(node):
             self.prompts[node.name] = prompt
             return []
-        attrs = {**node.attrs, "ahead": True} if is_ahead else node.attrs
+        attrs = {**prompt.attrs, **node.attrs, **({"ahead": True} if is_ahead else {})}
         written = replace(node, args=prompt.args, attrs=attrs, after=prompt.after)
         return None if written == node else [written]
 

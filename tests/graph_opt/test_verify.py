@@ -43,7 +43,7 @@ WRONG = [
     ("%a = const [value=NaN]\nreturn", "attrs must be JSON values"),
     ("%a = format Infinity\nreturn", "use a Ref, a Marker or a JSON value"),
     ("%a = format @user\nreturn", "markers are for the parts of a prompt"),
-    ('%a = prefill %c @tool "x" [engine="m"]\nreturn', "unknown marker @tool"),
+    ('%a = prefill %c @robot "x" [engine="m"]\nreturn', "unknown marker @robot"),
     ('%a = prefill %c "x" @sp [engine="m"]\nreturn', "@sp must be followed by a value"),
     ('%a = prefill %c @sp @user [engine="m"]\nreturn', "@sp must be followed by a value"),
     ('%a = prefill "c" "x" [engine="m"]\nreturn', "its first arg must be a context"),

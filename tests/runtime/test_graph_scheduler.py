@@ -172,7 +172,7 @@ def test_a_context_that_comes_after_its_query_ended_is_freed(world: Worlds) -> N
             await w.run(CHAT, {"q": "hi"}, timeout_s=0.5)
         engine = w.runtime.scheduler("llm", w.specs["llm"]).engine
         make = engine._context
-        engine._context = lambda text: (late.append(1), make(text))[1]
+        engine._context = lambda *of: (late.append(1), make(*of))[1]
         await asyncio.sleep(10.0)
 
     run_virtual(main())

@@ -16,6 +16,7 @@ graph g {
   %t, %c1 = decode %c0 @user "HEAD" @sp %q @assistant [engine="llm"]
   return %t
 }"""
+TOOLS = '[engine="llm", tools=[{"name": "f"}]]\n  return'
 HEAD = "Answer the question from the passages that follow, and from nothing else."
 
 
@@ -82,3 +83,12 @@ def test_a_failed_prefill_is_asked_for_again_and_harms_no_query(world: Worlds) -
     run_each(w, ask(), ask())
     assert prefills(llm(w)) == 2
     assert llm(w).pinned == []
+
+
+def test_a_head_is_prefilled_with_the_tools_of_its_prompts(world: Worlds) -> None:
+    w = world(llm={"pin": True, "decode_parts": True})
+    tools = ask().replace('[engine="llm"]\n  return', TOOLS)
+    run_each(w, tools, tools, ask())
+    with_tools, without = w.runtime._heads._contexts.values()
+    assert [tool.name for tool in with_tools.tools.tools] == ["f"]
+    assert without.tools is None

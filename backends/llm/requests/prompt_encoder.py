@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from backends.base import Part, Tokens, Turn
-from backends.llm.chat import ChatTemplate, Role
+from backends.base import Part, Role, Tokens, Turn
+from backends.llm.chat import ChatTemplate
 from backends.llm.tokenizer import Tokenizer
 
 

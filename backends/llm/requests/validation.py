@@ -6,9 +6,8 @@ Callable from any thread. Tokenising and compiling grammars take most of the tim
 from collections import deque
 from collections.abc import Sequence as Items
 
-from backends.base import Part, Request
+from backends.base import Part, Request, Role
 from backends.errors import RequestRejected, RequestTooLong
-from backends.llm.chat import Role
 from backends.llm.detokenizer import detokenizer_of
 from backends.llm.generation import Generation
 from backends.llm.grammar import Grammars

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from backends.llm.chat import Role
+from backends.base import Role
 from backends.llm.requests.prompt_encoder import PromptEncoder
 
 

@@ -31,3 +31,20 @@ graph g {{
         Head("m", (Marker("user"), LONG)),
         Head("m", (Marker("system"), LONG), "a"),
     )
+
+
+def test_heads_of_equal_parts_with_other_tools_are_others() -> None:
+    graph = parse(f"""\
+graph g {{
+  %c0 = context [engine="m"]
+  %c1 = prefill %c0 @user "{LONG}" [engine="m"]
+  %c2 = prefill %c0 @user "{LONG}" [engine="m", tools=[{{"name": "f"}}]]
+  %t, %c3 = decode %c1 [engine="m"]
+  %u, %c4 = decode %c2 [engine="m"]
+  return %t, %u
+}}""")
+    parts = (Marker("user"), LONG)
+    assert constant_heads(graph) == (
+        Head("m", parts),
+        Head("m", parts, tools='[{"name": "f"}]'),
+    )

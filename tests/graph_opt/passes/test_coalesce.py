@@ -170,3 +170,50 @@ def test_the_order_of_the_prefills_of_a_captured_context_is_kept() -> None:
         return %m
         """,
     )
+
+
+def test_the_tools_that_open_a_conversation_go_with_all_of_its_calls() -> None:
+    assert_rewrites(
+        run,
+        """
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 @user "Hi" @assistant [engine="m", tools=[{"name": "f"}]]
+        %t, %c2 = decode %c1 [engine="m", tool_choice="f"]
+        %c3 = prefill %c2 @tool "1" @assistant [engine="m"]
+        %u, %c4 = decode %c3 [engine="m", tool_choice="auto"]
+        return %u
+        """,
+        """
+        %t = generate @user "Hi" @assistant [engine="m", tool_choice="f", tools=[{"name": "f"}]]
+        %u = generate @user "Hi" @assistant %t @tool "1" @assistant \
+[engine="m", tool_choice="auto", tools=[{"name": "f"}]]
+        return %u
+        """,
+    )
+
+
+def test_the_tools_of_a_captured_context_go_into_the_body() -> None:
+    assert_rewrites(
+        run,
+        """
+        %q = input [type="list"]
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 "Hi" [engine="m", tools=[{"name": "f"}]]
+        %m = map %q %c1 {
+          %x = input [type="str"]
+          %c = input [type="context"]
+          %t, %d = decode %c %x [engine="m"]
+          return %t
+        }
+        return %m
+        """,
+        """
+        %q = input [type="list"]
+        %m = map %q {
+          %x = input [type="str"]
+          %t = generate "Hi" %x [engine="m", tools=[{"name": "f"}]]
+          return %t
+        }
+        return %m
+        """,
+    )

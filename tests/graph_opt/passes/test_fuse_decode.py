@@ -74,3 +74,18 @@ def test_another_adapter_is_another_prompt() -> None:
 def test_an_engine_that_cannot_gets_two_requests() -> None:
     assert fused(PLAIN, Facts({"m": frozenset({"prefill"})})) == PLAIN
     assert fused(PLAIN, Facts({"m": frozenset({"prefill", "decode_parts"})})) != PLAIN
+
+
+def test_the_tools_of_the_prompt_go_with_it() -> None:
+    tools = PLAIN.replace(
+        '@assistant [engine="m"]', '@assistant [engine="m", tools=[{"name": "f"}]]'
+    )
+    assert fused(tools) == dedent("""\
+        %c0 = context [engine="m"]
+        %t, %c2 = decode %c0 @user %q @assistant [engine="m", max_tokens=8, tools=[{"name": "f"}]]
+        """)
+
+
+def test_a_decode_with_other_tools_than_its_prompt_stays_apart() -> None:
+    other = PLAIN.replace("max_tokens=8", 'max_tokens=8, tools=[{"name": "f"}]')
+    assert fused(other) == other

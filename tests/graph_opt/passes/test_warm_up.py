@@ -344,3 +344,18 @@ def test_the_pipeline_cuts_the_head_that_is_warmed_during_retrieval() -> None:
     """
     for facts in (SHARING, priced(Prices(), ABLE | {"shares_in_flight"})):
         assert_rewrites(partial(optimize, facts=facts), lines(INPUT, whole), lines(INPUT, after))
+
+
+def test_the_tools_of_a_prompt_that_is_written_into_its_reader_go_with_it() -> None:
+    given = """
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 @user "Hi" @assistant [engine="m", tools=[{"name": "f"}]]
+        %t, %c2 = decode %c1 [engine="m"]
+        return %t
+    """
+    after = """
+        %c0 = context [engine="m"]
+        %t, %c2 = decode %c0 @user "Hi" @assistant [engine="m", tools=[{"name": "f"}]]
+        return %t
+    """
+    assert_rewrites(run, lines(given), lines(after))

@@ -1,6 +1,6 @@
 """Conversations inside an app: each turn goes on from the context that the one before left."""
 
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, Unpack, cast, overload
 
@@ -199,7 +199,7 @@ class Chat:
         tracer = tracing(what)
         if self._is_closed:
             raise TraceError(f"{what} comes after chat.close()", *user_frame())
-        homes = [around.home for around in _around(tracer)] if inner else [tracer.home]
+        homes = [around.home for around in tracer.around()] if inner else [tracer.home]
         if not any(home is self._home for home in homes):
             problem = (
                 f"{what} goes on with a conversation of another app, of another run, or from "
@@ -207,12 +207,6 @@ class Chat:
             )
             raise TraceError(problem, *user_frame())
         return tracer
-
-
-def _around(tracer: Tracer | None) -> Iterator[Tracer]:
-    while tracer is not None:
-        yield tracer
-        tracer = tracer.outer
 
 
 def _known(content: Any) -> Any:

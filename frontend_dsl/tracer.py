@@ -89,6 +89,7 @@ class Tracer:
         self._calls: Names = outer._calls if outer is not None else Names()
         self._path: tuple[str, ...] = outer._path if outer is not None else ()
         self._place: tuple[str, int] | None = None
+        self._variable = ""  # of a program, that is written now
         self._alive: list[Value] = []
         self._misuses: list[SymbolicError] = []
         self._captures: dict[str, tuple[Value, Value]] = {}  # outer name -> (outer, own param)
@@ -132,6 +133,22 @@ class Tracer:
         finally:
             self._path = outer_path
             self._place = None
+
+    @contextmanager
+    def writing(self, variable: str) -> Iterator[None]:
+        """What is emitted inside writes a variable of a program."""
+        self._variable = variable
+        try:
+            yield
+        finally:
+            self._variable = ""
+
+    def around(self) -> "Iterator[Tracer]":
+        """This tracer and those of the bodies and the app around it."""
+        tracer: Tracer | None = self
+        while tracer is not None:
+            yield tracer
+            tracer = tracer.outer
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -396,7 +413,7 @@ class Tracer:
 
     def _origin(self) -> Origin:
         file, line = self._place or self._home or user_frame()
-        return Origin("/".join(self._path), file, line)
+        return Origin("/".join(self._path), file, line, self._variable)
 
 
 @dataclass(frozen=True, slots=True)

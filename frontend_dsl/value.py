@@ -138,10 +138,16 @@ class Value:
     def __contains__(self, item: object) -> NoReturn:
         self._misuse(f"'in' on %{self._name}", f"test it in a tl.tool{OR_BREAK}")
 
-    def __add__(self, other: object) -> NoReturn:
-        self._misuse(f"'+' on %{self._name}", "write an f-string, or use tl.flatten for lists")
+    def __add__(self, other: object) -> Any:
+        if self._type is str and _is_text(other):
+            return f"{self}{other}"
+        return NotImplemented if hasattr(other, "takes_values") else self._no_sum()
 
-    __radd__ = __add__
+    def __radd__(self, other: object) -> Any:
+        return f"{other}{self}" if self._type is str and _is_text(other) else self._no_sum()
+
+    def _no_sum(self) -> NoReturn:
+        self._misuse(f"'+' on %{self._name}", "write an f-string, or use tl.flatten for lists")
 
     def __mul__(self, other: object) -> NoReturn:
         self._misuse(f"arithmetic ('*', '-', '/' ...) on %{self._name}", "do it in a tl.tool")
@@ -376,6 +382,10 @@ def field_of(type_: Any, name: str) -> Any | None:
     if not isinstance(type_, type):
         return None
     return get_type_hints(type_).get(name)
+
+
+def _is_text(value: object) -> bool:
+    return value._type is str if isinstance(value, Value) else isinstance(value, str)
 
 
 def _is_bound(bound: object) -> bool:

@@ -70,7 +70,9 @@ def _parsed(tracer: Tracer, name: str, llm: LLM, text: Value, after: Value, form
 def prefill(
     tracer: Tracer, name: str, llm: LLM, context: Value | None, parts: Sequence[Any]
 ) -> Value:
-    """The context behind which the parts of a prompt were read."""
+    """The context behind which the parts of a prompt were read; without parts the same."""
+    if context is not None and not parts:
+        return context
     if context is None:
         engine: dict[str, Json] = {"engine": tracer.symbols.engine(llm)}
         context = tracer.emit("context", (), engine, f"{name}.empty", Context)

@@ -46,6 +46,7 @@ class Origin:
     call: str  # the component called, nested calls as "outer/inner"
     file: str
     line: int
+    variable: str = ""  # of a program, that the node writes: "answer", or "answer[1]" of a fork
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ EventKind = Literal[
     "start",  # its batch starts; fields: engine, batch, batch_size
     "retry",  # it failed and is tried again; fields: error, after_s
     "first_token",
-    "text",  # a piece of decoded text; fields: text, final
+    "text",  # a piece of decoded text; fields: text, final; variable, of a program
     "end",  # fields: the counts of backends.base.Usage; endpoint, of an engine with several
     "error",
     "done",  # the query ended; fields: status, error; the last of a stream has the app's result

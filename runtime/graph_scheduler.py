@@ -437,6 +437,8 @@ class Query:
         growing = scope.growing_text(node)
         if on_text is None and growing is None and not self._teller.is_heard:
             return None
+        variable = node.origin.variable if node.origin else ""
+        named = {"variable": variable} if variable else {}
         is_first = True
 
         def emit(text: str) -> None:
@@ -446,7 +448,7 @@ class Query:
             if is_first:
                 is_first = False
                 self._tell("first_token", path, node.op)
-            self._tell("text", path, node.op, {"text": text, "final": is_final})
+            self._tell("text", path, node.op, {"text": text, "final": is_final, **named})
             if on_text is not None:
                 on_text(node.name, text)
             if growing is not None:

@@ -28,23 +28,34 @@ if TYPE_CHECKING:
     from frontend_dsl.agents.agent import Agent
     from frontend_dsl.chat import Chat
     from frontend_dsl.contextual import contextualize
+    from frontend_dsl.pieces import assistant, gen, system, user
     from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
+    from frontend_dsl.state import State
+    from frontend_dsl.state_program import ProgramResult
     from frontend_dsl.synthesis import synthesize
     from frontend_dsl.web_search import WebSearch
     from graph_opt.pipeline import PASSES
+    from teola._program import program
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
     _LATE = {
         "Agent": "frontend_dsl.agents.agent",
         "Chat": "frontend_dsl.chat",
         "PASSES": "graph_opt.pipeline",
+        "ProgramResult": "frontend_dsl.state_program",
+        "State": "frontend_dsl.state",
         "WebSearch": "frontend_dsl.web_search",
+        "assistant": "frontend_dsl.pieces",
         "contextualize": "frontend_dsl.contextual",
         "expand_queries": "frontend_dsl.query_expansion",
+        "gen": "frontend_dsl.pieces",
         "fuse": "frontend_dsl.query_expansion",
         "hybrid_search": "frontend_dsl.query_expansion",
+        "program": "teola._program",
         "run_virtually": "teola.virtual",
         "synthesize": "frontend_dsl.synthesis",
+        "system": "frontend_dsl.pieces",
+        "user": "frontend_dsl.pieces",
     }
 
     def __getattr__(name: str) -> Any:
@@ -69,10 +80,13 @@ __all__ = [
     "Embedder",
     "Index",
     "Message",
+    "ProgramResult",
     "Reranker",
+    "State",
     "Store",
     "WebSearch",
     "app",
+    "assistant",
     "attempt",
     "cond",
     "contextualize",
@@ -83,17 +97,21 @@ __all__ = [
     "first",
     "flatten",
     "fuse",
+    "gen",
     "hybrid_search",
     "join",
     "load",
     "loop",
     "map",
+    "program",
     "prompt",
     "run_virtually",
     "sorted",
     "split",
     "synthesize",
+    "system",
     "tool",
+    "user",
     "value",
     "zip",
 ]

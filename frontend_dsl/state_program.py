@@ -1,0 +1,116 @@
+"""`@tl.program`: a function of a state becomes an app of its other parameters."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, TypeVar, cast
+
+from frontend_dsl.breaks import value
+from frontend_dsl.callables import (
+    is_coroutine_function,
+    name_of,
+    place_of_function,
+    takes_receiver,
+    written_function,
+)
+from frontend_dsl.components import LLM
+from frontend_dsl.errors import DefinitionError
+from frontend_dsl.messages import Message, Role
+from frontend_dsl.state import State
+from frontend_dsl.template import constants_of
+from frontend_dsl.tools import tool
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramResult:
+    """What a program came to: its variables, its text and its turns."""
+
+    variables: Mapping[str, Any]  # values by name, of the types that tl.gen(out=) said
+    texts: Mapping[str, Any]  # what the model wrote, by name
+    text: str
+    messages: list[Message]
+
+    def __getitem__(self, name: str) -> str:
+        """The text of a variable; of one that joined forks made, their list."""
+        return cast(str, self.texts[name])
+
+    def get(self, name: str, type_: type[T]) -> T:  # noqa: ARG002
+        """The value of a variable, for type checkers of this type."""
+        return cast(T, self.variables[name])
+
+
+class ProgramFunction:
+    """What an app calls to trace a program: the function with a state of its own."""
+
+    def __init__(self, function: Callable[..., Any], llm: LLM) -> None:
+        update_wrapper(self, function, updated=())
+        self.llm = llm
+        self._function = function
+        self._constants = constants_of(written_function(function))
+        self.__signature__ = _without_state(function)
+
+    def __call__(self, **arguments: Any) -> Any:
+        state = self._state()
+        result = self._function(state, **arguments)
+        if result is not None and not isinstance(result, State):
+            return result
+        return _result(*_said(state if result is None else result))
+
+    def _state(self) -> State:
+        return State(self.llm, _constants=self._constants)
+
+
+class AsyncProgramFunction(ProgramFunction):
+    """The same of an `async def` function."""
+
+    async def __call__(self, **arguments: Any) -> Any:
+        state = self._state()
+        result = await self._function(state, **arguments)
+        if result is not None and not isinstance(result, State):
+            return result
+        return program_result(*await value(_said(state if result is None else result)))
+
+
+def program_function(function: Callable[..., Any], llm: LLM) -> ProgramFunction:
+    """The function of an app. Raises DefinitionError for one that takes no state."""
+    function = function.__func__ if isinstance(function, staticmethod) else function
+    written_function(function, "program")
+    kind = AsyncProgramFunction if is_coroutine_function(function) else ProgramFunction
+    return kind(function, llm)
+
+
+def program_result(
+    variables: Mapping[str, Any],
+    texts: Mapping[str, Any],
+    text: str,
+    turns: Sequence[tuple[Role, str]],
+) -> ProgramResult:
+    """The result of a program, of real values."""
+    return ProgramResult(variables, texts, text, [Message(*turn) for turn in turns])
+
+
+_result = tool(pure=True)(program_result)
+
+
+def _said(state: State) -> tuple[Any, ...]:
+    texts = {name: variable.text for name, variable in state._point.variables.items()}
+    turns = [(message.role, message.content) for message in state.messages]
+    return state.variables, texts, state.text(), turns
+
+
+def _without_state(function: Callable[..., Any]) -> inspect.Signature:
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    first = parameters[0] if parameters else None
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    is_state = first is not None and first.kind in by_place and first.name not in ("self", "cls")
+    if not is_state or takes_receiver(function):
+        problem = (
+            f"the program {name_of(function)}() must be a plain function whose first parameter is "
+            "the state: `def program(s: tl.State, question: str)`"
+        )
+        raise DefinitionError(problem, *place_of_function(function))
+    return signature.replace(parameters=parameters[1:])

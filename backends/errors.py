@@ -5,6 +5,8 @@ EngineError
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
 ├── AnswerInvalid         a server's answer is not of the form that it was to keep to
+├── McpError              a tool of an MCP server failed, or its server refused the call
+│   └── McpUnavailable    the server cannot be started or reached, or it ended
 └── RequestRejected       the request is wrong for this engine (op, arguments, content)
     ├── ContentRefused    the model, or a filter around it, does not answer this
     └── DocumentError     a file that cannot be found, read or understood
@@ -41,6 +43,14 @@ class RequestRejected(EngineError):
 
 class AnswerInvalid(EngineError):
     """A server's answer breaks the schema, the pattern or the choices that were sent with it."""
+
+
+class McpError(EngineError):
+    """A tool of an MCP server failed, took too long, or the server refused the call."""
+
+
+class McpUnavailable(McpError):
+    """An MCP server cannot be started or reached, or it ended."""
 
 
 class ContentRefused(RequestRejected):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from frontend_dsl.synthesis import synthesize
     from frontend_dsl.web_search import WebSearch
     from graph_opt.pipeline import PASSES
+    from teola import mcp
     from teola._program import program
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
@@ -52,6 +53,7 @@ else:  # loaded when they are first used: many apps need none of them
         "fuse": "frontend_dsl.query_expansion",
         "hybrid_search": "frontend_dsl.query_expansion",
         "program": "teola._program",
+        "mcp": "teola.mcp",
         "run_virtually": "teola.virtual",
         "synthesize": "frontend_dsl.synthesis",
         "system": "frontend_dsl.pieces",
@@ -61,7 +63,9 @@ else:  # loaded when they are first used: many apps need none of them
     def __getattr__(name: str) -> Any:
         if name not in _LATE:
             raise AttributeError(f"module 'teola' has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(_LATE[name]), name)
+        module = import_module(_LATE[name])
+        is_module = _LATE[name] == f"teola.{name}"
+        found = globals()[name] = module if is_module else getattr(module, name)
         return found
 
     def __dir__() -> list[str]:
@@ -103,6 +107,7 @@ __all__ = [
     "load",
     "loop",
     "map",
+    "mcp",
     "program",
     "prompt",
     "run_virtually",

@@ -18,6 +18,8 @@
     ├── EngineOverloaded
     ├── RequestTooLong
     ├── AnswerInvalid         a server did not keep to the schema or the choices
+    ├── McpError              a tool of an MCP server failed
+    │   └── McpUnavailable    its server cannot be started or reached, or it ended
     └── RequestRejected
         ├── ContentRefused    the model or its provider's filter will not answer
         └── DocumentError
@@ -36,6 +38,8 @@ from backends.errors import (
     EngineError,
     EngineOverloaded,
     EngineUnavailable,
+    McpError,
+    McpUnavailable,
     RequestRejected,
     RequestTooLong,
 )
@@ -68,6 +72,8 @@ __all__ = [
     "EngineUnavailable",
     "GraphError",
     "ListenerFailed",
+    "McpError",
+    "McpUnavailable",
     "NodeFailed",
     "OutputInvalid",
     "QueryCancelled",

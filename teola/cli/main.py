@@ -135,6 +135,23 @@ def serve_engine(
     serve_urls(urls, words, loras, name, (host, port), api_key, max_queued, drain, debug)
 
 
+@app.command("mcp")
+def mcp(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="APP...", help="app.py:name, several if you like.")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Over HTTP; left out: stdin and stdout.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the server calls itself.")] = "teola",
+    debug: Debug = False,
+) -> None:
+    """Serve apps and agents as tools of an MCP server: teola mcp app.py:name"""
+    from teola.cli.mcp_command import serve_mcp
+
+    serve_mcp(targets or [], name, http, debug)
+
+
 models = typer.Typer(help="The models teola can fetch and run.", no_args_is_help=True)
 app.add_typer(models, name="models")
 

@@ -7,17 +7,16 @@ does not wait.
 
 import asyncio
 import gc
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from backends.errors import ConfigError
 from teola.serving.app import make_app
+from teola.serving.listening import SignalServer, listen, url_of
 from teola.serving.served_engines import ServedEngines
 
 
@@ -34,7 +33,7 @@ class ServerSettings:
 def serve(engines: ServedEngines, settings: ServerSettings, say: Callable[[str], None]) -> None:
     """Serve until a signal ends it. Raises ConfigError, or what kept an engine from loading."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # series that nobody reads
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
         make_app(engines, settings.api_key),
         lifespan="off",
@@ -45,13 +44,16 @@ def serve(engines: ServedEngines, settings: ServerSettings, say: Callable[[str],
         server_header=False,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(engines, _Server(config), listener, say))
+        runner.run(_serve(engines, SignalServer(config), listener, say))
 
 
 async def _serve(
-    engines: ServedEngines, server: "_Server", listener: socket.socket, say: Callable[[str], None]
+    engines: ServedEngines,
+    server: "SignalServer",
+    listener: socket.socket,
+    say: Callable[[str], None],
 ) -> None:
-    url = _url(listener)
+    url = url_of(listener)
     say(f"loading {', '.join(served.url for served in engines.served)}; listening on {url}")
     loading = asyncio.create_task(_load(engines, server, lambda: say(f"ready on {url}/v1")))
     try:
@@ -65,7 +67,9 @@ async def _serve(
         loading.result()
 
 
-async def _load(engines: ServedEngines, server: "_Server", is_ready: Callable[[], None]) -> None:
+async def _load(
+    engines: ServedEngines, server: "SignalServer", is_ready: Callable[[], None]
+) -> None:
     try:
         await engines.start()
     except BaseException:
@@ -74,31 +78,3 @@ async def _load(engines: ServedEngines, server: "_Server", is_ready: Callable[[]
     gc.collect()
     gc.freeze()  # weights and modules stay: later collections need not look at them
     is_ready()
-
-
-class _Server(uvicorn.Server):
-    """Ends with the process' own exit code: uvicorn would raise the signal again when it is done,
-    before the engines are closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

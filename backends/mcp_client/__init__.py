@@ -1,0 +1,1 @@
+"""The client side of the Model Context Protocol, over the official SDK (extra `mcp`)."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from frontend_dsl.synthesis import synthesize
     from frontend_dsl.web_search import WebSearch
     from graph_opt.pipeline import PASSES
-    from teola import mcp
+    from teola import mcp, teams
     from teola._program import program
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
@@ -58,6 +58,7 @@ else:  # loaded when they are first used: many apps need none of them
         "synthesize": "frontend_dsl.synthesis",
         "system": "frontend_dsl.pieces",
         "user": "frontend_dsl.pieces",
+        "teams": "teola.teams",
     }
 
     def __getattr__(name: str) -> Any:
@@ -115,6 +116,7 @@ __all__ = [
     "split",
     "synthesize",
     "system",
+    "teams",
     "tool",
     "user",
     "value",

@@ -1,0 +1,1 @@
+"""Teams: forms in which agents work together, each an app."""

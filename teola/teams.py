@@ -1,0 +1,21 @@
+"""Forms in which agents work together: `tl.teams.sequence(outliner, writer)`."""
+
+from frontend_dsl.teams.chains import parallel, sequence
+from frontend_dsl.teams.critic import Verdict, critic
+from frontend_dsl.teams.debate import debate
+from frontend_dsl.teams.group_chat import group_chat
+from frontend_dsl.teams.sections import sections
+from frontend_dsl.teams.team import Team
+from frontend_dsl.teams.transcript import Line
+
+__all__ = [
+    "Line",
+    "Team",
+    "Verdict",
+    "critic",
+    "debate",
+    "group_chat",
+    "parallel",
+    "sections",
+    "sequence",
+]

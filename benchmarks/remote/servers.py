@@ -70,7 +70,7 @@ def _said(process: "subprocess.Popen[bytes]", log: TextIO, wanted: str) -> "re.M
 
 
 def _named(llm: str, embedder: str, reranker: str) -> tuple[Servers, Mapping[str, str]]:
-    names = [_models(url) for url in (llm, embedder, reranker)]
+    names = [models_of(url) for url in (llm, embedder, reranker)]
     servers = Servers(
         llm, names[0][0], embedder, names[1][-2 % len(names[1])], reranker, names[2][-1]
     )
@@ -82,7 +82,8 @@ def _named(llm: str, embedder: str, reranker: str) -> tuple[Servers, Mapping[str
     }
 
 
-def _models(url: str) -> Sequence[str]:
+def models_of(url: str) -> Sequence[str]:
+    """The names of what a server serves."""
     return [card["id"] for card in httpx.get(f"{url}/v1/models").json()["data"]]
 
 
@@ -91,7 +92,7 @@ def vllm_servers() -> Iterator[tuple[Servers, Mapping[str, str]]]:
     """vLLM with the default model, on this machine; embedder and reranker in a server of teola."""
     words = ("--embedder", "local:all-minilm-l6-v2", "--reranker", "local:maxsim")
     with started_vllm() as (url, model), served(None, *words) as others:
-        names = _models(others)
+        names = models_of(others)
         host = others.removeprefix("http://")
         engines = {
             "llm": f"vllm://{url.removeprefix('http://')}/{model}",

@@ -85,7 +85,7 @@ class Bench:
 
     def _by_teola(self, name: str, salt: str) -> Sequence[str]:
         app = ours.PROGRAMS[name].using(memo=False, salt=salt, engines={"llm": self._engine})
-        return app()
+        return app(**ours.INPUTS[name])
 
     def _by_client(self, name: str, salt: str) -> Sequence[str]:
         self._loop_client.salt = salt
@@ -99,7 +99,7 @@ class Bench:
 @contextmanager
 def embedded() -> Iterator[Bench]:
     with served(EMBEDDED_LLM) as url:
-        ours.react.using(memo=False, engines={"llm": EMBEDDED_LLM})()  # loads the model
+        ours.react.using(memo=False, engines={"llm": EMBEDDED_LLM})("Hm?")  # loads
         server = ServerMeter(url)
         meters = {"teola": EngineMeter(EMBEDDED_LLM), "client": server, "langgraph": server}
         yield Bench(url, EMBEDDED_LLM, meters)

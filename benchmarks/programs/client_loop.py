@@ -18,7 +18,7 @@ def chat(client: LoopClient) -> list[str]:
 
 
 def judge(client: LoopClient) -> list[str]:
-    head = [system(texts.JUDGE_SYSTEM), user(texts.article())]
+    head = [system(texts.JUDGE_SYSTEM), user(texts.read(texts.ARTICLE))]
     notes = [
         client.ask([*head, user(texts.assess(point))], **texts.POINT_LIMITS)
         for point in texts.POINTS
@@ -34,7 +34,7 @@ def tree_of_thought(client: LoopClient) -> list[str]:
     solutions: list[str] = []
     said: list[str] = []
     for approach in texts.APPROACHES:
-        messages = [system(texts.THOUGHT_SYSTEM), user(texts.propose(approach))]
+        messages = [system(texts.THOUGHT_SYSTEM), user(texts.propose(texts.PROBLEM, approach))]
         messages.append(assistant(client.ask(messages, **texts.THOUGHT_LIMITS)))
         messages.append(user(texts.CARRY_OUT))
         solutions.append(client.ask(messages, **texts.THOUGHT_LIMITS))
@@ -42,7 +42,7 @@ def tree_of_thought(client: LoopClient) -> list[str]:
         reflection = client.ask(messages, **texts.THOUGHT_LIMITS)
         said += [messages[2]["content"], solutions[-1], reflection]
         solutions[-1] = f"{solutions[-1]}\nBut: {reflection}"
-    messages = [system(texts.THOUGHT_SYSTEM), user(texts.conclude(solutions))]
+    messages = [system(texts.THOUGHT_SYSTEM), user(texts.conclude(texts.PROBLEM, solutions))]
     return [*said, client.ask(messages, **texts.THOUGHT_LIMITS)]
 
 
@@ -58,7 +58,7 @@ def react(client: LoopClient) -> list[str]:
 
 
 def json_decoding(client: LoopClient) -> list[str]:
-    head = [system(texts.JSON_SYSTEM), user(texts.document())]
+    head = [system(texts.JSON_SYSTEM), user(texts.read(texts.DOCUMENT))]
     said: list[str] = []
     for form in texts.FORMS:
         text = client.ask([*head, user(texts.fill_in(form))], form, max_tokens=96)
@@ -67,7 +67,7 @@ def json_decoding(client: LoopClient) -> list[str]:
 
 
 def self_consistency(client: LoopClient) -> list[str]:
-    messages = [user(texts.vote_prompt())]
+    messages = [user(texts.think_about(texts.VOTE_QUESTION))]
     samples = [client.ask(messages, **texts.VOTE_LIMITS, seed=seed) for seed in range(texts.VOTERS)]
     return [*samples, texts.most_common(samples)]
 

@@ -81,7 +81,7 @@ async def _nothing(state: Any) -> dict[str, Any]:  # noqa: ARG001
 
 
 def judge(client: AsyncClient) -> Runnable:
-    head = [system(texts.JUDGE_SYSTEM), user(texts.article())]
+    head = [system(texts.JUDGE_SYSTEM), user(texts.read(texts.ARTICLE))]
 
     async def branch(state: Branches) -> Branches:
         place = state["place"]
@@ -104,7 +104,7 @@ def tree_of_thought(client: AsyncClient) -> Runnable:
 
     async def branch(state: Branches) -> Branches:
         place = state["place"]
-        messages = [*head, user(texts.propose(texts.APPROACHES[place]))]
+        messages = [*head, user(texts.propose(texts.PROBLEM, texts.APPROACHES[place]))]
         plan = await client.ask(messages, **texts.THOUGHT_LIMITS)
         messages += [assistant(plan), user(texts.CARRY_OUT)]
         solution = await client.ask(messages, **texts.THOUGHT_LIMITS)
@@ -115,7 +115,7 @@ def tree_of_thought(client: AsyncClient) -> Runnable:
     async def last(state: Branches) -> Branches:
         parts = _in_order(state)
         solutions = [f"{solution}\nBut: {reflection}" for _, solution, reflection in parts]
-        messages = [*head, user(texts.conclude(solutions))]
+        messages = [*head, user(texts.conclude(texts.PROBLEM, solutions))]
         end = await client.ask(messages, **texts.THOUGHT_LIMITS)
         return {"said": [*(text for part in parts for text in part), end]}
 
@@ -140,7 +140,7 @@ def react(client: AsyncClient) -> Runnable:
 
 
 def json_decoding(client: AsyncClient) -> Runnable:
-    head = [system(texts.JSON_SYSTEM), user(texts.document())]
+    head = [system(texts.JSON_SYSTEM), user(texts.read(texts.DOCUMENT))]
 
     async def branch(state: Branches) -> Branches:
         form = texts.FORMS[state["place"]]
@@ -155,7 +155,7 @@ async def _all_said(state: Branches) -> Branches:
 
 
 def self_consistency(client: AsyncClient) -> Runnable:
-    messages = [user(texts.vote_prompt())]
+    messages = [user(texts.think_about(texts.VOTE_QUESTION))]
 
     async def branch(state: Branches) -> Branches:
         seed = state["place"]

@@ -50,7 +50,7 @@ CHAT_LIMITS: dict[str, Any] = {"max_tokens": 32}
 
 JUDGE_SYSTEM = "You judge articles, in short sentences."
 POINTS = ("clarity", "evidence", "structure", "tone", "usefulness")
-POINT_LIMITS: dict[str, Any] = {"max_tokens": 24}
+POINT_LIMITS: dict[str, Any] = {"max_tokens": 40}
 MERGED_LIMITS: dict[str, Any] = {"max_tokens": 32}
 
 
@@ -60,8 +60,11 @@ class Grade(Enum):
     GOOD = "good"
 
 
-def article() -> str:
-    return f"Here is an article.\n\n{page('whyc', 3200)}"
+ARTICLE = page("whyc", 3200)
+
+
+def read(article: str) -> str:
+    return f"Here is an article.\n\n{article}"
 
 
 def assess(point: str) -> str:
@@ -83,19 +86,25 @@ PROBLEM = (
     "teachers, and shares the rest among 4 classes. Each class already has 3 pens, two of which "
     "are dry. How many working pens does each class have in the end, and how many are left over?"
 )
-APPROACHES = ("by equations", "by drawing a table", "by working backwards")
+APPROACHES = (
+    "by equations",
+    "by drawing a table",
+    "by working backwards",
+    "by estimating first",
+    "by asking small questions",
+)
 CARRY_OUT = "Carry the plan out."
 REFLECT = "Name the weakest step of it."
 THOUGHT_LIMITS: dict[str, Any] = {"max_tokens": 28}
 
 
-def propose(approach: str) -> str:
-    return f"{PROBLEM}\n\nPropose a plan to solve it {approach}."
+def propose(problem: str, approach: str) -> str:
+    return f"{problem}\n\nPropose a plan to solve it {approach}."
 
 
-def conclude(solutions: Sequence[str]) -> str:
+def conclude(problem: str, solutions: Sequence[str]) -> str:
     listed = "\n\n".join(f"Solution {i + 1}: {text}" for i, text in enumerate(solutions))
-    return f"{PROBLEM}\n\n{listed}\n\nGive the final answer."
+    return f"{problem}\n\n{listed}\n\nGive the final answer."
 
 
 # ReAct
@@ -157,8 +166,7 @@ class Style(BaseModel):
 FORMS: tuple[type[BaseModel], ...] = (People, Facts, Style)
 
 
-def document() -> str:
-    return f"Here is a text.\n\n{page('autoinc', 2800)}"
+DOCUMENT = page("autoinc", 2800)
 
 
 def fill_in(form: type[BaseModel]) -> str:
@@ -169,22 +177,30 @@ def fill_in(form: type[BaseModel]) -> str:
 
 # self-consistency
 
-EXAMPLES = "\n\n".join(
-    (
-        "Question: There are 15 trees and workers plant some more; then there are 21. How many "
-        "did they plant?\nReasoning: 21 trees less the 15 that were there are 6.\nAnswer: 6",
-        "Question: 3 cars stand in the lot and 2 more come. How many cars are there?\n"
-        "Reasoning: 3 cars and 2 cars are 5 cars.\nAnswer: 5",
-        "Question: Leah had 32 chocolates and her sister 42. They ate 35. How many are left?\n"
-        "Reasoning: Together they had 74. 74 less 35 are 39.\nAnswer: 39",
-        "Question: Jason had 20 lollipops and gave Denny some. Now he has 12. How many did he "
-        "give?\nReasoning: 20 less 12 are 8.\nAnswer: 8",
-        "Question: Shawn has five toys. He got two from each of his parents. How many now?\n"
-        "Reasoning: He got 4 toys. 5 and 4 are 9.\nAnswer: 9",
-        "Question: A server room had nine computers. Five more came each day for four days. How "
-        "many are there?\nReasoning: 20 computers came. 9 and 20 are 29.\nAnswer: 29",
-    )
-)
+EXAMPLES = """\
+Question: There are 15 trees and workers plant some more; then there are 21. How many are new?
+Reasoning: 21 trees less the 15 that were there are 6.
+Answer: 6
+
+Question: 3 cars stand in the lot and 2 more come. How many cars are there?
+Reasoning: 3 cars and 2 cars are 5 cars.
+Answer: 5
+
+Question: Leah had 32 chocolates and her sister 42. They ate 35. How many are left?
+Reasoning: Together they had 74. 74 less 35 are 39.
+Answer: 39
+
+Question: Jason had 20 lollipops and gave Denny some. Now he has 12. How many did he give?
+Reasoning: 20 less 12 are 8.
+Answer: 8
+
+Question: Shawn has five toys. He got two from each of his parents. How many now?
+Reasoning: He got 4 toys. 5 and 4 are 9.
+Answer: 9
+
+Question: A room had nine computers. Five more came each day for four days. How many are there?
+Reasoning: 20 computers came. 9 and 20 are 29.
+Answer: 29"""
 VOTERS = 5
 VOTE_QUESTION = (
     "Question: Olivia has 23 dollars and buys five bagels for 3 dollars each. How much is left?"
@@ -192,8 +208,8 @@ VOTE_QUESTION = (
 VOTE_LIMITS: dict[str, Any] = {"max_tokens": 32, "temperature": 0.7}
 
 
-def vote_prompt() -> str:
-    return f"{EXAMPLES}\n\n{VOTE_QUESTION}\nReasoning:"
+def think_about(question: str) -> str:
+    return f"{EXAMPLES}\n\nQuestion: {question}\nReasoning:"
 
 
 def most_common(samples: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ CHAT_LIMITS: dict[str, Any] = {"max_tokens": 32}
 # judge: branch, solve, merge
 
 JUDGE_SYSTEM = "You judge articles, in short sentences."
-POINTS = ("clarity", "evidence", "structure", "tone", "usefulness")
+POINTS = ("clarity", "evidence", "structure", "length", "usefulness")
 POINT_LIMITS: dict[str, Any] = {"max_tokens": 40}
 MERGED_LIMITS: dict[str, Any] = {"max_tokens": 32}
 

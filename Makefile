@@ -39,6 +39,8 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict samples tests/typing
+	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 test: models

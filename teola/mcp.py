@@ -22,6 +22,8 @@ _loop = BackgroundLoop("teola-mcp")  # of all connections, which must stay on on
 
 DEFAULT_TIMEOUT_S = 60.0
 
+__all__ = ["McpTool", "McpTools", "serve", "tools"]
+
 
 class McpTools(Sequence[McpTool]):
     """The tools of one server, over a connection that they share.

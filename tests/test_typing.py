@@ -1,8 +1,12 @@
-"""What type checkers see of a user's app: the declared types, under mypy --strict."""
+"""What type checkers see of a user's app: the declared types, under mypy --strict and pyright."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
 
 USER = """
 from typing import Literal
@@ -99,3 +103,26 @@ def test_an_apps_types_are_the_declared_ones(tmp_path: Path) -> None:
     assert len(lines) == len(EXPECTED), done.stdout
     for line, expected in zip(lines, EXPECTED, strict=True):
         assert expected in line
+
+
+CHECKERS = {
+    "mypy": ["mypy", "--strict", "samples", "tests/typing"],
+    "pyright": ["basedpyright"],  # what it checks stands in pyproject.toml
+}
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_samples_and_users_files_have_no_errors(checker: str) -> None:
+    command = [sys.executable, "-m", *CHECKERS[checker]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_pyright_sees_a_wrong_call_in_a_users_file(tmp_path: Path) -> None:
+    wrong = (ROOT / "tests/typing/apps.py").read_text() + "\nrag(question=3)\n"
+    (tmp_path / "apps.py").write_text(wrong)
+    command = [sys.executable, "-m", "basedpyright", "--level", "error", str(tmp_path / "apps.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert '"question"' in done.stdout
+    assert "1 error" in done.stdout

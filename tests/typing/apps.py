@@ -1,0 +1,94 @@
+"""What users write: no error under mypy --strict and pyright's strict mode, with these types."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, assert_type
+
+from pydantic import BaseModel
+
+import teola as tl
+
+llm = tl.LLM("fake:")
+store = tl.Store("fake:", embedder=tl.Embedder("fake:"))
+rerank = tl.Reranker("fake:")
+
+
+class Queries(BaseModel):
+    queries: list[str]
+
+
+@tl.prompt(llm, out=Queries, temperature=0.3)
+def expand(question: str, n: int) -> str:
+    return f"Write {n} queries for {question}"
+
+
+@tl.prompt(llm, out=Literal["yes", "no"])
+def judge(text: str) -> str:
+    return f"Judge {text}"
+
+
+@tl.prompt(llm)
+def answer(question: str, docs: list[tl.Doc]) -> str:
+    return f"{tl.join(docs, '[{i}] {text}')}\nQuestion: {question}"
+
+
+@tl.tool(pure=True)
+def count(text: str) -> int:
+    return len(text)
+
+
+@tl.tool
+async def fetch(url: str) -> str:
+    return url
+
+
+@tl.app
+def rag(question: str, n: int = 3, k: int = 5) -> str:
+    queries = expand(question, n).queries
+    hits = tl.map(lambda q: store.search(q, k=20), queries)
+    assert_type(queries, list[str])
+    assert_type(hits, list[list[tl.Doc]])
+    assert_type(count(question), int)
+    assert_type(fetch(question), str)
+    return answer(question, rerank(question, tl.flatten(hits), k=k))
+
+
+@tl.app(timeout_s=3.0)
+async def topics(topic: str) -> list[str]:
+    found = await tl.value(expand(topic, 2))
+    assert_type(found, Queries)
+    return found.queries
+
+
+class Bot:
+    @tl.app
+    def hello(self, name: str) -> str:
+        return answer(name, [])
+
+
+async def run_all() -> None:
+    assert_type(rag("x"), str)
+    assert_type(topics("x"), list[str])
+    assert_type(await rag.arun("x", n=2), str)
+    assert_type(await topics.arun("x"), list[str])
+    assert_type(rag.batch([{"question": "x"}]), list[str | Exception])
+    assert_type(rag.using(optimize=False)("x"), str)
+    assert_type(Bot().hello("x"), str)
+    async for event in rag.astream("x"):
+        assert_type(event.kind, str)
+
+
+with tl.mcp.tools("command", include=["search"]) as tools:
+    assert_type(tools[0], tl.mcp.McpTool)
+    assert_type(tools["search"].parameters, dict[str, Any])
+
+
+@tl.app
+def with_tool(question: str) -> str:
+    found: str = tools["search"](question)
+    return found
+
+
+rag(question=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+rag("x", speed=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+judge(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -13,10 +13,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 from frontend_dsl.app_function import AppFunction
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.breaks import AsyncRun, Shape
-from frontend_dsl.callables import written_function
+from frontend_dsl.callables import result_type, written_function
 from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
+from frontend_dsl.nested import NestedApp, Specs
 from frontend_dsl.program import Program, Runner, RunOptions, Segments, StreamEvent
 from frontend_dsl.reads import Reads
 from frontend_dsl.signature import ArgumentError, BoundArguments, HandleShape, bind
@@ -266,12 +267,17 @@ class App(Generic[P, R]):
         return run
 
     async def _run_session(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: RunOptions,
+        specs: Specs | None = None,
     ) -> Any:
         function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs)
         check_before_run(options.engines, function)
-        symbols, arguments = Symbols(function.variables), {**bound.static, **bound.symbolic}
+        symbols = Symbols(function.variables, specs)
+        arguments = {**bound.static, **bound.symbolic}
 
         async def body(segments: Segments) -> Any:
             run = AsyncRun(self.name, symbols, self._segments, function.place, segments)
@@ -291,7 +297,28 @@ class App(Generic[P, R]):
 
     def _inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         function, args = self._app_function.with_receiver_of(args)
-        return inline(function, args, kwargs, self.options)
+        return inline(function, args, kwargs, self.options, self._nested)
+
+    # `async def` apps inside others, where nothing can be awaited
+
+    def _nested(self) -> NestedApp:
+        """Made once, as long as the code reads the same components: a graph names it."""
+        found = self.__dict__.get("_nested_app")
+        if found is not None and found[0] is self and found[1].are_current():
+            return cast(NestedApp, found[2])
+        reads = Reads(self._app_function.call)
+        components, function = tuple(reads.components.values()), self._app_function
+        returns = result_type(function.call)
+        nested = NestedApp(
+            self.name, self._run_nested, self.options, returns, function.variables, components
+        )
+        self.__dict__["_nested_app"] = (self, reads, nested)
+        return nested
+
+    def _run_nested(
+        self, arguments: Mapping[str, Any], options: RunOptions, specs: Specs
+    ) -> Coroutine[Any, Any, Any]:
+        return self._run_session((), arguments, options, specs)
 
 
 def _arguments(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -7,6 +7,7 @@ ends as soon as `x` itself is there. Values of earlier segments are inputs of la
 
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from types import CoroutineType
@@ -165,7 +166,7 @@ class AsyncRun:
     def _program(self, graph: Graph) -> Program:
         """The program of the graph's shape, with what its names stand for in this run."""
         attrs = [node.attrs for _, node, _ in walk(graph)]
-        engines = _named(self._symbols.engines, attrs, ("engine",))
+        engines = _named(self._symbols.engines, attrs, ("engine", "engines"))
         specs = tuple((name, spec.key) for name, spec in engines.items())
         found = self._programs.get_or_make(
             (to_text(graph), specs), lambda: Program(graph, engines, {}, Any)
@@ -188,7 +189,7 @@ async def value(x: T) -> T:
 def run_of_async_app(what: str, instead: str = "use tl.cond, tl.map and tl.loop") -> AsyncRun:
     """The run that `what` is called in. Raises TraceError anywhere but in an `async def` app."""
     run = _run.get()
-    if run is None or not isinstance(current(), SegmentTracer):
+    if run is None or not is_awaited():
         raise TraceError(
             f"{what} can be awaited in an `async def` app only; a `def` app, and a function for "
             f"tl.map, tl.cond or tl.loop, {instead}",
@@ -197,12 +198,28 @@ def run_of_async_app(what: str, instead: str = "use tl.cond, tl.map and tl.loop"
     return run
 
 
+def is_awaited() -> bool:
+    """Whether the code that is traced now can await, as an `async def` app's can."""
+    return _run.get() is not None and isinstance(current(), SegmentTracer)
+
+
+@contextmanager
+def not_awaited() -> Iterator[None]:
+    """For the code of a `def` app that becomes a part of an `async def` one."""
+    token = _run.set(None)
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
 def _named(
     symbols: Mapping[str, T], attrs: Sequence[Mapping[str, Json]], keys: Sequence[str]
 ) -> dict[str, T]:
     """Those of the symbols that the attrs of a graph's nodes name."""
-    names = dict.fromkeys(str(node[key]) for node in attrs for key in keys if key in node)
-    return {name: symbols[name] for name in names if name in symbols}
+    given = [node[key] for node in attrs for key in keys if key in node]
+    names = dict.fromkeys(n for one in given for n in (one if isinstance(one, list) else [one]))
+    return {str(name): symbols[str(name)] for name in names if str(name) in symbols}
 
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -1,12 +1,13 @@
 """An app called inside another app: its nodes become a part of the outer graph."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from frontend_dsl.app_function import AppFunction
-from frontend_dsl.breaks import AsyncRun, run_of_async_app
+from frontend_dsl.breaks import AsyncRun, is_awaited, not_awaited, run_of_async_app
 from frontend_dsl.errors import TraceError
+from frontend_dsl.nested import NestedApp, emit_nested
 from frontend_dsl.program import RunOptions
 from frontend_dsl.recovery import limited
 from frontend_dsl.signature import ArgumentError, bind
@@ -20,14 +21,18 @@ def inline(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     options: RunOptions,
+    nested: Callable[[], NestedApp],
 ) -> Any:
-    """What the app returns, traced here; of an `async def` app a coroutine.
+    """What the app returns, traced here; of an `async def` app a coroutine, or where nothing can
+    be awaited the value of a session of its own, as `nested` says.
 
     Arguments that are known are checked; engines are replaced. Raises ArgumentError and TraceError
     with the caller's line.
     """
     arguments = _checked(function, args, kwargs)
     check_options(function.name, options)
+    if function.is_async and not is_awaited():
+        return emit_nested(nested(), arguments)
     if function.is_async:
         run = run_of_async_app(f"app {function.name}()")
         coroutine: Any = _awaited(run, function, arguments, options)
@@ -38,6 +43,7 @@ def inline(
     with (
         replacing(function.name, options.engines, function.variables),
         tracer.call(function.name),
+        not_awaited(),
     ):
         if options.timeout_s is not None:
             call = partial(function.call, **arguments)

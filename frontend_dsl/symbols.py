@@ -60,7 +60,11 @@ class Symbols:
     Runs of an `async def` app in several threads share it.
     """
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, variables: Mapping[str, Any], specs: Mapping[str, EngineSpec] | None = None
+    ) -> None:
+        """`specs` are the engines to take instead of others, by the keys of those."""
+        self._specs = specs or {}
         self.engines: dict[str, EngineSpec] = {}
         self.values: dict[str, Any] = {}
         self._variables = variables  # of the user's module: an engine is named like its variable
@@ -73,6 +77,7 @@ class Symbols:
         where one engine serves them all; those without share the name of an equal one.
         """
         named, spec = _replaced(component)
+        spec = self._specs.get(spec.key, spec)
         named = named or component.name or variable_of(component, self._variables)
         with self._lock:
             if named is None:
@@ -94,6 +99,16 @@ class Symbols:
         """The name under which the graph knows a function or a type."""
         with self._lock:
             return next(n for n in _names(name) if self.values.setdefault(n, value) is value)
+
+
+@contextmanager
+def replacing_nothing() -> Iterator[None]:
+    """Leave out the replacements of the apps around."""
+    token = _replacement.set(None)
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
 
 
 def spec_symbol(engine: str) -> str:

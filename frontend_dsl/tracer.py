@@ -26,7 +26,7 @@ from frontend_dsl.leaks import check_known, check_no_symbol_inside
 from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
-from frontend_dsl.symbols import Symbols
+from frontend_dsl.symbols import Symbols, replacing_nothing
 from frontend_dsl.template import is_t_string, rendered
 from frontend_dsl.value import (
     Handle,
@@ -60,6 +60,17 @@ def tracing_with(find: "Callable[[], Tracer]") -> Iterator[None]:
     token = current_tracer.set(find)
     try:
         yield
+    finally:
+        current_tracer.reset(token)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """For code that a run calls: it is in no app that is traced."""
+    token = current_tracer.set(None)
+    try:
+        with replacing_nothing():
+            yield
     finally:
         current_tracer.reset(token)
 

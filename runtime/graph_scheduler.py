@@ -304,6 +304,9 @@ class Query:
         attrs = self._attrs.get(id(node))
         if attrs is None:
             attrs = self._attrs[id(node)] = request_attrs(node, self.symbols)
+        at_path = OP_RUNS[node.op].at_path
+        if at_path is not None:
+            attrs = at_path(attrs, f"{self.name}.{scope.path}{node.name}")
         request = make_request(node, scope.values, attrs, emit)
 
         def on_result(result: Result) -> None:

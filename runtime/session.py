@@ -234,6 +234,7 @@ class Session:
     ) -> None:
         """Run a program behind other segments; `seen` are the failures that the app knew of when
         it was issued."""
+        _issued.set(())  # what it runs may be an app too
         if before:
             await asyncio.wait([earlier.task for earlier in before if earlier.task is not None])
         if any(map(has_effects, program.graph.nodes)):

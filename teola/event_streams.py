@@ -20,9 +20,13 @@ def told_query(run: Run) -> Told:
 
     async def told(listen: Listener) -> None:
         ended: list[Event] = []
+        own: list[str] = []  # the query; those of apps inside it come later
 
         def hold_end(event: Event) -> None:
-            is_end = event.kind == "done" and event.fields["status"] == "ok"
+            if not own:
+                own.append(event.query)
+            is_own = event.query == own[0]
+            is_end = is_own and event.kind == "done" and event.fields["status"] == "ok"
             (ended.append if is_end else listen)(event)
 
         result = await run(hold_end)

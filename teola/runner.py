@@ -24,6 +24,7 @@ from typing import Any
 from backends.base import Context, Engine
 from backends.registry import EngineSpec
 from frontend_dsl.program import Program, RunListened, RunOptions, Segments
+from frontend_dsl.tracer import untraced
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
 from runtime.outputs import Outputs
@@ -35,6 +36,7 @@ from runtime.session import Session
 from teola.background import Background, BackgroundLoop
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.known_engines import EngineBook
+from teola.nested import NestedRuns
 from teola.plan import Plan
 from teola.plans import PlanCache
 from teola.recorders import Recorders
@@ -82,7 +84,8 @@ class AppRunner:
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
                 running = self._execute(program, inputs, _of_segment(own, program), outputs=outputs)
-                await self._background.run_to_end(running)
+                with untraced():
+                    await self._background.run_to_end(running)
 
             session = Session(name, start, self._release, is_plain=not own.optimize)
             return await session.run(body, own.timeout_s)
@@ -191,21 +194,27 @@ class AppRunner:
         own = outputs and outputs.renamed(program.graph.outputs, returned)
         with open_trace(options.trace) as writer:
             listeners = [to for to in (listener, options.listener, writer) if to is not None]
+            heard = _tell_all(listeners)
             began = datetime.now(UTC).isoformat(timespec="milliseconds")
-            return await self._runtime.run(
-                plan.layout,
-                inputs,
-                plan.engines,
-                plan.symbols(program),
-                about={**plan.about, "began": began} if listeners else {},
-                listener=_tell_all(listeners),
-                timeout_s=options.timeout_s,
-                memo=options.memo,
-                salt=options.salt,
-                policy=None if options.policy is None else policy_named(options.policy),
-                outputs=own,
-                record=None if options.record is None else self._recorders.of(options.record),
-            )
+            final = returned if own is None else own.final
+            nested = NestedRuns(self._apps, options, plan.engines, heard, final)
+            try:
+                return await self._runtime.run(
+                    plan.layout,
+                    inputs,
+                    plan.engines,
+                    nested.symbols(plan.symbols(program)),
+                    about={**plan.about, "began": began} if listeners else {},
+                    listener=heard,
+                    timeout_s=options.timeout_s,
+                    memo=options.memo,
+                    salt=options.salt,
+                    policy=None if options.policy is None else policy_named(options.policy),
+                    outputs=own,
+                    record=None if options.record is None else self._recorders.of(options.record),
+                )
+            finally:
+                nested.end()
 
 
 def _of_segment(options: RunOptions, program: Program) -> RunOptions:

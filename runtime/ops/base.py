@@ -19,6 +19,7 @@ from runtime.scope import Scope
 Run: TypeAlias = "Callable[[Node, Sequence[Any], Mapping[str, Any]], Any]"  # args, symbols -> value
 Begin: TypeAlias = "Callable[[Host, Scope, Node], None]"
 RequestAttrs: TypeAlias = "Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]"
+AtPath: TypeAlias = "Callable[[Mapping[str, Any], str], Mapping[str, Any]]"
 Sizes: TypeAlias = "Mapping[str, Size]"  # by value
 SizeRule: TypeAlias = "Callable[[Node, Sequence[Size]], Sequence[Size]]"  # of args -> of outputs
 BodyOutputs: TypeAlias = "Callable[[Graph, Sequence[Size]], Sequence[Size]]"  # of a body's params
@@ -57,6 +58,7 @@ class OpRun:
     pieces: Piecewise | None = None  # instead of one request, where an arg is read as a stream
     items_arg: int | None = None  # the arg whose items are the items of a request
     request_attrs: RequestAttrs | None = None  # the attrs and symbols -> the attrs of a request
+    at_path: AtPath | None = None  # those, and the place of the request -> its attrs
     size: SizeRule = unknown_size
     size_of_bodies: BodySizeRule | None = None  # instead of `size`, of an op with bodies
     turns: Callable[[Node, Sizes], float] | None = None  # how often the body runs; None: once

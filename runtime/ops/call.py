@@ -8,11 +8,20 @@ from graph_opt.graph import Arg, Node
 from runtime.cost.latency import Load
 from runtime.cost.sizes import CHUNK_TOKENS, DOCUMENT_TOKENS, UNKNOWN, Size, list_of, positive
 from runtime.memo import rules
+from runtime.nested import Nested
 from runtime.ops.base import OpRun, Sizes
 
 
 def _request_attrs(attrs: Mapping[str, Any], symbols: Mapping[str, Any]) -> dict[str, Any]:
-    return {"fn": symbols[str(attrs["fn"])], "kwargs": tuple(attrs.get("kwargs", ()))}
+    function = symbols[str(attrs["fn"])]
+    request = {"fn": function, "kwargs": tuple(attrs.get("kwargs", ()))}
+    return {**request, "engines": attrs["engines"]} if isinstance(function, Nested) else request
+
+
+def _at_path(attrs: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    if "engines" not in attrs:
+        return attrs
+    return {"fn": attrs["fn"].at(path, attrs["engines"]), "kwargs": attrs["kwargs"]}
 
 
 def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
@@ -47,5 +56,10 @@ def _call_name(function: Any) -> str:
 
 
 CALL = OpRun(
-    request_attrs=_request_attrs, size=_size, load=_load, measured=_measured, remember=rules.call
+    request_attrs=_request_attrs,
+    at_path=_at_path,
+    size=_size,
+    load=_load,
+    measured=_measured,
+    remember=rules.call,
 )

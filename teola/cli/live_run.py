@@ -26,10 +26,14 @@ class Screen:
         self._builder = builder
         self._out = out
         self._progress = progress
+        self._inside: set[str] = set()  # queries of apps inside the one that is run
 
     def on_event(self, event: Event) -> None:
+        if "within" in event.fields:
+            self._inside.add(event.query)
         if event.kind != "text":
-            self._builder(event)
+            if event.query not in self._inside:
+                self._builder(event)
             return
         if self._progress is not None:
             self._progress.count_text(event)

@@ -67,6 +67,7 @@ class Trace:
     app: str
     optimized: bool = True
     began: str = ""  # ISO 8601
+    within: str = ""  # of an app inside another query: the place there, as `q3.answers[2].research`
     status: str = RUNNING  # then "ok" or the name of the error
     error: str = ""
     duration_s: float = 0.0
@@ -158,6 +159,7 @@ class TraceBuilder:
             app=str(fields.get("app", "")),
             optimized=bool(fields.get("optimized", True)),
             began=str(fields.get("began", "")),
+            within=str(fields.get("within", "")),
             expected=_expected(fields.get("plan")),
         )
 

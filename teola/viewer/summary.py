@@ -22,6 +22,7 @@ def header(trace: Trace) -> RenderableType:
         (trace.status, f"bold {colour}"),
         f"  {seconds(trace.duration_s)}{loading(trace)}",
         "" if trace.optimized else ("  not optimized", "yellow"),
+        (f"  within {trace.within}" if trace.within else "", "cyan"),
         (f"  {trace.began}", "dim"),
     )
     lines = [first, Text(f"{sizes(trace)}, {tokens(total_usage(trace.spans))}")]

@@ -93,24 +93,6 @@ def test_an_async_app_checks_the_arguments_of_what_it_inlines() -> None:
         asyncio.run(wrong.arun("ab"))
 
 
-def test_a_def_app_cannot_await_an_async_one_and_is_told_so() -> None:
-    @tl.app
-    async def part(text: str) -> str:
-        return ask(text)
-
-    @tl.app
-    def outer(text: str) -> Any:
-        return part(text)
-
-    @tl.app
-    async def mapped(texts: list[str]) -> Any:
-        return tl.map(part, texts)
-
-    for run in (lambda: outer("x"), lambda: asyncio.run(mapped.arun(["x"]))):
-        with pytest.raises(TraceError, match=r"app part\(\) can be awaited in an `async def`"):
-            run()
-
-
 def test_engine_overrides_of_an_inlined_app_count_for_its_part_alone() -> None:
     @tl.app(engines={"llm": "fake:"})
     def part(text: str) -> str:

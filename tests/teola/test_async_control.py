@@ -6,7 +6,7 @@ import time
 import pytest
 
 import teola as tl
-from teola.errors import ArgumentError, QueryTimeout, TraceError
+from teola.errors import ArgumentError, QueryTimeout
 
 llm = tl.LLM("fake:", replies={"Judge good": "yes", "Judge": "no", "Part": "text"})
 
@@ -213,21 +213,3 @@ def test_an_app_with_a_limit_goes_on_with_a_chat_from_outside() -> None:
         return [await turn(text) for text in ("Judge good", "Judge again")]
 
     assert app("x") == ["yes", "yes"]
-
-
-def test_an_async_app_inside_a_def_app_is_an_error_with_the_line() -> None:
-    @tl.app
-    def app(draft: str) -> str:
-        return inner(draft)
-
-    with pytest.raises(TraceError, match=r"test_async_control.py:\d+: app inner\(\)"):
-        app("good")
-
-
-def test_a_break_inside_a_map_is_an_error_with_the_line() -> None:
-    @tl.app
-    async def app(draft: str) -> list[str]:
-        return tl.map(lambda name: inner(name), [draft])
-
-    with pytest.raises(TraceError, match=r"test_async_control.py:\d+: app inner\(\)"):
-        app("good")

@@ -1,0 +1,15 @@
+"""A `call` whose function is another app: that runs as a session of its own, inside the query."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+Function = Callable[..., Coroutine[Any, Any, Any]]
+
+
+@runtime_checkable
+class Nested(Protocol):
+    """What stands for such a function in one run."""
+
+    def at(self, path: str, engines: Sequence[str]) -> Function:
+        """The function for the call at a place of the run, as `q3.answers[2].research`; `engines`
+        are those that the app may use, by the names that the query has for them."""

@@ -68,7 +68,7 @@ class Team(App[..., T], Composed):
 
     def _inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         text = task_text(self.name, args, kwargs)
-        return inline(self._app_function, (text,), {}, self.options)
+        return inline(self._app_function, (text,), {}, self.options, self._nested)
 
 
 def _run(run: Callable[..., Any], members: Any, also: Any, task: str) -> Any:  # noqa: ARG001

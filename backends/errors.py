@@ -5,6 +5,8 @@ EngineError
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
 ├── AnswerInvalid         a server's answer is not of the form that it was to keep to
+│   ├── PlanInvalid       a model's plan names what is not there, or cannot be run in any order
+│   └── HandoffInvalid    an agent hands a conversation to one that is not there, or without end
 ├── McpError              a tool of an MCP server failed, or its server refused the call
 │   └── McpUnavailable    the server cannot be started or reached, or it ended
 └── RequestRejected       the request is wrong for this engine (op, arguments, content)
@@ -43,6 +45,14 @@ class RequestRejected(EngineError):
 
 class AnswerInvalid(EngineError):
     """A server's answer breaks the schema, the pattern or the choices that were sent with it."""
+
+
+class PlanInvalid(AnswerInvalid):
+    """A model's plan has a task that cannot run: an unknown tool, a reference to a later task."""
+
+
+class HandoffInvalid(AnswerInvalid):
+    """An agent hands the conversation to one that is not there, or hands on and on."""
 
 
 class McpError(EngineError):

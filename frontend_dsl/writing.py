@@ -34,13 +34,27 @@ def write(
     form: Form,
 ) -> Written:
     """What the model writes behind a context (None: an empty one) and the parts of a prompt."""
+    written = write_text(tracer, name, llm, context, parts, form)
+    if not form.is_parsed:
+        return written
+    result = _parsed(tracer, name, llm, written.text, written.context, form)
+    return replace(written, result=result)
+
+
+def write_text(
+    tracer: Tracer,
+    name: str,
+    llm: LLM,
+    context: Value | None,
+    parts: Sequence[Any],
+    form: Form,
+) -> Written:
+    """The same with the text itself as the result, whatever its form."""
     filled = prefill(tracer, name, llm, context, parts)
     attrs = {**_on(tracer, llm), **form.sampling, **form.held_to}
     hints = [f"{name}.json" if form.is_parsed else name, f"{name}.context"]
     text, after = tracer.emit_many("decode", (filled,), attrs, hints, [str, Context])
-    if not form.is_parsed:
-        return Written(text, after, text)
-    return Written(text, after, _parsed(tracer, name, llm, text, after, form))
+    return Written(text, after, text)
 
 
 def _parsed(tracer: Tracer, name: str, llm: LLM, text: Value, after: Value, form: Form) -> Value:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from backends.json_items import JsonItems
 from graph_opt.graph import Node
 from runtime.errors import ParseError
-from runtime.json_items import JsonItems
 from runtime.ops.parse import parse_text
 
 LINE = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*\S)\s*$")

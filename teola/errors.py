@@ -18,6 +18,8 @@
     ├── EngineOverloaded
     ├── RequestTooLong
     ├── AnswerInvalid         a server did not keep to the schema or the choices
+    │   ├── PlanInvalid       a planner's plan that cannot run
+    │   └── HandoffInvalid    an agent hands on to one that is not there, or without end
     ├── McpError              a tool of an MCP server failed
     │   └── McpUnavailable    its server cannot be started or reached, or it ended
     └── RequestRejected
@@ -38,8 +40,10 @@ from backends.errors import (
     EngineError,
     EngineOverloaded,
     EngineUnavailable,
+    HandoffInvalid,
     McpError,
     McpUnavailable,
+    PlanInvalid,
     RequestRejected,
     RequestTooLong,
 )
@@ -71,11 +75,13 @@ __all__ = [
     "EngineOverloaded",
     "EngineUnavailable",
     "GraphError",
+    "HandoffInvalid",
     "ListenerFailed",
     "McpError",
     "McpUnavailable",
     "NodeFailed",
     "OutputInvalid",
+    "PlanInvalid",
     "QueryCancelled",
     "QueryError",
     "QueryTimeout",

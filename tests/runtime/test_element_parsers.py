@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, create_model
 
+from backends.json_items import JsonItems
 from frontend_dsl.element_types import element_type
 from graph_opt.graph import Node
 from runtime.element_parsers import ElementParser, element_parser
 from runtime.errors import ParseError
-from runtime.json_items import JsonItems
 
 
 class Point(BaseModel):

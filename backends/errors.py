@@ -4,6 +4,8 @@ EngineError
 ├── EngineUnavailable     not started, gone, or its model or package is missing here
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
+├── NoReply               a test's script, `tl.fake`, has no reply for a prompt
+├── NetworkDenied         a connection inside `tl.deny_network()`
 ├── AnswerInvalid         a server's answer is not of the form that it was to keep to
 │   ├── PlanInvalid       a model's plan names what is not there, or cannot be run in any order
 │   └── HandoffInvalid    an agent hands a conversation to one that is not there, or without end
@@ -53,6 +55,14 @@ class PlanInvalid(AnswerInvalid):
 
 class HandoffInvalid(AnswerInvalid):
     """An agent hands the conversation to one that is not there, or hands on and on."""
+
+
+class NoReply(EngineError):
+    """A test's script (`tl.fake`) has no reply for a prompt."""
+
+
+class NetworkDenied(EngineError):
+    """Something wanted to connect to a host inside `tl.deny_network()`."""
 
 
 class McpError(EngineError):

@@ -52,6 +52,7 @@ class RunOptions:
     memo: bool | str = True  # remember pure work: in memory, on "disk", or in a folder; False: not
     record: str | None = None  # file to append what engines answer to, for emulated ones
     salt: str | None = None  # a tenant: work and KV are shared only under the same one
+    fakes: tuple[Any, ...] = ()  # of the `tl.fake` blocks around the run
     policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Runs the queries of all apps of this process over one set of engines."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from typing import Any
 
@@ -100,6 +100,14 @@ class Runtime:
             latency = self._latency_of(spec) if self._latency_of is not None else None
             self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy, latency)
         return self._schedulers[spec.key]
+
+    async def forget(self, keys: Iterable[str]) -> None:
+        """Close the engines of these spec keys, which nobody will ask for again."""
+        gone = {key: self._schedulers.pop(key) for key in keys if key in self._schedulers}
+        for key, scheduler in gone.items():
+            self._models.pop(key, None)
+            self._warm_ups.pop(scheduler, None)
+        await close_all(gone)
 
     def _gate(
         self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from graph_opt.pipeline import PASSES
     from teola import mcp, teams
     from teola._program import program
+    from teola.fakes import fake
+    from teola.network import deny_network
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
     _LATE = {
@@ -48,8 +50,10 @@ else:  # loaded when they are first used: many apps need none of them
         "WebSearch": "frontend_dsl.web_search",
         "assistant": "frontend_dsl.pieces",
         "contextualize": "frontend_dsl.contextual",
+        "deny_network": "teola.network",
         "expand_queries": "frontend_dsl.query_expansion",
         "gen": "frontend_dsl.pieces",
+        "fake": "teola.fakes",
         "fuse": "frontend_dsl.query_expansion",
         "hybrid_search": "frontend_dsl.query_expansion",
         "program": "teola._program",
@@ -95,9 +99,11 @@ __all__ = [
     "attempt",
     "cond",
     "contextualize",
+    "deny_network",
     "enumerate",
     "errors",
     "expand_queries",
+    "fake",
     "filter",
     "first",
     "flatten",

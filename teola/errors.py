@@ -17,6 +17,8 @@
     ├── EngineUnavailable
     ├── EngineOverloaded
     ├── RequestTooLong
+    ├── NoReply               a test's tl.fake has no reply for a prompt
+    ├── NetworkDenied         a connection inside tl.deny_network()
     ├── AnswerInvalid         a server did not keep to the schema or the choices
     │   ├── PlanInvalid       a planner's plan that cannot run
     │   └── HandoffInvalid    an agent hands on to one that is not there, or without end
@@ -43,6 +45,8 @@ from backends.errors import (
     HandoffInvalid,
     McpError,
     McpUnavailable,
+    NetworkDenied,
+    NoReply,
     PlanInvalid,
     RequestRejected,
     RequestTooLong,
@@ -79,6 +83,8 @@ __all__ = [
     "ListenerFailed",
     "McpError",
     "McpUnavailable",
+    "NetworkDenied",
+    "NoReply",
     "NodeFailed",
     "OutputInvalid",
     "PlanInvalid",

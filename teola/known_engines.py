@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from backends.base import Capability, Engine, EngineInfo
@@ -123,6 +123,13 @@ class EngineBook:
         """The engine, not yet started, which is the caller's now. Raises ConfigError."""
         with self._lock:
             return self._unused.pop(spec.key, None) or create(spec)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Of engines that nobody will ask for again."""
+        with self._lock:
+            for key in keys:
+                self._known.pop(key, None)
+                self._unused.pop(key, None)
 
     async def close(self) -> None:
         """Free the engines that nobody took."""

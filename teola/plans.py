@@ -18,6 +18,7 @@ from graph_opt.plain import as_written
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
 from teola.estimate import estimate, predictions
+from teola.fakes import with_stand_ins
 from teola.known_engines import EngineBook, KnownEngines
 from teola.plan import Plan, make_plan
 
@@ -66,7 +67,7 @@ class PlanCache:
 
     def ready(self, program: Program, options: RunOptions) -> ReadyPlan:
         """The plan for these options. Raises ConfigError for an engine name it has not."""
-        engines = override(program.engines, options.engines)
+        engines = engines_of(program, options)
         known = self._book.known(engines)
         passes = _passes(options) if options.optimize else None
         plans = self._plans.setdefault(program.plan_key, BoundedCache(MAX_PLANS))
@@ -75,8 +76,13 @@ class PlanCache:
 
     def explained(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
-        engines = override(program.engines, options.engines)
+        engines = engines_of(program, options)
         return make_plan(as_written(program.graph), self._book.known(engines), _passes(options))
+
+
+def engines_of(program: Program, options: RunOptions) -> Mapping[str, EngineSpec]:
+    """The engines that a program runs on with these options."""
+    return with_stand_ins(override(program.engines, options.engines), options.fakes)
 
 
 def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict[str, EngineSpec]:

@@ -35,6 +35,7 @@ from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import Background, BackgroundLoop
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
+from teola.fakes import active_fakes
 from teola.known_engines import EngineBook
 from teola.nested import NestedRuns
 from teola.plan import Plan
@@ -80,7 +81,7 @@ class AppRunner:
         options: RunOptions,
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
-        with self._listening(options) as own:
+        with self._listening(_with_fakes(options)) as own:
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
                 running = self._execute(program, inputs, _of_segment(own, program), outputs=outputs)
@@ -165,6 +166,16 @@ class AppRunner:
         await self._book.close()
         self._recorders.close()
 
+    def forget(self, specs: Iterable[EngineSpec]) -> None:
+        """Free the engines of these specs, which nobody will ask for again."""
+        keys = [spec.key for spec in specs]
+        if keys:
+            self._background.submit(self._forget(keys))
+
+    async def _forget(self, keys: Sequence[str]) -> None:
+        self._book.forget(keys)
+        await self._runtime.forget(keys)
+
     def _take(self, spec: EngineSpec) -> Engine:
         return self._book.take(spec)
 
@@ -189,6 +200,7 @@ class AppRunner:
         listener: Listener | None = None,
         outputs: Outputs | None = None,
     ) -> list[Any]:
+        options = _with_fakes(options)
         plan = self._plans.ready(program, options)
         returned = plan.layout.graph.outputs
         own = outputs and outputs.renamed(program.graph.outputs, returned)
@@ -215,6 +227,12 @@ class AppRunner:
                 )
             finally:
                 nested.end()
+
+
+def _with_fakes(options: RunOptions) -> RunOptions:
+    """With the `tl.fake` blocks around the caller; a run inside another has that one's."""
+    fakes = active_fakes()
+    return replace(options, fakes=fakes) if fakes and not options.fakes else options
 
 
 def _of_segment(options: RunOptions, program: Program) -> RunOptions:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from backends.base import (
@@ -23,6 +24,7 @@ from backends.errors import ConfigError, EngineError, RequestRejected, RequestTo
 from backends.fake.engine import FakeEngine
 from backends.fake.pattern import shortest_match
 from backends.fake.prefix_cache import PrefixCache
+from backends.fake.script import Script
 from backends.fake.smallest import smallest
 from backends.tool_calls.hermes import HermesParser, hermes_text
 from backends.tool_calls.stream import TurnStream
@@ -68,12 +70,12 @@ class FakeLLM(FakeEngine):
     """Answers from a script, else with words made from the prompt's hash.
 
     Options: `replies`, a mapping from a regular expression (searched in the whole prompt) to the
-    reply; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled word;
-    `max_context_tokens` in words. With `decode_parts=True` a decode may bring its prompt along.
-    Without a matching reply an answer held to a form is the smallest document of its JSON schema,
-    the shortest text that its pattern matches, or one of its choices; where a tool must be called,
-    the first one with the smallest arguments. Replies hold tool calls in the Hermes format, and so
-    do prompts.
+    reply, or a `Script`; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled
+    word; `max_context_tokens` in words. With `decode_parts=True` a decode may bring its prompt
+    along. Without a matching reply an answer held to a form is the smallest document of its JSON
+    schema, the shortest text that its pattern matches, or one of its choices; where a tool must be
+    called, the first one with the smallest arguments. Replies hold tool calls in the Hermes format,
+    and so do prompts.
 
     `capabilities` makes it a remote engine: words of `backends.base.Capability`, or the name of a
     set in `REMOTE`, which may also stand in the URL (`fake:vllm`). Without `prefill`, or with
@@ -240,9 +242,17 @@ class FakeLLM(FakeEngine):
         return FakeContext(text, self, tools)
 
     def _reply(self, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]) -> str:
-        for pattern, reply in self.options.get("replies", {}).items():
+        replies = self.options.get("replies", {})
+        if isinstance(replies, Script):
+            named = {"tools": [tool.name for tool in tools.tools]} if tools is not None else {}
+            made_up = partial(self._made_up, prompt, tools, attrs)
+            return replies.reply(prompt, {**attrs, **named}, made_up)
+        for pattern, reply in replies.items():
             if re.search(pattern, prompt):
                 return str(reply)
+        return self._made_up(prompt, tools, attrs)
+
+    def _made_up(self, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]) -> str:
         if tools is not None and tools.is_call_required:
             return _smallest_call(tools, _words(prompt))
         if "choices" in attrs:

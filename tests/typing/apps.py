@@ -89,6 +89,12 @@ def with_tool(question: str) -> str:
     return found
 
 
+with tl.fake(llm, {"capital": "Paris", "": [Queries(queries=[]), "x"]}) as faked:
+    assert_type(faked.prompts, list[str])
+    assert_type(faked.calls[0].messages, list[tuple[str, str]])
+with tl.fake(rag), tl.fake(replies=lambda prompt: prompt.upper()), tl.deny_network(loopback=False):
+    rag("x")
+
 rag(question=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 rag("x", speed=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 judge(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -20,8 +20,9 @@ def smallest(schema: Mapping[str, Any], defs: Mapping[str, Any], words: str) -> 
             return {n: smallest(s, defs, f"{words} {n}") for n, s in properties.items()}
         case "array":
             count = max(schema.get("minItems", 2), min(2, schema.get("maxItems", 2)))
-            items = schema.get("items", {})
-            return [smallest(items, defs, f"{words} {i}") for i in range(count)]
+            first, rest = schema.get("prefixItems", []), schema.get("items", {})
+            each = [first[i] if i < len(first) else rest for i in range(count)]
+            return [smallest(one, defs, f"{words} {i}") for i, one in enumerate(each)]
         case "integer" | "number":
             return min(max(0, schema.get("minimum", 0)), schema.get("maximum", 0))
         case "boolean":

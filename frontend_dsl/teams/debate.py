@@ -10,10 +10,10 @@ from frontend_dsl.teams.team import Team
 from frontend_dsl.teams.transcript import Line, Transcript
 
 R = TypeVar("R")
-SYSTEM = "A question is debated. You are told which side you are on, and argue for it briefly."
-PRO = "You argue for it, and answer what was said against it."
-CON = "You argue against it, and answer what was said for it."
-JUDGE = "The debate is over; you are its judge."
+SYSTEM = "A question is debated. You write what each side says."
+PRO = "Give a reason why the answer is yes, and answer what was said against it."
+CON = "Give a reason why the answer is no, and answer what was said for it."
+JUDGE = "The debate is over. Judge it."
 
 
 @overload

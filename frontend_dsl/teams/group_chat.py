@@ -15,9 +15,9 @@ from frontend_dsl.tools import Tool
 
 R = TypeVar("R")
 SpeakerOrder = Literal["round_robin", "model"]
-SYSTEM = "Several speakers talk. You are told who you are, and say what that one says next."
+SYSTEM = "Several speakers talk. You write what each of them says."
 OVER = "The conversation is over."
-NEXT = "Who of these speaks next? Answer with the name alone."
+WHO = "Who of these speaks next? Answer with the name alone."
 
 
 @overload
@@ -99,7 +99,7 @@ def _as_named(rounds: int, llm: LLM, merge: Any) -> Any:
             others = {each.name: each for each in members if each is not last}
             last = next(iter(others.values()))
             if len(others) > 1:
-                request = f"{NEXT}\n{shown_names(others)}"
+                request = f"{WHO}\n{shown_names(others)}"
                 last = others[await value(pick(llm, chat.read_by(llm), request, list(others)))]
             await chat.aspeak(last)
         return await real(closed(chat, merge, OVER))

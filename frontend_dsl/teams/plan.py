@@ -16,7 +16,6 @@ from frontend_dsl.teams.plan_tools import PlanTool
 from graph_opt.graph import Json
 
 REFERENCE = re.compile(r"\$(\d+)")
-_REFERENCE_SCHEMA: dict[str, Json] = {"type": "string", "pattern": r"^\$[1-9][0-9]?$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,19 @@ class PlannedTask:
         return f"{self.id}. {self.tool}({json.dumps(self.arguments, ensure_ascii=False)})"
 
 
-def plan_schema(tools: Mapping[str, PlanTool], first: int, most: int) -> dict[str, Json]:
-    """What a plan is held to: so many tasks at most, with ids from `first` on."""
-    last = first + most - 1
-    tasks: list[Json] = [_task_schema(each, first, last) for each in tools.values()]
-    items: Json = tasks[0] if len(tasks) == 1 else {"anyOf": tasks}
-    listed: dict[str, Json] = {"type": "array", "items": items, "minItems": 1, "maxItems": most}
-    return _object({"tasks": listed}, ["tasks"])
+def plan_schema(
+    tools: Mapping[str, PlanTool], earlier: Sequence[int], most: int
+) -> dict[str, Json]:
+    """What a plan is held to: at most so many tasks, numbered on from the `earlier` ones. The
+    tasks stand in order, each with its number and with references to those before it alone."""
+    first = max(earlier, default=0) + 1
+    tasks: list[Json] = []
+    for number in range(first, first + most):
+        before = [*earlier, *range(first, number)]
+        forms: list[Json] = [_task_schema(each, number, before) for each in tools.values()]
+        tasks.append(forms[0] if len(forms) == 1 else {"anyOf": forms})
+    listed: dict[str, Json] = {"type": "array", "prefixItems": tasks, "items": False}
+    return _object({"tasks": {**listed, "minItems": 1, "maxItems": most}}, ["tasks"])
 
 
 def read_task(text: str, tools: Mapping[str, PlanTool], known: Sequence[int]) -> PlannedTask:
@@ -104,25 +109,24 @@ def _after(number: int, written: Mapping[str, Any]) -> list[int]:
     return after
 
 
-def _task_schema(given: PlanTool, first: int, last: int) -> dict[str, Json]:
-    number: dict[str, Json] = {"type": "integer", "minimum": first, "maximum": last}
-    arguments = {name: _or_reference(schema) for name, schema in given.parameters.items()}
-    listed: dict[str, Json] = {"type": "array", "items": number, "maxItems": 4}
-    return _object(
-        {
-            "id": number,
-            "tool": {"const": given.name},
-            "arguments": _object(arguments, given.required),
-            "after": listed,
-        },
-        ["id", "tool", "arguments"],
-    )
+def _task_schema(given: PlanTool, number: int, before: Sequence[int]) -> dict[str, Json]:
+    arguments = {name: _or_reference(each, before) for name, each in given.parameters.items()}
+    fields: dict[str, Json] = {
+        "id": {"const": number},
+        "tool": {"const": given.name},
+        "arguments": _object(arguments, given.required),
+    }
+    if before:
+        fields["after"] = {"type": "array", "items": {"enum": [*before]}, "maxItems": 4}
+    return _object(fields, ["id", "tool", "arguments"])
 
 
-def _or_reference(schema: Mapping[str, Json]) -> Json:
+def _or_reference(schema: Mapping[str, Json], before: Sequence[int]) -> Json:
     """A text may hold references anyway."""
     is_text = schema.get("type") == "string" and "enum" not in schema
-    return dict(schema) if is_text else {"anyOf": [dict(schema), dict(_REFERENCE_SCHEMA)]}
+    if is_text or not before:
+        return dict(schema)
+    return {"anyOf": [dict(schema), {"enum": [f"${number}" for number in before]}]}
 
 
 def _object(properties: Mapping[str, Json], required: Sequence[str]) -> dict[str, Json]:

@@ -157,8 +157,7 @@ class Planning:
     async def _planned(self, told: str) -> list[TaskResult]:
         """Have a plan written and its tasks done."""
         run = run_of_async_app("a planner")
-        first = max(self.execution.ids, default=0) + 1
-        schema = plan_schema(self._tools, first, self._max_tasks)
+        schema = plan_schema(self._tools, self.execution.ids, self._max_tasks)
         text, items = "", JsonItems(("tasks",))
         self.execution.begin()
         async for piece in run.texts(self._plan(told, schema)):

@@ -4,12 +4,12 @@ All of it is one turn of the user's in one context. A speaker reads, in a fork o
 it is and what to do, and answers; its answer is then put behind the transcript, for all.
 
     context:  system, opening, "alice: ...", "bob: ...", "carol: ..."
-    fork:     the same, then "You are alice. ..." -> what alice says next
+    fork:     the same, then "alice speaks next. ..." -> what alice says next
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from frontend_dsl.agents.agent import Agent
 from frontend_dsl.agents.task import shown
@@ -23,7 +23,9 @@ from frontend_dsl.writing import prefill, prompt_parts, write
 from graph_opt.graph import Marker
 
 BREAK = "\n\n"
-WRITE_AS = "Write only what {name} says next."
+NEXT = "{name} speaks next."
+SAYS = "{name} says:"
+WRITE_AS = "Write only what {name} says next."  # for who has a conversation of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Transcript:
 
     def speak(self, member: Any, role: str = "") -> Any:
         """Ask a member what it says next, and put that behind the transcript; its answer."""
-        return self._add(member, *self._answer(member, role, WRITE_AS.format(name=member.name)))
+        if not is_speaker(member):
+            answer = self._asked(member, role, WRITE_AS.format(name=member.name))
+            return self._add(member, shown(answer), answer)
+        return self._add(member, *self._written(member, *_speaking(member, role)))
 
     async def aspeak(self, member: Any, role: str = "") -> Any:
         """The same in an `async def` app, where some members are awaited."""
@@ -67,7 +72,9 @@ class Transcript:
 
     def close(self, member: Any, request: str) -> Any:
         """What somebody answers who has read the transcript, and is no speaker of it."""
-        return self._answer(member, request, "")[1]
+        if not is_speaker(member):
+            return self._asked(member, request)
+        return self._written(member, request, member.instructions)[1]
 
     def read_by(self, llm: LLM) -> Value:
         """The context of a model that has read all that was said."""
@@ -97,20 +104,15 @@ class Transcript:
         self._paragraphs.append((f"{member.name}: ", written))
         return answer
 
-    def _asked(self, member: Any, role: str, request: str) -> Any:
-        return ask(member, BREAK.join(filter(None, [self.text, role, request])))
+    def _asked(self, member: Any, *more: str) -> Any:
+        return ask(member, BREAK.join(filter(None, [self.text, *more])))
 
-    def _answer(self, member: Any, role: str, request: str) -> tuple[Any, Any]:
-        """What was written, and the answer of the declared type."""
-        if not is_speaker(member):
-            answer = self._asked(member, role, request)
-            return shown(answer), answer
+    def _written(self, member: Agent[Any], *words: str) -> tuple[Any, Any]:
+        """What was written behind the transcript and these words, and the answer."""
         tracer = tracing("a transcript")
         with tracer.call(member.name):
             context = self.read_by(member.llm)
-            who = f"You are {member.name}."
-            words = BREAK.join(filter(None, [who, role, member.instructions, request]))
-            parts = [BREAK + words, Marker("assistant")]
+            parts = [BREAK + BREAK.join(filter(None, words)), Marker("assistant")]
             written = write(tracer, member.name, member.llm, context, parts, member._form)
         return written.text, written.result
 
@@ -127,7 +129,13 @@ class Transcript:
         return prompt_parts(words)
 
 
-def is_speaker(member: Any) -> bool:
+def _speaking(member: Agent[Any], role: str) -> tuple[str, ...]:
+    """What a speaker is told, behind the transcript."""
+    name = member.name
+    return NEXT.format(name=name), role, member.instructions, SAYS.format(name=name)
+
+
+def is_speaker(member: Any) -> TypeGuard[Agent[Any]]:
     """Whether a member is exactly one prompt, which may stand behind a transcript."""
     return isinstance(member, Agent)
 

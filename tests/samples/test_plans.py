@@ -19,6 +19,7 @@ from samples import (
     advanced_rag,
     chain_summary,
     contextual_retrieval,
+    debate,
     doc_qa,
     judge,
     library,
@@ -35,6 +36,7 @@ APPS: dict[str, Any] = {
     "map_reduce_summary": map_reduce_summary.summarize,
     "chain_summary": chain_summary.summarize,
     "judge": judge.judge,
+    "debate": debate.debate,
     "library_index": library.index,
     "library_ask": library.ask,
 }

@@ -249,15 +249,23 @@ def test_the_schema_of_a_plan_names_the_tools_and_their_arguments() -> None:
     def cut(text: Annotated[str, Field(max_length=9)], words: int = 3) -> str:
         return text[:words]
 
-    schema: Any = plan_schema(plan_tools([cut, double]), first=3, most=2)["properties"]["tasks"]
-    assert schema["maxItems"] == 2
-    first, second = (each["properties"] for each in schema["items"]["anyOf"])
-    assert first["id"] == {"type": "integer", "minimum": 3, "maximum": 4}
+    schema: Any = plan_schema(plan_tools([cut, double]), earlier=[1], most=2)
+    tasks = schema["properties"]["tasks"]
+    assert (tasks["items"], tasks["maxItems"]) == (False, 2)
+    first, second = (each["properties"] for each in tasks["prefixItems"][1]["anyOf"])
+    assert first["id"] == second["id"] == {"const": 3}
     assert [first["tool"], second["tool"]] == [{"const": "cut"}, {"const": "double"}]
     assert first["arguments"]["properties"]["text"]["maxLength"] == 9
     number, reference = first["arguments"]["properties"]["words"]["anyOf"]
-    assert (number["type"], reference["pattern"]) == ("integer", r"^\$[1-9][0-9]?$")
+    assert (number["type"], reference) == ("integer", {"enum": ["$1", "$2"]})
+    assert first["after"]["items"] == {"enum": [1, 2]}
     assert first["arguments"]["required"] == ["text"]
+
+
+def test_a_model_that_keeps_to_the_schema_writes_plans_that_run() -> None:
+    llm = tl.LLM("fake:", replies={JOINED: "{}"})
+    made: Any = tl.teams.planner(llm, tools=[double], joiner=lambda results: results)
+    assert [result.failure for result in made("A task")] == [None, None]  # the smallest plan
 
 
 def test_a_planner_is_a_member_of_other_teams() -> None:

@@ -10,10 +10,10 @@ from runtime.events import Event
 from teola.errors import DefinitionError, TraceError
 
 SPOKEN = {
-    r"(?s)You are ann\..*<\|assistant\|>$": "tea is warm",
-    r"(?s)bob: .*You are bob\..*<\|assistant\|>$": "coffee again",
-    r"(?s)You are bob\..*<\|assistant\|>$": "coffee is strong",
-    r"(?s)ann: tea.*bob: coffee is.*You are jo\..*<\|assistant\|>$": "tea wins",
+    r"(?s)ann speaks next\..*<\|assistant\|>$": "tea is warm",
+    r"(?s)bob: .*bob speaks next\..*<\|assistant\|>$": "coffee again",
+    r"(?s)bob speaks next\..*<\|assistant\|>$": "coffee is strong",
+    r"(?s)ann: tea.*bob: coffee is.*(jo speaks|over).*<\|assistant\|>$": "tea wins",
 }
 llm = tl.LLM("fake:", replies=SPOKEN)
 ann = tl.Agent("ann", llm, instructions="You like tea.", description="knows tea")

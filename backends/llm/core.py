@@ -48,6 +48,7 @@ from backends.llm.step_model import StepModel
 from backends.llm.take_stats import take_stats
 from backends.llm.tiers.open_tiers import open_tiers
 from backends.llm.tiers.tier_transfer import TierTransfer
+from backends.llm.tool_decoding import turn_after
 
 Finished = list[tuple[Request, Outcome]]
 _LOAD_WAIT_S = 0.002  # an abort may come meanwhile
@@ -307,7 +308,8 @@ class LLMCore:
             guessed_tokens=generation.num_guessed,
             accepted_tokens=generation.num_accepted,
         )
-        outputs = (generation.text, self._to_context(sequence))
+        sequence.turn = turn_after(sequence.turn, generation)
+        outputs = (generation.output, self._to_context(sequence))
         sample = generation.sample
         return self._end(sequence, Result(outputs, usage, sample.finish_reason, (sample,)))
 

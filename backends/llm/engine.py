@@ -40,6 +40,8 @@ CAPABILITIES: frozenset[Capability] = frozenset(
         "logprobs",
         "adapters",
         "repeatable",
+        "tools",
+        "tool_grammar",
     )
 )
 

@@ -8,6 +8,7 @@ from backends.llm.logits_processors import LogitsProcessor
 from backends.llm.matcher import Matcher
 from backends.llm.sampling import Sampling
 from backends.llm.stop import StopScanner
+from backends.tool_calls.stream import TurnStream
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class Generation:
     stops: StopScanner
     logits_processor: LogitsProcessor | None = None  # None: logits stay unchanged
     matcher: Matcher | None = None  # None: no grammar
+    turn: TurnStream | None = None  # reads the text, where there are tools
     may_jump: bool = True  # append what the grammar forces without sampling it
     pieces: list[str] = field(default_factory=list)  # of the text
     num_shown: int = 0  # pieces that were emitted
@@ -34,9 +36,17 @@ class Generation:
 
     @property
     def text(self) -> str:
+        """As the model wrote it."""
         return "".join(self.pieces)
+
+    @property
+    def output(self) -> str:
+        """As the caller gets it."""
+        return self.text if self.turn is None else self.turn.text
 
     @property
     def sample(self) -> Sample:
         assert self.finish_reason is not None, "the output has not ended"
-        return Sample(self.finish_reason, self.stop, tuple(self.logprobs))
+        calls = () if self.turn is None else self.turn.calls
+        reason = "tool_calls" if calls and self.finish_reason == "stop" else self.finish_reason
+        return Sample(reason, self.stop, tuple(self.logprobs), calls)

@@ -75,6 +75,8 @@ def _grammar_of(source: GrammarSource) -> str:
     """The grammar as llguidance writes it."""
     if source.kind == "regex":
         grammar: str = LLMatcher.grammar_from_regex(source.text)
+    elif source.kind == "tools":
+        grammar = LLMatcher.grammar_from_lark(source.text)
     elif source.kind == "choices":
         words = " | ".join(json.dumps(choice) for choice in json.loads(source.text))
         grammar = LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {words}")

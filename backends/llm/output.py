@@ -89,8 +89,11 @@ def _finish_text(generation: Generation) -> None:
 
 
 def _emit(sequence: Sequence, generation: Generation) -> None:
-    """Show the pieces that are new."""
-    emit, new = sequence.request.emit, generation.pieces[generation.num_shown :]
+    """Show the pieces that are new, and read them where they are a turn with tools."""
+    emit, new = sequence.request.emit, "".join(generation.pieces[generation.num_shown :])
+    generation.num_shown = len(generation.pieces)
+    if generation.turn is not None:
+        new = generation.turn.feed(new)
+        new += generation.turn.finish() if generation.finish_reason is not None else ""
     if emit is not None and new:
-        generation.num_shown += len(new)
-        emit("".join(new))
+        emit(new)

@@ -26,8 +26,8 @@ _NUMBERS = (
 class GrammarSource(NamedTuple):
     """What an output must match, as it is compiled."""
 
-    kind: Literal["schema", "regex", "choices"]
-    text: str  # a pattern; JSON for the others
+    kind: Literal["schema", "regex", "choices", "tools"]
+    text: str  # a pattern; Lark for tools; JSON for the others
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 import weakref
 from collections import deque
 
-from backends.base import Request, Role
+from backends.base import Request
 from backends.llm.generation import Generation
 from backends.llm.lora.adapter import Adapter
 from backends.llm.namespace import Namespace
 from backends.llm.page_table import PageTable
+from backends.llm.requests.open_turn import Open
 from backends.llm.scoring import Scoring
 from backends.llm.service_stats import ServiceStats
 
@@ -22,7 +23,7 @@ class LLMContext:
     def __init__(
         self,
         ids: list[int],
-        turn: Role | None,
+        turn: Open,
         table: PageTable,
         released: deque[PageTable],
         adapter: Adapter | None = None,
@@ -60,7 +61,7 @@ class Sequence:
         arrival: int,
         parent: LLMContext | None,
         ids: list[int],
-        turn: Role | None,
+        turn: Open,
         generation: Generation | None = None,
         adapter: Adapter | None = None,
         scoring: Scoring | None = None,

@@ -42,6 +42,7 @@ class TaggedParser:
     def __init__(self) -> None:
         self._text = ""  # undecided
         self._is_behind_call = False
+        self.is_in_list = False  # more calls may come without a tag
 
     def feed(self, text: str) -> list[Piece]:
         self._text += text
@@ -51,15 +52,15 @@ class TaggedParser:
         return list(self._pieces(is_end=True))
 
     def read_call(self, text: str, *, is_end: bool) -> tuple[list[ToolCall], int]:
-        """The calls at the begin of the text, which is the tag, and where they end. Raises NoCall
-        and, unless the text is at its end, NeedMore."""
+        """The calls at the begin of the text, which is the tag or goes on in a list, and where they
+        end. Raises NoCall and, unless the text is at its end, NeedMore."""
         raise NotImplementedError
 
     def _pieces(self, *, is_end: bool) -> Iterator[Piece]:
         while True:
             if self._is_behind_call:
                 self._text = self._text.lstrip()
-            at = self._text.find(self.tag)
+            at = 0 if self.is_in_list else self._text.find(self.tag)
             if at < 0:
                 yield from self._content(
                     len(self._text) if is_end else _certain(self._text, self.tag)
@@ -72,7 +73,8 @@ class TaggedParser:
             except NeedMore:
                 return
             except NoCall:
-                yield from self._content(space + len(self.tag))
+                yield from self._content(0 if self.is_in_list else space + len(self.tag))
+                self.is_in_list = False
             else:
                 yield from calls
                 self._text, self._is_behind_call = self._text[space + end :], True

@@ -106,4 +106,8 @@ def _tool(given: object) -> Tool:
         raise RequestRejected(f"tools: {given!r} has no name")
     if parameters is not None and not isinstance(parameters, Mapping):
         raise RequestRejected(f"tools: the parameters of {name!r} must be a JSON schema")
+    try:
+        json.dumps(given)
+    except (TypeError, ValueError) as error:
+        raise RequestRejected(f"tools: {name!r} is not JSON: {error}") from error
     return Tool(name, given.get("description") or "", parameters or _EMPTY)

@@ -9,6 +9,7 @@ from backends.errors import RequestRejected
 from backends.llm.scoring import Score
 
 ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
+PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode
 
 
 def parts_of(inputs: Items[object], vocab_size: int) -> list[Part]:

@@ -13,9 +13,10 @@ from typing import Protocol
 
 from backends.base import Outcome, Request
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
+from backends.llm.requests.open_turn import tools_of
 
 _LIGHT_CHARS = 4096  # tokenised in less time than a thread takes to wake
-_GRAMMARS = ("schema", "regex", "choices")
+_GRAMMARS = ("schema", "regex", "choices", "tools")
 
 
 class Prepared(Protocol):
@@ -164,7 +165,11 @@ class _Limit:
 
 
 def _has_grammar(request: Request) -> bool:
-    return any(request.attrs.get(name) is not None for name in _GRAMMARS)
+    """Also where tools are: a new set takes a while, its template and its grammar."""
+    if any(request.attrs.get(name) is not None for name in _GRAMMARS):
+        return True
+    context = request.inputs[0] if request.inputs else None
+    return request.op == "decode" and tools_of(getattr(context, "turn", None)) is not None
 
 
 def _is_light(request: Request) -> bool:

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 from backends.base import Part, Role, Tokens, Turn
 from backends.llm.chat import ChatTemplate
+from backends.llm.requests.open_turn import Open, ToolTurns
+from backends.llm.requests.tool_templates import ToolTemplates
 from backends.llm.tokenizer import Tokenizer
+from backends.tool_calls.format import CallFormat, Markup
+from backends.tool_calls.tools import Toolset
+from backends.tool_calls.turn import ToolTurn, read_turn
 
 
 class PromptEncoder:
@@ -14,32 +19,65 @@ class PromptEncoder:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
         self.tokenizer = tokenizer
         self._template = template
+        self._tools = ToolTemplates(tokenizer, template)
         closing = tokenizer.encode_markup(template.end_of_turn)[:1]
         ends = [i for i in closing if i in tokenizer.special_ids]
         self.stop_ids = frozenset((*tokenizer.eos_ids, *ends))
 
+    def format_of(self, tools: Toolset) -> CallFormat:
+        """How the model writes calls of these tools. Raises RequestRejected."""
+        return self._tools.of(tools).format
+
     def encode(
-        self, parts: Sequence[Part], ids: Sequence[int], turn: Role | None
-    ) -> tuple[list[int], Role | None]:
+        self, parts: Sequence[Part], ids: Sequence[int], turn: Open
+    ) -> tuple[list[int], Open]:
         """All ids, `ids` first, and the turn that is open after them. Raises RequestRejected."""
         new, turn = self.encode_more(parts, turn, is_start=not ids)
         return [*ids, *new], turn
 
     def encode_more(
-        self, parts: Sequence[Part], turn: Role | None, *, is_start: bool
-    ) -> tuple[list[int], Role | None]:
+        self, parts: Sequence[Part], turn: Open, *, is_start: bool
+    ) -> tuple[list[int], Open]:
         """The ids of `parts` alone, which `is_start` says begin a sequence, and the turn that is
         open after them. Raises RequestRejected."""
         out: list[int] = []
         for part in parts:
             if isinstance(part, Turn):
-                out += self.tokenizer.encode_markup(self._template.markup(turn, part.role))
-                turn = part.role
+                markup, turn = self._opened(turn, part.role)
+                out += self.tokenizer.encode_markup(markup)
             elif isinstance(part, Tokens):
                 out += part.ids
             elif part:
-                out += self._start(is_start and not out) + self.tokenizer.encode_text(part)
+                ids, turn = self._written(part, turn)
+                out += self._start(is_start and not out) + ids
         return out, turn
+
+    def _opened(self, turn: Open, role: Role) -> tuple[str, Open]:
+        """The markup that leaves a turn and opens the next."""
+        if not isinstance(turn, ToolTurns):
+            return self._template.markup(turn, role), role
+        after = turn.entered(role)
+        leaving, entering = turn.call(turn.num_answered - 1), turn.call(after.num_answered - 1)
+        return self._tools.of(turn.tools).markup(turn.role, role, leaving, entering), after
+
+    def _written(self, text: str, turn: Open) -> tuple[list[int], Open]:
+        """The ids of a text inside a turn."""
+        if isinstance(turn, ToolTurns) and turn.role == "tool":
+            text = self._tools.of(turn.tools).answer(text)
+        said = read_turn(text) if isinstance(turn, ToolTurns) else None
+        if said is None or not isinstance(turn, ToolTurns) or turn.role != "assistant":
+            return self.tokenizer.encode_text(text), turn
+        return self._said(said, self.format_of(turn.tools)), turn.called(said.calls)
+
+    def _said(self, turn: ToolTurn, form: CallFormat) -> list[int]:
+        """The ids of an assistant turn as its model writes it."""
+        encoded = (
+            self.tokenizer.encode_markup(piece.text)
+            if isinstance(piece, Markup)
+            else self.tokenizer.encode_text(piece)
+            for piece in form.written(turn)
+        )
+        return [token for ids in encoded for token in ids]
 
     def _start(self, is_start: bool) -> list[int]:
         bos = self.tokenizer.bos_id

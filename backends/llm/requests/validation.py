@@ -6,9 +6,8 @@ Callable from any thread. Tokenising and compiling grammars take most of the tim
 from collections import deque
 from collections.abc import Sequence as Items
 
-from backends.base import Part, Request, Role
+from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
-from backends.llm.detokenizer import detokenizer_of
 from backends.llm.generation import Generation
 from backends.llm.grammar import Grammars
 from backends.llm.group import Group, alone, join_choices, join_samples
@@ -17,7 +16,14 @@ from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.choice import choose_adapter
 from backends.llm.lora.pool import AdapterPool
 from backends.llm.page_table import PageTable
-from backends.llm.requests.inputs import ALL_TAKE, check_ids, choices_of, parts_of, score_of
+from backends.llm.requests.inputs import (
+    PROMPTS_TAKE,
+    check_ids,
+    choices_of,
+    parts_of,
+    score_of,
+)
+from backends.llm.requests.open_turn import Open, tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.salt import choose_salt
 from backends.llm.sampling import Sampling, sampling_from
@@ -25,6 +31,8 @@ from backends.llm.sampling_random import stream_of
 from backends.llm.scoring import Scoring
 from backends.llm.sequence import LLMContext, Sequence
 from backends.llm.stop import StopScanner
+from backends.llm.tool_decoding import ToolDecoding
+from backends.tool_calls.tools import Toolset, choose_tools
 
 
 class RequestValidator:
@@ -64,10 +72,9 @@ class RequestValidator:
         )
 
     def _prefill(self, request: Request) -> Group:
-        if unknown := sorted(request.attrs.keys() - ALL_TAKE):
-            raise RequestRejected(
-                f"prefill takes no attributes but {' and '.join(sorted(ALL_TAKE))}, got {unknown}"
-            )
+        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE):
+            known = ", ".join(sorted(PROMPTS_TAKE))
+            raise RequestRejected(f"prefill takes no attributes but {known}, got {unknown}")
         parent = self._context(request)
         adapter = choose_adapter(self._adapters, request, parent)
         ids, turn = self._prompt(request, parent)
@@ -83,7 +90,7 @@ class RequestValidator:
             raise RequestRejected("decode needs at least one token of context; prefill some text")
         adapter = choose_adapter(self._adapters, request, parent)
         salt = choose_salt(request, parent)
-        sampling = sampling_from({k: v for k, v in request.attrs.items() if k not in ALL_TAKE})
+        sampling = sampling_from({k: v for k, v in request.attrs.items() if k not in PROMPTS_TAKE})
         check_ids(sampling.logit_bias, "logit_bias", self._vocab_size)
         check_ids(sampling.stop_token_ids, "stop_token_ids", self._vocab_size)
         if sampling.speculate and not self._speculates:
@@ -98,7 +105,7 @@ class RequestValidator:
                 parent,
                 list(ids),
                 turn,
-                self._generation(sampling, ids, adapter, number),
+                self._generation(sampling, ids, adapter, number, tools_of(turn)),
                 adapter,
                 salt=salt,
             )
@@ -107,20 +114,27 @@ class RequestValidator:
         return Group(request, sequences, join_samples if sampling.n > 1 else alone)
 
     def _generation(
-        self, sampling: Sampling, prompt: Items[int], adapter: Adapter | None, number: int
+        self,
+        sampling: Sampling,
+        prompt: Items[int],
+        adapter: Adapter | None,
+        number: int,
+        tools: Toolset | None,
     ) -> Generation:
         # The last token's KV is never needed, so the pool may be one token shorter.
         room = min(self._max_context_tokens, self._room(adapter) + 1) - len(prompt)
         end_ids = (*self._prompts.stop_ids, *sampling.stop_token_ids)
-        grammar = sampling.grammar
+        decoding = ToolDecoding.of(tools, self._prompts)
+        grammar = decoding.grammar(sampling)
         return Generation(
             sampling,
             max_new=min(sampling.max_tokens, room),
             stream=stream_of(None if sampling.seed is None else sampling.seed + number),
-            detokenizer=detokenizer_of(self._prompts.tokenizer),
+            detokenizer=decoding.detokenizer(),
             stops=StopScanner(sampling.stop),
             logits_processor=logits_processor_of(sampling, prompt, end_ids),
             matcher=None if grammar is None else self._grammars.matcher(grammar),
+            turn=decoding.turn(),
             # Log-probabilities are wanted of every token, so each is sampled in a step of its own.
             may_jump=self._jump_forward and sampling.logprobs is None,
         )
@@ -142,15 +156,14 @@ class RequestValidator:
             )
         return Group(request, sequences, join_choices(choices, scorings, score))
 
-    def _prompt(self, request: Request, parent: LLMContext | None) -> tuple[list[int], Role | None]:
+    def _prompt(self, request: Request, parent: LLMContext | None) -> tuple[list[int], Open]:
         """The ids of a context and of the parts after it, and the turn that is then open."""
         parts = parts_of(request.inputs[1:], self._vocab_size)
         ids, turn = (parent.ids, parent.turn) if parent else ([], None)
-        return self._encode(parts, ids, turn)
+        tools = choose_tools(request.attrs, tools_of(turn), is_start=not ids)
+        return self._encode(parts, ids, with_tools(turn, tools))
 
-    def _encode(
-        self, parts: Items[Part], ids: list[int], turn: Role | None
-    ) -> tuple[list[int], Role | None]:
+    def _encode(self, parts: Items[Part], ids: list[int], turn: Open) -> tuple[list[int], Open]:
         longer, turn = self._prompts.encode(parts, ids, turn)
         if max(longer[len(ids) :], default=0) >= self._vocab_size:
             raise RequestRejected(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from backends.base import Role
+from backends.llm.requests.open_turn import Open
 from backends.llm.requests.prompt_encoder import PromptEncoder
 
 
@@ -30,7 +30,7 @@ class TokenContext:
         prompts: PromptEncoder,
         parent: "TokenContext | None",
         own: Iterable[int],
-        turn: Role | None,
+        turn: Open,
         adapter: str | None = None,
         salt: str = "",
     ) -> None:
@@ -53,7 +53,7 @@ class TokenContext:
             at = at._parent
         return [token for piece in reversed(pieces) for token in piece]
 
-    def extended(self, own: Iterable[int], turn: Role | None) -> "TokenContext":
+    def extended(self, own: Iterable[int], turn: Open) -> "TokenContext":
         """This context with more tokens; costs as much as they are."""
         return TokenContext(self.prompts, self, own, turn, self.adapter, self.salt)
 

@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import ToolCall
-from backends.tool_calls.hermes import HermesParser
+from backends.tool_calls.formats import FORMATS
 from backends.tool_calls.parser import CallParser, Piece
 
-PARSERS = {"hermes": HermesParser}
+PARSERS = {form.name: form.parser for form in FORMATS}
 WORDS = (
-    "<tool_call>", "</tool_call>", "<tool", "\n", " ", "Text", '{"name": "f", "arguments": {}}',
+    "<tool_call>", "</tool_call>", "<tool", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "f", " [",
+    "<|python_tag|>", "<|py", ";", '{"name": "h", "parameters": {"q": 1}}',
+    "\n", " ", "Text", '{"name": "f", "arguments": {}}',
     '{"name": "g", "arguments": {"a": "}\\"<tool_call>"}}', "{", "}", '"', "\\", "[", "]", ",", "é",
 )  # fmt: skip
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)

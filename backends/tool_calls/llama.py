@@ -1,0 +1,112 @@
+"""Llama 3: a turn that is a JSON object is a call. Its markup token may stand before it.
+
+    {"name": "find", "parameters": {"q": "tea"}}
+    <|python_tag|>{"name": "find", "parameters": {"q": "tea"}}
+
+Several calls are separated by semicolons or lines. A JSON object without a name and parameters is
+content.
+"""
+
+from collections.abc import Iterator
+
+from backends.tool_calls.format import Literal, Markup, Written, call_rules, call_text
+from backends.tool_calls.parser import (
+    JSONScan,
+    NeedMore,
+    NoCall,
+    Piece,
+    call_from,
+    skip,
+    skip_space,
+)
+from backends.tool_calls.tools import Toolset
+from backends.tool_calls.turn import ToolTurn
+
+TAG = "<|python_tag|>"
+_KEYS = ("parameters", "arguments")
+_BETWEEN = " \t\r\n;"
+
+
+class LlamaParser:
+    """Calls stand at the begin of a turn, or behind the tag."""
+
+    def __init__(self) -> None:
+        self._text = ""  # undecided
+        self._scan = JSONScan()
+        self._may_call = True  # calls alone came so far
+        self._is_behind_call = False
+
+    def feed(self, text: str) -> list[Piece]:
+        self._text += text
+        return list(self._pieces(is_end=False))
+
+    def finish(self) -> list[Piece]:
+        return list(self._pieces(is_end=True))
+
+    def _pieces(self, *, is_end: bool) -> Iterator[Piece]:
+        while self._text:
+            try:
+                if self._may_call:
+                    yield from self._calls(is_end=is_end)
+                else:
+                    yield from self._content(is_end=is_end)
+            except NeedMore:
+                return
+            except NoCall:
+                self._may_call = False
+                if self._text.startswith(TAG):  # content, and not looked at again
+                    yield TAG
+                    self._text = self._text[len(TAG) :]
+
+    def _calls(self, *, is_end: bool) -> Iterator[Piece]:
+        start = skip_space(self._text, 0)
+        if self._is_behind_call:
+            start = len(self._text) - len(self._text.lstrip(_BETWEEN))
+        start = skip_space(self._text, skip(self._text, start, TAG, is_end=is_end))
+        if start == len(self._text) and not is_end:
+            raise NeedMore
+        end = self._scan.end(self._text, start, is_end=is_end)
+        said = self._text[start:end]
+        call = call_from(said, _KEYS)
+        if not any(f'"{key}"' in said for key in _KEYS):
+            raise NoCall
+        self._text, self._is_behind_call = self._text[end:], True
+        yield call
+
+    def _content(self, *, is_end: bool) -> Iterator[Piece]:
+        at = self._text.find(TAG)
+        if at == 0:
+            self._may_call = True
+            return
+        end = at if at > 0 else len(self._text)
+        if at < 0 and not is_end:
+            end -= next((n for n in range(len(TAG) - 1, 0, -1) if self._text.endswith(TAG[:n])), 0)
+        if not end:
+            raise NeedMore
+        yield self._text[:end]
+        self._text = self._text[end:]
+
+
+class LlamaFormat:
+    """The format. Its templates take one call in a turn."""
+
+    name = "llama"
+    markers = (TAG,)
+
+    def parser(self) -> LlamaParser:
+        return LlamaParser()
+
+    def written(self, turn: ToolTurn) -> list[Written]:
+        found: list[Written] = [turn.content] if turn.content else []
+        for number, call in enumerate(turn.calls):
+            before = Markup(TAG) if found and not number else Markup("; ")
+            found += [*([before] if found else []), call_text(call, "parameters")]
+        return found
+
+    def grammar(self, toolset: Toolset, content: str | None, literal: Literal) -> str:
+        call = call_rules(toolset.callable, "parameters", literal, literal("}"))
+        if toolset.is_call_required:
+            return f"start: call\n{call}"
+        rule = "/[^{ \\t\\r\\n](.|\\n)*/ |" if content is None else content
+        tagged = f" | {literal(TAG)} call" if literal(TAG).startswith("<") else ""
+        return f"start: content | call{tagged}\ncontent: {rule}\n{call}"

@@ -18,7 +18,7 @@ from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
 from frontend_dsl.nested import NestedApp, Specs
-from frontend_dsl.program import Program, Runner, RunOptions, Segments, StreamEvent
+from frontend_dsl.program import Batch, Call, Program, Runner, RunOptions, Segments, StreamEvent
 from frontend_dsl.reads import Reads
 from frontend_dsl.signature import ArgumentError, BoundArguments, HandleShape, bind
 from frontend_dsl.source_check import check_source, kinds_of
@@ -130,23 +130,39 @@ class App(Generic[P, R]):
         program, inputs = self._prepare(args, kwargs)
         return self._runner().astream(program, inputs, self.options)
 
-    def batch(self, calls: Iterable[Mapping[str, Any] | Any]) -> list[R | Exception]:
+    def batch(
+        self,
+        calls: Iterable[Mapping[str, Any] | Any],
+        *,
+        concurrency: int | None = None,
+        progress: bool | None = None,
+    ) -> list[R | Exception]:
         """Run many at once, sharing engines and batches; a failed one leaves its exception.
 
         A call is a mapping of arguments, or else the first argument itself. Results keep the
-        order of the calls.
+        order of the calls. At most `concurrency` run side by side. `progress` shows a bar on
+        stderr, by default if that is a terminal.
         """
-        if isinstance(calls, (str, Mapping)):
-            raise ArgumentError(f"{self.name}.batch() takes a list of calls, not {calls!r}")
-        arguments = [_arguments(call) for call in calls]
+        arguments, how = self._calls(calls, concurrency, progress)
         if self.is_async:
-            return cast(list[R | Exception], self._runner().drive(self._run_sessions(arguments)))
-        results: list[Any] = [self._try_prepare(*each) for each in arguments]
-        good = [i for i, found in enumerate(results) if not isinstance(found, Exception)]
-        finished = self._runner().batch([results[i] for i in good], self.options)
-        for i, result in zip(good, finished, strict=True):
-            results[i] = result
-        return results
+            runs = self._run_sessions(arguments, how)
+            return cast(list[R | Exception], self._runner().drive(runs))
+        prepared = [self._try_prepare(*each) for each in arguments]
+        return self._runner().batch(prepared, self.options, how)
+
+    async def abatch(
+        self,
+        calls: Iterable[Mapping[str, Any] | Any],
+        *,
+        concurrency: int | None = None,
+        progress: bool | None = None,
+    ) -> list[R | Exception]:
+        """`batch`, awaited; cancelling the task cancels what runs."""
+        arguments, how = self._calls(calls, concurrency, progress)
+        if self.is_async:
+            return await self._run_sessions(arguments, how)
+        prepared = [self._try_prepare(*each) for each in arguments]
+        return await self._runner().abatch(prepared, self.options, how)
 
     def using(self, **changes: Any) -> "App[P, R]":
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
@@ -188,7 +204,16 @@ class App(Generic[P, R]):
 
     # `def` apps: one program for each set of static arguments
 
-    def _try_prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _calls(
+        self, calls: Iterable[Any], concurrency: int | None, progress: bool | None
+    ) -> tuple[list[tuple[tuple[Any, ...], Mapping[str, Any]]], Batch]:
+        """The arguments of each call of a batch. Raises ArgumentError for what is no batch."""
+        if isinstance(calls, (str, Mapping)):
+            raise ArgumentError(f"{self.name}.batch() takes a list of calls, not {calls!r}")
+        arguments = [_arguments(call) for call in calls]
+        return arguments, Batch(self.name, len(arguments), concurrency, progress)
+
+    def _try_prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         try:
             return self._prepare(args, kwargs)
         except ArgumentError as error:  # the outcome of this call alone
@@ -240,7 +265,9 @@ class App(Generic[P, R]):
                 else:
                     arguments[parameter.name] = value
         with tracer.active():
-            output = self._output(tracer, _traced_call(function, arguments))
+            result = _traced_call(function, arguments)
+            tracer.late_calls.finish()
+            output = self._output(tracer, result)
         tracer.check_no_misuse()
         graph = tracer.graph(self.name, [output])
         return Program(graph, symbols.engines, symbols.values, output._type)
@@ -288,12 +315,12 @@ class App(Generic[P, R]):
         return result
 
     async def _run_sessions(
-        self, calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]
+        self, calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Batch
     ) -> list[Any]:
         def runs(options: RunOptions) -> Iterator[Coroutine[Any, Any, Any]]:
             return (self._run_session(*call, options) for call in calls)
 
-        return await self._runner().gather(runs, self.options)
+        return await self._runner().gather(runs, self.options, how)
 
     def _inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         function, args = self._app_function.with_receiver_of(args)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.errors import TraceError
+from frontend_dsl.late_calls import LateCalls
 from frontend_dsl.leaks import check_no_symbol_inside
 from frontend_dsl.program import Program, Segments
 from frontend_dsl.segments import SegmentTracer, identity
@@ -50,6 +51,7 @@ class AsyncRun:
         self._place = place
         self._segments = segments
         self._names: dict[Any, str] = {}  # identity of an argument -> its name
+        self._late_calls = LateCalls()
         self._in_texts: list[Value] = []  # values whose markers stand in texts
         self._home = object()  # of chats, say, that belong to this run
         self._tracer = self._new_tracer()
@@ -86,7 +88,10 @@ class AsyncRun:
         try:
             with tracing_with(lambda: self._tracer):
                 try:
-                    result = await self.resolve(await function(**arguments), is_result=is_app)
+                    returned = await function(**arguments)
+                    if is_app:
+                        self._late_calls.finish()
+                    result = await self.resolve(returned, is_result=is_app)
                 except Exception as error:
                     make_readable(error)
                     self._cut_effects()
@@ -154,7 +159,7 @@ class AsyncRun:
         return value
 
     def _new_tracer(self) -> SegmentTracer:
-        return SegmentTracer(
+        tracer = SegmentTracer(
             self._symbols,
             self._place,
             self._names,
@@ -162,6 +167,8 @@ class AsyncRun:
             self._home,
             self._in_texts,
         )
+        tracer.late_calls = self._late_calls
+        return tracer
 
     def _program(self, graph: Graph) -> Program:
         """The program of the graph's shape, with what its names stand for in this run."""

@@ -22,5 +22,9 @@ class SymbolicError(TraceError):
     """A value that is only known when the app runs was used as if it were known now."""
 
 
+class VariableError(TraceError):
+    """A semantic variable that no call fills, that is filled twice, or that is made from itself."""
+
+
 class DefinitionError(TraceError, TypeError):
     """What is decorated cannot be an app, a prompt or a tool: its form does not allow it."""

@@ -34,7 +34,9 @@ def compute(name: str, call: Callable[[], T]) -> T:
     symbols = Symbols({})
     tracer = Tracer(symbols, place=user_frame())
     with tracer.active():
-        output = tracer.lift(call())
+        made = call()
+        tracer.late_calls.finish()
+        output = tracer.lift(made)
     graph = tracer.graph(name, [output])
     program = Program(graph, symbols.engines, symbols.values, output._type)
     result: Any = runner.run(program, {}, RunOptions())

@@ -17,6 +17,7 @@ from typing import Any, Protocol, get_args
 
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
+from frontend_dsl.signature import ArgumentError
 from graph_opt.graph import Graph
 from graph_opt.objective import Kind
 
@@ -70,6 +71,23 @@ class RunOptions:
             raise ConfigError(f"timeout_s is {self.timeout_s}; it must be above 0, or None")
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many runs of an app."""
+
+    name: str
+    size: int
+    concurrency: int | None  # so many at once; None: all, engines bound what they run
+    progress: bool | None  # show a bar; None: if stderr is a terminal
+
+    def __post_init__(self) -> None:
+        bound = self.concurrency
+        if bound is not None and (
+            isinstance(bound, bool) or not isinstance(bound, int) or bound < 1
+        ):
+            raise ArgumentError(f"concurrency= is how many run at once, 1 or more; not {bound!r}")
+
+
 class StreamEvent(Protocol):
     """What a stream tells, one thing that happened: see `runtime.events.Event`."""
 
@@ -87,6 +105,7 @@ class StreamEvent(Protocol):
     def fields(self) -> Mapping[str, Any]: ...
 
 
+Call = tuple[Program, Mapping[str, Any]] | Exception  # or why there is none
 RunListened = Callable[[Callable[[Any], None]], Coroutine[Any, Any, Any]]  # with a listener
 
 
@@ -107,11 +126,11 @@ class Runner(Protocol):
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
     ) -> AsyncGenerator[StreamEvent, None]: ...
 
-    def batch(
-        self,
-        calls: Sequence[tuple[Program, Mapping[str, Any]]],
-        options: RunOptions,
-    ) -> list[Any]: ...
+    def batch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
+        """All results in order, an exception in the place of what failed; one trace file."""
+
+    async def abatch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
+        """The same, awaited on the caller's own loop."""
 
     def plan(self, program: Program, options: RunOptions) -> Any: ...
 
@@ -127,9 +146,12 @@ class Runner(Protocol):
         """Run an `async def` app and wait for it."""
 
     async def gather(
-        self, runs: Callable[[RunOptions], Iterable[Coroutine[Any, Any, Any]]], options: RunOptions
+        self,
+        runs: Callable[[RunOptions], Iterable[Coroutine[Any, Any, Any]]],
+        options: RunOptions,
+        how: Batch,
     ) -> list[Any]:
-        """All results in order, an exception in the place of what failed; one trace file."""
+        """The same of `async def` apps, on the caller's loop."""
 
     def stream_session(self, name: str, run: RunListened) -> Iterator[StreamEvent]:
         """The events of an `async def` app, which `run` starts."""

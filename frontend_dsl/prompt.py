@@ -31,8 +31,10 @@ from frontend_dsl.callables import (
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import DefinitionError, TraceError
 from frontend_dsl.forms import Form, form_of
+from frontend_dsl.late_calls import late_in
 from frontend_dsl.messages import Message, is_conversation, turn_parts
 from frontend_dsl.sampling import Sampling
+from frontend_dsl.semantic_variable import when_there
 from frontend_dsl.source_check import check_call
 from frontend_dsl.template import TString, constants_of, is_t_string, parts_of
 from frontend_dsl.tracer import tracing
@@ -70,8 +72,15 @@ class PromptFunction(Generic[P, T]):
         with tracer.call(self.name):
             check_call(self._function, args, kwargs)
             turns = self._turns(self.name, self._function(*args, **kwargs))
-            parts = turn_parts(turns, self._constants, tracer.given)
-            return cast(T, write(tracer, self.name, self.llm, None, parts, self._form).result)
+            late = [*late_in([turn.content for turn in turns])]
+            if not late:
+                return cast(T, self._written(turns))
+        return cast(T, when_there(self.name, late, self._form.out, lambda: self._written(turns)))
+
+    def _written(self, turns: Sequence[Message]) -> Value:
+        tracer = tracing(self.name)
+        parts = turn_parts(turns, self._constants, tracer.given)
+        return write(tracer, self.name, self.llm, None, parts, self._form).result
 
     def __get__(self, instance: Any, owner: type | None = None) -> "PromptFunction[..., T]":
         """Of a method: the prompt of one object."""

@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from inspect import Signature, isasyncgenfunction, isgeneratorfunction, signature
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from frontend_dsl.callables import name_of, result_type, takes_receiver
 from frontend_dsl.components import PYTHON
 from frontend_dsl.errors import DefinitionError, TraceError
-from frontend_dsl.tracer import current
+from frontend_dsl.late_calls import late_in
+from frontend_dsl.semantic_variable import when_there
+from frontend_dsl.tracer import current, tracing
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
 
@@ -44,6 +47,14 @@ class Tool(Generic[P, R]):
         if tracer is None:
             return cast(Callable[..., R], self._function)(*given, **kwargs)
         self._check(given, kwargs)
+        late = [*late_in([given, kwargs])]
+        if late:  # semantic variables that no call has filled yet
+            emit = partial(self._emit, given, kwargs)
+            return cast(R, when_there(self.name, late, self._result_type, emit))
+        return cast(R, self._emit(given, kwargs))
+
+    def _emit(self, given: Sequence[Any], kwargs: Mapping[str, Any]) -> Value:
+        tracer = tracing(self.name)
         names: list[Json] = list(kwargs)
         attrs: dict[str, Json] = {
             "fn": tracer.symbols.value(self.name, self._function),
@@ -58,7 +69,7 @@ class Tool(Generic[P, R]):
         with tracer.call(self.name):
             attrs["engine"] = tracer.symbols.engine(PYTHON)
             values = (*given, *kwargs.values())
-            return cast(R, tracer.emit("call", values, attrs, self.name, self._result_type))
+            return tracer.emit("call", values, attrs, self.name, self._result_type)
 
     def __get__(self, instance: Any, owner: type | None = None) -> "Tool[..., R]":
         """Of a method: the tool of one object, which is its first argument."""

@@ -22,6 +22,7 @@ from backends.registry import EngineSpec
 from frontend_dsl.components import Component
 from frontend_dsl.element_types import element_type, path_in_text
 from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.late_calls import LateCalls, standing_for
 from frontend_dsl.leaks import check_known, check_no_symbol_inside
 from frontend_dsl.naming import Names
 from frontend_dsl.source_check import check_source
@@ -103,6 +104,7 @@ class Tracer:
         self._variable = ""  # of a program, that is written now
         self._alive: list[Value] = []
         self._misuses: list[SymbolicError] = []
+        self.late_calls = LateCalls()
         self._captures: dict[str, tuple[Value, Value]] = {}  # outer name -> (outer, own param)
         self._last: Node | None = None  # the last engine primitive of the call before this one
         self._newest: Node | None = None  # the last engine primitive so far
@@ -131,13 +133,13 @@ class Tracer:
             yield
 
     @contextmanager
-    def call(self, name: str) -> Iterator[None]:
-        """Everything emitted inside belongs to one call of the user's."""
+    def call(self, name: str, place: tuple[str, int] | None = None) -> Iterator[None]:
+        """Everything emitted inside belongs to one call of the user's, made here or at `place`."""
         if self._place is not None:  # a component built of components: the outer call counts
             yield
             return
         self._path, outer_path = (*self._path, self._calls.fresh(name)), self._path
-        self._place = user_frame()
+        self._place = place or user_frame()
         self._last = self._newest
         try:
             yield
@@ -325,6 +327,8 @@ class Tracer:
         """This graph's own name for a value: itself, or the capture of an outer one."""
         if value._tracer is self:
             return value
+        if value._tracer is None:
+            return self.own(standing_for(value, self.lift))
         if self.outer is None:
             raise TraceError(
                 f"{value!r} comes from another trace, or from inside a tl.map, tl.cond or tl.loop "
@@ -376,6 +380,7 @@ class Tracer:
         check_source(function, dict.fromkeys(names[: len(params)], Kind.VALUE))
         with body.active():
             returned = function(*params)
+            body.late_calls.finish()
             results = returned if num_results > 1 else (returned,)
             if not isinstance(results, tuple) or len(results) != num_results:
                 problem = f"this function must return {num_results} values, not {returned!r}"

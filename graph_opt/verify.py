@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from graph_opt.errors import GraphError
 from graph_opt.graph import Arg, Json, Marker, Node, Ref
+from graph_opt.objective import Kind
 from graph_opt.ops import (
     APPLIED,
     CONTEXT_TYPE,
@@ -130,6 +131,8 @@ def _check_signature(node: Node) -> None:
         _fail(node, f"unknown function {node.attrs['fn']!r}; known are {', '.join(APPLIED)}")
     if node.op == "loop" and not _is_count(node.attrs["max"]):
         _fail(node, f"attr 'max' is {node.attrs['max']!r}; it must be a whole number, 1 or more")
+    if (objective := node.attrs.get("objective")) not in (None, *get_args(Kind)):
+        _fail(node, f"attr 'objective' is {objective!r}; it must be {' or '.join(get_args(Kind))}")
     _check_recovery(node)
 
 

@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from frontend_dsl.contextual import contextualize
     from frontend_dsl.pieces import assistant, gen, system, user
     from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
+    from frontend_dsl.semantic import Input, semantic
+    from frontend_dsl.semantic_outputs import Output, Outputs
+    from frontend_dsl.semantic_variable import Variable, variable
     from frontend_dsl.state import State
     from frontend_dsl.state_program import ProgramResult
     from frontend_dsl.synthesis import synthesize
     from frontend_dsl.web_search import WebSearch
+    from graph_opt.objective import LATENCY, THROUGHPUT
     from graph_opt.pipeline import PASSES
-    from teola import mcp, teams
+    from teola import mcp, teams, transforms
     from teola._program import program
     from teola.fakes import fake
     from teola.network import deny_network
@@ -44,25 +48,34 @@ else:  # loaded when they are first used: many apps need none of them
     _LATE = {
         "Agent": "frontend_dsl.agents.agent",
         "Chat": "frontend_dsl.chat",
+        "Input": "frontend_dsl.semantic",
+        "LATENCY": "graph_opt.objective",
+        "Output": "frontend_dsl.semantic_outputs",
+        "Outputs": "frontend_dsl.semantic_outputs",
         "PASSES": "graph_opt.pipeline",
         "ProgramResult": "frontend_dsl.state_program",
         "State": "frontend_dsl.state",
+        "THROUGHPUT": "graph_opt.objective",
+        "Variable": "frontend_dsl.semantic_variable",
         "WebSearch": "frontend_dsl.web_search",
         "assistant": "frontend_dsl.pieces",
         "contextualize": "frontend_dsl.contextual",
         "deny_network": "teola.network",
         "expand_queries": "frontend_dsl.query_expansion",
-        "gen": "frontend_dsl.pieces",
         "fake": "teola.fakes",
         "fuse": "frontend_dsl.query_expansion",
+        "gen": "frontend_dsl.pieces",
         "hybrid_search": "frontend_dsl.query_expansion",
-        "program": "teola._program",
         "mcp": "teola.mcp",
+        "program": "teola._program",
         "run_virtually": "teola.virtual",
+        "semantic": "frontend_dsl.semantic",
         "synthesize": "frontend_dsl.synthesis",
         "system": "frontend_dsl.pieces",
-        "user": "frontend_dsl.pieces",
         "teams": "teola.teams",
+        "transforms": "teola.transforms",
+        "user": "frontend_dsl.pieces",
+        "variable": "frontend_dsl.semantic_variable",
     }
 
     def __getattr__(name: str) -> Any:
@@ -80,19 +93,25 @@ else:  # loaded when they are first used: many apps need none of them
 __version__ = "0.1.0"
 
 __all__ = [
+    "LATENCY",
     "LLM",
     "PASSES",
+    "THROUGHPUT",
     "Agent",
     "App",
     "Chat",
     "Doc",
     "Embedder",
     "Index",
+    "Input",
     "Message",
+    "Output",
+    "Outputs",
     "ProgramResult",
     "Reranker",
     "State",
     "Store",
+    "Variable",
     "WebSearch",
     "app",
     "assistant",
@@ -118,13 +137,16 @@ __all__ = [
     "program",
     "prompt",
     "run_virtually",
+    "semantic",
     "sorted",
     "split",
     "synthesize",
     "system",
     "teams",
     "tool",
+    "transforms",
     "user",
     "value",
+    "variable",
     "zip",
 ]

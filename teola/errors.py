@@ -3,7 +3,8 @@
     GraphError                an app cannot be a graph, or a pass broke it    (before running)
     └── TraceError            with the file, line and text of the user's code
         ├── DefinitionError   what is decorated cannot be an app; a TypeError too
-        └── SymbolicError     a run-time value used as if it were known
+        ├── SymbolicError     a run-time value used as if it were known
+        └── VariableError     a semantic variable that no call fills, or made in a circle
     ConfigError               unknown scheme, model, option or engine name
     ArgumentError             an app called with a missing, unknown or wrong argument
     QueryError                a query did not finish                          (while running)
@@ -51,7 +52,7 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
-from frontend_dsl.errors import DefinitionError, SymbolicError, TraceError
+from frontend_dsl.errors import DefinitionError, SymbolicError, TraceError, VariableError
 from frontend_dsl.signature import ArgumentError
 from graph_opt.errors import GraphError
 from runtime.errors import (
@@ -96,5 +97,6 @@ __all__ = [
     "SymbolicError",
     "ToolTimeout",
     "TraceError",
+    "VariableError",
     "failure_of",
 ]

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 from graph_opt.analysis.advice import Advice, layout_advice
 from graph_opt.analysis.critical_path import critical_path
+from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.readiness import num_engine_ops
 from graph_opt.graph import Graph
+from graph_opt.objective import Kind
+from graph_opt.ops import OPS
+from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, Pass, PassReport, explain_passes
 from graph_opt.text import to_text
 from teola.device_work import Placed
@@ -36,12 +41,14 @@ class Plan:
         return self.estimates[-1]
 
     def __str__(self) -> str:
+        objectives = list(_objective_lines(self.after))
         return "\n\n".join(
             [
                 f"before: {describe(self.before)}\n{to_text(self.before, origins=True)}",
                 "passes:\n" + "\n".join(f"  {line}" for line in _pass_lines(self)),
                 f"after: {describe(self.after)}\n{to_text(self.after, origins=True)}",
                 "expected:\n" + "\n".join(f"  {line}" for line in _expected_lines(self)),
+                *(["objectives:\n" + "\n".join(objectives)] if objectives else []),
                 *(["advice:\n" + "\n".join(map(advice_line, self.advice))] if self.advice else []),
             ]
         )
@@ -144,6 +151,18 @@ def _expected_lines(plan: Plan) -> Iterator[str]:
         work = change(before.work_s.get(name, 0.0), after.work_s.get(name, 0.0))
         engine = plan.engines.get(name)
         yield f"  {name} {work} ({source_of(engine) if engine else 'default'})"
+
+
+def _objective_lines(graph: Graph) -> Iterator[str]:
+    """What each engine primitive is served for, if the app says so of any."""
+    nodes = {path: node for path, node, _ in walk(graph)}
+    if not any("objective" in node.attrs for node in nodes.values()):
+        return
+    engines = [path for path, node in nodes.items() if OPS[node.op].engine_kind is not None]
+    deduced = deduce_objectives(graph)
+    for kind in get_args(Kind):
+        names = [f"%{path}" for path in engines if deduced[path].kind == kind]
+        yield f"  {kind}: {', '.join(names) or 'nothing'}"
 
 
 def _pruned(reports: tuple[PassReport, ...], graph: Graph) -> Graph:

@@ -23,7 +23,7 @@ from typing import Any
 
 from backends.base import Context, Engine
 from backends.registry import EngineSpec
-from frontend_dsl.program import Program, RunListened, RunOptions, Segments
+from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, Segments
 from frontend_dsl.tracer import untraced
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
@@ -34,6 +34,7 @@ from runtime.policy.named import policy_named
 from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import Background, BackgroundLoop
+from teola.batches import progress_bar, run_bounded
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.fakes import active_fakes
 from teola.known_engines import EngineBook
@@ -102,11 +103,14 @@ class AppRunner:
         return self._apps.wait(coroutine)
 
     async def gather(
-        self, runs: Callable[[RunOptions], Iterable[Coroutine[Any, Any, Any]]], options: RunOptions
+        self,
+        runs: Callable[[RunOptions], Iterable[Coroutine[Any, Any, Any]]],
+        options: RunOptions,
+        how: Batch,
     ) -> list[Any]:
         """All results in order, an exception in the place of what failed; one trace file."""
-        with self._listening(options) as each:
-            return await asyncio.gather(*runs(each), return_exceptions=True)
+        with self._listening(options) as each, progress_bar(how) as done:
+            return await run_bounded(runs(each), how.concurrency, done)
 
     def stream_session(self, name: str, run: RunListened) -> Iterator[Event]:
         """The events of an `async def` app, which runs on a loop of its own."""
@@ -139,18 +143,27 @@ class AppRunner:
 
         return aevents_of(self._told(program, inputs, options), submit)
 
-    def batch(
-        self, calls: Sequence[tuple[Program, Mapping[str, Any]]], options: RunOptions
-    ) -> list[Any]:
+    def batch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
         """All results, in order; a failed call leaves its exception in its place."""
+        with open_trace(options.trace) as writer, progress_bar(how) as done:
+            each = self._executed(calls, replace(options, trace=None), writer)
+            return self._background.wait(run_bounded(each, how.concurrency, done))
 
-        async def run_all(listener: Listener | None) -> list[Any]:
-            each = replace(options, trace=None)
-            runs = (self._execute_one(program, inputs, each, listener) for program, inputs in calls)
-            return await asyncio.gather(*runs, return_exceptions=True)
+    async def abatch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
+        """The same, awaited on the caller's own loop."""
+        with open_trace(options.trace) as writer, progress_bar(how) as done:
+            each = self._executed(calls, replace(options, trace=None), writer)
+            running = run_bounded(each, how.concurrency, done)
+            return await asyncio.wrap_future(self._background.submit(running))
 
-        with open_trace(options.trace) as writer:
-            return self._background.wait(run_all(writer))
+    def _executed(
+        self, calls: Sequence[Call], options: RunOptions, listener: Listener | None
+    ) -> Iterator[Coroutine[Any, Any, Any]]:
+        for call in calls:
+            if isinstance(call, Exception):
+                yield _raised(call)
+            else:
+                yield self._execute_one(*call, options, listener)
 
     def plan(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
@@ -233,6 +246,10 @@ def _with_fakes(options: RunOptions) -> RunOptions:
     """With the `tl.fake` blocks around the caller; a run inside another has that one's."""
     fakes = active_fakes()
     return replace(options, fakes=fakes) if fakes and not options.fakes else options
+
+
+async def _raised(error: Exception) -> Any:
+    raise error
 
 
 def _of_segment(options: RunOptions, program: Program) -> RunOptions:

@@ -3,11 +3,15 @@
 The latency objective propagates from an output to all nodes that it depends on. Parallel nodes of
 one consumer are a task group: only the last one to finish counts, so they may run in large batches.
 Nodes that only throughput outputs depend on get the throughput objective.
+
+The attr `objective` of a node says what its value is wanted for. It replaces, for the node and what
+leads to it, the objective that readers of the value have; what two readers want differently is for
+latency.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from graph_opt.analysis.depth import depth
@@ -34,11 +38,7 @@ def deduce_objectives(graph: Graph, throughput: Collection[str] = ()) -> dict[st
     output needs, since a query ends after its effects, unless all outputs are for throughput.
     """
     soon = [value for value in graph.outputs if value not in throughput]
-    urgent = _makers(graph, soon)
-    if soon:
-        in_bulk = _makers(graph, throughput)
-        urgent |= {node.name for node in graph.nodes if node.name not in in_bulk}
-    return _deduce(graph, urgent, "", 0, None)
+    return _deduce(graph, _urgent(graph, soon, throughput), "", 0, None)
 
 
 def _deduce(
@@ -54,19 +54,25 @@ def _deduce(
         stage = num_later + stages[node.name]
         found[path + node.name] = Objective(kind, group if is_urgent else None, stage)
         for inner, body in bodies_of(node, path):
-            names = {each.name for each in body.nodes} if is_urgent else set[str]()
+            names = _urgent(body, *((body.outputs, ()) if is_urgent else ((), body.outputs)))
             inner_group = path + node.name if node.op == "map" else None
             found |= _deduce(body, names, inner, stage, around or inner_group)
     return found
 
 
-def _makers(graph: Graph, values: Iterable[str]) -> set[str]:
-    """The nodes that make these values, and all their ancestors."""
-    names = {graph.producer(value).name for value in values}
+def _urgent(graph: Graph, soon: Collection[str], in_bulk: Collection[str]) -> set[str]:
+    """The nodes with the latency objective; those whose values nobody reads have it if any output
+    has it."""
+    urgent = {graph.producer(value).name for value in soon}
+    bulk = {graph.producer(value).name for value in in_bulk}
     for node in reversed(graph.nodes):
-        if node.name in names:
-            names.update(parent.name for parent in graph.parents(node))
-    return names
+        name, mark = node.name, node.attrs.get("objective")
+        is_urgent = name in urgent or (bool(soon) and name not in bulk)
+        if mark is not None:
+            is_urgent = mark == "latency"
+        (urgent.add if is_urgent else urgent.discard)(name)
+        (urgent if is_urgent else bulk).update(parent.name for parent in graph.parents(node))
+    return urgent
 
 
 def _groups(graph: Graph, urgent: set[str]) -> dict[str, str]:

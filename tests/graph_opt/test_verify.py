@@ -40,6 +40,10 @@ WRONG = [
     ('%a = search null [engine="s"]\nreturn', "has 1 args; the op takes 2 to 4"),
     ('%a = embed "x"\nreturn', "has no attr 'engine'"),
     ('%a = embed "x" [engine=3]\nreturn', "attr 'engine' is 3; it must be a string"),
+    (
+        '%a = embed "x" [engine="e", objective="soon"]\nreturn',
+        "attr 'objective' is 'soon'; it must be latency or throughput",
+    ),
     ("%a = const [value=NaN]\nreturn", "attrs must be JSON values"),
     ("%a = format Infinity\nreturn", "use a Ref, a Marker or a JSON value"),
     ("%a = format @user\nreturn", "markers are for the parts of a prompt"),

@@ -97,6 +97,60 @@ def test_outputs_made_side_by_side_and_packed_are_a_group() -> None:
     assert found["a"] == found["b"] == Objective("latency", "p", 0)
 
 
+MARKED = """
+    %q = input [type="str"]
+    %a = embed %q [engine="e"]
+    %b = embed %a [engine="e", objective="MARK"]
+    %m = map %b {
+      %x = input [type="str"]
+      %w = embed %x [engine="e"]
+      return %w
+    }
+    %n = map %b [objective="throughput"] {
+      %x = input [type="str"]
+      %v = embed %x [engine="e"]
+      %u = embed %v [engine="e", objective="latency"]
+      return %v
+    }
+    return %m, %n
+    """
+
+
+def test_a_mark_is_the_objective_of_a_node_and_of_all_that_leads_to_it() -> None:
+    found = deduce_objectives(graph(MARKED.replace("MARK", "throughput")))
+    assert {name: each.kind for name, each in found.items()} == {
+        **dict.fromkeys(["q", "a", "b"], "throughput"),
+        **dict.fromkeys(["m", "m[].x", "m[].w"], "latency"),
+        "n": "throughput",
+        "n[].x": "latency",
+        "n[].v": "latency",
+        "n[].u": "latency",
+    }
+
+
+def test_a_mark_holds_in_a_query_that_is_wanted_in_bulk() -> None:
+    marked = graph(MARKED.replace("MARK", "latency"))
+    found = deduce_objectives(marked, marked.outputs)
+    assert found["a"].kind == found["b"].kind == "latency"
+    assert found["m"].kind == found["m[].w"].kind == "throughput"
+
+
+def test_what_two_readers_want_differently_is_for_latency() -> None:
+    found = deduce_objectives(
+        graph(
+            """
+            %q = input [type="str"]
+            %a = embed %q [engine="e"]
+            %b = embed %a [engine="e", objective="throughput"]
+            %c = embed %a [engine="e"]
+            return %b, %c
+            """
+        )
+    )
+    assert found["a"].kind == "latency"
+    assert found["b"].kind == "throughput"
+
+
 @patient
 @given(graphs())
 def test_every_node_of_any_graph_has_an_objective(random: Graph) -> None:

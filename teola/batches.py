@@ -1,0 +1,71 @@
+"""Many runs: no more than a bound at once, results in order, and a bar that counts them."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from frontend_dsl.program import Batch
+
+Done = Callable[[bool], None]  # called as each ends, with whether it failed
+
+
+async def run_bounded(
+    runs: Iterable[Coroutine[Any, Any, Any]], concurrency: int | None, done: Done
+) -> list[Any]:
+    """All results in order, an exception in the place of what failed.
+
+    A coroutine is made when its turn comes. Cancelling cancels those that run.
+    """
+    if concurrency is None:
+        return await asyncio.gather(*(_outcome(run, done) for run in runs))
+    results: list[Any] = []
+    numbered = iter(runs)
+
+    async def work() -> None:
+        for run in numbered:
+            place = len(results)
+            results.append(None)
+            results[place] = await _outcome(run, done)
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    return results
+
+
+async def _outcome(run: Coroutine[Any, Any, Any], done: Done) -> Any:
+    try:
+        result = await run
+    except Exception as error:
+        result = error
+    done(isinstance(result, Exception))
+    return result
+
+
+@contextmanager
+def progress_bar(batch: Batch) -> Iterator[Done]:
+    """Tell it of each run that ends."""
+    if not (sys.stderr.isatty() if batch.progress is None else batch.progress):
+        yield lambda has_failed: None  # noqa: ARG005
+        return
+    from rich import progress as parts  # late: most batches show none
+    from rich.console import Console
+
+    columns = (
+        parts.TextColumn("{task.description}"),
+        parts.BarColumn(),
+        parts.MofNCompleteColumn(),
+        parts.TextColumn("[red]{task.fields[failed]}"),
+        parts.TimeElapsedColumn(),
+        parts.TimeRemainingColumn(),
+    )
+    num_failed = 0
+    with parts.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(batch.name, total=batch.size, failed="")
+
+        def done(has_failed: bool) -> None:
+            nonlocal num_failed
+            num_failed += has_failed
+            bar.update(task, advance=1, failed=f"{num_failed} failed" if num_failed else "")
+
+        yield done

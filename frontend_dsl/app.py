@@ -202,6 +202,12 @@ class App(Generic[P, R]):
         function, args = self._app_function.with_receiver_of(args)
         return function, args, kwargs
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Notebooks show the user's calls."""
+        from frontend_dsl.notebook import app_bundle
+
+        return app_bundle(self)
+
     # `def` apps: one program for each set of static arguments
 
     def _calls(

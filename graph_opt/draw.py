@@ -1,10 +1,10 @@
-"""Drawings of a graph: Mermaid, Graphviz, JSON, an outline; by primitive or by the user's calls."""
+"""Drawings of a graph (SVG, Mermaid, Graphviz, JSON, outline), by primitive or by user call."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from graph_opt import picture
+from graph_opt import picture, svg
 from graph_opt.analysis.user_calls import UserCall, user_calls
 from graph_opt.graph import Graph, Node, Origin
 from graph_opt.ops import OPS, body_names, has_effects
@@ -20,6 +20,11 @@ def to_mermaid(graph: Graph, by_call: bool = False) -> str:
 def to_dot(graph: Graph, by_call: bool = False) -> str:
     """A Graphviz drawing of the primitives, or of the user's calls."""
     return picture.to_dot(_calls_picture(graph) if by_call else _picture(graph))
+
+
+def to_svg(graph: Graph, by_call: bool = False) -> str:
+    """An SVG drawing of the primitives, or of the user's calls: for browsers and notebooks."""
+    return svg.to_svg(_calls_picture(graph) if by_call else _picture(graph))
 
 
 def to_json(graph: Graph, by_call: bool = False) -> dict[str, Any]:

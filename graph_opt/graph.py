@@ -104,6 +104,12 @@ class Graph:
 
         return to_text(self, origins=False)
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Notebooks show the drawing."""
+        from graph_opt.draw import to_svg
+
+        return {"text/plain": str(self), "image/svg+xml": to_svg(self)}
+
     @property
     def params(self) -> tuple[Node, ...]:
         """The `input` nodes, in order."""

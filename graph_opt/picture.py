@@ -60,13 +60,13 @@ def to_dot(picture: Picture) -> str:
 
 def _mermaid_lines(picture: Picture, indent: str) -> Iterator[str]:
     for box in picture.boxes:
-        label = "<br/>".join(_mermaid_escape(_shorten(line)) for line in box.lines)
+        label = "<br/>".join(_mermaid_escape(shorten(line)) for line in box.lines)
         if not box.inner:
             yield f'{indent}{box.id}["{label}"]'
             yield f"{indent}style {box.id} fill:{box.fill}"
             continue
         yield f'{indent}subgraph {box.id}["{label}"]'
-        for inner_id, inner in _inner(box):
+        for inner_id, inner in inner_pictures(box):
             if inner_id:
                 yield f'{indent}  subgraph {inner_id}["{_mermaid_escape(inner.title)}"]'
             yield from _mermaid_lines(inner, indent + "  ")
@@ -81,14 +81,14 @@ def _mermaid_lines(picture: Picture, indent: str) -> Iterator[str]:
 
 def _dot_lines(picture: Picture, indent: str) -> Iterator[str]:
     for box in picture.boxes:
-        label = _dot_string("\n".join(map(_shorten, box.lines)))
+        label = _dot_string("\n".join(map(shorten, box.lines)))
         drawn = f'{indent}{box.id} [label={label}, fillcolor="{box.fill}"];'
         if not box.inner:
             yield drawn
             continue
         yield f"{indent}subgraph cluster_{box.id} {{"
         yield "  " + drawn
-        for inner_id, inner in _inner(box):
+        for inner_id, inner in inner_pictures(box):
             if inner_id:
                 yield f"{indent}  subgraph cluster_{inner_id} {{ label={_dot_string(inner.title)};"
             yield from _dot_lines(inner, indent + "  ")
@@ -100,13 +100,14 @@ def _dot_lines(picture: Picture, indent: str) -> Iterator[str]:
         yield f"{indent}{line.source} -> {line.target} [{drawn}];"
 
 
-def _inner(box: Box) -> Iterator[tuple[str, Picture]]:
+def inner_pictures(box: Box) -> Iterator[tuple[str, Picture]]:
     """The pictures inside, with the id of a box around each where there are several."""
     for number, inner in enumerate(box.inner):
         yield (f"{box.id}_{number}" if len(box.inner) > 1 else ""), inner
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """A line of a label, cut to what a box should hold."""
     return text if len(text) <= MAX_LABEL_LEN else text[: MAX_LABEL_LEN - 3] + "..."
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from teola._program import program
     from teola.fakes import fake
     from teola.network import deny_network
+    from teola.viewer.reading import read_trace
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
     _LATE = {
@@ -68,6 +69,7 @@ else:  # loaded when they are first used: many apps need none of them
         "hybrid_search": "frontend_dsl.query_expansion",
         "mcp": "teola.mcp",
         "program": "teola._program",
+        "read_trace": "teola.viewer.reading",
         "run_virtually": "teola.virtual",
         "semantic": "frontend_dsl.semantic",
         "synthesize": "frontend_dsl.synthesis",
@@ -136,6 +138,7 @@ __all__ = [
     "mcp",
     "program",
     "prompt",
+    "read_trace",
     "run_virtually",
     "semantic",
     "sorted",

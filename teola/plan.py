@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import get_args
 
 from graph_opt.analysis.advice import Advice, layout_advice
 from graph_opt.analysis.critical_path import critical_path
 from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.readiness import num_engine_ops
+from graph_opt.draw import to_svg
 from graph_opt.graph import Graph
 from graph_opt.objective import Kind
 from graph_opt.ops import OPS
@@ -39,6 +41,13 @@ class Plan:
     @property
     def expected_after(self) -> Estimate:
         return self.estimates[-1]
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Notebooks show the graph that runs, and in words what each pass did."""
+        words = ["passes:", *_pass_lines(self), "", "expected:", *_expected_lines(self)]
+        drawn = f"<p>{escape(describe(self.after))}</p>{to_svg(self.after)}"
+        html = f"<div>{drawn}<pre>{escape(chr(10).join(words))}</pre></div>"
+        return {"text/plain": str(self), "text/html": html}
 
     def __str__(self) -> str:
         objectives = list(_objective_lines(self.after))

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from graph_opt.draw import to_dot, to_json, to_mermaid, to_outline
+from graph_opt.draw import to_dot, to_json, to_mermaid, to_outline, to_svg
 from graph_opt.graph import Graph
 from graph_opt.text import to_text
 from teola.cli.app_arguments import Command, parse
@@ -22,9 +22,9 @@ OPTIONS = (
     ),
     Option(
         "format",
-        "text (default), or for other tools mermaid, dot or json",
-        "text|mermaid|dot|json",
-        {"choices": ("text", "mermaid", "dot", "json"), "default": "text"},
+        "text (default), svg for a browser, or for other tools mermaid, dot or json",
+        "text|svg|mermaid|dot|json",
+        {"choices": ("text", "svg", "mermaid", "dot", "json"), "default": "text"},
     ),
     Option("optimized", "the graph after all passes, as it is run"),
     *COMMON,
@@ -48,6 +48,8 @@ def graph(words: Sequence[str], prog: str = "teola graph") -> None:
 
 def _drawing(graph: Graph, form: str, by_call: bool) -> str:
     match form:
+        case "svg":
+            return to_svg(graph, by_call) + "\n"
         case "mermaid":
             return to_mermaid(graph, by_call)
         case "dot":

@@ -76,6 +76,12 @@ class Trace:
     warning: str = ""  # what is missing from the record
     expected: Expected | None = None  # what the plan said, in traces that have it
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Notebooks show the page of `teola trace`."""
+        from teola.viewer.html import bundle
+
+        return bundle(self)
+
     def start_of(self, span: Span) -> float:
         """When it began to run; for one that never did, when it stopped waiting."""
         return self.end_of(span) if span.start_s is None else span.start_s

@@ -17,9 +17,16 @@ class TraceFile:
     traces: tuple[Trace, ...]
     warning: str = ""
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Notebooks show the pages of `teola trace`."""
+        from teola.viewer.html import bundle
 
-def read_trace_file(path: Path) -> TraceFile:
+        return bundle(*self.traces, warning=self.warning)
+
+
+def read_trace_file(path: Path | str) -> TraceFile:
     """The queries of a trace file. Raises ValueError or OSError that names what is wrong."""
+    path = Path(path)
     lines = path.read_bytes().splitlines()
     events, warning = _events(path, lines)
     try:
@@ -31,6 +38,9 @@ def read_trace_file(path: Path) -> TraceFile:
     if not warning and any(trace.status == "running" for trace in traces):
         warning = "the record stops before the query's end: it is still running or it crashed"
     return TraceFile(traces, warning)
+
+
+read_trace = read_trace_file  # its public name, `tl.read_trace`
 
 
 def _events(path: Path, lines: list[bytes]) -> tuple[list[Event], str]:

@@ -58,7 +58,9 @@ def test_an_argument_specialises_the_graph(teola: Teola) -> None:
 
 
 @pytest.mark.parametrize("level", ["user", "primitive"])
-@pytest.mark.parametrize(("form", "start"), [("mermaid", "flowchart TD"), ("dot", "digraph ")])
+@pytest.mark.parametrize(
+    ("form", "start"), [("mermaid", "flowchart TD"), ("dot", "digraph "), ("svg", "<svg ")]
+)
 def test_a_graph_can_be_drawn_by_other_tools(
     teola: Teola, level: str, form: str, start: str
 ) -> None:

@@ -6,6 +6,7 @@ from frontend_dsl.teams.debate import debate
 from frontend_dsl.teams.execution import TaskResult
 from frontend_dsl.teams.group_chat import group_chat
 from frontend_dsl.teams.planner import Joined, planner
+from frontend_dsl.teams.router import router
 from frontend_dsl.teams.sections import sections
 from frontend_dsl.teams.team import Team
 from frontend_dsl.teams.transcript import Line
@@ -21,6 +22,7 @@ __all__ = [
     "group_chat",
     "parallel",
     "planner",
+    "router",
     "sections",
     "sequence",
 ]

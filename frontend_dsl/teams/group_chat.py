@@ -10,8 +10,9 @@ from frontend_dsl.teams.members import Member, checked, real, wrong
 from frontend_dsl.teams.merging import Merge, checked_merge
 from frontend_dsl.teams.picking import pick, shown_names
 from frontend_dsl.teams.team import Team
-from frontend_dsl.teams.transcript import Line, Transcript
+from frontend_dsl.teams.transcript import BREAK, Line, Transcript
 from frontend_dsl.tools import Tool
+from graph_opt.graph import Marker
 
 R = TypeVar("R")
 SpeakerOrder = Literal["round_robin", "model"]
@@ -99,8 +100,8 @@ def _as_named(rounds: int, llm: LLM, merge: Any) -> Any:
             others = {each.name: each for each in members if each is not last}
             last = next(iter(others.values()))
             if len(others) > 1:
-                request = f"{WHO}\n{shown_names(others)}"
-                last = others[await value(pick(llm, chat.read_by(llm), request, list(others)))]
+                asked = [f"{BREAK}{WHO}\n{shown_names(others)}", Marker("assistant")]
+                last = others[await value(pick(llm, chat.read_by(llm), asked, list(others)))]
             await chat.aspeak(last)
         return await real(closed(chat, merge, OVER))
 

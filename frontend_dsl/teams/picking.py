@@ -8,15 +8,13 @@ from frontend_dsl.forms import form_of
 from frontend_dsl.teams.members import description_of
 from frontend_dsl.tracer import tracing
 from frontend_dsl.value import Value
-from frontend_dsl.writing import prompt_parts, write
-from graph_opt.graph import Marker
+from frontend_dsl.writing import write
 
 
-def pick(llm: LLM, context: Value, request: str, names: Sequence[str]) -> Any:
-    """The name that the model takes behind a context, whose last turn is the user's."""
+def pick(llm: LLM, context: Value | None, parts: Sequence[Any], names: Sequence[str]) -> Any:
+    """The name that the model takes behind a context and the parts of a prompt."""
     tracer = tracing("a choice")
     with tracer.call("pick"):
-        parts = [*prompt_parts(["\n\n" + request]), Marker("assistant")]
         return write(tracer, "pick", llm, context, parts, form_of(choices=names)).result
 
 

@@ -137,7 +137,7 @@ def _speaking(member: Agent[Any], role: str) -> tuple[str, ...]:
 
 def is_speaker(member: Any) -> TypeGuard[Agent[Any]]:
     """Whether a member is exactly one prompt, which may stand behind a transcript."""
-    return isinstance(member, Agent)
+    return isinstance(member, Agent) and not member.is_async
 
 
 def _joined(words: str) -> Sequence[str]:

@@ -33,6 +33,7 @@ def prefilled(events: list[Event]) -> list[int]:
     [
         tl.teams.sequence(ann, bob),
         tl.teams.parallel(ann, bob, merge=jo),
+        tl.teams.router(llm, {"tea": ann, "coffee": bob}),
         tl.teams.critic(ann, judge, rounds=2),
         tl.teams.group_chat(ann, bob, rounds=2),
         tl.teams.debate(ann, bob, judge=jo, rounds=1),

@@ -1,5 +1,6 @@
 """The programs as a person writes them first: a loop of calls of an OpenAI client."""
 
+import json
 from collections.abc import Callable, Mapping
 
 from benchmarks.programs import texts
@@ -27,22 +28,18 @@ def judge(client: LoopClient) -> list[str]:
     merged = client.ask(messages, **texts.MERGED_LIMITS)
     messages += [assistant(merged), user(texts.GRADE)]
     grade = client.ask(messages, texts.Grade, max_tokens=8)
-    return [*notes, merged, texts.say(texts.value_of(texts.Grade, grade))]
+    return [*notes, merged, grade]
 
 
 def tree_of_thought(client: LoopClient) -> list[str]:
-    solutions: list[str] = []
+    head = [system(texts.THOUGHT_SYSTEM)]
     said: list[str] = []
     for approach in texts.APPROACHES:
-        messages = [system(texts.THOUGHT_SYSTEM), user(texts.propose(texts.PROBLEM, approach))]
-        messages.append(assistant(client.ask(messages, **texts.THOUGHT_LIMITS)))
-        messages.append(user(texts.CARRY_OUT))
-        solutions.append(client.ask(messages, **texts.THOUGHT_LIMITS))
-        messages += [assistant(solutions[-1]), user(texts.REFLECT)]
-        reflection = client.ask(messages, **texts.THOUGHT_LIMITS)
-        said += [messages[2]["content"], solutions[-1], reflection]
-        solutions[-1] = f"{solutions[-1]}\nBut: {reflection}"
-    messages = [system(texts.THOUGHT_SYSTEM), user(texts.conclude(texts.PROBLEM, solutions))]
+        messages = [*head, user(texts.propose(texts.PROBLEM, approach))]
+        for request in (texts.CARRY_OUT, texts.REFLECT, ""):
+            said.append(client.ask(messages, **texts.THOUGHT_LIMITS))
+            messages += [assistant(said[-1]), user(request)]
+    messages = [*head, user(texts.conclude(texts.PROBLEM, said[1::3], said[2::3]))]
     return [*said, client.ask(messages, **texts.THOUGHT_LIMITS)]
 
 
@@ -59,11 +56,9 @@ def react(client: LoopClient) -> list[str]:
 
 def json_decoding(client: LoopClient) -> list[str]:
     head = [system(texts.JSON_SYSTEM), user(texts.read(texts.DOCUMENT))]
-    said: list[str] = []
-    for form in texts.FORMS:
-        text = client.ask([*head, user(texts.fill_in(form))], form, max_tokens=96)
-        said.append(texts.say(texts.value_of(form, text)))
-    return said
+    return [
+        client.ask([*head, user(texts.fill_in(form))], form, max_tokens=96) for form in texts.FORMS
+    ]
 
 
 def self_consistency(client: LoopClient) -> list[str]:
@@ -76,22 +71,18 @@ def classification(client: LoopClient) -> list[str]:
     said: list[str] = []
     for item in texts.ITEMS:
         messages = [system(texts.CLASSIFY_SYSTEM), user(texts.classify(item))]
-        text = client.ask(messages, texts.Label, max_tokens=12)
-        said.append(texts.say(texts.value_of(texts.Label, text)))
+        said.append(json.loads(client.ask(messages, texts.Label, max_tokens=12)))
     return said
 
 
 def debate(client: LoopClient) -> list[str]:
-    messages = [system(texts.DEBATE_SYSTEM), user(texts.TOPIC)]
+    transcript = f"Question: {texts.TOPIC}"
     said: list[str] = []
     for _ in range(texts.DEBATE_ROUNDS):
         for side in texts.SIDES:
-            messages.append(user(texts.speak(side)))
-            said.append(client.ask(messages, **texts.SPEECH_LIMITS))
-            messages.append(assistant(said[-1]))
-    messages.append(user(texts.VERDICT))
-    winner = client.ask(messages, texts.Winner, max_tokens=8)
-    return [*said, texts.say(texts.value_of(texts.Winner, winner))]
+            said.append(client.ask(texts.next_line(transcript, side), **texts.SPEECH_LIMITS))
+            transcript += f"\n\n{side}: {said[-1]}"
+    return said
 
 
 PROGRAMS: Mapping[str, Program] = {

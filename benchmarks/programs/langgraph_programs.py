@@ -3,6 +3,7 @@
 Nodes call the async OpenAI client.
 """
 
+import json
 import operator
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypedDict
@@ -94,7 +95,7 @@ def judge(client: AsyncClient) -> Runnable:
         merged = await client.ask(messages, **texts.MERGED_LIMITS)
         messages += [assistant(merged), user(texts.GRADE)]
         grade = await client.ask(messages, texts.Grade, max_tokens=8)
-        return {"said": [*notes, merged, texts.say(texts.value_of(texts.Grade, grade))]}
+        return {"said": [*notes, merged, grade]}
 
     return _side_by_side(branch, len(texts.POINTS), last)
 
@@ -113,11 +114,9 @@ def tree_of_thought(client: AsyncClient) -> Runnable:
         return {"parts": [(place, [plan, solution, reflection])]}
 
     async def last(state: Branches) -> Branches:
-        parts = _in_order(state)
-        solutions = [f"{solution}\nBut: {reflection}" for _, solution, reflection in parts]
-        messages = [*head, user(texts.conclude(texts.PROBLEM, solutions))]
-        end = await client.ask(messages, **texts.THOUGHT_LIMITS)
-        return {"said": [*(text for part in parts for text in part), end]}
+        said = [text for part in _in_order(state) for text in part]
+        messages = [*head, user(texts.conclude(texts.PROBLEM, said[1::3], said[2::3]))]
+        return {"said": [*said, await client.ask(messages, **texts.THOUGHT_LIMITS)]}
 
     return _side_by_side(branch, len(texts.APPROACHES), last)
 
@@ -145,7 +144,7 @@ def json_decoding(client: AsyncClient) -> Runnable:
     async def branch(state: Branches) -> Branches:
         form = texts.FORMS[state["place"]]
         text = await client.ask([*head, user(texts.fill_in(form))], form, max_tokens=96)
-        return {"parts": [(state["place"], [texts.say(texts.value_of(form, text))])]}
+        return {"parts": [(state["place"], [text])]}
 
     return _side_by_side(branch, len(texts.FORMS), _all_said)
 
@@ -173,28 +172,35 @@ def classification(client: AsyncClient) -> Runnable:
         item = texts.classify(texts.ITEMS[state["place"]])
         messages = [system(texts.CLASSIFY_SYSTEM), user(item)]
         text = await client.ask(messages, texts.Label, max_tokens=12)
-        return {"parts": [(state["place"], [texts.say(texts.value_of(texts.Label, text))])]}
+        return {"parts": [(state["place"], [json.loads(text)])]}
 
     return _side_by_side(branch, len(texts.ITEMS), _all_said)
 
 
+class Debate(TypedDict, total=False):
+    """What was said."""
+
+    transcript: str
+    said: Annotated[list[str], operator.add]
+
+
 def debate(client: AsyncClient) -> Runnable:
-    head = [system(texts.DEBATE_SYSTEM), user(texts.TOPIC)]
+    sides = list(texts.SIDES)
 
-    async def step(state: Turns) -> Turns:
+    async def speak(state: Debate) -> Debate:
         said = state.get("said", [])
-        turn = [user(texts.speak(texts.SIDES[len(said) % len(texts.SIDES)]))]
-        messages = [*head, *state.get("messages", []), *turn]
-        speech = await client.ask(messages, **texts.SPEECH_LIMITS)
-        return {"messages": [*turn, assistant(speech)], "said": [speech]}
+        side = sides[len(said) % len(sides)]
+        transcript = state.get("transcript", f"Question: {texts.TOPIC}")
+        speech = await client.ask(texts.next_line(transcript, side), **texts.SPEECH_LIMITS)
+        return {"transcript": f"{transcript}\n\n{side}: {speech}", "said": [speech]}
 
-    async def last(state: Turns) -> Turns:
-        messages = [*head, *state["messages"], user(texts.VERDICT)]
-        winner = await client.ask(messages, texts.Winner, max_tokens=8)
-        return {"said": [texts.say(texts.value_of(texts.Winner, winner))]}
+    def goes_on(state: Debate) -> str:
+        return "speak" if len(state["said"]) < texts.DEBATE_ROUNDS * len(sides) else END
 
-    graph = _repeated(step, texts.DEBATE_ROUNDS * len(texts.SIDES))
-    graph.add_node("last", last)
+    graph = StateGraph(Debate)
+    graph.add_node("speak", speak)
+    graph.add_edge(START, "speak")
+    graph.add_conditional_edges("speak", goes_on, ["speak", END])
     return graph.compile()
 
 

@@ -1,4 +1,4 @@
-"""The programs in teola's forms."""
+"""The programs in teola's forms: `tl.Chat`, `@tl.program`, `tl.map` over a prompt, `tl.teams`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,45 +9,47 @@ from benchmarks.programs import texts
 llm = tl.LLM("local:smollm2-135m")
 
 
-@tl.tool(pure=True)
-def say(value: Any) -> str:
-    """An answer as the other forms have it."""
-    return texts.say(value)
-
-
 @tl.app
 async def chat(turns: list[str]) -> list[str]:
-    """A conversation of several turns."""
+    """A conversation of several turns; each answer is there before the next is asked for."""
     talk = tl.Chat(llm, system=texts.CHAT_SYSTEM)
     return [await talk.ask(turn, **texts.CHAT_LIMITS) for turn in turns]
 
 
-@tl.app
-def judge(article: str) -> list[str]:
+@tl.program(llm)
+def judge(s: tl.State, article: str) -> list[str]:
     """An article judged on several points, and then as a whole."""
-    talk = tl.Chat(llm, system=texts.JUDGE_SYSTEM)
-    talk.user(texts.read(article))
-    forks = zip(talk.fork(len(texts.POINTS)), texts.POINTS, strict=True)
-    notes = [fork.answer(texts.assess(point), **texts.POINT_LIMITS) for fork, point in forks]
-    merged = talk.answer(texts.merge(notes), **texts.MERGED_LIMITS)
-    grade = talk.answer(texts.GRADE, out=texts.Grade, max_tokens=8)
-    return [*notes, merged, say(grade)]
+    s += tl.system(texts.JUDGE_SYSTEM)
+    s += tl.user(texts.read(article))
+    forks = s.fork(len(texts.POINTS))
+    for fork, point in zip(forks, texts.POINTS, strict=True):
+        fork += tl.user(texts.assess(point))
+        fork += tl.gen("note", **texts.POINT_LIMITS)
+    s.join(forks)
+    s += tl.user(texts.merge(s["note"]))
+    s += tl.gen("merged", **texts.MERGED_LIMITS)
+    s += tl.user(texts.GRADE)
+    s += tl.gen("grade", out=texts.Grade, max_tokens=8)
+    return [*s["note"], s["merged"], s["grade"]]
 
 
-@tl.app
-def tree_of_thought(problem: str) -> list[str]:
+@tl.program(llm)
+def tree_of_thought(s: tl.State, problem: str) -> list[str]:
     """Plans, each carried out and criticised, and an answer over all."""
-    said: list[str] = []
-    solutions: list[str] = []
-    for approach in texts.APPROACHES:
-        talk = tl.Chat(llm, system=texts.THOUGHT_SYSTEM)
-        plan = talk.answer(texts.propose(problem, approach), **texts.THOUGHT_LIMITS)
-        solution = talk.answer(texts.CARRY_OUT, **texts.THOUGHT_LIMITS)
-        reflection = talk.answer(texts.REFLECT, **texts.THOUGHT_LIMITS)
-        said += [plan, solution, reflection]
-        solutions.append(f"{solution}\nBut: {reflection}")
-    end = tl.Chat(llm, system=texts.THOUGHT_SYSTEM)
-    return [*said, end.answer(texts.conclude(problem, solutions), **texts.THOUGHT_LIMITS)]
+    s += tl.system(texts.THOUGHT_SYSTEM)
+    forks = s.fork(len(texts.APPROACHES))
+    for fork, approach in zip(forks, texts.APPROACHES, strict=True):
+        fork += tl.user(texts.propose(problem, approach))
+        fork += tl.gen("plan", **texts.THOUGHT_LIMITS)
+        fork += tl.user(texts.CARRY_OUT)
+        fork += tl.gen("solution", **texts.THOUGHT_LIMITS)
+        fork += tl.user(texts.REFLECT)
+        fork += tl.gen("reflection", **texts.THOUGHT_LIMITS)
+    s.join(forks)
+    s += tl.user(texts.conclude(problem, s["solution"], s["reflection"]))
+    s += tl.gen("end", **texts.THOUGHT_LIMITS)
+    branches = zip(s["plan"], s["solution"], s["reflection"], strict=True)
+    return [*(text for branch in branches for text in branch), s["end"]]
 
 
 @tl.tool(pure=True)
@@ -55,40 +57,44 @@ def look_up(thought: str) -> str:
     return texts.look_up(thought)
 
 
-@tl.app
-def react(question: str) -> list[str]:
+@tl.program(llm)
+def react(s: tl.State, question: str) -> list[str]:
     """Thoughts and observations in turn, and an answer."""
-    talk = tl.Chat(llm, system=texts.REACT_SYSTEM)
-    talk.user(question)
-    said: list[str] = []
-    for _ in range(texts.REACT_STEPS):
-        said.append(talk.answer(**texts.REACT_LIMITS))
-        talk.user(texts.observe(look_up(said[-1])))
-    return [*said, talk.answer(texts.REACT_ANSWER, **texts.REACT_LIMITS)]
+    s += tl.system(texts.REACT_SYSTEM)
+    s += tl.user(question)
+    for i in range(texts.REACT_STEPS):
+        s += tl.gen(f"thought_{i}", **texts.REACT_LIMITS)
+        s += tl.user(texts.observe(look_up(s[f"thought_{i}"])))
+    s += tl.user(texts.REACT_ANSWER)
+    s += tl.gen("answer", **texts.REACT_LIMITS)
+    return [*(s[f"thought_{i}"] for i in range(texts.REACT_STEPS)), s["answer"]]
 
 
-@tl.app
-def json_decoding(document: str) -> list[str]:
+@tl.program(llm)
+def json_decoding(s: tl.State, document: str) -> list[str]:
     """Three forms filled in from one text."""
-    talk = tl.Chat(llm, system=texts.JSON_SYSTEM)
-    talk.user(texts.read(document))
-    forks = zip(talk.fork(len(texts.FORMS)), texts.FORMS, strict=True)
-    return [say(fork.answer(texts.fill_in(form), out=form, max_tokens=96)) for fork, form in forks]
+    s += tl.system(texts.JSON_SYSTEM)
+    s += tl.user(texts.read(document))
+    forks = s.fork(len(texts.FORMS))
+    for fork, form in zip(forks, texts.FORMS, strict=True):
+        fork += tl.user(texts.fill_in(form))
+        fork += tl.gen("filled", out=form, max_tokens=96)
+    s.join(forks)
+    return s["filled"]
 
 
 most_common = tl.tool(pure=True)(texts.most_common)
 
 
-@tl.app
-def self_consistency(question: str) -> list[str]:
+@tl.program(llm)
+def self_consistency(s: tl.State, question: str) -> list[str]:
     """Samples of one prompt, and what most of them say."""
-    talk = tl.Chat(llm)
-    talk.user(texts.think_about(question))
-    samples = [
-        fork.answer(**texts.VOTE_LIMITS, seed=seed)
-        for seed, fork in enumerate(talk.fork(texts.VOTERS))
-    ]
-    return [*samples, most_common(samples)]
+    s += tl.user(texts.think_about(question))
+    forks = s.fork(texts.VOTERS)
+    for seed, fork in enumerate(forks):
+        fork += tl.gen("sample", **texts.VOTE_LIMITS, seed=seed)
+    s.join(forks)
+    return [*s["sample"], most_common(s["sample"])]
 
 
 @tl.prompt(llm, out=texts.Label, system=texts.CLASSIFY_SYSTEM, max_tokens=12)
@@ -102,17 +108,22 @@ def classification(items: list[str]) -> list[str]:
     return tl.map(kind_of, items)
 
 
+_pro, _con = (
+    tl.Agent(side, llm, instructions=texts.SIDES[side], **texts.SPEECH_LIMITS)
+    for side in texts.SIDES
+)
+debating = tl.teams.debate(_pro, _con, rounds=texts.DEBATE_ROUNDS)
+
+
+@tl.tool(pure=True)
+def said_by_both(lines: list[Any]) -> list[str]:
+    return [line.text for line in lines]
+
+
 @tl.app
 def debate(topic: str) -> list[str]:
-    """Two sides speak in turn in one shared transcript, and a judge names the winner."""
-    talk = tl.Chat(llm, system=texts.DEBATE_SYSTEM)
-    talk.user(topic)
-    said = [
-        talk.answer(texts.speak(side), **texts.SPEECH_LIMITS)
-        for _ in range(texts.DEBATE_ROUNDS)
-        for side in texts.SIDES
-    ]
-    return [*said, talk.answer(texts.VERDICT, out=texts.Winner, max_tokens=8)]
+    """Two sides speak in turn in one shared transcript."""
+    return said_by_both(debating(topic))
 
 
 PROGRAMS: Mapping[str, Any] = {

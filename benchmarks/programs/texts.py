@@ -10,9 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from frontend_dsl.schema import json_schema
+from frontend_dsl.teams.debate import CON, PRO
+from frontend_dsl.teams.debate import SYSTEM as DEBATE_SYSTEM
+from frontend_dsl.teams.transcript import WRITE_AS
 
 SQLITE = Path(__file__).resolve().parents[2] / "samples/data/sqlite"
 Messages = list[dict[str, str]]
@@ -102,8 +105,9 @@ def propose(problem: str, approach: str) -> str:
     return f"{problem}\n\nPropose a plan to solve it {approach}."
 
 
-def conclude(problem: str, solutions: Sequence[str]) -> str:
-    listed = "\n\n".join(f"Solution {i + 1}: {text}" for i, text in enumerate(solutions))
+def conclude(problem: str, solutions: Sequence[str], reflections: Sequence[str]) -> str:
+    pairs = zip(solutions, reflections, strict=True)
+    listed = "\n\n".join(f"Solution: {solution}\nBut: {but}" for solution, but in pairs)
     return f"{problem}\n\n{listed}\n\nGive the final answer."
 
 
@@ -245,6 +249,14 @@ ITEMS = (
     "Does it run on a phone?",
     "Great work on the speed!",
     "Please let me choose the font.",
+    "It stops when the disk is full, without a word.",
+    "Which versions are supported?",
+    "I have never been so happy with a tool.",
+    "An option to hide the sidebar would help me.",
+    "Two rows with the same key are stored.",
+    "Can I open one file from two programs?",
+    "Thanks to all of you!",
+    "Add a way to undo the last change.",
 )
 RULES = (
     "You sort messages of users into four kinds. A bug is a message that says that something does "
@@ -258,34 +270,26 @@ def classify(item: str) -> str:
     return f"Message: {item}\nKind:"
 
 
-# debate
+# debate: one transcript, whose next line each speaker writes
 
-DEBATE_SYSTEM = "A debate between Pro and Con. Each speaks in one sentence."
-TOPIC = f"The topic: should new database libraries be written in C?\n\n{page('whyc', 1600)}"
-SIDES = ("Pro", "Con")
+TOPIC = f"Should new database libraries be written in C?\n\n{page('whyc', 1600)}"
+SIDES = {
+    "pro": "You are an engineer of databases. Give a reason, in one sentence.",
+    "con": "You teach programming. Give a reason, in one sentence.",
+}
+ROLES = {"pro": PRO, "con": CON}
 DEBATE_ROUNDS = 2
-SPEECH_LIMITS: dict[str, Any] = {"max_tokens": 24}
-Winner = Literal["Pro", "Con"]
+SPEECH_LIMITS: dict[str, Any] = {"max_tokens": 24, "stop": ["\n"]}
 
 
-def speak(side: str) -> str:
-    return f"{side}, it is your turn."
-
-
-VERDICT = "Judge, who wins?"
+def next_line(transcript: str, side: str) -> Messages:
+    """What a speaker is asked."""
+    who = f"You are {side}."
+    request = WRITE_AS.format(name=side)
+    paragraphs = [transcript, who, ROLES[side], SIDES[side], request]
+    return [system(DEBATE_SYSTEM), user("\n\n".join(paragraphs))]
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
     """The JSON schema that an answer of this type is held to: the one that teola sends."""
     return dict(json_schema(kind))
-
-
-def value_of(kind: Any, text: str) -> Any:
-    return TypeAdapter(kind).validate_json(text)
-
-
-def say(value: Any) -> str:
-    """An answer as a text, however a form of the program has it."""
-    if isinstance(value, BaseModel):
-        return value.model_dump_json()
-    return str(value.value if isinstance(value, Enum) else value)

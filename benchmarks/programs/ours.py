@@ -72,7 +72,7 @@ def react(s: tl.State, question: str) -> list[str]:
 
 @tl.program(llm)
 def json_decoding(s: tl.State, document: str) -> list[str]:
-    """Three forms filled in from one text."""
+    """Forms filled in from one text."""
     s += tl.system(texts.JSON_SYSTEM)
     s += tl.user(texts.read(document))
     forks = s.fork(len(texts.FORMS))

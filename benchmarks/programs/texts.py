@@ -142,6 +142,7 @@ REACT_ANSWER = "Now answer the question in one sentence."
 
 JSON_SYSTEM = "You fill in forms from a text."
 Short = Annotated[str, Field(max_length=24)]
+Line = Annotated[str, Field(max_length=72)]
 
 
 class People(BaseModel):
@@ -167,7 +168,22 @@ class Style(BaseModel):
     length: Literal["short", "medium", "long"]
 
 
-FORMS: tuple[type[BaseModel], ...] = (People, Facts, Style)
+class Summary(BaseModel):
+    """What it is about."""
+
+    headline: Line
+    first_point: Line
+    second_point: Line
+
+
+class Advice(BaseModel):
+    """What a reader should do."""
+
+    advice: Line
+    reason: Line
+
+
+FORMS: tuple[type[BaseModel], ...] = (People, Facts, Style, Summary, Advice)
 
 
 DOCUMENT = page("autoinc", 2800)

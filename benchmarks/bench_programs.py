@@ -125,10 +125,10 @@ def bench(made: Bench, name: str, pairs: int) -> dict[str, Any]:
         for way in [*WAYS[turn:], *WAYS[:turn]]:
             into = first[way] if i == 0 else series[way]
             made.run(way, name, f"{name} {way} {i}", into, counts=i == 0)
-    return _row(name, first, series)
+    return row_of(name, first, series)
 
 
-def _row(name: str, first: Mapping[str, Series], series: Mapping[str, Series]) -> dict[str, Any]:
+def row_of(name: str, first: Mapping[str, Series], series: Mapping[str, Series]) -> dict[str, Any]:
     answers = [given for way in WAYS for given in (*first[way].answers, *series[way].answers)]
     tokens = {way: first[way].tokens[0] for way in WAYS}
     row: dict[str, Any] = {f"{way}_s": series[way].median_s for way in WAYS}

@@ -41,10 +41,11 @@ class ServerMeter:
 
     def read(self) -> Tokens:
         text = httpx.get(self._url).raise_for_status().text
-        return Tokens(_counter(text, "prefilled_tokens"), _counter(text, "cached_tokens"))
+        return Tokens(counter(text, "prefilled_tokens"), counter(text, "cached_tokens"))
 
 
-def _counter(text: str, name: str) -> int:
+def counter(text: str, name: str) -> int:
+    """Of teola's metrics, in Prometheus' text format."""
     found = re.search(rf"^teola_{name}_total (\S+)$", text, re.MULTILINE)
     if found is None:
         raise SystemExit(f"the server's /metrics do not say teola_{name}_total")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from frontend_dsl.schema import json_schema
 from frontend_dsl.teams.debate import CON, PRO
 from frontend_dsl.teams.debate import SYSTEM as DEBATE_SYSTEM
-from frontend_dsl.teams.transcript import WRITE_AS
+from frontend_dsl.teams.transcript import NEXT, SAYS
 
 SQLITE = Path(__file__).resolve().parents[2] / "samples/data/sqlite"
 Messages = list[dict[str, str]]
@@ -300,9 +300,8 @@ SPEECH_LIMITS: dict[str, Any] = {"max_tokens": 24, "stop": ["\n"]}
 
 def next_line(transcript: str, side: str) -> Messages:
     """What a speaker is asked."""
-    who = f"You are {side}."
-    request = WRITE_AS.format(name=side)
-    paragraphs = [transcript, who, ROLES[side], SIDES[side], request]
+    begin, end = NEXT.format(name=side), SAYS.format(name=side)
+    paragraphs = [transcript, begin, ROLES[side], SIDES[side], end]
     return [system(DEBATE_SYSTEM), user("\n\n".join(paragraphs))]
 
 

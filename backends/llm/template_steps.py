@@ -80,8 +80,8 @@ def _place(step: Step, turns: Turns) -> int:
     """The turn that the step leads to."""
     if step[0] is None and step[1] in turns:
         return turns.index(step[1])
-    last = len(turns) - 1
-    return last - 1 if turns[-1] == "" and turns[last - 1] == step[1] else last
+    is_behind = turns[-1] == "" and step[1] != "assistant"
+    return len(turns) - 2 if is_behind else len(turns) - 1
 
 
 def _end_of(text: str, word: str) -> int:

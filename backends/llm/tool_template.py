@@ -30,6 +30,7 @@ from backends.tool_calls.tools import Tool
 _IDS = ("QZCALLAQZ", "QZCALLBQZ")  # nine characters, as Mistral's templates want them
 _NAMES = ("QZNAMEAQZ", "QZNAMEBQZ")
 _NO_CALL = ToolCall("", "", "{}")
+_PROBES = {**PROBES, **TOOL_PROBES}
 _QUOTED = '"QZ'
 
 
@@ -80,14 +81,10 @@ class ToolTemplate:
     def _derive(self) -> dict[Step, str]:
         if self._template.is_empty:
             return {}
-        steps = derive(self._render, PROBES) | self._tool_steps()
-        for (before, role), markup in steps.items():
-            if before not in (None, "system") and self._tells_tools(markup):
-                steps[before, role] = self._template.markup(before, role)
-        return steps
-
-    def _tool_steps(self) -> dict[Step, str]:
-        steps = derive(self._render, TOOL_PROBES)
+        steps = derive(self._render, _PROBES)
+        again = [step for step in steps if step[0] not in (None, "system")]
+        if any(self._tells_tools(steps[step]) for step in again):
+            steps |= derive(self._render_toolless, {step: _PROBES[step] for step in again})
         behind_call, closing = steps.pop(("assistant", "tool"), ""), self._closing
         if closing and closing in behind_call:
             steps["assistant", "tool"] = behind_call[behind_call.find(closing) :]
@@ -113,6 +110,10 @@ class ToolTemplate:
             return self._render_native(turns)
         messages = hermes_messages(_messages(turns), self._tools, self._template.has_system)
         return self._template.render(messages, None, opens=turns[-1] == "")
+
+    def _render_toolless(self, turns: Turns) -> str:
+        """Calls and answers of a native template, without the tools themselves."""
+        return self._template.render(_messages(turns), None, opens=turns[-1] == "")
 
     def _render_native(self, turns: Turns) -> str:
         return self._template.render(_messages(turns), self._functions, opens=turns[-1] == "")

@@ -4,7 +4,7 @@ them."""
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from backends.base import ToolCall
 from backends.tool_calls.parser import CallParser
@@ -13,6 +13,7 @@ from backends.tool_calls.turn import ToolTurn
 
 MAX_CALLS = 16  # of one turn that a grammar holds: small models would go on for ever
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+GUIDANCE = {"x-guidance": {**SPACING, "lenient": True}}  # what llguidance does not know is let be
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def call_rules(tools: Sequence[Tool], key: str, literal: Literal, end: str = "}"
 
 def args_rules(tools: Sequence[Tool]) -> str:
     """The rules `args_0` ... of the tools' arguments."""
-    schemas = (json.dumps(_closed(tool), ensure_ascii=False) for tool in tools)
+    schemas = (json.dumps(closed_schema(tool), ensure_ascii=False) for tool in tools)
     return "\n".join(f"args_{number}: %json {schema}" for number, schema in enumerate(schemas))
 
 
@@ -67,10 +68,9 @@ def call_text(call: ToolCall, key: str) -> str:
     return f'{{"name": {name}, {json.dumps(key)}: {call.arguments}}}'
 
 
-def _closed(tool: Tool) -> dict[str, object]:
+def closed_schema(tool: Tool) -> dict[str, Any]:
     """The schema of an object without other properties than those named, unless it says so."""
-    guidance = {"x-guidance": {**SPACING, "lenient": True}}
-    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    closed: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
     if "patternProperties" in tool.parameters or "$ref" in tool.parameters:
         closed = {"type": "object"}
-    return {**closed, **tool.parameters, **guidance}
+    return {**closed, **tool.parameters, **GUIDANCE}

@@ -7,9 +7,19 @@ Several calls are separated by semicolons or lines. A JSON object without a name
 content.
 """
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
-from backends.tool_calls.format import Literal, Markup, Written, call_rules, call_text
+from backends.tool_calls.format import (
+    GUIDANCE,
+    Literal,
+    Markup,
+    Written,
+    call_rules,
+    call_text,
+    closed_schema,
+)
 from backends.tool_calls.parser import (
     JSONScan,
     NeedMore,
@@ -19,7 +29,7 @@ from backends.tool_calls.parser import (
     skip,
     skip_space,
 )
-from backends.tool_calls.tools import Toolset
+from backends.tool_calls.tools import Tool, Toolset
 from backends.tool_calls.turn import ToolTurn
 
 TAG = "<|python_tag|>"
@@ -105,8 +115,32 @@ class LlamaFormat:
 
     def grammar(self, toolset: Toolset, content: str | None, literal: Literal) -> str:
         call = call_rules(toolset.callable, "parameters", literal, literal("}"))
+        if content is not None and not toolset.is_call_required:
+            return f"start: content | call\ncontent: {content}\n{_json_calls(toolset)}"
         if toolset.is_call_required:
             return f"start: call\n{call}"
-        rule = "/[^{ \\t\\r\\n](.|\\n)*/ |" if content is None else content
         tagged = f" | {literal(TAG)} call" if literal(TAG).startswith("<") else ""
-        return f"start: content | call{tagged}\ncontent: {rule}\n{call}"
+        return f"start: content | call{tagged}\ncontent: /[^{{ \\t\\r\\n](.|\\n)*/ |\n{call}"
+
+
+def _json_calls(toolset: Toolset) -> str:
+    """The rule `call` by a JSON schema: content that is JSON too may begin as a call does, and only
+    schemas are followed side by side."""
+    schemas = (json.dumps(_call_schema(tool), ensure_ascii=False) for tool in toolset.callable)
+    rules = [f"call_{number}: %json {schema}" for number, schema in enumerate(schemas)]
+    names = " | ".join(f"call_{number}" for number in range(len(rules)))
+    return "\n".join((f"call: {names}", *rules))
+
+
+def _call_schema(tool: Tool) -> dict[str, Any]:
+    parameters = closed_schema(tool)
+    named = ("$defs", "definitions")
+    shared: dict[str, Any] = {key: parameters.pop(key) for key in named if key in parameters}
+    return {
+        "type": "object",
+        "properties": {"name": {"const": tool.name}, "parameters": parameters},
+        "required": ["name", "parameters"],
+        "additionalProperties": False,
+        **shared,
+        **GUIDANCE,
+    }

@@ -8,6 +8,7 @@ from types import FunctionType, MethodType
 from typing import Any, get_type_hints
 
 from frontend_dsl.errors import DefinitionError
+from frontend_dsl.type_hints import hints_of
 from frontend_dsl.where import short_path, user_frame
 
 
@@ -70,6 +71,8 @@ def result_type(call: Any) -> Any:
         return result_type(call.func)
     written = call if hasattr(call, "__annotations__") else getattr(call, "__call__", None)  # noqa: B004
     try:
+        if isinstance(written, FunctionType):
+            return hints_of(written).get("return", Any)
         return get_type_hints(written).get("return", Any)
     except (NameError, TypeError):  # a name that stands nowhere, or a built-in function
         return Any

@@ -13,7 +13,6 @@ from typing import (
     TypeAlias,
     TypeVar,
     Unpack,
-    get_type_hints,
     overload,
 )
 
@@ -34,6 +33,7 @@ from frontend_dsl.semantic_outputs import (
 )
 from frontend_dsl.semantic_template import Hole, Template, parse_template
 from frontend_dsl.semantic_variable import Variable
+from frontend_dsl.type_hints import hints_of
 from frontend_dsl.where import user_frame
 
 P = ParamSpec("P")
@@ -297,7 +297,7 @@ def _signature_of(template: Template) -> Signature:
 def _hints_of(function: Callable[..., None], signature: Signature) -> dict[str, Any]:
     """The types of the parameters, as far as their names can be found."""
     try:
-        hints = get_type_hints(function, include_extras=True)
+        hints = hints_of(written_function(function), extras=True)
     except NameError:  # of a class that is local to a function
         hints = {name: each.annotation for name, each in signature.parameters.items()}
     return {name: hint for name, hint in hints.items() if name in signature.parameters}

@@ -8,10 +8,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from frontend_dsl.callables import name_of, place_of_function, written_function
 from frontend_dsl.errors import DefinitionError, SymbolicError
+from frontend_dsl.type_hints import hints_of
 from frontend_dsl.value import Handle, current_tracer, is_symbolic, type_name
 from frontend_dsl.where import user_frame
 
@@ -211,9 +212,12 @@ def _without_alias(declared: Any) -> tuple[str | None, Any]:
 
 def _hints(function: Callable[..., Any], *, extras: bool) -> dict[str, Any]:
     try:
-        return get_type_hints(written_function(function), include_extras=extras)
+        return hints_of(written_function(function), extras=extras)
     except NameError as error:
-        problem = f"app {name_of(function)}() has a type that is not known here: {error}"
+        problem = (
+            f"app {name_of(function)}() has a type that is not known here: {error}; define or "
+            "import it above the app, not under `if TYPE_CHECKING:`"
+        )
         raise DefinitionError(problem, *place_of_function(function)) from error
 
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property, partial, update_wrapper
-from inspect import Signature, isasyncgenfunction, isgeneratorfunction, signature
+from inspect import Signature, isasyncgenfunction, isgeneratorfunction, signature, unwrap
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from frontend_dsl.callables import name_of, result_type, takes_receiver
@@ -12,6 +12,7 @@ from frontend_dsl.errors import DefinitionError, TraceError
 from frontend_dsl.late_calls import late_in
 from frontend_dsl.semantic_variable import when_there
 from frontend_dsl.tracer import current, tracing
+from frontend_dsl.type_hints import note_names
 from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
@@ -34,6 +35,7 @@ class Tool(Generic[P, R]):
         timeout_s: float | None = None,
     ) -> None:
         update_wrapper(self, function, updated=())
+        note_names(unwrap(function))
         self._function = function
         self._receiver: tuple[Any, ...] = ()  # the object of a bound method
         self.pure = pure or reads

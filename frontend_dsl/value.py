@@ -9,11 +9,12 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from itertools import count
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 from weakref import WeakValueDictionary
 
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.markers import Mark, find_marks, is_spoilt, mark, unprintable, without_sign
+from frontend_dsl.type_hints import field_hints
 from frontend_dsl.where import shower_of, user_frame
 from graph_opt.ops import CONTEXT_TYPE
 
@@ -381,7 +382,7 @@ def field_of(type_: Any, name: str) -> Any | None:
         return Any
     if not isinstance(type_, type):
         return None
-    return get_type_hints(type_).get(name)
+    return field_hints(type_).get(name)
 
 
 def _is_text(value: object) -> bool:

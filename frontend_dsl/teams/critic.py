@@ -1,6 +1,6 @@
 """A draft, judged and written again until its critic is content."""
 
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -8,6 +8,7 @@ from frontend_dsl.ask import check_count
 from frontend_dsl.control import cond, loop
 from frontend_dsl.teams.members import Member, ask, checked, type_of_answer, wrong
 from frontend_dsl.teams.team import Team
+from frontend_dsl.type_hints import field_hints
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ def critic(
 
 def _has_fixes(name: str, type_: Any) -> bool:
     """Whether the verdict says what to change. Raises DefinitionError for what is no verdict."""
-    hints = get_type_hints(type_) if isinstance(type_, type) else {}
+    hints = field_hints(type_) if isinstance(type_, type) else {}
     if hints.get("ok") is not bool:
         shown = getattr(type_, "__name__", type_)
         raise wrong(

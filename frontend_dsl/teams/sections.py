@@ -1,12 +1,13 @@
 """A planner's list, and a writer for each item of it, which begins as soon as the item is there."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_type_hints, overload
+from typing import Any, TypeVar, overload
 
 from frontend_dsl.control import map_
 from frontend_dsl.teams.members import Member, ask, checked, type_of_answer, wrong
 from frontend_dsl.teams.merging import Merge, checked_merge, merged_list
 from frontend_dsl.teams.team import Team
+from frontend_dsl.type_hints import field_hints
 from frontend_dsl.value import is_list
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ def _list_field(planner: str, type_: Any) -> str | None:
     """The one field that is a list; None if the answer is the list itself."""
     if type_ is Any or is_list(type_):
         return None
-    hints = get_type_hints(type_) if isinstance(type_, type) else {}
+    hints = field_hints(type_) if isinstance(type_, type) else {}
     lists = [name for name, hint in hints.items() if is_list(hint)]
     if len(lists) != 1:
         shown = getattr(type_, "__name__", type_)

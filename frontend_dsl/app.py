@@ -11,6 +11,7 @@ from functools import partial, update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from frontend_dsl.app_function import AppFunction
+from frontend_dsl.approver import approved_by
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.breaks import AsyncRun, Shape
 from frontend_dsl.callables import result_type, written_function
@@ -28,7 +29,7 @@ from frontend_dsl.tracer import Tracer, current
 from frontend_dsl.value import Value, is_optional, make_readable
 from frontend_dsl.where import place_of
 from graph_opt.errors import GraphError
-from graph_opt.graph import Graph
+from graph_opt.graph import Graph, Json
 from graph_opt.ops import has_effects
 
 P = ParamSpec("P")
@@ -76,6 +77,16 @@ class App(Generic[P, R]):
         self.__name__ = self.name = function.name
         self.is_async = function.is_async
         self.parameters = function.parameters
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What is traced."""
+        return self._app_function.call
+
+    @property
+    def access(self) -> Mapping[str, Json]:
+        """What an `async def` app inside another is known not to do, as attrs of its call."""
+        return {}
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> "App[P, R]": ...
@@ -168,7 +179,7 @@ class App(Generic[P, R]):
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
-        listener, trace, memo, record, salt, policy. A `policy` ("fcfs", "topology",
+        listener, trace, memo, record, salt, policy, approve. A `policy` ("fcfs", "topology",
         "application_aware") orders what waits at the app's engines, for all apps, while a query of
         this one runs; ConfigError if one that runs asked for another.
         """
@@ -314,7 +325,8 @@ class App(Generic[P, R]):
 
         async def body(segments: Segments) -> Any:
             run = AsyncRun(self.name, symbols, self._segments, function.place, segments)
-            return await run.run(function.call, arguments)
+            with approved_by(options.approve):
+                return await run.run(function.call, arguments)
 
         result = await self._runner().run_segments(self.name, body, options)
         check_names(options.engines, symbols.engines.keys(), f"app {self.name}()")
@@ -343,7 +355,13 @@ class App(Generic[P, R]):
         components, function = tuple(reads.components.values()), self._app_function
         returns = result_type(function.call)
         nested = NestedApp(
-            self.name, self._run_nested, self.options, returns, function.variables, components
+            self.name,
+            self._run_nested,
+            self.options,
+            returns,
+            function.variables,
+            components,
+            self.access,
         )
         self.__dict__["_nested_app"] = (self, reads, nested)
         return nested

@@ -55,6 +55,7 @@ class RunOptions:
     salt: str | None = None  # a tenant: work and KV are shared only under the same one
     fakes: tuple[Any, ...] = ()  # of the `tl.fake` blocks around the run
     policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
+    approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
@@ -141,6 +142,9 @@ class Runner(Protocol):
         options: RunOptions,
     ) -> Any:
         """Run an `async def` app, `body`, which is given what starts its segments."""
+
+    def capabilities(self, spec: EngineSpec) -> frozenset[str] | None:
+        """What an engine can do; None where that is not known before it runs."""
 
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run an `async def` app and wait for it."""

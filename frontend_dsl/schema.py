@@ -28,6 +28,16 @@ def json_schema(type_: Any) -> dict[str, Json]:
     return cast(dict[str, Json], _bounded(_closed(_without_titles(schema))))
 
 
+def parameters_schema(model: Any) -> dict[str, Json]:
+    """The schema of a tool's arguments, the fields of a model. Raises TypeError without one."""
+    try:
+        schema = model.model_json_schema()
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TypeError(f"the tool {model.__name__}() has no JSON schema: {reason}") from error
+    return cast(dict[str, Json], _closed(_without_titles(schema)))
+
+
 def given_schema(schema: Mapping[str, Any]) -> dict[str, Json]:
     """A schema that the user wrote. Raises TypeError for what is none."""
     known = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "items"}

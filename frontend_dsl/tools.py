@@ -33,6 +33,7 @@ class Tool(Generic[P, R]):
         name: str | None = None,
         retries: int = 0,
         timeout_s: float | None = None,
+        approval: bool = False,
     ) -> None:
         update_wrapper(self, function, updated=())
         note_names(unwrap(function))
@@ -40,6 +41,7 @@ class Tool(Generic[P, R]):
         self._receiver: tuple[Any, ...] = ()  # the object of a bound method
         self.pure = pure or reads
         self.reads = reads
+        self.approval = approval
         self._tries = _tries(retries, timeout_s)
         self.name = name or name_of(function)
 
@@ -81,6 +83,22 @@ class Tool(Generic[P, R]):
         bound._receiver = (instance,)
         return bound
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What it calls; of a method the plain function."""
+        return self._function
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is the method of an object, which is its first argument."""
+        return bool(self._receiver)
+
+    def beside(self) -> "Tool[P, R]":
+        """The same without an order among the calls of one turn of an agent, who keeps it."""
+        changed = copy.copy(self)
+        changed.pure = changed.reads = True
+        return changed
+
     def _check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise TraceError for arguments that the function does not take."""
         if self._signature is None:
@@ -115,6 +133,7 @@ def tool(
     name: str | None = None,
     retries: int = 0,
     timeout_s: float | None = None,
+    approval: bool = False,
 ) -> "ToolMaker": ...
 
 
@@ -127,6 +146,7 @@ def tool(
     name: str | None = None,
     retries: int = 0,
     timeout_s: float | None = None,
+    approval: bool = False,
 ) -> Any:
     """Make a Python function a primitive, run in a thread (or awaited, if it is `async`).
 
@@ -139,8 +159,11 @@ def tool(
     after a wait that doubles; a tool with effects says with it that a second call does no harm.
     After `timeout_s` a try fails (errors.ToolTimeout): an `async` tool is cancelled, a plain one
     cannot be, so its thread runs to its end and what it returns is dropped.
+
+    With `approval=True` an agent calls it only when the approver of the run agrees (see
+    `tl.approve`); what the app itself calls needs no approval.
     """
-    options: dict[str, Any] = {"pure": pure, "reads": reads, "name": name}
+    options: dict[str, Any] = {"pure": pure, "reads": reads, "name": name, "approval": approval}
     options |= {"retries": retries, "timeout_s": timeout_s}
     if function is not None:
         return Tool(_checked(function), **options)

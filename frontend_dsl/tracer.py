@@ -40,7 +40,7 @@ from frontend_dsl.value import (
     type_name,
     type_of,
 )
-from frontend_dsl.where import user_frame
+from frontend_dsl.where import user_frame, user_place
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Origin, Ref
 from graph_opt.ops import OPS
 from graph_opt.verify import is_json
@@ -139,7 +139,7 @@ class Tracer:
             yield
             return
         self._path, outer_path = (*self._path, self._calls.fresh(name)), self._path
-        self._place = place or user_frame()
+        self._place = place or user_place() or self._home or user_frame()
         self._last = self._newest
         try:
             yield

@@ -18,6 +18,12 @@ def user_frame() -> tuple[str, int]:
     return short_path(frame.f_code.co_filename), frame.f_lineno
 
 
+def user_place() -> tuple[str, int] | None:
+    """The same, or None where no code of the user's is running, as in a task of ours."""
+    file, line = user_frame()
+    return (file, line) if is_users(file) else None
+
+
 def user_module() -> dict[str, Any]:
     """The variables of the module that frame runs in."""
     return _users_frame().f_globals

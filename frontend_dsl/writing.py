@@ -1,6 +1,6 @@
 """One turn of a language model as primitives: a prefill, a decode, a parse for a declared type."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +51,7 @@ def write_text(
 ) -> Written:
     """The same with the text itself as the result, whatever its form."""
     filled = prefill(tracer, name, llm, context, parts)
-    attrs = {**_on(tracer, llm), **form.sampling, **form.held_to}
+    attrs = {**on_engine(tracer, llm), **form.sampling, **form.held_to}
     hints = [f"{name}.json" if form.is_parsed else name, f"{name}.context"]
     text, after = tracer.emit_many("decode", (filled,), attrs, hints, [str, Context])
     return Written(text, after, text)
@@ -82,7 +82,12 @@ def _parsed(tracer: Tracer, name: str, llm: LLM, text: Value, after: Value, form
 
 
 def prefill(
-    tracer: Tracer, name: str, llm: LLM, context: Value | None, parts: Sequence[Any]
+    tracer: Tracer,
+    name: str,
+    llm: LLM,
+    context: Value | None,
+    parts: Sequence[Any],
+    attrs: Mapping[str, Json] | None = None,
 ) -> Value:
     """The context behind which the parts of a prompt were read; without parts the same."""
     if context is not None and not parts:
@@ -91,10 +96,12 @@ def prefill(
         engine: dict[str, Json] = {"engine": tracer.symbols.engine(llm)}
         context = tracer.emit("context", (), engine, f"{name}.empty", Context)
     args = (context, *parts)
-    return tracer.emit("prefill", args, _on(tracer, llm), f"{name}.prompt", Context)
+    on = {**on_engine(tracer, llm), **(attrs or {})}
+    return tracer.emit("prefill", args, on, f"{name}.prompt", Context)
 
 
-def _on(tracer: Tracer, llm: LLM) -> dict[str, Json]:
+def on_engine(tracer: Tracer, llm: LLM) -> dict[str, Json]:
+    """The attrs that say which model reads or writes."""
     engine: dict[str, Json] = {"engine": tracer.symbols.engine(llm)}
     return engine if llm.adapter is None else {**engine, "adapter": llm.adapter}
 

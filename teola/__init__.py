@@ -26,6 +26,10 @@ from teola._app import app
 
 if TYPE_CHECKING:
     from frontend_dsl.agents.agent import Agent
+    from frontend_dsl.agents.agent_tools import AgentTool
+    from frontend_dsl.agents.approval import approve
+    from frontend_dsl.agents.memory import Recall, Summary, Window
+    from frontend_dsl.agents.results import AgentResult, Budget
     from frontend_dsl.chat import Chat
     from frontend_dsl.contextual import contextualize
     from frontend_dsl.pieces import assistant, gen, system, user
@@ -48,6 +52,9 @@ if TYPE_CHECKING:
 else:  # loaded when they are first used: many apps need none of them
     _LATE = {
         "Agent": "frontend_dsl.agents.agent",
+        "AgentResult": "frontend_dsl.agents.results",
+        "AgentTool": "frontend_dsl.agents.agent_tools",
+        "Budget": "frontend_dsl.agents.results",
         "Chat": "frontend_dsl.chat",
         "Input": "frontend_dsl.semantic",
         "LATENCY": "graph_opt.objective",
@@ -58,8 +65,12 @@ else:  # loaded when they are first used: many apps need none of them
         "State": "frontend_dsl.state",
         "THROUGHPUT": "graph_opt.objective",
         "Variable": "frontend_dsl.semantic_variable",
+        "Recall": "frontend_dsl.agents.memory",
+        "Summary": "frontend_dsl.agents.memory",
         "WebSearch": "frontend_dsl.web_search",
         "assistant": "frontend_dsl.pieces",
+        "Window": "frontend_dsl.agents.memory",
+        "approve": "frontend_dsl.agents.approval",
         "contextualize": "frontend_dsl.contextual",
         "deny_network": "teola.network",
         "expand_queries": "frontend_dsl.query_expansion",
@@ -100,7 +111,10 @@ __all__ = [
     "PASSES",
     "THROUGHPUT",
     "Agent",
+    "AgentResult",
+    "AgentTool",
     "App",
+    "Budget",
     "Chat",
     "Doc",
     "Embedder",
@@ -110,12 +124,16 @@ __all__ = [
     "Output",
     "Outputs",
     "ProgramResult",
+    "Recall",
     "Reranker",
     "State",
     "Store",
+    "Summary",
     "Variable",
     "WebSearch",
+    "Window",
     "app",
+    "approve",
     "assistant",
     "attempt",
     "cond",

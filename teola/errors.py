@@ -14,6 +14,10 @@
     └── NodeFailed            names the primitive and the user's line; `cause` is what failed
         ├── OutputInvalid     decoded text that is not a value of the declared type
         └── ToolTimeout       a tool took longer than its timeout_s
+    AgentError                an agent did not come to its answer
+    ├── BudgetExceeded        turns, tokens, seconds or calls; `limit` says which
+    ├── AnswerNotValid        its answer is no value of its type
+    └── ApprovalNeeded        something needs a person's approval, and nobody can be asked
     EngineError               what a NodeFailed is caused by, when an engine said no
     ├── EngineUnavailable
     ├── EngineOverloaded
@@ -52,6 +56,12 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
+from frontend_dsl.agents.errors import (
+    AgentError,
+    AnswerNotValid,
+    ApprovalNeeded,
+    BudgetExceeded,
+)
 from frontend_dsl.errors import DefinitionError, SymbolicError, TraceError, VariableError
 from frontend_dsl.signature import ArgumentError
 from graph_opt.errors import GraphError
@@ -66,12 +76,16 @@ from runtime.errors import (
     failure_of,
 )
 
-ALL = (GraphError, ConfigError, ArgumentError, QueryError, EngineError)
+ALL = (GraphError, ConfigError, ArgumentError, QueryError, AgentError, EngineError)
 
 __all__ = [
     "ALL",
+    "AgentError",
     "AnswerInvalid",
+    "AnswerNotValid",
+    "ApprovalNeeded",
     "ArgumentError",
+    "BudgetExceeded",
     "ConfigError",
     "ContentRefused",
     "DefinitionError",

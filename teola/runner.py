@@ -98,6 +98,11 @@ class AppRunner:
 
         return self._background.submit(release())
 
+    def capabilities(self, spec: EngineSpec) -> frozenset[str] | None:
+        """What an engine can do; None where that is not known before it runs."""
+        info = self._book.known({"it": spec}).engines["it"].info
+        return None if info is None else frozenset[str](info.capabilities)
+
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run an `async def` app on a loop of its own, away from the engines', and wait."""
         return self._apps.wait(coroutine)

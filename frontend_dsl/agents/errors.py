@@ -1,0 +1,31 @@
+"""What ends an agent before its answer."""
+
+from typing import Literal
+
+Limit = Literal["turns", "tokens", "seconds", "calls"]
+
+
+class AgentError(RuntimeError):
+    """An agent did not come to its answer."""
+
+
+class BudgetExceeded(AgentError):
+    """An agent needed more than it may use; `limit` says of what."""
+
+    def __init__(self, agent: str, limit: Limit, most: float) -> None:
+        how = "max_turns=" if limit == "turns" else f"Budget({limit}=)"
+        super().__init__(
+            f"the agent {agent} used up its {most:g} {limit} before it answered: raise {how}, or "
+            'let it answer with what it has (on_limit="answer")'
+        )
+        self.agent = agent
+        self.limit = limit
+        self.most = most
+
+
+class AnswerNotValid(AgentError):
+    """The answer of an agent is no value of its type, also after it was told why."""
+
+
+class ApprovalNeeded(AgentError):
+    """Something needs a person's approval, and there is nobody to ask."""

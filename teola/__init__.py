@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from frontend_dsl.web_search import WebSearch
     from graph_opt.objective import LATENCY, THROUGHPUT
     from graph_opt.pipeline import PASSES
-    from teola import mcp, teams, transforms
+    from teola import mcp, metrics, teams, transforms
     from teola._program import program
+    from teola.evaluation import aevaluate, evaluate
     from teola.fakes import fake
     from teola.network import deny_network
     from teola.viewer.reading import read_trace
@@ -62,23 +63,26 @@ else:  # loaded when they are first used: many apps need none of them
         "Outputs": "frontend_dsl.semantic_outputs",
         "PASSES": "graph_opt.pipeline",
         "ProgramResult": "frontend_dsl.state_program",
+        "Recall": "frontend_dsl.agents.memory",
         "State": "frontend_dsl.state",
+        "Summary": "frontend_dsl.agents.memory",
         "THROUGHPUT": "graph_opt.objective",
         "Variable": "frontend_dsl.semantic_variable",
-        "Recall": "frontend_dsl.agents.memory",
-        "Summary": "frontend_dsl.agents.memory",
         "WebSearch": "frontend_dsl.web_search",
-        "assistant": "frontend_dsl.pieces",
         "Window": "frontend_dsl.agents.memory",
+        "aevaluate": "teola.evaluation",
         "approve": "frontend_dsl.agents.approval",
+        "assistant": "frontend_dsl.pieces",
         "contextualize": "frontend_dsl.contextual",
         "deny_network": "teola.network",
+        "evaluate": "teola.evaluation",
         "expand_queries": "frontend_dsl.query_expansion",
         "fake": "teola.fakes",
         "fuse": "frontend_dsl.query_expansion",
         "gen": "frontend_dsl.pieces",
         "hybrid_search": "frontend_dsl.query_expansion",
         "mcp": "teola.mcp",
+        "metrics": "teola.metrics",
         "program": "teola._program",
         "read_trace": "teola.viewer.reading",
         "run_virtually": "teola.virtual",
@@ -132,6 +136,7 @@ __all__ = [
     "Variable",
     "WebSearch",
     "Window",
+    "aevaluate",
     "app",
     "approve",
     "assistant",
@@ -141,6 +146,7 @@ __all__ = [
     "deny_network",
     "enumerate",
     "errors",
+    "evaluate",
     "expand_queries",
     "fake",
     "filter",
@@ -154,6 +160,7 @@ __all__ = [
     "loop",
     "map",
     "mcp",
+    "metrics",
     "program",
     "prompt",
     "read_trace",

@@ -8,7 +8,7 @@ from typing import Any
 
 from frontend_dsl.program import Batch
 
-Done = Callable[[bool], None]  # called as each ends, with whether it failed
+Done = Callable[[Any], None]  # called with each outcome
 
 
 async def run_bounded(
@@ -38,15 +38,20 @@ async def _outcome(run: Coroutine[Any, Any, Any], done: Done) -> Any:
         result = await run
     except Exception as error:
         result = error
-    done(isinstance(result, Exception))
+    done(result)
     return result
 
 
+def is_exception(outcome: Any) -> bool:
+    """Whether a run failed, of which this is the outcome."""
+    return isinstance(outcome, Exception)
+
+
 @contextmanager
-def progress_bar(batch: Batch) -> Iterator[Done]:
+def progress_bar(batch: Batch, has_failed: Callable[[Any], bool] = is_exception) -> Iterator[Done]:
     """Tell it of each run that ends."""
     if not (sys.stderr.isatty() if batch.progress is None else batch.progress):
-        yield lambda has_failed: None  # noqa: ARG005
+        yield lambda outcome: None  # noqa: ARG005
         return
     from rich import progress as parts  # late: most batches show none
     from rich.console import Console
@@ -63,9 +68,9 @@ def progress_bar(batch: Batch) -> Iterator[Done]:
     with parts.Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(batch.name, total=batch.size, failed="")
 
-        def done(has_failed: bool) -> None:
+        def done(outcome: Any) -> None:
             nonlocal num_failed
-            num_failed += has_failed
+            num_failed += has_failed(outcome)
             bar.update(task, advance=1, failed=f"{num_failed} failed" if num_failed else "")
 
         yield done

@@ -55,10 +55,10 @@ def on_virtual_clock(run: Callable[[], Awaitable[T]]) -> T:
             finally:
                 await runner.aclose()
 
-    return _beside_loop(lambda: run_virtual(main()))
+    return beside_loop(lambda: run_virtual(main()))
 
 
-def _beside_loop(run: Callable[[], T]) -> T:
+def beside_loop(run: Callable[[], T]) -> T:
     """What `run` gives, which has a loop of its own: a thread can have only one that runs."""
     try:
         asyncio.get_running_loop()

@@ -135,6 +135,29 @@ def serve_engine(
     serve_urls(urls, words, loras, name, (host, port), api_key, max_queued, drain, debug)
 
 
+@app.command()
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="APP", help="app.py:name")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="JSONL: one object a line.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="exact_match, contains, f1, f1:FIELD, or file.py:function; repeatable."),
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another engine; repeatable.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="So many rows at once.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Rows and scores as JSON.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows to this file.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Run an app on the rows of a dataset and score it: teola evaluate app.py:name data.jsonl"""
+    from teola.cli.evaluate_command import evaluate_app
+
+    metrics, engines = metric or ["exact_match"], engine or []
+    evaluate_app(target, dataset, metrics, engines, concurrency, as_json, csv, debug)
+
+
 @app.command("mcp")
 def mcp(
     targets: Annotated[

@@ -4,10 +4,10 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 from frontend_dsl.app import App
 from teola import errors
@@ -21,6 +21,16 @@ def load_app(target: str) -> AnyApp:
     place, name = _split(target)
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
     return _find(module, place, name)
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """The function of `target`; raises as `load_app` does."""
+    place, name = _split(target)
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise UsageError(f"{place} has no function {name!r}")
+    return cast(Callable[..., Any], found)
 
 
 def _split(target: str) -> tuple[str, str]:

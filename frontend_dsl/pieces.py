@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, Unpack
+from typing import Any, NoReturn, TypeAlias, Unpack, overload
 
+from frontend_dsl.choosing import Score, checked_choices, checked_score, select_answer
+from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
 from frontend_dsl.forms import Form, form_of
-from frontend_dsl.messages import Role
+from frontend_dsl.messages import Message, Role
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.template import TString, is_t_string
 from frontend_dsl.tracer import current
@@ -58,6 +60,15 @@ class Gen(Piece):
     form: Form
 
 
+@dataclass(frozen=True, slots=True)
+class Select(Piece):
+    """One of some texts, the likeliest, kept under a name."""
+
+    name: str
+    choices: Any  # a list of texts, or a value of the app that is one
+    score: Score
+
+
 def gen(
     name: str,
     *,
@@ -74,6 +85,32 @@ def gen(
     """
     check_inside(f'tl.gen("{name}")')
     return Gen(_checked_name(name), form_of(out, choices=choices, regex=regex, **sampling))
+
+
+@overload
+def select(name: str, /, choices: Sequence[str], *, score: Score = "mean") -> Select: ...
+@overload
+def select(
+    llm: LLM,
+    /,
+    prompt: str | Sequence[Message],
+    choices: Sequence[str],
+    *,
+    score: Score = "mean",
+) -> str: ...
+
+
+def select(first: str | LLM, /, *texts: Any, score: Score = "mean", **named: Any) -> Any:
+    """The text that the model finds likeliest here: `s += tl.select("kind", ["yes", "no"])`.
+
+    Choices are not written but scored, by the sum of their tokens' log-probabilities, with "mean"
+    divided by their number. Outside of a program `tl.select(llm, "Is it?", ["yes", "no"])` gives
+    the answer to a prompt. An engine that scores no texts (a chat API) writes one of them instead.
+    """
+    if isinstance(first, LLM):
+        return select_answer(first, *texts, score=score, **named)
+    check_inside(f'tl.select("{first}", choices=[...])')
+    return _piece(first, *texts, score=score, **named)
 
 
 def system(*content: Content) -> RoleTurn:
@@ -125,6 +162,10 @@ def _checked(content: tuple[Content, ...], what: str) -> tuple[Content, ...]:
             problem = f"a turn stands inside {what}; end the one before the other begins"
             raise TraceError(problem, *user_frame())
     return pieces
+
+
+def _piece(name: object, choices: Any = None, *, score: Any) -> Select:
+    return Select(_checked_name(name), checked_choices(choices), checked_score(score))
 
 
 def _checked_name(name: object) -> str:

@@ -121,6 +121,7 @@ class _Check:
         self._local = set(bound)
         self._bound_once = {name for name in bound if bound.count(name) == 1}
         self._nested: dict[str, ast.FunctionDef] = {}
+        self._texts: set[str] = set()  # names that held a text of the code at some place
         self._values_alone: set[str] = set()  # texts with nothing else in them
 
     def result(self, tree: Function, arguments: Names) -> Kind:
@@ -144,7 +145,7 @@ class _Check:
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self.assign([target], value)
             case ast.AugAssign(target=ast.Name(id=name), value=value):
-                self.names[name] = _text_if([self.names.get(name), self.kind(value)])
+                self.names[name] = self.added_to(name, self.kind(value))
             case ast.If(test=test, body=then, orelse=otherwise):
                 self.truth(test)
                 one, other = (self.block(branch, self.names) for branch in (then, otherwise))
@@ -192,8 +193,16 @@ class _Check:
                         self.bind(one, kind)
                 case _:
                     self.bind(target, self.kind(value))
+                    if isinstance(target, ast.Name) and _is_text(value):
+                        self._texts.add(target.id)
                     if isinstance(target, ast.Name) and target.id in self._bound_once:
                         self._values_alone |= {target.id} if self.may_be_empty(value) else set()
+
+    def added_to(self, name: str, kind: Kind) -> Kind:
+        """What `name += value` makes: a text only where it adds to one; a tl.State stays one."""
+        known = self.names.get(name, Kind.UNKNOWN)
+        is_text = known in (Kind.TEXT, Kind.VALUE) or name in self._texts
+        return _text_if([known, kind]) if is_text else Kind.UNKNOWN
 
     def bind(self, target: ast.expr, kind: Kind) -> None:
         if isinstance(target, ast.Name):

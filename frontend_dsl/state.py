@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast, overload
 
 from frontend_dsl.ask import check_count, check_llm
+from frontend_dsl.choosing import choose
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
 from frontend_dsl.messages import Message, Role
-from frontend_dsl.pieces import Content, Gen, RoleTurn, check_content, flat
+from frontend_dsl.pieces import Content, Gen, RoleTurn, Select, check_content, flat
 from frontend_dsl.state_text import messages_of, parts_of_log, text_of
 from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Value
@@ -80,6 +81,14 @@ class State:
         """The value of a variable: of the type that `tl.gen(out=)` said, or read from its text as
         JSON of the type given here, as `s.get("score", int)`."""
         return self._variable(name).value_as(type_)
+
+    def scores(self, name: str) -> list[float]:
+        """The scores of the choices of a `tl.select`, in their order."""
+        found = self._variable(name).scores
+        if found is None:
+            problem = f's.scores("{name}"): only a tl.select has scores, of each choice one'
+            raise TraceError(problem, *user_frame())
+        return cast(list[float], found)
 
     def user(self) -> AbstractContextManager[None]:
         """A turn of the user's: `with s.user(): s += "..."`."""
@@ -148,6 +157,8 @@ class State:
                     self._add(tracer, inner)
         elif isinstance(piece, Gen):
             self._gen(tracer, piece)
+        elif isinstance(piece, Select):
+            self._select(tracer, piece)
         elif isinstance(piece, Value) or piece != "":
             self._say(piece)
 
@@ -159,7 +170,16 @@ class State:
         with tracer.call(piece.name), tracer.writing(piece.name + self._branch):
             args = (self._point.context, self._unread(tracer), piece.form)
             written = write(tracer, piece.name, self._llm, *args)
-        self._wrote(tracer, piece.name, written, piece.form.out)
+        variable = Variable(piece.name, written.text, written.result, piece.form.out)
+        self._wrote(tracer, written, variable)
+
+    def _select(self, tracer: Tracer, piece: Select) -> None:
+        self._begin(piece.name)
+        with tracer.call(piece.name), tracer.writing(piece.name + self._branch):
+            args = (self._point.context, self._unread(tracer), piece.choices, piece.score)
+            written, scores = choose(tracer, piece.name, self._llm, *args)
+        variable = Variable(piece.name, written.text, written.text, str, scores)
+        self._wrote(tracer, written, variable)
 
     def _begin(self, name: str) -> None:
         """Before the model writes a variable."""
@@ -172,11 +192,10 @@ class State:
             problem = f'there is nothing before "{name}" that the model could go on from'
             raise TraceError(problem, *user_frame())
 
-    def _wrote(self, tracer: Tracer, name: str, written: Written, type_: Any) -> None:
+    def _wrote(self, tracer: Tracer, written: Written, variable: Variable) -> None:
         tracer.hold(written.context)
         log = (*self._point.log, written.text)
-        variable = Variable(name, written.text, written.result, type_)
-        variables = {**self._point.variables, name: variable}
+        variables = {**self._point.variables, variable.name: variable}
         self._point = Point(log, len(log), written.context, variables)
 
     def _read(self, tracer: Tracer) -> None:

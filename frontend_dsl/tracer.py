@@ -200,7 +200,7 @@ class Tracer:
         bodies: tuple[Graph, ...] = (),
     ) -> list[Value]:
         """Append a node with several outputs."""
-        is_prompt = OPS[op].prompt_from is not None  # its words are the prompt's own
+        is_prompt = OPS[op].engine_kind == "llm"  # its words are the prompt's own
         lowered = tuple(self.lower(arg) if is_prompt else self._argument(arg) for arg in args)
         check_known(op, lowered, attrs)
         outputs = tuple(self._names.fresh(hint) for hint in hints)

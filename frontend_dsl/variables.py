@@ -19,6 +19,7 @@ class Variable:
     text: Any
     value: Any  # of the type; the text if that is str
     type: Any
+    scores: Any = None  # of a select: a list, one a choice
 
     def value_as(self, type_: Any) -> Any:
         """The value, of the type that is wanted; None: of its own."""
@@ -72,7 +73,7 @@ def gathered(
 def _gather(name: str, each: Sequence[Variable]) -> Gathered:
     type_ = GenericAlias(list, (each[0].type,))
     texts, values = [one.text for one in each], [one.value for one in each]
-    return Gathered(name, texts, values, type_, tuple(each))
+    return Gathered(name, texts, values, type_, each=tuple(each))
 
 
 def _read(name: str, text: Any, type_: Any) -> Any:

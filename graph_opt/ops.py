@@ -75,6 +75,7 @@ _TABLE = (
     Op(  # context, parts... -> text, context
         "decode", "llm", 2, 1, None, _ENGINE, writes_text=True, prompt_from=1
     ),
+    Op("select", "llm", 3, 2, 2, _ENGINE),  # context, choices -> text, scores, context
     Op("generate", "llm", 1, 0, None, _ENGINE, writes_text=True, prompt_from=0),  # parts -> text
     Op(  # text -> a value of a type
         "parse", min_args=1, max_args=1, required_attrs=("type",), is_guard=True

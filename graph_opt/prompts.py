@@ -86,6 +86,16 @@ def _give(prompt: Prompt, values: Iterable[str], param: Node, body: Graph) -> Gi
     return Given(Prompt(context, parts, attrs=prompt.attrs), tuple(params))
 
 
+def prefill_for(select: Node, prompt: Prompt, graph: Graph) -> Node:
+    """The prefill of a prompt that begins with a context, for a select that reads it."""
+    kept = {name: select.attrs[name] for name in ("engine", "adapter") if name in select.attrs}
+    name = fresh_name(graph, f"{select.name}.prompt")
+    attrs = {**prompt.attrs, **kept}
+    return replace(
+        select, outputs=(name,), op="prefill", args=prompt.args, attrs=attrs, after=prompt.after
+    )
+
+
 def conversation_attrs(node: Node) -> dict[str, Json]:
     """Those that also hold for what continues the node's context."""
     return {name: node.attrs[name] for name in OF_CONVERSATION if name in node.attrs}

@@ -25,6 +25,7 @@ VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MARKERS = ("user", "system", "assistant", "tool", "sp")
 PARSERS = ("json", "lines")
+SCORES = ("mean", "sum")  # of a choice: over its tokens' log-probabilities
 
 
 def verify(nodes: Sequence[Node], outputs: Sequence[str]) -> None:
@@ -67,8 +68,8 @@ class _Scope:
         if is_context(node, 0):
             engine = node.attrs.get("engine")
             self.contexts[node.outputs[0]] = engine if isinstance(engine, str) else None
-        elif is_context(node, 1):
-            self.contexts[node.outputs[1]] = str(node.attrs["engine"])
+        elif is_context(node, len(node.outputs) - 1):
+            self.contexts[node.outputs[-1]] = str(node.attrs["engine"])
 
     def is_context(self, arg: Arg) -> bool:
         return isinstance(arg, Ref) and arg.name in self.contexts
@@ -81,7 +82,7 @@ def is_context(node: Node, index: int) -> bool:
     return (node.op, index) in _CONTEXTS
 
 
-_CONTEXTS = {("context", 0), ("prefill", 0), ("decode", 1)}
+_CONTEXTS = {("context", 0), ("prefill", 0), ("decode", 1), ("select", 2)}
 
 
 def _fail(node: Node, what: str) -> NoReturn:
@@ -129,11 +130,23 @@ def _check_signature(node: Node) -> None:
         _check_elements(node)
     if node.op == "apply" and node.attrs["fn"] not in APPLIED:
         _fail(node, f"unknown function {node.attrs['fn']!r}; known are {', '.join(APPLIED)}")
+    if node.op == "select":
+        _check_choices(node)
     if node.op == "loop" and not _is_count(node.attrs["max"]):
         _fail(node, f"attr 'max' is {node.attrs['max']!r}; it must be a whole number, 1 or more")
     if (objective := node.attrs.get("objective")) not in (None, *get_args(Kind)):
         _fail(node, f"attr 'objective' is {objective!r}; it must be {' or '.join(get_args(Kind))}")
     _check_recovery(node)
+
+
+def _check_choices(node: Node) -> None:
+    choices = node.args[1]
+    are_texts = isinstance(choices, list) and all(isinstance(c, str) and c for c in choices)
+    if not isinstance(choices, Ref) and not (choices and are_texts):
+        _fail(node, f"has the choices {choices!r}; they must be a list of texts, none empty")
+    if node.attrs.get("score", "mean") not in SCORES:
+        known = ", ".join(SCORES)
+        _fail(node, f"attr 'score' is {node.attrs['score']!r}; it must be one of {known}")
 
 
 def _check_recovery(node: Node) -> None:
@@ -209,7 +222,7 @@ def _check_marker(node: Node, index: int, marker: Marker) -> None:
 
 
 def _check_contexts(node: Node, scope: _Scope) -> None:
-    takes_context = node.op in ("prefill", "decode")
+    takes_context = node.op in ("prefill", "decode", "select")
     for index, arg in enumerate(node.args):
         if takes_context and index == 0:
             _check_engine(node, arg, scope)

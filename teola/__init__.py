@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from frontend_dsl.agents.results import AgentResult, Budget
     from frontend_dsl.chat import Chat
     from frontend_dsl.contextual import contextualize
-    from frontend_dsl.pieces import assistant, gen, system, user
+    from frontend_dsl.pieces import assistant, gen, select, system, user
     from frontend_dsl.query_expansion import expand_queries, fuse, hybrid_search
     from frontend_dsl.semantic import Input, semantic
     from frontend_dsl.semantic_outputs import Output, Outputs
@@ -86,6 +86,7 @@ else:  # loaded when they are first used: many apps need none of them
         "program": "teola._program",
         "read_trace": "teola.viewer.reading",
         "run_virtually": "teola.virtual",
+        "select": "frontend_dsl.pieces",
         "semantic": "frontend_dsl.semantic",
         "synthesize": "frontend_dsl.synthesis",
         "system": "frontend_dsl.pieces",
@@ -165,6 +166,7 @@ __all__ = [
     "prompt",
     "read_trace",
     "run_virtually",
+    "select",
     "semantic",
     "sorted",
     "split",

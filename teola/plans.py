@@ -15,6 +15,7 @@ from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
 from graph_opt.plain import as_written
+from graph_opt.write_choices import write_choices
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
 from teola.estimate import estimate, predictions
@@ -77,7 +78,14 @@ class PlanCache:
     def explained(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
         engines = engines_of(program, options)
-        return make_plan(as_written(program.graph), self._book.known(engines), _passes(options))
+        known = self._book.known(engines)
+        return make_plan(as_written(on_its_engines(program.graph, known)), known, _passes(options))
+
+
+def on_its_engines(graph: Graph, known: KnownEngines) -> Graph:
+    """The graph in ops that its engines have. Raises GraphError where that cannot be."""
+    has_select = any(node.op == "select" for _, node, _ in walk(graph))
+    return write_choices(graph, known.facts(graph)) if has_select else graph
 
 
 def engines_of(program: Program, options: RunOptions) -> Mapping[str, EngineSpec]:
@@ -130,7 +138,7 @@ def _passes(options: RunOptions) -> tuple[Any, ...]:
 def _make(
     graph: Graph, engines: Mapping[str, EngineSpec], known: KnownEngines, options: RunOptions
 ) -> ReadyPlan:
-    graph = as_written(graph)
+    graph = as_written(on_its_engines(graph, known))
     if options.optimize:
         graph = optimize(graph, _passes(options), known.facts(graph))
     hints = hints_of(graph, known.cost(graph), options.objective)

@@ -34,7 +34,7 @@ from backends.tool_calls.turn import ToolTurn, read_turn
 WORD = re.compile(r"\S+\s*")
 
 _EMBEDDED: frozenset[Capability] = frozenset(
-    {"prefill", "fork", "structured", "seed", "stream", "abort", "tools"}
+    {"prefill", "fork", "structured", "seed", "stream", "abort", "select", "tools"}
 )
 _WITH_CONTEXTS: frozenset[Capability] = frozenset(
     {*_EMBEDDED, "warm_up", "decode_parts", "cached_tokens"}
@@ -135,6 +135,8 @@ class FakeLLM(FakeEngine):
             return await self._decode(request)
         if request.op == "generate" and "generate" in self._able:
             return await self._generate(request)
+        if request.op == "select" and "select" in self._able:
+            return await self._select(request)
         raise RequestRejected(f"the fake llm does not run {request.op!r}")
 
     async def _prefill(self, request: Request) -> Result:
@@ -162,6 +164,19 @@ class FakeLLM(FakeEngine):
         prompt, _ = self._read(whole, tools)
         _, result = await self._write(request, prompt, tools, await self._compute(prompt))
         return result
+
+    async def _select(self, request: Request) -> Result:
+        """The choice that the script replies, else one by the prompt's hash."""
+        context, choices = request.inputs
+        if context is None:
+            raise RequestRejected("select needs a context with some text; prefill it")
+        prompt = context.text
+        words = " ".join(choices)
+        usage = await (self._compute(prompt) if self._is_remote else self._compute_here(words))
+        reply = self._reply(prompt, None, {"choices": choices})
+        best = reply if reply in choices else choices[_number(prompt) % len(choices)]
+        scores = [-0.5 if choice == best else -2.0 for choice in choices]
+        return Result((best, scores, self._context(prompt + best, context.tools)), usage)
 
     def _read(self, request: Request, tools: Toolset | None) -> tuple[str, str]:
         """The text of the context with the parts behind it, and the parts' own."""

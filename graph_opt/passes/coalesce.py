@@ -14,13 +14,13 @@ returns, or is given as inputs, stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Graph, Node, Ref
-from graph_opt.prompts import Given, Prompt, write_captures
-from graph_opt.rewrite import rewrite
+from graph_opt.prompts import Given, Prompt, prefill_for, write_captures
+from graph_opt.rewrite import fresh_name, rewrite
 
 
 def coalesce(graph: Graph, facts: Facts = NO_FACTS) -> Graph:
@@ -36,7 +36,7 @@ class _Writing:
     def __init__(self, graph: Graph, facts: Facts, given: Mapping[str, Given]) -> None:
         self.graph, self.facts, self.given = graph, facts, given
         self.prompts: dict[str, Prompt] = {}
-        self.kept = _read_as_contexts(graph)
+        self.kept = _read_as_contexts(graph, given)
 
     def result(self) -> Graph:
         return rewrite(self.graph, lambda node, _: self.write(node), recurse=False)
@@ -52,7 +52,24 @@ class _Writing:
         if node.op in ("prefill", "decode") and node.inputs[0] in self.prompts:
             prompt = self.prompts[node.inputs[0]].add_node(node)
             return self.write_context(node, prompt)
+        if node.op == "select" and node.inputs[0] in self.prompts:
+            return self.write_select(node)
         return None
+
+    def write_select(self, node: Node) -> list[Node]:
+        """A select reads a context: where that is given as its texts, one that is made anew."""
+        prompt = self.prompts[node.inputs[0]]
+        text, _, context = node.outputs
+        self.prompts[context] = prompt.add([Ref(text)], ())
+        if node.inputs[0] in self.kept:
+            return [node]
+        name = fresh_name(self.graph, f"{node.name}.empty")
+        attrs = {"engine": node.attrs["engine"]}
+        empty = replace(node, outputs=(name,), op="context", args=(), attrs=attrs, after=())
+        if not prompt.parts:
+            return [empty, replace(node, args=(Ref(name), *node.args[1:]))]
+        prefill = prefill_for(node, replace(prompt, context=name), self.graph)
+        return [empty, prefill, replace(node, args=(Ref(prefill.name), *node.args[1:]))]
 
     def write_body(self, number: int, body: Graph, given: Mapping[str, Given]) -> Graph:  # noqa: ARG002
         return _Writing(body, self.facts, given).result()
@@ -68,10 +85,18 @@ class _Writing:
         return [replace(written, outputs=(text.name,)) for text in texts]
 
 
-def _read_as_contexts(graph: Graph) -> set[str]:
-    """The contexts that must be real, since the graph returns them or one made from them."""
-    kept = set(graph.outputs)
+def _read_as_contexts(graph: Graph, given: Collection[str]) -> set[str]:
+    """The contexts that must be real, since the graph returns them or one made from them, or a
+    select reads them; not what is made from contexts that are given as their texts."""
+    kept, written = set(graph.outputs), set(given)
+    for node in graph.nodes:
+        if node.op in _CONTINUE and node.inputs[0] in written:
+            written.add(node.outputs[-1])
     for node in reversed(graph.nodes):
-        if node.op in ("prefill", "decode") and node.outputs[-1] in kept:
+        is_read = node.op == "select" and node.inputs[0] not in written
+        if node.op in _CONTINUE and (is_read or node.outputs[-1] in kept):
             kept.add(node.inputs[0])
     return kept
+
+
+_CONTINUE = ("prefill", "decode", "select")  # a context

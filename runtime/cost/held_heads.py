@@ -83,7 +83,9 @@ class _Walk:
         num_items: float,
     ) -> None:
         first = OPS[node.op].prompt_from
-        assert first is not None, "all ops of LLMs but `context`, which is inline, take prompts"
+        if first is None:
+            self.select(node, values, contexts)
+            return
         before = (
             self.context(arg.name, values, contexts)
             for arg in node.args[:first]
@@ -105,6 +107,14 @@ class _Walk:
             contexts[node.name] = prompt
         if OPS[node.op].writes_text or "ahead" in node.attrs:
             self.sent[engine].append(prompt)
+
+    def select(self, node: Node, values: Mapping[str, str], contexts: dict[str, Prompt]) -> None:
+        """One of some texts behind a context."""
+        text, _, after = node.outputs
+        prompt = self.context(node.inputs[0], values, contexts)
+        engine, tokens = str(node.attrs["engine"]), self.sizes.get(text, Size(0.0)).total
+        self.sent[engine].append(prompt)
+        contexts[after] = (*prompt, (values[text], tokens))
 
     def context(
         self, name: str, values: Mapping[str, str], contexts: Mapping[str, Prompt]

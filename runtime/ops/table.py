@@ -6,6 +6,7 @@ from runtime.ops.apply import APPLY
 from runtime.ops.attempt import ATTEMPT
 from runtime.ops.base import OpRun
 from runtime.ops.call import CALL
+from runtime.ops.choose import SELECT
 from runtime.ops.concat import CONCAT
 from runtime.ops.cond import COND
 from runtime.ops.const import CONST
@@ -38,6 +39,7 @@ OP_RUNS: Mapping[str, OpRun] = {
     "context": CONTEXT,
     "prefill": PREFILL,
     "decode": DECODE,
+    "select": SELECT,
     "generate": GENERATE,
     "parse": PARSE,
     "elements": ELEMENTS,

@@ -532,6 +532,10 @@ def _do(node: Node, read: list[Any], world: World, path: Path) -> list[object]:
             prompt = read[0] + "".join(map(_part, read[1:]))
             text = _answer(node, prompt, path)
             return [text, f"{prompt}|{text}"]
+        case "select":
+            _check(node, read)
+            text = digest("select", read)
+            return [text, [answer], f"{read[0]}|{text}"]
         case "generate":
             return [_answer(node, f"<{node.attrs['engine']}>" + "".join(map(_part, read)), path)]
         case "parse":

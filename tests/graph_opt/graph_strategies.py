@@ -76,9 +76,9 @@ class Builder:
         return self.draw(st.one_of(self.literals, st.sampled_from(self.values).map(Ref)))
 
     def add(self, op: str, *args: Arg, **attrs: Json) -> Node:
-        num_outputs = 2 if op == "decode" else 1
         name = self.name()
-        outputs = (name, f"{name}.c")[:num_outputs]
+        more = {"decode": (f"{name}.c",), "select": (f"{name}.s", f"{name}.c")}
+        outputs = (name, *more.get(op, ()))
         node = Node(outputs, op, args, attrs | self.draw(self.attrs))
         return self.append(node)
 
@@ -138,6 +138,17 @@ def _decode(b: Builder) -> None:
     node = b.add("decode", Ref(context), **sampling, engine=engine)
     b.values.append(node.outputs[0])
     b.contexts[node.outputs[1]] = engine
+
+
+def _select(b: Builder) -> None:
+    if not b.contexts:
+        _prefill(b)
+    context = b.draw(st.sampled_from(sorted(b.contexts)))
+    lists: list[Arg] = [["yes", "no"], ["no"], Ref(b.draw(st.sampled_from(b.values)))]
+    choices = b.draw(st.sampled_from(lists))
+    node = b.add("select", Ref(context), choices, engine=b.contexts[context])
+    b.values += node.outputs[: b.draw(st.integers(1, 2))]
+    b.contexts[node.outputs[2]] = b.contexts[context]
 
 
 def _search(b: Builder) -> None:
@@ -336,6 +347,7 @@ STEPS: tuple[Callable[[Builder], None], ...] = (
     _prefill,
     _prefill,
     _decode,
+    _select,
     _search,
     _ingest,
     _count_or_delete,
@@ -377,7 +389,7 @@ STATEFUL = (
     _later,
     lambda b: b.value("embed", b.ref(), engine="a"),
 )
-PROMPTS = (_context, _prefill, _prefill, _decode, _map, _loop, _call)
+PROMPTS = (_context, _prefill, _prefill, _decode, _select, _map, _loop, _call)
 LISTS = (
     _list,
     _map,

@@ -22,6 +22,7 @@ def _map(line: str) -> str:
         ('%x = embed %q [engine="e"]', True, Access()),
         ('%t, %d = decode %c [engine="m"]', True, Access()),
         ('%t, %d = decode %c [engine="m", temperature=0]', True, Access()),
+        ('%t, %s, %d = select %c ["yes", "no"] [engine="m"]', True, Access()),
         ('%t, %d = decode %c [engine="m", temperature=0.1]', False, Access()),
         ('%t, %d = decode %c [engine="m", seed=0, temperature=0.1]', True, Access()),
         ('%x = ingest %q null [engine="s"]', False, Access(writes=STORE)),

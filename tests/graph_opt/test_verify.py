@@ -34,6 +34,18 @@ WRONG = [
         '%t, %d = decode %c [engine="m"]\n%a = format after %d\nreturn',
         "is after %d, which names no earlier node",
     ),
+    ('%t, %s, %d = select %q ["a"] [engine="m"]\nreturn', "its first arg must be a context"),
+    ('%t, %s, %d = select %c ["a", ""] [engine="m"]\nreturn', "a list of texts, none empty"),
+    ('%t, %s, %d = select %c "ab" [engine="m"]\nreturn', "a list of texts, none empty"),
+    ('%t, %s, %d = select %c ["a"] [engine="n"]\nreturn', "runs on 'n' but %c lives on 'm'"),
+    (
+        '%t, %s, %d = select %c ["a"] [engine="m", score="best"]\nreturn',
+        "it must be one of mean, sum",
+    ),
+    (
+        '%t, %s, %d = select %c ["a"] [engine="m"]\n%f = format %d\nreturn',
+        "only an LLM can read a context",
+    ),
     ("return %x", "returns %x, which no node makes"),
     ("%a = fromat\nreturn", "unknown op; known are apply, attempt, call, "),
     ('%a, %b = embed "x" [engine="e"]\nreturn', "has 2 outputs; the op makes 1"),

@@ -110,6 +110,17 @@ def test_a_program_that_returns_its_state_or_nothing_gives_a_program_result(opti
     assert [message.role for message in result.messages] == ["user", "assistant"] * 2
 
 
+def test_a_value_added_to_a_state_leaves_it_a_state() -> None:
+    @tl.program(llm)
+    def asked(s: tl.State, question: str) -> str:
+        s += question
+        s += tl.gen("answer")
+        assert s["answer"] is not None
+        return s["answer"]
+
+    assert asked("A colour?").startswith("reply")
+
+
 def test_blocks_hold_a_turn_open() -> None:
     @tl.program(llm)
     def blocks(s: tl.State, thing: str) -> tl.State:

@@ -217,3 +217,54 @@ def test_the_tools_of_a_captured_context_go_into_the_body() -> None:
         return %m
         """,
     )
+
+
+def test_a_select_keeps_its_context_and_its_choice_is_part_of_later_prompts() -> None:
+    assert_rewrites(
+        run,
+        """
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 @user "Is it?" @assistant [adapter="x", engine="m"]
+        %t, %s, %c2 = select %c1 ["yes", "no"] [adapter="x", engine="m"]
+        %c3 = prefill %c2 @user "Why?" @assistant [adapter="x", engine="m"]
+        %u, %c4 = decode %c3 [adapter="x", engine="m"]
+        return %t, %u
+        """,
+        """
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 @user "Is it?" @assistant [adapter="x", engine="m"]
+        %t, %s, %c2 = select %c1 ["yes", "no"] [adapter="x", engine="m"]
+        %u = generate @user "Is it?" @assistant %t @user "Why?" @assistant [adapter="x", engine="m"]
+        return %t, %u
+        """,
+    )
+
+
+def test_in_a_body_a_select_has_a_context_of_its_own() -> None:
+    assert_rewrites(
+        run,
+        """
+        %q = input [type="list"]
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 "Hi" [engine="m"]
+        %m = map %q %c1 {
+          %x = input [type="str"]
+          %c = input [type="context"]
+          %c2 = prefill %c %x [engine="m"]
+          %t, %s, %d = select %c2 ["yes", "no"] [engine="m"]
+          return %t
+        }
+        return %m
+        """,
+        """
+        %q = input [type="list"]
+        %m = map %q {
+          %x = input [type="str"]
+          %t.empty = context [engine="m"]
+          %t.prompt = prefill %t.empty "Hi" %x [engine="m"]
+          %t, %s, %d = select %t.prompt ["yes", "no"] [engine="m"]
+          return %t
+        }
+        return %m
+        """,
+    )

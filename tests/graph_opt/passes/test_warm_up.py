@@ -359,3 +359,26 @@ def test_the_tools_of_a_prompt_that_is_written_into_its_reader_go_with_it() -> N
         return %t
     """
     assert_rewrites(run, lines(given), lines(after))
+
+
+def test_a_select_reads_a_prefill_that_stays_with_the_client() -> None:
+    assert_rewrites(
+        run,
+        """
+        %q = input [type="str"]
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 @user "Is it" [engine="m"]
+        %c2 = prefill %c1 @sp %q @assistant [engine="m"]
+        %t, %s, %c3 = select %c2 ["yes", "no"] [engine="m"]
+        %u, %c4 = decode %c3 [engine="m"]
+        return %t, %u
+        """,
+        """
+        %q = input [type="str"]
+        %c0 = context [engine="m"]
+        %c2 = prefill %c0 @user "Is it" @sp %q @assistant [engine="m"]
+        %t, %s, %c3 = select %c2 ["yes", "no"] [engine="m"]
+        %u, %c4 = decode %c3 [engine="m"]
+        return %t, %u
+        """,
+    )

@@ -6,6 +6,7 @@ from graph_opt.ops import OPS
 from runtime.ops import base, table
 from runtime.ops.table import OP_RUNS
 
+OTHERWISE = {"choose": "select"}  # no module has a name of the standard library's
 GATHERED = {"__init__", "base", "table"}
 
 
@@ -15,7 +16,7 @@ def test_the_table_covers_every_op_of_graphs_and_no_other() -> None:
 
 def test_each_op_is_a_file_of_its_own() -> None:
     files = {path.stem for path in Path(table.__file__).parent.glob("*.py")}
-    assert files - GATHERED == OPS.keys()
+    assert {OTHERWISE.get(file, file) for file in files - GATHERED} == OPS.keys()
 
 
 def test_what_an_engine_runs_has_no_inline_run_and_says_its_load() -> None:

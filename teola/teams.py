@@ -5,6 +5,7 @@ from frontend_dsl.teams.critic import Verdict, critic
 from frontend_dsl.teams.debate import debate
 from frontend_dsl.teams.execution import TaskResult
 from frontend_dsl.teams.group_chat import group_chat
+from frontend_dsl.teams.handoffs import handoffs
 from frontend_dsl.teams.planner import Joined, planner
 from frontend_dsl.teams.router import router
 from frontend_dsl.teams.sections import sections
@@ -20,6 +21,7 @@ __all__ = [
     "critic",
     "debate",
     "group_chat",
+    "handoffs",
     "parallel",
     "planner",
     "router",

@@ -128,7 +128,7 @@ def _turn_schema(callees: Sequence[Callee], choice: str) -> Json:
 def _call_schema(callee: Callee) -> Json:
     schema = dict(callee.arguments.schema)
     defs = schema.pop("$defs", {})
-    arguments = _without_refs(schema, defs if isinstance(defs, dict) else {}, ())
+    arguments = without_refs(schema, defs if isinstance(defs, dict) else {}, ())
     return _object(name={"const": callee.name}, arguments=arguments)
 
 
@@ -138,15 +138,15 @@ def _object(**properties: Json) -> dict[str, Json]:
     return {**closed, "required": required, "additionalProperties": False}
 
 
-def _without_refs(schema: Any, defs: Mapping[str, Any], inside: tuple[str, ...]) -> Any:
+def without_refs(schema: Any, defs: Mapping[str, Any], inside: tuple[str, ...]) -> Any:
     """The schema with what it refers to in its place; what is inside of itself is any object."""
     if isinstance(schema, list):
-        return [_without_refs(item, defs, inside) for item in schema]
+        return [without_refs(item, defs, inside) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
         name = str(schema["$ref"]).rsplit("/", 1)[-1]
         if name in inside or name not in defs:
             return {"type": "object"}
-        return _without_refs(defs[name], defs, (*inside, name))
-    return {key: _without_refs(value, defs, inside) for key, value in schema.items()}
+        return without_refs(defs[name], defs, (*inside, name))
+    return {key: without_refs(value, defs, inside) for key, value in schema.items()}

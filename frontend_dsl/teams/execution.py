@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backends.errors import ConfigError
+from frontend_dsl.agents.approval import approve
+from frontend_dsl.agents.errors import ApprovalNeeded
 from frontend_dsl.agents.task import shown
 from frontend_dsl.teams.members import real
 from frontend_dsl.teams.plan import PlannedTask, filled
 from frontend_dsl.teams.plan_tools import PlanTool
+from graph_opt.errors import GraphError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class TaskResult:
 class Execution:
     """The tasks of one planner's run, in an `async def` app.
 
-    What may change something outside waits until the plan is whole and all before it is done.
+    What may change something outside waits until the plan is whole; an app that does, also for all
+    tasks before it.
     """
 
     def __init__(self, tools: Mapping[str, PlanTool]) -> None:
@@ -72,17 +77,26 @@ class Execution:
         self, task: PlannedTask, before: Mapping[int, "asyncio.Task[TaskResult]"]
     ) -> TaskResult:
         tool = self._tools[task.tool]
-        if tool.writes:
-            await self._is_whole.wait()
-            await asyncio.gather(*before.values())
         results = {number: await before[number] for number in task.after}
         failed = [number for number, result in results.items() if result.failure is not None]
         if failed:
             return TaskResult(task.id, str(task), failure=f"task {min(failed)} gave nothing")
         values = {number: result.value for number, result in results.items()}
         try:
-            arguments = tool.check(filled(task.arguments, values))
-            return TaskResult(task.id, str(task), await real(tool.call(**arguments)))
+            arguments = tool.callee.arguments.check(filled(task.arguments, values))
+            if not tool.may_start_early(arguments):
+                await self._is_whole.wait()
+                await asyncio.gather(*(before.values() if tool.keeps_order else ()))
+            if tool.callee.needs_approval:
+                await _approved(tool.name, arguments)
+            return TaskResult(task.id, str(task), await real(tool.callee.emit(arguments)))
+        except (ApprovalNeeded, GraphError, ConfigError):  # nothing that a planner can mend
+            raise
         except Exception as error:  # what the planner is told of its task
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             return TaskResult(task.id, str(task), failure=reason)
+
+
+async def _approved(tool: str, arguments: Mapping[str, Any]) -> None:
+    if not await approve(f"May the plan call {tool}?", arguments):
+        raise PermissionError("not allowed by the user; do without it")

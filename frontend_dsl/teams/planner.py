@@ -92,7 +92,7 @@ def planner(
     """`llm` writes a list of tasks, each a call of one of `tools`: functions, agents, teams, apps.
 
     A task starts as soon as it is written and what it takes (`"$1"`: what task 1 gave) is there;
-    tasks that may change something outside start when the plan is whole, one after another. A task
+    tasks that may change something outside, or need approval, start when the plan is whole. A task
     that fails is a result like any other.
 
     Then `llm` answers from the results, or asks for another plan, `max_replans` times at most. A

@@ -13,6 +13,10 @@ import pytest
 PAGE = (Path(__file__).parents[1] / "docs/comparison.md").read_text()
 SCRIPTED = r"""tl.LLM("fake:", replies={
     r"debate is over|Judge the debate[^$]*It is hot": '{"winner": "pro", "done": true}',
+    r"Observation: 42": '{"tool": "finish", "arg": "42"}',
+    r"Question: What is 6": '{"tool": "calc", "arg": "6*7"}',
+    r"<\|tool\|>42<\|assistant\|>$": "42",
+    r"What is 6": '<tool_call>{"name": "multiply", "arguments": {"a": 6, "b": 7}}</tool_call>',
     r"pro says:|You argue pro": "It is hot." + " Very." * 60,
     r"con says:|You argue con": "It is bitter." + " Quite." * 60,
     r"(user: |<\|user\|>)more<\|assistant\|>$": "A fig.",
@@ -63,6 +67,13 @@ def test_a_debate_has_the_same_winner_and_is_read_once(load: Load) -> None:
     after, num_after = run(load("after").debate, "tea")
     assert after.model_dump() == before.model_dump() == {"winner": "pro", "done": True}
     assert num_after < num_before / 2  # words, as the page says
+
+
+def test_an_agent_finds_what_the_written_out_loop_found(load: Load) -> None:
+    before, num_before = run(load("before").react, "What is 6*7?")
+    after, num_after = run(load("after").react, "What is 6*7?")
+    assert after == before == "42"
+    assert num_after < num_before  # words that the model reads
 
 
 def test_a_conversation_says_the_same_and_reads_each_turn_once(load: Load) -> None:

@@ -15,6 +15,11 @@ SAMPLE = Path(__file__).resolve().parent.parent / "data/bfcl"
 CATEGORIES = ("simple_python", "multiple", "irrelevance")
 JSON_TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 KEPT = ("type", "description", "enum", "required")  # of a schema, beside what is in it
+BOUNDS: dict[str, dict[str, int]] = {  # small models may go on for ever; right answers are shorter
+    "string": {"maxLength": 80},
+    "array": {"maxItems": 12},
+    "integer": {"minimum": -(10**12), "maximum": 10**12},
+}
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,11 @@ def safe_name(name: str) -> str:
 
 
 def json_schema(described: Mapping[str, Any]) -> dict[str, Any]:
-    """BFCL's description of a type as a JSON schema; named properties exclude others."""
-    schema = {key: described[key] for key in KEPT if key in described}
-    schema["type"] = JSON_TYPES.get(described["type"], described["type"])
+    """BFCL's description of a type as a JSON schema, bounded; named properties exclude others."""
+    type_ = JSON_TYPES.get(described["type"], described["type"])
+    bounds = {} if "enum" in described else BOUNDS.get(type_, {})
+    schema = {key: described[key] for key in KEPT if key in described} | bounds
+    schema["type"] = type_
     if "items" in described:
         schema["items"] = json_schema(described["items"])
     if "properties" in described:

@@ -147,10 +147,15 @@ def test_types_become_those_of_json_schema() -> None:
     }
     assert json_schema(described) == {
         "type": "object",
-        "properties": {"a": {"type": "array", "items": {"type": "number"}}},
+        "properties": {"a": {"type": "array", "items": {"type": "number"}, "maxItems": 12}},
         "required": ["a"],
         "additionalProperties": False,
     }
+
+
+def test_texts_are_bounded_but_not_those_that_are_listed() -> None:
+    assert json_schema({"type": "any"}) == {"type": "string", "maxLength": 80}
+    assert json_schema({"type": "string", "enum": ["a"]}) == {"type": "string", "enum": ["a"]}
 
 
 def test_the_sample_is_small_and_says_where_it_comes_from() -> None:

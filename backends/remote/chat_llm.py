@@ -23,7 +23,13 @@ from backends.remote.engine_info import info_of
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.messages import check_answerable, read_prompt
 from backends.remote.text_call import TextCall, read_call
-from backends.remote.text_context import TextContext, context_of, estimated_tokens, kept
+from backends.remote.text_context import (
+    TextContext,
+    context_of,
+    estimated_tokens,
+    kept,
+    toolset_of,
+)
 from backends.remote.text_exchange import TextExchange
 from backends.remote.text_probe import probe
 from backends.remote.text_setup import (
@@ -35,7 +41,7 @@ from backends.remote.text_setup import (
 )
 from backends.remote.url import RemoteURL
 
-_PREFILL_ATTRS = frozenset(("adapter", "cache_salt"))
+_PREFILL_ATTRS = frozenset(("adapter", "cache_salt", "tools", "tool_choice"))
 
 
 class ChatLLM:
@@ -157,7 +163,8 @@ class ChatLLM:
             )
         parent = context_of(request, self._owner)
         parts = (*(parent.parts if parent else ()), *request.inputs[1:])
-        read_prompt(parts)  # refused now, not when it is read
+        tools = toolset_of(request, parent)
+        read_prompt(parts, has_tools=tools is not None)  # refused now, not when it is read
         new = estimated_tokens(request.inputs[1:])
         num_tokens = new + (parent.num_tokens if parent else 0)
         return Result((self._context(parts, num_tokens, request, parent),))
@@ -169,9 +176,13 @@ class ChatLLM:
         request: Request,
         parent: TextContext | None,
     ) -> TextContext:
-        adapter = kept(request, parent, "adapter")
         return TextContext(
-            self._owner, tuple(parts), num_tokens, adapter, kept(request, parent, "cache_salt")
+            self._owner,
+            tuple(parts),
+            num_tokens,
+            kept(request, parent, "adapter"),
+            kept(request, parent, "cache_salt"),
+            toolset_of(request, parent),
         )
 
     def _contexts(
@@ -201,7 +212,7 @@ class ChatLLM:
         parts: Sequence[object],
     ) -> tuple[Result, int | None]:
         """The texts with what they cost, and the prompt's tokens if the server told."""
-        prompt = read_prompt(parts)
+        prompt = read_prompt(parts, has_tools=toolset_of(request, parent) is not None)
         check_answerable(prompt)
         call = read_call(request, prompt, parent)
         dialect = setup.chat if prompt.turns else setup.plain

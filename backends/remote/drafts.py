@@ -41,6 +41,14 @@ class Draft:
     def whole_text(self) -> str:
         return "".join(self.text)
 
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Of the last one perhaps only the begin."""
+        return tuple(
+            ToolCall(call.id or f"call_{at}", call.name, "".join(call.arguments) or "{}")
+            for at, call in sorted(self.calls.items())
+        )
+
     def index_of_call(self, id: str | None) -> int:
         """Of the piece of a call that says its id at most: the last call's, or a new one's."""
         for index, call in self.calls.items():
@@ -69,10 +77,7 @@ class Draft:
         reason = _FINISHES.get(self.finish)
         if reason is None:
             raise EngineError(f"the server ended the answer by {self.finish!r}")
-        calls = tuple(
-            ToolCall(call.id or f"call_{at}", call.name, "".join(call.arguments))
-            for at, call in sorted(self.calls.items())
-        )
+        calls = self.tool_calls
         return Sample(
             "tool_calls" if calls and reason == "stop" else reason,
             self.stop if self.stop in tuple(stops) else None,
@@ -88,6 +93,7 @@ class Drafts:
     by_index: dict[int, Draft] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     prompt_tokens: int | None = None  # as the server counts them
+    told: str | None = None  # the canonical turn that a stream was told as, with tools
 
     def of(self, index: int) -> Draft:
         return self.by_index.setdefault(index, Draft())

@@ -7,11 +7,13 @@
 Consecutive texts of a turn are joined as they are.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from backends.base import Part, Role, Tokens, Turn
+from backends.base import Part, Role, Tokens, ToolCall, Turn
 from backends.errors import RequestRejected
+from backends.tool_calls.turn import ToolTurn, read_turn, turn_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,23 @@ class Message:
 
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()  # of an assistant turn
+    answers: ToolCall | None = None  # by a tool turn
 
     @property
-    def body(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+    def body(self) -> dict[str, Any]:
+        """As OpenAI writes it."""
+        found: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.calls:
+            found["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in self.calls
+            ]
+        return found if self.answers is None else {**found, "tool_call_id": self.answers.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +66,12 @@ class Prompt:
         return len(self.text) + sum(len(message.content) for message in self.turns)
 
 
-def read_prompt(parts: Iterable[object]) -> Prompt:
-    """The parts as one prompt. Raises RequestRejected for what no message can hold."""
+def read_prompt(parts: Iterable[object], has_tools: bool = False) -> Prompt:
+    """The parts as one prompt. With tools, an assistant turn that is a canonical turn has calls,
+    and tool turns answer them. Raises RequestRejected for what no message can hold."""
     head: list[str] = []
     turns: list[tuple[Role, list[str]]] = []
     for part in parts:
-        if isinstance(part, Turn) and part.role == "tool":
-            raise RequestRejected("text mode takes no tool turns: answer a call in a user turn")
         if isinstance(part, Turn):
             turns.append((part.role, []))
         elif isinstance(part, str):
@@ -70,7 +84,32 @@ def read_prompt(parts: Iterable[object]) -> Prompt:
             f"the prompt begins with text outside of any turn ({text[:40]!r}), which chat messages "
             "cannot hold: put a turn before it"
         )
-    return Prompt(text, tuple(Message(role, "".join(texts)) for role, texts in turns))
+    messages = [Message(role, "".join(texts)) for role, texts in turns]
+    return Prompt(text, tuple(_with_calls(messages) if has_tools else _without_tools(messages)))
+
+
+def _with_calls(messages: Iterable[Message]) -> Iterator[Message]:
+    waiting: list[ToolCall] = []
+    for message in messages:
+        said = read_turn(message.content) if message.role == "assistant" else None
+        if message.role == "tool":
+            if not waiting:
+                raise RequestRejected(
+                    "a tool turn answers a call, and the assistant turn before it has no call left"
+                )
+            yield replace(message, answers=waiting.pop(0))
+            continue
+        waiting = [*said.calls] if said is not None else []
+        yield message if said is None else Message("assistant", said.content, said.calls)
+
+
+def _without_tools(messages: Sequence[Message]) -> Sequence[Message]:
+    if any(message.role == "tool" for message in messages):
+        raise RequestRejected(
+            "a tool turn answers a call, and there are no tools: give `tools` to the prefill that "
+            "opens the conversation"
+        )
+    return messages
 
 
 def check_answerable(prompt: Prompt) -> None:
@@ -92,7 +131,9 @@ def parts_of(prompt: Prompt) -> tuple[Part, ...]:
         return (prompt.text,) if prompt.text else ()
     found: list[Part] = []
     for message in prompt.turns:
-        found += [Turn(message.role), *([message.content] if message.content else [])]
+        said = turn_text(ToolTurn(message.content, message.calls)) if message.calls else None
+        text = said or message.content
+        found += [Turn(message.role), *([text] if text else [])]
     return tuple(found)
 
 

@@ -51,6 +51,11 @@ class OpenChatLLM(ChatLLM):
         parent = context_of(request, self._owner)
         if parent is None or not parent.parts:
             raise RequestRejected("select needs a context with some text; prefill it")
+        if parent.tools is not None:
+            raise RequestRejected(
+                "select on a conversation with tools needs the tokens of their markup: make the "
+                "engine with the option tokenizer, so that prompts are tokenised here"
+            )
         dialect = await self._probed()
         ids = await self._context_ids(read_prompt(parent.parts))
         rows = [await self._choice(dialect, choice) for choice in choices]

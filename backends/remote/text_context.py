@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from backends.base import Part, Request, Turn
 from backends.errors import RequestRejected
+from backends.tool_calls.tools import Toolset, choose_tools
 
 _CHARS_PER_TOKEN = 4  # of English text, roughly
 _TURN_TOKENS = 4  # markup of a turn in the usual templates
@@ -19,6 +20,7 @@ class TextContext:
     num_tokens: int  # counted by the server up to the last answer; what came later is estimated
     adapter: str | None = None
     cache_salt: str | None = None
+    tools: Toolset | None = None
 
     def release(self) -> None:
         """Nothing to give up."""
@@ -31,6 +33,12 @@ def context_of(request: Request, owner: object) -> TextContext | None:
         return given
     what = "another engine's context" if isinstance(given, TextContext) else repr(given)
     raise RequestRejected(f"the first input must be a context of this engine, not {what}")
+
+
+def toolset_of(request: Request, parent: TextContext | None) -> Toolset | None:
+    """The request's tools, or its context's. Raises RequestRejected."""
+    before = None if parent is None else parent.tools
+    return choose_tools(request.attrs, before, is_start=parent is None or not parent.parts)
 
 
 def kept(request: Request, parent: TextContext | None, name: str) -> str | None:

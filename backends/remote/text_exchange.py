@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from backends.remote.drafts import Draft, Drafts
 from backends.remote.errors import was_never_sent
 from backends.remote.servers import TextServer
 from backends.remote.text_call import TextCall
+from backends.remote.tool_answer import ToolAnswer, whole_answer
 
 _MOST_TRIES = 4  # of one call, each written in another way as the server asked for
 _FILTERED = ("content_filter", "content_policy_violation", "content management policy")
@@ -57,7 +59,7 @@ class TextExchange:
             asked = replace(call, priority=call.priority * self.priority_sign)
             written = dialect.write(asked, is_stream=emit is not None)
             try:
-                return written, await self._sent(dialect, call.id, written, emit)
+                return written, await self._sent(dialect, call, written, emit)
             except RequestRejected as error:
                 refusal = str(error)
                 if any(word in refusal for word in _FILTERED):
@@ -75,7 +77,7 @@ class TextExchange:
     async def _sent(
         self,
         dialect: TextDialect,
-        id: str,
+        call: TextCall,
         written: Written,
         emit: Callable[[str], None] | None,
     ) -> Drafts:
@@ -85,13 +87,14 @@ class TextExchange:
                 answer = await self._client.post(written.path, written.body, is_safe=False)
                 self._read(dialect, written, answer, drafts)
             else:
-                await self._stream(dialect, written, drafts, emit)
+                stream = self._stream if call.toolset is None else self._stream_turn
+                await stream(dialect, written, drafts, emit)
         except asyncio.CancelledError:
-            self._abort_at_server(id)
+            self._abort_at_server(call.id)
             raise
         except EngineUnavailable as error:
             if not was_never_sent(error):
-                self._abort_at_server(id)
+                self._abort_at_server(call.id)
             raise
         return drafts
 
@@ -124,6 +127,27 @@ class TextExchange:
         if rest:
             emit(rest)
 
+    async def _stream_turn(
+        self,
+        dialect: TextDialect,
+        written: Written,
+        drafts: Drafts,
+        emit: Callable[[str], None],
+    ) -> None:
+        """With tools: told as the canonical turn."""
+        unwrapping, answer = written.form.unwrapping(), ToolAnswer(emit)
+        async with self._client.stream(written.path, written.body) as events:
+            async for event in events:
+                new = unwrapping.feed(self._read(dialect, written, event, drafts))
+                answer.feed(new, drafts.of(0))
+        draft = drafts.of(0)
+        if draft.refusal or draft.finish is None:
+            return
+        with suppress(KeyError, ValueError):  # told when the whole text is read
+            answer.feed("" if draft.calls else unwrapping.end(), draft)
+        answer.end(draft)
+        drafts.told = answer.text
+
     def _abort_at_server(self, id: str) -> None:
         """A closed connection is enough for most servers, and for SGLang takes seconds."""
         if self._server.abort_path:
@@ -144,9 +168,11 @@ def _result(call: TextCall, form: Form, drafts: Drafts) -> Result:
     outputs, samples = [], []
     for draft in drafts.in_order(call.sampling.n):
         sample = draft.sample(stops)
-        outputs.append(_output(draft, form, is_whole=not sample.tool_calls))
+        content = _output(draft, form, is_whole=not sample.tool_calls)
         if sample.finish_reason == "stop":
-            check_answer(call, outputs[-1])
+            check_answer(call, content)
+        is_turn = call.toolset is not None
+        outputs.append(drafts.told or whole_answer(content, draft) if is_turn else content)
         samples.append(sample)
     return Result(tuple(outputs), drafts.usage, None, tuple(samples))
 

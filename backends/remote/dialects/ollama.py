@@ -4,12 +4,14 @@ Ollama cuts prompts that are longer than its context without a word, unless it i
 its models bring sampling settings of their own: everything is sent with every request.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from backends.remote.answer_form import Form
 from backends.remote.dialects.text_dialect import Written
 from backends.remote.drafts import Draft, Drafts, chat_logprob
+from backends.remote.messages import Message
 from backends.remote.text_call import TextCall
 from backends.remote.text_fields import refuse
 from backends.remote.unwrapping import choice_as_json
@@ -82,7 +84,24 @@ class Ollama:
 def _prompt(call: TextCall) -> dict[str, Any]:
     if not call.prompt.turns:
         return {"prompt": call.prompt.text, "raw": True}
-    return {"messages": [message.body for message in call.prompt.messages]}
+    return {"messages": [_message(message) for message in call.prompt.messages]}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """Calls have no ids here, and arguments are JSON values; an answer names its tool."""
+    found: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        functions = ({"name": c.name, "arguments": _value(c.arguments)} for c in message.calls)
+        found["tool_calls"] = [{"function": function} for function in functions]
+    return found if message.answers is None else {**found, "tool_name": message.answers.name}
+
+
+def _value(arguments: str) -> Any:
+    """Some models write arguments that are no JSON; they stand in the history as they are."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return {"arguments": arguments}
 
 
 def _options(call: TextCall, form: Form) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`POST /v1/responses`: OpenAI's newer API. Nothing is kept there: `store` is false."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backends.errors import EngineError, RequestRejected
 from backends.remote.answer_form import responses_form
 from backends.remote.dialects.text_dialect import Written
 from backends.remote.drafts import Draft, Drafts, chat_logprob
+from backends.remote.messages import Message
 from backends.remote.text_call import TextCall
 from backends.remote.text_fields import refuse
 
@@ -77,9 +78,29 @@ def _input(call: TextCall) -> dict[str, Any]:
     if not messages:
         return {"input": call.prompt.text}
     if messages[0].role == "system" and len(messages) > 1:
-        rest = [message.body for message in messages[1:]]
-        return {"instructions": messages[0].content, "input": rest}
-    return {"input": [message.body for message in messages]}
+        return {"instructions": messages[0].content, "input": _items(messages[1:])}
+    return {"input": _items(messages)}
+
+
+def _items(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Calls and their answers are items of their own."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        if message.answers is not None:
+            about = {"call_id": message.answers.id, "output": message.content}
+            found.append({"type": "function_call_output", **about})
+        elif message.content or not message.calls:
+            found.append({"role": message.role, "content": message.content})
+        found += [
+            {
+                "type": "function_call",
+                "call_id": call.id,
+                "name": call.name,
+                "arguments": call.arguments,
+            }
+            for call in message.calls
+        ]
+    return found
 
 
 def _logprobs(call: TextCall) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from scripted_server import USER, Events, Status, talk
 
-from backends.base import Sample, ToolCall, Usage
+from backends.base import Sample, ToolCall, Turn, Usage
 from backends.errors import EngineUnavailable, RequestRejected, RequestTooLong
+from backends.tool_calls.turn import ToolTurn, read_turn, turn_text
 
 TAGS = {"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest", "size": 2019393189}]}
 PROBES = {"/api/version": {"version": "0.13.5"}, "/api/tags": TAGS}
@@ -140,6 +141,25 @@ def test_calls_come_with_their_arguments_as_json() -> None:
         ToolCall("call_1", "weather", '{"city": "Rome"}'),
     )
     assert found.result.samples == (Sample("tool_calls", tool_calls=wanted),)
+
+
+def test_calls_are_sent_with_values_and_answers_with_the_name_of_the_tool() -> None:
+    calls = (ToolCall("x", "weather", '{"city": "Bern"}'), ToolCall("y", "weather", "Bern"))
+    made = turn_text(ToolTurn("", calls))
+    parts = (*USER, made, Turn("tool"), "dry", Turn("tool"), "none", Turn("assistant"))
+    found = ask(done("Dry."), parts, tools=[TOOL])
+    arguments = ({"city": "Bern"}, {"arguments": "Bern"})
+    functions = ({"name": "weather", "arguments": each} for each in arguments)
+    assert found.body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": function} for function in functions],
+        },
+        {"role": "tool", "content": "dry", "tool_name": "weather"},
+        {"role": "tool", "content": "none", "tool_name": "weather"},
+    ]
+    assert read_turn(found.result.outputs[0]) == ToolTurn("Dry.")
 
 
 def test_tools_that_are_not_to_be_called_are_not_sent() -> None:

@@ -7,6 +7,7 @@ from scripted_server import USER, Events, Status, talk
 
 from backends.base import Sample, ToolCall, Turn, Usage
 from backends.errors import AnswerInvalid, ContentRefused, EngineError, RequestRejected
+from backends.tool_calls.turn import ToolTurn, read_turn, turn_text
 
 PATH = "/v1/chat/completions"
 TOOL = {
@@ -237,12 +238,41 @@ def test_tools_are_sent_and_their_calls_come_with_the_sample() -> None:
     found = talk({PATH: answer}, tools=[TOOL], tool_choice="required")
     assert found.body["tools"] == [{"type": "function", "function": TOOL}]
     assert found.body["tool_choice"] == "required"
-    assert found.result.outputs == ("",)
     assert found.result.finish_reason == "tool_calls"
-    assert found.result.samples[0].tool_calls == (
+    made = (
         ToolCall("call_abc", "weather", '{"city": "Bern"}'),
         ToolCall("call_def", "weather", '{"city": "Rome"}'),
     )
+    assert found.result.samples[0].tool_calls == made
+    assert read_turn(found.result.outputs[0]) == ToolTurn("", made)
+
+
+def test_an_answer_without_calls_is_a_turn_too_where_there_are_tools() -> None:
+    found = talk({PATH: completion("Dry.")}, tools=[TOOL], tool_choice="none")
+    assert read_turn(found.result.outputs[0]) == ToolTurn("Dry.")
+
+
+def test_answers_to_calls_are_sent_with_their_ids() -> None:
+    made = ToolTurn("So.", (ToolCall("x", "weather", "{}"), ToolCall("y", "weather", "{}")))
+    answers = (Turn("tool"), "dry", Turn("tool"), "wet", Turn("assistant"))
+    parts = (*USER, turn_text(made), *answers)
+    found = talk({PATH: completion("Both.")}, parts, tools=[TOOL])
+    function = {"name": "weather", "arguments": "{}"}
+    assert found.body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": "So.",
+            "tool_calls": [
+                {"id": id, "type": "function", "function": function} for id in ("x", "y")
+            ],
+        },
+        {"role": "tool", "content": "dry", "tool_call_id": "x"},
+        {"role": "tool", "content": "wet", "tool_call_id": "y"},
+    ]
+    lonely = talk({PATH: completion("x")}, (*USER, "Hi.", *answers), tools=[TOOL])
+    assert "has no call left" in str(lonely.error)
+    toolless = talk({PATH: completion("x")}, (*USER, "Hi.", *answers))
+    assert "give `tools` to the prefill" in str(toolless.error)
 
 
 def test_a_named_tool_is_asked_for_as_openai_writes_it() -> None:
@@ -272,7 +302,19 @@ def test_arguments_of_parallel_calls_are_joined_from_their_pieces() -> None:
         ToolCall("call_0", "weather", '{"city": "Bern"}'),
         ToolCall("call_1", "weather", '{"city": "Rome"}'),
     )
-    assert found.pieces == []
+    assert "".join(found.pieces) == found.result.outputs[0]
+    assert found.pieces[0].endswith('"name": "weather", "arguments": "{\\"city\\": \\"Bern\\"}"}')
+    turn = read_turn(found.result.outputs[0])
+    assert turn is not None
+    assert turn.calls == found.result.samples[0].tool_calls
+
+
+def test_content_with_tools_streams_as_it_comes() -> None:
+    found = talk(
+        {PATH: chunks({"content": "I "}, {"content": 'am "here".'})}, tools=[TOOL], streams=True
+    )
+    assert found.pieces == ['{"content": "I ', 'am \\"here\\".', '", "calls": []}']
+    assert found.result.outputs == ("".join(found.pieces),)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from scripted_server import USER, Events, Status, talk
 
 from backends.base import Sample, ToolCall, Turn, Usage
 from backends.errors import ContentRefused, EngineError, RequestRejected
+from backends.tool_calls.turn import ToolTurn, read_turn, turn_text
 
 PATH = "/v1/responses"
 NEW = {"api": "responses"}
@@ -138,6 +139,18 @@ def test_tools_are_flat_and_calls_are_items_of_the_output() -> None:
     assert found.body["tool_choice"] == {"type": "function", "name": "weather"}
     wanted = ToolCall("call_unLAR8MvFNptuiZK6K6HCy5k", "weather", '{"city":"Bern"}')
     assert found.result.samples == (Sample("tool_calls", tool_calls=(wanted,)),)
+
+
+def test_calls_and_their_answers_are_items_of_the_input() -> None:
+    made = ToolTurn("So.", (ToolCall("x", "weather", "{}"),))
+    parts = (*USER, turn_text(made), Turn("tool"), "dry", Turn("assistant"))
+    found = talk({PATH: response(message(text("Dry.")))}, parts, options=NEW, tools=[TOOL])
+    assert found.body["input"][1:] == [
+        {"role": "assistant", "content": "So."},
+        {"type": "function_call", "call_id": "x", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "x", "output": "dry"},
+    ]
+    assert read_turn(found.result.outputs[0]) == ToolTurn("Dry.")
 
 
 def test_log_probabilities_are_included_on_request() -> None:

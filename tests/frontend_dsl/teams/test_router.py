@@ -24,8 +24,8 @@ def test_the_agent_that_is_chosen_answers(optimize: bool) -> None:
 def test_nobody_else_is_asked() -> None:
     events: list[Event] = []
     router.using(listener=events.append, memo=False)("a bill")
-    decodes = [event for event in events if event.kind == "end" and event.op == "decode"]
-    assert len(decodes) == 2
+    ran = [event.op for event in events if event.kind == "end"]
+    assert (ran.count("select"), ran.count("decode")) == (1, 1)
 
 
 def test_the_model_reads_what_each_agent_is_for() -> None:
@@ -50,6 +50,30 @@ def test_agents_of_a_router_may_be_teams() -> None:
     assert tl.teams.router(chooser, {"billing": pair, "support": support})("a bill") == pair(
         "a bill"
     )
+
+
+@both_ways
+def test_without_a_clear_choice_the_default_answers(optimize: bool) -> None:
+    routes = {"billing": billing, "support": support}
+    close = tl.teams.router(chooser, routes, default="support", margin=1000.0)
+    clear = tl.teams.router(chooser, routes, default="support", margin=0.001)
+    assert close.using(optimize=optimize)("a bill") == support("a bill")
+    assert clear.using(optimize=optimize)("a bill") == billing("a bill")
+
+
+def test_an_engine_that_scores_no_texts_writes_a_name() -> None:
+    team = router.using(engines={"chooser": "fake:api"})
+    assert team("a bill") in (billing("a bill"), support("a bill"))
+
+
+def test_a_default_is_a_name_and_has_a_margin() -> None:
+    routes = {"billing": billing, "support": support}
+    with pytest.raises(DefinitionError, match="is one of 'billing', 'support', not 'sales'"):
+        tl.teams.router(llm, routes, default="sales", margin=1.0)
+    with pytest.raises(DefinitionError, match="needs margin= above 0"):
+        tl.teams.router(llm, routes, default="billing")
+    with pytest.raises(DefinitionError, match="not None"):
+        tl.teams.router(llm, routes, margin=1.0)
 
 
 def test_a_router_of_one_is_refused() -> None:

@@ -1,0 +1,77 @@
+"""What agents remember from one call to the next."""
+
+import asyncio
+
+import pytest
+
+import teola as tl
+from teola.errors import TraceError
+
+llm = tl.LLM(
+    "fake:",
+    replies={
+        r"Summarize.*Bob": "The user is Bob.",
+        r"(?s)(Bob|user is Bob).*name\?<\|assistant\|>$": "Bob",
+        r"name\?<\|assistant\|>$": "unknown",
+        r"Bob<\|assistant\|>$": "Hello Bob.",
+        "": "Fine.",
+    },
+)
+
+
+def test_a_window_keeps_the_last_exchanges() -> None:
+    agent = tl.Agent("host", llm, instructions="Be kind.", memory=tl.Window(2))
+    assert agent("What is my name?") == "unknown"
+    agent("I am Bob")
+    result = asyncio.run(agent.run("What is my name?"))
+    assert result.output == "Bob"
+    assert [message.content for message in result.messages[1:-2]] == [
+        "What is my name?",
+        "unknown",
+        "I am Bob",
+        "Hello Bob.",
+    ]
+    agent("Tea?")
+    agent("Coffee?")
+    assert agent("What is my name?") == "unknown"
+
+
+def test_a_summary_keeps_what_mattered_in_short() -> None:
+    memory = tl.Summary(llm, after_tokens=12)
+    agent = tl.Agent("host", llm, memory=memory)
+    agent("I am Bob")
+    assert memory.text == ""
+    agent("How are you on this fine day, and how is the tea?")
+    assert memory.text == "The user is Bob."
+    result = asyncio.run(agent.run("What is my name?"))
+    assert result.output == "Bob"
+    assert "Summary of what was said before: The user is Bob." in result.messages[0].content
+    assert "I am Bob" not in str(result.messages)
+
+
+def test_recall_finds_what_is_like_the_task_again() -> None:
+    store = tl.Store("local:")
+    agent = tl.Agent("host", llm, memory=tl.Recall(store, k=1))
+    agent("I am Bob, my name is Bob")
+    agent("I like green tea")
+    result = asyncio.run(agent.run("What is my name?"))
+    assert result.output == "Bob"
+    assert "I am Bob, my name is Bob\nHello Bob." in result.messages[0].content
+    assert "green" not in result.messages[0].content
+
+
+def test_an_agent_with_memory_is_a_node_that_keeps_the_programs_order() -> None:
+    agent = tl.Agent("host", llm, memory=tl.Window(4))
+
+    @tl.app
+    def talk(name: str) -> list[str]:
+        first = agent(f"I am {name}")
+        return [first, agent("What is my name?")]
+
+    assert talk("Bob") == ["Hello Bob.", "Bob"]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True])
+def test_a_memory_of_nothing_is_refused(wrong: int) -> None:
+    with pytest.raises(TraceError, match="turns >= 1"):
+        tl.Window(wrong)

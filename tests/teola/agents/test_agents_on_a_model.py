@@ -62,7 +62,9 @@ def test_a_turn_reads_only_what_is_new_and_keeps_the_tokens_before(
     assert reads[0] > 150  # the tools are described
     assert reads[1] < 30 * (1 + len(result.calls))  # the results of the calls, and the markup
     written = _counts(heard, "guide.turn", "decode_tokens")[1]
-    assert abs(reads[1] + written - (len(second.ids) - len(first.ids))) <= 2  # ends of turns
+    new = len(second.ids) - len(first.ids)
+    forced = 20  # what the grammar forced at the end of a turn is computed with the next
+    assert new - 2 <= reads[1] + written <= new + forced
     assert not any(context._finalizer.alive for context in contexts)  # all are given back
 
 

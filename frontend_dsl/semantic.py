@@ -160,10 +160,12 @@ class _Asked:
     is_chat: bool
     sampling: Sampling
 
-    def of_template(self, text: str, name: str) -> SemanticFunction[..., Any]:
-        """Raises DefinitionError for a template that cannot be filled."""
-        with _defining(name, user_frame()):
+    def of_template(self, text: str, name: str | None) -> SemanticFunction[..., Any]:
+        """Called like its outputs, if it has no name. Raises DefinitionError for a template that
+        cannot be filled."""
+        with _defining(name or "template", user_frame()):
             template = self._parsed(text, ())
+            name = name or "_".join(template.outputs)
             outputs = self._outputs(template, {})
             result = self._result(template) or AnyOutputs
             return self._made(name, template, _signature_of(template), outputs, result)

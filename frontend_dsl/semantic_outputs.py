@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Unpack, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Unpack, get_args, get_origin
 
 from frontend_dsl.forms import Form, form_of
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.semantic_variable import Variable
 from frontend_dsl.text_transforms import Transform, as_transform
+from frontend_dsl.type_hints import field_hints
 from frontend_dsl.value import is_union
 
 
@@ -111,7 +112,7 @@ def declared_outputs(hints: Mapping[str, Any]) -> dict[str, tuple[Any, Output]]:
 
 def fields_of(out: type[Outputs]) -> dict[str, tuple[Any, Output]]:
     """What a subclass of Outputs declares. Raises TypeError for a field that is no variable."""
-    hints = get_type_hints(out, include_extras=True)
+    hints = field_hints(out, extras=True)
     found = declared_outputs(hints)
     for name in hints:
         if name not in found:

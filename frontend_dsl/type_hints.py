@@ -33,13 +33,13 @@ def hints_of(function: FunctionType, *, extras: bool = False) -> dict[str, Any]:
     return get_type_hints(function, None, _noted.get(function, {}), include_extras=extras)
 
 
-def field_hints(type_: type) -> Mapping[str, Any]:
+def field_hints(type_: type, *, extras: bool = False) -> Mapping[str, Any]:
     """The declared types of a class's fields. Raises NameError as above."""
     fields = getattr(type_, "__pydantic_fields__", None)
     if fields is not None:  # pydantic knows the names around its models
         return {name: field.annotation for name, field in fields.items()}
     _note_names_of_class(type_)
-    return get_type_hints(type_, None, _noted.get(type_))
+    return get_type_hints(type_, None, _noted.get(type_), include_extras=extras)
 
 
 def _note_names_of_class(value: Any) -> None:

@@ -367,3 +367,58 @@ def test_a_real_model_tells_and_explains() -> None:
 
     plain = tl.semantic(model, "The capital of France is{{output:city}}", chat=False, max_tokens=3)
     assert "Paris" in plain().value
+
+
+def test_fakes_and_engines_given_by_name_reach_semantic_functions_of_all_forms() -> None:
+    real = tl.LLM("local:smollm2-135m")
+    said = tl.semantic(real, "Say {{input:x}} {{output:said}}")
+
+    @tl.semantic(real)
+    def done(x: tl.Input[str]) -> None:
+        """Do {{x}} {{output:z}}"""
+
+    @tl.app
+    def app(x: str) -> str:
+        return done(said(x)).value
+
+    @tl.app
+    async def later(x: str) -> str:
+        return await done(await said(x))
+
+    for each in (app, later):
+        with tl.fake(each, {"Say": "said", "Do said": "done"}):
+            assert each("x") == "done"
+        assert each.using(engines={"llm": "fake:"})("x").startswith("reply ")
+    with tl.fake(real, {"Say": "said"}):
+        assert said(x="x").value == "said"
+
+
+@both_ways
+def test_each_item_of_a_map_has_variables_of_its_own(optimize: bool) -> None:
+    def one(topic: str) -> str:
+        joke = tl.variable()
+        german = translate(joke, "German")
+        joke.set(tell(topic).joke.get(tl.THROUGHPUT).value)
+        return german.value
+
+    @tl.app
+    def app(topics: list[str]) -> list[str]:
+        return tl.map(one, topics)
+
+    assert app.using(optimize=optimize)(["a llama"] * 2) == ["Zwei Lamas gehen."] * 2
+    assert "throughput: %map[].joke" in app.explain()
+
+
+def test_a_variable_may_be_passed_to_an_app_before_it_is_filled() -> None:
+    @tl.app
+    def inner(text: str) -> str:
+        return translate(text, "German").value
+
+    @tl.app
+    def app(topic: str) -> str:
+        joke = tl.variable()
+        german = inner(joke.value)
+        joke.set(tell(topic).joke.value)
+        return german
+
+    assert app("a llama") == "Zwei Lamas gehen."

@@ -308,7 +308,7 @@ class LLMCore:
             guessed_tokens=generation.num_guessed,
             accepted_tokens=generation.num_accepted,
         )
-        sequence.turn = turn_after(sequence.turn, generation)
+        sequence.turn = turn_after(sequence.turn, generation.turn)
         outputs = (generation.output, self._to_context(sequence))
         sample = generation.sample
         return self._end(sequence, Result(outputs, usage, sample.finish_reason, (sample,)))

@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass
 
 from backends.llm.detokenizer import Detokenizer, detokenizer_of
-from backends.llm.generation import Generation
 from backends.llm.requests.open_turn import Open, ToolTurns
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sampling import GrammarSource, Sampling
@@ -39,7 +38,12 @@ class ToolDecoding:
     def detokenizer(self) -> Detokenizer:
         """That writes the special tokens of the format too."""
         inner = detokenizer_of(self.tokenizer)
-        return WithMarkers(inner, self._markers) if self._markers else inner
+        return WithMarkers(inner, self._markers) if self.has_markers else inner
+
+    @property
+    def has_markers(self) -> bool:
+        """Whether the format has special tokens, which no server's text says."""
+        return bool(self._markers)
 
     def grammar(self, sampling: Sampling) -> GrammarSource | None:
         """What holds the turn to well-formed calls, or to the content that was asked for."""
@@ -67,11 +71,11 @@ class ToolDecoding:
         }
 
 
-def turn_after(turn: Open, generation: Generation) -> Open:
+def turn_after(turn: Open, said: TurnStream | None) -> Open:
     """What is open after an output, with the calls in it."""
-    if not isinstance(turn, ToolTurns) or generation.turn is None:
+    if not isinstance(turn, ToolTurns) or said is None:
         return turn
-    return turn.called(generation.turn.calls)
+    return turn.called(said.calls)
 
 
 class WithMarkers:

@@ -15,6 +15,7 @@ from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.tool_decoding import turn_after
 from backends.rate_limits import RateReport
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.server_client import ServerClient
@@ -235,7 +236,9 @@ def _result_of(
     decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Usage
 ) -> Result:
     turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
-    contexts = [decode.prompt.extended(output.ids, turn) for output in outputs]
+    contexts = [
+        decode.prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs
+    ]
     cached = sum(min(output.num_cached or 0, num_prompt) for output in outputs)
     usage = Usage(
         prefill_tokens=before.prefill_tokens + num_prompt * len(calls) - cached,
@@ -244,9 +247,10 @@ def _result_of(
     )
     samples = tuple(output.sample for output in outputs)
     was_cut = any(sample.finish_reason == "length" for sample in samples)
-    texts = [output.text for output in outputs]
+    ended = samples[0].finish_reason if len(samples) == 1 else "stop"
+    texts = [output.output for output in outputs]
     values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
-    return Result(values, usage, "length" if was_cut else "stop", samples)
+    return Result(values, usage, "length" if was_cut else ended, samples)
 
 
 async def _read(request: Request, read: Callable[[Request], T]) -> T:

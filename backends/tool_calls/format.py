@@ -37,6 +37,11 @@ class CallFormat(Protocol):
     def markers(self) -> tuple[str, ...]:
         """Texts that are special tokens in some vocabularies, and are read all the same."""
 
+    @property
+    def wrapping(self) -> tuple[str, str, str] | None:
+        """What stands around the arguments of a call, with %s for its name as JSON, and how a call
+        begins; None where these are special tokens."""
+
     def parser(self) -> CallParser:
         """A new one, for one turn."""
 

@@ -62,6 +62,7 @@ class HermesFormat:
 
     name = "hermes"
     markers = (OPEN, CLOSE)
+    wrapping = (f'{OPEN}\n{{"name": %s, "arguments": ', f"}}\n{CLOSE}", OPEN)
 
     def parser(self) -> HermesParser:
         return HermesParser()

@@ -102,6 +102,7 @@ class LlamaFormat:
 
     name = "llama"
     markers = (TAG,)
+    wrapping = ('{"name": %s, "parameters": ', "}", '{"name": ')
 
     def parser(self) -> LlamaParser:
         return LlamaParser()

@@ -71,6 +71,7 @@ class MistralFormat:
 
     name = "mistral"
     markers = (TAG,)
+    wrapping = None
 
     def parser(self) -> MistralParser:
         return MistralParser()
@@ -127,6 +128,7 @@ class NamedFormat:
 
     name = "mistral_named"
     markers = (TAG, ARGS, CALL_ID)
+    wrapping = None
 
     def parser(self) -> NamedParser:
         return NamedParser()

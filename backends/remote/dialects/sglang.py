@@ -31,6 +31,7 @@ from backends.remote.token_mode.call import (
     ServerFacts,
     TokenScore,
 )
+from backends.remote.token_mode.tool_structure import ToolStructure
 
 _UNLIKELY = float("-inf")  # JSON has no word for it: the server writes null
 _REGEX_SIGNS = re.compile(r"[\\^$.|?*+()\[\]{}]")
@@ -95,7 +96,10 @@ class SGLang:
             )
         if call.adapter is not None and not self._has_adapters:
             self._refuse("adapter", "start the server with --enable-lora and --lora-paths")
-        if sampling.logprobs is not None and not _has_plain_logits(sampling):
+        if call.structure is not None:
+            is_held = self._has_llguidance or call.structure.tag is not None
+            call.structure.check(f"SGLang at {self._root}", is_held)
+        if sampling.logprobs is not None and not _has_plain_logits(call):
             self._refuse(
                 "logprobs",
                 "it reports them after temperature, penalties, bias and grammar: leave those out, "
@@ -194,9 +198,12 @@ class SGLang:
             params["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
         if call.seed is not None and self._has_seeds:
             params["sampling_seed"] = call.seed
-        return params | self._grammar(sampling)
+        return params | self._grammar(call)
 
-    def _grammar(self, sampling: Sampling) -> dict[str, str]:
+    def _grammar(self, call: Call) -> dict[str, str]:
+        sampling = call.sampling
+        if call.structure is not None:
+            return self._structure(call.structure)
         if sampling.schema is not None and self._has_llguidance:
             return {"json_schema": json.dumps(with_spacing(json.loads(sampling.schema)))}
         if sampling.schema is not None:
@@ -205,6 +212,13 @@ class SGLang:
             words = (_REGEX_SIGNS.sub(r"\\\g<0>", choice) for choice in sampling.choices)
             return {"regex": f"({'|'.join(words)})"}
         return {"regex": sampling.regex} if sampling.regex is not None else {}
+
+    def _structure(self, structure: ToolStructure) -> dict[str, str]:
+        """Lark for llguidance, which has no tags of this form."""
+        if self._has_llguidance:
+            lark = structure.lark
+            return {"ebnf": f"%llguidance {{}}\n{lark}"} if lark is not None else {}
+        return {"structural_tag": structure.tag} if structure.tag is not None else {}
 
     async def _score(self, prompt: Prompt, choice: Sequence[int]) -> tuple[list[float], Cost]:
         ids = [*prompt.ids, *choice]
@@ -282,11 +296,11 @@ def _ignores_eos(sampling: Sampling) -> bool:
     return sampling.ignore_eos and sampling.grammar is None
 
 
-def _has_plain_logits(sampling: Sampling) -> bool:
+def _has_plain_logits(call: Call) -> bool:
     """Nothing changes logits before they are reported."""
-    changes = (
-        sampling.has_penalties or sampling.logit_bias or sampling.grammar or sampling.min_tokens
-    )
+    sampling = call.sampling
+    form = sampling.grammar or call.structure
+    changes = sampling.has_penalties or sampling.logit_bias or form or sampling.min_tokens
     return not changes and sampling.temperature in (0, 1)
 
 

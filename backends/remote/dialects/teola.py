@@ -72,6 +72,8 @@ class Teola:
         sampling = call.sampling
         if sampling.grammar is not None:
             self._check_able("structured", sampling.grammar.kind)
+        if call.structure is not None:
+            call.structure.check(f"teola's server at {self._root}", is_held=False)
         if sampling.logprobs is not None:
             self._check_able("logprobs", "logprobs")
         if call.adapter is not None:

@@ -20,6 +20,7 @@ ALWAYS: frozenset[Capability] = frozenset(
         "token_ids",
         "select",
         "logprobs",
+        "tools",
     )
 )  # what every server of token mode has
 

@@ -15,7 +15,6 @@ from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.json_spacing import with_spacing
-from backends.llm.sampling import Sampling
 from backends.remote.client import Client
 from backends.remote.dialects import completions
 from backends.remote.dialects.answer_fields import Fields
@@ -63,6 +62,9 @@ class VLLM:
         return Fields(answer, "/tokenize").ids("tokens")
 
     def check(self, call: Call) -> None:
+        if call.structure is not None:
+            is_held = call.structure.tag is not None
+            call.structure.check(f"vLLM at {self._root}", is_held)
         if call.sampling.speculate is not None:
             self._refuse("speculate", "the server's start says whether it guesses; leave it out")
         if call.adapter is not None and call.adapter not in self._adapters:
@@ -117,7 +119,7 @@ class VLLM:
         return {
             **self._prompt_fields(call),
             **completions.sampling_fields(call),
-            **_grammar(call.sampling),
+            **_grammar(call),
         }
 
     def _prompt_fields(self, prompt: Prompt) -> dict[str, Any]:
@@ -213,7 +215,11 @@ class VLLM:
         return self._client.endpoint.root
 
 
-def _grammar(sampling: Sampling) -> dict[str, Any]:
+def _grammar(call: Call) -> dict[str, Any]:
+    sampling = call.sampling
+    if call.structure is not None:
+        tag = call.structure.tag
+        return {"structured_outputs": {"structural_tag": tag}} if tag is not None else {}
     if sampling.schema is not None:
         return {"structured_outputs": {"json": with_spacing(json.loads(sampling.schema))}}
     if sampling.choices is not None:

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 from backends.base import Capability
 from backends.llm.sampling import Sampling
+from backends.llm.tool_decoding import ToolDecoding
+from backends.remote.token_mode.tool_structure import ToolStructure
 
 Finish = Literal["stop", "length"]
 
@@ -38,6 +40,8 @@ class Call(Prompt):
     end_ids: Sequence[int]  # the end of turn; none where it is ignored
     seed: int | None = None
     streams: bool = False
+    tools: ToolDecoding | None = None  # None: there are none
+    structure: ToolStructure | None = None  # instead of the sampling's own form
 
     @property
     def stop_ids(self) -> list[int]:

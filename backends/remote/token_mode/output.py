@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from backends.base import FinishReason, Sample, TokenLogprob
 from backends.errors import EngineError
-from backends.llm.detokenizer import detokenizer_of
 from backends.llm.finish import cut_at_text
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.stop import StopScanner
+from backends.llm.tool_decoding import ToolDecoding
 from backends.remote.token_mode.call import Call, Delta, TokenScore
 
 Emit = Callable[[str], None]
@@ -26,7 +26,9 @@ class Output:
         self._call = call
         self._stop_ids = frozenset(call.stop_ids)
         self._emit = emit
-        self._detokenizer = detokenizer_of(prompts.tokenizer)
+        tools = call.tools or ToolDecoding(prompts.tokenizer)
+        self._detokenizer = tools.detokenizer()
+        self.turn = tools.turn()
         self._stops = StopScanner(call.sampling.stop)
         self._is_given_text = False  # the server itself cut text and tokens
         self._pieces: list[str] = []
@@ -44,7 +46,13 @@ class Output:
 
     @property
     def text(self) -> str:
+        """As the model wrote it."""
         return "".join(self._pieces)
+
+    @property
+    def output(self) -> str:
+        """As the caller gets it."""
+        return self.text if self.turn is None else self.turn.text
 
     @property
     def num_decoded(self) -> int:
@@ -54,7 +62,9 @@ class Output:
     @property
     def sample(self) -> Sample:
         assert self._finish is not None, "the output has not ended"
-        return Sample(self._finish, self._stop, tuple(self._logprobs))
+        calls = () if self.turn is None else self.turn.calls
+        finish = "tool_calls" if calls and self._finish == "stop" else self._finish
+        return Sample(finish, self._stop, tuple(self._logprobs), calls)
 
     @property
     def ids(self) -> list[int]:
@@ -77,13 +87,21 @@ class Output:
             self._take_text(delta.text, delta)
         if self._finish is None and delta.finish is not None:
             self._end(delta)
-        new = "".join(self._pieces[num_shown:])
+        new = self._read("".join(self._pieces[num_shown:]))
         if self._emit is not None and new:
             self._emit(new)
         return self.is_over
 
+    def _read(self, new: str) -> str:
+        """What is shown of new text: with tools, more of the canonical turn."""
+        if self.turn is None:
+            return new
+        return self.turn.feed(new) + (self.turn.finish() if self.is_over else "")
+
     def _take_text(self, text: str, delta: Delta) -> None:
         self._is_given_text = True
+        if self._call.tools is not None and self._call.tools.has_markers:
+            text = "".join(map(self._detokenizer.push, delta.ids))
         if text:
             self._pieces.append(text)
         self._ids += delta.ids

@@ -5,18 +5,28 @@ Raises RequestRejected and RequestTooLong, in the words of the embedded engine.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
-from backends.llm.requests.inputs import ALL_TAKE, check_ids, choices_of, parts_of, score_of
+from backends.llm.requests.inputs import (
+    PROMPTS_TAKE,
+    check_ids,
+    choices_of,
+    parts_of,
+    score_of,
+)
+from backends.llm.requests.open_turn import tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.salt import choose_salt
 from backends.llm.sampling import Sampling, sampling_from
 from backends.llm.scoring import Score
+from backends.llm.tool_decoding import ToolDecoding
 from backends.remote.token_mode.call import Call, Choice, Prompt
 from backends.remote.token_mode.context import TokenContext
+from backends.remote.token_mode.tool_structure import structure_of
+from backends.tool_calls.tools import choose_tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +59,9 @@ class RequestReader:
 
     def prefill(self, request: Request) -> tuple[TokenContext, bool]:
         """The context and whether the server is to compute it now."""
-        if unknown := sorted(request.attrs.keys() - ALL_TAKE - {"ahead"}):
-            raise RequestRejected(
-                f"prefill takes no attributes but adapter, ahead and cache_salt, got {unknown}"
-            )
+        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE - {"ahead"}):
+            known = ", ".join(sorted((*PROMPTS_TAKE, "ahead")))
+            raise RequestRejected(f"prefill takes no attributes but {known}, got {unknown}")
         context = self._prompt(request, self._parent(request), request.inputs[1:])
         self._check_fits(context.num_tokens, num_new=0)
         return context, bool(request.attrs.get("ahead"))
@@ -100,43 +109,37 @@ class RequestReader:
         if sampling.n > 1 and request.emit is not None:
             raise RequestRejected("n samples cannot be streamed as one; stream n decodes")
         self._check_fits(context.num_tokens, num_new=1)
-        ids = context.ids
-        calls = tuple(
-            self._call(request, context, ids, sampling, number) for number in range(sampling.n)
-        )
-        return Decode(context, calls)
+        call = self._call(request, context, sampling)
+        return Decode(context, tuple(_sample(call, number) for number in range(sampling.n)))
 
     def _call(
         self,
         request: Request,
         context: TokenContext,
-        ids: Sequence[int],
         sampling: Sampling,
-        number: int,
     ) -> Call:
-        limit = self._max_context_tokens
+        limit, ids = self._max_context_tokens, context.ids
+        decoding = ToolDecoding.of(tools_of(context.turn), self.prompts)
+        structure = structure_of(decoding, sampling)
         room = sampling.max_tokens if limit is None else limit - len(ids)
         ignores_ends = sampling.ignore_eos and sampling.grammar is None
         return Call(
-            id=request.id if sampling.n == 1 else uuid4().hex,
+            id=request.id,
             ids=ids,
             priority=request.priority,
             adapter=context.adapter,
             salt=context.salt,
-            sampling=sampling,
+            sampling=sampling if structure is None else _without_form(sampling),
             max_new=min(sampling.max_tokens, room),
             end_ids=() if ignores_ends else sorted(self.prompts.stop_ids),
-            seed=None if sampling.seed is None else sampling.seed + number,
+            seed=sampling.seed,
             streams=request.emit is not None,
+            tools=None if decoding.tools is None else decoding,
+            structure=structure,
         )
 
     def _sampling(self, request: Request) -> Sampling:
-        attrs = {name: value for name, value in request.attrs.items() if name not in ALL_TAKE}
-        if attrs.pop("tools", None) or attrs.pop("tool_choice", None) not in (None, "none"):
-            raise RequestRejected(
-                f"{self._server} takes no tools in token mode; make the engine with the option "
-                "tokenizer='server', which sends messages and not tokens"
-            )
+        attrs = {name: value for name, value in request.attrs.items() if name not in PROMPTS_TAKE}
         sampling = sampling_from(attrs)
         _check_schema(sampling.schema)
         check_ids(sampling.logit_bias, "logit_bias", self._vocab_size)
@@ -161,6 +164,8 @@ class RequestReader:
         parts: list[Part] = parts_of(inputs, self._vocab_size)
         turn = parent.turn if parent is not None else None
         is_start = parent is None or not parent.num_tokens
+        tools = choose_tools(request.attrs, tools_of(turn), is_start=is_start)
+        turn = with_tools(turn, tools)
         ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
         return TokenContext(self.prompts, parent, ids, turn, adapter, salt)
 
@@ -176,6 +181,18 @@ class RequestReader:
     @property
     def _vocab_size(self) -> int:
         return self.prompts.tokenizer.vocab_size
+
+
+def _sample(call: Call, number: int) -> Call:
+    """One of several: each has an id of its own, and the next seed."""
+    if call.sampling.n == 1:
+        return call
+    seed = None if call.seed is None else call.seed + number
+    return replace(call, id=uuid4().hex, seed=seed)
+
+
+def _without_form(sampling: Sampling) -> Sampling:
+    return replace(sampling, schema=None, regex=None, choices=None)
 
 
 def _check_schema(schema: str | None) -> None:

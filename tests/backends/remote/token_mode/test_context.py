@@ -91,7 +91,7 @@ def test_no_other_adapter_or_salt_follows(
         (request("decode", None, "a", unknown=1), "decode has no attribute 'unknown'"),
         (request("decode", None, "a", schema="{"), "schema is not a JSON object"),
         (request("decode", None, "a", schema="true"), "schema is not a JSON object, but true"),
-        (request("decode", None, "a", tools=[{}]), "takes no tools in token mode"),
+        (request("decode", None, "a", tools=[{}]), "has no name"),
         (request("decode", "text"), "must be a context of this engine"),
         (request("prefill", None, "a", max_tokens=1), "prefill takes no attributes but"),
         (request("select", None, ["a"]), "at least one token"),

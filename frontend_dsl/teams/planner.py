@@ -18,8 +18,8 @@ from frontend_dsl.forms import form_of
 from frontend_dsl.messages import Message, turn_parts
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.teams.execution import Execution, TaskResult
-from frontend_dsl.teams.members import Member, real
-from frontend_dsl.teams.merging import checked_merge, merged_list
+from frontend_dsl.teams.members import real
+from frontend_dsl.teams.merging import Merge, checked_merge, merged_list
 from frontend_dsl.teams.plan import check_whole, plan_schema, read_task
 from frontend_dsl.teams.plan_tools import PlanTool, plan_tools, signature_line
 from frontend_dsl.teams.team import Team
@@ -67,7 +67,7 @@ def planner(
     llm: LLM,
     *,
     tools: Sequence[Any],
-    joiner: "Member[R]",
+    joiner: Merge[R],
     max_replans: int = ...,
     max_tasks: int = ...,
     instructions: str = ...,

@@ -1,7 +1,7 @@
 """A planner's list, and a writer for each item of it, which begins as soon as the item is there."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, get_args, get_origin, overload
 
 from frontend_dsl.control import map_
 from frontend_dsl.teams.members import Member, ask, checked, type_of_answer, wrong
@@ -62,6 +62,8 @@ def sections(
 
 def _list_field(planner: str, type_: Any) -> str | None:
     """The one field that is a list; None if the answer is the list itself."""
+    if get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
     if type_ is Any or is_list(type_):
         return None
     hints = field_hints(type_) if isinstance(type_, type) else {}

@@ -291,7 +291,10 @@ class App(Generic[P, R]):
 
     def _output(self, tracer: Tracer, result: Any) -> Value:
         if result is None and not any(map(has_effects, tracer.nodes)):
-            problem = f"app {self.name}() returned nothing, and nothing in it has effects"
+            problem = (
+                f"app {self.name}() returned nothing, and nothing in it has effects: write "
+                "`return ...`"
+            )
             raise TraceError(problem, *self._app_function.place)
         try:
             return tracer.lift(result)

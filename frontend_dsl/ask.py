@@ -2,7 +2,7 @@
 
 from typing import Any, Unpack, cast
 
-from frontend_dsl.components import LLM
+from frontend_dsl.components import LLM, no_llm
 from frontend_dsl.errors import TraceError
 from frontend_dsl.prompt import prompt
 from frontend_dsl.sampling import Sampling
@@ -31,7 +31,7 @@ def ask(
 def check_llm(component: str, llm: object) -> None:
     """Raise TypeError if the first argument of a component is no LLM."""
     if not isinstance(llm, LLM):
-        raise TypeError(f"{component} needs an LLM first, not {llm!r}")
+        raise TypeError(f"{component} needs an LLM, not {no_llm(llm)}")
 
 
 def check_instructions(component: str, **texts: str | None) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import CoroutineType
 from typing import Any, TypeVar, cast
 
+from frontend_dsl.await_mistakes import explained
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.errors import TraceError
 from frontend_dsl.late_calls import LateCalls
@@ -95,6 +96,9 @@ class AsyncRun:
                 except Exception as error:
                     make_readable(error)
                     self._cut_effects()
+                    taught = explained(error, function)
+                    if taught is not error:
+                        raise taught from error
                     raise
                 self._cut_effects()
                 return result

@@ -6,13 +6,16 @@ runs, and shared by every component that asks for the same one.
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from backends.base import Kind
+from backends.errors import ConfigError
 from backends.registry import EngineSpec, check_scheme
-from frontend_dsl.errors import SymbolicError
+from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.value import is_mangled, is_symbolic
 from frontend_dsl.where import user_frame
+
+SAMPLING = ("temperature", "max_tokens", "top_p", "top_k", "stop")  # of a prompt, of no engine
 
 
 class Component:
@@ -50,6 +53,23 @@ class LLM(Component):
     kind = "llm"
     adapter: str | None = None  # None: the model as it is
 
+    def __init__(self, url: str, *, name: str | None = None, **options: Any) -> None:
+        for option in SAMPLING:
+            if option in options:
+                raise ConfigError(
+                    f"{option}= is no option of a model: it belongs to a prompt, as in "
+                    f"@tl.prompt(llm, {option}={options[option]!r})"
+                )
+        super().__init__(url, name=name, **options)
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """A model is not called itself. Raises TraceError."""
+        problem = (
+            f"{self!r} is called like a function: write a prompt function, `@tl.prompt(llm)` above "
+            "a `def` that returns the prompt, and call that in a @tl.app"
+        )
+        raise TraceError(problem, *user_frame())
+
     def with_adapter(self, adapter: str) -> "LLM":
         """The same model and engine, answering through one of its LoRA adapters.
 
@@ -58,6 +78,20 @@ class LLM(Component):
         adapted = copy.copy(self)
         adapted.adapter = adapter
         return adapted
+
+
+def no_llm(given: object, decorator: str = "") -> str:
+    """What somebody gave where an LLM stands, and what to write."""
+    made = "llm = tl.LLM(...)"
+    write = f"write {decorator}(llm), with {made}" if decorator else f"make one, {made}"
+    if given is None:
+        return f"None: {write}"
+    if isinstance(given, str) and ":" in given:
+        return f"{given!r}: write tl.LLM({given!r})"
+    if isinstance(given, Component):
+        return f"{given!r}: that is an engine of another kind"
+    name = getattr(given, "__name__", None)
+    return f"{given!r}: {write}" if name is None else f"{name}(): {write}"
 
 
 class Embedder(Component):

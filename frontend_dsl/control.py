@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 from frontend_dsl.errors import TraceError
 from frontend_dsl.pairs import zipped
 from frontend_dsl.tracer import TracedBody, tracing
-from frontend_dsl.value import Value, item_of, union_of
+from frontend_dsl.value import Value, is_symbolic, item_of, union_of
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
 from graph_opt.ops import MAP_ON_ERROR
@@ -86,6 +86,7 @@ def map_(
     if on_error not in MAP_ON_ERROR:
         known = ", ".join(map(repr, MAP_ON_ERROR))
         raise TraceError(f"on_error= of tl.map is {known}, not {on_error!r}", *user_frame())
+    _check_function(function)
     name = getattr(function, "__name__", "map")
     with tracer.call("map" if name == "<lambda>" else f"map_{name}"):
         given = zipped(tracer, (items, *more), "tl.map") if more else items
@@ -102,6 +103,13 @@ def map_(
             item_type = union_of([item_type, Exception])
         type_ = GenericAlias(list, (item_type,))
         return tracer.emit("map", args, attrs, "map", type_, bodies=(graph,))
+
+
+def _check_function(function: object) -> None:
+    """Raise TraceError where the arguments of tl.map are swapped."""
+    if is_symbolic(function) or not callable(function):
+        problem = f"tl.map takes the function first: tl.map(function, items); got {function!r}"
+        raise TraceError(problem, *user_frame())
 
 
 def _on_rows(function: Callable[..., R], num_lists: int) -> Callable[[Any], R]:

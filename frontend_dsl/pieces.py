@@ -19,6 +19,10 @@ from frontend_dsl.where import user_frame
 class Piece:
     """A part of a program's text; `+` puts texts and other pieces before or behind it."""
 
+    misplaced_in_app = (
+        "a tl.gen, tl.select or turn is a part of a program and has no value of its own: add it to "
+        'a state, `s += tl.gen("x")`, and use `s["x"]`'
+    )
     takes_values = True  # a symbolic value may be added to it
 
     def __add__(self, other: "str | Piece") -> "Line":

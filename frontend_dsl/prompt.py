@@ -28,7 +28,7 @@ from frontend_dsl.callables import (
     takes_receiver,
     written_function,
 )
-from frontend_dsl.components import LLM
+from frontend_dsl.components import LLM, no_llm
 from frontend_dsl.errors import DefinitionError, TraceError
 from frontend_dsl.forms import Form, form_of
 from frontend_dsl.late_calls import late_in
@@ -77,6 +77,9 @@ class PromptFunction(Generic[P, T]):
                 return cast(T, self._written(turns))
         return cast(T, when_there(self.name, late, self._form.out, lambda: self._written(turns)))
 
+    def __repr__(self) -> str:
+        return f"<prompt function {self.name}>"
+
     def _written(self, turns: Sequence[Message]) -> Value:
         tracer = tracing(self.name)
         parts = turn_parts(turns, self._constants, tracer.given)
@@ -109,7 +112,7 @@ class PromptFunction(Generic[P, T]):
         prompt = [Message("user", cast(str, returned))] if is_text else returned
         if not is_conversation(prompt):
             problem = (
-                f"the prompt function {name}() returned {returned!r}; it must return the prompt "
+                f"the prompt function {name}() returned {returned!r}; it must `return` the prompt "
                 "text, or a list of tl.Message of which the last is the user's or begins the answer"
             )
             raise TraceError(problem, *user_frame())
@@ -157,7 +160,7 @@ def prompt(
 
 
 def prompt(
-    llm: LLM,
+    llm: LLM | None = None,
     *,
     out: Any = str,
     choices: Sequence[str] | None = None,
@@ -179,11 +182,11 @@ def prompt(
     turn that says why, and the model writes again, so many times at most; elements of a list are
     then used when all are valid. Raises TypeError and ValueError for what no model can be held to.
     """
-    _checked_llm(llm)
+    checked = _checked_llm(llm)
     if has_marks(system):
         raise TypeError("system= of @tl.prompt must be constant text")
     form = form_of(out, choices=choices, regex=regex, retries=retries, **sampling)
-    return lambda function: PromptFunction(_checked(function), llm, system, form, sampling)
+    return lambda function: PromptFunction(_checked(function), checked, system, form, sampling)
 
 
 def _says_something(returned: object) -> bool:
@@ -194,7 +197,7 @@ def _says_something(returned: object) -> bool:
 
 def _checked_llm(llm: object) -> LLM:
     if not isinstance(llm, LLM):
-        raise TypeError(f"@tl.prompt needs an LLM, not {llm!r}: write @tl.prompt(llm)")
+        raise TypeError(f"@tl.prompt needs an LLM, not {no_llm(llm, '@tl.prompt')}")
     return llm
 
 

@@ -179,7 +179,9 @@ def _problem(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> str | No
         return "is positional-only; apps are called by name too: remove the /"
     if not parameter.name.isascii():
         return "names a value of the graph; use letters A to Z, digits and _"
-    return None if parameter.name in hints else "has no type"
+    if parameter.name in hints:
+        return None
+    return f"has no type; write what it is, as in `{parameter.name}: str`"
 
 
 def _parameter(parameter: inspect.Parameter, type_: Any, declared: Any) -> AppParameter:

@@ -101,13 +101,21 @@ def _said(state: State) -> tuple[Any, ...]:
     return state.variables, texts, state.text(), turns
 
 
+def _may_be_state(parameter: inspect.Parameter | None) -> bool:
+    """Whether it has no type, or that of a state; of a type in quotes the end is looked at."""
+    type_ = inspect.Parameter.empty if parameter is None else parameter.annotation
+    if isinstance(type_, str):
+        return type_.strip("'\"").endswith("State")
+    return type_ in (inspect.Parameter.empty, State)
+
+
 def _without_state(function: Callable[..., Any]) -> inspect.Signature:
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
     first = parameters[0] if parameters else None
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     is_state = first is not None and first.kind in by_place and first.name not in ("self", "cls")
-    if not is_state or takes_receiver(function):
+    if not is_state or takes_receiver(function) or not _may_be_state(first):
         problem = (
             f"the program {name_of(function)}() must be a plain function whose first parameter is "
             "the state: `def program(s: tl.State, question: str)`"

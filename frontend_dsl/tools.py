@@ -75,6 +75,9 @@ class Tool(Generic[P, R]):
             values = (*given, *kwargs.values())
             return tracer.emit("call", values, attrs, self.name, self._result_type)
 
+    def __repr__(self) -> str:
+        return f"<tool {self.name}>"
+
     def __get__(self, instance: Any, owner: type | None = None) -> "Tool[..., R]":
         """Of a method: the tool of one object, which is its first argument."""
         if instance is None or not takes_receiver(self._function):

@@ -300,11 +300,7 @@ class Tracer:
             )
         if isinstance(arg, CoroutineType):
             arg.close()
-            raise TraceError(
-                f"{arg.__name__}() is `async def` and gives a coroutine, which no graph awaits; "
-                "tl.map, tl.cond, tl.loop and `def` apps take plain functions",
-                *user_frame(),
-            )
+            raise TraceError(_of_coroutine(arg.__name__), *user_frame())
         if isinstance(arg, Marker) or is_json(arg):
             return cast(Arg, arg)
         return Ref(self.constant(arg)._name)
@@ -418,6 +414,8 @@ class Tracer:
     def constant(self, value: Any) -> Value:
         """A constant that JSON cannot say: the graph holds its name, the symbols hold it."""
         check_no_symbol_inside(value)
+        if (misplaced := getattr(type(value), "misplaced_in_app", None)) is not None:
+            raise TraceError(misplaced, *user_frame())
         name = self.symbols.value(f"{type(value).__name__}.constant", value)
         return self.emit("const", (), {"value": name, "symbol": True}, "const", type(value))
 
@@ -442,6 +440,20 @@ class TracedBody:
     def graph(self, captured: Sequence[Value] | None = None) -> Graph:
         """The body as a graph; bodies of one node must agree on what is captured."""
         return self.tracer.graph("body", self.results, captured)
+
+
+def _of_coroutine(name: str) -> str:
+    match name:
+        case "value":
+            return (
+                "tl.value() is for `async def` apps: write `async def`, and `await tl.value(...)`"
+            )
+        case "arun":
+            return ".arun() starts a run of its own: inside an app call the app itself, app(...)"
+    return (
+        f"{name}() is `async def` and gives a coroutine, which no graph awaits; tl.map, tl.cond, "
+        "tl.loop and `def` apps take plain functions"
+    )
 
 
 def iterable(given: Any, what: str) -> Any:

@@ -75,7 +75,7 @@ class Value:
                 f"{type_name(self._type)} %{self._name} has no field {name!r}",
                 "use it in the branch, body or function that made it"
                 if is_handle
-                else "declare a model as its type, or compute it in a tl.tool",
+                else _other_fields(self._type),
             )
         value: Value = self._here().emit_get(self, name, field_type)
         return value
@@ -371,6 +371,15 @@ def type_of(value: Any) -> Any:
     if type(value) in (list, set, frozenset) and value:
         return types.GenericAlias(type(value), (union_of([type_of(item) for item in value]),))
     return type(value)
+
+
+def _other_fields(type_: Any) -> str:
+    """What to do where a field is missing."""
+    known = field_hints(type_) if isinstance(type_, type) and type_.__module__ != "builtins" else {}
+    names = ", ".join(name for name in known if not name.startswith("_"))
+    if names:
+        return f"its fields are {names}; all else is computed in a tl.tool"
+    return "declare a model as its type, or compute it in a tl.tool"
 
 
 def field_of(type_: Any, name: str) -> Any | None:

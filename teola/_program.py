@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from frontend_dsl.app import App, make_app
-from frontend_dsl.components import LLM
+from frontend_dsl.components import LLM, no_llm
 from frontend_dsl.state import State
 from frontend_dsl.state_program import ProgramResult, program_function
 from graph_opt.objective import Kind
@@ -48,7 +48,7 @@ def program(
     nothing, that is a `tl.ProgramResult`. The options are those of `@tl.app`.
     """
     if not isinstance(llm, LLM):
-        raise TypeError(f"@tl.program needs an LLM, not {llm!r}: write @tl.program(llm)")
+        raise TypeError(f"@tl.program needs an LLM, not {no_llm(llm, '@tl.program')}")
     options: dict[str, Any] = {
         "optimize": optimize,
         "timeout_s": timeout_s,

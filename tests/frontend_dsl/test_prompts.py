@@ -217,7 +217,7 @@ def test_a_format_spec_on_a_value_of_a_t_string_is_refused() -> None:
 
 
 def test_an_empty_t_string_is_no_prompt() -> None:
-    with pytest.raises(TraceError, match="must return the prompt"):
+    with pytest.raises(TraceError, match="must `return` the prompt"):
         app_of(lambda topic: template("  ")).graph()
 
 

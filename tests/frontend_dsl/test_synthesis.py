@@ -316,7 +316,7 @@ def test_something_else_than_an_llm_or_a_list_is_a_type_error() -> None:
     def no_list(question: str) -> str:
         return tl.synthesize(llm, question, "one text")
 
-    with pytest.raises(TypeError, match="needs an LLM first, not 'local:x'"):
+    with pytest.raises(TypeError, match="needs an LLM, not 'local:x': write tl.LLM"):
         no_llm.graph()
     with pytest.raises(TypeError, match=r"write \[text\]"):
         no_list.graph()

@@ -125,7 +125,7 @@ class Plainly:
 def plain_ask(prompt: Callable[[str], str]) -> Callable[[str], str]:
     """What the fake model answers to a prompt function."""
     model = FakeLLM("fake:", {})
-    return lambda text: model._reply(f"<|user|>{prompt(text)}<|assistant|>", {})
+    return lambda text: model._reply(f"<|user|>{prompt(text)}<|assistant|>", None, {})
 
 
 @dataclass(frozen=True)

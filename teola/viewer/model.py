@@ -68,6 +68,8 @@ class Trace:
     optimized: bool = True
     began: str = ""  # ISO 8601
     within: str = ""  # of an app inside another query: the place there, as `q3.answers[2].research`
+    began_t: float = 0.0  # on the clock of the events
+    inside: tuple[Trace, ...] = ()  # the queries of apps that ran inside this one
     status: str = RUNNING  # then "ok" or the name of the error
     error: str = ""
     duration_s: float = 0.0
@@ -96,6 +98,10 @@ class Trace:
     def run_s(self, span: Span) -> float:
         return self.end_of(span) - self.start_of(span)
 
+    def inside_of(self, span: Span) -> list[Trace]:
+        """The queries of the app that a primitive is."""
+        return [trace for trace in self.inside if trace.within == f"{self.query}.{span.node}"]
+
     @property
     def load_s(self) -> float:
         """The longest that a primitive waited for its engine to load."""
@@ -109,6 +115,11 @@ class Trace:
 def total_usage(spans: Iterable[Span]) -> Usage:
     """The sum of what the spans cost."""
     return total(span.usage for span in spans)
+
+
+def whole_usage(trace: Trace) -> Usage:
+    """What a query cost, with the apps inside it."""
+    return total([total_usage(trace.spans), *map(whole_usage, trace.inside)])
 
 
 def without_indices(path: str) -> str:
@@ -166,6 +177,7 @@ class TraceBuilder:
             optimized=bool(fields.get("optimized", True)),
             began=str(fields.get("began", "")),
             within=str(fields.get("within", "")),
+            began_t=event.t,
             expected=_expected(fields.get("plan")),
         )
 

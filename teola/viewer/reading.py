@@ -1,8 +1,8 @@
 """Reads trace files, also those that a crash cut short or that hold several queries."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def read_trace_file(path: Path | str) -> TraceFile:
     lines = path.read_bytes().splitlines()
     events, warning = _events(path, lines)
     try:
-        traces = tuple(_traces(events))
+        traces = _with_inside(list(_traces(events)))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise ValueError(f"{path} is not a trace that this version can read: {error}") from error
     if not traces:
@@ -41,6 +41,17 @@ def read_trace_file(path: Path | str) -> TraceFile:
 
 
 read_trace = read_trace_file  # its public name, `tl.read_trace`
+
+
+def _with_inside(traces: Sequence[Trace]) -> tuple[Trace, ...]:
+    """All queries, each with those of the apps inside it."""
+
+    def whole(trace: Trace) -> Trace:
+        within = f"{trace.query}."
+        inside = tuple(whole(one) for one in traces if one.within.startswith(within))
+        return replace(trace, inside=inside) if inside else trace
+
+    return tuple(map(whole, traces))
 
 
 def _events(path: Path, lines: list[bytes]) -> tuple[list[Event], str]:

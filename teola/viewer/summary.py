@@ -6,7 +6,7 @@ from rich.text import Text
 
 from teola.viewer.critical_path import CriticalPath, critical_path
 from teola.viewer.formats import count, percent, seconds, tokens
-from teola.viewer.model import Trace, total_usage
+from teola.viewer.model import Trace, total_usage, whole_usage
 from teola.viewer.tables import name_cell, number_table
 
 _BARS_FROM_WIDTH = 90
@@ -25,7 +25,7 @@ def header(trace: Trace) -> RenderableType:
         (f"  within {trace.within}" if trace.within else "", "cyan"),
         (f"  {trace.began}", "dim"),
     )
-    lines = [first, Text(f"{sizes(trace)}, {tokens(total_usage(trace.spans))}")]
+    lines = [first, Text(f"{sizes(trace)}, {tokens(whole_usage(trace))}")]
     if trace.error:
         lines.append(Text(trace.error, "red"))
     if trace.warning:

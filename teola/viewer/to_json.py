@@ -30,6 +30,7 @@ def as_json(trace: Trace) -> dict[str, Any]:
         "warning": trace.warning or None,
         "optimized": trace.optimized,
         "began": trace.began,
+        "within": trace.within or None,
         "duration_s": trace.duration_s,
         "usage": asdict(total_usage(trace.spans)),
         "num_batches": trace.num_batches,

@@ -1,7 +1,11 @@
+from pathlib import Path
 from textwrap import dedent
 
 from viewer_query import EVENTS, at, demo, drawn, trace_of
 
+import teola as tl
+from teola.viewer.model import whole_usage
+from teola.viewer.reading import read_trace_file
 from teola.viewer.tree import tree
 
 
@@ -64,3 +68,28 @@ def test_a_long_name_is_cut_and_no_number_is() -> None:
     assert "expand.prompt p…" in drawing
     assert drawing.count("…") < 14
     assert "90.0 ms" in drawing
+
+
+def test_an_app_inside_the_query_stands_under_its_call(tmp_path: Path) -> None:
+    llm = tl.LLM("fake:", replies={"": "one two"})
+
+    @tl.prompt(llm)
+    def ask(text: str) -> str:
+        return f"Ask {text}"
+
+    @tl.app
+    async def inner(text: str) -> str:
+        first = await tl.value(ask(text))
+        return ask(f"again {first}")
+
+    @tl.app
+    def outer(texts: list[str]) -> list[str]:
+        return tl.map(inner, texts)
+
+    path = tmp_path / "trace.jsonl"
+    outer.using(trace=str(path), memo=False)(["a"])
+    trace, *inside = read_trace_file(path).traces
+    assert len(inside) == 2
+    lines = drawn(tree(trace, 100)).splitlines()[2:]
+    assert ["inner" in lines[1], "ask" in lines[2], "ask" in lines[3]] == [True, True, True]
+    assert lines[1].split()[-2] == str(whole_usage(trace).decode_tokens) == "4"

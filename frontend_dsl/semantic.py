@@ -145,7 +145,7 @@ def semantic(
         raise TypeError("system= needs turns: leave chat=False out, or write it in the template")
     asked = _Asked(llm, out, outputs or {}, system, chat, sampling)
     return (
-        asked.of_function if template is None else asked.of_template(template, name or "semantic")
+        asked.of_function if template is None else asked.of_template(template, name)
     )
 
 

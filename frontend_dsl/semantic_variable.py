@@ -9,6 +9,7 @@ from frontend_dsl.errors import TraceError, VariableError
 from frontend_dsl.late_calls import LateCall, LateValue, late_in
 from frontend_dsl.markers import mark
 from frontend_dsl.objectives import mark_objective
+from frontend_dsl.segments import SegmentTracer
 from frontend_dsl.tracer import current, tracing
 from frontend_dsl.value import Value, is_symbolic
 from frontend_dsl.where import user_frame
@@ -91,6 +92,11 @@ class Variable(LateValue, Generic[T]):
         if self._content is not None:
             return f"Variable({self._name!r}, {self._content[0]!r})"
         return super().__repr__()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Of the variable itself, so that asyncio.gather takes it, where one can be awaited."""
+        can_be_awaited = self._content is not None or isinstance(current(), SegmentTracer)
+        return object.__hash__(self) if can_be_awaited else super().__hash__()
 
     def _here(self) -> Any:
         tracer = current() or self._tracer

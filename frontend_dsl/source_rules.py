@@ -43,8 +43,15 @@ _MODULES = {  # whose functions read, show, change or send what they are given
 _GIVE_VALUES = {
     *("join", "flatten", "load", "split", "map_", "filter_", "sorted_", "synthesize"),
     *("contextualize", "expand_queries", "fuse", "hybrid_search", "search"),
+    *("variable",),
 }
-_VALUE_MAKERS = {"PromptFunction", "Tool", "Reranker", "WebSearch"}  # by name: they import this
+_VALUE_MAKERS = {
+    "PromptFunction",
+    "SemanticFunction",
+    "Tool",
+    "Reranker",
+    "WebSearch",
+}  # by name: they import this
 _TRACE_FUNCTIONS = {"map_", "filter_", "sorted_", "loop"}
 
 

@@ -33,6 +33,7 @@ class Plan:
     engines: Mapping[str, KnownEngine] = field(default_factory=dict)
     placed: Mapping[str, Placed] = field(default_factory=dict)  # engines that compute on a device
     advice: tuple[Advice, ...] = ()  # on the layout of prompts
+    objective: Kind = "latency"  # of the query
 
     @property
     def expected_before(self) -> Estimate:
@@ -50,7 +51,7 @@ class Plan:
         return {"text/plain": str(self), "text/html": html}
 
     def __str__(self) -> str:
-        objectives = list(_objective_lines(self.after))
+        objectives = list(_objective_lines(self.after, self.objective))
         return "\n\n".join(
             [
                 f"before: {describe(self.before)}\n{to_text(self.before, origins=True)}",
@@ -162,13 +163,13 @@ def _expected_lines(plan: Plan) -> Iterator[str]:
         yield f"  {name} {work} ({source_of(engine) if engine else 'default'})"
 
 
-def _objective_lines(graph: Graph) -> Iterator[str]:
+def _objective_lines(graph: Graph, objective: Kind) -> Iterator[str]:
     """What each engine primitive is served for, if the app says so of any."""
     nodes = {path: node for path, node, _ in walk(graph)}
     if not any("objective" in node.attrs for node in nodes.values()):
         return
     engines = [path for path, node in nodes.items() if OPS[node.op].engine_kind is not None]
-    deduced = deduce_objectives(graph)
+    deduced = deduce_objectives(graph, graph.outputs if objective == "throughput" else ())
     for kind in get_args(Kind):
         names = [f"%{path}" for path in engines if deduced[path].kind == kind]
         yield f"  {kind}: {', '.join(names) or 'nothing'}"

@@ -1,7 +1,7 @@
 """The plans of programs: for each set of engines, passes and objective one, made when first run."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -79,7 +79,8 @@ class PlanCache:
         """What each pass does to the program's graph, and what it should save."""
         engines = engines_of(program, options)
         known = self._book.known(engines)
-        return make_plan(as_written(on_its_engines(program.graph, known)), known, _passes(options))
+        plan = make_plan(as_written(on_its_engines(program.graph, known)), known, _passes(options))
+        return replace(plan, objective=options.objective)
 
 
 def on_its_engines(graph: Graph, known: KnownEngines) -> Graph:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
-from teola.errors import DefinitionError, TraceError, VariableError
+from teola.errors import DefinitionError, SymbolicError, TraceError, VariableError
 
 llm = tl.LLM("fake:")
 
@@ -290,4 +290,30 @@ def test_a_criterion_is_one_of_two() -> None:
         return shorten("x").get("soon").value  # type: ignore[arg-type]
 
     with pytest.raises(TraceError, match=r"tl.LATENCY or tl.THROUGHPUT, not 'soon'"):
+        app.graph()
+
+
+def test_a_text_that_holds_a_variable_cannot_be_looked_into() -> None:
+    def looks(x: str) -> str:
+        return "yes" if "short" in f"{shorten(x)}" else "no"
+
+    def looks_at_a_field(x: str) -> str:
+        told = tell(x)
+        return "yes" if "short" in f"{told.joke}" else "no"
+
+    def looks_at_a_variable() -> str:
+        draft = tl.variable()
+        return "yes" if "short" in f"{draft}" else "no"
+
+    for function in (looks, looks_at_a_field, looks_at_a_variable):
+        with pytest.raises(SymbolicError):
+            tl.app(function).graph()
+
+
+def test_a_variable_is_no_key_in_a_def_app() -> None:
+    @tl.app
+    def app(x: str) -> str:
+        return {"a": "b"}[shorten(x).value]
+
+    with pytest.raises(SymbolicError, match="looked up"):
         app.graph()

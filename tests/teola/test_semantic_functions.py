@@ -336,6 +336,27 @@ def test_a_criterion_in_an_async_app_counts_for_what_was_not_started() -> None:
     assert started == ["soon", "bulk"]
 
 
+def test_a_criterion_in_an_app_that_is_wanted_in_bulk_stands_in_its_plan() -> None:
+    soon = tl.semantic(slow, "Soon {{input:x}} {{output:soon}}")
+
+    @tl.app(objective="throughput")
+    def app(x: str) -> tuple[str, str]:
+        return soon(x).get(tl.LATENCY).value, summarize(x).value
+
+    latency, throughput = app.explain().split("objectives:\n")[1].splitlines()[:2]
+    assert "%soon" in latency
+    assert "%summarize" in throughput
+
+
+def test_variables_are_gathered() -> None:
+    @tl.app
+    async def app(topics: list[str]) -> list[str]:
+        told = [tell(topic).reason.get(tl.LATENCY) for topic in topics]
+        return list(await asyncio.gather(*told))
+
+    assert app(["a llama", "a fox"]) == ["It is absurd."] * 2
+
+
 def test_a_variable_cannot_be_awaited_in_a_def_app() -> None:
     @tl.app
     def app() -> str:

@@ -9,8 +9,9 @@ forms make the same calls, and their answers are compared. Prefix caching is on 
 has a salt of its own, so none finds the KV of another, and teola remembers no answers.
 
 The forms run in turn, in changing order. Seconds are medians and ratios medians of runs side by
-side; the first round only warms up and counts tokens, by the engines' own counters. The last line
-is JSON.
+side; the first round only warms up and counts tokens, by the engines' own counters. teola's hit
+rate is low where it keeps a context and sends nothing again. CPU seconds, of this process and the
+server, tell on a busy machine what the clock does not. The last line is JSON.
 """
 
 import argparse
@@ -32,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.programs import client_loop, langgraph_programs, ours
 from benchmarks.programs.asking import AsyncClient, LoopClient
-from benchmarks.programs.meters import EngineMeter, Meter, ServerMeter, Tokens
+from benchmarks.programs.meters import EngineMeter, Meter, ServerMeter, Tokens, cpu_s
 from benchmarks.remote.servers import EMULATED_LLM, models_of, served
 
 WAYS = ("teola", "client", "langgraph")
@@ -46,6 +47,7 @@ class Series:
     """What the runs of one program in one form gave."""
 
     seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
     answers: list[Sequence[str]] = field(default_factory=list)
     tokens: list[Tokens] = field(default_factory=list)
 
@@ -71,9 +73,10 @@ class Bench:
     def run(self, way: str, name: str, salt: str, series: Series, *, counts: bool) -> None:
         """One run, timed from call to answer."""
         before = self._meters[way].read() if counts else Tokens()
-        began = time.perf_counter()
+        began, began_cpu_s = time.perf_counter(), cpu_s()
         answer = getattr(self, f"_by_{way}")(name, salt)
         series.seconds.append(time.perf_counter() - began)
+        series.cpu_s.append(cpu_s() - began_cpu_s)
         series.answers.append(list(answer))
         if counts:
             series.tokens.append(self._meters[way].read() - before)
@@ -139,6 +142,7 @@ def row_of(name: str, first: Mapping[str, Series], series: Mapping[str, Series])
     row["client_prefilled"] = tokens["client"].prefilled
     row["langgraph_prefilled"] = tokens["langgraph"].prefilled
     row["hit_rate"] = {way: tokens[way].hit_rate for way in WAYS}
+    row["cpu_s"] = {way: round(statistics.median(series[way].cpu_s), 2) for way in WAYS}
     row["answers_equal"] = all(given == answers[0] for given in answers)
     row["target"] = TARGETS["chain" if name in CHAINS else "branches"]
     row["met"] = row["over_client"] >= row["target"]
@@ -149,7 +153,9 @@ def row_of(name: str, first: Mapping[str, Series], series: Mapping[str, Series])
 
 def table_of(rows: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     names = ("program", *(f"{way} s" for way in WAYS), "over client", "over LangGraph", "target")
-    table = Table(*names, "prefilled", "hit rate", "equal", title=f"{title}: {' / '.join(WAYS)}")
+    table = Table(
+        *names, "CPU s", "prefilled", "hit rate", "equal", title=f"{title}: {' / '.join(WAYS)}"
+    )
     for name, row in rows.items():
         prefilled = (row["prefilled"], row["client_prefilled"], row["langgraph_prefilled"])
         table.add_row(
@@ -158,6 +164,7 @@ def table_of(rows: Mapping[str, Mapping[str, Any]], title: str) -> Table:
             f"{row['over_client']:.2f}",
             f"{row['over_langgraph']:.2f}",
             f"{row['target']:g} {'met' if row['met'] else 'missed'}",
+            " / ".join(f"{row['cpu_s'][way]:.1f}" for way in WAYS),
             " / ".join(str(count) for count in prefilled),
             " / ".join(f"{row['hit_rate'][way]:.0%}" for way in WAYS),
             "yes" if row["answers_equal"] else "no",
@@ -179,7 +186,7 @@ def main() -> None:
                 found[kind][name] = bench(made, name, args.pairs)
                 print(json.dumps({kind: {name: found[kind][name]}}), file=sys.stderr, flush=True)
             made.close()
-        Console(width=160).print(table_of(found[kind], kind))
+        Console(width=180).print(table_of(found[kind], kind))
     print(json.dumps(found))
 
 

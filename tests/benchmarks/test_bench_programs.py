@@ -62,15 +62,16 @@ def test_an_engine_in_this_process_is_counted_with_what_no_query_waits_for() -> 
 
 
 def test_ratios_are_of_runs_that_stood_side_by_side() -> None:
-    first = {way: Series([1.0], [["a"]], [Tokens(10, 30)]) for way in WAYS}
+    first = {way: Series([1.0], [0.5], [["a"]], [Tokens(10, 30)]) for way in WAYS}
     series = {
-        "teola": Series([1.0, 4.0], [["a"]] * 2),
-        "client": Series([2.0, 12.0], [["a"]] * 2),
-        "langgraph": Series([1.0, 4.0], [["a"], ["b"]]),
+        "teola": Series([1.0, 4.0], [1.0, 3.0], [["a"]] * 2),
+        "client": Series([2.0, 12.0], [2.0, 2.0], [["a"]] * 2),
+        "langgraph": Series([1.0, 4.0], [1.0, 1.0], [["a"], ["b"]]),
     }
     row = row_of("judge", first, series)
     assert (row["over_client"], row["over_langgraph"]) == (2.5, 1.0)
     assert (row["target"], row["met"]) == (1.5, True)
+    assert row["cpu_s"] == {"teola": 2.0, "client": 2.0, "langgraph": 1.0}
     assert row["prefilled"] == row["client_prefilled"] == 10
     assert row["hit_rate"]["client"] == 0.75
     assert not row["answers_equal"]

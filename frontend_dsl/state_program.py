@@ -1,7 +1,8 @@
 """`@tl.program`: a function of a state becomes an app of its other parameters."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, TypeVar, cast
@@ -15,11 +16,12 @@ from frontend_dsl.callables import (
     written_function,
 )
 from frontend_dsl.components import LLM
-from frontend_dsl.errors import DefinitionError
+from frontend_dsl.errors import DefinitionError, SymbolicError
 from frontend_dsl.messages import Message, Role
 from frontend_dsl.state import State
 from frontend_dsl.template import constants_of
 from frontend_dsl.tools import tool
+from frontend_dsl.where import place_of
 
 T = TypeVar("T")
 
@@ -54,7 +56,8 @@ class ProgramFunction:
 
     def __call__(self, **arguments: Any) -> Any:
         state = self._state()
-        result = self._function(state, **arguments)
+        with _teaching():
+            result = self._function(state, **arguments)
         if result is not None and not isinstance(result, State):
             return result
         return _result(*_said(state if result is None else result))
@@ -68,10 +71,26 @@ class AsyncProgramFunction(ProgramFunction):
 
     async def __call__(self, **arguments: Any) -> Any:
         state = self._state()
-        result = await self._function(state, **arguments)
+        with _teaching():
+            result = await self._function(state, **arguments)
         if result is not None and not isinstance(result, State):
             return result
         return program_result(*await value(_said(state if result is None else result)))
+
+
+@contextmanager
+def _teaching() -> Iterator[None]:
+    """Say how values are joined where "".join was given some, which no type checker sees."""
+    try:
+        yield
+    except TypeError as error:
+        if "expected str instance, Value found" not in str(error):
+            raise
+        problem = (
+            "the texts given to .join() are known only when the program runs: write "
+            'tl.join(texts, "{text}", sep=", ")'
+        )
+        raise SymbolicError(problem, *place_of(error)) from error
 
 
 def program_function(function: Callable[..., Any], llm: LLM) -> ProgramFunction:

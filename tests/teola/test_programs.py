@@ -409,6 +409,21 @@ def test_a_gen_is_no_text_of_an_f_string() -> None:
     refused(program, "cannot stand in an f-string", 's += "text " + tl.gen(...)')
 
 
+def test_texts_are_joined_by_the_app_and_not_by_python() -> None:
+    def program(s: tl.State) -> str:
+        s += tl.user("x")
+        s += tl.gen("answer")
+        return ", ".join([s["answer"], "y"])
+
+    async def same(s: tl.State) -> str:
+        s += tl.user("x")
+        s += tl.gen("answer")
+        return ", ".join([s["answer"], "y"])
+
+    refused(program, "tl.join(texts")
+    refused(same, "tl.join(texts")
+
+
 @pytest.mark.parametrize("name", ["", "two words", "1st", 3])
 def test_a_variable_has_a_name_of_python(name: Any) -> None:
     def program(s: tl.State) -> str:

@@ -141,7 +141,7 @@ def test_a_wrong_select_names_its_field(
 
 
 def test_an_engine_without_token_ids_or_select_says_so(talk: Callable[..., Any]) -> None:
-    server = talk()
+    server = talk(capabilities={"prefill", "fork", "stream", "abort"})
     answer = server.post("/v1/completions", {"prompt": "a", "return_token_ids": True})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "return_token_ids"

@@ -144,9 +144,7 @@ def semantic(
     if system is not None and not chat:
         raise TypeError("system= needs turns: leave chat=False out, or write it in the template")
     asked = _Asked(llm, out, outputs or {}, system, chat, sampling)
-    return (
-        asked.of_function if template is None else asked.of_template(template, name)
-    )
+    return asked.of_function if template is None else asked.of_template(template, name)
 
 
 @dataclass(frozen=True, slots=True)

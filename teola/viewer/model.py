@@ -80,7 +80,7 @@ class Trace:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Notebooks show the page of `teola trace`."""
-        from teola.viewer.html import bundle
+        from teola.viewer.notebook_bundle import bundle
 
         return bundle(self)
 

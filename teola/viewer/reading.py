@@ -19,7 +19,7 @@ class TraceFile:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Notebooks show the pages of `teola trace`."""
-        from teola.viewer.html import bundle
+        from teola.viewer.notebook_bundle import bundle
 
         return bundle(*self.traces, warning=self.warning)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from backends.base import Request
+from backends.base import Request, ToolCall
 from backends.emulated import made_up
 from backends.emulated.options import EmulatedLLMOptions
 from backends.emulated.prompt_text import PromptText
@@ -17,8 +17,12 @@ from backends.errors import RequestRejected
 from backends.llm.core import Finished, LLMCore
 from backends.llm.generation import Generation
 from backends.llm.group import Group
+from backends.llm.requests.open_turn import tools_of
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence import Sequence
+from backends.tool_calls.format import written_text
+from backends.tool_calls.tools import Toolset
+from backends.tool_calls.turn import ToolTurn
 
 _LENGTHS = (32, 160)  # tokens of a made-up text
 
@@ -80,7 +84,7 @@ class EmulatedCore(LLMCore):
             script = self._recorded(sequence, generation, said)
         else:
             numbers = made_up.seeded(prompt, attrs.get("temperature"), attrs.get("seed"), number)
-            script = self._made_up(generation, prompt, attrs, numbers)
+            script = self._made_up(sequence, generation, prompt, attrs, numbers)
         self._scripts.give(sequence, script)
 
     def _recorded(self, sequence: Sequence, generation: Generation, said: Said) -> Script:
@@ -96,9 +100,18 @@ class EmulatedCore(LLMCore):
         return FreeScript(tokens, self._end_id)
 
     def _made_up(
-        self, generation: Generation, prompt: str, attrs: Mapping[str, Any], numbers: Any
+        self,
+        sequence: Sequence,
+        generation: Generation,
+        prompt: str,
+        attrs: Mapping[str, Any],
+        numbers: Any,
     ) -> Script:
-        if generation.matcher is not None:
+        tools = tools_of(sequence.turn)
+        if generation.matcher is not None and tools is not None and tools.is_call_required:
+            return self._grammar_script(generation, self._call(tools, prompt, numbers))
+        has_form = tools is None or generation.sampling.grammar is not None
+        if generation.matcher is not None and has_form:
             text = made_up.text_in_form(prompt, attrs, numbers) or ""
             return self._grammar_script(generation, text)
         sampling = generation.sampling
@@ -110,7 +123,16 @@ class EmulatedCore(LLMCore):
         tokens = self._tokenizer.encode_text(made_up.words(prompt, numbers, wanted))[:wanted]
         if wanted < most:  # the last one is the end
             tokens = tokens[:-1]
+        if generation.matcher is not None:
+            return self._grammar_script(generation, self._tokenizer.decode(tokens))
         return FreeScript(tokens, None if sampling.ignore_eos else self._end_id)
+
+    def _call(self, tools: Toolset, prompt: str, numbers: Any) -> str:
+        """Of one of the tools that the choice allows, in the model's format."""
+        tool = numbers.choice(tools.callable)
+        arguments = made_up.text_in_form(prompt, {"schema": tool.parameters}, numbers) or "{}"
+        turn = ToolTurn("", (ToolCall("", tool.name, arguments),))
+        return written_text(self._prompts.format_of(tools), turn)
 
     def _grammar_script(self, generation: Generation, text: str) -> Script:
         assert generation.matcher is not None, "without a grammar"

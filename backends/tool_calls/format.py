@@ -53,6 +53,12 @@ class CallFormat(Protocol):
         rule for a turn without calls; None: any text."""
 
 
+def written_text(form: CallFormat, turn: ToolTurn) -> str:
+    """A turn as one text, special tokens by their names."""
+    pieces = form.written(turn)
+    return "".join(piece.text if isinstance(piece, Markup) else piece for piece in pieces)
+
+
 def call_rules(tools: Sequence[Tool], key: str, literal: Literal, end: str = "}") -> str:
     """The rule `call`: a JSON object of a name and, under `key`, arguments that fit the schema."""
     heads = (f"{json.dumps(tool.name, ensure_ascii=False)}, {json.dumps(key)}: " for tool in tools)

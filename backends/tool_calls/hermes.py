@@ -19,6 +19,7 @@ from backends.tool_calls.format import (
     Written,
     call_rules,
     call_text,
+    written_text,
 )
 from backends.tool_calls.parser import JSONScan, TaggedParser, call_from, skip, skip_space
 from backends.tool_calls.tools import Tool, Toolset
@@ -96,8 +97,7 @@ class HermesFormat:
 
 def hermes_text(turn: ToolTurn) -> str:
     """The turn as such a model writes it."""
-    pieces = HermesFormat().written(turn)
-    return "".join(piece.text if isinstance(piece, Markup) else piece for piece in pieces)
+    return written_text(HermesFormat(), turn)
 
 
 def hermes_messages(messages: Sequence[Any], tools: Sequence[Tool], has_system: bool) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from frontend_dsl.ask import check_count
 from frontend_dsl.control import cond, loop
@@ -17,7 +17,7 @@ class Verdict(BaseModel):
     """What a critic says of a draft."""
 
     ok: bool
-    fixes: str = ""  # what to change if it is not ok
+    fixes: str = Field("", max_length=400)  # what to change if it is not ok
 
 
 def critic(

@@ -39,6 +39,7 @@ class Execution:
     def __init__(self, tools: Mapping[str, PlanTool]) -> None:
         self._tools = tools
         self._running: dict[int, asyncio.Task[TaskResult]] = {}
+        self._dropped: list[asyncio.Task[TaskResult]] = []
         self._is_whole = asyncio.Event()
         self._earlier: frozenset[int] = frozenset()  # tasks of earlier plans
 
@@ -60,7 +61,8 @@ class Execution:
     def drop(self) -> None:
         """The plan is not to be followed: stop and forget its tasks, which have changed nothing."""
         for number in self._running.keys() - self._earlier:
-            self._running.pop(number).cancel()
+            self._dropped.append(self._running.pop(number))
+            self._dropped[-1].cancel()
 
     async def finish(self) -> list[TaskResult]:
         """The plan is whole: the results of all tasks so far."""
@@ -69,9 +71,10 @@ class Execution:
 
     async def close(self) -> None:
         """Stop what still runs."""
-        for running in self._running.values():
-            running.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        tasks = [*self._running.values(), *self._dropped]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(
         self, task: PlannedTask, before: Mapping[int, "asyncio.Task[TaskResult]"]

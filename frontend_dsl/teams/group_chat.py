@@ -1,12 +1,13 @@
 """A group that talks: one transcript, many speakers."""
 
 from collections.abc import Sequence
+from inspect import isawaitable
 from typing import Any, Literal, TypeVar, overload
 
 from frontend_dsl.ask import check_count, check_llm
 from frontend_dsl.breaks import value
 from frontend_dsl.components import LLM
-from frontend_dsl.teams.members import Member, checked, real, wrong
+from frontend_dsl.teams.members import Member, checked, wrong
 from frontend_dsl.teams.merging import Merge, checked_merge
 from frontend_dsl.teams.picking import pick, shown_names
 from frontend_dsl.teams.team import Team
@@ -103,6 +104,7 @@ def _as_named(rounds: int, llm: LLM, merge: Any) -> Any:
                 asked = [f"{BREAK}{WHO}\n{shown_names(others)}", Marker("assistant")]
                 last = others[await value(pick(llm, chat.read_by(llm), asked, list(others)))]
             await chat.aspeak(last)
-        return await real(closed(chat, merge, OVER))
+        answer = closed(chat, merge, OVER)  # a value: its text is the app's own in streams
+        return await answer if isawaitable(answer) else answer
 
     return run

@@ -148,7 +148,9 @@ class Planning:
                     raise
                 told = INVALID.format(problem=error)
                 continue
-            joined = await self._joined(task, joiner, results, is_last=not replans_left)
+            if joiner is None and not replans_left:
+                return self._said(ANSWER, results, str)
+            joined = await self._joined(task, joiner, results)
             if not replans_left or not getattr(joined, "replan", False):
                 return joined.text if joiner is None else joined
             told = self._again(results, joined, joiner)
@@ -167,15 +169,10 @@ class Planning:
         check_whole(text)
         return await self.execution.finish()
 
-    async def _joined(
-        self, task: str, joiner: Any, results: Sequence[TaskResult], *, is_last: bool
-    ) -> Any:
+    async def _joined(self, task: str, joiner: Any, results: Sequence[TaskResult]) -> Any:
         if joiner is not None:
             return await real(merged_list(joiner, task, "results", [*results]))
-        said = "\n".join(map(str, results))
-        if is_last:
-            return Joined(replan=False, text=await value(self._said(ANSWER, said, str)))
-        return await value(self._said(JOIN, said, Joined))
+        return await value(self._said(JOIN, results, Joined))
 
     def _again(self, results: Sequence[TaskResult], joined: Any, joiner: Any) -> str:
         first = max(self.execution.ids) + 1
@@ -193,10 +190,11 @@ class Planning:
             written = write_text(tracer, "plan", self._llm, self._context, parts, form)
             return self._follow(written.context, written.text)
 
-    def _said(self, request: str, results: str, out: Any) -> Any:
+    def _said(self, request: str, results: Sequence[TaskResult], out: Any) -> Any:
         tracer = tracing("a planner")
         with tracer.call("join"):
-            parts = self._read(Message("user", request.format(results=results)))
+            listed = "\n".join(map(str, results))
+            parts = self._read(Message("user", request.format(results=listed)))
             form = form_of(out, **self._sampling)
             written = write(tracer, "join", self._llm, self._context, parts, form)
             self._follow(written.context, written.text)

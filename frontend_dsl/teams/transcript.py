@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from frontend_dsl.agents.agent import Agent
 from frontend_dsl.agents.task import shown
 from frontend_dsl.components import LLM
+from frontend_dsl.program import RunOptions
 from frontend_dsl.teams.members import ask, real
 from frontend_dsl.template import pieces
 from frontend_dsl.tools import tool
@@ -136,8 +137,8 @@ def _speaking(member: Agent[Any], role: str) -> tuple[str, ...]:
 
 
 def is_speaker(member: Any) -> TypeGuard[Agent[Any]]:
-    """Whether a member is exactly one prompt, which may stand behind a transcript."""
-    return isinstance(member, Agent) and not member.is_async
+    """Whether a member is one prompt, run as all is, which may stand behind a transcript."""
+    return isinstance(member, Agent) and not member.is_async and member.options == RunOptions()
 
 
 def _joined(words: str) -> Sequence[str]:

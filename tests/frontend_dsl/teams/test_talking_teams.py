@@ -7,7 +7,7 @@ import pytest
 
 import teola as tl
 from runtime.events import Event
-from teola.errors import DefinitionError, TraceError
+from teola.errors import DefinitionError, QueryTimeout, TraceError
 
 SPOKEN = {
     r"(?s)ann speaks next\..*<\|assistant\|>$": "tea is warm",
@@ -129,6 +129,35 @@ def test_one_agent_alone_does_not_talk() -> None:
 def test_an_unknown_order_of_speakers_is_refused() -> None:
     with pytest.raises(DefinitionError, match="'round_robin' or 'model', not 'random'"):
         tl.teams.group_chat(ann, bob, speaker="random")  # type: ignore[call-overload]
+
+
+@both_ways
+@pytest.mark.parametrize("engine", ["fake:", "fake:api", "fake:vllm", "fake:sglang"])
+def test_a_debate_runs_alike_on_engines_of_every_kind(engine: str, optimize: bool) -> None:
+    there = tl.LLM(engine, replies=SPOKEN)
+    pro, con, judge = (tl.Agent(name, there) for name in ("ann", "bob", "jo"))
+    team = tl.teams.debate(pro, con, judge=judge, rounds=1)
+    assert team.using(optimize=optimize)("Tea or coffee?") == "tea wins"
+
+
+def test_a_speaker_with_options_of_its_own_keeps_them() -> None:
+    slow = tl.Agent("bob", tl.LLM("fake:", token_s=5.0)).using(timeout_s=0.05)
+    with pytest.raises(QueryTimeout, match="bob"):
+        tl.teams.group_chat(ann, slow, rounds=1)("Tea?")
+
+
+def test_conversations_are_held_about_each_section() -> None:
+    planner = tl.Agent("planner", tl.LLM("fake:", replies={"": '["a", "b"]'}), out=list[str])
+    chat = tl.teams.group_chat(ann, bob, rounds=1, merge=jo, name="talk")
+    team = tl.teams.sections(planner, chat)
+    assert team("Tea?") == team.using(optimize=False)("Tea?") == ["tea wins", "tea wins"]
+
+
+def test_what_a_merge_writes_at_the_end_of_a_chosen_order_is_the_streams_own_text() -> None:
+    chooser = tl.LLM("fake:", name="chooser")
+    team = tl.teams.group_chat(ann, bob, jo, rounds=1, speaker="model", llm=chooser, merge=jo)
+    finals = [e.fields["text"] for e in team.stream("x") if e.kind == "text" and e.fields["final"]]
+    assert "".join(finals) == team("x")
 
 
 def test_a_model_that_would_name_nobody_is_refused() -> None:

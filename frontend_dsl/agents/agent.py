@@ -23,12 +23,13 @@ from frontend_dsl.app_function import AppFunction
 from frontend_dsl.ask import check_count, check_llm
 from frontend_dsl.breaks import run_of_async_app
 from frontend_dsl.components import LLM, Component, Composed
+from frontend_dsl.errors import TraceError
 from frontend_dsl.forms import form_of
 from frontend_dsl.inlining import check_options
 from frontend_dsl.messages import Message, turn_parts
 from frontend_dsl.nested import NestedApp, Specs, emit_nested
 from frontend_dsl.outside import runner_for
-from frontend_dsl.program import RunOptions
+from frontend_dsl.program import Program, RunOptions
 from frontend_dsl.recovery import limited
 from frontend_dsl.sampling import Sampling, sampling_attrs
 from frontend_dsl.signature import MISSING, AppParameter
@@ -236,28 +237,33 @@ class Agent(App[..., T], Composed):
 
     def _nested_as(self, returns: Any) -> NestedApp:
         """Made once for each form of the result: a graph names it."""
-        made: dict[Any, NestedApp] = self.__dict__.setdefault("_nested_apps", {})
-        key = (id(self), returns is AgentResult)
-        if key not in made:
+        owner, made = self.__dict__.get("_nested_apps", (None, {}))
+        if owner is not self:  # a copy by `using` has its own
+            made = {}
+            self.__dict__["_nested_apps"] = (self, made)
+        form = "whole" if returns is AgentResult else "answer"
+        if form not in made:
+            run = self._run_whole if returns is AgentResult else self._run_session
 
             def start(
                 arguments: Mapping[str, Any], options: RunOptions, specs: Specs
             ) -> Coroutine[Any, Any, Any]:
-                if returns is AgentResult:
-                    return self._run_whole((arguments["task"],), {}, options, specs)
-                return self._run_session((arguments["task"],), {}, options, specs)
+                return run((arguments["task"],), {}, options, specs)
 
-            variables = self._app_function.variables
-            made[key] = NestedApp(
-                self.name,
-                start,
-                self.options,
-                returns,
-                variables,
-                self.components(),
-                self.access,
+            variables, components = self._app_function.variables, self.components()
+            made[form] = NestedApp(
+                self.name, start, self.options, returns, variables, components, self.access
             )
-        return made[key]
+        return cast(NestedApp, made[form])
+
+    def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
+        if self.is_async:
+            problem = (
+                f"the agent {self.name} has tools or memory: its graphs come to be while it runs; "
+                "run it with trace= and look at the trace"
+            )
+            raise TraceError(problem, *self._app_function.place)
+        return super()._program_for(args, kwargs)
 
     async def _run_session(
         self,

@@ -60,6 +60,31 @@ async def topics(topic: str) -> list[str]:
     return found.queries
 
 
+writer = tl.Agent("writer", llm, instructions="Be brief.", temperature=0.3)
+planner = tl.Agent("planner", llm, out=Queries, tools=[count, fetch, rag, writer], max_turns=3)
+chooser = tl.Agent("chooser", llm, out=Literal["a", "b"], memory=tl.Window(3))
+
+
+@tl.app
+def agents(task: str) -> list[str]:
+    assert_type(planner(task, draft=writer(task)), Queries)
+    assert_type(chooser(task), Any)
+    assert_type(tl.map(writer, [task]), list[str])
+    return planner(task).queries
+
+
+def agree(question: str, subject: object) -> bool:
+    return question != str(subject)
+
+
+@tl.app
+async def results(task: str) -> bool:
+    result = await planner.run(task)
+    assert_type(result, tl.AgentResult[Queries])
+    assert_type(result.output.queries, list[str])
+    return await tl.approve("Publish?", result.output)
+
+
 class Bot:
     @tl.app
     def hello(self, name: str) -> str:
@@ -74,6 +99,9 @@ async def run_all() -> None:
     assert_type(rag.batch([{"question": "x"}]), list[str | Exception])
     assert_type(rag.using(optimize=False)("x"), str)
     assert_type(Bot().hello("x"), str)
+    assert_type(await writer.arun("x"), str)
+    assert_type(planner.using(timeout_s=3.0, approve=agree)("x"), Queries)
+    assert_type((await writer.run("x")).usage.decode_tokens, int)
     async for event in rag.astream("x"):
         assert_type(event.kind, str)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -252,6 +253,63 @@ def test_agents_and_apps_are_tools_of_an_agent() -> None:
     assert result.output == "both"
     assert [made.result for made in result.calls] == ["green", "It is 3."]
     assert result.usage.decode_tokens >= 8  # the sub-agent's among them
+
+
+class Shelf:
+    name = "shelf"
+    description = "What stands on a shelf."
+    needs_approval = False
+
+    def __init__(self, *, reads: bool) -> None:
+        self.pure = self.reads = reads
+        properties = {"row": {"type": "integer"}}
+        self.parameters: Mapping[str, Any] = {"properties": properties, "required": ["row"]}
+
+    async def call(self, arguments: dict[str, Any]) -> Any:
+        return {"row": arguments["row"], "books": 2}
+
+
+@both_ways
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_tool_may_describe_itself(reads: bool, optimize: bool) -> None:
+    model = tl.LLM(
+        "fake:",
+        replies={
+            r'<\|tool\|>{"row": 3, "books": 2}': "two",
+            r"<\|tool\|>wrong arguments: missing: row": said(("shelf", {"row": 3})),
+            "": said(("shelf", {})),
+        },
+    )
+    shelf = Shelf(reads=reads)
+    assert isinstance(shelf, tl.AgentTool)
+    agent = tl.Agent("librarian", model, tools=[shelf]).using(optimize=optimize)
+    result = asyncio.run(agent.run("go"))
+    assert result.output == "two"
+    assert [made.failed for made in result.calls] == [True, False]
+
+
+@pytest.mark.parametrize("server", ["api", "sglang", "vllm"])
+def test_agents_run_on_servers_of_each_kind(server: str) -> None:
+    model = tl.LLM(f"fake:{server}", replies=REPLIES)
+    assert tl.Agent("calc", model, tools=[add])("the sum") == "It is 3."
+    assert tl.Agent("typed", model, tools=[add], out=Sum)("the sum") == Sum(total=3)
+
+
+def test_a_copy_of_an_agent_has_its_own_options_inside_an_app() -> None:
+    other = calc.using(engines={"llm": "fake:"})
+
+    @tl.app
+    def outer(task: str) -> list[str]:
+        return [calc(task), other(task)]
+
+    own, replaced = outer("the sum")
+    assert own == "It is 3."
+    assert replaced.startswith("reply ")
+
+
+def test_an_agent_with_tools_has_no_graph_before_it_runs() -> None:
+    with pytest.raises(TraceError, match="the agent calc has tools or memory: its graphs come"):
+        calc.graph()
 
 
 def test_turns_are_bounded() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from frontend_dsl.ask import check_llm
 from frontend_dsl.components import LLM
-from frontend_dsl.errors import TraceError
+from frontend_dsl.errors import TraceError, VariableError
 from frontend_dsl.late_calls import LateCall, late_in
 from frontend_dsl.outside import compute
 from frontend_dsl.sampling import Sampling
@@ -108,14 +108,17 @@ class SemanticFunction(Generic[P, T]):
 
     def _compute(self, inputs: Mapping[str, Any], outputs: Mapping[str, Variable[Any]]) -> None:
         """Outside of an app a call is a small program, run at once."""
+        for late in late_in(inputs):
+            problem = (
+                f"{self.name}() is called outside of an app, where it cannot wait for variable "
+                f"{late._name!r}: fill that first, or make the calls in a @tl.app"
+            )
+            raise VariableError(problem, *user_frame())
 
         def call() -> list[Any]:
             place = user_frame()
             made = {name: self._variable(name, None, place) for name in outputs}
-            fill = partial(self._emit, inputs, made, place)
-            late = LateCall(self.name, place, [*late_in(inputs)], [*made.values()], fill)
-            tracing(self.name).late_calls.call(late)
-            tracing(self.name).late_calls.finish()
+            self._emit(inputs, made, place)
             return list(made.values())
 
         for variable, value in zip(outputs.values(), compute(self.name, call), strict=True):

@@ -160,6 +160,10 @@ def test_outside_of_an_app_a_call_runs_at_once() -> None:
     assert [variable.value for variable in told] == ["Two llamas walk.", "It is absurd."]
     assert translate(told.joke, "German").get(tl.LATENCY).value == "Zwei Lamas gehen."
 
+    joke = tl.variable()
+    tl.semantic(llm, "Tell a joke about {{x}}: {{output:y}}")("a llama", y=joke)
+    assert translate(joke, "German").value == "Zwei Lamas gehen."
+
     async def awaiting() -> str:
         return await translate(told.joke, "German").get()
 
@@ -167,7 +171,7 @@ def test_outside_of_an_app_a_call_runs_at_once() -> None:
 
 
 def test_outside_of_an_app_nothing_can_fill_a_variable_later() -> None:
-    with pytest.raises(VariableError, match="'later'"):
+    with pytest.raises(VariableError, match="cannot wait for variable 'later'.*in a @tl.app"):
         summarize(tl.variable(name="later"))
     with pytest.raises(VariableError, match="use it in a @tl.app"):
         f"{tl.variable(name='later')}"

@@ -13,13 +13,14 @@ from backends.emulated.scripts import FreeScript, GrammarScript, Script, Scripts
 from backends.emulated.step_model import RooflineModel
 from backends.emulated.texts import Texts
 from backends.emulated.timeline import StepTimer
+from backends.emulated.tool_texts import ToolTexts, as_model_writes
 from backends.errors import RequestRejected
 from backends.llm.core import Finished, LLMCore
 from backends.llm.generation import Generation
 from backends.llm.group import Group
 from backends.llm.requests.open_turn import tools_of
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence import Sequence
+from backends.llm.sequence import LLMContext, Sequence
 from backends.tool_calls.format import written_text
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn
@@ -53,6 +54,7 @@ class EmulatedCore(LLMCore):
         self._end_id = min(prompts.stop_ids, default=None)
         self._output_tokens = options.output_tokens
         self._recording = recording
+        self._tool_texts = ToolTexts()
 
     def prepare(self, request: Request) -> Group:
         """Also writes what each of its sequences will say. Any thread may call."""
@@ -60,8 +62,9 @@ class EmulatedCore(LLMCore):
             raise RequestRejected("an emulated engine has no logprobs: leave the attribute out")
         group = super().prepare(request)
         first = group.live[0]
+        tool_prompts = [self._tool_texts.prompt(request, sequence) for sequence in group.live]
         if first.generation is not None:
-            prompt = self._prompt_text.after(first.parent, first.ids)
+            prompt = tool_prompts[0] or self._prompt_text.after(first.parent, first.ids)
             for number, sequence in enumerate(group.live):
                 self._write(sequence, prompt, _attrs_of(request, number), number)
         elif first.scoring is not None:
@@ -73,6 +76,11 @@ class EmulatedCore(LLMCore):
         if not self.has_work:
             self._timer.rest()
         return finished
+
+    def _to_context(self, sequence: Sequence) -> LLMContext:
+        context = super()._to_context(sequence)
+        self._tool_texts.note(sequence, context)
+        return context
 
     def _write(
         self, sequence: Sequence, prompt: str, attrs: Mapping[str, Any], number: int
@@ -89,11 +97,15 @@ class EmulatedCore(LLMCore):
 
     def _recorded(self, sequence: Sequence, generation: Generation, said: Said) -> Script:
         """Of the recorded text in full, whatever its length in this tokenizer's tokens."""
-        tokens = self._tokenizer.encode_text(said.text) if said.text else []
+        tools = tools_of(sequence.turn)
+        text = said.text
+        if tools is not None:
+            text = as_model_writes(text, self._prompts.format_of(tools))
+        tokens = self._tokenizer.encode_text(text) if text else []
         room = self.max_context_tokens - sequence.num_prompt
         if generation.matcher is not None:
             generation.max_new = min(room, max(generation.max_new, 2 * len(tokens) + 8))
-            return self._grammar_script(generation, said.text)
+            return self._grammar_script(generation, text)
         is_cut = said.finish == "length" and tokens
         wanted = len(tokens) if is_cut else max(generation.max_new, len(tokens) + 1)
         generation.max_new = min(room, wanted)

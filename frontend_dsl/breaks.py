@@ -182,7 +182,7 @@ class AsyncRun:
         found = self._programs.get_or_make(
             (to_text(graph), specs), lambda: Program(graph, engines, {}, Any)
         )
-        symbols = _named(self._symbols.values, attrs, ("fn", "type", "value"))
+        symbols = _named(self._symbols.values, attrs, ("fn", "type", "value", "items"))
         return replace(found, symbols=symbols)
 
 

@@ -213,3 +213,18 @@ def test_an_app_with_a_limit_goes_on_with_a_chat_from_outside() -> None:
         return [await turn(text) for text in ("Judge good", "Judge again")]
 
     assert app("x") == ["yes", "yes"]
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_the_list_that_a_model_writes_is_mapped_item_by_item(optimize: bool) -> None:
+    lister = tl.LLM("fake:", name="lister", replies={"": '["a", "b"]'})
+
+    @tl.prompt(lister, out=list[str])
+    def listed(topic: str) -> str:
+        return f"List {topic}"
+
+    @tl.app
+    async def app(topic: str) -> list[str]:
+        return await tl.value(tl.map(more, listed(topic)))
+
+    assert app.using(optimize=optimize)("x") == ["a!", "b!"]

@@ -50,7 +50,7 @@ class fake:  # noqa: N801 - read as a verb: `with tl.fake(llm, {...}) as calls`
         Script("", replies, [])  # wrong patterns are told here
 
     @staticmethod
-    def tool_call(name: str, **arguments: Any) -> str:
+    def tool_call(name: str, /, **arguments: Any) -> str:
         """A reply in which the model calls a tool; add several up for parallel calls."""
         call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
         return f"<tool_call>\n{call}\n</tool_call>"

@@ -244,6 +244,32 @@ def test_tool_calls_are_written_as_models_write_them() -> None:
     assert (call.name, call.arguments) == ("search", '{"query": "cats", "k": 3}')
 
 
+def test_an_agents_tools_run_as_they_are() -> None:
+    def lookup(city: str) -> str:
+        """Say how many people live in a city."""
+        return f"{len(city)} people"
+
+    clerk = tl.Agent("clerk", llm, tools=[lookup])
+    both = tl.fake.tool_call("lookup", city="Oslo") + tl.fake.tool_call("lookup", city="Rio")
+    with tl.fake(clerk, [both, "4 and 3"]) as faked:
+        assert clerk("How many?") == "4 and 3"
+    roles = [role for role, _ in faked.calls[1].messages]
+    assert roles[-3:] == ["assistant", "tool", "tool"]
+    assert "4 people" in faked.prompts[1]
+    assert "3 people" in faked.prompts[1]
+
+
+def test_a_program_is_swapped_like_any_app() -> None:
+    @tl.program(llm)
+    def chat(s: tl.State, question: str) -> str:
+        s += tl.user(question)
+        s += tl.select("mood", choices=["glad", "sad"])
+        return s["mood"]
+
+    with tl.fake(chat, {"funeral": "sad", "": "glad"}):
+        assert (chat("a funeral"), chat("a feast")) == ("sad", "glad")
+
+
 def test_what_cannot_be_swapped_or_matched_is_told() -> None:
     with pytest.raises(ConfigError, match=r"tl.fake takes a component .*got <built-in"):
         tl.fake(len)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -29,7 +30,11 @@ def write(topic: str) -> str:
 
 @tl.app
 def ask(question: str, n: int = 3) -> str:
-    """Answer a question in a word."""
+    """Answer a question in a word.
+
+    Args:
+        question: What to answer, in English.
+    """
     return answer(f"{question} ({n})")
 
 
@@ -56,5 +61,15 @@ async def broken(n: int = Field(1, ge=1)) -> list[int]:
     raise KeyError("lost")
 
 
+@tl.app
+async def mood(text: str) -> Literal["glad", "sad"]:
+    """Say how a text feels."""
+    return "sad" if "rain" in text else "glad"
+
+
+clerk = tl.Agent("clerk", llm, description="Knows capitals.")
+
+
 if __name__ == "__main__":
-    tl.mcp.serve(ask, city, essay, broken, name="tests", http=([*sys.argv, ""])[1] or None)
+    address = ([*sys.argv, ""])[1] or None
+    tl.mcp.serve(ask, city, essay, broken, mood, clerk, name="tests", http=address)

@@ -198,3 +198,22 @@ def test_an_unknown_tool_lists_those_there(sdk_tools: tl.mcp.McpTools) -> None:
         tl.mcp.tools(SDK_SERVER, include=["nope"])
     with pytest.raises(KeyError, match="has no tool 'nope'"):
         sdk_tools["nope"]
+
+
+def test_an_agent_calls_tools_and_reads_what_went_wrong() -> None:
+    llm = tl.LLM("openai://127.0.0.1:9/v1/none")
+    script = [
+        tl.fake.tool_call("greet", name="Ann") + tl.fake.tool_call("fail", reason="x"),
+        tl.fake.tool_call("die"),
+        tl.fake.tool_call("greet", name="Bob"),
+        "All greeted.",
+    ]
+    with tl.mcp.tools(SDK_SERVER, include=["greet", "fail", "die"]) as tools:
+        clerk = tl.Agent("clerk", llm, tools=[*tools])
+        with tl.fake(llm, script) as faked:
+            assert clerk("Greet Ann and Bob.") == "All greeted."
+    assert faked.calls[0].parameters["tools"] == ["greet", "fail", "die"]
+    results = [text for role, text in faked.calls[-1].messages if role == "tool"]
+    assert [results[0], results[3]] == ["hello Ann", "hello Bob"]
+    assert "McpError: the MCP tool 'fail'" in results[1]
+    assert "ended while it ran die" in results[2]

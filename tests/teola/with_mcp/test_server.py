@@ -40,6 +40,8 @@ def test_over_stdio_the_sdks_client_sees_and_runs_the_apps() -> None:
             assert (ask.name, ask.description) == ("ask", "Answer a question in a word.")
             assert ask.input_schema["required"] == ["question"]
             assert ask.input_schema["properties"]["n"]["default"] == 3
+            about = ask.input_schema["properties"]["question"]["description"]
+            assert about == "What to answer, in English."
             assert ask.output_schema is None
             assert city.output_schema is not None
             result = await server.call_tool("ask", {"question": "Capital of France?"})
@@ -48,6 +50,29 @@ def test_over_stdio_the_sdks_client_sees_and_runs_the_apps() -> None:
             assert result.structured_content == {"name": "Rome", "people": 4}
 
     asyncio.run(main())
+
+
+def test_an_agent_is_a_tool_that_takes_a_task(http_url: str) -> None:
+    async def main() -> None:
+        async with client(http_url) as server:
+            clerk = (await server.list_tools()).tools[-1]
+            assert (clerk.name, clerk.description) == ("clerk", "Knows capitals.")
+            assert clerk.input_schema["required"] == ["task"]
+            result = await server.call_tool("clerk", {"task": "Capital of France?"})
+            assert text_of(result) == "Paris."
+
+    asyncio.run(main())
+
+
+def test_a_result_that_is_no_object_is_wrapped_and_unwrapped(http_url: str) -> None:
+    async def main() -> None:
+        async with client(http_url) as server:
+            result = await server.call_tool("mood", {"text": "rain"})
+            assert (text_of(result), result.structured_content) == ("sad", {"result": "sad"})
+
+    asyncio.run(main())
+    with tl.mcp.tools(http_url, include=["mood"]) as tools:
+        assert asyncio.run(tools["mood"].call({"text": "sun"})) == "glad"
 
 
 def test_over_http_the_sdks_client_runs_the_apps(http_url: str) -> None:

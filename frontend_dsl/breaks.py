@@ -190,11 +190,14 @@ async def value(x: T) -> T:
     """The real value of `x`, in an `async def` app: a graph break.
 
     Everything issued so far starts running; the await ends when `x` is there, which may also be a
-    list, tuple or dict that holds values. Raises what failed: the exception of a tool or an engine
+    list, tuple or dict that holds values, or the call of another `async def` app, for which type
+    checkers see its declared type. Raises what failed: the exception of a tool or an engine
     itself, with a note of the place (`tl.errors.failure_of` gives the NodeFailed behind it), or
     OutputInvalid.
     """
-    return cast(T, await run_of_async_app("tl.value()").resolve(x))
+    run = run_of_async_app("tl.value()")
+    given: Any = await x if isinstance(x, CoroutineType) else x
+    return cast(T, await run.resolve(given))
 
 
 def run_of_async_app(what: str, instead: str = "use tl.cond, tl.map and tl.loop") -> AsyncRun:

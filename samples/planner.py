@@ -68,4 +68,4 @@ plan = tl.teams.planner(
 @tl.app
 async def answer(question: str = QUESTION) -> str:
     """Answer a question about countries by a plan of look-ups and sums."""
-    return await plan(question)
+    return await tl.value(plan(question))

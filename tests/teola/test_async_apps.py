@@ -316,3 +316,18 @@ def test_a_set_of_texts_is_made_real_and_an_object_that_holds_a_value_is_refused
 class Held:
     def __init__(self, text: str) -> None:
         self.text = text
+
+
+def test_an_async_app_inside_another_may_be_given_to_value() -> None:
+    """`await inner(x)` works as well, but type checkers see the declared type there."""
+
+    @tl.app
+    async def inner(question: str) -> str:
+        return f"{question}!"
+
+    @tl.app
+    async def outer(question: str) -> str:
+        first = await tl.value(inner(question))
+        return await tl.value(inner(first))
+
+    assert outer("x") == "x!!"

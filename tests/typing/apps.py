@@ -85,6 +85,23 @@ async def results(task: str) -> bool:
     return await tl.approve("Publish?", result.output)
 
 
+@tl.app
+async def overview(topics_of: str) -> str:
+    found = await tl.value(topics(topics_of))
+    assert_type(found, list[str])
+    return ", ".join(found)
+
+
+clerk = tl.Agent("clerk", llm, out=Queries, tools=[count, fetch, rag])
+
+
+@tl.program(llm)
+def chat(s: tl.State, question: str) -> str:
+    s += tl.user(question)
+    s += tl.assistant(tl.gen("answer", max_tokens=8))
+    return s["answer"]
+
+
 class Bot:
     @tl.app
     def hello(self, name: str) -> str:
@@ -99,6 +116,8 @@ async def run_all() -> None:
     assert_type(rag.batch([{"question": "x"}]), list[str | Exception])
     assert_type(rag.using(optimize=False)("x"), str)
     assert_type(Bot().hello("x"), str)
+    assert_type(clerk("x"), Queries)
+    assert_type(chat("x"), str)
     assert_type(await writer.arun("x"), str)
     assert_type(planner.using(timeout_s=3.0, approve=agree)("x"), Queries)
     assert_type((await writer.run("x")).usage.decode_tokens, int)

@@ -131,9 +131,8 @@ class Loop:
         parallel = rules.parallel_calls
         calling = Calling(rules.name, self._run, rules.callees, parallel=parallel)
         value = self._ask(choice, schema)
-        is_said_plainly = not self._talk.has_json_turns or (schema and not self._talk.is_native)
         try:
-            if is_said_plainly:
+            if self._talk.is_plain(choice, schema):
                 is_answer = not self._talk.has_json_turns and not rules.form.is_parsed
                 content = str(await self._run.resolve(value, is_result=is_answer))
             else:

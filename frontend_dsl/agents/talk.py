@@ -17,7 +17,9 @@ from frontend_dsl.writing import on_engine, prefill, prompt_parts
 from graph_opt.graph import Json, Marker
 
 TURN = "turn"  # how the nodes of an agent's turns are called, behind its name
-MOST_CALLS = 8  # in one turn, on engines without tools
+ANSWER = "answer"  # and those whose text is what the model says
+MOST_CALLS = 4  # in one turn, on engines without tools
+CONTENT_CHARS = 2  # of a JSON turn for each token that it may have: the calls need some too
 _HOW = (
     'Answer with JSON: {"content": what you say, "calls": [{"name": ..., "arguments": {...}}]}. '
     "The calls are those of functions, whose results you get; without calls, what you say is your "
@@ -49,6 +51,11 @@ class Talk:
         """Whether a turn is JSON, and not the answer itself."""
         return bool(self._callees)
 
+    def is_plain(self, choice: str, schema: Json) -> bool:
+        """Whether the text of such a turn is what the model says, and no JSON of a turn."""
+        is_free = schema is not None or choice == "none"
+        return not self.has_json_turns or (not self.is_native and is_free)
+
     def open(self, system: str) -> list[tuple[str, str]]:
         """The turns before the first of the user."""
         if self.has_json_turns and not self.is_native:
@@ -79,7 +86,8 @@ class Talk:
             parts.append(Marker("assistant"))
             filled = prefill(tracer, self._name, self._llm, self._context, parts, tools)
             attrs = {**on_engine(tracer, self._llm), **self._sampling, **self._held(choice, schema)}
-            hints = [f"{self._name}.{TURN}", f"{self._name}.context"]
+            kind = ANSWER if self.is_plain(choice, schema) and self.has_json_turns else TURN
+            hints = [f"{self._name}.{kind}", f"{self._name}.context"]
             text, self._context = tracer.emit_many(
                 "decode", (filled,), attrs, hints, [str, Context]
             )
@@ -106,23 +114,31 @@ class Talk:
         if self.is_native:
             held: dict[str, Json] = {"tool_choice": choice}
             return held if schema is None else {**held, "schema": schema}
-        return {"schema": _turn_schema(list(self._tools), choice) if schema is None else schema}
+        if schema is None and choice == "none":
+            return {}
+        return {"schema": self._turn_schema(choice) if schema is None else schema}
+
+    def _turn_schema(self, choice: str) -> Json:
+        """The JSON of a turn, whose content leaves room for calls."""
+        max_tokens = self._sampling["max_tokens"]
+        assert isinstance(max_tokens, int), "the attrs of a decode always have it"
+        return _turn_schema(list(self._tools), choice, CONTENT_CHARS * max_tokens)
 
 
 def _parts(tracer: Any, role: str, text: str) -> list[Any]:
     return [Marker(role), *prompt_parts(pieces(text, (), tracer.given))]
 
 
-def _turn_schema(callees: Sequence[Callee], choice: str) -> Json:
-    """The JSON of a turn."""
+def _turn_schema(callees: Sequence[Callee], choice: str, most_chars: int) -> Json:
+    """Of a turn that calls one of these: the one that is named, if any, once."""
     named = [callee for callee in callees if callee.name == choice] or list(callees)
     calls = {
         "type": "array",
         "items": {"anyOf": [_call_schema(callee) for callee in named]},
-        "minItems": 0 if choice in ("auto", "none") else 1,
-        "maxItems": 0 if choice == "none" else MOST_CALLS,
+        "minItems": 0 if choice == "auto" else 1,
+        "maxItems": MOST_CALLS if choice in ("auto", "required") else 1,
     }
-    return _object(content={"type": "string"}, calls=calls)  # type: ignore[arg-type]
+    return _object(content={"type": "string", "maxLength": most_chars}, calls=calls)  # type: ignore[arg-type]
 
 
 def _call_schema(callee: Callee) -> Json:

@@ -101,3 +101,33 @@ def _prefilled(events: list[Event], query: str) -> int:
 
 def _counts(events: list[Event], node: str, field: str) -> list[int]:
     return [e.fields[field] for e in events if e.kind == "end" and e.node == node]
+
+
+class Stop(BaseModel):
+    city: str
+    then: "Stop | None" = None
+
+
+@tl.tool(pure=True)
+def travel(route: Stop, nights: int = 1) -> str:
+    """Plan a journey."""
+    return f"{route.city} for {nights}"
+
+
+def test_an_engine_without_tools_writes_turns_that_fit_their_schema(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tl.Agent, "_is_native", lambda *_: False)
+    patient = tl.Agent(
+        "planner",
+        llm,
+        tools=[weather, travel],
+        tool_choice="travel",
+        max_turns=1,
+        max_tokens=200,
+        on_limit="answer",
+    )
+    result = asyncio.run(patient.run("Go to Rome for 2 nights."))
+    assert result.stopped_by == "turns"
+    assert {made.name for made in result.calls} == {"travel"}
+    assert not [made for made in result.calls if made.result.startswith("the arguments are no")]

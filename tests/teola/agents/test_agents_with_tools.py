@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import teola as tl
 from runtime.events import Event
-from teola.errors import BudgetExceeded, NodeFailed, TraceError
+from teola.errors import BudgetExceeded, NodeFailed, QueryTimeout, TraceError
 
 EMBEDDED = {"prefill", "fork", "structured", "seed", "stream", "abort"}
 log: list[str] = []
@@ -383,3 +383,65 @@ def test_a_failure_of_the_model_ends_the_agent() -> None:
     short = tl.LLM("fake:", max_context_tokens=3, name="short")
     with pytest.raises(NodeFailed, match=r"test_agents_with_tools\.py:\d+\) failed"):
         tl.Agent("long", short, tools=[add])("one two three four five")
+
+
+def test_many_agents_run_side_by_side() -> None:
+    assert calc.batch(["the sum", {"task": "a sum", "unit": "m"}]) == ["It is 3."] * 2
+
+
+def test_cancelling_an_agent_stops_its_tools() -> None:
+    seen: list[str] = []
+
+    @tl.tool
+    async def wait(n: int) -> int:
+        seen.append("begun")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            seen.append("stopped")
+        return n
+
+    model = tl.LLM("fake:", replies={"": said(("wait", {"n": 1}))})
+    agent = tl.Agent("waiter", model, tools=[wait])
+
+    @tl.app
+    def outer(task: str) -> str:
+        return agent(task)
+
+    async def cancelled(app: tl.App[..., str]) -> None:
+        task = asyncio.create_task(app.arun("go"))
+        while "begun" not in seen:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while "stopped" not in seen:
+            await asyncio.sleep(0.01)
+
+    for app in (agent, outer):
+        seen.clear()
+        asyncio.run(asyncio.wait_for(cancelled(app), 5))
+        assert seen == ["begun", "stopped"]
+    with pytest.raises(QueryTimeout, match=r"app waiter\(\) did not finish within 0\.2 s"):
+        agent.using(timeout_s=0.2)("go")
+
+
+def test_arguments_of_nested_models_are_asked_for_without_references() -> None:
+    class Leg(BaseModel):
+        city: str
+        then: "Leg | None" = None
+
+    def travel(route: Leg) -> str:
+        return f"{route.city} {route.then.city if route.then else ''}"
+
+    call = {"name": "travel", "arguments": {"route": {"city": "Rome", "then": {"city": "Oslo"}}}}
+    turn = json.dumps({"content": "", "calls": [call]})
+    replies = {"gave: Rome Oslo": '{"content": "booked", "calls": []}', "": turn}
+    plain = tl.LLM("fake:", capabilities=EMBEDDED, replies=replies)
+    heard: list[Event] = []
+    agent = tl.Agent("agency", plain, tools=[travel])
+    assert agent.using(listener=heard.append)("go") == "booked"
+    graphs = [event.fields["graph"] for event in heard if event.kind == "query"]
+    schemas = [part.partition("max_tokens")[0] for part in graphs[0].split("schema=")[1:]]
+    assert schemas
+    assert all("$ref" not in schema for schema in schemas)

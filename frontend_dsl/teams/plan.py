@@ -15,7 +15,7 @@ from frontend_dsl.agents.task import shown
 from frontend_dsl.teams.plan_tools import PlanTool
 from graph_opt.graph import Json
 
-REFERENCE = re.compile(r"\$(\d+)")
+REFERENCE = re.compile(r"\$(\d+)(?!\d|[.,]\d)")  # not a price: $1.50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,11 @@ def plan_schema(
     return _object({"tasks": {**listed, "minItems": 1, "maxItems": most}}, ["tasks"])
 
 
-def read_task(text: str, tools: Mapping[str, PlanTool], known: Sequence[int]) -> PlannedTask:
-    """The task that a JSON text says; `known` are the tasks before it. Raises PlanInvalid."""
+def read_task(
+    text: str, tools: Mapping[str, PlanTool], known: Sequence[int], last: int
+) -> PlannedTask:
+    """The task that a JSON text says; `known` are the tasks before it, and what names one behind
+    the `last` that there can be is plain text, as $500 is. Raises PlanInvalid."""
     written = json.loads(text)
     if not isinstance(written, dict) or not isinstance(written.get("id"), int):
         raise PlanInvalid(f"{text} is no task: write id, tool and arguments")
@@ -59,7 +62,8 @@ def read_task(text: str, tools: Mapping[str, PlanTool], known: Sequence[int]) ->
     arguments = written.get("arguments")
     if not isinstance(arguments, dict):
         raise PlanInvalid(f"the arguments of task {number} are no object but {arguments!r}")
-    after = {*references(arguments), *_after(number, written)}
+    named = {other for other in references(arguments) if other <= last}
+    after = {*named, *_after(number, written)}
     for other in sorted(after):
         if other not in known:
             raise PlanInvalid(
@@ -92,14 +96,19 @@ def filled(value: Any, results: Mapping[int, Any]) -> Any:
     """The value with results in the place of references: alone it is the result itself."""
     if isinstance(value, str):
         alone = REFERENCE.fullmatch(value)
-        if alone is not None:
+        if alone is not None and int(alone[1]) in results:
             return results[int(alone[1])]
-        return REFERENCE.sub(lambda found: shown(results[int(found[1])]), value)
+        return REFERENCE.sub(lambda found: _put_in(found, results), value)
     if isinstance(value, list):
         return [filled(item, results) for item in value]
     if isinstance(value, dict):
         return {key: filled(item, results) for key, item in value.items()}
     return value
+
+
+def _put_in(found: re.Match[str], results: Mapping[int, Any]) -> str:
+    number = int(found[1])
+    return shown(results[number]) if number in results else found[0]
 
 
 def _after(number: int, written: Mapping[str, Any]) -> list[int]:

@@ -160,12 +160,13 @@ class Planning:
         """Have a plan written and its tasks done."""
         run = run_of_async_app("a planner")
         schema = plan_schema(self._tools, self.execution.ids, self._max_tasks)
+        last = max(self.execution.ids, default=0) + self._max_tasks
         text, items = "", JsonItems(("tasks",))
         self.execution.begin()
         async for piece in run.texts(self._plan(told, schema)):
             text += piece
             for item in items.read(text):
-                self.execution.start(read_task(item, self._tools, self.execution.ids))
+                self.execution.start(read_task(item, self._tools, self.execution.ids, last))
         check_whole(text)
         return await self.execution.finish()
 

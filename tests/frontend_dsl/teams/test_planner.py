@@ -81,6 +81,11 @@ def test_a_reference_alone_is_the_value_itself() -> None:
     assert results_of(*tasks, tools=[length, times]) == [3, 6]
 
 
+def test_a_price_is_no_reference() -> None:
+    tasks = [task(1, "double", text="$500 "), task(2, "glue", first="$1.50", second="$1, $1,000")]
+    assert results_of(*tasks, tools=[double, glue]) == ["$500 $500 ", "$1.50+$500 $500 , $1,000"]
+
+
 def test_tasks_start_while_the_plan_is_written_and_run_side_by_side() -> None:
     log: list[tuple[float, str]] = []
 

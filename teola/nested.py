@@ -1,16 +1,32 @@
 """Apps that run inside a run, as sessions of their own: with its options, told to its listeners."""
 
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.registry import EngineSpec
+from frontend_dsl.agents.errors import AgentError
 from frontend_dsl.nested import NestedApp
 from frontend_dsl.program import RunOptions
 from frontend_dsl.tracer import untraced
+from runtime.errors import NodeFailed
 from runtime.events import Event, Listener
 from runtime.nested import Function
 from teola.background import Background
+
+
+@contextmanager
+def said_by_agents() -> Iterator[None]:
+    """What ended an agent inside an app ends the app as the agent said it, with the place."""
+    try:
+        yield
+    except NodeFailed as failure:
+        error = failure.cause
+        if not isinstance(error, AgentError):
+            raise
+        error.add_note(f"raised by %{failure.node} ({failure.where})")
+        raise error from None
 
 
 class NestedRuns:

@@ -38,7 +38,7 @@ from teola.batches import progress_bar, run_bounded
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.fakes import active_fakes
 from teola.known_engines import EngineBook
-from teola.nested import NestedRuns
+from teola.nested import NestedRuns, said_by_agents
 from teola.plan import Plan
 from teola.plans import PlanCache
 from teola.recorders import Recorders
@@ -90,7 +90,8 @@ class AppRunner:
                     await self._background.run_to_end(running)
 
             session = Session(name, start, self._release, is_plain=not own.optimize)
-            return await session.run(body, own.timeout_s)
+            with said_by_agents():
+                return await session.run(body, own.timeout_s)
 
     def _release(self, context: Context) -> "Future[None]":
         async def release() -> None:
@@ -207,7 +208,8 @@ class AppRunner:
         options: RunOptions,
         listener: Listener | None = None,
     ) -> Any:
-        (result,) = await self._execute(program, inputs, options, listener)
+        with said_by_agents():
+            (result,) = await self._execute(program, inputs, options, listener)
         return result
 
     async def _execute(

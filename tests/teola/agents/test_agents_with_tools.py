@@ -321,6 +321,18 @@ def test_turns_are_bounded() -> None:
     with pytest.raises(BudgetExceeded, match="used up its 3 turns") as told:
         agent("go")
     assert told.value.limit == "turns"
+
+    @tl.app
+    def outer(task: str) -> list[str]:
+        return [agent(task)]
+
+    @tl.app
+    def careful(task: str) -> str:
+        return tl.attempt(lambda: agent(task), "nothing")
+
+    assert careful("go") == "nothing"
+    with pytest.raises(BudgetExceeded, match="used up its 3 turns"):
+        outer("go")
     patient = tl.Agent("endless", forever, tools=[add], max_turns=3, on_limit="answer")
     result = asyncio.run(patient.run("go"))
     assert (result.output, result.turns, result.stopped_by) == ("enough", 4, "turns")

@@ -113,3 +113,17 @@ def test_where_nobody_can_be_asked_the_run_says_so(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ApprovalNeeded, match="'May mailer call send"):
         asyncio.run(mailer.arun("go"))
     assert log == []
+
+    @tl.app
+    def outer(task: str) -> list[str]:
+        return [mailer(task)]
+
+    @tl.app
+    async def around(task: str) -> list[str]:
+        return await tl.value(outer(task))
+
+    for app in (outer, around):
+        with pytest.raises(ApprovalNeeded, match="'May mailer call send") as told:
+            app("go")
+        assert any("test_approval.py" in note for note in told.value.__notes__)
+    assert log == []

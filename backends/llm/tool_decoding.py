@@ -2,8 +2,10 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from backends.errors import RequestRejected
 from backends.llm.detokenizer import Detokenizer, detokenizer_of
 from backends.llm.requests.open_turn import Open, ToolTurns
 from backends.llm.requests.prompt_encoder import PromptEncoder
@@ -53,6 +55,16 @@ class ToolDecoding:
             return None
         lark = self.form.grammar(self.tools, _content(sampling), self._literal)
         return GrammarSource("tools", lark)
+
+    def check(self, compile: Callable[[GrammarSource], object]) -> None:
+        """Raises RequestRejected, which names the first tool whose schema cannot be followed."""
+        for tool in self.tools.callable if self.tools is not None else ():
+            alone = replace(self, tools=Toolset((tool,), tool.name)).grammar(Sampling())
+            assert alone is not None, "a named tool is called"
+            try:
+                compile(alone)
+            except RequestRejected as error:
+                raise RequestRejected(f"tool {tool.name!r}: {error}") from error
 
     def _literal(self, text: str) -> str:
         """A text or a special token, as Lark writes it."""

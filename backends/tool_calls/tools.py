@@ -57,7 +57,9 @@ def choose_tools(
 ) -> Toolset | None:
     """The tools that hold for a request: its own, or its context's (`before`), which no other may
     follow. None: decodes give plain text. Raises RequestRejected."""
-    given = attrs.get("tools")
+    given, choice = attrs.get("tools"), attrs.get("tool_choice")
+    if given is None and choice is None:
+        return before
     tools = read_tools(given or ())
     if given is None and before is not None:
         tools = before.tools
@@ -67,10 +69,7 @@ def choose_tools(
             f"this context was made with {had}, and its prompt cannot be changed: give `tools` to "
             "the prefill that opens the conversation, or prefill the whole prompt with them"
         )
-    choice = attrs.get("tool_choice")
-    if choice is None:
-        choice = before.choice if before is not None and given is None else "auto"
-    checked = read_choice(choice, tools)
+    checked = read_choice("auto" if choice is None else choice, tools)
     return Toolset(tools, checked) if tools else None
 
 
@@ -106,6 +105,11 @@ def _tool(given: object) -> Tool:
         raise RequestRejected(f"tools: {given!r} has no name")
     if parameters is not None and not isinstance(parameters, Mapping):
         raise RequestRejected(f"tools: the parameters of {name!r} must be a JSON schema")
+    if parameters is not None and parameters.get("type", "object") != "object":
+        raise RequestRejected(
+            f"tools: the parameters of {name!r} are a JSON schema of {parameters['type']!r}; "
+            "arguments are an object"
+        )
     try:
         json.dumps(given)
     except (TypeError, ValueError) as error:

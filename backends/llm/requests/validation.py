@@ -15,6 +15,7 @@ from backends.llm.logits_processors import logits_processor_of
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.choice import choose_adapter
 from backends.llm.lora.pool import AdapterPool
+from backends.llm.matcher import Matcher
 from backends.llm.page_table import PageTable
 from backends.llm.requests.inputs import (
     PROMPTS_TAKE,
@@ -26,7 +27,7 @@ from backends.llm.requests.inputs import (
 from backends.llm.requests.open_turn import Open, tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.salt import choose_salt
-from backends.llm.sampling import Sampling, sampling_from
+from backends.llm.sampling import GrammarSource, Sampling, sampling_from
 from backends.llm.sampling_random import stream_of
 from backends.llm.scoring import Scoring
 from backends.llm.sequence import LLMContext, Sequence
@@ -133,11 +134,18 @@ class RequestValidator:
             detokenizer=decoding.detokenizer(),
             stops=StopScanner(sampling.stop),
             logits_processor=logits_processor_of(sampling, prompt, end_ids),
-            matcher=None if grammar is None else self._grammars.matcher(grammar),
+            matcher=None if grammar is None else self._matcher(grammar, decoding),
             turn=decoding.turn(),
             # Log-probabilities are wanted of every token, so each is sampled in a step of its own.
             may_jump=self._jump_forward and sampling.logprobs is None,
         )
+
+    def _matcher(self, grammar: GrammarSource, decoding: ToolDecoding) -> Matcher:
+        try:
+            return self._grammars.matcher(grammar)
+        except RequestRejected:
+            decoding.check(self._grammars.matcher)
+            raise
 
     def _select(self, request: Request) -> Group:
         parent = self._context_with_tokens(request)

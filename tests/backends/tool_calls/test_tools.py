@@ -50,6 +50,8 @@ def test_a_context_keeps_the_tools_that_its_prompt_names() -> None:
         ([{"name": ""}], "has no name"),
         ([{"name": "a", "parameters": 3}], "parameters of 'a' must be a JSON schema"),
         ([{"name": "a", "code": 3}], "must have description, name, parameters and no more"),
+        ([{"name": "a", "parameters": {"type": "string"}}], "of 'a' are a JSON schema of 'string'"),
+        ([{"name": "a", "description": {1}}], "'a' is not JSON"),
         ([READ, READ], "two with the name 'read'"),
     ],
 )

@@ -15,8 +15,7 @@ from types import ModuleType
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-NAMES = ("functions", "programs", "agents", "teams", "mcp", "testing", "comparison")
-PAGES = [name for name in NAMES if (DOCS / f"{name}.md").exists()]
+PAGES = ("functions", "programs", "agents", "teams", "mcp", "testing", "comparison")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NOT_RUN = re.compile(r"# not run: \S")
 

@@ -105,6 +105,12 @@ def late_in(value: Any) -> Iterator[LateValue]:
             yield from late_in(item)
 
 
+def known(value: Any) -> Any:
+    """The constant that a variable was set to; any other value as it is."""
+    is_set = isinstance(value, LateValue) and value._content is not None
+    return value._content[0] if is_set else value
+
+
 def standing_for(value: Value, lift: Callable[[Any], Value]) -> Value:
     """What stands for a value of no graph: its constant. Raises VariableError if it has none."""
     assert isinstance(value, LateValue), "all other values are made by a tracer"

@@ -52,7 +52,9 @@ def check_no_symbol_inside(value: object) -> None:
         path, one = waiting.pop()
         if isinstance(one, Value) or has_marks(one):
             raise SymbolicError(
-                f"{path} holds a value of the run; make the object in a tl.tool", *user_frame()
+                f"{path} holds a value of the run; use that value itself, or make the object in a "
+                "tl.tool",
+                *user_frame(),
             )
         if is_mangled(one):
             raise _mangled()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from frontend_dsl.callables import name_of, place_of_function, written_function
 from frontend_dsl.errors import DefinitionError, SymbolicError
+from frontend_dsl.late_calls import known
 from frontend_dsl.type_hints import hints_of
 from frontend_dsl.value import Handle, current_tracer, is_symbolic, type_name
 from frontend_dsl.where import user_frame
@@ -100,7 +101,7 @@ def bind(
     static: dict[str, Any] = {}
     symbolic: dict[str, Any] = {}
     for parameter in parameters:
-        value = given.get(parameter.name, parameter.default)
+        value = known(given.get(parameter.name, parameter.default))
         if value is MISSING:
             wanted = type_name(parameter.type)
             raise ArgumentError(f"{name}() needs argument {parameter.name!r} ({wanted})")

@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from frontend_dsl.callables import name_of, result_type, takes_receiver
 from frontend_dsl.components import PYTHON
 from frontend_dsl.errors import DefinitionError, TraceError
-from frontend_dsl.late_calls import late_in
+from frontend_dsl.late_calls import known, late_in
 from frontend_dsl.semantic_variable import when_there
 from frontend_dsl.tracer import current, tracing
 from frontend_dsl.type_hints import note_names
@@ -49,7 +49,8 @@ class Tool(Generic[P, R]):
         tracer = current()
         given: tuple[Any, ...] = (*self._receiver, *args)
         if tracer is None:
-            return cast(Callable[..., R], self._function)(*given, **kwargs)
+            named = {name: known(value) for name, value in kwargs.items()}
+            return cast(Callable[..., R], self._function)(*map(known, given), **named)
         self._check(given, kwargs)
         late = [*late_in([given, kwargs])]
         if late:  # semantic variables that no call has filled yet

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 import teola as tl
 from runtime.events import Event
-from teola.errors import NodeFailed, TraceError, VariableError
+from teola.errors import NodeFailed, SymbolicError, TraceError, VariableError
 
 llm = tl.LLM(
     "fake:",
@@ -168,6 +168,28 @@ def test_outside_of_an_app_a_call_runs_at_once() -> None:
         return await translate(told.joke, "German").get()
 
     assert asyncio.run(awaiting()) == "Zwei Lamas gehen."
+
+
+def test_tools_and_apps_called_outside_take_the_real_value_of_a_variable() -> None:
+    @tl.tool
+    def shout(text: str, end: str = "!") -> str:
+        return text.upper() + end
+
+    @tl.app
+    def app(text: str) -> str:
+        return shout(text)
+
+    joke: Any = tell("a llama").joke
+    assert shout(joke) == shout(text=joke) == app(joke) == app(text=joke) == "TWO LLAMAS WALK.!"
+
+
+def test_outputs_are_returned_one_by_one() -> None:
+    @tl.app
+    def app(topic: str) -> Any:
+        return tell(topic)
+
+    with pytest.raises(SymbolicError, match="holds a value of the run; use that value itself"):
+        app("a llama")
 
 
 def test_outside_of_an_app_nothing_can_fill_a_variable_later() -> None:

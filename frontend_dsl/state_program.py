@@ -21,6 +21,8 @@ from frontend_dsl.messages import Message, Role
 from frontend_dsl.state import State
 from frontend_dsl.template import constants_of
 from frontend_dsl.tools import tool
+from frontend_dsl.tracer import Tracer, tracing
+from frontend_dsl.value import Handle, Value
 from frontend_dsl.where import place_of
 
 T = TypeVar("T")
@@ -44,6 +46,22 @@ class ProgramResult:
         return cast(T, self.variables[name])
 
 
+class TracedResult(ProgramResult, Handle):
+    """The result of a program that is a part of another app, which may read it before it is
+    there."""
+
+    @property
+    def behind(self) -> Any:
+        """A value of the run, if the result holds one."""
+        each = (text if isinstance(text, list) else [text] for text in self.texts.values())
+        return next((text for texts in each for text in texts if isinstance(text, Value)), None)
+
+    def lower(self, tracer: Tracer) -> Value:  # noqa: ARG002
+        """The whole result, made of the real values when the app runs."""
+        turns = [(message.role, message.content) for message in self.messages]
+        return cast(Value, _result(self.variables, self.texts, self.text, turns))
+
+
 class ProgramFunction:
     """What an app calls to trace a program: the function with a state of its own."""
 
@@ -60,7 +78,7 @@ class ProgramFunction:
             result = self._function(state, **arguments)
         if result is not None and not isinstance(result, State):
             return result
-        return _result(*_said(state if result is None else result))
+        return _traced(state if result is None else result)
 
     def _state(self) -> State:
         return State(self.llm, _constants=self._constants)
@@ -75,7 +93,7 @@ class AsyncProgramFunction(ProgramFunction):
             result = await self._function(state, **arguments)
         if result is not None and not isinstance(result, State):
             return result
-        return program_result(*await value(_said(state if result is None else result)))
+        return await value(_traced(state if result is None else result))
 
 
 @contextmanager
@@ -114,10 +132,10 @@ def program_result(
 _result = tool(pure=True)(program_result)
 
 
-def _said(state: State) -> tuple[Any, ...]:
+def _traced(state: State) -> Any:
     texts = {name: variable.text for name, variable in state._point.variables.items()}
-    turns = [(message.role, message.content) for message in state.messages]
-    return state.variables, texts, state.text(), turns
+    traced = TracedResult(state.variables, texts, state.text(), state.messages)
+    return traced if traced.behind is not None else traced.lower(tracing("a program"))
 
 
 def _may_be_state(parameter: inspect.Parameter | None) -> bool:

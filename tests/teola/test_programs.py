@@ -8,6 +8,7 @@ from pydantic import BaseModel
 import teola as tl
 from runtime.events import Event
 from teola.errors import DefinitionError, OutputInvalid, TraceError
+from teola.runner import default_runner
 
 llm = tl.LLM(
     "fake:",
@@ -273,6 +274,73 @@ def test_a_state_can_be_made_in_any_app() -> None:
         return s["answer"]
 
     assert app("A colour?") == "blue"
+
+
+def test_a_program_in_which_the_model_writes_nothing_gives_its_text() -> None:
+    @tl.program(llm)
+    def said(s: tl.State, name: str) -> None:
+        s += tl.user(f"I am {name}.")
+
+    @tl.program(llm)
+    async def said_later(s: tl.State, name: str) -> None:
+        s += tl.user(f"I am {name}.")
+
+    message = tl.Message("user", "I am Bob.")
+    assert (
+        said("Bob") == said_later("Bob") == tl.ProgramResult({}, {}, "user: I am Bob.", [message])
+    )
+
+
+@both_ways
+def test_an_app_reads_the_result_of_a_program_in_it(optimize: bool) -> None:
+    @tl.program(llm)
+    def inner(s: tl.State, question: str) -> tl.State:
+        s += tl.user(question)
+        s += tl.gen("text")
+        s += tl.user("Pair")
+        s += tl.gen("pair", out=Pair)
+        return s
+
+    @tl.app
+    def app(question: str) -> tuple[str, int, str, tl.ProgramResult]:
+        result = inner(question)
+        return result["text"], result.get("pair", Pair).second, result.text, result
+
+    @tl.app
+    async def later(question: str) -> tuple[str, int, str, tl.ProgramResult]:
+        result = inner(question)
+        whole = await tl.value(result)
+        return await tl.value(result["text"]), whole.get("pair", Pair).second, whole.text, whole
+
+    whole = inner("A colour?")
+    assert type(whole) is tl.ProgramResult
+    wanted = ("blue", 2, whole.text, whole)
+    assert app.using(optimize=optimize)("A colour?") == wanted
+    assert later.using(optimize=optimize)("A colour?") == wanted
+
+
+@both_ways
+def test_programs_run_in_apps_and_maps_and_give_all_contexts_back(optimize: bool) -> None:
+    @tl.program(llm)
+    async def forked(s: tl.State, question: str) -> str:
+        s += tl.user(question)
+        forks = s.fork(3)
+        for fork in forks:
+            fork += tl.gen("one")
+        first = await tl.value(forks[0]["one"])
+        s.join(forks)
+        s += tl.user(f"And {first}?")
+        s += tl.gen("two")
+        return s["two"]
+
+    @tl.app
+    async def app(questions: list[str]) -> list[str]:
+        return [*await tl.value(tl.map(two_turns, questions)), await forked(questions[0])]
+
+    app = app.using(optimize=optimize)
+    assert len(app(["A colour?", "What?"])) == 3
+    runner: Any = default_runner()
+    assert runner._runtime.scheduler("llm", llm.spec).engine.num_live_contexts == 0
 
 
 def test_events_of_texts_say_which_variable_is_written() -> None:

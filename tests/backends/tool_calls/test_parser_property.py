@@ -1,5 +1,6 @@
 """However a text is cut, a parser finds the same; and nothing makes it raise."""
 
+import json
 from itertools import pairwise
 
 from hypothesis import given
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 from backends.base import ToolCall
 from backends.tool_calls.formats import FORMATS
 from backends.tool_calls.parser import CallParser, Piece
+from backends.tool_calls.stream import TurnStream
+from backends.tool_calls.turn import read_turn
 
 PARSERS = {form.name: form.parser for form in FORMATS}
 WORDS = (
@@ -48,3 +51,18 @@ def test_no_character_that_is_no_space_is_lost_from_a_text_without_calls(
     found = pieces_of(PARSERS[name](), text)
     if not any(isinstance(piece, ToolCall) for piece in found):
         assert "".join(piece for piece in found if isinstance(piece, str)) == text
+
+
+@given(st.sampled_from(sorted(PARSERS)), texts)
+def test_the_canonical_turn_is_the_same_text_however_the_model_s_text_is_cut(
+    name: str, text: str
+) -> None:
+    whole, cut = TurnStream(PARSERS[name]()), TurnStream(PARSERS[name]())
+    assert whole.feed(text) + whole.finish() == whole.text
+    told = "".join(map(cut.feed, text)) + cut.finish()
+    assert told == cut.text == whole.text
+    turn = read_turn(told)
+    assert turn is not None
+    assert turn.calls == whole.calls
+    for call in turn.calls:
+        assert isinstance(json.loads(call.arguments), dict)

@@ -87,3 +87,11 @@ def test_documents_are_indexed_by_one_app_and_found_by_another(
     assert "Ada Lovelace designed" in printed
     assert printed.endswith(" 1")
     assert module.find("Who designed it?", "biology") == []
+
+
+def test_a_program_and_a_team_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    module = run(block("@tl.program"))
+    printed = capsys.readouterr().out
+    assert printed.split()[0] in ("yes", "no")
+    assert module.desk.graph().name == module.desk.name
+    assert module.desk("Compare Rome and Oslo.") in printed

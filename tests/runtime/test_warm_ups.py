@@ -333,3 +333,19 @@ def test_a_head_that_a_server_lost_is_computed_again_for_the_next_query(
     assert (first, second, lost) == (1, 1, 1)
     assert again == 2
     assert at_last == 3
+
+
+def test_a_head_with_other_tools_is_another_head(world: Worlds) -> None:
+    tools = 'ahead=true, engine="llm", tools=[{"name": "NAME"}]]'
+    plan = optimized(RETRIEVAL, "sglang")
+    assert 'ahead=true, engine="llm"]' in plan
+
+    async def main() -> int:
+        w = world(llm={"capabilities": "sglang"}, tools={"latency_s": 1.0})
+        llm = llm_of(w)
+        for name in ("a", "b", "a"):
+            text = plan.replace('ahead=true, engine="llm"]', tools.replace("NAME", name))
+            await w.run(text, {"q": "Why?"}, {"find": lambda _: "passages"})
+        return ops(llm).count("prefill ahead")
+
+    assert run_virtual(main()) == 2

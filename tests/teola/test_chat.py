@@ -408,7 +408,7 @@ def test_a_prompt_that_returns_no_messages_is_an_error() -> None:
     def two_systems(name: str) -> list[tl.Message]:
         return [tl.Message("system", "Two."), tl.Message("user", name)]
 
-    for prompt, problem in ((nothing, "must return the prompt"), (two_systems, "has system=")):
+    for prompt, problem in ((nothing, "must `return` the prompt"), (two_systems, "has system=")):
 
         @tl.app
         def app(name: str) -> str:

@@ -131,3 +131,16 @@ def test_an_engine_without_tools_writes_turns_that_fit_their_schema(
     assert result.stopped_by == "turns"
     assert {made.name for made in result.calls} == {"travel"}
     assert not [made for made in result.calls if made.result.startswith("the arguments are no")]
+
+
+def test_a_pure_call_begins_before_the_model_has_ended_its_turn() -> None:
+    heard: list[Event] = []
+    guide = tl.Agent(
+        "guide", llm, tools=[weather], tool_choice="required", max_turns=1, on_limit="answer"
+    )
+    alone = guide.using(listener=heard.append, memo=False)
+    result = asyncio.run(alone.run("What is the weather in Rome, Oslo and Paris?"))
+    assert result.calls
+    begun = next(e.t for e in heard if e.kind == "start" and e.node == "weather")
+    ended = next(e.t for e in heard if e.kind == "end" and e.node == "guide.turn")
+    assert begun < ended

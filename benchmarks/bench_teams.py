@@ -172,7 +172,7 @@ def main() -> None:
         for size in sizes:
             row = results[url][str(size)] = bench(setting, size, args.repeats, ways)
             print(json.dumps({url: {size: row}}), file=sys.stderr, flush=True)
-    console = Console(width=140)
+    console = Console(width=150)
     show(console, results, ways)
     rows = [row for each in results.values() for row in each.values()]
     if "apart" in ways:

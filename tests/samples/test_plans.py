@@ -18,6 +18,7 @@ from graph_opt.plain import as_written
 from samples import (
     advanced_rag,
     chain_summary,
+    coding_team,
     contextual_retrieval,
     debate,
     doc_qa,
@@ -36,6 +37,7 @@ APPS: dict[str, Any] = {
     "map_reduce_summary": map_reduce_summary.summarize,
     "chain_summary": chain_summary.summarize,
     "judge": judge.judge,
+    "coding_team": coding_team.build,
     "debate": debate.debate,
     "library_index": library.index,
     "library_ask": library.ask,

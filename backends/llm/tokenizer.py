@@ -1,5 +1,6 @@
 """Token ids of text and of markup: two doors, so that text can never turn into a special token."""
 
+import json
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer as RustTokenizer
@@ -7,6 +8,14 @@ from tokenizers import Tokenizer as RustTokenizer
 from backends.errors import RequestRejected
 from backends.llm.token_bytes import TokenBytes
 from backends.text_check import check_texts
+from backends.tool_calls.formats import FORMATS
+
+TAGS = frozenset(
+    (
+        *(marker for form in FORMATS for marker in form.markers),
+        *("<tool_response>", "</tool_response>", "<tools>", "</tools>"),
+    )
+)
 
 
 class Tokenizer:
@@ -20,8 +29,7 @@ class Tokenizer:
         add_bos: bool = False,
     ) -> None:
         self._markup = rust
-        self._text = RustTokenizer.from_str(rust.to_str())
-        self._text.encode_special_tokens = True
+        self._text = _for_text(rust)
         added = rust.get_added_tokens_decoder()
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
         self.bytes_of = TokenBytes(rust, self.special_ids)
@@ -64,3 +72,18 @@ class Tokenizer:
     def to_json(self) -> str:
         text: str = self._markup.to_str()
         return text
+
+
+def _for_text(rust: RustTokenizer) -> RustTokenizer:
+    """That for text, in which the tags of tool calls are text too: some vocabularies have them as
+    tokens of their own that are not special."""
+    told = rust.to_str()
+    added = rust.get_added_tokens_decoder().values()
+    if any(token.content in TAGS and not token.special for token in added):
+        whole = json.loads(told)
+        for token in whole["added_tokens"]:
+            token["special"] = token["special"] or token["content"] in TAGS
+        told = json.dumps(whole, ensure_ascii=False)
+    found: RustTokenizer = RustTokenizer.from_str(told)
+    found.encode_special_tokens = True
+    return found

@@ -7,6 +7,7 @@ a context cannot change what it holds.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ _IDS = ("QZCALLAQZ", "QZCALLBQZ")  # nine characters, as Mistral's templates wan
 _NAMES = ("QZNAMEAQZ", "QZNAMEBQZ")
 _NO_CALL = ToolCall("", "", "{}")
 _PROBES = {**PROBES, **TOOL_PROBES}
+_NO_WORD = re.compile(r"[^\w.:-]")
 _QUOTED = '"QZ'
 
 
@@ -58,7 +60,8 @@ class ToolTemplate:
         first, second = (leaving, entering) if before == "tool" else (entering, None)
         for number, call in enumerate((first, second)):
             said = call or _NO_CALL
-            step = step.replace(_IDS[number], self._id(said)).replace(_NAMES[number], said.name)
+            step = step.replace(_IDS[number], self._id(said))
+            step = step.replace(_NAMES[number], self._name(said))
         return step
 
     def answer(self, text: str) -> str:
@@ -66,7 +69,14 @@ class ToolTemplate:
         return json.dumps(text, ensure_ascii=False)[1:-1] if self._escapes else text
 
     def _id(self, call: ToolCall) -> str:
-        return mistral_id(call.id) if isinstance(self.format, MistralFormat) else call.id
+        if isinstance(self.format, MistralFormat):
+            return mistral_id(call.id)
+        return _NO_WORD.sub("_", call.id)
+
+    def _name(self, call: ToolCall) -> str:
+        """A model may write any name and id: they are no markup."""
+        is_known = any(tool.name == call.name for tool in self._tools)
+        return call.name if is_known else _NO_WORD.sub("_", call.name)
 
     def _known_format(self) -> CallFormat | None:
         """The format that the template writes; None if it knows no tools, or in a way that is not

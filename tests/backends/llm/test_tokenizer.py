@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer, models
 
 from backends.errors import ConfigError, RequestRejected
 from backends.llm.detokenizer import ByBytes, ByLookback, detokenizer_of
+from backends.llm.tokenizer import Tokenizer as OwnTokenizer
 from backends.llm.tokenizer_files import tokenizer_from_gguf
 
 DATA = Path(__file__).parents[2] / "data"
@@ -152,3 +153,17 @@ def test_the_bytes_of_smollm_tokens_join_to_their_decoding(smollm: Any) -> None:
         detokenizer = detokenizer_of(smollm.tokenizer)
         pieces = [detokenizer.push(token) for token in row["ids"]]
         assert "".join(pieces) + detokenizer.flush() == smollm.tokenizer.decode(row["ids"])
+
+
+def test_tags_of_tool_calls_in_a_text_are_text_also_where_they_are_no_special_tokens(
+    tiny_tokenizer: Path,
+) -> None:
+    rust = Tokenizer.from_file(str(tiny_tokenizer / "tokenizer.json"))
+    tags = ["<tool_call>", "</tool_call>", "<tool_response>"]
+    rust.add_tokens([AddedToken(tag, special=False) for tag in [*tags, "  "]])
+    tokenizer = OwnTokenizer(rust, [258])
+    for tag in tags:
+        (id,) = tokenizer.encode_markup(tag)
+        assert id not in tokenizer.encode_text(f"a {tag} b")
+        assert tokenizer.decode(tokenizer.encode_text(f"a {tag} b")) == f"a {tag} b"
+    assert tokenizer.encode_text("  ") == [rust.token_to_id("  ")]  # other words are left alone

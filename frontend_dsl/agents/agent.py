@@ -6,7 +6,7 @@ app's graph. Any other is a session: a node of the app, whose turns and calls ar
 
 import copy
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack, cast, overload
 
@@ -139,6 +139,7 @@ class Agent(App[..., T], Composed):
         check_llm("tl.Agent", llm)
         _check_texts(name, instructions)
         check_count("tl.Agent", "max_turns", max_turns, 1)
+        _check_parts(name, tools, budget, memory)
         self.llm = llm
         self.instructions = instructions
         self.description = description
@@ -332,6 +333,16 @@ def _check_texts(name: object, instructions: object) -> None:
         raise ValueError(f"the name of a tl.Agent has {problem}; got {name!r}")
     if not isinstance(instructions, str) or has_marks(instructions):
         raise TypeError("instructions= of tl.Agent must be constant text")
+
+
+def _check_parts(name: str, tools: object, budget: object, memory: object) -> None:
+    """Raises TypeError for what is no list of tools, no budget and no memory."""
+    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
+        raise TypeError(f"tools= of the agent {name} is a list, as tools=[search]; got {tools!r}")
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget= of the agent {name} is a tl.Budget(...), not {budget!r}")
+    if memory is not None and (isinstance(memory, type) or not isinstance(memory, Memory)):
+        raise TypeError(f"memory= of the agent {name} is a memory, as tl.Window(8), not {memory!r}")
 
 
 def _check_choices(name: str, tool_choice: str, on_limit: str, tools: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Human approval: the approver of a run is asked before something happens."""
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from frontend_dsl.approver import current_approver
 from frontend_dsl.breaks import run_of_async_app
 from frontend_dsl.components import PYTHON
 from frontend_dsl.tracer import tracing
+
+_asking = threading.Lock()  # one question at a time: an answer belongs to the one that is seen
 
 Approver = Callable[..., Any]  # (question, subject) -> whether it may happen; may be async
 
@@ -44,5 +47,6 @@ def _terminal(question: str) -> Approver:
 def ask_at_terminal(question: str, subject: Any) -> bool:
     """Show the subject and wait for a person's answer."""
     shown = "" if subject is None else f"{subject}\n"
-    print(f"\n{shown}{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    with _asking:
+        print(f"\n{shown}{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")

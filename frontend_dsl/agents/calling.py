@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 
 from backends.errors import ConfigError
 from frontend_dsl.agents.agent_tools import Callee, result_text
@@ -65,10 +64,13 @@ class Calling:
 
     async def stop(self) -> None:
         """Give up what runs."""
-        for task in self._tasks.values():
+        running = [task for task in self._tasks.values() if not task.done()]
+        for task in running:
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if running:  # else nothing is awaited: a cancellation would be lost here
+            await asyncio.wait(running)
+        for task in self._tasks.values():
+            _ = task.cancelled() or task.exception()  # the first one has been told
 
     def _made(self, place: int) -> CallMade:
         task, call = self._tasks.get(place), self._calls[place]
@@ -83,7 +85,7 @@ class Calling:
             return False
         try:
             return callee.changes_nothing(callee.arguments.check(read_arguments(call.arguments)))
-        except WrongArguments:
+        except Exception:  # the call itself says what is wrong
             return False
 
     def _start(self, place: int) -> None:

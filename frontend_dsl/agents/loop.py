@@ -11,7 +11,7 @@ from frontend_dsl.agents.errors import AnswerNotValid, BudgetExceeded, Limit
 from frontend_dsl.agents.meter import Meter
 from frontend_dsl.agents.results import AgentMessage, AgentResult, Budget, CallMade
 from frontend_dsl.agents.talk import Talk
-from frontend_dsl.agents.turn_reader import TurnReader
+from frontend_dsl.agents.turn_reader import Call, TurnReader
 from frontend_dsl.breaks import AsyncRun
 from frontend_dsl.forms import Form
 from frontend_dsl.value import Value
@@ -150,12 +150,16 @@ class Loop:
 
     async def _read(self, value: Value, calling: Calling) -> str:
         reader = TurnReader()
-        most = self._rules.budget.calls
         async for piece in self._run.texts(value):
-            for call in reader.feed(piece)[1]:
-                self._num_calls += 1
-                calling.add(call, is_allowed=most is None or self._num_calls <= most)
+            self._called(reader.feed(piece)[1], calling)
+        self._called(reader.finish(), calling)
         return reader.content
+
+    def _called(self, calls: list[Call], calling: Calling) -> None:
+        most = self._rules.budget.calls
+        for call in calls:
+            self._num_calls += 1
+            calling.add(call, is_allowed=most is None or self._num_calls <= most)
 
     async def _answer(self, content: str) -> Any:
         """The value of what the model says at last."""

@@ -1,7 +1,7 @@
 """What an agent remembers from one call to the next."""
 
 from collections import deque
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backends.documents import Doc
 from frontend_dsl.ask import ask, check_count, check_llm
@@ -21,11 +21,10 @@ REMEMBERED = "What may be of use from earlier conversations:\n"
 Turns = list[tuple[str, str]]  # role and text
 
 
+@runtime_checkable
 class Memory(Protocol):
     """What an agent's `memory=` is. Calls of one agent that run side by side share it, and are kept
     in the order in which they end."""
-
-    changes_world: bool  # whether keeping writes to a store
 
     async def recall(self, task: str) -> tuple[str, Turns]:
         """What goes behind the instructions, and the turns before the task."""
@@ -39,8 +38,6 @@ class Memory(Protocol):
 
 class Window:
     """The last `turns` exchanges, word by word: `memory=tl.Window(8)`."""
-
-    changes_world = False
 
     def __init__(self, turns: int) -> None:
         check_count("tl.Window", "turns", turns, 1)
@@ -64,8 +61,6 @@ class Summary:
     """Everything, in short: when the exchanges have more than `after_tokens` tokens, `llm` writes a
     summary of all but the last one."""
 
-    changes_world = False
-
     def __init__(self, llm: LLM, after_tokens: int = 1000) -> None:
         check_llm("tl.Summary", llm)
         check_count("tl.Summary", "after_tokens", after_tokens, 1)
@@ -87,13 +82,16 @@ class Summary:
         self._exchanges.append((task, answer))
         if num_tokens([text for each in self._exchanges for text in each]) <= self._after_tokens:
             return
-        old, self._exchanges = self._exchanges[:-1], self._exchanges[-1:]
-        if old:
-            self._summary = await self._summarized(old)
+        before, old = self._summary, self._exchanges[:-1]
+        if not old:
+            return
+        summary = await self._summarized(before, old)
+        if self._summary is before and self._exchanges[: len(old)] == old:  # nobody was first
+            self._summary, self._exchanges = summary, self._exchanges[len(old) :]
 
-    async def _summarized(self, old: list[tuple[str, str]]) -> str:
+    async def _summarized(self, summary: str, old: list[tuple[str, str]]) -> str:
         said = "\n".join(f"{role}: {text}" for role, text in _turns(old))
-        before = f"{SAID_BEFORE}{self._summary}\n\n" if self._summary else ""
+        before = f"{SAID_BEFORE}{summary}\n\n" if summary else ""
         run = run_of_async_app("tl.Summary")
         value = ask(self._llm, "summary", SUMMARIZE, f"{before}{said}")
         return str(await run.resolve(value))
@@ -109,8 +107,6 @@ class Summary:
 class Recall:
     """What is like the task: exchanges are kept in `store`, and the `k` that are nearest to a new
     task are read again, also in another process."""
-
-    changes_world = True
 
     def __init__(self, store: Store, k: int = 4) -> None:
         check_count("tl.Recall", "k", k, 1)
@@ -136,4 +132,4 @@ class Recall:
 
 def _turns(exchanges: "deque[tuple[str, str]] | list[tuple[str, str]]") -> Turns:
     roles = ("user", "assistant")
-    return [turn for each in exchanges for turn in zip(roles, each, strict=True)]
+    return [turn for each in [*exchanges] for turn in zip(roles, each, strict=True)]

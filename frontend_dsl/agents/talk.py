@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from backends.tool_calls.turn import ToolTurn, read_turn, turn_text
 from frontend_dsl.agents.agent_tools import Callee
 from frontend_dsl.components import LLM
 from frontend_dsl.template import pieces
@@ -82,7 +83,7 @@ class Talk:
             tools: dict[str, Json] = {}
             if self.has_json_turns and self.is_native and self._context is None:
                 tools = {"tools": [each.described for each in self._tools]}
-            parts = [part for turn in turns for part in _parts(tracer, *turn)]
+            parts = [part for turn in turns for part in self._parts(tracer, *turn)]
             parts.append(Marker("assistant"))
             filled = prefill(tracer, self._name, self._llm, self._context, parts, tools)
             attrs = {**on_engine(tracer, self._llm), **self._sampling, **self._held(choice, schema)}
@@ -118,15 +119,17 @@ class Talk:
             return {}
         return {"schema": self._turn_schema(choice) if schema is None else schema}
 
+    def _parts(self, tracer: Any, role: str, text: str) -> list[Any]:
+        is_no_call = role == "assistant" and self.has_json_turns and self.is_native
+        if is_no_call and read_turn(text) is not None:  # said once, in words
+            text = turn_text(ToolTurn(text))
+        return [Marker(role), *prompt_parts(pieces(text, (), tracer.given))]
+
     def _turn_schema(self, choice: str) -> Json:
         """The JSON of a turn, whose content leaves room for calls."""
         max_tokens = self._sampling["max_tokens"]
         assert isinstance(max_tokens, int), "the attrs of a decode always have it"
         return _turn_schema(list(self._tools), choice, CONTENT_CHARS * max_tokens)
-
-
-def _parts(tracer: Any, role: str, text: str) -> list[Any]:
-    return [Marker(role), *prompt_parts(pieces(text, (), tracer.given))]
 
 
 def _turn_schema(callees: Sequence[Callee], choice: str, most_chars: int) -> Json:

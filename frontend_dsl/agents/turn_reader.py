@@ -43,6 +43,23 @@ class TurnReader:
             pass
         return self.content[before[0] :], self.calls[before[1] :]
 
+    def finish(self) -> list[Call]:
+        """The calls of a text that is no JSON of that shape, read as far as it can be: all of it is
+        content where nothing else is known."""
+        if self._state != "begin" or not self._text.strip():
+            return []
+        try:
+            said = json.loads(self._text)
+        except ValueError:
+            said = None
+        content = said.get("content") if isinstance(said, dict) else None
+        if not isinstance(said, dict) or not {"content", "calls"} & said.keys():
+            content = self._text
+        self.content = content if isinstance(content, str) else ""
+        made = said.get("calls") if isinstance(said, dict) else None
+        self.calls += [_call_of(one) for one in made or () if isinstance(one, dict)]
+        return self.calls
+
     def _step(self) -> bool:
         """Go on in the text; whether there may be more to see."""
         if self._state == "begin":

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +45,24 @@ def test_arguments_may_be_an_object_and_content_may_come_late() -> None:
     assert reader.content == "a"
     text = '\\ude00", "calls": [{"name": "f", "arguments": {"x": 1}}], "after": " b"}'
     assert reader.feed(text) == ("😀 b", [Call("f", '{"x": 1}')])
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "names"),
+    [
+        ("I just say hello.", "I just say hello.", []),
+        ('{"calls": [{"name": "a", "arguments": {}}], "content": "So."}', "So.", ["a"]),
+        ('{"calls": [{"name": "a", "arguments": {}}, 3]}', "", ["a"]),
+        ('{"total": 3}', '{"total": 3}', []),
+        ('{"content": "cut', "cut", []),
+        (" ", "", []),
+    ],
+)
+def test_what_a_model_writes_that_is_held_to_nothing_is_not_lost(
+    text: str, content: str, names: list[str]
+) -> None:
+    reader = TurnReader()
+    reader.feed(text)
+    reader.finish()
+    assert reader.content == content
+    assert [call.name for call in reader.calls] == names

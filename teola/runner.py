@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from itertools import count
 from typing import Any
 
 from backends.base import Context, Engine
@@ -45,6 +46,7 @@ from teola.recorders import Recorders
 from teola.trace_file import TraceWriter
 
 CLOSE_TIMEOUT_S = 5.0
+_runs = count(1)  # of `async def` apps
 
 
 class AppRunner:
@@ -82,10 +84,12 @@ class AppRunner:
         options: RunOptions,
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
+        run = f"run {next(_runs)}"
         with self._listening(_with_fakes(options)) as own:
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
-                running = self._execute(program, inputs, _of_segment(own, program), outputs=outputs)
+                segment = _of_segment(own, program)
+                running = self._execute(program, inputs, segment, outputs=outputs, run=run)
                 with untraced():
                     await self._background.run_to_end(running)
 
@@ -219,6 +223,7 @@ class AppRunner:
         options: RunOptions,
         listener: Listener | None = None,
         outputs: Outputs | None = None,
+        run: str = "",
     ) -> list[Any]:
         options = _with_fakes(options)
         plan = self._plans.ready(program, options)
@@ -228,6 +233,7 @@ class AppRunner:
             listeners = [to for to in (listener, options.listener, writer) if to is not None]
             heard = _tell_all(listeners)
             began = datetime.now(UTC).isoformat(timespec="milliseconds")
+            about = {**plan.about, "began": began, **({"run": run} if run else {})}
             final = returned if own is None else own.final
             nested = NestedRuns(self._apps, options, plan.engines, heard, final)
             try:
@@ -236,7 +242,7 @@ class AppRunner:
                     inputs,
                     plan.engines,
                     nested.symbols(plan.symbols(program)),
-                    about={**plan.about, "began": began} if listeners else {},
+                    about=about if listeners else {},
                     listener=heard,
                     timeout_s=options.timeout_s,
                     memo=options.memo,

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from runtime.events import Event
 from teola.cli.progress import Progress
 from teola.cli.target import AnyApp
-from teola.viewer.model import TraceBuilder
+from teola.viewer.runs import RunBuilder
 from teola.virtual import on_virtual_clock
 
 _TICK_S = 0.1
@@ -21,19 +21,15 @@ _TICK_S = 0.1
 class Screen:
     """Where the events of a run go. `out` gets the answer's text as it comes, if given."""
 
-    def __init__(self, builder: TraceBuilder, out: TextIO | None, progress: Progress | None):
+    def __init__(self, builder: RunBuilder, out: TextIO | None, progress: Progress | None):
         self.streamed = ""
         self._builder = builder
         self._out = out
         self._progress = progress
-        self._inside: set[str] = set()  # queries of apps inside the one that is run
 
     def on_event(self, event: Event) -> None:
-        if "within" in event.fields:
-            self._inside.add(event.query)
         if event.kind != "text":
-            if event.query not in self._inside:
-                self._builder(event)
+            self._builder(event)
             return
         if self._progress is not None:
             self._progress.count_text(event)

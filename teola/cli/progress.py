@@ -14,7 +14,8 @@ from rich.text import Text
 
 from runtime.events import Event
 from teola.viewer.formats import count, seconds
-from teola.viewer.model import Span, TraceBuilder
+from teola.viewer.model import Span
+from teola.viewer.runs import RunBuilder
 
 _MAX_LINES = 8
 _FIRST_AFTER_S = 0.3  # a quick run shows nothing
@@ -23,9 +24,9 @@ _FIRST_AFTER_S = 0.3  # a quick run shows nothing
 class Progress:
     """Shows the unfinished primitives of `builder`, one line for each call and op."""
 
-    def __init__(self, console: Console, builder: TraceBuilder) -> None:
+    def __init__(self, console: Console, builder: RunBuilder) -> None:
         self._builder = builder
-        self._pieces: Counter[str] = Counter()  # of decoded text, by path
+        self._pieces: Counter[str] = Counter()  # of decoded text, by query and path
         self._began = time.monotonic()
         self._spinner = Spinner("dots")
         self._live: Live | None = Live(console=console, auto_refresh=False, transient=True)
@@ -43,7 +44,7 @@ class Progress:
         self.stop()
 
     def count_text(self, event: Event) -> None:
-        self._pieces[event.node] += 1
+        self._pieces[f"{event.query}.{event.node}"] += 1
 
     def refresh(self) -> None:
         """Draw anew; called from time to time on the thread that feeds the builder."""
@@ -62,7 +63,7 @@ class Progress:
         self._live = None
 
     def _view(self, elapsed: float) -> RenderableType:
-        spans = list(self._builder.spans.values())
+        spans = self._builder.spans
         groups: dict[tuple[str, str, str], list[Span]] = {}
         for span in spans:
             if not span.has_ended:
@@ -80,7 +81,7 @@ class Progress:
     def _facts(self, group: Sequence[Span], elapsed: float) -> str:
         waiting = sum(span.start_s is None for span in group)
         running = len(group) - waiting
-        pieces = sum(self._pieces[span.node] for span in group)
+        pieces = sum(self._pieces[span.at] for span in group)
         items = sum(span.items for span in group)
         parts = [
             f"{running} running" if running and len(group) > 1 else "",

@@ -16,7 +16,8 @@ from teola.cli.options import COMMON, Option
 from teola.cli.progress import Progress
 from teola.cli.results import as_text, json_text
 from teola.cli.started_engines import START_OPTIONS, engines_started
-from teola.viewer.model import Trace, TraceBuilder, total_usage
+from teola.viewer.model import Trace, whole_usage
+from teola.viewer.runs import RunBuilder
 from teola.viewer.summary import run_summary
 
 OPTIONS = (
@@ -116,7 +117,7 @@ class _Run:
     def run(self, out: TextIO) -> None:
         options = self.invocation.options
         console = stderr_console(options.no_color)
-        builder = TraceBuilder()
+        builder = RunBuilder()
         shows = console.is_terminal and not (options.quiet or options.virtual)
         execute = run_app_virtually if options.virtual else run_app
         progress = Progress(console, builder) if shows else None
@@ -155,8 +156,8 @@ class _Run:
 
 def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping[str, Any]:
     """What `--json` prints."""
-    usage = asdict(total_usage(trace.spans))
-    status = type(error).__name__ if error else trace.status
+    usage = asdict(whole_usage(trace))
+    status = type(error).__name__ if error else "ok"
     return {
         "app": trace.app,
         "status": status,

@@ -35,7 +35,7 @@ def show_trace(
             print(json_text(file_as_json(file), indent=2))
             return
         console = stdout_console(no_color)
-        for number, trace in enumerate(file.traces):
+        for number, trace in enumerate(file.traces if with_plan else file.runs):
             if number:
                 console.print()
             limit = 0 if show_all else _LIMIT

@@ -38,6 +38,7 @@ class Span:
     batch_size: int = 0  # requests in its batch, of all queries
     load_s: float = 0.0  # of its wait, for the engine to load
     deps: tuple[str, ...] = ()  # paths of the spans it waits for, inline primitives seen through
+    at: str = field(default="", compare=False)  # its query and path, as `q3.hits[2].search`
     error: str = ""
 
     @property
@@ -61,14 +62,19 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One query: what it was, how it ended, and its spans in the order they became ready."""
+    """One query: what it was, how it ended, and its spans in the order they became ready.
 
-    query: str
+    Or a run of several, the segments of an `async def` app.
+    """
+
+    query: str  # of a run, its first
     app: str
     optimized: bool = True
     began: str = ""  # ISO 8601
     within: str = ""  # of an app inside another query: the place there, as `q3.answers[2].research`
     began_t: float = 0.0  # on the clock of the events
+    run: str = ""  # of an `async def` app, the same for all its segments
+    queries: tuple[str, ...] = ()  # of a run: all
     inside: tuple[Trace, ...] = ()  # the queries of apps that ran inside this one
     status: str = RUNNING  # then "ok" or the name of the error
     error: str = ""
@@ -100,16 +106,30 @@ class Trace:
 
     def inside_of(self, span: Span) -> list[Trace]:
         """The queries of the app that a primitive is."""
-        return [trace for trace in self.inside if trace.within == f"{self.query}.{span.node}"]
+        return [trace for trace in self.inside if trace.within == span.at]
 
     @property
     def load_s(self) -> float:
         """The longest that a primitive waited for its engine to load."""
-        return max((span.load_s for span in self.spans), default=0.0)
+        inside = (trace.load_s for trace in self.inside)
+        return max((*(span.load_s for span in self.spans), *inside), default=0.0)
+
+    @property
+    def num_spans(self) -> int:
+        """Primitives, with those of the apps inside it."""
+        return len(self.spans) + sum(trace.num_spans for trace in self.inside)
 
     @property
     def num_batches(self) -> int:
-        return len({(span.engine, span.batch) for span in self.spans if span.batch is not None})
+        """Of engines, for its own primitives and those of the apps inside it."""
+        return len(self._batches())
+
+    def _batches(self) -> set[tuple[str, int]]:
+        return _own_batches(self).union(*(trace._batches() for trace in self.inside))
+
+
+def _own_batches(trace: Trace) -> set[tuple[str, int]]:
+    return {(span.engine, span.batch) for span in trace.spans if span.batch is not None}
 
 
 def total_usage(spans: Iterable[Span]) -> Usage:
@@ -133,14 +153,14 @@ class TraceBuilder:
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}  # by path
         self._trace = Trace(query="", app="")
-        self._began_t = 0.0
+        self.began_t = 0.0  # on the clock of the events
         self._graph_text = ""
         self._origins: Mapping[str, list[Any]] = {}
 
     def __call__(self, event: Event) -> None:
         if event.kind == "query":
             self._begin(event)
-        at_s = max(0.0, event.t - self._began_t)
+        at_s = max(0.0, event.t - self.began_t)
         self._trace = replace(self._trace, duration_s=max(self._trace.duration_s, at_s))
         if event.kind == "ready":
             self.spans[event.node] = self._ready(event, at_s)
@@ -168,7 +188,7 @@ class TraceBuilder:
 
     def _begin(self, event: Event) -> None:
         fields = event.fields
-        self._began_t = event.t
+        self.began_t = event.t
         self._graph_text = str(fields.get("graph", ""))
         self._origins = fields.get("origins", {})
         self._trace = Trace(
@@ -178,6 +198,8 @@ class TraceBuilder:
             began=str(fields.get("began", "")),
             within=str(fields.get("within", "")),
             began_t=event.t,
+            run=str(fields.get("run", "")),
+            queries=(event.query,),
             expected=_expected(fields.get("plan")),
         )
 
@@ -190,6 +212,7 @@ class TraceBuilder:
             call=str(origin[0]) if origin else without_indices(event.node),
             ready_s=at_s,
             items=int(event.fields.get("items", 0)),
+            at=f"{event.query}.{event.node}",
         )
 
 

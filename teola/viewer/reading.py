@@ -1,13 +1,14 @@
 """Reads trace files, also those that a crash cut short or that hold several queries."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime.events import Event
 from teola.viewer.model import Trace, TraceBuilder
+from teola.viewer.runs import runs, with_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,16 @@ class TraceFile:
     traces: tuple[Trace, ...]
     warning: str = ""
 
+    @property
+    def runs(self) -> tuple[Trace, ...]:
+        """The same with the segments of each `async def` app as one."""
+        return runs(self.traces)
+
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Notebooks show the pages of `teola trace`."""
         from teola.viewer.notebook_bundle import bundle
 
-        return bundle(*self.traces, warning=self.warning)
+        return bundle(*self.runs, warning=self.warning)
 
 
 def read_trace_file(path: Path | str) -> TraceFile:
@@ -30,7 +36,7 @@ def read_trace_file(path: Path | str) -> TraceFile:
     lines = path.read_bytes().splitlines()
     events, warning = _events(path, lines)
     try:
-        traces = _with_inside(list(_traces(events)))
+        traces = with_inside(list(_traces(events)))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise ValueError(f"{path} is not a trace that this version can read: {error}") from error
     if not traces:
@@ -41,17 +47,6 @@ def read_trace_file(path: Path | str) -> TraceFile:
 
 
 read_trace = read_trace_file  # its public name, `tl.read_trace`
-
-
-def _with_inside(traces: Sequence[Trace]) -> tuple[Trace, ...]:
-    """All queries, each with those of the apps inside it."""
-
-    def whole(trace: Trace) -> Trace:
-        within = f"{trace.query}."
-        inside = tuple(whole(one) for one in traces if one.within.startswith(within))
-        return replace(trace, inside=inside) if inside else trace
-
-    return tuple(map(whole, traces))
 
 
 def _events(path: Path, lines: list[bytes]) -> tuple[list[Event], str]:

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from teola.viewer.critical_path import CriticalPath, critical_path
 from teola.viewer.formats import count, percent, seconds, tokens
-from teola.viewer.model import Trace, total_usage, whole_usage
+from teola.viewer.model import Trace, whole_usage
 from teola.viewer.tables import name_cell, number_table
 
 _BARS_FROM_WIDTH = 90
@@ -18,7 +18,7 @@ def header(trace: Trace) -> RenderableType:
     colour = {"ok": "green", "running": "yellow"}.get(trace.status, "red")
     first = Text.assemble(
         (trace.app or "?", "bold"),
-        f"  query {trace.query}  ",
+        f"  query {trace.query}{_segments(trace)}  ",
         (trace.status, f"bold {colour}"),
         f"  {seconds(trace.duration_s)}{loading(trace)}",
         "" if trace.optimized else ("  not optimized", "yellow"),
@@ -36,7 +36,11 @@ def header(trace: Trace) -> RenderableType:
 def sizes(trace: Trace) -> str:
     """`14 primitives in 12 batches`."""
     batches = count(trace.num_batches, "batch", "batches")
-    return f"{count(len(trace.spans), 'primitive')} in {batches}"
+    return f"{count(trace.num_spans, 'primitive')} in {batches}"
+
+
+def _segments(trace: Trace) -> str:
+    return f" and {len(trace.queries) - 1} more" if len(trace.queries) > 1 else ""
 
 
 def loading(trace: Trace) -> str:
@@ -47,7 +51,7 @@ def loading(trace: Trace) -> str:
 def run_summary(trace: Trace) -> str:
     """Two lines for the end of a run."""
     whole = f"{seconds(trace.duration_s)}{loading(trace)}"
-    cost = f"{whole}, {tokens(total_usage(trace.spans))}, {sizes(trace)}"
+    cost = f"{whole}, {tokens(whole_usage(trace))}, {sizes(trace)}"
     path = path_line(critical_path(trace), trace.duration_s)
     return f"{cost}\n{path}" if path else cost
 

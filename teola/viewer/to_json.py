@@ -11,8 +11,10 @@ from teola.viewer.reading import TraceFile
 
 
 def file_as_json(file: TraceFile) -> dict[str, Any]:
-    """All queries of a trace file."""
-    return {"warning": file.warning or None, "queries": [as_json(t) for t in file.traces]}
+    """All queries of a trace file, and the runs that have several."""
+    whole = [as_json(run) for run in file.runs if len(run.queries) > 1]
+    queries = [as_json(trace) for trace in file.traces]
+    return {"warning": file.warning or None, "queries": queries, "runs": whole}
 
 
 def as_json(trace: Trace) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def as_json(trace: Trace) -> dict[str, Any]:
     ]
     return {
         "query": trace.query,
+        "run": trace.run or None,
         "app": trace.app,
         "status": trace.status,
         "error": trace.error or None,

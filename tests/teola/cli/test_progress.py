@@ -7,15 +7,15 @@ from rich.console import Console
 from runtime.events import Event
 from teola.cli import progress as module
 from teola.cli.progress import Progress
-from teola.viewer.model import TraceBuilder
+from teola.viewer.runs import RunBuilder
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, *events: Event, pieces: int = 0) -> str:
     monkeypatch.setattr(module, "_FIRST_AFTER_S", 0.0)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system=None, width=80, markup=False)
-    builder = TraceBuilder()
-    for event in events:
+    builder = RunBuilder()
+    for event in (Event(0.0, "query", "q"), *events):
         builder(event)
     with Progress(console, builder) as progress:
         for _ in range(pieces):
@@ -62,7 +62,7 @@ def test_many_calls_are_cut_to_a_few_lines(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_quick_run_shows_nothing() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True)
-    with Progress(console, TraceBuilder()) as progress:
+    with Progress(console, RunBuilder()) as progress:
         progress.refresh()
 
     assert stream.getvalue() == ""

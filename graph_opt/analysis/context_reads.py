@@ -195,6 +195,25 @@ def _captures(node: Node, body: Graph) -> Iterator[tuple[Node, Ref]]:
             yield param, arg
 
 
+def is_scored(graph: Graph, context: str) -> bool:
+    """Whether a select reads the context, or a prefill's of it, here or in a body."""
+    return any(
+        reader.op == "select"
+        or (reader.op == "prefill" and is_scored(graph, reader.name))
+        or is_scored_within(reader, context)
+        for reader in graph.consumers(context)
+    )
+
+
+def is_scored_within(node: Node, context: str) -> bool:
+    """Whether a select in the node's bodies reads the context that they capture."""
+    return any(
+        arg.name == context and is_scored(body, param.name)
+        for body in node.bodies
+        for param, arg in _captures(node, body)
+    )
+
+
 def _after(graph: Graph, node: Node) -> Iterator[str]:
     """A value of each node that this one is ordered after."""
     return (graph.node(name).outputs[0] for name in node.after)

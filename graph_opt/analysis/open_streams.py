@@ -92,7 +92,8 @@ class _Opening:
         return not access(node).conflicts(chain.access) and not self.waits_for_end_in(chain, node)
 
     def waits_for_end_in(self, chain: _Chain, node: Node) -> bool:
-        ahead, seen, is_settled = self.ends_before(node), set[_Event](), True
+        starts = [(one, START) for one in self.beside(node)]  # one of them may wait for another
+        ahead, seen, is_settled = [*self.ends_before(node), *starts], set[_Event](), True
         while ahead:
             event = ahead.pop()
             if event in seen or event in self.settled:

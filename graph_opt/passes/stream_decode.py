@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graph_opt.analysis.open_streams import Makers, open_streams
+from graph_opt.analysis.order import Order
 from graph_opt.graph import Graph, Json, Node, Ref
 from graph_opt.ops import OPS, elementwise
 from graph_opt.plain import in_program_order
@@ -107,7 +108,23 @@ def _with_elements(graph: Graph, found: Sequence[_Written]) -> Graph:
         return Replacement() if node.name in unread or node.name in lists else None
 
     result = in_program_order(rewrite(graph, put, recurse=False))
-    return open_streams(result, lambda node, makers: _wish(node, makers, lists))
+    result = open_streams(result, lambda node, makers: _wish(node, makers, lists))
+    return _without_implied_edges(result, lists)
+
+
+def _without_implied_edges(graph: Graph, lists: Collection[str]) -> Graph:
+    """A list comes earlier than it did: what follows it may now do so by its other edges."""
+    order = Order(graph)
+
+    def drop(node: Node, _: Graph) -> Sequence[Node] | None:
+        after = node.after
+        for name in (one for one in after if one in lists):
+            others = tuple(other for other in after if other != name)
+            after = others if order.before(node, others) & order.bit[name] else after
+        order.add(node, after)
+        return None if after == node.after else [replace(node, after=after)]
+
+    return rewrite(graph, drop, recurse=False)
 
 
 def _wish(node: Node, makers: Makers, lists: Collection[str]) -> Collection[int]:

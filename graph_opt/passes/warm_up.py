@@ -25,13 +25,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from graph_opt.analysis.context_reads import Prefill, Reading, ask_about_prefills
+from graph_opt.analysis.context_reads import (
+    Prefill,
+    Reading,
+    ask_about_prefills,
+    is_scored_within,
+)
 from graph_opt.cost_model import CostModel
 from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import Arg, Graph, Node, Ref
 from graph_opt.passes.deduplicate import deduplicate
 from graph_opt.paths import bodies_of
-from graph_opt.prompts import Given, Prompt, prefill_for, write_captures
+from graph_opt.prompts import Given, Prompt, write_captures
 from graph_opt.rewrite import rewrite
 from graph_opt.tokens import num_tokens
 
@@ -146,8 +151,6 @@ class _Writing:
         if node.op == "input" and node.name in self.given:
             self.prompts[node.name] = self.given[node.name].prompt
             return list(self.given[node.name].params)
-        if node.op == "select" and node.inputs[0] in self.prompts:
-            return self.write_select(node)
         if not self.deciding.is_client_side(node):
             return None
         prompt = self.prompts.get(node.inputs[0], Prompt(node.inputs[0]))
@@ -169,18 +172,16 @@ class _Writing:
         written = write_captures(node, self.prompts, write)
         return None if written == node else [written]
 
-    def write_select(self, node: Node) -> list[Node]:
-        """A select takes no parts: in a body that is given them it has a prefill of its own."""
-        prompt = self.prompts[node.inputs[0]]
-        prefill = prefill_for(node, prompt, self.graph)
-        args = (Ref(prefill.name), *node.args[1:])
-        return [prefill, replace(node, args=args)]
-
     def may_vanish(self, node: Node) -> bool:
         """Whether nobody outside gets its context, and all that read it take its parts and name
-        its adapter."""
+        its adapter; a select takes none."""
+        if node.name in self.graph.outputs:
+            return False
         adapter = node.attrs.get("adapter")
-        readers = (child for child in self.graph.consumers(node.name) if not child.bodies)
-        return node.name not in self.graph.outputs and all(
-            child.op != "select" and child.attrs.get("adapter") == adapter for child in readers
-        )
+        for reader in self.graph.consumers(node.name):
+            if reader.bodies:
+                if is_scored_within(reader, node.name):
+                    return False
+            elif reader.op == "select" or reader.attrs.get("adapter") != adapter:
+                return False
+        return True

@@ -205,3 +205,44 @@ def test_the_order_of_the_parsing_is_kept() -> None:
         return %v
         """,
     )
+
+
+def test_what_follows_a_list_that_comes_earlier_now_has_no_edge_to_it_that_others_imply() -> None:
+    assert_rewrites(
+        stream_decode,
+        """
+        %c0 = context [engine="m"]
+        %json, %c1 = decode %c0 [engine="m"]
+        %q = parse %json [type="Queries"]
+        %a = call "x" [fn="f"] after %q
+        %list = get %q [items="Queries.queries", list=true, path=["queries"]]
+        %b = call "x" [fn="f"] after %a, %list
+        %v = embed %list [engine="e"]
+        return %q, %b, %v
+        """,
+        """
+        %c0 = context [engine="m"]
+        %json, %c1 = decode %c0 [engine="m"]
+        %q = parse %json [type="Queries"]
+        %list = elements ~%json [items="Queries.queries", path=["queries"], type="Queries"]
+        %a = call "x" [fn="f"] after %q, %list
+        %b = call "x" [fn="f"] after %a
+        %v = embed ~%list [engine="e"]
+        return %q, %b, %v
+        """,
+    )
+
+
+def test_a_reader_does_not_hold_up_what_another_of_its_streams_has_to_start_after() -> None:
+    lines = """
+        %c0 = context [engine="m"]
+        %one, %c1 = decode %c0 [engine="m"]
+        %first = elements {first} [parser="lines"]
+        %two, %c2 = decode %c1 [engine="m"]
+        %second = elements {second} [parser="lines"]
+        %both = concat %first %second
+        %v = embed {both} [engine="e"]
+        return %v
+    """
+    whole = lines.format(first="%one", second="%two", both="%both")
+    assert_rewrites(stream_decode, whole, whole)

@@ -382,3 +382,20 @@ def test_a_select_reads_a_prefill_that_stays_with_the_client() -> None:
         return %t, %u
         """,
     )
+
+
+def test_a_prefill_that_a_select_in_a_body_reads_stays_with_the_client() -> None:
+    kept = """
+        %q = input [type="str"]
+        %c0 = context [engine="m"]
+        %c1 = prefill %c0 @user "Is it right?" [engine="m"]
+        %m = loop %q %c1 [max=2] {
+          %x = input [type="str"]
+          %c = input [engine="m", type="context"]
+          %c2 = prefill %c @sp %x @assistant [engine="m"]
+          %t, %s, %d = select %c2 ["yes", "no"] [engine="m"]
+          return %t, %x
+        }
+        return %m
+    """
+    assert_rewrites(run, kept, kept)

@@ -37,9 +37,14 @@ class McpTool:
         result: Mapping[str, Any] | None = None,
         reads: bool = False,
         server: str = "",
+        remote_name: str = "",
     ) -> None:
-        """`parameters` and `result` are JSON schemas; without the latter a result is text."""
+        """`parameters` and `result` are JSON schemas; without the latter a result is text.
+
+        `remote_name` is what the server calls it, if that is another name.
+        """
         self.name = self.__name__ = name
+        self._remote_name = remote_name or name
         self.description = description
         self.parameters = dict(parameters)
         self.pure = self.reads = reads
@@ -49,7 +54,7 @@ class McpTool:
 
     async def call(self, arguments: dict[str, Any]) -> Any:
         """What the tool gives. Raises errors.McpError if it, or its server, says no."""
-        return await self._call(self.name, arguments)
+        return await self._call(self._remote_name, arguments)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._tool(*args, **kwargs)

@@ -24,7 +24,7 @@ from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
-from runtime.scope import Above, Body, Scope, arg_value, bind, release
+from runtime.scope import Above, Body, Scope, arg_value, bind, given_as, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
 from runtime.telling import Teller
@@ -435,7 +435,8 @@ class Query:
         a whole answer at less cost than its pieces."""
         path = scope.path + node.name
         is_output = not scope.path and node.name in scope.layout.graph.outputs
-        is_final = is_output and (self._outputs is None or node.name in self._outputs.final)
+        given = given_as(scope, node.name)
+        is_final = given is not None and (self._outputs is None or given in self._outputs.final)
         on_text = self._outputs.on_text if self._outputs is not None and is_output else None
         growing = scope.growing_text(node)
         if on_text is None and growing is None and not self._teller.is_heard:

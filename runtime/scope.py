@@ -13,6 +13,8 @@ from runtime.item_streams import GrowingText, ItemStream, Place, whole
 from runtime.layout import ENDED, Layout
 from runtime.stops import EVERYTHING, Stops
 
+_GIVES_ON = ("cond", "within")  # what their body returns they return
+
 
 @dataclass(slots=True, eq=False)
 class Body:
@@ -249,3 +251,15 @@ def bind(layout: Layout, inputs: Mapping[str, Any]) -> list[Any]:
         inputs[node.name] if node.name in inputs else node.attrs["default"]
         for node in layout.graph.params
     ]
+
+
+def given_as(scope: Scope, value: str) -> str | None:
+    """The value that the query gives a value as: its own, or that of the tl.cond around it."""
+    while value in (names := scope.layout.graph.outputs):
+        above = scope.above
+        if above is None:
+            return value
+        if above.node.op not in _GIVES_ON:
+            return None
+        scope, value = above.scope, above.node.outputs[names.index(value)]
+    return None

@@ -73,6 +73,7 @@ def tools(
     server: str | Sequence[str],
     *,
     include: Sequence[str] | None = None,
+    prefix: str = "",
     env: Sequence[str] = (),
     headers_env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
@@ -84,7 +85,8 @@ def tools(
     `tl.mcp.tools("uvx mcp-server-time")`, `tl.mcp.tools(["npx", "server", folder])`,
     `tl.mcp.tools("https://host/mcp", headers_env={"Authorization": "MCP_AUTHORIZATION"})`.
 
-    `include` names the tools to take. Secrets stay in the environment: `env` names the variables
+    `include` names the tools to take. `prefix` stands before the names of all, so that those of two
+    servers are told apart. Secrets stay in the environment: `env` names the variables
     that a command gets from it, `headers_env` the variable that holds each header's text. A call
     that takes longer than `timeout_s` fails. Raises errors.McpUnavailable for a server that cannot
     be started or reached.
@@ -98,7 +100,7 @@ def tools(
     try:
         found = _loop.wait(connection.tools())
         chosen = _included(found, include, address)
-        made._tools = tuple(_tool(each, connection, timeout_s) for each in chosen)
+        made._tools = tuple(_tool(each, prefix, connection, timeout_s) for each in chosen)
     except BaseException:
         made.close()
         raise
@@ -125,7 +127,10 @@ def _no_tool(
 
 
 def _tool(
-    described: "ServerTool", connection: "ServerConnection", timeout_s: float | None
+    described: "ServerTool",
+    prefix: str,
+    connection: "ServerConnection",
+    timeout_s: float | None,
 ) -> McpTool:
     from backends.mcp_client.content import is_wrapped, value_of
 
@@ -140,13 +145,14 @@ def _tool(
 
     hints = described.annotations
     return McpTool(
-        described.name,
+        prefix + described.name,
         described.description or "",
         described.input_schema,
         call,
         result=result,
         reads=hints is not None and bool(hints.read_only_hint),
         server=connection.address.name,
+        remote_name=described.name,
     )
 
 

@@ -71,7 +71,10 @@ def callees_of(tools: Sequence[Any]) -> dict[str, Callee]:
     found: dict[str, Callee] = {}
     for callee in map(callee_of, tools):
         if callee.name in found:
-            problem = f"two tools have the name {callee.name!r}: name one anew by tl.tool(name=)"
+            problem = (
+                f"two tools have the name {callee.name!r}: name one anew by tl.tool(name=), those "
+                "of an MCP server by tl.mcp.tools(prefix=)"
+            )
             raise DefinitionError(problem, *user_frame())
         found[callee.name] = callee
     return found

@@ -5,6 +5,7 @@ and the answer are turns of one conversation in one context.
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import isawaitable
 from typing import Any, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, Field
@@ -18,7 +19,7 @@ from frontend_dsl.forms import form_of
 from frontend_dsl.messages import Message, turn_parts
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.teams.execution import Execution, TaskResult
-from frontend_dsl.teams.members import real
+from frontend_dsl.teams.members import is_member, real, type_of_answer
 from frontend_dsl.teams.merging import Merge, checked_merge, merged_list
 from frontend_dsl.teams.plan import check_whole, plan_schema, read_task
 from frontend_dsl.teams.plan_tools import PlanTool, plan_tools, signature_line
@@ -148,10 +149,10 @@ class Planning:
                     raise
                 told = INVALID.format(problem=error)
                 continue
-            if joiner is None and not replans_left:
-                return self._said(ANSWER, results, str)
+            if not replans_left or _gives_text(joiner):
+                return await self._last(task, joiner, results)
             joined = await self._joined(task, joiner, results)
-            if not replans_left or not getattr(joined, "replan", False):
+            if not getattr(joined, "replan", False):
                 return joined.text if joiner is None else joined
             told = self._again(results, joined, joiner)
         raise AssertionError("the last plan was answered, or was not valid")
@@ -169,6 +170,13 @@ class Planning:
                 self.execution.start(read_task(item, self._tools, self.execution.ids, last))
         check_whole(text)
         return await self.execution.finish()
+
+    async def _last(self, task: str, joiner: Any, results: Sequence[TaskResult]) -> Any:
+        """The answer behind which there is no other plan; a value's text is the app's own."""
+        if joiner is None:
+            return self._said(ANSWER, results, str)
+        answer = merged_list(joiner, task, "results", [*results])
+        return await answer if isawaitable(answer) else answer
 
     async def _joined(self, task: str, joiner: Any, results: Sequence[TaskResult]) -> Any:
         if joiner is not None:
@@ -210,3 +218,8 @@ class Planning:
         tracing("a planner").hold(context)
         self._context = context
         return text
+
+
+def _gives_text(joiner: Any) -> bool:
+    """Whether a joiner's answer cannot ask for another plan."""
+    return is_member(joiner) and type_of_answer(joiner) is str

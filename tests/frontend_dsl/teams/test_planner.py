@@ -328,3 +328,15 @@ def test_two_tools_of_one_name_are_refused() -> None:
 def test_what_is_no_tool_is_refused() -> None:
     with pytest.raises(DefinitionError, match="3 is no tool"):
         tl.teams.planner(model(), tools=[3])
+
+
+@pytest.mark.parametrize("replans", [0, 1])
+def test_what_a_joiner_writes_is_the_answer_in_streams(replans: int) -> None:
+    llm = model(plan(task(1, "double", text="ab")))
+    said = tl.LLM("fake:", replies={"": "four letters"})
+    team = tl.teams.planner(
+        llm, tools=[double], joiner=tl.Agent("joiner", said), max_replans=replans
+    )
+    events = list(team.stream("A task"))
+    final = [e.fields["text"] for e in events if e.kind == "text" and e.fields["final"]]
+    assert "".join(final) == events[-1].fields["result"] == "four letters"

@@ -89,3 +89,12 @@ def test_a_router_of_what_is_no_agent_is_refused() -> None:
 def test_a_router_needs_a_model() -> None:
     with pytest.raises(TypeError, match="router needs an LLM"):
         tl.teams.router(billing, {"billing": billing, "support": support})  # type: ignore[arg-type]
+
+
+@both_ways
+def test_the_text_of_the_chosen_agent_is_the_answer_in_streams(optimize: bool) -> None:
+    nested = tl.teams.sequence(router, name="nested")
+    for team in (router, nested):
+        events = [*team.using(optimize=optimize, memo=False).stream("a bill")]
+        said = [e.fields["text"] for e in events if e.kind == "text" and e.fields["final"]]
+        assert "".join(said) == events[-1].fields["result"] != ""

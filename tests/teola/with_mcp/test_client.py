@@ -10,6 +10,7 @@ import pytest
 import teola as tl
 from teola.errors import ConfigError, McpError, McpUnavailable, NodeFailed, TraceError
 
+CALL_OTHER = tl.fake.tool_call("other_greet", name="Ann")
 SDK_SERVER = [sys.executable, str(Path(__file__).parent / "sdk_server.py")]
 
 
@@ -217,3 +218,32 @@ def test_an_agent_calls_tools_and_reads_what_went_wrong() -> None:
     assert [results[0], results[3]] == ["hello Ann", "hello Bob"]
     assert "McpError: the MCP tool 'fail'" in results[1]
     assert "ended while it ran die" in results[2]
+
+
+def test_what_a_server_reads_is_read_again_each_time_an_agent_asks(
+    sdk_tools: tl.mcp.McpTools,
+) -> None:
+    call = tl.fake.tool_call("count")
+    llm = tl.LLM("fake:", replies={"": call})
+    agent = tl.Agent("agent", llm, tools=[sdk_tools["count"]], max_turns=2, on_limit="answer")
+
+    def seen() -> list[Any]:
+        made = asyncio.run(agent.using(memo=True).run("How often?")).calls
+        return [each.result for each in made]
+
+    first, second = seen(), seen()
+    assert int(second[0]) > int(first[0])
+
+
+def test_a_prefix_tells_the_tools_of_two_servers_apart() -> None:
+    with (
+        tl.mcp.tools(SDK_SERVER, include=["greet"]) as one,
+        tl.mcp.tools(SDK_SERVER, include=["greet"], prefix="other_") as other,
+    ):
+        llm = tl.LLM("fake:", replies={"hello Ann": "Done.", "": CALL_OTHER})
+        with pytest.raises(tl.errors.DefinitionError, match=r"tl\.mcp\.tools\(prefix=\)"):
+            tl.Agent("greeter", llm, tools=[*one, *one])
+        greeter = tl.Agent("greeter", llm, tools=[*one, *other])
+        result = asyncio.run(greeter.run("Greet Ann"))
+        assert [(call.name, call.result) for call in result.calls] == [("other_greet", "hello Ann")]
+        assert other["other_greet"].name == "other_greet"

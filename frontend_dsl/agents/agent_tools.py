@@ -1,6 +1,7 @@
 """What an agent may call: functions, `tl.tool`s, apps, other agents, and every `AgentTool`."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +16,8 @@ from frontend_dsl.tools import Tool, tool
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
 from graph_opt.ops import has_effects
+
+_NAME = re.compile(r"[\w.:/-]+")
 
 
 @runtime_checkable
@@ -67,9 +70,12 @@ def callee_of(given: Any) -> Callee:
 
 
 def callees_of(tools: Sequence[Any]) -> dict[str, Callee]:
-    """By name. Raises DefinitionError where two have one name."""
+    """By name. Raises DefinitionError where two have one name, and for a lambda without one."""
     found: dict[str, Callee] = {}
     for callee in map(callee_of, tools):
+        if not _NAME.fullmatch(callee.name):
+            problem = f"{callee.name!r} is no name that a model can call: name it by tl.tool(name=)"
+            raise DefinitionError(problem, *user_frame())
         if callee.name in found:
             problem = (
                 f"two tools have the name {callee.name!r}: name one anew by tl.tool(name=), those "

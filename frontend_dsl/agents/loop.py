@@ -173,8 +173,11 @@ class Loop:
                 return _parsed(form, content)
             except ValueError as error:
                 content = await self._said_as_json(f"{NOT_VALID}{_reason(error)}")
+        return self._valid(content)
+
+    def _valid(self, content: str) -> Any:
         try:
-            return _parsed(form, content)
+            return _parsed(self._rules.form, content)
         except ValueError as error:
             problem = f"the agent {self._rules.name} gave no valid answer: {_reason(error)}"
             raise AnswerNotValid(f"{problem}; it wrote {content[:200]!r}") from error
@@ -196,7 +199,7 @@ class Loop:
             content, _ = await self._turn("none")
             return content
         content, _ = await self._turn("none", form.held_to["schema"])
-        return _parsed(form, content)
+        return self._valid(content)
 
 
 def _parsed(form: Form, text: str) -> Any:
@@ -209,4 +212,5 @@ def _reason(error: ValueError) -> str:
     errors = getattr(error, "errors", None)
     if errors is None:
         return str(error)
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors())
+    places = ((".".join(map(str, each["loc"])), each["msg"]) for each in errors())
+    return "; ".join(f"{place}: {problem}" if place else problem for place, problem in places)

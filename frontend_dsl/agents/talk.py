@@ -66,6 +66,7 @@ class Talk:
 
     def answers(self, results: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """The turns that answer calls, of which each has a name and a result."""
+        results = [(name, _encodable(result)) for name, result in results]
         if self.is_native:
             return [("tool", result) for _, result in results]
         return [("user", "\n".join(f"{name} gave: {result}" for name, result in results))]
@@ -130,6 +131,11 @@ class Talk:
         max_tokens = self._sampling["max_tokens"]
         assert isinstance(max_tokens, int), "the attrs of a decode always have it"
         return _turn_schema(list(self._tools), choice, CONTENT_CHARS * max_tokens)
+
+
+def _encodable(text: str) -> str:
+    """With question marks for lone surrogates, which file names have and no model reads."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _turn_schema(callees: Sequence[Callee], choice: str, most_chars: int) -> Json:

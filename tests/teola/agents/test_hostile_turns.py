@@ -13,6 +13,7 @@ import teola as tl
 from frontend_dsl.agents.approval import ask_at_terminal
 from frontend_dsl.agents.calling import Calling
 from frontend_dsl.agents.turn_reader import Call
+from teola.errors import AnswerNotValid, DefinitionError, QueryTimeout
 
 WITHOUT_TOOLS = {"prefill", "fork", "structured", "seed", "stream", "abort"}
 CALL = json.dumps({"name": "half", "arguments": {"n": 3}})
@@ -117,3 +118,111 @@ def test_a_cancellation_is_not_lost_behind_the_last_call() -> None:
 
     for step in range(1, 8):
         assert asyncio.run(cancelled_at(step)), f"lost after {step} steps of the loop"
+
+
+def test_an_answer_at_a_limit_that_is_not_valid_says_so() -> None:
+    replies = {"Answer now": "junk", "": f"<tool_call>{CALL}</tool_call>"}
+    model = tl.LLM("fake:", replies=replies)
+    agent: tl.Agent[int] = tl.Agent(
+        "counter", model, tools=[half], out=int, max_turns=1, on_limit="answer"
+    )
+    told = r"counter gave no valid answer: Invalid JSON.*it wrote 'junk'"
+    with pytest.raises(AnswerNotValid, match=told):
+        agent("go")
+
+
+def test_a_tool_needs_a_name_that_a_model_can_write() -> None:
+    with pytest.raises(DefinitionError, match=r"'<lambda>' is no name .* tl\.tool\(name=\)"):
+        tl.Agent("x", tl.LLM("fake:"), tools=[lambda n: n])
+
+
+@pytest.mark.parametrize("able", [None, WITHOUT_TOOLS])
+def test_a_result_that_no_text_can_hold_is_told_all_the_same(able: Any) -> None:
+    @tl.tool
+    def names() -> str:
+        return "caf\udce9"  # as os.listdir gives what is no UTF-8
+
+    call = json.dumps({"name": "names", "arguments": {}})
+    turn = json.dumps({"content": "", "calls": [json.loads(call)]})
+    asked = turn if able else f"<tool_call>{call}</tool_call>"
+    replies = {r"caf\?": '{"content": "done", "calls": []}' if able else "done", "": asked}
+    more = {"capabilities": able} if able else {}
+    agent = tl.Agent("lister", tl.LLM("fake:", replies=replies, **more), tools=[names])
+    assert agent("go") == "done"
+
+
+def test_a_call_that_needs_approval_does_not_ask_before_the_turn_is_complete() -> None:
+    asked: list[str] = []
+
+    def approver(question: str, subject: Any) -> bool:
+        asked.append(question)
+        return True
+
+    risky = tl.tool(half, pure=True, approval=True)
+    text = f"<tool_call>{CALL}</tool_call> " + "word " * 40
+    agent = tl.Agent("x", tl.LLM("fake:", token_s=0.02, replies={"": text}), tools=[risky])
+    with pytest.raises(QueryTimeout):
+        agent.using(approve=approver, timeout_s=0.4)("go")
+    assert asked == []
+
+
+def test_a_turn_that_the_time_cut_is_forgotten() -> None:
+    replies = {"(?s)word.*Answer now": "stale", "Answer now": "enough", "": "word " * 60}
+    model = tl.LLM("fake:", token_s=0.02, replies=replies)
+    agent = tl.Agent("slow", model, tools=[half], budget=tl.Budget(seconds=0.2), on_limit="answer")
+    result = asyncio.run(agent.run("go"))
+    assert (result.output, result.stopped_by, result.turns) == ("enough", "seconds", 1)
+
+
+def test_a_call_is_required_in_the_first_turn_only() -> None:
+    agent = tl.Agent("forced", tl.LLM("fake:"), tools=[half], tool_choice="required")
+    result = asyncio.run(agent.run("go"))
+    assert (result.turns, [made.name for made in result.calls]) == (2, ["half"])
+
+
+def test_a_budget_counts_what_is_written() -> None:
+    text = "word " * 60 + f"<tool_call>{CALL}</tool_call>"
+    model = tl.LLM("fake:", replies={"Answer now": "enough", "": text})
+    agent = tl.Agent("x", model, tools=[half], budget=tl.Budget(tokens=50), on_limit="answer")
+    result = asyncio.run(agent.run("go"))
+    assert (result.stopped_by, len(result.calls)) == ("tokens", 1)
+
+
+def test_a_stream_has_the_text_of_an_agent_inside_one_of_the_same_name() -> None:
+    model = tl.LLM("fake:", replies={r"<\|tool\|>": "outer text", "task": "inner text"})
+    inner = tl.Agent("twin", model, tools=[half])
+
+    @tl.app
+    async def again(task: str) -> str:
+        """Ask the other one."""
+        return await tl.value(inner(task))
+
+    call = json.dumps({"name": "again", "arguments": {"task": "task"}})
+    first = tl.LLM(
+        "fake:", replies={r"<\|tool\|>": "outer text", "": f"<tool_call>{call}</tool_call>"}
+    )
+    outer = tl.Agent("twin", first, tools=[again])
+    events = outer.using(memo=False).stream("go")
+    texts = [event.fields["text"] for event in events if event.kind == "text"]
+    assert "".join(texts) == "inner textouter text"
+
+
+def test_an_app_with_effects_is_not_called_by_a_turn_that_fails() -> None:
+    log: list[str] = []
+    write, look = tl.tool(log.append, name="write"), tl.tool(log.append, name="look", pure=True)
+
+    @tl.app
+    def erase(name: str) -> Any:
+        return write(f"erased {name}")
+
+    @tl.app
+    def find(name: str) -> Any:
+        return look(f"found {name}")
+
+    calls = [{"name": name, "arguments": {"name": "it"}} for name in ("erase", "find")]
+    text = "".join(f"<tool_call>{json.dumps(call)}</tool_call> " for call in calls)
+    model = tl.LLM("fake:", token_s=0.02, replies={"": text + "word " * 60})
+    agent = tl.Agent("x", model, tools=[erase, find], max_tokens=80).using(timeout_s=0.6)
+    with pytest.raises(QueryTimeout):
+        agent("go")
+    assert log == ["found it"]

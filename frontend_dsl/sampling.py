@@ -1,7 +1,8 @@
 """How a model writes: the keywords of `tl.prompt`, and the attrs of a decode that they become."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import TypedDict, Unpack
 
 from graph_opt.graph import Json
 
@@ -20,18 +21,16 @@ class Sampling(TypedDict, total=False):
 
 
 def sampling_attrs(
-    enough_tokens: int | None = None,
-    *,
-    temperature: float = 0.0,
-    max_tokens: int | None = None,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    stop: str | Sequence[str] = (),
-    seed: int | None = None,
+    enough_tokens: int | None = None, **sampling: Unpack[Sampling]
 ) -> dict[str, Json]:
     """The attrs of a decode; what is off is left out. `enough_tokens` any answer has room in."""
-    if max_tokens is None:
-        max_tokens = MAX_TOKENS if enough_tokens is None else enough_tokens
+    _check_known(sampling)
+    most = MAX_TOKENS if enough_tokens is None else enough_tokens
+    given = sampling.get("max_tokens")
+    max_tokens = most if given is None else given
+    temperature, seed = sampling.get("temperature", 0.0), sampling.get("seed")
+    top_p, top_k = sampling.get("top_p", 1.0), sampling.get("top_k", 0)
+    stop = sampling.get("stop", ())
     if temperature < 0 or max_tokens < 1 or not 0 < top_p <= 1 or top_k < 0:
         raise ValueError(
             "need temperature >= 0, max_tokens >= 1, 0 < top_p <= 1 and top_k >= 0; got "
@@ -46,3 +45,12 @@ def sampling_attrs(
     if stop:
         attrs["stop"] = [stop] if isinstance(stop, str) else list(stop)
     return attrs
+
+
+def _check_known(names: Collection[str]) -> None:
+    known = sorted(Sampling.__annotations__)
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+            raise TypeError(f"there is no sampling option {name!r}{hint}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from frontend_dsl.breaks import value
 from frontend_dsl.callables import (
@@ -22,7 +22,7 @@ from frontend_dsl.state import State
 from frontend_dsl.template import constants_of
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import Handle, Value
+from frontend_dsl.value import Handle, Value, type_name
 from frontend_dsl.where import place_of
 
 T = TypeVar("T")
@@ -38,12 +38,23 @@ class ProgramResult:
     messages: list[Message]
 
     def __getitem__(self, name: str) -> str:
-        """The text of a variable; of one that joined forks made, their list."""
-        return cast(str, self.texts[name])
+        """The text of a variable; of one that joined forks made, their list.
 
-    def get(self, name: str, type_: type[T]) -> T:  # noqa: ARG002
-        """The value of a variable, for type checkers of this type."""
-        return cast(T, self.variables[name])
+        Raises KeyError, with the names there are.
+        """
+        return cast(str, self._named(self.texts, name))
+
+    def get(self, name: str, type_: type[T]) -> T:
+        """The value of a variable: of the type that `tl.gen(out=)` said, or read from its text as
+        JSON of the type given here. Raises ValueError for a text that does not say one."""
+        value, text = self._named(self.variables, name), self._named(self.texts, name)
+        return cast(T, _as_type(name, value, text, type_))
+
+    def _named(self, values: Mapping[str, Any], name: str) -> Any:
+        if name not in values:
+            known = ", ".join(map(repr, values)) or "none"
+            raise KeyError(f"the program has no variable {name!r}; there are: {known}")
+        return values[name]
 
 
 class TracedResult(ProgramResult, Handle):
@@ -55,6 +66,10 @@ class TracedResult(ProgramResult, Handle):
         """A value of the run, if the result holds one."""
         each = (text if isinstance(text, list) else [text] for text in self.texts.values())
         return next((text for texts in each for text in texts if isinstance(text, Value)), None)
+
+    def get(self, name: str, type_: type[T]) -> T:  # noqa: ARG002
+        """For type checkers a value of this type."""
+        return cast(T, self._named(self.variables, name))
 
     def lower(self, tracer: Tracer) -> Value:  # noqa: ARG002
         """The whole result, made of the real values when the app runs."""
@@ -130,6 +145,25 @@ def program_result(
 
 
 _result = tool(pure=True)(program_result)
+
+
+def _as_type(name: str, value: Any, text: Any, type_: Any) -> Any:
+    """A real value as one of a type; what was a plain text is read as JSON."""
+    if type_ is str:
+        return text
+    from pydantic import TypeAdapter, ValidationError  # late: it would double teola's import time
+
+    adapter = TypeAdapter(type_)
+    texts, wanted = (text, get_args(type_)) if isinstance(text, list) else (None, ())
+    try:
+        if texts is not None and value == texts and wanted and wanted[0] is not str:
+            return [TypeAdapter(wanted[0]).validate_json(each) for each in texts]
+        is_text = isinstance(value, str) and value == text
+        return adapter.validate_json(text) if is_text else adapter.validate_python(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        problem = f"variable {name!r} is no {type_name(type_)}: {said}; the model wrote {text!r}"
+        raise ValueError(problem) from None
 
 
 def _traced(state: State) -> Any:

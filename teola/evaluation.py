@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -64,6 +65,8 @@ async def aevaluate(
     progress: bool | None = None,
 ) -> Evaluation:
     """`tl.evaluate`, awaited; cancelling the task cancels what runs."""
+    if not (hasattr(app, "arun") and hasattr(app, "options")):
+        raise ArgumentError(f"tl.evaluate runs a @tl.app, not {app!r}: call it in an app")
     rows, named = _rows_of(dataset), _named(metrics)
     how = Batch(app.name, len(rows), concurrency, progress)
     began_s = now()
@@ -122,6 +125,8 @@ async def _score(result: EvaluatedRow, name: str, metric: Metric) -> None:
         score = await _value_of(metric, result)
         if not isinstance(score, (bool, int, float)):
             raise TypeError(f"metric {name} gave {score!r}; it must give a number or a bool")
+        if math.isnan(score):
+            raise ValueError(f"metric {name} gave {score!r}, which has no mean with others")
     except Exception as error:
         result.failures[name] = error
     else:

@@ -26,6 +26,7 @@ from backends.fake.pattern import shortest_match
 from backends.fake.prefix_cache import PrefixCache
 from backends.fake.script import Script
 from backends.fake.smallest import smallest
+from backends.llm.requests.inputs import choices_of
 from backends.tool_calls.hermes import HermesParser, hermes_text
 from backends.tool_calls.stream import TurnStream
 from backends.tool_calls.tools import Toolset, choose_tools
@@ -167,7 +168,7 @@ class FakeLLM(FakeEngine):
 
     async def _select(self, request: Request) -> Result:
         """The choice that the script replies, else one by the prompt's hash."""
-        context, choices = request.inputs
+        context, choices = request.inputs[0], choices_of(request)
         if context is None:
             raise RequestRejected("select needs a context with some text; prefill it")
         prompt = context.text

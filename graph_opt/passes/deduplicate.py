@@ -2,7 +2,8 @@
 
 The args of a node are merged before the node, so equal chains collapse from their start: two calls
 that begin alike share their context (prefix sharing). Sampled decodes never merge, nor do calls
-that read the world: it changes by itself.
+that read the world: it changes by itself. What is wanted for different objectives is done once too,
+for latency if one of its readers wants that.
 
     %a0 = context [engine="m"]                            %a0 = context [engine="m"]
     %a1 = prefill %a0 "Be brief." [engine="m"]            %a1 = prefill %a0 "Be brief." [engine="m"]
@@ -14,9 +15,12 @@ that read the world: it changes by itself.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 
-from graph_opt.graph import Graph, Node
+from graph_opt.graph import Graph, Json, Node
+from graph_opt.objective import LATENCY
 from graph_opt.ops import is_pure, reads_state
 from graph_opt.rewrite import Replacement, in_bodies, rewrite, substitute
 from graph_opt.text import arg_text, json_text
@@ -25,16 +29,32 @@ from graph_opt.text import arg_text, json_text
 def deduplicate(graph: Graph) -> Graph:
     """The graph in which each pure thing is done once."""
     first: dict[Hashable, Node] = {}
+    wanted_for: defaultdict[str, set[Json]] = defaultdict(set)
 
     def merge(node: Node, _: Graph) -> Replacement | None:
         if node.op == "input" or not is_pure(node):
             return None
-        earlier = first.setdefault(_key(node, {}), node)
+        earlier = first.setdefault(_key(_without_objective(node), {}), node)
+        wanted_for[earlier.name].add(node.attrs.get("objective"))
         if earlier is node:
             return None
         return Replacement(rename=dict(zip(node.outputs, earlier.outputs, strict=True)))
 
-    return rewrite(in_bodies(graph, deduplicate), merge, recurse=False)
+    def mark(node: Node, _: Graph) -> list[Node] | None:
+        wanted = wanted_for.get(node.name, set())
+        if len(wanted) < 2:
+            return None
+        plain = _without_objective(node)  # without a mark it is for what its readers are for
+        marked = replace(plain, attrs={**plain.attrs, "objective": LATENCY})
+        return [marked if LATENCY in wanted else plain]
+
+    merged = rewrite(in_bodies(graph, deduplicate), merge, recurse=False)
+    return rewrite(merged, mark, recurse=False)
+
+
+def _without_objective(node: Node) -> Node:
+    attrs = {name: value for name, value in node.attrs.items() if name != "objective"}
+    return replace(node, attrs=attrs)
 
 
 def _key(node: Node, names: Mapping[str, str]) -> Hashable:

@@ -250,3 +250,17 @@ def test_a_real_model_is_evaluated_and_judges() -> None:
     assert found.scores["contains"].mean == 1.0
     assert found.scores["judge"].mean in (0.0, 1.0)
     assert found.totals["decode_tokens"] > 0
+
+
+def test_what_is_no_app_is_refused_by_name() -> None:
+    with pytest.raises(ArgumentError, match=r"runs a @tl.app, not <built-in function len>"):
+        tl.evaluate(len, ROWS, METRICS)  # type: ignore[arg-type]
+
+
+def test_a_score_that_is_no_number_leaves_the_mean_of_the_others() -> None:
+    def share(row: dict[str, str], output: str) -> float:
+        return float("nan") if "two" in row["question"] else 1.0
+
+    found = tl.evaluate(ask, ROWS[:2], [share])
+    assert found.scores["share"].mean == 1.0
+    assert [list(row.failures) for row in found.rows] == [[], ["share"]]

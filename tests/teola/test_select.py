@@ -6,7 +6,7 @@ import pytest
 
 import teola as tl
 from runtime.events import Event
-from teola.errors import GraphError, TraceError
+from teola.errors import GraphError, NodeFailed, TraceError
 from teola.runner import default_runner
 
 llm = tl.LLM(
@@ -135,3 +135,14 @@ def test_the_model_finds_the_likelier_text_and_writes_nothing() -> None:
     assert (text, scores[0] > scores[1]) == (" Paris", True)
     assert program.using(optimize=False)("The capital of France is")[0] == text
     assert sum(event.fields.get("decode_tokens", 0) for event in heard if event.kind == "end") == 0
+
+
+def test_a_list_of_choices_that_turns_out_empty_fails_the_program() -> None:
+    @tl.program(llm)
+    def pick(s: tl.State, names: list[str]) -> str:
+        s += tl.user("A colour?")
+        s += tl.select("colour", choices=names)
+        return s["colour"]
+
+    with pytest.raises(NodeFailed, match=r"%colour .*a list of one string or more"):
+        pick([])

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 import teola as tl
 from runtime.events import Event
-from teola.errors import NodeFailed, SymbolicError, TraceError, VariableError
+from teola.errors import DefinitionError, NodeFailed, SymbolicError, TraceError, VariableError
 
 llm = tl.LLM(
     "fake:",
@@ -469,3 +469,21 @@ def test_a_variable_may_be_passed_to_an_app_before_it_is_filled() -> None:
         return german
 
     assert app("a llama") == "Zwei Lamas gehen."
+
+
+def test_equal_calls_for_different_objectives_are_one() -> None:
+    shorten = tl.semantic(tl.LLM("fake:"), "Shorten {{input:text}} {{output:short}}")
+
+    @tl.app
+    def both(text: str) -> tuple[str, str]:
+        bulk = shorten(text=text).get(tl.THROUGHPUT)
+        return bulk.value, shorten(text=text).get(tl.LATENCY).value
+
+    (decode,) = [node for node in both.plan().after.nodes if node.op == "decode"]
+    assert decode.attrs["objective"] == "latency"
+    assert both("x") == both.using(optimize=False)("x")
+
+
+def test_a_sampling_option_that_there_is_not_is_named_with_the_one_that_is_meant() -> None:
+    with pytest.raises(DefinitionError, match=r"'maxtokens'; did you mean 'max_tokens'\?"):
+        tl.semantic(tl.LLM("fake:"), "Say {{output:x}}", maxtokens=3)  # type: ignore[call-overload]

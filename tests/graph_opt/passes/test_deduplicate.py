@@ -301,3 +301,25 @@ def test_bodies_that_return_other_values_stay_apart() -> None:
         return %a, %b
         """,
     )
+
+
+def test_what_is_wanted_for_two_objectives_is_done_once_for_latency() -> None:
+    assert_rewrites(
+        deduplicate,
+        """
+        %q = input [type="str"]
+        %a = embed %q [engine="e", objective="throughput"]
+        %b = embed %q [engine="e", objective="latency"]
+        %c = rerank %q %q [engine="r", objective="throughput"]
+        %d = rerank %q %q [engine="r"]
+        %all = pack %a %b %c %d
+        return %all
+        """,
+        """
+        %q = input [type="str"]
+        %a = embed %q [engine="e", objective="latency"]
+        %c = rerank %q %q [engine="r"]
+        %all = pack %a %a %c %c
+        return %all
+        """,
+    )

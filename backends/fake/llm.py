@@ -71,12 +71,12 @@ class FakeLLM(FakeEngine):
     """Answers from a script, else with words made from the prompt's hash.
 
     Options: `replies`, a mapping from a regular expression (searched in the whole prompt) to the
-    reply, or a `Script`; `token_s`, seconds a decoded word; `prefill_token_s`, seconds a prefilled
-    word; `max_context_tokens` in words. With `decode_parts=True` a decode may bring its prompt
-    along. Without a matching reply an answer held to a form is the smallest document of its JSON
-    schema, the shortest text that its pattern matches, or one of its choices; where a tool must be
-    called, the first one with the smallest arguments. Replies hold tool calls in the Hermes format,
-    and so do prompts.
+    reply (an exception is raised), or a `Script`; `token_s`, seconds a decoded word;
+    `prefill_token_s`, seconds a prefilled word; `max_context_tokens` in words. With
+    `decode_parts=True` a decode may bring its prompt along. Without a matching reply an answer
+    held to a form is the smallest document of its JSON schema, the shortest text that its pattern
+    matches, or one of its choices; where a tool must be called, the first one with the smallest
+    arguments. Replies hold tool calls in the Hermes format, and so do prompts.
 
     `capabilities` makes it a remote engine: words of `backends.base.Capability`, or the name of a
     set in `REMOTE`, which may also stand in the URL (`fake:vllm`). Without `prefill`, or with
@@ -265,6 +265,8 @@ class FakeLLM(FakeEngine):
             return replies.reply(prompt, {**attrs, **named}, made_up)
         for pattern, reply in replies.items():
             if re.search(pattern, prompt):
+                if isinstance(reply, Exception):
+                    raise reply
                 return str(reply)
         return self._made_up(prompt, tools, attrs)
 

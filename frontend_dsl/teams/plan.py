@@ -57,7 +57,7 @@ def read_task(
     number, name = written["id"], written.get("tool")
     if number in known:
         raise PlanInvalid(f"there are two tasks {number}; number them one after another")
-    if name not in tools:
+    if not isinstance(name, str) or name not in tools:
         raise PlanInvalid(f"task {number} calls {name!r}; the tools are {', '.join(tools)}")
     arguments = written.get("arguments")
     if not isinstance(arguments, dict):
@@ -70,7 +70,7 @@ def read_task(
                 f"task {number} takes what task {other} gives, which does not stand before it; "
                 "a task takes only what earlier ones give"
             )
-    return PlannedTask(number, str(name), arguments, frozenset(after))
+    return PlannedTask(number, name, arguments, frozenset(after))
 
 
 def check_whole(text: str) -> None:

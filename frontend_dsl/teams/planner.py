@@ -6,7 +6,7 @@ and the answer are turns of one conversation in one context.
 
 from collections.abc import Mapping, Sequence
 from inspect import isawaitable
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, Field
 
@@ -109,7 +109,7 @@ def planner(
     system = "\n\n".join(filter(None, [instructions, SYSTEM.format(tools=told)]))
 
     async def run(_: Any, task: str) -> Any:
-        planning = Planning(llm, known, system, max_tasks, sampling)
+        planning = Planning(name, llm, known, system, max_tasks, sampling)
         try:
             return await planning.answer(task, ending, max_replans)
         finally:
@@ -123,6 +123,7 @@ class Planning:
 
     def __init__(
         self,
+        name: str,
         llm: LLM,
         tools: Mapping[str, PlanTool],
         system: str,
@@ -130,6 +131,7 @@ class Planning:
         sampling: Sampling,
     ) -> None:
         self.execution = Execution(tools)
+        self._name = name
         self._llm = llm
         self._tools = tools
         self._max_tasks = max_tasks
@@ -146,7 +148,7 @@ class Planning:
             except PlanInvalid as error:
                 self.execution.drop()
                 if not replans_left:
-                    raise
+                    self._refuse(error)
                 told = INVALID.format(problem=error)
                 continue
             if not replans_left or _gives_text(joiner):
@@ -156,6 +158,12 @@ class Planning:
                 return joined.text if joiner is None else joined
             told = self._again(results, joined, joiner)
         raise AssertionError("the last plan was answered, or was not valid")
+
+    def _refuse(self, error: PlanInvalid) -> NoReturn:
+        raise PlanInvalid(
+            f"the planner {self._name!r} wrote no plan that can run: {error} (for the model; for "
+            "the app: raise max_replans= or max_tokens=, or show a plan in instructions=)"
+        ) from error
 
     async def _planned(self, told: str) -> list[TaskResult]:
         """Have a plan written and its tasks done."""

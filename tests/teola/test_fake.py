@@ -278,3 +278,11 @@ def test_what_cannot_be_swapped_or_matched_is_told() -> None:
     faked = tl.fake(llm)
     with faked, pytest.raises(RuntimeError, match="in use already"), faked:
         pass
+
+
+def test_an_exception_among_the_replies_of_a_fake_model_is_raised() -> None:
+    agent = tl.Agent("agent", tl.LLM("fake:", replies={"Hello": ConnectionError("no line")}))
+
+    assert agent("Bye")
+    with pytest.raises(tl.errors.NodeFailed, match="ConnectionError: no line"):
+        agent("Hello")

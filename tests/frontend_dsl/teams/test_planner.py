@@ -268,6 +268,7 @@ def test_a_joiner_of_ones_own_may_ask_for_another_plan() -> None:
         ('{"tasks": []}', "it has no task"),
         ('{"tasks": [{"id": 1, "tool": "dou', "it is cut off"),
         ('{"tasks": [7]}', "7 is no task"),
+        ('{"tasks": [{"id": 1, "tool": ["double"]}]}', r"task 1 calls \['double'\]"),
         ('{"tasks": [{"id": 1, "tool": "double", "arguments": "a"}]}', "are no object but 'a'"),
     ],
 )
@@ -277,7 +278,7 @@ def test_a_plan_that_cannot_run_is_told_and_written_again(wrong: str, problem: s
     llm = tl.LLM("fake:", replies={JOINED: '{"replan": false, "text": "x"}', told: good, "": wrong})
     team = tl.teams.planner(llm, tools=[double], joiner=lambda results: results[0].value)
     assert team("A task") == "goodgood"
-    with pytest.raises(PlanInvalid, match=problem):
+    with pytest.raises(PlanInvalid, match=f"the planner 'planner' wrote no plan.*{problem}"):
         tl.teams.planner(llm, tools=[double], max_replans=0)("A task")
 
 

@@ -17,3 +17,9 @@ def format_of(call: str) -> CallFormat | None:
     if '"name"' in call and '"parameters"' in call:
         return LlamaFormat()
     return None
+
+
+def begins_call(content: str) -> bool:
+    """Whether a turn without calls begins as one in some format: it was cut."""
+    begins = [marker for form in FORMATS for marker in form.markers]
+    return content.lstrip().startswith((*begins, '{"name": '))

@@ -24,7 +24,8 @@ class BudgetExceeded(AgentError):
 
 
 class AnswerNotValid(AgentError):
-    """The answer of an agent is no value of its type, also after it was told why."""
+    """The answer of an agent is no value of its type, also after it was told why; or max_tokens cut
+    the call that it had to make."""
 
 
 class ApprovalNeeded(AgentError):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backends.tool_calls.formats import begins_call
 from frontend_dsl.agents.agent_tools import Callee
 from frontend_dsl.agents.calling import Calling
 from frontend_dsl.agents.errors import AnswerNotValid, BudgetExceeded, Limit
@@ -99,6 +100,7 @@ class Loop:
             self._check_limits()
             content, calling = await self._turn(choice)
             if not calling.names:
+                self._check_whole(choice, content)
                 return await self._answer(content)
             self._calling = calling
             self._take(await calling.results())
@@ -114,6 +116,14 @@ class Loop:
             raise _Reached("turns", rules.max_turns)
         if rules.budget.tokens is not None and self._meter.tokens >= rules.budget.tokens:
             raise _Reached("tokens", rules.budget.tokens)
+
+    def _check_whole(self, choice: str, content: str) -> None:
+        """Raises AnswerNotValid for the begin of a call that had to be made."""
+        if choice not in ("auto", "none") and begins_call(content):
+            problem = f"max_tokens={self._talk.max_tokens} cut the call that it had to make"
+            raise AnswerNotValid(
+                f"the agent {self._rules.name} gave no answer: {problem}: raise it"
+            )
 
     def _say(self, turns: list[tuple[str, str]]) -> None:
         self._next += turns

@@ -52,6 +52,13 @@ class Talk:
         """Whether a turn is JSON, and not the answer itself."""
         return bool(self._callees)
 
+    @property
+    def max_tokens(self) -> int:
+        """Of a turn."""
+        max_tokens = self._sampling["max_tokens"]
+        assert isinstance(max_tokens, int), "the attrs of a decode always have it"
+        return max_tokens
+
     def is_plain(self, choice: str, schema: Json) -> bool:
         """Whether the text of such a turn is what the model says, and no JSON of a turn."""
         is_free = schema is not None or choice == "none"
@@ -128,9 +135,7 @@ class Talk:
 
     def _turn_schema(self, choice: str) -> Json:
         """The JSON of a turn, whose content leaves room for calls."""
-        max_tokens = self._sampling["max_tokens"]
-        assert isinstance(max_tokens, int), "the attrs of a decode always have it"
-        return _turn_schema(list(self._tools), choice, CONTENT_CHARS * max_tokens)
+        return _turn_schema(list(self._tools), choice, CONTENT_CHARS * self.max_tokens)
 
 
 def _encodable(text: str) -> str:

@@ -138,3 +138,19 @@ def test_llama_may_write_its_tag_before_a_call(tiny_tokenizer: Path) -> None:
     source = ToolDecoding(case.tokenizer, Toolset(TOOLS), case.form).grammar(sampling_from({}))
     assert source is not None
     assert case.grammars.matcher(source).native.try_consume_tokens(ids) == len(ids)
+
+
+def test_a_turn_has_sixteen_calls_at_most(case: Case) -> None:
+    if case.form.name != "llama":  # its templates take one call a turn
+        assert case.accepts(ToolTurn("", (STOP,) * 16))
+        assert not case.accepts(ToolTurn("", (STOP,) * 17))
+
+
+def test_a_turn_without_an_end_is_held_to_nothing_unless_a_call_is_required(case: Case) -> None:
+    endless = sampling_from({"ignore_eos": True})
+    auto, required = (
+        ToolDecoding(case.tokenizer, Toolset(TOOLS, choice), case.form).grammar(endless)
+        for choice in ("auto", "required")
+    )
+    assert auto is None
+    assert required is not None

@@ -66,3 +66,9 @@ def test_the_canonical_turn_is_the_same_text_however_the_model_s_text_is_cut(
     assert turn.calls == whole.calls
     for call in turn.calls:
         assert isinstance(json.loads(call.arguments), dict)
+
+
+def test_calls_behind_a_list_that_stops_to_be_one_are_found() -> None:
+    call = '{"name": "f", "arguments": {}}'
+    found = pieces_of(PARSERS["mistral"](), f"[TOOL_CALLS] [{call} [TOOL_CALLS] [{call}]")
+    assert [type(piece) for piece in found] == [ToolCall, ToolCall]

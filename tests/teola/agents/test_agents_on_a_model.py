@@ -9,6 +9,7 @@ from pydantic import BaseModel
 import teola as tl
 from frontend_dsl.agents.loop import Loop
 from runtime.events import Event
+from teola.errors import AnswerNotValid
 
 pytestmark = pytest.mark.model
 
@@ -144,3 +145,9 @@ def test_a_pure_call_begins_before_the_model_has_ended_its_turn() -> None:
     begun = next(e.t for e in heard if e.kind == "start" and e.node == "weather")
     ended = next(e.t for e in heard if e.kind == "end" and e.node == "guide.turn")
     assert begun < ended
+
+
+def test_a_call_that_max_tokens_cuts_is_no_answer() -> None:
+    short = tl.Agent("short", llm, tools=[weather], tool_choice="required", max_tokens=8)
+    with pytest.raises(AnswerNotValid, match="max_tokens=8 cut the call that it had to make"):
+        short("What is the weather in Rome?")

@@ -264,3 +264,25 @@ def test_a_score_that_is_no_number_leaves_the_mean_of_the_others() -> None:
     found = tl.evaluate(ask, ROWS[:2], [share])
     assert found.scores["share"].mean == 1.0
     assert [list(row.failures) for row in found.rows] == [[], ["share"]]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_so_many_rows_run_at_once(concurrency: int) -> None:
+    running, most = 0, 0
+
+    @tl.tool
+    async def busy(question: str) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return question
+
+    @tl.app
+    def wait(question: str) -> str:
+        return busy(question)
+
+    rows = [{"question": f"{number}", "expected": ""} for number in range(4)]
+    assert not tl.evaluate(wait, rows, METRICS, concurrency=concurrency).errors
+    assert most == concurrency

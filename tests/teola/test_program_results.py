@@ -3,6 +3,7 @@
 import pytest
 
 import teola as tl
+from teola.errors import TraceError
 
 llm = tl.LLM("fake:", replies={"score": "7", "word": "hello"})
 
@@ -38,3 +39,17 @@ def test_a_name_that_is_not_there_is_told_the_names_that_are() -> None:
     for read in (lambda: result["nothing"], lambda: result.get("nothing", str)):
         with pytest.raises(KeyError, match=r"'nothing'; there are: 'each', 'answer'"):
             read()
+
+
+def test_a_name_that_state_and_fork_both_wrote_cannot_be_joined() -> None:
+    @tl.program(llm)
+    def clash(s: tl.State) -> tl.State:
+        s += tl.user("Which?")
+        (fork,) = s.fork()
+        fork += tl.gen("word", max_tokens=2)
+        s += tl.gen("word", max_tokens=2)
+        s.join([fork])
+        return s
+
+    with pytest.raises(TraceError, match=r'"word".*forks have one too'):
+        clash()

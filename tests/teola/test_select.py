@@ -1,6 +1,6 @@
 """Choosing one of some texts: on the fake model, which replies by a script, and in its plans."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -146,3 +146,13 @@ def test_a_list_of_choices_that_turns_out_empty_fails_the_program() -> None:
 
     with pytest.raises(NodeFailed, match=r"%colour .*a list of one string or more"):
         pick([])
+
+
+@pytest.mark.parametrize("score", ["mean", "sum"])
+def test_how_choices_are_scored_stands_in_the_plan(score: Literal["mean", "sum"]) -> None:
+    @tl.app
+    def pick() -> str:
+        return tl.select(llm, "A colour?", COLOURS, score=score)
+
+    (node,) = [node for node in pick.graph().nodes if node.op == "select"]
+    assert node.attrs.get("score", "mean") == score

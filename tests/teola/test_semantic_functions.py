@@ -1,7 +1,7 @@
 """Semantic functions that run: Parrot's examples on the fake model, and one on a real one."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -487,3 +487,32 @@ def test_equal_calls_for_different_objectives_are_one() -> None:
 def test_a_sampling_option_that_there_is_not_is_named_with_the_one_that_is_meant() -> None:
     with pytest.raises(DefinitionError, match=r"'maxtokens'; did you mean 'max_tokens'\?"):
         tl.semantic(tl.LLM("fake:"), "Say {{output:x}}", maxtokens=3)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("order", [("latency", "throughput"), ("throughput", "latency")])
+def test_a_value_that_is_wanted_for_both_is_for_latency(
+    order: tuple[Literal["latency", "throughput"], ...],
+) -> None:
+    shorten = tl.semantic(tl.LLM("fake:"), "Shorten {{input:text}} {{output:short}}")
+
+    @tl.app
+    def both(text: str) -> str:
+        short = shorten(text=text)
+        for criterion in order:
+            short = short.get(criterion)
+        return short.value
+
+    (decode,) = [node for node in both.graph().nodes if node.op == "decode"]
+    assert decode.attrs["objective"] == "latency"
+
+
+def test_what_an_output_says_of_its_sampling_holds_over_using() -> None:
+    written = {"short": tl.Output(max_tokens=3)}
+    shorten = tl.semantic(tl.LLM("fake:"), "Shorten it {{output:short}}", outputs=written)
+
+    @tl.app
+    def short() -> str:
+        return shorten.using(max_tokens=9, temperature=0.5)().value  # type: ignore[no-any-return]
+
+    (decode,) = [node for node in short.graph().nodes if node.op == "decode"]
+    assert (decode.attrs["max_tokens"], decode.attrs["temperature"]) == (3, 0.5)

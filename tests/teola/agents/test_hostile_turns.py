@@ -4,16 +4,19 @@ import asyncio
 import io
 import json
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import teola as tl
+from backends.fake.llm import FakeContext, FakeLLM
 from frontend_dsl.agents.approval import ask_at_terminal
 from frontend_dsl.agents.calling import Calling
 from frontend_dsl.agents.turn_reader import Call
-from teola.errors import AnswerNotValid, DefinitionError, QueryTimeout
+from teola.errors import AnswerNotValid, BudgetExceeded, DefinitionError, QueryTimeout
 
 WITHOUT_TOOLS = {"prefill", "fork", "structured", "seed", "stream", "abort"}
 CALL = json.dumps({"name": "half", "arguments": {"n": 3}})
@@ -226,3 +229,58 @@ def test_an_app_with_effects_is_not_called_by_a_turn_that_fails() -> None:
     with pytest.raises(QueryTimeout):
         agent("go")
     assert log == ["found it"]
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[FakeContext]:
+    """Those that fake models make from here on."""
+    made: list[FakeContext] = []
+    make = FakeLLM._context
+
+    def kept(self: FakeLLM, *args: Any) -> FakeContext:
+        made.append(make(self, *args))
+        return made[-1]
+
+    monkeypatch.setattr(FakeLLM, "_context", kept)
+    return made
+
+
+@pytest.mark.parametrize("url", ["fake:", "fake:sglang", "fake:api"])
+def test_contexts_are_given_back_however_an_agent_ends(
+    url: str, contexts: list[FakeContext]
+) -> None:
+    call = f"<tool_call>{CALL}</tool_call>"
+    replies = {r"^<\|user\|>well.*<\|tool\|>": "done", "": call}
+    model = tl.LLM(url, token_s=0.005, replies=replies)
+    inner = tl.Agent("inner", model, tools=[half], max_turns=20, budget=tl.Budget(seconds=30))
+    hasty = tl.Agent("hasty", model, tools=[half], max_turns=99, budget=tl.Budget(seconds=0.1))
+
+    @tl.app
+    def mapped(tasks: list[str]) -> list[str]:
+        return tl.map(lambda task: inner(task), tasks)
+
+    async def cancelled() -> None:
+        running = asyncio.create_task(mapped.arun(["a", "b", "c"]))
+        await asyncio.sleep(0.1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert mapped(["well 1", "well 2"]) == ["done"] * 2
+    asyncio.run(cancelled())
+    with pytest.raises(BudgetExceeded):
+        hasty("d")
+    with pytest.raises(QueryTimeout):
+        inner.using(timeout_s=0.1)("e")
+    with pytest.raises(BudgetExceeded, match="20 turns"):
+        inner("f")
+    assert len(contexts) > 10
+    assert wait_until(lambda: all(context.released for context in contexts))
+
+
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    """Whether it becomes so soon: a cancelled request ends on the engines' own loop."""
+    deadline = time.monotonic() + 5
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return is_so()

@@ -61,3 +61,12 @@ def test_the_text_that_a_branch_gives_on_is_final(app: tl.App[..., object], topi
 @pytest.mark.parametrize("app", [behind, listed])
 def test_a_branch_that_is_no_answer_is_not_final(app: tl.App[..., object]) -> None:
     assert final_nodes(app, "tea") <= {"say"}
+
+
+def test_texts_of_a_list_are_not_the_answers_own() -> None:
+    @tl.app
+    def each(topics: list[str]) -> list[str]:
+        return tl.map(say, topics)
+
+    events = each.using(memo=False).stream(["tea", "milk"])
+    assert not any(e.kind == "text" and e.fields["final"] for e in events)

@@ -341,3 +341,42 @@ def test_what_a_joiner_writes_is_the_answer_in_streams(replans: int) -> None:
     events = list(team.stream("A task"))
     final = [e.fields["text"] for e in events if e.kind == "text" and e.fields["final"]]
     assert "".join(final) == events[-1].fields["result"] == "four letters"
+
+
+def test_what_changes_something_waits_for_a_plan_that_is_whole() -> None:
+    written: list[str] = []
+
+    @tl.tool
+    def write(text: str) -> str:
+        written.append(text)
+        return text
+
+    wrong = plan(task(1, "write", text="early"), task(2, "search", text="a"))
+    slow = tl.LLM("fake:", token_s=0.005, replies={"": wrong})
+    with pytest.raises(PlanInvalid, match="task 2 calls 'search'"):
+        tl.teams.planner(slow, tools=[write], max_replans=0)("A task")
+    assert written == []
+
+
+def test_an_app_that_changes_something_waits_for_the_tasks_before_it() -> None:
+    done: list[str] = []
+
+    @tl.tool(pure=True)
+    async def think(text: str) -> str:
+        await asyncio.sleep(0.1)
+        done.append("think")
+        return f"more {text}"
+
+    @tl.tool
+    def note(text: str) -> str:
+        done.append("write")
+        return text
+
+    @tl.app
+    def write(text: str) -> str:
+        return note(text)
+
+    tasks = task(1, "think", text="a"), task(2, "think", text="$1"), task(3, "write", text="b")
+    llm = model(plan(*tasks))
+    tl.teams.planner(llm, tools=[think, write], joiner=len, max_replans=0)("A task")
+    assert done == ["think", "think", "write"]

@@ -29,6 +29,16 @@ CALLS: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
     "map_reduce_summary": [("summarize", (["meeting.txt"],))],
     "search_agent": [("agent", ())],
 }
+# Programs, agents and teams: traced when they are called, with the engine they are given.
+RUN = {
+    "chat": "chat",
+    "coding_team": "build",
+    "debate": "debate",
+    "planner": "answer",
+    "react_agent": "answer",
+    "support_team": "support",
+    "tree_of_thought": "solve",
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,7 +49,7 @@ def _own_engines() -> Iterator[None]:
 
 
 def test_no_sample_is_left_out() -> None:
-    assert set(CALLS) == {path.stem for path in SAMPLES.glob("*.py")}
+    assert {*CALLS, *RUN} == {path.stem for path in SAMPLES.glob("*.py")}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -61,3 +71,9 @@ def test_a_sample_answers_alike_here_and_on_the_server(
         return result
 
     assert answer(llm=vllm.url) == answer()
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_sample_of_programs_agents_and_teams_runs_on_the_server(name: str, vllm: Any) -> None:
+    app = getattr(importlib.import_module(f"samples.{name}"), RUN[name])
+    assert app.using(engines={"llm": vllm.url}, memo=False)()

@@ -24,6 +24,7 @@ from backends.remote.dialects.token_dialect import ALWAYS
 from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, ServerFacts
 
 _ABORT = "/inference/v1/abort_requests"
+_NO_TAG = "Invalid grammar specification: 'triggers'"  # what llguidance says of xgrammar's tags
 
 
 class VLLM:
@@ -37,6 +38,7 @@ class VLLM:
         self._model = model
         self._has_priorities = False
         self._has_abort = False
+        self._has_guidance = False  # llguidance holds its answers: known when it refuses a tag
         self._adapters: frozenset[str] = frozenset()
 
     async def probe(self) -> ServerFacts:
@@ -75,6 +77,18 @@ class VLLM:
         return False
 
     async def run(self, call: Call) -> AsyncGenerator[Delta, None]:
+        """A structural tag in xgrammar's form is refused before anything is written."""
+        try:
+            async for delta in self._run(call):
+                yield delta
+        except RequestRejected as error:
+            if self._has_guidance or call.structure is None or _NO_TAG not in str(error):
+                raise
+            self._has_guidance = True
+            async for delta in self._run(call):
+                yield delta
+
+    async def _run(self, call: Call) -> AsyncGenerator[Delta, None]:
         body, where = self.body(call), f"{self._root}{completions.PATH}"
         if not call.streams:
             answer = await self._client.post(completions.PATH, body, is_safe=True)
@@ -119,7 +133,7 @@ class VLLM:
         return {
             **self._prompt_fields(call),
             **completions.sampling_fields(call),
-            **_grammar(call),
+            **_grammar(call, self._has_guidance),
         }
 
     def _prompt_fields(self, prompt: Prompt) -> dict[str, Any]:
@@ -215,9 +229,12 @@ class VLLM:
         return self._client.endpoint.root
 
 
-def _grammar(call: Call) -> dict[str, Any]:
+def _grammar(call: Call, has_guidance: bool) -> dict[str, Any]:
     sampling = call.sampling
     if call.structure is not None:
+        if has_guidance:
+            lark = call.structure.lark
+            return {"structured_outputs": {"grammar": lark}} if lark is not None else {}
         tag = call.structure.tag
         return {"structured_outputs": {"structural_tag": tag}} if tag is not None else {}
     if sampling.schema is not None:

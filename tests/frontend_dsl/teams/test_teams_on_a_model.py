@@ -40,7 +40,7 @@ worker = tl.Agent(
     tool_choice="length",
     max_turns=2,
     on_limit="answer",
-    max_tokens=24,
+    max_tokens=64,
 )
 
 

@@ -1,9 +1,11 @@
 """Tools in token mode: the markup is written here, calls are read here, and servers that have
 grammars are told the form."""
 
+import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -108,6 +110,37 @@ def test_sglang_with_llguidance_is_told_the_grammar_of_the_embedded_engine(
     call = decode_of(prompts, None, *ASK, tools=TOOLS, tool_choice="required").calls[0]
     grammar = sglang.body(call)["sampling_params"]["ebnf"]
     assert grammar.startswith('%llguidance {}\nstart: "<tool_call>" calls\n')
+
+
+class Refusing:
+    """A vLLM server with llguidance: it knows no structural tags of xgrammar's form."""
+
+    def __init__(self) -> None:
+        self.endpoint = SimpleNamespace(root="http://here")
+        self.sent: list[dict[str, Any]] = []
+
+    async def post(self, path: str, body: dict[str, Any], *, is_safe: bool) -> Any:
+        self.sent.append(body["structured_outputs"])
+        if "structural_tag" in body["structured_outputs"]:
+            raise RequestRejected("400: Invalid grammar specification: 'triggers'")
+        choice = {"index": 0, "token_ids": [65], "finish_reason": "stop"}
+        return {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+
+def test_vllm_with_llguidance_refuses_a_tag_once_and_is_told_the_grammar_then(
+    prompts: PromptEncoder,
+) -> None:
+    client = Refusing()
+    vllm = VLLM(cast(Any, client), "m")
+    call = decode_of(prompts, None, *ASK, tools=TOOLS, tool_choice="required").calls[0]
+
+    async def run_twice() -> None:
+        for _ in range(2):
+            assert [delta.ids async for delta in vllm.run(call)] == [[65]]
+
+    asyncio.run(run_twice())
+    assert [*map(list, client.sent)] == [["structural_tag"], ["grammar"], ["grammar"]]
+    assert client.sent[1]["grammar"].startswith('start: "<tool_call>" calls\n')
 
 
 def test_where_calls_are_forbidden_nothing_but_the_sampling_is_sent(

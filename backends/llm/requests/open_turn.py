@@ -43,7 +43,3 @@ def with_tools(turn: Open, tools: Toolset | None) -> Open:
 
 def tools_of(turn: Open) -> Toolset | None:
     return turn.tools if isinstance(turn, ToolTurns) else None
-
-
-def role_of(turn: Open) -> Role | None:
-    return turn.role if isinstance(turn, ToolTurns) else turn

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backends.base import EngineInfo, Outcome, Request
+from backends.bert.forward_passes import Passes, TextRunner
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.forward_passes import Passes, TextRunner
 from backends.local_engine import LocalEngine
 
 NUM_SLOTS = 64  # batches of the scheduler's under way at once

@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from backends.base import Request, Result
-from backends.bert_options import BertOptions
+from backends.bert.forward_passes import Passes
+from backends.bert.options import BertOptions
 from backends.embedder.encoder import load_encoder
 from backends.embedder.runner import EmbedRunner
-from backends.forward_passes import Passes
-from backends.llm.native.library import has_bfloat16, library
-from backends.models import resolve
+from backends.models.fetch import resolve
+from backends.native.library import has_bfloat16, library
 from backends.tools.load import load
 from backends.tools.split import split
 

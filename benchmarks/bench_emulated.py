@@ -36,7 +36,7 @@ from backends.emulated.measure import (
 from backends.emulated.roofline import Roofline
 from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
-from backends.models import resolve
+from backends.models.fetch import resolve
 
 REPEATS = 4
 TARGET = 0.10

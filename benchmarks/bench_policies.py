@@ -19,7 +19,7 @@ from typing import Any
 
 from backends.fake.paged_model import PagedModel
 from backends.fake.replay import Arrival, Served, VirtualClock, replay, virtual_core
-from backends.llm.batch import StepBatch
+from backends.llm.model.batch import StepBatch
 from backends.llm.planner.policy import Admit
 
 # Tokens in a step -> ms of CPU: fp32 linear layers and lm_head, one thread. Attention is not in it.

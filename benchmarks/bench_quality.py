@@ -17,10 +17,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backends.llm.batch import Span, StepBatch
 from backends.llm.loader import load_model, open_model
+from backends.llm.model.batch import Span, StepBatch
 from backends.llm.options import LLMOptions
-from backends.models import locate
+from backends.models.fetch import locate
 from benchmarks.engine_rows import text_ids
 
 WINDOW = 1024

@@ -28,8 +28,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backends.models import locate
-from backends.models_cache import cache_folder
+from backends.models.cache import cache_folder
+from backends.models.fetch import locate
 from benchmarks.bench_engine import teola_worker
 from benchmarks.engine_rows import (
     FALLS,

@@ -76,7 +76,7 @@ class Prompts:
 def text_ids() -> list[int]:
     """The sample documents as tokens of the default model, SQLite's documentation first."""
     from backends.llm.loader import open_model
-    from backends.models import locate
+    from backends.models.fetch import locate
 
     folder = ROOT / "samples/data"
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("sqlite/*.md"))]

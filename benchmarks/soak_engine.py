@@ -32,18 +32,18 @@ from tokenizers import decoders, models, pre_tokenizers
 from backends.base import Outcome, Request, Result
 from backends.errors import EngineError
 from backends.fake.paged_model import PagedModel
-from backends.llm.chat import ChatTemplate
-from backends.llm.config import ModelConfig
 from backends.llm.core import LLMCore
-from backends.llm.model import LlamaModel
-from backends.llm.native.model import NativeModel
-from backends.llm.native.source import TensorSource
+from backends.llm.kv.page_table import PageTable
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.native.native_model import NativeModel
+from backends.llm.model.native.weight_source import TensorSource
+from backends.llm.model.torch_model.llama import LlamaModel
+from backends.llm.model.weights import expected_shapes
 from backends.llm.options import LLMOptions
-from backends.llm.page_table import PageTable
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence import LLMContext
-from backends.llm.tokenizer import Tokenizer
-from backends.llm.weights import expected_shapes
+from backends.llm.sequence.sequence import LLMContext
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
 
 MAX_CONTEXTS, MAX_LIVE = 24, 12
 CONTEXT_LEN = 160

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.models import CATALOG
+from backends.models.fetch import CATALOG
 from samples import advanced_rag
 
 ROOT = Path(__file__).parents[1]

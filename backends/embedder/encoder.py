@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.bert import Bert, load_bert
-from backends.bert_options import BertOptions
-from backends.bert_tokens import BertTokenizer, TextTokens
+from backends.bert.encoder import Bert, load_bert
+from backends.bert.options import BertOptions
+from backends.bert.tokens import BertTokenizer, TextTokens
 from backends.errors import EngineUnavailable
 
 Vectors = NDArray[np.float32]

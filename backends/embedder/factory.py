@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.base import Engine, EngineInfo
-from backends.bert_options import BertOptions
+from backends.bert.forward_passes import TextRunner
+from backends.bert.options import BertOptions
 from backends.devices import device_name
-from backends.forward_passes import TextRunner
-from backends.models import check_url, resolve
+from backends.models.fetch import check_url, resolve
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.text_engine import NUM_SLOTS, TextEngine

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Request, Result, Usage
+from backends.bert.forward_passes import Job
 from backends.embedder.texts import is_one, texts_of
-from backends.forward_passes import Job
 
 Vector = NDArray[np.float32]
 Text = TypeVar("Text", bound=Sized)

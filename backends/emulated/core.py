@@ -16,11 +16,11 @@ from backends.emulated.timeline import StepTimer
 from backends.emulated.tool_texts import ToolTexts, as_model_writes
 from backends.errors import RequestRejected
 from backends.llm.core import Finished, LLMCore
-from backends.llm.generation import Generation
-from backends.llm.group import Group
 from backends.llm.requests.open_turn import tools_of
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence import LLMContext, Sequence
+from backends.llm.sequence.generation import Generation
+from backends.llm.sequence.group import Group
+from backends.llm.sequence.sequence import LLMContext, Sequence
 from backends.tool_calls.format import written_text
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn

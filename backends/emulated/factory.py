@@ -13,7 +13,7 @@ from backends.emulated.options import EmulatedLLMOptions, EmulatedOptions, Emula
 from backends.emulated.roofline import Roofline
 from backends.emulated.text_engine import EmulatedTextEngine, text_info
 from backends.errors import ConfigError, EngineUnavailable
-from backends.models import resolve
+from backends.models.fetch import resolve
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.tools.passage_tokens import Counting
@@ -54,7 +54,7 @@ def splitting_of(url: str, options: Mapping[str, Any]) -> Counting:
     where = f"embedder engine {url!r}"
     settings = read_options(EmulatedTextOptions, where, {**options, **options_in(query)})
     with optional_imports("local"):
-        from backends.bert_tokens import NUM_MARKS
+        from backends.bert.tokens import NUM_MARKS
     most_tokens = _roofline("embedder", url, settings, "bfloat16").shape.max_tokens - NUM_MARKS
     if settings.tokenizer is not None:
         return Counting(settings.tokenizer, most_tokens)

@@ -23,9 +23,9 @@ from torch import Tensor
 from backends.base import Request, Result, Tokens
 from backends.emulated.hardware import Device, Shape
 from backends.emulated.roofline import Rows
-from backends.llm.batch import StepBatch
-from backends.llm.config import ModelConfig
 from backends.llm.core import LLMCore
+from backends.llm.model.batch import StepBatch
+from backends.llm.model.config import ModelConfig
 
 KNOTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # rows
 PROMPTS = (16, 32, 64, 128, 256, 512, 1024)  # tokens, computed alone

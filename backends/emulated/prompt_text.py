@@ -7,9 +7,9 @@ from weakref import WeakKeyDictionary
 
 from backends.base import Role
 from backends.errors import RequestRejected
-from backends.llm.chat import ChatTemplate
-from backends.llm.sequence import LLMContext
-from backends.llm.tokenizer import Tokenizer
+from backends.llm.sequence.sequence import LLMContext
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # a context that was cut within a character
 _ROLES: tuple[Role, ...] = get_args(Role)

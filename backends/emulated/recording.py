@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from backends.base import FinishReason, Part, Tokens, Turn
 from backends.errors import ConfigError
-from backends.llm.sampling import Sampling
+from backends.llm.requests.sampling import Sampling
 
 VERSION = 1
 HEADER = "teola_recording"

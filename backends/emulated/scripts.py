@@ -12,13 +12,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from torch import Tensor
 
-from backends.llm.batch import Run
-from backends.llm.logprobs import BytesOf
-from backends.llm.matcher import Matcher
-from backends.llm.sampler import Pick
-from backends.llm.sampling_results import SamplingResult
-from backends.llm.sequence import Sequence
-from backends.llm.tokenizer import Tokenizer
+from backends.llm.model.batch import Run
+from backends.llm.sample.logprobs import BytesOf
+from backends.llm.sample.matcher import Matcher
+from backends.llm.sample.results import SamplingResult
+from backends.llm.sample.sampler import Pick
+from backends.llm.sequence.sequence import Sequence
+from backends.llm.text.tokenizer import Tokenizer
 
 _ENDINGS = ('"', "}", "]", "0", ",", ":", " ", "a")  # what leads out of a JSON text, best first
 

@@ -6,9 +6,9 @@ from torch import Tensor
 from backends.emulated.roofline import Roofline, Rows
 from backends.emulated.timeline import StepTimer
 from backends.errors import ConfigError
-from backends.llm.batch import StepBatch
-from backends.llm.config import ModelConfig
 from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.model.batch import StepBatch
+from backends.llm.model.config import ModelConfig
 
 
 class EmptyPool:

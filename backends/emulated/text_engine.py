@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from backends.base import EngineInfo
+from backends.bert.forward_passes import TextRunner
 from backends.embedder.runner import EmbedRunner, Vector
 from backends.emulated import made_up
 from backends.emulated.llm import tell_missing
@@ -19,7 +20,6 @@ from backends.emulated.options import EmulatedTextOptions
 from backends.emulated.recording import Recording, RecordingStats, read_recording
 from backends.emulated.roofline import Roofline
 from backends.emulated.timeline import LoopTimer, StepTimer, timer_for
-from backends.forward_passes import TextRunner
 from backends.reranker.runner import RerankRunner, Scores, Scoring
 from backends.text_engine import NUM_SLOTS, TextEngine
 

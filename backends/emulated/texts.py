@@ -6,10 +6,10 @@ from typing import NamedTuple
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
-from backends.llm.chat import ChatTemplate
 from backends.llm.loader import open_model
-from backends.llm.tokenizer import Tokenizer
-from backends.models import resolve
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
+from backends.models.fetch import resolve
 
 BYTES = "bytes"
 _CHATML = (

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from backends.base import Request, ToolCall
 from backends.emulated.recorder import ContextTexts
 from backends.llm.requests.open_turn import tools_of
-from backends.llm.sequence import LLMContext, Sequence
+from backends.llm.sequence.sequence import LLMContext, Sequence
 from backends.tool_calls.format import CallFormat, written_text
 from backends.tool_calls.parser import NoCall, arguments_from
 from backends.tool_calls.turn import ToolTurn, read_turn

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.llm.batch import StepBatch
-from backends.llm.config import ModelConfig
 from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.model.batch import StepBatch
+from backends.llm.model.config import ModelConfig
 
 CONFIG = ModelConfig(
     num_layers=1,

@@ -15,16 +15,16 @@ from tokenizers import decoders, models, pre_tokenizers
 from torch import Tensor
 
 from backends.base import Context, Request, Tokens
-from backends.llm.batch import StepBatch
-from backends.llm.chat import ChatTemplate
 from backends.llm.core import LLMCore
+from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.model.batch import StepBatch
+from backends.llm.model.step_model import StepModel
 from backends.llm.options import LLMOptions
-from backends.llm.page_table import PageTable
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence import LLMContext, Sequence
-from backends.llm.step_model import StepModel
-from backends.llm.tokenizer import Tokenizer
+from backends.llm.sequence.sequence import LLMContext, Sequence
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
 
 
 class VirtualClock:

@@ -20,35 +20,35 @@ import torch
 
 from backends.base import Outcome, Part, Request, Result, Usage
 from backends.errors import EngineError, RequestRejected
-from backends.llm.batch import Run, build_batch
-from backends.llm.cache_directives import CacheDirectives
-from backends.llm.cache_stats import CacheStats
-from backends.llm.finish import cut_at_text
-from backends.llm.generation import Generation
-from backends.llm.grammar import Grammars
-from backends.llm.group import Group
-from backends.llm.kv_cache import KVCache
-from backends.llm.kv_pool import bytes_per_token
+from backends.llm.kv.cache import KVCache
+from backends.llm.kv.directives import CacheDirectives
+from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.stats import CacheStats
+from backends.llm.kv.take_stats import take_stats
+from backends.llm.kv.tiers.open_tiers import open_tiers
+from backends.llm.kv.tiers.tier_transfer import TierTransfer
 from backends.llm.lora.files import read_adapter
 from backends.llm.lora.pool import AdapterPool
+from backends.llm.model.batch import Run, build_batch
+from backends.llm.model.step_model import StepModel
+from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.options import LLMOptions
-from backends.llm.output import grow, start
-from backends.llm.page_table import PageTable
 from backends.llm.planner.named import policy_from
 from backends.llm.planner.planner import BatchPlanner
 from backends.llm.planner.step import Step
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
-from backends.llm.sampling_results import Sampler, SamplingResult, sampling_results
-from backends.llm.sequence import LLMContext, Sequence
+from backends.llm.sample.grammar import Grammars
+from backends.llm.sample.results import Sampler, SamplingResult, sampling_results
+from backends.llm.sequence.finish import cut_at_text
+from backends.llm.sequence.generation import Generation
+from backends.llm.sequence.group import Group
+from backends.llm.sequence.output import grow, start
+from backends.llm.sequence.sequence import LLMContext, Sequence
+from backends.llm.sequence.tool_decoding import turn_after
 from backends.llm.speculation.agree import Picks
 from backends.llm.speculation.open_speculation import open_speculation
 from backends.llm.speculation.stats import SpeculationStats
-from backends.llm.step_model import StepModel
-from backends.llm.take_stats import take_stats
-from backends.llm.tiers.open_tiers import open_tiers
-from backends.llm.tiers.tier_transfer import TierTransfer
-from backends.llm.tool_decoding import turn_after
 
 Finished = list[tuple[Request, Outcome]]
 _LOAD_WAIT_S = 0.002  # an abort may come meanwhile

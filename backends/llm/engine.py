@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
-from backends.llm.cache_stats import CacheStats
+from backends.llm.kv.stats import CacheStats
 from backends.llm.outbox import Outbox
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.speculation.stats import SpeculationStats

@@ -16,11 +16,11 @@ from tokenizers import processors
 
 from backends.errors import ConfigError
 from backends.file_lock import file_lock
-from backends.llm.config import to_hf
-from backends.llm.gguf_file import MAGIC
 from backends.llm.loader import ModelOnDisk, open_model
-from backends.llm.tokenizer import Tokenizer
-from backends.llm.weights import ROPE_FACTORS
+from backends.llm.model.config import to_hf
+from backends.llm.model.gguf_file import MAGIC
+from backends.llm.model.weights import ROPE_FACTORS
+from backends.llm.text.tokenizer import Tokenizer
 
 DType = Literal["float32", "bfloat16"]
 _WEIGHTS = "model.safetensors"

@@ -9,7 +9,7 @@ from backends.errors import ConfigError
 from backends.llm.engine import LLMEngine
 from backends.llm.options import LLMOptions
 from backends.llm.worker import SteppedCore
-from backends.models import check_url, resolve
+from backends.models.fetch import check_url, resolve
 from backends.optional import optional_imports
 from backends.options import read_options
 

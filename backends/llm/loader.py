@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from backends.errors import ConfigError, EngineUnavailable
-from backends.llm import config as configs
-from backends.llm import weights
 from backends.llm.core import LLMCore
-from backends.llm.gguf_file import GGUFFile
-from backends.llm.kv_pool import bytes_per_token
-from backends.llm.model import LlamaModel
-from backends.llm.native.model import NativeModel, why_not
-from backends.llm.native.packing import WeightSource
-from backends.llm.native.source import GGUFSource, TensorSource
+from backends.llm.kv.tiers.identity import identity_of
+from backends.llm.model import config as configs
+from backends.llm.model import weights
+from backends.llm.model.gguf_file import GGUFFile
+from backends.llm.model.native.native_model import NativeModel, why_not
+from backends.llm.model.native.weight_source import GGUFSource, TensorSource
+from backends.llm.model.step_model import StepModel
+from backends.llm.model.torch_model.kv_pool import bytes_per_token
+from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.options import LLMOptions
 from backends.llm.requests.open_prompts import folder_template, prompts_of
 from backends.llm.speculation.vocabulary import check_same_vocabulary
-from backends.llm.step_model import StepModel
-from backends.llm.tiers.identity import identity_of
-from backends.llm.tokenizer import Tokenizer
-from backends.llm.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
-from backends.models import resolve
+from backends.llm.text.tokenizer import Tokenizer
+from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
+from backends.models.fetch import resolve
+from backends.native.packing import WeightSource
 
 _CPU_KV_TOKENS = 32768
 _MAX_CUDA_KV_TOKENS = 1 << 20

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.errors import AnswerInvalid, RequestRejected
-from backends.llm.json_spacing import with_spacing
+from backends.llm.sample.json_spacing import with_spacing
 from backends.remote.schema_check import first_fault
 from backends.remote.servers import Forms
 from backends.remote.strict_schema import NotStrict, strict_schema

@@ -6,7 +6,7 @@ from typing import Any
 
 from backends.base import Request
 from backends.errors import RequestRejected
-from backends.llm.sampling import Sampling, sampling_from
+from backends.llm.requests.sampling import Sampling, sampling_from
 from backends.remote.messages import Prompt
 from backends.remote.text_context import TextContext, kept, toolset_of
 from backends.tool_calls.tools import Tool, Toolset

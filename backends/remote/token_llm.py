@@ -15,7 +15,7 @@ from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.tool_decoding import turn_after
+from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.server_client import ServerClient

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from backends.errors import ConfigError, EngineError, EngineUnavailable
-from backends.models import CATALOG, locate, resolve
-from backends.models_hub import hub_path
+from backends.models.fetch import CATALOG, locate, resolve
+from backends.models.hub import hub_path
 from backends.optional import optional_imports
 from backends.remote.client import Client
 from backends.remote.dialects.answer_fields import Fields

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.bert import Bert, load_bert
-from backends.bert_options import BertOptions
-from backends.bert_tokens import BertTokenizer, TextTokens
+from backends.bert.encoder import Bert, load_bert
+from backends.bert.options import BertOptions
+from backends.bert.tokens import BertTokenizer, TextTokens
 from backends.errors import EngineUnavailable
 from backends.reranker.pairs import PairTemplate, read_pairs, relevance
 from backends.reranker.runner import Scoring

@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import Field
 
 from backends.base import Engine, EngineInfo
-from backends.bert_options import BertOptions
+from backends.bert.forward_passes import TextRunner
+from backends.bert.options import BertOptions
 from backends.devices import device_name
 from backends.errors import ConfigError
-from backends.forward_passes import TextRunner
-from backends.models import check_url, resolve
+from backends.models.fetch import check_url, resolve
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.text_engine import NUM_SLOTS, TextEngine

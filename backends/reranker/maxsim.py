@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backends.bert_tokens import TextTokens
+from backends.bert.tokens import TextTokens
 from backends.embedder.encoder import SentenceEncoder, TokenVectors
 from backends.reranker.runner import Scores, Scoring
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from backends.bert_options import BertOptions
-from backends.bert_tokens import BertTokenizer, PaddedBatch, TextTokens, padded_batches
+from backends.bert.options import BertOptions
+from backends.bert.tokens import BertTokenizer, PaddedBatch, TextTokens, padded_batches
 from backends.cpu_count import usable_cores
 from backends.errors import EngineUnavailable
 from backends.reranker.pairs import PairTemplate, read_pairs, relevance

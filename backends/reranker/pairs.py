@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from backends.bert_tokens import BertTokenizer, Text, TextTokens
+from backends.bert.tokens import BertTokenizer, Text, TextTokens
 from backends.reranker.runner import Pair, Scores, Scoring
 
 PairTemplate = Callable[[Pair], Text]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Request, Result
-from backends.forward_passes import Job
+from backends.bert.forward_passes import Job
 from backends.reranker.ranking import inputs_of, ranked
 
 Pair = tuple[str, str]  # query, passage

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backends.errors import ConfigError, DocumentError, RequestRejected
-from backends.models import resolve
+from backends.models.fetch import resolve
 from backends.optional import optional_imports
 from backends.registry import EngineSpec
 
@@ -76,7 +76,7 @@ def counting_of(embedder: EngineSpec) -> Counting:
     if not embedder.url.startswith(_MODEL_SCHEMES):
         return Counting(None, 0)
     with optional_imports("local"):
-        from backends.bert_tokens import NUM_MARKS, max_len_of
+        from backends.bert.tokens import NUM_MARKS, max_len_of
     longest = max_len_of(resolve(embedder.url), embedder.options.get("max_len"))
     return Counting(embedder.url, longest - NUM_MARKS)
 
@@ -94,8 +94,8 @@ def _json_of_file(path: Path) -> str:
 @lru_cache(maxsize=4)  # half a second each
 def _json_of_gguf(path: Path) -> str:
     with optional_imports("local"):
-        from backends.llm.gguf_file import GGUFFile
-        from backends.llm.tokenizer_files import tokenizer_from_gguf
+        from backends.llm.model.gguf_file import GGUFFile
+        from backends.llm.text.tokenizer_files import tokenizer_from_gguf
     if path.suffix != ".gguf":
         raise ConfigError(f"{path} is neither a model's folder nor a .gguf file")
     return tokenizer_from_gguf(GGUFFile(path).metadata).to_json()

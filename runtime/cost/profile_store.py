@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from backends.models_cache import cache_folder
+from backends.models.cache import cache_folder
 from backends.registry import EngineSpec
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, LatencyModel
 

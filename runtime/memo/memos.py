@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from backends.models_cache import cache_folder
+from backends.models.cache import cache_folder
 from runtime.memo.content import digest
 from runtime.memo.contexts import ContextContents
 from runtime.memo.folder import FORMAT, Folder

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from backends.emulated.descriptions import catalogue, device_of, shape_of
 from backends.errors import ConfigError
-from backends.models import resolve
+from backends.models.fetch import resolve
 from backends.optional import optional_imports
 from runtime.cost.profile_store import this_machine
 from teola.cli.consoles import stderr_console, stdout_console

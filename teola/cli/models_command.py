@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.errors import EngineUnavailable
-from backends.models import FetchProgress, ModelStatus, fetch, locate, resolve, status
+from backends.models.fetch import FetchProgress, ModelStatus, fetch, locate, resolve, status
 from backends.optional import optional_imports
 from teola.cli.consoles import stderr_console, stdout_console
 from teola.cli.failures import UsageError, reported

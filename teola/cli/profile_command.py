@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from backends.base import Kind
-from backends.models_catalog import CATALOG
+from backends.models.catalog import CATALOG
 from backends.registry import EngineSpec, check_scheme
 from runtime.cost.profile_store import (
     Profile,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from backends.errors import ConfigError, EngineUnavailable
 from backends.file_lock import file_lock
-from backends.models_cache import cache_folder
+from backends.models.cache import cache_folder
 from teola.launching.recipes import ServerName
 
 _STAMP = "teola.json"  # written when all is installed

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from backends.errors import ConfigError
-from backends.models_cache import cache_folder
+from backends.models.cache import cache_folder
 from teola.launching.process_group import identity
 
 _KEPT_LOGS = 20

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backends.errors import ConfigError
-from backends.models import CATALOG, fetch
-from backends.models_cache import cache_folder
+from backends.models.cache import cache_folder
+from backends.models.fetch import CATALOG, fetch
 from backends.optional import optional_imports
 from teola.launching.recipes import ServedModel
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from backends.llm.config import ModelConfig
-from backends.llm.weights import ROPE_FACTORS
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.weights import ROPE_FACTORS
 
 BLOCK = {
     "input_layernorm": "attn_norm",

@@ -12,7 +12,7 @@ import pytest
 from backends.base import Outcome, Request, Result
 from backends.documents import Doc
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected, RequestTooLong
-from backends.models import resolve
+from backends.models.fetch import resolve
 from backends.registry import EngineSpec, create
 from teola.launching.environments import environment_of, install
 from teola.launching.launch import start

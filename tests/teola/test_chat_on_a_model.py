@@ -8,7 +8,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 import teola as tl
 from backends.llm.loader import open_model
-from backends.models import locate
+from backends.models.fetch import locate
 from runtime.events import Event
 
 pytestmark = pytest.mark.model

@@ -92,7 +92,7 @@ def test_an_app_that_needs_a_server_fails_with_its_host() -> None:
 
 
 def test_a_model_is_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends.models import fetch
+    from backends.models.fetch import fetch
 
     monkeypatch.setenv("TEOLA_MODELS", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path))

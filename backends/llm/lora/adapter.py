@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.page_table import PageTable
 
 
 @dataclass(slots=True, eq=False)

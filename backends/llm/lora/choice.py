@@ -4,7 +4,7 @@ from backends.base import Request
 from backends.errors import RequestRejected
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.pool import AdapterPool
-from backends.llm.sequence import LLMContext
+from backends.llm.sequence.sequence import LLMContext
 
 
 def choose_adapter(

@@ -14,10 +14,10 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from backends.errors import ConfigError
-from backends.llm.config import ModelConfig
 from backends.llm.lora.config import MODULES, LoraConfig, read_config
 from backends.llm.lora.weights import Delta, LayerDeltas, LoadedAdapter
-from backends.llm.weights import expected_shapes
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.weights import expected_shapes
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"

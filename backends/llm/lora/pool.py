@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
-from backends.llm.kv_cache import KVCache
+from backends.llm.kv.cache import KVCache
+from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.page_table import PageTable
 
 
 class AdapterPool:

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from backends.llm.batch import Span
 from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.model.batch import Span
 
 Projection = Literal["qkv", "out", "gate_up", "down"]
 Rows = slice | Tensor  # [rows] int64 where they do not lie together

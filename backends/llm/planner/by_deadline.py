@@ -9,7 +9,7 @@ left out.
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Order, View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 NO_TARGET_S = 60.0  # as if it wanted a token a minute
 

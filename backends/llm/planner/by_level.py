@@ -12,7 +12,7 @@ than the rest and slots are short; where lengths are alike it only delays.
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Order, View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 from backends.llm.service_stats import ServiceStats
 
 

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Order, View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 MOST = 128
 

@@ -6,7 +6,7 @@ Strict: while larger ones keep the engine busy, smaller ones wait.
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def by_priority(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

@@ -8,7 +8,7 @@ decodes, begun prompts and new prompts, for decodes that are requests of their o
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def by_stage(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

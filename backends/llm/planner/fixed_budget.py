@@ -4,7 +4,7 @@ then with chunks of prompts that have begun, then with new prompts, so that no d
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def fixed_budget(sequences: Items[Sequence], view: View, now_s: float) -> int:  # noqa: ARG001

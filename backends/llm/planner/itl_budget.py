@@ -9,7 +9,7 @@ dynamic chunk (arXiv 2503.13737), by the inverse of the latency model.
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Budget, View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 MARGIN = 0.9  # of the target: predictions are off by some percent
 LEAST = 16  # tokens of prompts a step, whatever the target: they too must get on

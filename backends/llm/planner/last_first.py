@@ -3,7 +3,7 @@
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def last_first(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from itertools import islice
 
 from backends.errors import EngineOverloaded, EngineUnavailable
-from backends.llm.batch import Run
-from backends.llm.kv_cache import KVCache
+from backends.llm.kv.cache import KVCache
+from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.pool import AdapterPool
-from backends.llm.page_table import PageTable
+from backends.llm.model.batch import Run
 from backends.llm.planner.latency import LatencyModel
 from backends.llm.planner.policy import Policy, View
 from backends.llm.planner.step import Step
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 from backends.llm.service_stats import ServiceStats
 
 

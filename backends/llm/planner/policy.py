@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
-from backends.llm.kv_cache import KVCache
+from backends.llm.kv.cache import KVCache
 from backends.llm.planner.latency import LatencyModel
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from backends.errors import EngineError
-from backends.llm.batch import Run
-from backends.llm.sequence import Sequence
+from backends.llm.model.batch import Run
+from backends.llm.sequence.sequence import Sequence
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Admit, View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def watermark(share: float) -> Admit:

@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 from itertools import takewhile
 
 from backends.llm.planner.policy import Admit, View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def when_idle(admit: Admit) -> Admit:

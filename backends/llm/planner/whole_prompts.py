@@ -6,7 +6,7 @@ A baseline: a long prompt stalls all decodes while it is prefilled.
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import View
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def whole_prompts(sequences: Items[Sequence], view: View, now_s: float) -> int:  # noqa: ARG001

@@ -6,7 +6,7 @@ from typing import cast, get_args
 
 from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected
-from backends.llm.scoring import Score
+from backends.llm.sequence.scoring import Score
 
 ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from backends.errors import EngineUnavailable
-from backends.llm.chat import ChatTemplate
-from backends.llm.gguf_file import GGUFFile
+from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.tokenizer import Tokenizer
-from backends.llm.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
+from backends.llm.text.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
 
 
 def open_prompts(path: Path) -> PromptEncoder:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from backends.base import Part, Role, Tokens, Turn
-from backends.llm.chat import ChatTemplate
 from backends.llm.requests.open_turn import Open, ToolTurns
 from backends.llm.requests.tool_templates import ToolTemplates
-from backends.llm.tokenizer import Tokenizer
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
 from backends.tool_calls.format import CallFormat, Markup
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn, read_turn

@@ -4,9 +4,9 @@ import threading
 from collections import OrderedDict
 
 from backends.errors import RequestRejected
-from backends.llm.chat import ChatTemplate
-from backends.llm.tokenizer import Tokenizer
-from backends.llm.tool_template import ToolTemplate
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
+from backends.llm.text.tool_template import ToolTemplate
 from backends.tool_calls.tools import Toolset
 
 MAX_TOOLSETS = 64  # a toolset takes some 20 renderings, and a few pages of text

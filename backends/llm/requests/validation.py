@@ -8,15 +8,10 @@ from collections.abc import Sequence as Items
 
 from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
-from backends.llm.generation import Generation
-from backends.llm.grammar import Grammars
-from backends.llm.group import Group, alone, join_choices, join_samples
-from backends.llm.logits_processors import logits_processor_of
+from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.choice import choose_adapter
 from backends.llm.lora.pool import AdapterPool
-from backends.llm.matcher import Matcher
-from backends.llm.page_table import PageTable
 from backends.llm.requests.inputs import (
     PROMPTS_TAKE,
     check_ids,
@@ -26,13 +21,18 @@ from backends.llm.requests.inputs import (
 )
 from backends.llm.requests.open_turn import Open, tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.salt import choose_salt
-from backends.llm.sampling import GrammarSource, Sampling, sampling_from
-from backends.llm.sampling_random import stream_of
-from backends.llm.scoring import Scoring
-from backends.llm.sequence import LLMContext, Sequence
-from backends.llm.stop import StopScanner
-from backends.llm.tool_decoding import ToolDecoding
+from backends.llm.requests.salt import choose_salt
+from backends.llm.requests.sampling import GrammarSource, Sampling, sampling_from
+from backends.llm.sample.grammar import Grammars
+from backends.llm.sample.logits_processors import logits_processor_of
+from backends.llm.sample.matcher import Matcher
+from backends.llm.sample.random_numbers import stream_of
+from backends.llm.sequence.generation import Generation
+from backends.llm.sequence.group import Group, alone, join_choices, join_samples
+from backends.llm.sequence.scoring import Scoring
+from backends.llm.sequence.sequence import LLMContext, Sequence
+from backends.llm.sequence.tool_decoding import ToolDecoding
+from backends.llm.text.stop import StopScanner
 from backends.tool_calls.tools import Toolset, choose_tools
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence as Items
 
-from backends.llm.sampler import Pick
+from backends.llm.sample.sampler import Pick
 
 Picks = tuple[Pick, ...]  # tokens in a row: guesses that came true, and the one after them
 

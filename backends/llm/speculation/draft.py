@@ -12,12 +12,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from backends.llm.batch import Run, build_batch
-from backends.llm.kv_cache import KVCache
-from backends.llm.sampler import Row, sample
-from backends.llm.sequence import Sequence
+from backends.llm.kv.cache import KVCache
+from backends.llm.model.batch import Run, build_batch
+from backends.llm.model.step_model import StepModel
+from backends.llm.sample.sampler import Row, sample
+from backends.llm.sequence.sequence import Sequence
 from backends.llm.speculation.proposer import Ask
-from backends.llm.step_model import StepModel
 
 MOST_READ = 512  # prompt tokens of one step: bounds the delay of decodes
 FEW = 8  # tokens that are read with the last one, at hardly a cost

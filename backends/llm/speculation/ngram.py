@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence as Items
 
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 from backends.llm.speculation.proposer import Ask
 from backends.llm.speculation.suffix_index import SuffixIndex
 

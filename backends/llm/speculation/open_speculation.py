@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from backends.llm.kv_cache import KVCache
+from backends.llm.kv.cache import KVCache
+from backends.llm.model.step_model import StepModel
 from backends.llm.options import LLMOptions
 from backends.llm.speculation.draft import DraftProposer
 from backends.llm.speculation.ngram import NgramProposer
 from backends.llm.speculation.speculator import Speculator
-from backends.llm.step_model import StepModel
 
 
 def open_speculation(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence as Items
 from typing import NamedTuple, Protocol
 
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 class Ask(NamedTuple):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from backends.llm.batch import Run
-from backends.llm.kv_cache import KVCache
+from backends.llm.kv.cache import KVCache
+from backends.llm.model.batch import Run
 from backends.llm.planner.step import Step
 from backends.llm.speculation.controller import SpeculationController
 from backends.llm.speculation.proposer import Ask, Proposer

@@ -1,8 +1,8 @@
 """A draft model's token ids must mean what the target's do."""
 
 from backends.errors import ConfigError
-from backends.llm.config import ModelConfig
-from backends.llm.tokenizer import Tokenizer
+from backends.llm.model.config import ModelConfig
+from backends.llm.text.tokenizer import Tokenizer
 
 
 def check_same_vocabulary(target: Tokenizer, draft: Tokenizer, config: ModelConfig) -> None:

@@ -16,8 +16,8 @@ from uuid import uuid4
 from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.llm.json_spacing import with_spacing
-from backends.llm.sampling import Sampling
+from backends.llm.requests.sampling import Sampling
+from backends.llm.sample.json_spacing import with_spacing
 from backends.remote.dialects.answer_fields import Fields
 from backends.remote.dialects.identify import another_kind
 from backends.remote.dialects.token_dialect import ALWAYS

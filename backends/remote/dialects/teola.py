@@ -12,7 +12,7 @@ from typing import Any
 from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.llm.sampling import Sampling
+from backends.llm.requests.sampling import Sampling
 from backends.remote.client import Client
 from backends.remote.dialects import completions
 from backends.remote.dialects.answer_fields import Fields

@@ -14,7 +14,7 @@ from uuid import uuid4
 from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.llm.json_spacing import with_spacing
+from backends.llm.sample.json_spacing import with_spacing
 from backends.remote.client import Client
 from backends.remote.dialects import completions
 from backends.remote.dialects.answer_fields import Fields

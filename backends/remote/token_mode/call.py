@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from backends.base import Capability
-from backends.llm.sampling import Sampling
-from backends.llm.tool_decoding import ToolDecoding
+from backends.llm.requests.sampling import Sampling
+from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.remote.token_mode.tool_structure import ToolStructure
 
 Finish = Literal["stop", "length"]

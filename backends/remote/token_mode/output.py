@@ -1,18 +1,18 @@
 """An output as it grows from a server's tokens: its text, where it ends, what the context keeps.
 
-The rules are those of the embedded engine (`backends.llm.output`), so that a chat of several turns
-has the same tokens on both: the end of turn stays out of the context, and so do a stop token and a
-stop string with all that follows it.
+The rules are those of the embedded engine (`backends.llm.sequence.output`), so that a chat of
+several turns has the same tokens on both: the end of turn stays out of the context, and so do a
+stop token and a stop string with all that follows it.
 """
 
 from collections.abc import Callable, Sequence
 
 from backends.base import FinishReason, Sample, TokenLogprob
 from backends.errors import EngineError
-from backends.llm.finish import cut_at_text
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.stop import StopScanner
-from backends.llm.tool_decoding import ToolDecoding
+from backends.llm.sequence.finish import cut_at_text
+from backends.llm.sequence.tool_decoding import ToolDecoding
+from backends.llm.text.stop import StopScanner
 from backends.remote.token_mode.call import Call, Delta, TokenScore
 
 Emit = Callable[[str], None]

@@ -19,10 +19,10 @@ from backends.llm.requests.inputs import (
 )
 from backends.llm.requests.open_turn import tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.salt import choose_salt
-from backends.llm.sampling import Sampling, sampling_from
-from backends.llm.scoring import Score
-from backends.llm.tool_decoding import ToolDecoding
+from backends.llm.requests.salt import choose_salt
+from backends.llm.requests.sampling import Sampling, sampling_from
+from backends.llm.sequence.scoring import Score
+from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.remote.token_mode.call import Call, Choice, Prompt
 from backends.remote.token_mode.context import TokenContext
 from backends.remote.token_mode.tool_structure import structure_of

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.errors import RequestRejected
-from backends.llm.sampling import Sampling
-from backends.llm.tool_decoding import ToolDecoding
+from backends.llm.requests.sampling import Sampling
+from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.tool_calls.format import CallFormat, closed_schema
 from backends.tool_calls.tools import Tool, Toolset
 

@@ -12,14 +12,14 @@ from tiny_bert import SIZES, run, write_tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from backends.base import Outcome, Request, Result
-from backends.bert import load_bert
-from backends.bert_options import BertOptions
-from backends.bert_tokens import BertTokenizer, TextTokens, padded_batches
+from backends.bert.encoder import load_bert
+from backends.bert.options import BertOptions
+from backends.bert.tokens import BertTokenizer, TextTokens, padded_batches
 from backends.documents import Doc
 from backends.embedder.factory import create
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
-from backends.llm.native.library import has_bfloat16, library
-from backends.models import locate
+from backends.models.fetch import locate
+from backends.native.library import has_bfloat16, library
 
 CPU = BertOptions(device="cpu")
 

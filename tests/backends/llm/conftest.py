@@ -10,14 +10,14 @@ import torch
 
 from backends.base import Context, Request, Result
 from backends.errors import EngineUnavailable
-from backends.llm.chat import ChatTemplate
 from backends.llm.core import LLMCore
 from backends.llm.loader import ModelOnDisk, open_model
-from backends.llm.model import LlamaModel
-from backends.llm.native.library import library
-from backends.llm.native.model import NativeModel, why_not
+from backends.llm.model.native.native_model import NativeModel, why_not
+from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.options import LLMOptions
 from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.text.chat import ChatTemplate
+from backends.native.library import library
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -151,7 +151,7 @@ def greedily() -> Callable[[Driver, Sequence[str], int], list[list[int]]]:
 
 @pytest.fixture(scope="session")
 def smollm_path() -> Path:
-    from backends.models import locate
+    from backends.models.fetch import locate
 
     try:
         return locate("smollm2-135m")

@@ -8,10 +8,10 @@ import pytest
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
-from backends.llm.grammar import Grammars
-from backends.llm.matcher import Matcher, mask
-from backends.llm.sampling import GrammarSource
-from backends.llm.tokenizer import Tokenizer
+from backends.llm.requests.sampling import GrammarSource
+from backends.llm.sample.grammar import Grammars
+from backends.llm.sample.matcher import Matcher, mask
+from backends.llm.text.tokenizer import Tokenizer
 
 TICKET = {
     "type": "object",

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backends.errors import ConfigError, EngineUnavailable
-from backends.llm.config import from_gguf, from_hf
 from backends.llm.loader import open_model, pick_device, pick_dtype
-from backends.llm.native.model import why_not
+from backends.llm.model.config import from_gguf, from_hf
+from backends.llm.model.native.native_model import why_not
 from backends.llm.options import LLMOptions
 
 HF: dict[str, Any] = {

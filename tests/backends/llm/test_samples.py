@@ -10,8 +10,8 @@ import torch
 
 from backends.base import Tokens
 from backends.errors import RequestRejected
-from backends.llm.logits_processors import apply_processors, logits_processor_of
-from backends.llm.sampling import sampling_from
+from backends.llm.requests.sampling import sampling_from
+from backends.llm.sample.logits_processors import apply_processors, logits_processor_of
 
 
 def test_n_samples_are_n_decodes_with_following_seeds(tiny: Any) -> None:

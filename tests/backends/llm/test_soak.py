@@ -4,7 +4,7 @@ import pytest
 
 from backends.errors import EngineError
 from backends.fake.paged_model import PagedModel
-from backends.llm.native.library import library
+from backends.native.library import library
 from benchmarks.soak_engine import Report, Soak, check, soaking, tiny_llama, tiny_native
 
 ANSWERED = {"prefill", "decode", "select"}

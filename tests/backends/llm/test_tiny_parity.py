@@ -51,7 +51,7 @@ def test_greedy_tokens_equal_transformers(
 
 
 def test_rope_factors_of_a_gguf_equal_llama3_scaling(load_tiny: Callable[..., Any]) -> None:
-    from backends.llm.rope import Rope, base_frequencies
+    from backends.llm.model.rope import Rope, base_frequencies
 
     config = load_tiny("llama", rope_parameters=LLAMA3).found.config
     scaled = Rope(config, torch.device("cpu"))

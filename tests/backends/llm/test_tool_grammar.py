@@ -8,12 +8,12 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from backends.base import ToolCall
-from backends.llm.chat import ChatTemplate
-from backends.llm.grammar import Grammars
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sampling import sampling_from
-from backends.llm.tokenizer import Tokenizer
-from backends.llm.tool_decoding import ToolDecoding
+from backends.llm.requests.sampling import sampling_from
+from backends.llm.sample.grammar import Grammars
+from backends.llm.sequence.tool_decoding import ToolDecoding
+from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.tokenizer import Tokenizer
 from backends.tool_calls.format import CallFormat, Markup
 from backends.tool_calls.formats import FORMATS
 from backends.tool_calls.stream import TurnStream

@@ -11,11 +11,11 @@ from tiny_bert import SIZES, run, write_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from backends.base import Outcome, Request, Result
-from backends.bert_tokens import BertTokenizer
+from backends.bert.forward_passes import Passes
+from backends.bert.tokens import BertTokenizer
 from backends.documents import Doc
 from backends.embedder.encoder import TokenVectors
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
-from backends.forward_passes import Passes
 from backends.reranker.factory import create
 from backends.reranker.maxsim import late_interaction
 from backends.reranker.runner import RerankRunner, Scoring

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 import teola as tl
 from backends.documents import Doc
 from backends.errors import ConfigError, DocumentError, RequestRejected
-from backends.models import resolve
+from backends.models.fetch import resolve
 from backends.tools.passage_tokens import whole_tokenizer
 from backends.tools.split import split
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backends.models_catalog import CATALOG, CatalogModel, ModelFile
+from backends.models.catalog import CATALOG, CatalogModel, ModelFile
 
 Teola = Callable[..., Any]
 NAME = "smollm2-135m"

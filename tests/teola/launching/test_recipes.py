@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from stand_in_server import StandIn
 
-from backends import models
 from backends.errors import ConfigError, EngineUnavailable
+from backends.models import fetch as models
 from teola.launching import pythons
 from teola.launching.environments import ENVIRONMENTS
 from teola.launching.failures import hint, tail

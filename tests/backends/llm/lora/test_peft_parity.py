@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.llm.native.library import library
+from backends.native.library import library
 
 # PEFT asks transformers by a name that is going away.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

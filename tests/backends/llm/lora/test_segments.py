@@ -2,9 +2,9 @@
 
 import torch
 
-from backends.llm.batch import Span
 from backends.llm.lora.segments import add_deltas, plan_adapters
 from backends.llm.lora.weights import Delta, LayerDeltas, LoadedAdapter
+from backends.llm.model.batch import Span
 
 CPU = torch.device("cpu")
 

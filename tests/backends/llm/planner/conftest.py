@@ -8,10 +8,10 @@ import pytest
 from backends.base import Request
 from backends.fake.paged_model import PagedModel
 from backends.fake.replay import Arrival, VirtualClock, request_of, virtual_core
-from backends.llm.batch import StepBatch
+from backends.llm.model.batch import StepBatch
 from backends.llm.planner.policy import View
 from backends.llm.planner.step import Step
-from backends.llm.sequence import Sequence
+from backends.llm.sequence.sequence import Sequence
 
 
 def step_s(batch: StepBatch) -> float:

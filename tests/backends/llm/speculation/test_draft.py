@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from backends.errors import ConfigError
-from backends.llm.batch import StepBatch
 from backends.llm.loader import load_core
+from backends.llm.model.batch import StepBatch
 from backends.llm.options import LLMOptions
 from backends.llm.speculation.draft import MOST_READ, DraftProposer
 from backends.llm.speculation.proposer import Ask

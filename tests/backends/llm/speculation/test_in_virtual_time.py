@@ -7,8 +7,8 @@ import pytest
 from backends.base import Request
 from backends.fake.paged_model import PagedModel
 from backends.fake.replay import VirtualClock, virtual_core
-from backends.llm.batch import StepBatch
 from backends.llm.core import LLMCore
+from backends.llm.model.batch import StepBatch
 
 
 def step_s(batch: StepBatch) -> float:

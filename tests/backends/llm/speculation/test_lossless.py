@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backends.base import Result
-from backends.llm.native.model import why_not
+from backends.llm.model.native.native_model import why_not
 
 COPY = "the owl sat in the old oak and said nothing at all. " * 2
 RANDOM = "kq7#vZ p0x!mW 3fj~Lb @c9 uT/e"

@@ -7,7 +7,7 @@ from jinja2 import Template
 
 from backends.base import Part, Tokens, Turn
 from backends.errors import RequestRejected
-from backends.llm.chat import ChatTemplate
+from backends.llm.text.chat import ChatTemplate
 from backends.remote.messages import Message, Prompt, check_answerable, parts_of, read_prompt
 
 CHATML = (

@@ -1,0 +1,1 @@
+"""BERT encoders: embedders, late interaction, cross-encoders."""

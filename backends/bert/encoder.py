@@ -1,0 +1,143 @@
+"""BERT encoders for embedders, late interaction and cross-encoders alike, loaded from a folder.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019. Inference only; on
+CPUs in C++ (`native_bert`) where that can be built, else in torch (`torch_bert`).
+"""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from backends.bert.options import BertOptions, DtypeName
+from backends.bert.tokens import TextTokens
+from backends.errors import ConfigError, EngineUnavailable
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu")
+Weights = Mapping[str, Tensor]  # by Hugging Face name, without a head's prefix
+
+
+@dataclass(frozen=True, slots=True)
+class BertConfig:
+    """What the computation needs to know of a folder."""
+
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+    layer_norm_eps: float
+    activation: str
+    num_labels: int  # 0 for a plain encoder
+
+
+class Bert(Protocol):
+    """The weights of one BERT on one device; threads and engines may share it."""
+
+    config: BertConfig
+    budget_tokens: int  # of one pass: more bring nothing
+
+    def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
+        """The last hidden state of each text [T, H], float32 on the device."""
+
+    def classify(self, texts: Sequence[TextTokens]) -> NDArray[np.float32]:
+        """The logits [N, num_labels] of a sequence classifier."""
+
+
+_loaded: WeakValueDictionary[tuple[object, ...], Bert] = WeakValueDictionary()
+_loading = threading.Lock()
+
+
+def load_bert(folder: Path, options: BertOptions) -> Bert:
+    """The BERT of a Hugging Face folder; loaded once for equal options while anyone holds it.
+
+    Raises EngineUnavailable, and ConfigError for what was asked for and cannot be.
+    """
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype: DtypeName = "float32" if options.dtype == "auto" else options.dtype
+    settled = options.model_copy(update={"device": device, "dtype": dtype})
+    key = (folder.resolve(), device, dtype, options.kernels, options.threads)
+    with _loading:
+        bert = _loaded.get(key)
+        if bert is None:
+            bert = _loaded[key] = _load(folder, device, settled)
+        return bert
+
+
+def native_obstacle(config: BertConfig, device: str, options: BertOptions) -> str | None:
+    """Why the C++ kernels will not run this model; None when they will."""
+    if torch.device(device).type != "cpu":
+        return f"the device is {device}, the kernels run on CPU"
+    if options.kernels == "torch":
+        return "kernels='torch' was asked for"
+    from backends.bert.native_bert import why_not
+
+    return why_not(config, options.dtype)
+
+
+def _load(folder: Path, device: str, options: BertOptions) -> Bert:
+    config, weights = read_bert(folder, device)
+    obstacle = native_obstacle(config, device, options)
+    if obstacle is None:
+        from backends.bert.native_bert import NativeBert
+
+        return NativeBert(config, weights, options.dtype == "bfloat16", options.threads)
+    if options.kernels == "native":
+        raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
+    from backends.bert.torch_bert import TorchBert
+
+    if options.threads is not None and device == "cpu":
+        torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype)
+    return TorchBert(config, {name: tensor.to(dtype) for name, tensor in weights.items()})
+
+
+def read_bert(folder: Path, device: str = "cpu") -> tuple[BertConfig, Weights]:
+    """Raises EngineUnavailable where there is none, or one that does not run here."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        stored = load_file(folder / "model.safetensors", device=device)
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(f"{folder} holds no BERT model: {error}") from error
+    weights = {
+        _plain_name(name): tensor for name, tensor in stored.items() if tensor.is_floating_point()
+    }
+    return _read_config(folder, config, weights), weights
+
+
+def _plain_name(name: str) -> str:
+    """Without the `bert.` that heads put before it, and in the names of today."""
+    return (
+        name.removeprefix("bert.")
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias")
+    )
+
+
+def _read_config(folder: Path, config: dict[str, Any], weights: Weights) -> BertConfig:
+    if config.get("model_type") != "bert":
+        raise EngineUnavailable(
+            f"{folder} holds a {config.get('model_type')!r} model; only 'bert' runs here"
+        )
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise EngineUnavailable(f"{folder}: only absolute position embeddings run here")
+    if config["hidden_act"] not in ACTIVATIONS:
+        raise EngineUnavailable(f"{folder}: unknown activation {config['hidden_act']!r}")
+    head = weights.get("classifier.weight")  # [num_labels, H]
+    return BertConfig(
+        num_layers=config["num_hidden_layers"],
+        hidden_size=config["hidden_size"],
+        num_heads=config["num_attention_heads"],
+        intermediate_size=config["intermediate_size"],
+        layer_norm_eps=config.get("layer_norm_eps", 1e-12),
+        activation=config["hidden_act"],
+        num_labels=0 if head is None else head.shape[0],
+    )

@@ -1,0 +1,1 @@
+"""Keys and values of all tokens: pages, radix cache, eviction, lower tiers."""

@@ -1,0 +1,138 @@
+"""Pages in a folder, one file each, named by their keys; bounded, least recently used first.
+
+The folder is one of this model and layout inside the one the user gave. All other files in it
+are removed, as are incomplete or corrupt pages.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+from backends.llm.kv.tiers.page_file import HEADER_BYTES, BadPage, read_page, write_page
+from backends.llm.kv.tiers.page_key import DIGEST_BYTES
+
+_log = logging.getLogger(__name__)
+_SUFFIX = ".kv"
+_UNFINISHED = ".tmp"  # as `write_page` names them
+_UNFINISHED_S = 600  # after which its writer must have ended
+
+
+class DiskTier:
+    """Changed by the transfer thread alone; any thread may ask what it holds. Several processes
+    may share a folder: equal names are equal pages, and a page that has gone is not found."""
+
+    def __init__(self, folder: Path, page_bytes: int, max_bytes: int) -> None:
+        self.folder = folder
+        self.num_bad = 0
+        self._page_bytes = page_bytes
+        self._max_pages = max(1, max_bytes // (page_bytes + HEADER_BYTES))
+        self._last_used: OrderedDict[bytes, None] = OrderedDict()  # least recently used first
+        self._is_broken = False
+        self._has_warned = False
+        folder.mkdir(parents=True, exist_ok=True)
+        self._scan()
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._last_used
+
+    def __len__(self) -> int:
+        return len(self._last_used)
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self._last_used) * (self._page_bytes + HEADER_BYTES)
+
+    def put(self, key: bytes, content: bytes) -> bool:
+        """Write a page; False when it is not kept. A disk that takes none is warned of once."""
+        assert key not in self._last_used, "written once"
+        if self._is_broken:
+            return False
+        try:
+            write_page(self._path(key), key, content)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and self.folder.is_dir():
+                return False  # the file was removed meanwhile: one page is missed
+            self._is_broken = True
+            self._warn(f"cannot be written ({error}); no more KV is kept there")
+            return False
+        self._last_used[key] = None
+        while len(self._last_used) > self._max_pages:
+            self.drop(next(iter(self._last_used)))
+        return True
+
+    def get(self, key: bytes) -> memoryview | None:
+        """The page's bytes, or None where it has gone or is not what it was."""
+        try:
+            return read_page(self._path(key), key, self._page_bytes)
+        except BadPage as error:
+            self._reject(self._path(key), str(error))
+        except OSError:
+            pass  # another process has removed it
+        self._last_used.pop(key, None)
+        return None
+
+    def touch(self, key: bytes) -> None:
+        """It counts as used, after a restart too."""
+        if key in self._last_used:
+            self._last_used.move_to_end(key)
+            now = time.time_ns()
+            try:
+                os.utime(self._path(key), ns=(now, now))
+            except OSError:
+                self._last_used.pop(key)
+
+    def drop(self, key: bytes) -> None:
+        self._last_used.pop(key)
+        with contextlib.suppress(OSError):  # what cannot be removed is found again at most
+            self._path(key).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        for key in list(self._last_used):
+            self.drop(key)
+
+    def check_integrity(self) -> None:
+        assert len(self._last_used) <= self._max_pages, "more pages than allowed"
+
+    def _scan(self) -> None:
+        found: list[tuple[int, bytes]] = []
+        for path in self.folder.iterdir():
+            key = _key_of(path)
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue  # another process has removed or renamed it
+            if path.suffix == _UNFINISHED and time.time() - stat.st_mtime < _UNFINISHED_S:
+                continue  # another process may be writing it
+            if key is None or stat.st_size != self._page_bytes + HEADER_BYTES:
+                self._reject(path, "it is no page of this engine")
+            else:
+                found.append((stat.st_mtime_ns, key))
+        for _, key in sorted(found):
+            self._last_used[key] = None
+        while len(self._last_used) > self._max_pages:
+            self.drop(next(iter(self._last_used)))
+
+    def _reject(self, path: Path, why: str) -> None:
+        self.num_bad += 1
+        self._warn(f"held {path.name}: {why}; such files are removed")
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+    def _warn(self, what: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning("the KV folder %s %s", self.folder, what)
+
+    def _path(self, key: bytes) -> Path:
+        return self.folder / (key.hex() + _SUFFIX)
+
+
+def _key_of(path: Path) -> bytes | None:
+    try:
+        key = bytes.fromhex(path.stem) if path.suffix == _SUFFIX else b""
+    except ValueError:
+        return None
+    return key if len(key) == DIGEST_BYTES else None

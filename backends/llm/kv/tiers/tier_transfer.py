@@ -1,0 +1,123 @@
+"""Transfers of pages between the pool and the lower tiers, on the engine's thread.
+
+A page is copied when it leaves the pool, and the transfer thread moves the copy. Pages that a
+sequence needs are loaded into pages reserved for it; that sequence waits, all others continue.
+"""
+
+from collections.abc import Iterator
+
+from backends.llm.kv.cache import KVCache
+from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.radix_node import RadixNode
+from backends.llm.kv.tiers.load import Load
+from backends.llm.kv.tiers.loading import Loading
+from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
+
+
+class TierTransfer:
+    """Registers itself as the `lower` of a cache."""
+
+    def __init__(self, cache: KVCache, tiers: LowerTierIndex) -> None:
+        self.tiers = tiers
+        self._cache = cache
+        self._loading = Loading()
+        self._arrived: list[PageTable] = []  # leases of loads, kept until their waiters had a turn
+        cache.lower = self
+
+    @property
+    def num_loading(self) -> int:
+        return len(self._loading)
+
+    def save(self, node: RadixNode, num_last: int, *, is_patient: bool = False) -> None:
+        """Copy the last pages of a node, the very last one first: its loss would harm least."""
+        keys = self.tiers.keys.of(node)
+        unwritten = self._cache.unwritten
+        at = [i for i in range(len(keys))[-num_last:] if node.pages[i] not in unwritten][::-1]
+        self.tiers.save([keys[i] for i in at], [node.pages[i] for i in at], is_patient=is_patient)
+
+    def load_rest(self, table: PageTable, ids: list[int]) -> Load | None:
+        """The load that brings the pages after those of the table, started if need be. None where
+        nothing more is held below, or the pool has no room for it."""
+        cache, size = self._cache, self._cache.pool.page_size
+        node = table.node if table.node is not None else cache.tree.root(table.namespace)
+        start = node.end
+        if start != table.num_computed // size * size or start + size > len(ids):
+            return None
+        if node.pages and node.pages[-1] in cache.unwritten:
+            return None  # a step may fail, a load is not undone: first use that page
+        last = self.tiers.keys.last(node)
+        if (
+            under_way := self._loading.find(self.tiers.keys.following(last, ids, start))
+        ) is not None:
+            return under_way
+        keys = self.tiers.find(last, ids, start, size)
+        if not keys:
+            return None
+        end = start + len(keys) * size
+        lease = cache.share(table, start)
+        if not cache.reserve(lease, end):
+            cache.drop(lease)
+            return None
+        load = self.tiers.load(keys, lease.pages[start // size :])
+        self._loading.add(load, lease, ids[:end])
+        return load
+
+    def prefetch(self, table: PageTable, ids: list[int]) -> int:
+        """Give a context back what is below; how many of its tokens will then have KV."""
+        load = self.load_rest(table, ids)
+        if load is None:
+            return table.num_computed
+        self._loading.wish(load, table, ids)
+        return table.num_named + len(load.keys) * self._cache.pool.page_size
+
+    def poll(self) -> None:
+        """Take what was loaded into the tree. Before each step."""
+        self.let_go()
+        for load, lease, ids in self._loading.take_done():
+            self._take(load, lease, ids)
+        for table, ids in self._loading.take_wishes():
+            if not table.is_released and not self._cache.idle.is_pinned(table):
+                self._cache.revive(table, ids)
+
+    def let_go(self) -> None:
+        """What was loaded is from now on like all else in the tree."""
+        while self._arrived:
+            self._cache.drop(self._arrived.pop())
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until a load is done, or for the time: when there is nothing else to do."""
+        self.tiers.worker.wait_for_load(timeout_s)
+
+    def tables(self) -> Iterator[PageTable]:
+        """The tables that hold pages here; leases that arrived are idle tables."""
+        return self._loading.tables()
+
+    def flush(self) -> None:
+        """Forget what is held below, and what was on its way up."""
+        self.tiers.worker.drain()
+        self.poll()
+        self.let_go()
+        self.tiers.worker.clear()
+
+    def close(self) -> None:
+        """Move the tree's pages to disk, if there is one, and end the transfer thread."""
+        self.tiers.worker.drain()
+        self.poll()
+        self.let_go()
+        if self.tiers.worker.disk is not None:  # least recently used and deepest first
+            for node in sorted(self._cache.tree.nodes(), key=lambda n: (n.use.last_used, -n.end)):
+                if node.pages:
+                    self.save(node, len(node.pages), is_patient=True)
+        self.tiers.worker.close()
+        self._cache.lower = None
+
+    def _take(self, load: Load, lease: PageTable, ids: list[int]) -> None:
+        cache, size = self._cache, self._cache.pool.page_size
+        lease.num_computed += load.num_pages * size
+        cache.publish(lease, ids, lease.num_computed)
+        cache.retire(lease)
+        self._arrived.append(lease)
+        load.is_taken = True
+        cache.stats.host_hit_tokens += load.num_host * size
+        cache.stats.disk_hit_tokens += load.num_disk * size
+        cache.stats.lost_pages += len(load.keys) - load.num_pages

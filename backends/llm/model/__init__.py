@@ -1,0 +1,1 @@
+"""The model of a step: configuration, weights, one ragged batch."""

@@ -1,0 +1,1 @@
+"""The forward pass as one C++ call a step."""

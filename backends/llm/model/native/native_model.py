@@ -1,0 +1,223 @@
+"""Llama and Qwen2 forward over a ragged batch in one call of the C++ kernels.
+
+Rows are computed alone: batching, chunking and caching change no bit of a row's logits. `bfloat16`
+rounds the inputs of products, keys and values; sums and all activations between are float32.
+"""
+
+import ctypes
+import weakref
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backends.cpu_count import usable_cores
+from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.model.batch import StepBatch
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.native.adapters import PackedAdapters
+from backends.llm.model.native.kv_pool import NativeKVPool
+from backends.llm.model.rope import Rope
+from backends.llm.model.weights import ROPE_FACTORS
+from backends.native.library import (
+    ConfigStruct,
+    Format,
+    LayerStruct,
+    StepStruct,
+    has_bfloat16,
+    library,
+)
+from backends.native.packing import Floats, Packed, WeightSource, pack
+
+_FIRST_ANGLES = 2048
+
+
+def why_not(config: ModelConfig, page_size: int, dtype: torch.dtype) -> str | None:
+    """What keeps the kernels from running this model here; None when nothing does."""
+    from backends.native.build import build
+
+    if library() is None:
+        return build().reason
+    if dtype == torch.bfloat16 and not has_bfloat16():
+        return "this CPU has no bfloat16 products (AVX512-BF16)"
+    if page_size % 16:
+        return f"page_size {page_size} is no multiple of 16"
+    if config.head_dim % 16 or config.hidden_size % 2 or config.intermediate_size % 16:
+        return "the model's sizes are no multiples of 16"
+    return None
+
+
+class NativeModel:
+    """Packs the weights of `source`. `keep_blocks`: 4-bit and 8-bit weights stay as the file has
+    them (bfloat16 only). Not thread safe."""
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        source: WeightSource,
+        dtype: torch.dtype,
+        keep_blocks: bool = True,
+        num_threads: int | None = None,
+    ) -> None:
+        lib = library()
+        assert lib is not None, "a native model without kernels"
+        self.config = config
+        self.dtype = dtype
+        self._lib = lib
+        self._rope = Rope(config, self.device, _rope_factors(source))
+        self._cos, self._sin = self._rope.table(_FIRST_ANGLES)  # [positions, D / 2] each
+        self._logits = torch.empty(0, config.vocab_size)  # [R, V], kept between steps
+        self._adapters = PackedAdapters(Format.BF16 if dtype == torch.bfloat16 else Format.F32)
+        self._weights = _Weights(config, source, dtype, keep_blocks)
+        self._handle = self._weights.create(lib, num_threads or usable_cores())
+        self._finalizer = weakref.finalize(self, lib.teola_model_free, self._handle)
+        self._finalizer.atexit = False  # the engine's thread may be inside a step then
+
+    @property
+    def weight_bytes(self) -> int:
+        return self._weights.num_bytes
+
+    def make_pool(self, num_pages: int, page_size: int) -> NativeKVPool:
+        """The KV memory this model reads and writes."""
+        return NativeKVPool(self.config, num_pages, page_size, self.dtype)
+
+    def adapter_bytes(self, adapter: LoadedAdapter) -> int:
+        """The adapter and its panels, which are made now if need be."""
+        return adapter.num_bytes + self._adapters.num_bytes(adapter)
+
+    def forward(self, batch: StepBatch, kv: NativeKVPool) -> Tensor | None:
+        """Writes the step's KV; logits [R, V] (float32, good until the next step) of the wanted
+        rows, None without any."""
+        assert int(batch.tokens.max()) < self.config.vocab_size, "a token without a row"
+        num_logits = len(batch.logit_rows)
+        if len(self._logits) < num_logits:
+            self._logits = torch.empty(num_logits, self.config.vocab_size)
+        self._grow_angles(int(batch.positions.max()) + 1)
+        spans, pages, adapters = _tables(batch, self._adapters)
+        step = StepStruct(
+            num_rows=len(batch.tokens),
+            num_spans=len(batch.spans),
+            num_logits=num_logits,
+            page_size=kv.page_size,
+            tokens=batch.tokens.ctypes.data,
+            positions=batch.positions.ctypes.data,
+            spans=spans.ctypes.data,
+            pages=pages.ctypes.data,
+            logit_rows=batch.logit_rows.ctypes.data,
+            cos=self._cos.ctypes.data,
+            sin=self._sin.ctypes.data,
+            kv=kv.pages.data_ptr(),
+            num_pages=kv.num_pages,
+            logits=self._logits.data_ptr(),
+            adapters=adapters.ctypes.data,
+        )
+        if self._lib.teola_forward(self._handle, ctypes.byref(step)):
+            raise MemoryError("no memory for a step's activations")
+        return self._logits[:num_logits] if num_logits else None
+
+    def _grow_angles(self, num_positions: int) -> None:
+        if num_positions > len(self._cos):
+            self._cos, self._sin = self._rope.table(2 * num_positions)
+
+
+def _tables(
+    batch: StepBatch, packed: PackedAdapters
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Spans [S, 5] (first row, last row + 1, keys, where its pages begin, its adapter or -1), all
+    their pages, and the addresses of the adapters."""
+    rows: list[tuple[int, int, int, int, int]] = []
+    pages: list[int] = []
+    adapters: dict[LoadedAdapter, int] = {}
+    for span in batch.spans:
+        at = -1 if span.adapter is None else adapters.setdefault(span.adapter, len(adapters))
+        rows.append((span.start, span.end, span.num_keys, len(pages), at))
+        pages += span.pages
+    addresses = [packed.address(adapter) for adapter in adapters]
+    return np.array(rows, np.int32), np.array(pages, np.int32), np.array(addresses, np.int64)
+
+
+class _Weights:
+    """Owns the memory behind the C structures."""
+
+    def __init__(
+        self, config: ModelConfig, source: WeightSource, dtype: torch.dtype, keep_blocks: bool
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._full = Format.BF16 if dtype == torch.bfloat16 else Format.F32
+        self._keep_blocks = keep_blocks and dtype == torch.bfloat16
+        self._packed: list[Packed] = []
+        self._norms: list[Floats] = []
+        self._is_bf16 = dtype == torch.bfloat16
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(packed.data.nbytes for packed in self._packed)
+
+    def create(self, lib: ctypes.CDLL, num_threads: int) -> int:
+        config = self._config
+        layers = (LayerStruct * config.num_layers)(
+            *(self._layer(i) for i in range(config.num_layers))
+        )
+        embedding = self._pack(["model.embed_tokens.weight"])
+        head = embedding if config.tied_embeddings else self._pack(["lm_head.weight"])
+        handle = lib.teola_model_create(
+            ctypes.byref(
+                ConfigStruct(
+                    config.num_layers,
+                    config.hidden_size,
+                    config.num_heads,
+                    config.num_kv_heads,
+                    config.head_dim,
+                    config.intermediate_size,
+                    config.vocab_size,
+                    self._is_bf16,
+                    config.rms_eps,
+                )
+            ),
+            layers,
+            self._vector("model.norm.weight"),
+            ctypes.byref(head.struct),
+            ctypes.byref(embedding.struct),
+            num_threads,
+        )
+        if not handle:
+            raise MemoryError("no memory for the model's threads")
+        return int(handle)
+
+    def _layer(self, i: int) -> LayerStruct:
+        prefix = f"model.layers.{i}."
+        qkv = [f"{prefix}self_attn.{name}_proj" for name in "qkv"]
+        bias = None
+        if self._config.qkv_bias:
+            bias = np.concatenate([self._source.values(f"{name}.bias") for name in qkv])
+        mlp = [f"{prefix}mlp.{name}_proj.weight" for name in ("gate", "up")]
+        return LayerStruct(
+            attention_norm=self._vector(f"{prefix}input_layernorm.weight"),
+            qkv=self._pack([f"{name}.weight" for name in qkv], bias).struct,
+            out=self._pack([f"{prefix}self_attn.o_proj.weight"]).struct,
+            mlp_norm=self._vector(f"{prefix}post_attention_layernorm.weight"),
+            gate_up=self._pack(mlp, interleave=True).struct,
+            down=self._pack([f"{prefix}mlp.down_proj.weight"]).struct,
+        )
+
+    def _pack(
+        self, names: list[str], bias: Floats | None = None, interleave: bool = False
+    ) -> Packed:
+        packed = pack(self._source, names, self._full, self._keep_blocks, bias, interleave)
+        self._packed.append(packed)
+        return packed
+
+    def _vector(self, name: str) -> int:
+        self._norms.append(np.ascontiguousarray(self._source.values(name), np.float32))
+        return int(self._norms[-1].ctypes.data)
+
+
+def _rope_factors(source: WeightSource) -> Tensor | None:
+    try:
+        return torch.from_numpy(source.values(ROPE_FACTORS))
+    except KeyError:
+        return None

@@ -1,0 +1,1 @@
+"""The forward pass in torch: CUDA, and CPUs without the kernels."""

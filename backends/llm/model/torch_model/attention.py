@@ -1,0 +1,123 @@
+"""Attention of a step over paged KV, in torch: single rows by length class, longer runs one by one.
+
+A row's output depends on its own sequence alone, but rounding depends on the shapes of the call.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backends.llm.model.batch import Span, StepBatch
+from backends.llm.model.torch_model.kv_pool import KVPool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of several rows."""
+
+    span: Span
+    pages: Tensor  # [P]
+    visible: Tensor | None  # [Q, N] bool: key is not after query; None: the plain triangle
+
+
+@dataclass(frozen=True, slots=True)
+class SingleRows:
+    """Runs of one row and similar length, attended in one padded call."""
+
+    rows: Tensor  # [B]
+    pages: Tensor  # [B, P], padded with page 0
+    visible: Tensor  # [B, 1, 1, N] bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """The same for every layer of a step."""
+
+    slots: Tensor  # [T]: where each token's KV goes
+    singles: tuple[SingleRows, ...]
+    segments: tuple[Segment, ...]
+
+
+def plan_attention(batch: StepBatch, page_size: int, device: torch.device) -> AttentionPlan:
+    """Everything that all layers share."""
+    slots: list[int] = []
+    for span in batch.spans:
+        for at in range(span.num_keys - span.num_rows, span.num_keys):
+            page, offset = divmod(at, page_size)
+            slots.append(span.pages[page] * page_size + offset)
+    singles = [span for span in batch.spans if span.num_rows == 1]
+    return AttentionPlan(
+        slots=torch.tensor(slots, device=device),
+        singles=tuple(_single_groups(singles, page_size, device)),
+        segments=tuple(_segment(s, device) for s in batch.spans if s.num_rows > 1),
+    )
+
+
+def attend(q: Tensor, layer: int, kv: KVPool, plan: AttentionPlan) -> Tensor:
+    """Outputs [T, H * D] of queries q [T, H, D]; the step's own KV is in the pool already."""
+    if len(plan.segments) == 1 and not plan.singles:
+        return _several(q, layer, kv, plan.segments[0])
+    out = torch.empty_like(q).flatten(1)  # [T, H * D]
+    for group in plan.singles:
+        out[group.rows] = _single(q[group.rows], layer, kv, group)
+    for segment in plan.segments:
+        rows = slice(segment.span.start, segment.span.end)
+        out[rows] = _several(q[rows], layer, kv, segment)
+    return out
+
+
+def _single(q: Tensor, layer: int, kv: KVPool, group: SingleRows) -> Tensor:
+    """q [B, H, D] -> [B, H * D]."""
+    k, v = (x.transpose(1, 2) for x in kv.read(layer, group.pages))  # [B, K, N, D] each
+    num_rows, _, head_dim = q.shape
+    grouped = q.reshape(num_rows, k.shape[1], -1, head_dim)  # [B, K, G, D]: a group's heads are
+    # queries of one KV head, which saves copying the keys for each
+    out = F.scaled_dot_product_attention(grouped, k, v, attn_mask=group.visible)  # [B, K, G, D]
+    return out.flatten(1)
+
+
+def _several(q: Tensor, layer: int, kv: KVPool, segment: Segment) -> Tensor:
+    """q [Q, H, D] -> [Q, H * D]."""
+    k, v = kv.read(layer, segment.pages)  # [P * S, K, D] each
+    heads, keys, values = (x.transpose(0, 1)[None] for x in (q, k, v))  # [1, H or K, ..., D]
+    num_keys = segment.span.num_keys
+    out = F.scaled_dot_product_attention(
+        heads,
+        keys[:, :, :num_keys],  # [1, K, N, D]
+        values[:, :, :num_keys],
+        attn_mask=segment.visible,
+        is_causal=segment.visible is None,
+        enable_gqa=True,
+    )  # [1, H, Q, D]
+    return out[0].transpose(0, 1).flatten(1)
+
+
+def _segment(span: Span, device: torch.device) -> Segment:
+    start, visible = span.num_keys - span.num_rows, None
+    if start:
+        keys = torch.arange(span.num_keys, device=device)  # [N]
+        visible = keys <= torch.arange(start, span.num_keys, device=device)[:, None]  # [Q, N]
+    return Segment(span, torch.tensor(span.pages, device=device), visible)
+
+
+def _single_groups(spans: list[Span], page_size: int, device: torch.device) -> Iterator[SingleRows]:
+    """One group for each power of two of the length: at most half of it is padding."""
+    ordered = sorted(spans, key=lambda span: span.num_keys)
+    for _, group in groupby(ordered, key=lambda span: span.num_keys.bit_length()):
+        yield _single_rows(list(group), page_size, device)
+
+
+def _single_rows(spans: list[Span], page_size: int, device: torch.device) -> SingleRows:
+    width = len(spans[-1].pages)
+    padded = [span.pages + [0] * (width - len(span.pages)) for span in spans]
+    num_keys = torch.tensor([span.num_keys for span in spans], device=device)  # [B]
+    keys = torch.arange(width * page_size, device=device)  # [N]
+    return SingleRows(
+        rows=torch.tensor([span.start for span in spans], device=device),
+        pages=torch.tensor(padded, device=device),
+        visible=(keys < num_keys[:, None])[:, None, None, :],
+    )

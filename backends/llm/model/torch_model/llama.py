@@ -1,0 +1,130 @@
+"""Llama and Qwen2 forward over a ragged batch: norms, rotary GQA over paged KV, SwiGLU."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backends.llm.lora.segments import AdapterRows, add_deltas, plan_adapters
+from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.model.batch import StepBatch
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.rope import Rope, rotate
+from backends.llm.model.torch_model.attention import AttentionPlan, attend, plan_attention
+from backends.llm.model.torch_model.kv_pool import KVPool
+from backends.llm.model.weights import ROPE_FACTORS
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights of one layer; projections that read the same input are one matrix."""
+
+    attention_norm: Tensor  # [E]
+    qkv: Tensor  # [(H + 2K) * D, E]
+    qkv_bias: Tensor | None  # [(H + 2K) * D]
+    out: Tensor  # [E, H * D]
+    mlp_norm: Tensor  # [E]
+    gate_up: Tensor  # [2F, E]
+    down: Tensor  # [E, F]
+
+
+class LlamaModel:
+    """Takes the tensors out of `weights` (Hugging Face names) so that none is held twice."""
+
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+        self.config = config
+        self.embedding = weights.pop("model.embed_tokens.weight")  # [V, E]
+        self.norm = weights.pop("model.norm.weight")  # [E]
+        self.head = self.embedding  # [V, E]
+        if not config.tied_embeddings:
+            self.head = weights.pop("lm_head.weight")
+        self.rope = Rope(config, self.device, weights.pop(ROPE_FACTORS, None))
+        self.layers = [_take_layer(weights, i) for i in range(config.num_layers)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    def make_pool(self, num_pages: int, page_size: int) -> KVPool:
+        """The KV memory this model reads and writes."""
+        return KVPool(self.config, num_pages, page_size, self.dtype, self.device)
+
+    def adapter_bytes(self, adapter: LoadedAdapter) -> int:
+        """What an adapter takes in memory."""
+        return adapter.num_bytes
+
+    def forward(self, batch: StepBatch, kv: KVPool) -> Tensor | None:
+        """Writes the step's KV; logits [R, V] (float32) of the wanted rows, None without any."""
+        plan = plan_attention(batch, kv.page_size, self.device)
+        lora = plan_adapters(batch.spans, self.device)
+        x = F.embedding(torch.from_numpy(batch.tokens).to(self.device), self.embedding)  # [T, E]
+        cos, sin = self.rope.angles(torch.from_numpy(batch.positions).to(self.device))  # [T, 1, D]
+        for i, layer in enumerate(self.layers):
+            x = x + self._attention(x, i, layer, cos, sin, kv, plan, lora)
+            x = x + self._mlp(x, i, layer, lora)
+        if not len(batch.logit_rows):
+            return None
+        wanted = torch.from_numpy(batch.logit_rows).to(self.device)  # [R]
+        rows = self._norm(x[wanted], self.norm)  # [R, E]
+        return F.linear(rows, self.head).float()
+
+    def _attention(
+        self,
+        x: Tensor,
+        i: int,
+        layer: Layer,
+        cos: Tensor,
+        sin: Tensor,
+        kv: KVPool,
+        plan: AttentionPlan,
+        lora: tuple[AdapterRows, ...],
+    ) -> Tensor:
+        num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
+        normed = self._norm(x, layer.attention_norm)  # [T, E]
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias)  # [T, (H + 2K) * D]
+        add_deltas(qkv, normed, lora, i, "qkv")
+        heads = qkv.view(len(x), -1, self.config.head_dim)  # [T, H + 2K, D]
+        turned = rotate(heads[:, : num_heads + num_kv_heads], cos, sin)  # [T, H + K, D]
+        q, k = turned[:, :num_heads], turned[:, num_heads:]  # [T, H, D], [T, K, D]
+        kv.write(i, plan.slots, k, heads[:, num_heads + num_kv_heads :])
+        attended = attend(q, i, kv, plan)  # [T, H * D]
+        return add_deltas(F.linear(attended, layer.out), attended, lora, i, "out")  # [T, E]
+
+    def _mlp(self, x: Tensor, i: int, layer: Layer, lora: tuple[AdapterRows, ...]) -> Tensor:
+        normed = self._norm(x, layer.mlp_norm)  # [T, E]
+        gate_up = add_deltas(F.linear(normed, layer.gate_up), normed, lora, i, "gate_up")  # [T, 2F]
+        gate, up = gate_up.chunk(2, dim=-1)  # [T, F] both
+        wide = F.silu(gate) * up  # [T, F]
+        return add_deltas(F.linear(wide, layer.down), wide, lora, i, "down")  # [T, E]
+
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        wide = x.float()  # [T, E]
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.rms_eps)  # [T, 1]
+        return (wide * scale).to(x.dtype) * weight
+
+
+def _take_layer(weights: dict[str, Tensor], i: int) -> Layer:
+    prefix = f"model.layers.{i}."
+
+    def take(name: str) -> Tensor:
+        return weights.pop(prefix + name)
+
+    def join(names: list[str]) -> Tensor:
+        return torch.cat([take(name) for name in names])
+
+    qkv = [f"self_attn.{name}_proj" for name in "qkv"]
+    has_bias = f"{prefix}{qkv[0]}.bias" in weights
+    return Layer(
+        attention_norm=take("input_layernorm.weight"),
+        qkv=join([f"{name}.weight" for name in qkv]),
+        qkv_bias=join([f"{name}.bias" for name in qkv]) if has_bias else None,
+        out=take("self_attn.o_proj.weight"),
+        mlp_norm=take("post_attention_layernorm.weight"),
+        gate_up=join(["mlp.gate_proj.weight", "mlp.up_proj.weight"]),
+        down=take("mlp.down_proj.weight"),
+    )

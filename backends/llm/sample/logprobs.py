@@ -1,0 +1,48 @@
+"""Log-probabilities of tokens, by the logits as the model gave them."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from backends.base import TokenLogprob
+from backends.llm.sample.top_k_top_p import top
+
+BytesOf = Callable[[int], bytes]
+
+
+def report(
+    logits: Tensor, tokens: Sequence[int], num_top: Sequence[int], bytes_of: BytesOf
+) -> list[TokenLogprob]:
+    """The tokens [R] in rows of logits [R, V], each with as many of the likeliest as it asks."""
+    total = logits.logsumexp(dim=-1, keepdim=True)  # [R, 1]
+    chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None]) - total
+    values, ids = top(logits, max(num_top))  # [R, most] both
+    rows = zip(
+        tokens,
+        chosen.squeeze(1).tolist(),
+        ids.tolist(),
+        (values - total).tolist(),
+        num_top,
+        strict=True,
+    )
+    return [
+        TokenLogprob(
+            token,
+            bytes_of(token),
+            logprob,
+            tuple(
+                TokenLogprob(other, bytes_of(other), value)
+                for other, value in zip(others[:size], found, strict=False)
+            ),
+        )
+        for token, logprob, others, found, size in rows
+    ]
+
+
+def score(logits: Tensor, tokens: Sequence[int]) -> list[float]:
+    """Log-probabilities [R] of tokens [R] in rows of logits [R, V]."""
+    targets = torch.tensor(tokens, device=logits.device)[:, None]  # [R, 1]
+    found = logits.gather(1, targets).squeeze(1) - logits.logsumexp(dim=-1)  # [R]
+    values: list[float] = found.tolist()
+    return values

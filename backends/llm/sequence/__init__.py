@@ -1,0 +1,1 @@
+"""The token state of one request, from prompt to result."""

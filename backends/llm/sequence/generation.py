@@ -1,0 +1,52 @@
+"""The state of a decode besides its tokens: parameters, output so far, end."""
+
+from dataclasses import dataclass, field
+
+from backends.base import FinishReason, Sample, TokenLogprob
+from backends.llm.requests.sampling import Sampling
+from backends.llm.sample.logits_processors import LogitsProcessor
+from backends.llm.sample.matcher import Matcher
+from backends.llm.text.detokenizer import Detokenizer
+from backends.llm.text.stop import StopScanner
+from backends.tool_calls.stream import TurnStream
+
+
+@dataclass(slots=True)
+class Generation:
+    """The state of one output."""
+
+    sampling: Sampling
+    max_new: int  # max_tokens, or less where the context or the pool ends before
+    stream: int  # where its random numbers start
+    detokenizer: Detokenizer
+    stops: StopScanner
+    logits_processor: LogitsProcessor | None = None  # None: logits stay unchanged
+    matcher: Matcher | None = None  # None: no grammar
+    turn: TurnStream | None = None  # reads the text, where there are tools
+    may_jump: bool = True  # append what the grammar forces without sampling it
+    pieces: list[str] = field(default_factory=list)  # of the text
+    num_shown: int = 0  # pieces that were emitted
+    num_sampled: int = 0  # the end-of-turn token included
+    num_forced: int = 0
+    num_guessed: int = 0  # tokens computed on a guess
+    num_accepted: int = 0  # guesses that were sampled too
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason | None = None  # None: not finished
+    stop: str | int | None = None  # the stop string or token that ended it
+
+    @property
+    def text(self) -> str:
+        """As the model wrote it."""
+        return "".join(self.pieces)
+
+    @property
+    def output(self) -> str:
+        """As the caller gets it."""
+        return self.text if self.turn is None else self.turn.text
+
+    @property
+    def sample(self) -> Sample:
+        assert self.finish_reason is not None, "the output has not ended"
+        calls = () if self.turn is None else self.turn.calls
+        reason = "tool_calls" if calls and self.finish_reason == "stop" else self.finish_reason
+        return Sample(reason, self.stop, tuple(self.logprobs), calls)

@@ -1,0 +1,137 @@
+"""The token state of one request while it runs, and of a context between requests."""
+
+import weakref
+from collections import deque
+
+from backends.base import Request
+from backends.llm.kv.page_table import PageTable
+from backends.llm.lora.adapter import Adapter
+from backends.llm.requests.namespace import Namespace
+from backends.llm.requests.open_turn import Open
+from backends.llm.sequence.generation import Generation
+from backends.llm.sequence.scoring import Scoring
+from backends.llm.service_stats import ServiceStats
+
+
+class LLMContext:
+    """The graph's handle on a token state (backends.base.Context). Its ids never change; its KV
+    may be lost to others at any time and is then computed again.
+
+    `release` only enqueues: the engine's thread frees the pages before its next step.
+    A handle that is garbage collected is released."""
+
+    def __init__(
+        self,
+        ids: list[int],
+        turn: Open,
+        table: PageTable,
+        released: deque[PageTable],
+        adapter: Adapter | None = None,
+        salt: str = "",
+    ) -> None:
+        self.ids = ids
+        self.turn = turn  # the chat turn that is open after the last token
+        self.table = table  # the engine's thread alone looks inside
+        self.adapter = adapter  # whose weights made the KV; None: the base model alone
+        self.salt = salt  # the tenant that may continue from here; "": all
+        self._released = released
+        self._finalizer = weakref.finalize(self, released.append, table)
+        self._finalizer.atexit = False
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+    def release(self) -> None:
+        self._finalizer()
+
+    def is_of(self, released: deque[PageTable]) -> bool:
+        """Was this context made by the engine that owns `released`?"""
+        return self._released is released
+
+
+class Sequence:
+    """What runs or waits of one request. KV is needed for all tokens but the last: a prefill is
+    done then, and a decode starts by computing that last one for its logits. A scored sequence is a
+    prefill that wants logits too."""
+
+    def __init__(
+        self,
+        request: Request,
+        arrival: int,
+        parent: LLMContext | None,
+        ids: list[int],
+        turn: Open,
+        generation: Generation | None = None,
+        adapter: Adapter | None = None,
+        scoring: Scoring | None = None,
+        salt: str = "",
+    ) -> None:
+        self.request = request
+        self.arrival = arrival
+        self.parent = parent
+        self.ids = ids
+        self.turn = turn
+        self.generation = generation  # None: a prefill, or scored
+        self.scoring = scoring  # None: not scored
+        self.adapter = adapter  # None: the base model alone
+        self.num_prompt = len(ids)
+        self.salt = salt  # the tenant whose prefixes it shares
+        self.table = PageTable(self.namespace)
+        self.num_prefilled = 0  # prompt tokens computed, again after a loss included
+        self.num_cached = 0  # new prompt tokens found in the tree
+        self.was_preempted = False
+        self.is_running = False  # holds pages; else it waits. The planner alone changes it
+        self.service = ServiceStats()
+
+    @property
+    def namespace(self) -> Namespace:
+        """Whose prefixes it may find: KV of one adapter is not that of another."""
+        adapter = self.adapter.digest if self.adapter is not None else ""
+        return Namespace(adapter, self.salt)
+
+    @property
+    def num_known(self) -> int:
+        """Tokens that earlier calls have paid for."""
+        return max(0, self.parent.num_tokens - 1) if self.parent else 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens it has at most, in the end."""
+        return self.num_prompt + (self.generation.max_new if self.generation else 0)
+
+    @property
+    def num_cacheable(self) -> int:
+        """First tokens that may be found computed: the logits of none of them are wanted."""
+        return self.scoring.num_context - 1 if self.scoring is not None else len(self.ids) - 1
+
+    @property
+    def num_to_prefill(self) -> int:
+        """Tokens before the last one that have no KV yet."""
+        return max(0, len(self.ids) - 1 - self.table.num_computed)
+
+    @property
+    def num_to_compute(self) -> int:
+        """Tokens without KV that this request needs: a decode wants the last one's logits too."""
+        return self.num_to_prefill + (self.generation is not None)
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.generation is not None and not self.num_to_prefill
+
+    @property
+    def num_output(self) -> int:
+        return len(self.ids) - self.num_prompt
+
+    def num_logits(self, start: int, end: int) -> int:
+        """How many of the tokens from place `start` to `end` have logits that are wanted."""
+        if self.generation is None and self.scoring is None:
+            return 0
+        return max(0, end - max(start, self.num_cacheable))
+
+    @property
+    def output_ids(self) -> list[int]:
+        return self.ids[self.num_prompt :]
+
+    def __repr__(self) -> str:
+        return f"Sequence({self.request.id[:8]}, {self.request.op}, {len(self.ids)} tokens)"

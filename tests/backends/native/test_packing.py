@@ -1,0 +1,119 @@
+"""4-bit and 8-bit weights stay as the file has them: products over them lose nothing."""
+
+import ctypes
+import random
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from backends.llm.model.batch import Span, StepBatch
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.native.native_model import NativeModel
+from backends.llm.model.weights import expected_shapes
+from backends.native.library import has_bfloat16, library
+from backends.native.packing import Blocks, Floats
+
+pytestmark = pytest.mark.skipif(
+    library() is None or not has_bfloat16(), reason="no AVX512-BF16 or no compiler here"
+)
+
+CONFIG = ModelConfig(
+    num_layers=2,
+    hidden_size=96,
+    intermediate_size=160,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=32,
+    vocab_size=83,
+    max_positions=256,
+    rms_eps=1e-5,
+    rope_theta=10000.0,
+    tied_embeddings=True,
+)
+KINDS = ("Q8_0", "Q4_0", "Q4_1")
+
+
+class Quantised:
+    """Random weights as GGUF blocks; with `rounded`, values that bfloat16 holds exactly."""
+
+    def __init__(self, kind: str) -> None:
+        rng = np.random.default_rng(0)
+        self.stored: dict[str, Blocks] = {}
+        self.plain: dict[str, Floats] = {}
+        for name, shape in expected_shapes(CONFIG).items():
+            values = rng.normal(0, 0.2, shape).astype(np.float32)
+            if len(shape) == 1:
+                self.plain[name] = values + 1
+                continue
+            rows = gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
+            self.stored[name] = Blocks(kind, rows)
+            self.plain[name] = gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[kind])
+
+    def values(self, name: str) -> Floats:
+        return self.plain[name]
+
+    def blocks(self, name: str) -> Blocks | None:
+        return self.stored.get(name)
+
+
+def logits_of(model: NativeModel, tokens: list[int]) -> torch.Tensor:
+    kv = model.make_pool(8, 16)
+    batch = StepBatch(
+        np.array(tokens, np.int64),
+        np.arange(len(tokens)),
+        (Span(0, len(tokens), len(tokens), list(range(-(-len(tokens) // 16)))),),
+        np.arange(len(tokens)),
+    )
+    logits = model.forward(batch, kv)
+    assert logits is not None
+    return logits.clone()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_weights_are_at_least_as_good_as_bfloat16_ones(kind: str) -> None:
+    source = Quantised(kind)
+    rng = random.Random(0)
+    tokens = [rng.randrange(CONFIG.vocab_size) for _ in range(100)]
+    exact = logits_of(NativeModel(CONFIG, source, torch.float32, False, 1), tokens)
+    stored = logits_of(NativeModel(CONFIG, source, torch.bfloat16, True, 1), tokens)
+    full = logits_of(NativeModel(CONFIG, source, torch.bfloat16, False, 1), tokens)
+    assert float((stored - exact).norm() / exact.norm()) < 0.03
+    assert float((stored - exact).norm()) < 1.1 * float((full - exact).norm())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_do_not_depend_on_how_many_stand_beside_them(kind: str) -> None:
+    model = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 2)
+    rng = random.Random(1)
+    tokens = [rng.randrange(CONFIG.vocab_size) for _ in range(100)]
+    whole = logits_of(model, tokens)
+    for num_tokens in (1, 2, 5, 12, 13, 23, 24, 25, 64):
+        assert torch.equal(logits_of(model, tokens[:num_tokens]), whole[:num_tokens])
+
+
+def test_stored_weights_take_their_file_size() -> None:
+    sizes = {}
+    for kind in KINDS:
+        sizes[kind] = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 1).weight_bytes
+    full = NativeModel(CONFIG, Quantised("Q8_0"), torch.bfloat16, False, 1).weight_bytes
+    assert sizes["Q4_1"] == sizes["Q4_0"] == full * 5 // 16
+    assert sizes["Q8_0"] == full * 17 // 32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_embedding_row_is_read_back_exactly(kind: str) -> None:
+    """One layer-free check: the packed panel holds what the file holds, element by element."""
+    from backends.native.library import Format
+    from backends.native.packing import pack
+
+    source = Quantised(kind)
+    name = "model.embed_tokens.weight"
+    packed = pack(source, [name], Format.BF16, keep_blocks=True)
+    lib = library()
+    assert lib is not None
+    out = np.empty((CONFIG.vocab_size, CONFIG.hidden_size), np.float32)
+    for row in range(CONFIG.vocab_size):
+        lib.teola_unpack(ctypes.byref(packed.struct), row, out[row].ctypes.data)
+    assert np.allclose(out, source.values(name), rtol=1e-6, atol=1e-6)

@@ -55,14 +55,19 @@ def why_not(config: BertConfig, dtype: DtypeName) -> str | None:
 
 
 class NativeBert:
-    """Packs the weights; several threads take turns."""
+    """Packs the weights; several threads take turns. `isa`: the kernels' instruction set."""
 
     budget_tokens = 1024  # a tenth of a second or two on two cores, which is what others may wait
 
     def __init__(
-        self, config: BertConfig, weights: Weights, is_bf16: bool, num_threads: int | None = None
+        self,
+        config: BertConfig,
+        weights: Weights,
+        is_bf16: bool,
+        num_threads: int | None = None,
+        isa: str | None = None,
     ) -> None:
-        lib = library()
+        lib = library(isa)
         assert lib is not None, "a native model without kernels"
         self.config = config
         self._lib = lib

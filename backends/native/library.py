@@ -5,6 +5,7 @@ import functools
 import mmap
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,12 +133,15 @@ class TextsStruct(Structure):
     )
 
 
+def library(isa: str | None = None) -> ctypes.CDLL | None:
+    """Of one instruction set, or of the default one; several may be loaded at once. None where it
+    cannot be built: `build(isa).reason` says why."""
+    path = build(isa).path
+    return None if path is None else _loaded(path)
+
+
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """None where it cannot be built: `build().reason` says why."""
-    path = build().path
-    if path is None:
-        return None
+def _loaded(path: Path) -> ctypes.CDLL:
     lib = ctypes.CDLL(str(path))
     lib.teola_features.restype = c_int32
     lib.teola_packed_bytes.restype = c_int64
@@ -173,8 +177,9 @@ def library() -> ctypes.CDLL | None:
     return lib
 
 
-def has_bfloat16() -> bool:
-    lib = library()
+def has_bfloat16(isa: str | None = None) -> bool:
+    """Whether the set has such products itself."""
+    lib = library(isa)
     return lib is not None and bool(lib.teola_features() & 1)
 
 

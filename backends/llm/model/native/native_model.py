@@ -50,7 +50,7 @@ def why_not(config: ModelConfig, page_size: int, dtype: torch.dtype) -> str | No
 
 class NativeModel:
     """Packs the weights of `source`. `keep_blocks`: 4-bit and 8-bit weights stay as the file has
-    them (bfloat16 only). Not thread safe."""
+    them (bfloat16 only). `isa`: the kernels' instruction set. Not thread safe."""
 
     device = torch.device("cpu")
 
@@ -61,8 +61,9 @@ class NativeModel:
         dtype: torch.dtype,
         keep_blocks: bool = True,
         num_threads: int | None = None,
+        isa: str | None = None,
     ) -> None:
-        lib = library()
+        lib = library(isa)
         assert lib is not None, "a native model without kernels"
         self.config = config
         self.dtype = dtype

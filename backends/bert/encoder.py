@@ -4,39 +4,23 @@ Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019. In
 CPUs in C++ (`native_bert`) where that can be built, else in torch (`torch_bert`).
 """
 
-import json
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from backends.bert.config import BertConfig, Weights, read_config
 from backends.bert.options import BertOptions, DtypeName
 from backends.bert.tokens import TextTokens
 from backends.errors import ConfigError, EngineUnavailable
-
-ACTIVATIONS = ("gelu", "gelu_new", "relu")
-Weights = Mapping[str, Tensor]  # by Hugging Face name, without a head's prefix
-
-
-@dataclass(frozen=True, slots=True)
-class BertConfig:
-    """What the computation needs to know of a folder."""
-
-    num_layers: int
-    hidden_size: int
-    num_heads: int
-    intermediate_size: int
-    layer_norm_eps: float
-    activation: str
-    num_labels: int  # 0 for a plain encoder
 
 
 class Bert(Protocol):
@@ -46,7 +30,8 @@ class Bert(Protocol):
     budget_tokens: int  # of one pass: more bring nothing
 
     def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
-        """The last hidden state of each text [T, H], float32 on the device."""
+        """The last hidden state of each text [T, H], float32 on the device. Raises RequestRejected
+        for tokens that the model does not have."""
 
     def classify(self, texts: Sequence[TextTokens]) -> NDArray[np.float32]:
         """The logits [N, num_labels] of a sequence classifier."""
@@ -103,14 +88,13 @@ def _load(folder: Path, device: str, options: BertOptions) -> Bert:
 def read_bert(folder: Path, device: str = "cpu") -> tuple[BertConfig, Weights]:
     """Raises EngineUnavailable where there is none, or one that does not run here."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         stored = load_file(folder / "model.safetensors", device=device)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise EngineUnavailable(f"{folder} holds no BERT model: {error}") from error
     weights = {
         _plain_name(name): tensor for name, tensor in stored.items() if tensor.is_floating_point()
     }
-    return _read_config(folder, config, weights), weights
+    return read_config(folder, weights), weights
 
 
 def _plain_name(name: str) -> str:
@@ -119,25 +103,4 @@ def _plain_name(name: str) -> str:
         name.removeprefix("bert.")
         .replace("LayerNorm.gamma", "LayerNorm.weight")
         .replace("LayerNorm.beta", "LayerNorm.bias")
-    )
-
-
-def _read_config(folder: Path, config: dict[str, Any], weights: Weights) -> BertConfig:
-    if config.get("model_type") != "bert":
-        raise EngineUnavailable(
-            f"{folder} holds a {config.get('model_type')!r} model; only 'bert' runs here"
-        )
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise EngineUnavailable(f"{folder}: only absolute position embeddings run here")
-    if config["hidden_act"] not in ACTIVATIONS:
-        raise EngineUnavailable(f"{folder}: unknown activation {config['hidden_act']!r}")
-    head = weights.get("classifier.weight")  # [num_labels, H]
-    return BertConfig(
-        num_layers=config["num_hidden_layers"],
-        hidden_size=config["hidden_size"],
-        num_heads=config["num_attention_heads"],
-        intermediate_size=config["intermediate_size"],
-        layer_norm_eps=config.get("layer_norm_eps", 1e-12),
-        activation=config["hidden_act"],
-        num_labels=0 if head is None else head.shape[0],
     )

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.bert.encoder import BertConfig, Weights
+from backends.bert.config import BertConfig, Weights, check_tokens
 from backends.bert.options import DtypeName
 from backends.bert.tokens import TextTokens
 from backends.cpu_count import usable_cores
@@ -49,7 +49,7 @@ def why_not(config: BertConfig, dtype: DtypeName) -> str | None:
         return "the kernels have no float16"
     if dtype == "bfloat16" and not has_bfloat16():
         return "this CPU has no bfloat16 products (AVX512-BF16)"
-    if config.hidden_size // config.num_heads % 2 or config.intermediate_size % 2:
+    if config.head_dim % 2 or config.intermediate_size % 2:
         return "the model's sizes are odd"
     return None
 
@@ -93,12 +93,12 @@ class NativeBert:
     def _hidden(self, texts: Sequence[TextTokens], lengths: Sequence[int]) -> Floats:
         """Of all texts, one below the other: [T, H]."""
         hidden = np.empty((sum(lengths), self.config.hidden_size), np.float32)
+        check_tokens(self.config, texts)
         if not hidden.size:
             return hidden
         starts = np.cumsum([0, *lengths], dtype=np.int32)
         ids = np.concatenate([text.ids for text in texts])
         types = np.concatenate([text.types for text in texts])
-        self._weights.check(ids, types, max(lengths))
         struct = TextsStruct(
             num_rows=len(hidden),
             num_texts=len(texts),
@@ -159,11 +159,6 @@ class _Weights:
             raise MemoryError("no memory for the model's threads")
         return int(handle)
 
-    def check(self, ids: NDArray[np.int32], types: NDArray[np.int32], longest: int) -> None:
-        tops = (int(ids.max()), int(types.max()), longest - 1)
-        for name, top, table in zip(("id", "type", "position"), tops, self._tables, strict=True):
-            assert top < len(table), f"token {name} {top} of a model that has {len(table)}"
-
     def _layer(self, name: str) -> BertLayerStruct:
         return BertLayerStruct(
             qkv=self._qkv(f"{name}.attention.self").struct,
@@ -176,7 +171,7 @@ class _Weights:
 
     def _qkv(self, name: str) -> Packed:
         """Queries, keys and values as one; attention's 1 / sqrt(D) is in the queries."""
-        scale = np.float32((self._config.hidden_size // self._config.num_heads) ** -0.5)
+        scale = np.float32(self._config.head_dim**-0.5)
         parts = [f"{name}.{part}" for part in ("query", "key", "value")]
         weights = [self._tensors[f"{part}.weight"] for part in parts]
         biases = [self._tensors[f"{part}.bias"] for part in parts]

@@ -56,7 +56,7 @@ class BertTokenizer:
             raise EngineUnavailable(f"{folder} has no tokenizer.json")
         self.max_len = max_len_of(folder, max_len)
         self._folder = folder
-        self._tokenizer: Any = Tokenizer.from_file(str(path))
+        self._tokenizer = _read_tokenizer(path)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_len)  # pairs: the longer half is cut first
 
@@ -120,8 +120,29 @@ def max_len_of(folder: Path, wanted: int | None = None) -> int:
     return wanted or min(trained, positions)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of a model folder. Raises EngineUnavailable."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineUnavailable(f"{path} cannot be read: {error}") from error
+    if not isinstance(read, dict):
+        raise EngineUnavailable(f"{path} holds {read!r:.60}, not an object")
+    return read
+
+
 def _stated(path: Path, field: str) -> int | None:
-    return json.loads(path.read_text(encoding="utf-8")).get(field) if path.is_file() else None
+    length = read_json(path).get(field) if path.is_file() else None
+    if length is None or (type(length) is int and NUM_MARKS < length <= 1 << 22):
+        return length
+    raise EngineUnavailable(f"{path}: {field} is {length!r:.60}, not a length of texts")
+
+
+def _read_tokenizer(path: Path) -> Any:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers' errors share no base class
+        raise EngineUnavailable(f"{path} cannot be read: {error}") from error
 
 
 def _pad(rows: list[int], texts: Sequence[TextTokens], length: int) -> PaddedBatch:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.bert.encoder import BertConfig, Weights
+from backends.bert.config import BertConfig, Weights, check_tokens
 from backends.bert.tokens import PaddedBatch, TextTokens, padded_batches
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -35,6 +35,7 @@ class TorchBert:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
+        check_tokens(self.config, texts)
         states: dict[int, Tensor] = {}
         for batch in padded_batches(texts, sum(map(len, texts))):
             hidden = self._hidden(batch).float()  # [B, T, H]
@@ -44,6 +45,7 @@ class TorchBert:
 
     @torch.inference_mode()
     def classify(self, texts: Sequence[TextTokens]) -> NDArray[np.float32]:
+        check_tokens(self.config, texts)
         logits = np.zeros((len(texts), self.config.num_labels), np.float32)
         for batch in padded_batches(texts, sum(map(len, texts))):
             first = self._hidden(batch)[:, 0]  # [B, H]

@@ -3,7 +3,6 @@
 Reimers and Gurevych, "Sentence-BERT", 2019. Shapes: N texts, T tokens, H hidden size.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backends.bert.config import check_tokens
 from backends.bert.encoder import Bert, load_bert
 from backends.bert.options import BertOptions
-from backends.bert.tokens import BertTokenizer, TextTokens
+from backends.bert.tokens import BertTokenizer, TextTokens, read_json
 from backends.errors import EngineUnavailable
 
 Vectors = NDArray[np.float32]
@@ -51,7 +51,9 @@ class SentenceEncoder:
 
     def read(self, texts: Sequence[str]) -> list[TextTokens]:
         """What `embed` and `embed_tokens` take, in the order of `texts`."""
-        return self._tokenizer.encode(list(texts))
+        tokens = self._tokenizer.encode(list(texts))
+        check_tokens(self._bert.config, tokens)
+        return tokens
 
     def embed(self, texts: Sequence[TextTokens]) -> Vectors:
         """Unit vectors [N, H]."""
@@ -98,7 +100,7 @@ def _pooling(folder: Path) -> Pooling:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return _mean
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
     modes = [name for name, on in config.items() if name.startswith("pooling_mode_") and on]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise EngineUnavailable(f"{path} asks for {modes}; only one of {list(_POOLINGS)} runs here")

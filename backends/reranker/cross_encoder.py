@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.bert.config import check_tokens
 from backends.bert.encoder import Bert, load_bert
 from backends.bert.options import BertOptions
 from backends.bert.tokens import BertTokenizer, TextTokens
@@ -28,7 +29,9 @@ class CrossEncoder:
         self._template = template
 
     def read(self, query: str, passages: Sequence[str]) -> Scoring[TextTokens, np.float32]:
-        return read_pairs(self._tokenizer, self._template, query, passages)
+        scoring = read_pairs(self._tokenizer, self._template, query, passages)
+        check_tokens(self._bert.config, scoring.texts)
+        return scoring
 
     def compute(self, texts: Sequence[TextTokens]) -> Sequence[np.float32]:
         return list(relevance(self._bert.classify(texts)))

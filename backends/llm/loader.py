@@ -1,6 +1,5 @@
 """A model from disk, with its tokenizer and chat template, as a ready core."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from backends.llm.speculation.vocabulary import check_same_vocabulary
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
 from backends.models.fetch import resolve
+from backends.models.model_files import json_object, reading
 from backends.native.packing import WeightSource
 
 _CPU_KV_TOKENS = 32768
@@ -50,7 +50,8 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     tokenizer = found.tokenizer
     prompts = prompts_of(tokenizer, found.template)
     draft = load_draft(tokenizer, options, device)
-    model = load_model(found, options, device)
+    with reading(path):
+        model = load_model(found, options, device)
     kv_tokens = options.kv_tokens or _default_kv_tokens(found.config, model.dtype, device)
     identity = f"{identity_of(path)} {options.weights}" if options.disk_kv is not None else ""
     core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
@@ -89,23 +90,20 @@ def load_draft(
         raise ConfigError("speculation='draft' and draft='local:a-small-model' go together")
     if options.draft is None:
         return None
-    found = open_model(resolve(options.draft))
+    path = resolve(options.draft)
+    found = open_model(path)
     check_same_vocabulary(tokenizer, found.tokenizer, found.config)
-    return load_model(found, options, device)
+    with reading(path):
+        return load_model(found, options, device)
 
 
 def open_model(path: Path) -> ModelOnDisk:
     """Read everything but the weights of a .gguf file or a Hugging Face folder."""
-    try:
+    with reading(path):
         if path.is_dir():
             return _open_folder(path)
         if path.is_file():
             return _open_gguf(path)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise EngineUnavailable(
-            f"{path} does not describe its model fully ({type(error).__name__}: {error}); "
-            "fetch it again or take another copy"
-        ) from error
     raise EngineUnavailable(f"no model at {path}: give a .gguf file or a Hugging Face folder")
 
 
@@ -159,7 +157,9 @@ def _open_folder(folder: Path) -> ModelOnDisk:
     path = folder / "config.json"
     if not path.exists():
         raise EngineUnavailable(f"{folder} has no config.json")
-    config = configs.from_hf(json.loads(path.read_text(encoding="utf-8")))
+    raw = json_object(path)
+    with reading(path):
+        config = configs.from_hf(raw)
     return ModelOnDisk(
         config,
         tokenizer_from_folder(folder),

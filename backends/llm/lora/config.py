@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +81,15 @@ def read_config(raw: Mapping[str, Any], where: str) -> LoraConfig:
             ranks={key: int(rank) for key, rank in (raw.get("rank_pattern") or {}).items()},
             alphas={key: float(alpha) for key, alpha in (raw.get("alpha_pattern") or {}).items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(f"{where} is not complete ({type(error).__name__}: {error})") from error
     for rank in (config.rank, *config.ranks.values()):
         if rank < 1:
             raise ConfigError(f"{where}: a rank must be at least 1, not {rank}")
+    for alpha in (config.alpha, *config.alphas.values()):
+        if not math.isfinite(alpha):
+            raise ConfigError(f"{where}: lora_alpha must be a finite number, not {alpha}")
+    _check_patterns((*config.ranks, *config.alphas), where)
     return config
 
 
@@ -117,6 +121,14 @@ def _targets(raw: object, where: str) -> tuple[str, ...] | None:
                 f"{where}: target module {name!r} is not supported; supported: {', '.join(MODULES)}"
             )
     return names
+
+
+def _check_patterns(patterns: Iterable[str], where: str) -> None:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(f"{where}: {pattern!r} is no pattern of names: {error}") from error
 
 
 def _pattern_for(module: str, patterns: Mapping[str, object]) -> str:

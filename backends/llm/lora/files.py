@@ -98,7 +98,17 @@ class _Reading:
         if missing:
             name = f"base_model.model.{module}.lora_{missing[0]}.weight"
             raise ConfigError(f"{self.where}: missing tensor {name!r}")
-        return _Module(given["A"], given["B"] * self.config.scale_of(module))
+        return _Module(given["A"], self.scaled(module, given["B"]))
+
+    def scaled(self, module: str, b: Tensor) -> Tensor:
+        scale = self.config.scale_of(module)
+        scaled = b * scale
+        if not bool(scaled.isfinite().all()):
+            raise ConfigError(
+                f"{self.where}: the B of {module!r} times its scale {scale:g} (from lora_alpha and "
+                "the rank) is not finite"
+            )
+        return scaled
 
 
 def _layer(
@@ -147,7 +157,7 @@ def _read(path: Path) -> bytes:
 def _parse_config(content: bytes, where: str) -> LoraConfig:
     try:
         raw: Any = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} is not a JSON object")

@@ -4,6 +4,7 @@ Whatever this engine would compute wrongly (another architecture, rope type, a s
 a ConfigError here and never reaches the model.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,18 @@ GGUF_ARCHITECTURES = ("llama", "qwen2")
 ROPE_TYPES = ("default", "linear", "llama3")
 
 
+_MOST = {  # sizes beyond those of any model: a damaged file, which would take all memory
+    "num_layers": 1 << 10,
+    "hidden_size": 1 << 17,
+    "intermediate_size": 1 << 20,
+    "num_heads": 1 << 10,
+    "num_kv_heads": 1 << 10,
+    "head_dim": 1 << 12,
+    "vocab_size": 1 << 22,
+    "max_positions": 1 << 28,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
     """How rotary frequencies are stretched beyond the length the model was first trained on."""
@@ -28,6 +41,12 @@ class RopeScaling:
     low_freq_factor: float = 1.0  # llama3 only, as are the two below
     high_freq_factor: float = 4.0
     original_max_positions: int = 8192
+
+    def __post_init__(self) -> None:
+        for name in ("factor", "low_freq_factor", "high_freq_factor", "original_max_positions"):
+            _check_positive(f"rope scaling's {name}", getattr(self, name))
+        if self.low_freq_factor == self.high_freq_factor:
+            raise ConfigError("rope scaling's low_freq_factor and high_freq_factor are equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +68,19 @@ class ModelConfig:
     tied_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        assert self.num_heads % self.num_kv_heads == 0, "query heads must divide over KV heads"
-        assert self.head_dim % 2 == 0, "half rotation needs an even head size"
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                raise ConfigError(f"the model says {name} = {value}; it must lie in 1 to {most}")
+        if self.num_heads % self.num_kv_heads:
+            raise ConfigError(
+                f"the model says {self.num_heads} query heads, which do not divide over "
+                f"{self.num_kv_heads} KV heads"
+            )
+        if self.head_dim % 2:
+            raise ConfigError(f"half rotation needs an even head size, not {self.head_dim}")
+        for name in ("rms_eps", "rope_theta"):
+            _check_positive(name, getattr(self, name))
 
 
 def from_gguf(metadata: Mapping[str, Any], names: frozenset[str]) -> ModelConfig:
@@ -192,6 +222,11 @@ def _check_sliding_window(window: int | None, max_positions: int) -> None:
             f"this model attends through a sliding window of {window} tokens; "
             "only full attention is supported"
         )
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(f"the model says {name} = {value}; it must be a finite number above 0")
 
 
 def _unsupported(what: str, value: object, supported: tuple[str, ...]) -> ConfigError:

@@ -4,8 +4,9 @@ The header is read here because a vocabulary is 10^5 strings and the `gguf` pack
 on them; blocks are dequantised by that package. Format: the GGUF specification, versions 2 and 3.
 """
 
+import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ class _TensorInfo:
     type: gguf.GGMLQuantizationType
     offset: int  # bytes from the beginning of the tensor data
 
+    @property
+    def row_bytes(self) -> int:
+        per_block, block_bytes = gguf.GGML_QUANT_SIZES[self.type]
+        num_bytes: int = self.shape[0] // per_block * block_bytes
+        return num_bytes
+
+    @property
+    def num_bytes(self) -> int:
+        return self.row_bytes * math.prod(self.shape[1:])
+
 
 class GGUFFile:
     """Opened (memory-mapped) GGUF. Raises EngineUnavailable when the file cannot be read."""
@@ -51,8 +62,10 @@ class GGUFFile:
             header = _Header(self._bytes.data)
             self.metadata: Mapping[str, Any] = header.metadata()
             self._tensors = header.tensors()
-            self._data_start = header.end(int(self.metadata.get("general.alignment", 32)))
-        except (OSError, ValueError, KeyError, struct.error) as error:
+            self._data_start = header.end(self.metadata.get("general.alignment", 32))
+            for name, info in self._tensors.items():
+                self._check_place(name, info)
+        except (OSError, ValueError, KeyError, RecursionError, struct.error) as error:
             raise EngineUnavailable(f"cannot read GGUF file {path}: {error}") from error
 
     @property
@@ -64,18 +77,19 @@ class GGUFFile:
         shape: tuple[int, ...] = self._tensors[name].shape[::-1]
         return shape
 
+    def _check_place(self, name: str, info: _TensorInfo) -> None:
+        """Raises ValueError for a tensor without elements, of broken blocks or out of the file."""
+        if not all(info.shape) or info.shape[0] % gguf.GGML_QUANT_SIZES[info.type][0]:
+            raise ValueError(f"tensor {name!r} cannot be {info.shape} of {info.type.name}")
+        if self._data_start + info.offset + info.num_bytes > len(self._bytes):
+            raise ValueError(f"it ends inside tensor {name!r}")
+
     def stored(self, name: str) -> tuple[str, NDArray[np.uint8]]:
         """The type's name and the tensor's bytes [rows, bytes a row] as they lie in the file."""
         info = self._tensors[name]
-        rows, *outer = info.shape
-        per_block, block_bytes = gguf.GGML_QUANT_SIZES[info.type]
-        row_bytes = rows // per_block * block_bytes
-        size = row_bytes * int(np.prod(outer, dtype=np.int64))
         start = self._data_start + info.offset
-        stored = self._bytes[start : start + size]  # [bytes]
-        if len(stored) < size:
-            raise EngineUnavailable(f"{self.path} ends inside tensor {name!r}; fetch it again")
-        return info.type.name, stored.reshape(-1, row_bytes)
+        stored = self._bytes[start : start + info.num_bytes]  # [bytes]
+        return info.type.name, stored.reshape(-1, info.row_bytes)
 
     def tensor(self, name: str) -> NDArray[np.float32]:
         """Dequantised, rows first as in torch. Raises EngineUnavailable for an unknown type."""
@@ -91,6 +105,10 @@ class GGUFFile:
         return np.asarray(values, dtype=np.float32).reshape(info.shape[::-1])
 
 
+_MOST_DIMS = 4  # as ggml has them
+_SMALLEST_KEY, _SMALLEST_TENSOR, _SMALLEST_STRING = 13, 32, 8  # bytes in the header
+
+
 class _Header:
     """Reads the header front to back: call `metadata`, `tensors`, `end` in this order."""
 
@@ -103,6 +121,8 @@ class _Header:
         if version not in VERSIONS:
             raise ValueError(f"GGUF version {version} is not known (or is big-endian)")
         self._num_tensors, self._num_keys = self._unpack("QQ")
+        self._check_count(self._num_keys, _SMALLEST_KEY, "metadata entries")
+        self._check_count(self._num_tensors, _SMALLEST_TENSOR, "tensors")
 
     def metadata(self) -> dict[str, Any]:
         values = {}
@@ -117,13 +137,17 @@ class _Header:
         for _ in range(self._num_tensors):
             name = self._string()
             (num_dims,) = self._unpack("I")
+            if not 1 <= num_dims <= _MOST_DIMS:
+                raise ValueError(f"tensor {name!r} has {num_dims} dimensions")
             shape = self._unpack(f"{num_dims}Q")
             kind, offset = self._unpack("IQ")
             infos[name] = _TensorInfo(shape, gguf.GGMLQuantizationType(kind), offset)
         return infos
 
-    def end(self, alignment: int) -> int:
+    def end(self, alignment: Any) -> int:
         """Where the tensor data begins."""
+        if type(alignment) is not int or not 1 <= alignment <= 1 << 20:
+            raise ValueError(f"its alignment is {alignment!r}")
         return -(-self._at // alignment) * alignment
 
     def _value(self, kind: int) -> Any:
@@ -132,12 +156,18 @@ class _Header:
         if kind != _ARRAY:
             return self._unpack(_SCALARS[kind])[0]
         item_kind, length = self._unpack("IQ")
+        if item_kind == _ARRAY:
+            raise ValueError("it holds arrays of arrays")
         if item_kind in _SCALARS:
             return list(self._unpack(f"{length}{_SCALARS[item_kind]}"))
-        read: Callable[[], Any] = (
-            self._string if item_kind == _STRING else lambda: self._value(item_kind)
-        )
-        return [read() for _ in range(length)]
+        if item_kind != _STRING:
+            raise ValueError(f"it holds an array of the unknown type {item_kind}")
+        self._check_count(length, _SMALLEST_STRING, "strings")
+        return [self._string() for _ in range(length)]
+
+    def _check_count(self, count: int, num_bytes: int, what: str) -> None:
+        if count * num_bytes > len(self._data) - self._at:
+            raise ValueError(f"it says {count} {what}, more than fit the file")
 
     def _string(self) -> str:
         (length,) = self._unpack("Q")

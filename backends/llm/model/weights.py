@@ -1,6 +1,6 @@
 """Weights of GGUF and safetensors files as one dict of Hugging Face names in the target dtype."""
 
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from torch import Tensor
 from backends.errors import EngineUnavailable
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.gguf_file import GGUFFile
+from backends.models.model_files import json_object, reading
 
 ROPE_FACTORS = "rope_freqs.weight"  # optional: divides each rotary frequency, [D / 2]
+_FILE_NAME = re.compile(r"[\w.-]+")
 _GGUF_TOP = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -87,7 +89,7 @@ def load_safetensors(
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for path in _shards(folder):
-            with _opened(path) as shard:
+            with reading(path), _opened(path) as shard:
                 for name in shard.keys():  # noqa: SIM118 (not a dict)
                     if not name.endswith("rotary_emb.inv_freq"):  # a buffer of old checkpoints
                         yield name, shard.get_tensor(name).to(device, dtype)
@@ -115,8 +117,23 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    mapping: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    """Tensor -> file in the folder of `index`. Raises EngineUnavailable for a path out of it."""
+    mapping = json_object(index).get("weight_map")
+    if not isinstance(mapping, dict) or not mapping:
+        raise EngineUnavailable(f"{index} has no weight_map of tensors and files")
+    for name in mapping.values():
+        if not isinstance(name, str) or name == ".." or not _FILE_NAME.fullmatch(name):
+            raise EngineUnavailable(
+                f"{index} names {name!r}, which is no file of its folder: take another copy"
+            )
     return mapping
+
+
+def check_factors(shape: tuple[int, ...], config: ModelConfig, where: str) -> None:
+    if shape != (config.head_dim // 2,):
+        raise EngineUnavailable(
+            f"{where}: tensor {ROPE_FACTORS!r} is {shape}, expected {(config.head_dim // 2,)}"
+        )
 
 
 def hf_name(gguf_name: str) -> str:
@@ -146,9 +163,11 @@ def _checked(
     for name, tensor in tensors:
         if name == "lm_head.weight" and config.tied_embeddings:
             continue  # some files store the tied matrix twice
-        if name != ROPE_FACTORS and name not in expected:
+        if name == ROPE_FACTORS:
+            check_factors(tuple(tensor.shape), config, where)
+        elif name not in expected:
             raise EngineUnavailable(f"{where}: unexpected tensor {name!r}")
-        if name in expected and tuple(tensor.shape) != expected[name]:
+        elif tuple(tensor.shape) != expected[name]:
             raise EngineUnavailable(
                 f"{where}: tensor {name!r} is {tuple(tensor.shape)}, expected {expected[name]}"
             )

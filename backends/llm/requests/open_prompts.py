@@ -1,6 +1,5 @@
 """A model's tokenizer and chat template from its files, without its weights and without torch."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,20 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.text.chat import ChatTemplate
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
+from backends.models.model_files import reading
 
 
 def open_prompts(path: Path) -> PromptEncoder:
     """Of a GGUF file, a Hugging Face folder or its tokenizer.json. Raises ConfigError and
     EngineUnavailable."""
     folder = path.parent if path.name == "tokenizer.json" else path
-    try:
+    with reading(path):
         if folder.is_dir():
             return prompts_of(tokenizer_from_folder(folder), folder_template(folder))
         if path.is_file():
             metadata = GGUFFile(path).metadata
             template = metadata.get("tokenizer.chat_template")
             return prompts_of(tokenizer_from_gguf(metadata), template)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise EngineUnavailable(
-            f"{path} does not describe its tokenizer fully ({type(error).__name__}: {error}); "
-            "take another copy"
-        ) from error
     raise EngineUnavailable(f"no tokenizer at {path}: give a folder, a .gguf or a tokenizer.json")
 
 

@@ -1,6 +1,5 @@
 """Tokenizers from GGUF metadata alone and from a Hugging Face folder."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.text.tokenizer import Tokenizer
+from backends.models.model_files import json_object, reading
 
 _CONTROL, _USER_DEFINED = 3, 4  # tokenizer.ggml.token_type
 _QWEN2_WORDS = (
@@ -49,7 +49,8 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
         raise EngineUnavailable(f"{folder} has no tokenizer.json (a fast tokenizer is needed)")
-    rust = RustTokenizer.from_file(str(path))
+    with reading(path):
+        rust = RustTokenizer.from_file(str(path))
     rust.no_padding()
     rust.no_truncation()
     settings = read_json(folder / "tokenizer_config.json")
@@ -72,8 +73,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty when there is no such file."""
     if not path.exists():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return json_object(path)
 
 
 def _set_pre_tokenizer(rust: RustTokenizer, name: str) -> None:

@@ -167,7 +167,7 @@ def test_folders_and_files_that_are_no_model_say_so(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"no config\.json"):
         open_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
-    with pytest.raises(EngineUnavailable, match="does not describe its model fully"):
+    with pytest.raises(EngineUnavailable, match="damaged or incomplete"):
         open_model(tmp_path)
     (tmp_path / "broken.gguf").write_bytes(b"not a gguf file")
     with pytest.raises(EngineUnavailable, match="cannot read GGUF"):

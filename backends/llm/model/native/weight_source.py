@@ -8,7 +8,13 @@ from torch import Tensor
 from backends.errors import EngineUnavailable
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.gguf_file import GGUFFile
-from backends.llm.model.weights import ROPE_FACTORS, expected_shapes, hf_name, unpermute
+from backends.llm.model.weights import (
+    ROPE_FACTORS,
+    check_factors,
+    expected_shapes,
+    hf_name,
+    unpermute,
+)
 from backends.native.packing import Blocks, Floats
 
 _KEPT = frozenset(("Q8_0", "Q4_0", "Q4_1"))
@@ -27,7 +33,9 @@ class GGUFSource:
         if config.tied_embeddings:
             self._names.pop("lm_head.weight", None)
         for name in sorted(self._names.keys() | expected.keys()):
-            if name != ROPE_FACTORS:
+            if name == ROPE_FACTORS:
+                check_factors(file.shape(self._names[name]), config, str(file.path))
+            else:
                 self._check(name, expected)
 
     def values(self, name: str) -> Floats:

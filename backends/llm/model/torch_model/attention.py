@@ -72,12 +72,19 @@ def attend(q: Tensor, layer: int, kv: KVPool, plan: AttentionPlan) -> Tensor:
 
 def _single(q: Tensor, layer: int, kv: KVPool, group: SingleRows) -> Tensor:
     """q [B, H, D] -> [B, H * D]."""
-    k, v = (x.transpose(1, 2) for x in kv.read(layer, group.pages))  # [B, K, N, D] each
+    copies = kv.read(layer, group.pages)  # [B, N, K, D] each
+    k, v = (_cleared(x, group.visible).transpose(1, 2) for x in copies)  # [B, K, N, D] each
     num_rows, _, head_dim = q.shape
     grouped = q.reshape(num_rows, k.shape[1], -1, head_dim)  # [B, K, G, D]: a group's heads are
     # queries of one KV head, which saves copying the keys for each
     out = F.scaled_dot_product_attention(grouped, k, v, attn_mask=group.visible)  # [B, K, G, D]
     return out.flatten(1)
+
+
+def _cleared(copied: Tensor, visible: Tensor) -> Tensor:
+    """`copied` [B, N, K, D] with zeros for keys that are not `visible` [B, 1, 1, N]: what another
+    request left in a page may be NaN, which a weight of zero does not remove."""
+    return copied.masked_fill_(~visible[:, 0, 0, :, None, None], 0)
 
 
 def _several(q: Tensor, layer: int, kv: KVPool, segment: Segment) -> Tensor:

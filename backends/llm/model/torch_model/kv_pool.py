@@ -10,7 +10,7 @@ from backends.llm.model.config import ModelConfig
 
 
 class KVPool:
-    """Zeroed at first, so that masked slots never hold NaN."""
+    """Slots of a reused page hold what was there: attention clears those that it does not see."""
 
     def __init__(
         self,

@@ -134,3 +134,41 @@ def test_files_that_are_missing_or_cut_are_named(
     weights.touch()
     with pytest.raises(ConfigError, match="adapter_config.json is not JSON"):
         read(folder)
+
+
+@pytest.mark.parametrize("alpha", [float("inf"), float("nan"), 1e40, -1e300])
+def test_a_scale_that_makes_weights_infinite_is_refused(
+    read: Callable[[Path], LoadedAdapter], folder: Path, alpha: float
+) -> None:
+    change_tensors(folder, lambda tensors: [t.fill_(1.0) for t in tensors.values()])
+    set_config(folder, lora_alpha=alpha)
+    with pytest.raises(ConfigError, match="finite"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"r": float("inf")},
+        {"r": 10**400},
+        {"lora_alpha": 10**400},
+        {"alpha_pattern": {"q_proj": float("inf")}},
+        {"rank_pattern": {"(": 4}},
+        {"r": -1},
+        {"r": []},
+    ],
+)
+def test_numbers_and_patterns_that_are_none_are_refused_by_file(
+    read: Callable[[Path], LoadedAdapter], folder: Path, changes: dict[str, Any]
+) -> None:
+    set_config(folder, **changes)
+    with pytest.raises(ConfigError, match="adapter_"):
+        read(folder)
+
+
+def test_a_config_of_endless_brackets_is_no_json(
+    read: Callable[[Path], LoadedAdapter], folder: Path
+) -> None:
+    (folder / "adapter_config.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="is not JSON"):
+        read(folder)

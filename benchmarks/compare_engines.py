@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backends.llm.loader import open_model
 from backends.models.cache import cache_folder
 from backends.models.fetch import locate
-from backends.native.sets import isas_here
+from backends.native.instruction_sets import isas_here
 from benchmarks.bench_engine import teola_worker
 from benchmarks.engine_rows import (
     FALLS,

@@ -32,7 +32,7 @@ double least_seconds(int num_threads, const Fn& fn) {
   return best;
 }
 
-#ifdef __AVX512F__
+#if defined(__AVX512F__) && !defined(TEOLA_VECTOR_BITS)
 constexpr int FLOATS = 16;
 constexpr int CHAINS = 12;
 using Vector = __m512;

@@ -18,16 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backends.cpu_count import usable_cores
 from backends.llm.model.config import ModelConfig
+from backends.native.instruction_sets import isas_here, set_here
 
 SOURCE = Path(__file__).with_name("limits.cpp")
-_AVX512 = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
-_FLAGS = {
-    "avx2": ("-mavx2", "-mfma"),
-    "avxvnni": ("-mavx2", "-mfma", "-mavx512vnni", "-mavx512vl"),
-    "avx512": _AVX512,
-    "avx512vnni": (*_AVX512, "-mavx512vnni"),
-    "avx512bf16": (*_AVX512, "-mavx512vnni", "-mavx512bf16"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ def measure(isa: str) -> Limits:
     """Raises RuntimeError where `limits.cpp` cannot be compiled or run."""
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder) / "limits")
-        flags = ("-O2", "-std=c++20", "-w", *_FLAGS[isa])
+        flags = ("-O2", "-std=c++20", "-w", *set_here(isa).flags)
         _checked(["g++", *flags, "-o", program, str(SOURCE), "-lpthread"])
         return Limits(**json.loads(_checked([program, str(usable_cores())])))
 
@@ -102,7 +95,7 @@ def _checked(command: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--isa", default="avx2", choices=list(_FLAGS))
+    parser.add_argument("--isa", default=isas_here()[0], choices=isas_here())
     limits = measure(parser.parse_args().isa)
     print(json.dumps({name: getattr(limits, name) for name in Limits.__slots__}))
 

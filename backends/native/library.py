@@ -186,7 +186,8 @@ def has_bfloat16(isa: str | None = None) -> bool:
 def zeroed(num_bytes: int) -> Bytes:
     """Memory on a page boundary, as the kernels' aligned loads want it; none of it is taken before
     it is written."""
-    memory = np.frombuffer(mmap.mmap(-1, max(1, num_bytes)), np.uint8)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory gets no huge pages
+    memory = np.frombuffer(mmap.mmap(-1, max(1, num_bytes), flags=private), np.uint8)
     lib = library()
     assert lib is not None, "memory for kernels that cannot run"
     lib.teola_advise(memory.ctypes.data, num_bytes)

@@ -7,7 +7,7 @@ whoever was served longest ago always gets one text, so that nobody starves.
 """
 
 from collections.abc import Callable, Collection, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from backends.base import Outcome, Request, Result
@@ -19,7 +19,8 @@ Value = TypeVar("Value")
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[Text, Value]):
-    """A request as texts to compute, and the result of their values."""
+    """A request as texts to compute, and the result of their values, to whose usage the tokens of
+    the texts are added."""
 
     request: Request
     texts: Sequence[Text]
@@ -46,9 +47,11 @@ class Job(Generic[Text, Value]):
 
     def outcome(self) -> Outcome:
         try:
-            return self.finish(self.values)
+            result = self.finish(self.values)
         except Exception as error:
             return _as_engine_error(error)
+        num_tokens = sum(map(len, self.texts))
+        return replace(result, usage=replace(result.usage, prefill_tokens=num_tokens))
 
 
 class TextRunner(Protocol[Text, Value]):

@@ -47,7 +47,7 @@ async def embed(request: Request) -> Response:
         {"object": "embedding", "index": index, "embedding": _written(vector, fields)}
         for index, vector in enumerate(vectors)
     ]
-    num_tokens = result.usage.prefill_tokens  # 0 where the engine counts texts only
+    num_tokens = result.usage.prefill_tokens  # 0 where a server of others does not say
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
     return JSONResponse({"object": "list", "data": found, "model": served.name, "usage": usage})
 

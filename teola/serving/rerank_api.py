@@ -53,7 +53,7 @@ async def rerank(request: Request) -> Response:
         raise from_engine(error, "documents") from error
     ranked: list[Doc] = result.outputs[0]
     found = [_written(doc, fields.return_documents) for doc in ranked]
-    usage = {"total_tokens": result.usage.prefill_tokens}  # 0 where the engine counts pairs only
+    usage = {"total_tokens": result.usage.prefill_tokens}  # 0: a server of others does not say
     body = {"id": f"rerank-{uuid4().hex}", "model": served.name, "results": found, "usage": usage}
     return JSONResponse(body)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import EngineInfo, Outcome, Request, Result
+from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.bert.forward_passes import Job, Passes
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.text_engine import TextEngine
@@ -39,6 +39,11 @@ class Texts:
 
 def read(name: str, *texts: str, priority: int = 0, op: str = "read") -> Request:
     return Request(name, op, texts, priority=priority)
+
+
+def said(*texts: str) -> Result:
+    """What comes of a request of these texts."""
+    return Result((" ".join(texts).upper(),), Usage(prefill_tokens=sum(map(len, texts))))
 
 
 def log_of(*arrivals: Sequence[Request]) -> str:
@@ -126,7 +131,7 @@ def test_every_text_is_computed_once_and_passes_keep_to_the_budget(
     assert passes.is_idle
     assert len(ended) == len(dict(ended)) == len(made)
     for request, outcome in ended:
-        assert outcome == Result((" ".join(request.inputs).upper(),))
+        assert outcome == said(*request.inputs)
     assert sum(len(line.split()) for line in runner.log) == sum(len(r.inputs) for r, _ in made)
     for line in runner.log:
         texts = line.split()
@@ -150,7 +155,7 @@ def test_a_wrong_request_and_a_broken_pass_fail_alone() -> None:
     assert isinstance(outcomes[0], RequestRejected)
     assert isinstance(outcomes[1], EngineError)
     assert str(outcomes[1]) == "the model broke: MemoryError: too much"
-    assert outcomes[2:] == [Result(("GGGGGGGG",)), Result(("",))]
+    assert outcomes[2:] == [said("GGGGGGGG"), said("")]
 
 
 def test_an_aborted_request_is_in_no_further_pass() -> None:
@@ -181,10 +186,10 @@ def test_a_request_joins_the_next_pass_while_a_long_one_runs() -> None:
         short = asyncio.create_task(engine.execute([read("short", "s")]))
         await asyncio.sleep(0)
         runner.running.release(2)
-        assert await short == [Result(("S",))]
+        assert await short == [said("S")]
         assert not long.done()
         runner.running.release(9)
-        assert await long == [Result((" ".join(["AAAA"] * 6),))]
+        assert await long == [said(*["AAAA"] * 6)]
         assert runner.log[1] == "s aaaa"
         await engine.close()
 
@@ -206,7 +211,7 @@ def test_a_cancelled_caller_and_an_abort_stop_their_requests() -> None:
         (outcome,) = await other
         assert isinstance(outcome, EngineError)
         assert len(runner.log) <= 1
-        assert await engine.execute([read("next", "n")]) == [Result(("N",))]
+        assert await engine.execute([read("next", "n")]) == [said("N")]
         await engine.close()
 
     asyncio.run(main())
@@ -237,12 +242,12 @@ def test_a_request_that_is_under_way_is_not_taken_again() -> None:
         first, second = await asyncio.gather(
             engine.execute([one]), engine.execute([one, other, other])
         )
-        assert first == [Result(("A",))]
-        assert second[1] == Result(("B",))
+        assert first == [said("A")]
+        assert second[1] == said("B")
         for refused in (second[0], second[2]):
             assert isinstance(refused, RequestRejected)
             assert "is under way already" in str(refused)
-        assert await engine.execute([one]) == [Result(("A",))]
+        assert await engine.execute([one]) == [said("A")]
         await engine.close()
 
     asyncio.run(main())
@@ -260,7 +265,7 @@ def test_cancelling_who_was_refused_leaves_the_first_alone() -> None:
         await asyncio.sleep(0)
         second.cancel()
         runner.running.release(9)
-        assert await first == [Result(("A",))]
+        assert await first == [said("A")]
         await engine.close()
 
     asyncio.run(main())
@@ -280,7 +285,7 @@ def test_when_the_passes_break_everybody_is_told_and_the_next_may_come(
         for (outcome,) in outcomes:
             assert isinstance(outcome, EngineError)
             assert str(outcome) == "the engine failed: KeyError: 'ours'"
-        assert await engine.execute([read("c", "c")]) == [Result(("C",))]
+        assert await engine.execute([read("c", "c")]) == [said("C")]
         await engine.close()
 
     asyncio.run(asyncio.wait_for(main(), 10))

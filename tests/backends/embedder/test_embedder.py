@@ -84,6 +84,17 @@ def test_a_str_gives_one_vector_and_a_list_one_a_row(tiny: Path) -> None:
     assert many.usage.num_items == 2
 
 
+def test_the_usage_counts_the_tokens_that_were_computed(tiny: Path) -> None:
+    outcomes = run(
+        create("embedder", f"local:{tiny}", {}),
+        embed("the cat"),
+        embed(["the cat", "a"]),
+        embed([]),
+    )
+    counted = [out.usage.prefill_tokens for out in outcomes if isinstance(out, Result)]
+    assert counted == [4, 4 + 3, 0]  # [CLS] and [SEP] among them
+
+
 def test_vectors_have_unit_length_even_of_the_empty_text(tiny: Path) -> None:
     (outcome,) = run(create("embedder", f"local:{tiny}", {}), embed(["", "the cat sat"]))
     np.testing.assert_allclose(np.linalg.norm(vectors(outcome), axis=1), 1, atol=1e-6)

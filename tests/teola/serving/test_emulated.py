@@ -73,6 +73,8 @@ def test_embeddings_and_rankings_are_served() -> None:
     )
     assert [len(row["embedding"]) for row in vectors.json()["data"]] == [1024, 1024]
     assert ranking.json()["results"][0]["index"] == 1
+    assert vectors.json()["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
+    assert ranking.json()["usage"] == {"total_tokens": 16}
 
 
 def test_clients_get_the_recorded_answers(tmp_path: Path) -> None:

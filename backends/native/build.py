@@ -1,25 +1,27 @@
-"""Compiles `kernels/` on this machine, once for each instruction set that is used: the library lies
-in the cache under a name made of the set, the source, the flags and the compiler."""
+"""The library of an instruction set: out of the wheel, out of the cache, or compiled now."""
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
-import shutil
-import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.models.cache import cache_folder
+from backends.native.compiler import (
+    CannotCompile,
+    compile_library,
+    find_compiler,
+    recipe_digest,
+)
 from backends.native.instruction_sets import InstructionSet, set_here, wanted_isas
 
-FOLDER = Path(__file__).with_name("kernels")
-SOURCE = FOLDER / "api.cpp"
-_FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-w")
-_TIMEOUT_S = 300.0
 _log = logging.getLogger("teola.native")
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Built:
     path: Path | None
     reason: str = ""
     isa: str = ""  # the instruction set it is for
+    origin: str = ""  # cache or compiled
+    library: ctypes.CDLL | None = field(default=None, compare=False, repr=False)
 
 
 def build(isa: str | None = None) -> Built:
@@ -37,14 +41,22 @@ def build(isa: str | None = None) -> Built:
     `TEOLA_NATIVE=0` says no. Raises ConfigError for a set that is unknown or not of this CPU."""
     if os.environ.get("TEOLA_NATIVE") == "0":
         return Built(None, "TEOLA_NATIVE=0 turns the native kernels off")
-    if isa is not None:
-        return _built(set_here(isa))
-    wanted = wanted_isas()
+    wanted = wanted_isas() if isa is None else (isa,)
     if not wanted:
         return Built(None, "this CPU has neither AVX2 with FMA nor NEON")
-    tried = (_built(set_here(name)) for name in wanted)
+    with _one_at_a_time:
+        return _first_built([set_here(name) for name in wanted])
+
+
+def build_in_background() -> None:
+    """So that a compiler runs while models are read and packages imported; `build` waits for it."""
+    threading.Thread(target=build, name="teola-build").start()
+
+
+def _first_built(sets: list[InstructionSet]) -> Built:
     failed: list[Built] = []
-    for built in tried:
+    for isa in sets:
+        built = _built(isa)
         if built.path is not None:
             return built
         failed.append(built)
@@ -53,85 +65,49 @@ def build(isa: str | None = None) -> Built:
 
 @functools.cache
 def _built(isa: InstructionSet) -> Built:
-    compiler = _compiler()
+    from backends.native.private_folder import Distrusted  # not on Windows, where no kernels run
+
+    compiler = find_compiler()
     if compiler is None:
         return Built(None, "no C++ compiler: install g++ or clang++, or set CXX", isa.name)
-    return _compiled(compiler, isa)
-
-
-def _compiled(compiler: str, isa: InstructionSet) -> Built:
-    key = hashlib.sha256()
-    sources = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
-    for part in (*sources, " ".join((*_FLAGS, *isa.flags)).encode(), _version(compiler)):
-        key.update(part)
-    name = f"{isa.name}-{key.hexdigest()[:20]}.so"
-    try:
-        kept = cache_folder() / "native"
-        kept.mkdir(parents=True, exist_ok=True)
-        return _kept(compiler, isa, kept / name)
-    except OSError as error:  # a cache that cannot be written or run from
-        _log.warning("cannot keep the CPU kernels in the cache: %s", error)
-    try:
-        return _kept(compiler, isa, Path(tempfile.mkdtemp(prefix="teola-")) / name)
-    except OSError as error:
-        return _failed(f"there is no folder to compile the CPU kernels in: {error}", isa)
-
-
-def _kept(compiler: str, isa: InstructionSet, path: Path) -> Built:
-    """The library at `path`, compiled unless a whole one lies there. Raises OSError."""
-    if path.exists() and _is_whole(path):
-        ctypes.CDLL(str(path))
-        return Built(path, isa=isa.name)
-    _log.info("compiling the CPU kernels (%s), once on this machine", isa.name)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        command = [compiler, *_FLAGS, *isa.flags, "-o", str(made), str(SOURCE), "-lpthread"]
+    reason = ""
+    for folder in _folders():
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return _failed(f"{compiler} could not compile the CPU kernels: {error}", isa)
-        if done.returncode:
-            return _failed(
-                f"{compiler} could not compile the CPU kernels ({isa.name}): {done.stderr[-500:]}",
-                isa,
-            )
-        ctypes.CDLL(str(made))  # OSError where the folder lets nothing run
-        _size_note(path).write_text(str(made.stat().st_size), encoding="utf-8")
-        made.replace(path)
-    return Built(path, isa=isa.name)
-
-
-def _is_whole(path: Path) -> bool:
-    """A cut library would kill the process that loads it."""
-    try:
-        return _size_note(path).read_text(encoding="utf-8") == str(path.stat().st_size)
-    except OSError:
-        return False
-
-
-def _size_note(path: Path) -> Path:
-    return path.with_suffix(".size")
-
-
-def _first_error(stderr: str) -> str:
-    lines = stderr.strip().splitlines()
-    return next((line for line in lines if "error" in line), lines[-1] if lines else "")
-
-
-def _failed(reason: str, isa: InstructionSet) -> Built:
-    _log.warning("%s", reason)
+            return _kept(compiler, isa, folder)
+        except CannotCompile as error:
+            _log.warning("%s", error)
+            return Built(None, str(error), isa.name)
+        except (Distrusted, OSError) as error:
+            reason = f"cannot keep the CPU kernels in {folder}: {error}"
+            _log.warning("%s", reason)
     return Built(None, reason, isa.name)
 
 
-def _compiler() -> str | None:
-    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
-        if name and (found := shutil.which(name)):
-            return found
-    return None
+def _folders() -> Iterator[Path]:
+    yield cache_folder() / "kernels"
+    yield Path(tempfile.gettempdir()) / f"teola-kernels-{os.getuid()}"
+    yield Path(tempfile.mkdtemp(prefix="teola-"))
 
 
-def _version(compiler: str) -> bytes:
-    try:
-        return subprocess.run([compiler, "--version"], capture_output=True, timeout=30).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return b""
+def _kept(compiler: str, isa: InstructionSet, path: Path) -> Built:
+    """Raises CannotCompile, Distrusted, and OSError where nothing can be stored or run."""
+    from backends.native.private_folder import PrivateFolder
+
+    stem = f"{isa.name}-{recipe_digest(compiler, isa)[:20]}"
+    with PrivateFolder(path) as folder, folder.locked():
+        if found := folder.find(stem):
+            return Built(found[0], isa=isa.name, origin="cache", library=found[1])
+        folder.store(stem, _compiled(compiler, isa))
+        found = folder.find(stem)
+        if found is None:
+            raise OSError("what was written reads otherwise")
+        return Built(found[0], isa=isa.name, origin="compiled", library=found[1])
+
+
+def _compiled(compiler: str, isa: InstructionSet) -> bytes:
+    told = f"teola: compiling the CPU kernels ({isa.name}), once on this machine"
+    print(told, file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="teola-") as folder:
+        made = Path(folder) / "kernels.so"
+        compile_library(compiler, isa, made)
+        return made.read_bytes()

@@ -46,7 +46,7 @@ SETS = (
     InstructionSet(
         "avxvnni",
         "x86_64",
-        (*_AVX2, "-mavx512vl", "-mavx512vnni", "-DTEOLA_VECTOR_BITS=256"),
+        (*_AVX2, "-mavx512vl", "-mavx512vnni"),
         _NEEDS_AVX2 | {"avx512f", "avx512vl", "avx512_vnni"},
         is_stand_in=True,
     ),

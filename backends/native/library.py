@@ -5,7 +5,6 @@ import functools
 import mmap
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,13 +135,12 @@ class TextsStruct(Structure):
 def library(isa: str | None = None) -> ctypes.CDLL | None:
     """Of one instruction set, or of the default one; several may be loaded at once. None where it
     cannot be built: `build(isa).reason` says why."""
-    path = build(isa).path
-    return None if path is None else _loaded(path)
+    lib = build(isa).library
+    return None if lib is None else _declared(lib)
 
 
 @functools.cache
-def _loaded(path: Path) -> ctypes.CDLL:
-    lib = ctypes.CDLL(str(path))
+def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.teola_features.restype = c_int32
     lib.teola_packed_bytes.restype = c_int64
     lib.teola_packed_bytes.argtypes = (c_int32, c_int64, c_int64)

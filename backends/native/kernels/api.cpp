@@ -25,6 +25,8 @@ struct AnyBert {
 
 }  // namespace
 
+#pragma GCC visibility push(default)
+
 extern "C" {
 
 // Bit 0: products in bfloat16.
@@ -177,3 +179,5 @@ void teola_multiply(const Linear* w, const float* a, int32_t m, float* out) {
 }
 
 }  // extern "C"
+
+#pragma GCC visibility pop

@@ -1,6 +1,8 @@
 """Without a compiler or on another CPU the torch model runs, and the reason is told."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.options import LLMOptions
 from backends.native import build as building
 from backends.native import instruction_sets
+from backends.native.compiler import find_compiler
 from backends.native.instruction_sets import isas_here
 from backends.native.library import has_bfloat16, library
 
@@ -38,10 +41,19 @@ def test_libraries_of_several_sets_are_loaded_at_once(isa: str) -> None:
     assert all(other is None or other._handle != lib._handle for other in others)
 
 
+def quick_compiler(folder: Path) -> Path:
+    """The machine's, told not to optimise: these tests compute nothing."""
+    compiler = folder / "quick"
+    compiler.write_text(f'#!/bin/sh\nexec {find_compiler()} "$@" -O0\n')
+    compiler.chmod(0o755)
+    return compiler
+
+
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
     """As if nothing had been built yet in this process or on this machine."""
-    monkeypatch.setenv("TEOLA_CACHE", str(tmp_path))
+    monkeypatch.setenv("TEOLA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(quick_compiler(tmp_path)))
     monkeypatch.delenv("TEOLA_ISA", raising=False)
     building._built.cache_clear()
     yield monkeypatch
@@ -49,9 +61,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.Mo
     building._built.cache_clear()
 
 
+@pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
 def test_no_compiler_is_a_reason(fresh: pytest.MonkeyPatch) -> None:
-    fresh.setattr(building.shutil, "which", lambda name: None)
-    fresh.setattr(building, "wanted_isas", lambda: isas_here()[:1] or ("avx2",))
+    fresh.setattr(building, "find_compiler", lambda: None)
     assert "no C++ compiler" in building.build().reason
 
 
@@ -65,6 +77,7 @@ def test_it_can_be_turned_off(fresh: pytest.MonkeyPatch) -> None:
     assert building.build().path is None
 
 
+@pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
 def test_a_compiler_that_fails_is_a_reason(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\necho no such option >&2\nexit 1\n")
@@ -80,7 +93,9 @@ def test_a_set_that_the_compiler_does_not_know_is_passed_over(
     best, second, *_ = isas_here()
     flag = instruction_sets.set_here(best).flags[-1]
     old = tmp_path / "c++"
-    old.write_text(f'#!/bin/sh\ncase "$*" in *{flag}*) exit 1;; esac\nexec g++ "$@"\n')
+    old.write_text(
+        f'#!/bin/sh\ncase "$*" in *{flag}*) exit 1;; esac\nexec {find_compiler()} "$@" -O0\n'
+    )
     old.chmod(0o755)
     fresh.setenv("CXX", str(old))
     assert building.build().isa == second
@@ -88,27 +103,37 @@ def test_a_set_that_the_compiler_does_not_know_is_passed_over(
 
 
 @has_kernels
-def test_it_is_built_once(fresh: pytest.MonkeyPatch) -> None:
+def test_it_is_built_once(fresh: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     first = building.build()
     assert first.path is not None
+    assert first.origin == "compiled"
+    assert f"compiling the CPU kernels ({first.isa}), once" in capsys.readouterr().err
     stamp = first.path.stat().st_mtime_ns
     building._built.cache_clear()
-    assert building.build() == first
+    again = building.build()
+    assert (again.path, again.origin) == (first.path, "cache")
     assert first.path.stat().st_mtime_ns == stamp
-    names = {path.name for path in first.path.parent.iterdir()}
-    assert names == {first.path.name, first.path.with_suffix(".size").name}
+    assert [path.name for path in first.path.parent.iterdir()] == [first.path.name]
+    assert not capsys.readouterr().err
 
 
 @has_kernels
-def test_a_cut_library_is_built_again(fresh: pytest.MonkeyPatch) -> None:
-    path = building.build().path
-    assert path is not None
-    whole = path.read_bytes()
-    path.unlink()  # a new file: the old one is in use by this process
-    path.write_bytes(whole[: len(whole) // 2])
-    building._built.cache_clear()
-    assert building.build().path == path
-    assert len(path.read_bytes()) == len(whole)
+def test_a_build_in_the_background_is_waited_for(fresh: pytest.MonkeyPatch) -> None:
+    building.build_in_background()
+    assert building.build().origin == "compiled"  # and not found in the cache: built by one
+
+
+@has_kernels
+def test_processes_that_start_together_compile_once(tmp_path: Path) -> None:
+    """The second waits for what the first compiles."""
+    script = "from backends.native.build import build; print(build().origin)"
+    environment = {**os.environ, "TEOLA_CACHE": str(tmp_path), "CXX": str(quick_compiler(tmp_path))}
+    both = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    origins = sorted(one.communicate(timeout=120)[0].decode().strip() for one in both)
+    assert origins == ["cache", "compiled"]
 
 
 @has_kernels
@@ -117,9 +142,14 @@ def test_without_a_cache_they_are_built_elsewhere(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     fresh.setenv("TEOLA_CACHE", str(tmp_path / "file"))
-    path = building.build().path
-    assert path is not None
-    assert path.exists()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    fresh.setattr(building.tempfile, "tempdir", str(elsewhere))
+    built = building.build()
+    assert built.path is not None
+    assert built.path.parent.parent == elsewhere
+    building._built.cache_clear()
+    assert building.build().origin == "cache"
 
 
 @has_kernels

@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backends.llm.loader import load_model, open_model
-from backends.llm.model.batch import Span, StepBatch
+from backends.llm.model.batch_builder import batch_of
 from backends.llm.options import LLMOptions
 from backends.models.fetch import locate
 from benchmarks.engine_rows import text_ids
@@ -34,11 +34,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def logits_of(model: Any, ids: list[int]) -> torch.Tensor:
     """[T, V] of a text's tokens."""
     pages = -(-len(ids) // 16)
-    rows = np.arange(len(ids))
-    batch = StepBatch(
-        np.array(ids, np.int64), rows, (Span(0, len(ids), len(ids), list(range(pages))),), rows
-    )
-    logits: torch.Tensor = model.forward(batch, model.make_pool(pages, 16))
+    batch = batch_of(16, (ids, 0, list(range(pages))))
+    logits: torch.Tensor = model.launch(batch, model.make_pool(pages, 16)).collect().logits
     return logits.clone()
 
 

@@ -268,16 +268,16 @@ class Soak:
         self.report.hints[what] += 1
 
     def _fail_a_step(self) -> None:
-        forward = self.core.model.forward
+        launch = self.core.model.launch
 
         def fail(*_: object) -> None:
             raise RuntimeError(_FIRE)
 
-        self.core.model.forward = fail  # type: ignore[method-assign, assignment]
+        self.core.model.launch = fail  # type: ignore[method-assign, assignment]
         try:
             self._step()
         finally:
-            self.core.model.forward = forward  # type: ignore[method-assign]
+            self.core.model.launch = launch  # type: ignore[method-assign]
         self.report.failed_steps += 1
 
     def _note_memory(self, *, is_first: bool) -> None:

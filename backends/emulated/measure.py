@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backends.base import Request, Result, Tokens
 from backends.emulated.hardware import Device, Shape
@@ -26,6 +25,7 @@ from backends.emulated.roofline import Rows
 from backends.llm.core import LLMCore
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.step_model import Launched
 
 KNOTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # rows
 PROMPTS = (16, 32, 64, 128, 256, 512, 1024)  # tokens, computed alone
@@ -79,7 +79,7 @@ class Stepper:
             _release(finished)
             for batch in self._batches:
                 spans = tuple(Rows(span.num_rows, span.num_keys) for span in batch.spans)
-                yield Measured(spans, len(batch.logit_rows), seconds)
+                yield Measured(spans, len(batch.wanted), seconds)
 
 
 def calibration(stepper: Stepper, tell: Callable[[str], None] = lambda _: None) -> list[Measured]:
@@ -166,10 +166,10 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def forward(self, batch: StepBatch, kv: Any) -> Tensor | None:
+    def launch(self, batch: StepBatch, kv: Any) -> Launched:
         self._watch(batch)
-        logits: Tensor | None = self._model.forward(batch, kv)
-        return logits
+        launched: Launched = self._model.launch(batch, kv)
+        return launched
 
 
 def _terms(step: Measured, shape: Shape) -> list[float]:

@@ -10,12 +10,11 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from torch import Tensor
 
-from backends.llm.model.batch import Run
+from backends.llm.model.batch import Run, StepOutput
 from backends.llm.sample.logprobs import BytesOf
 from backends.llm.sample.matcher import Matcher
-from backends.llm.sample.results import SamplingResult
+from backends.llm.sample.results import SamplingResult, SamplingResults
 from backends.llm.sample.sampler import Pick
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.text.tokenizer import Tokenizer
@@ -105,9 +104,9 @@ class Scripts:
         """The log-probability of each token of a scored choice."""
         self._scores[sequence] = logprob
 
-    def results(self, _: Tensor, runs: Items[Run], __: BytesOf) -> list[SamplingResult]:
-        """One result a run, in order; the logits are empty."""
-        return [self._result(run) for run in runs]
+    def results(self, _: StepOutput, runs: Items[Run], __: BytesOf) -> SamplingResults:
+        """One result for each run that wants some, in order; the model has found nothing."""
+        return [self._result(run) if run.num_logits else None for run in runs]
 
     def _result(self, run: Run) -> SamplingResult:
         sequence = run.sequence

@@ -1,5 +1,6 @@
 """A model whose steps take time and compute nothing: pages hold nobody's numbers."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -7,8 +8,9 @@ from backends.emulated.roofline import Roofline, Rows
 from backends.emulated.timeline import StepTimer
 from backends.errors import ConfigError
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.model.batch import StepBatch
+from backends.llm.model.batch import NO_TOKEN, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.step_model import Done
 
 
 class EmptyPool:
@@ -28,8 +30,7 @@ class EmptyPool:
 
 
 class RooflineModel:
-    """Spends each step's seconds on a timer. Its logits are empty rows: `scripts` says what is
-    sampled."""
+    """Spends each step's seconds on a timer and finds no token: `scripts` says what is sampled."""
 
     device = torch.device("cpu")
     dtype = torch.bfloat16
@@ -59,9 +60,9 @@ class RooflineModel:
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:  # noqa: ARG002
         raise ConfigError("an emulated engine takes no LoRA adapters")
 
-    def forward(self, batch: StepBatch, kv: EmptyPool) -> Tensor | None:  # noqa: ARG002
-        """Takes the step's time; logits [R, 0] of the wanted rows, None without any."""
+    def launch(self, batch: StepBatch, kv: EmptyPool) -> Done:  # noqa: ARG002
+        """Takes the step's time."""
         spans = [Rows(span.num_rows, span.num_keys) for span in batch.spans]
-        num_logits = len(batch.logit_rows)
-        self._timer.spend(self._roofline.step_s(spans, num_logits))
-        return torch.empty(num_logits, 0) if num_logits else None
+        num_wanted = len(batch.wanted)
+        self._timer.spend(self._roofline.step_s(spans, num_wanted))
+        return Done(StepOutput(np.full(num_wanted, NO_TOKEN), None))

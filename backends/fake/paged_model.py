@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.model.batch import StepBatch
+from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.step_model import Done
 
 CONFIG = ModelConfig(
     num_layers=1,
@@ -61,21 +62,25 @@ class PagedModel:
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         return adapter.num_bytes
 
-    def forward(self, batch: StepBatch, kv: TokenPool) -> Tensor | None:
+    def launch(self, batch: StepBatch, kv: TokenPool) -> Done:
         for span in batch.spans:
             rows = slice(span.start, span.end)
             pages, slots = np.divmod(batch.positions[rows], kv.page_size)
-            kv.tokens[np.array(span.pages)[pages], slots] = batch.tokens[rows]
-        if not len(batch.logit_rows):
-            return None
-        logits = torch.zeros(len(batch.logit_rows), CONFIG.vocab_size)  # [R, V]
-        wanted = {int(row): i for i, row in enumerate(batch.logit_rows)}
+            kv.tokens[batch.pages_of(span)[pages], slots] = batch.tokens[rows]
+        tokens = self._tokens(batch, kv)
+        logits = torch.zeros(len(batch.with_logits), CONFIG.vocab_size)  # [R, V]
+        for row, token in zip(logits, tokens[batch.with_logits], strict=True):
+            row[token] = 1.0
+        return Done(StepOutput(tokens, logits if len(logits) else None))
+
+    def _tokens(self, batch: StepBatch, kv: TokenPool) -> Ints:
+        """The next after each wanted row, [W]."""
+        wanted, tokens = set(batch.wanted.tolist()), list[int]()
         for span in batch.spans:
-            for row in range(span.start, span.end):
-                if row in wanted:
-                    read = kv.tokens[span.pages].reshape(-1)[: batch.positions[row] + 1]
-                    logits[wanted[row], self._next(read)] = 1.0
-        return logits
+            read = kv.tokens[batch.pages_of(span)].reshape(-1)
+            rows = [row for row in range(span.start, span.end) if row in wanted]
+            tokens += (self._next(read[: batch.positions[row] + 1]) for row in rows)
+        return np.array(tokens, np.int64)
 
     def _next(self, tokens: NDArray[np.int64]) -> int:
         mixed = int(tokens @ self._weights[: len(tokens)])  # wraps around

@@ -12,14 +12,13 @@ from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, pre_tokenizers
-from torch import Tensor
 
 from backends.base import Context, Request, Tokens
 from backends.llm.core import LLMCore
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.model.batch import StepBatch
-from backends.llm.model.step_model import StepModel
+from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.options import LLMOptions
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.sequence import LLMContext, Sequence
@@ -54,9 +53,9 @@ class TimedModel:
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         return self._model.adapter_bytes(adapter)
 
-    def forward(self, batch: StepBatch, kv: Any) -> Tensor | None:
+    def launch(self, batch: StepBatch, kv: Any) -> Launched:
         self._clock.now_s += self._step_s(batch)
-        return self._model.forward(batch, kv)
+        return self._model.launch(batch, kv)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ those that a grammar appended without a step; `accepted_tokens` those of the sam
 guessed and cost no step of their own. A request of several sequences counts them all.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -29,8 +30,9 @@ from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
 from backends.llm.lora.files import read_adapter
 from backends.llm.lora.pool import AdapterPool
-from backends.llm.model.batch import Run, build_batch
-from backends.llm.model.step_model import StepModel
+from backends.llm.model.batch import NO_TOKEN, Run
+from backends.llm.model.batch_builder import BatchBuilder
+from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.options import LLMOptions
 from backends.llm.planner.named import policy_from
@@ -39,7 +41,7 @@ from backends.llm.planner.step import Step
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
 from backends.llm.sample.grammar import Grammars
-from backends.llm.sample.results import Sampler, SamplingResult, sampling_results
+from backends.llm.sample.results import Sampler, SamplingResult, SamplingResults, sampling_results
 from backends.llm.sequence.finish import cut_at_text
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.group import Group
@@ -96,6 +98,7 @@ class LLMCore:
             options, self.cache, draft, model.config.vocab_size, clock
         )
         limit = min(options.context_len or model.config.max_positions, model.config.max_positions)
+        self._batches = BatchBuilder(self.cache.pool, options.max_running, limit)
         self._prompts = prompts
         self._released: deque[PageTable] = deque()  # filled by any thread
         self.directives = CacheDirectives(
@@ -178,7 +181,7 @@ class LLMCore:
             started_s = self._clock()
             if self.speculator is not None:
                 self.speculator.extend(step)
-            results = self._run(step.runs)
+            results = self._collect(step, self._launch(step))
             self.cache.settle()
             elapsed_s = self._clock() - started_s
             self.planner.note(step, elapsed_s)
@@ -241,18 +244,20 @@ class LLMCore:
         if self.speculator is not None:
             self.speculator.proposer.check_integrity()
 
-    @torch.inference_mode()
-    def _run(self, runs: list[Run]) -> list[SamplingResult | None]:
-        """Compute a step; what the logits say of each run that wants some."""
-        if not runs:
-            return []
+    def _launch(self, step: Step) -> Launched | None:
+        """Start what was planned, if there is something to compute."""
+        if not step.runs:
+            return None
         self.num_steps += 1
-        logits = self.model.forward(build_batch(runs, self.kv.page_size), self.kv)  # [R, V]
-        if logits is None:
-            return [None for _ in runs]
-        wanting = [run for run in runs if run.num_logits]
-        results = iter(self._sampler(logits, wanting, self._prompts.tokenizer.bytes_of))
-        return [next(results) if run.num_logits else None for run in runs]
+        return self.model.launch(self._batches.build(step.runs), self.kv)
+
+    @torch.inference_mode()
+    def _collect(self, step: Step, launched: Launched | None) -> SamplingResults:
+        """The tokens of each run that wants some, when the step is done."""
+        if launched is None:
+            return []
+        output = launched.collect()
+        return self._sampler(output, step.runs, self._prompts.tokenizer.bytes_of)
 
     def _take(self, run: Run, result: SamplingResult | None) -> Finished:
         """Note what a run computed."""
@@ -267,6 +272,8 @@ class LLMCore:
         if isinstance(result, tuple):
             return self._advance(sequence, result)
         if result is not None and sequence.scoring is not None:
+            if not all(map(math.isfinite, result)):
+                return self._end(sequence, not_finite(sequence.ids))
             end = sequence.table.num_computed + 1
             sequence.scoring.note(end - len(result), result)
         return [] if sequence.num_to_compute else self._finish_prefill(sequence)
@@ -278,6 +285,8 @@ class LLMCore:
         end_ids = () if ignores_ends else self._prompts.stop_ids
         try:
             for place, pick in enumerate(picks):
+                if pick.token == NO_TOKEN:
+                    raise not_finite(sequence.ids)
                 table.num_computed += place > 0  # the guess has its KV
                 generation.num_accepted += place > 0
                 if grow(sequence, generation, pick, end_ids):
@@ -396,6 +405,14 @@ class LLMCore:
 def _generation(sequence: Sequence) -> Generation:
     assert sequence.generation is not None, f"{sequence} is not a decode"
     return sequence.generation
+
+
+def not_finite(ids: Items[int]) -> EngineError:
+    """No token can be chosen after these."""
+    return EngineError(
+        f"the model's logits are not finite (NaN or infinity) after {len(ids)} tokens: its weights "
+        "or the adapter are damaged, or a sum overflowed; try dtype='float32' or another file"
+    )
 
 
 def _as_failure(error: Exception, what: str) -> EngineError:

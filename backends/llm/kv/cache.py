@@ -230,7 +230,7 @@ class KVCache:
         own = self.pool.take()
         self._copy_page(table.pages[at], own)
         self.pool.drop(table.pages[at])
-        table.pages[at] = own
+        table.set_page(at, own)
 
     def _reclaim(self, num_pages: int) -> bool:
         """One round of eviction; False when there was nothing left to evict."""
@@ -269,11 +269,10 @@ class KVCache:
             elif table.pages[i] != page:
                 self.pool.hold(page)
                 self.pool.drop(table.pages[i])
-                table.pages[i] = page
+                table.set_page(i, page)
 
     def _cut(self, table: PageTable, num_pages: int) -> None:
-        self._drop_pages(table.pages[num_pages:])
-        del table.pages[num_pages:]
+        self._drop_pages(table.cut(num_pages))
 
     def _drop_pages(self, pages: list[int]) -> None:
         for page in reversed(pages):

@@ -11,7 +11,10 @@ class PageTable:
 
     The first pages, up to the end of `node`, are those that the tree names for these tokens."""
 
-    __slots__ = ("is_released", "load", "namespace", "node", "num_computed", "pages", "use")
+    __slots__ = (
+        *("is_released", "load", "namespace", "node"),
+        *("num_computed", "num_listed", "pages", "row", "use"),
+    )
 
     def __init__(self, namespace: Namespace = SHARED) -> None:
         self.namespace = namespace
@@ -21,6 +24,8 @@ class PageTable:
         self.load: Load | None = None  # brings more of its KV from a lower tier
         self.use = Use()  # as an idle context
         self.is_released = False  # its context is gone
+        self.row = -1  # where `PageRows` lists the pages for the model; -1: nowhere yet
+        self.num_listed = 0  # first pages that stand there as they are here
 
     @property
     def is_loading(self) -> bool:
@@ -31,3 +36,15 @@ class PageTable:
     def num_named(self) -> int:
         """Tokens whose pages the tree names."""
         return self.node.end if self.node is not None else 0
+
+    def set_page(self, at: int, page: int) -> None:
+        """Point an entry at another page."""
+        self.pages[at] = page
+        self.num_listed = min(self.num_listed, at)
+
+    def cut(self, num_pages: int) -> list[int]:
+        """Take the pages from `num_pages` on out."""
+        cut = self.pages[num_pages:]
+        del self.pages[num_pages:]
+        self.num_listed = min(self.num_listed, num_pages)
+        return cut

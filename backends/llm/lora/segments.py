@@ -5,7 +5,6 @@ decodes alike (SGMV of Punica, arXiv 2310.18547). Rows without an adapter are ne
 added to a row depends on that row and its own adapter alone.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.model.batch import Span
+from backends.llm.model.batch import StepBatch
 
 Projection = Literal["qkv", "out", "gate_up", "down"]
 Rows = slice | Tensor  # [rows] int64 where they do not lie together
@@ -27,14 +26,17 @@ class AdapterRows:
     rows: Rows
 
 
-def plan_adapters(spans: Iterable[Span], device: torch.device) -> tuple[AdapterRows, ...]:
+def plan_adapters(batch: StepBatch, device: torch.device) -> tuple[AdapterRows, ...]:
     """One segment per adapter of the step, in the order of their first rows."""
-    of_adapter: dict[LoadedAdapter, list[tuple[int, int]]] = {}
-    for span in spans:
-        if span.adapter is not None:
-            of_adapter.setdefault(span.adapter, []).append((span.start, span.end))
+    if not batch.adapters:
+        return ()
+    of_adapter: list[list[tuple[int, int]]] = [[] for _ in batch.adapters]
+    for span in batch.spans:
+        if span.adapter >= 0:
+            of_adapter[span.adapter].append((span.start, span.end))
     return tuple(
-        AdapterRows(adapter, _rows(ranges, device)) for adapter, ranges in of_adapter.items()
+        AdapterRows(adapter, _rows(ranges, device))
+        for adapter, ranges in zip(batch.adapters, of_adapter, strict=True)
     )
 
 

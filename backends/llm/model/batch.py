@@ -1,12 +1,13 @@
 """One step laid out for the model: runs of tokens end to end, with the pages they touch."""
 
-from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from backends.llm.kv.page_rows import PageRows
 from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.sequence.sequence import Sequence
 
@@ -15,8 +16,8 @@ Ints = NDArray[np.int64]
 
 class Run(NamedTuple):
     """The next `num_tokens` tokens of a sequence that have no KV yet, computed in one step; the
-    logits of the last `num_logits` of them are wanted: none of a prompt's chunk, one of a decode,
-    one for each guess and one more of a speculation."""
+    next tokens after the last `num_logits` of them are wanted: none of a prompt's chunk, one of a
+    decode, one for each guess and one more of a speculation."""
 
     sequence: Sequence
     num_tokens: int
@@ -24,50 +25,50 @@ class Run(NamedTuple):
     guesses: tuple[int, ...] = ()  # the last of the tokens, where they are only guessed
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A run inside the batch."""
+class Span(NamedTuple):
+    """A run inside the batch; five int32 as the kernels read it."""
 
     start: int  # first row
     end: int
     num_keys: int  # N: tokens up to the run's last
-    pages: list[int]  # those of the first N tokens
-    adapter: LoadedAdapter | None = None  # None: the base model alone
+    first_page: int  # where its pages begin in the page table, flat
+    adapter: int = -1  # its place in the batch's adapters; -1: the base model alone
 
     @property
     def num_rows(self) -> int:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepBatch:
-    """What the model runs in one step."""
+    """What the model runs in one step. The arrays are the builder's own and change with its next
+    batch: a launch reads them before it returns."""
 
     tokens: Ints  # [T]
     positions: Ints  # [T]
-    spans: tuple[Span, ...]
-    logit_rows: Ints  # [R]: rows whose logits are wanted, in order
+    spans: list[Span]  # S of them, which cover all T rows
+    span_table: NDArray[np.int32]  # [S, 5]: the spans
+    wanted: Ints  # [W]: rows after which the next token is wanted, ascending
+    with_logits: Ints  # [R]: places in `wanted` whose logits are wanted too, ascending
+    page_rows: PageRows
+    adapters: tuple[LoadedAdapter, ...] = ()
+
+    def pages_of(self, span: Span) -> NDArray[np.int32]:
+        """Those of a span's first N tokens, [P]."""
+        num_pages = -(-span.num_keys // self.page_rows.page_size)
+        return self.page_rows.flat[span.first_page : span.first_page + num_pages]
+
+    def adapter_of(self, span: Span) -> LoadedAdapter | None:
+        """None: the base model alone."""
+        return self.adapters[span.adapter] if span.adapter >= 0 else None
 
 
-def build_batch(runs: Items[Run], page_size: int) -> StepBatch:
-    """Sequences must have pages for all tokens they compute in this step."""
-    tokens: list[int] = []
-    positions: list[int] = []
-    spans: list[Span] = []
-    logit_rows: list[int] = []
-    for sequence, num_tokens, num_logits, guesses in runs:
-        row, first = len(tokens), sequence.table.num_computed
-        end = first + num_tokens
-        tokens += sequence.ids[first:end]
-        tokens += guesses
-        positions += range(first, end)
-        pages = sequence.table.pages[: -(-end // page_size)]
-        adapter = sequence.adapter.loaded if sequence.adapter is not None else None
-        spans.append(Span(row, row + num_tokens, end, pages, adapter))
-        logit_rows += range(row + num_tokens - num_logits, row + num_tokens)
-    return StepBatch(
-        tokens=np.array(tokens, np.int64),
-        positions=np.array(positions, np.int64),
-        spans=tuple(spans),
-        logit_rows=np.array(logit_rows, np.int64),
-    )
+class StepOutput(NamedTuple):
+    """What a step found."""
+
+    tokens: Ints  # [W]: the likeliest after each wanted row, the lowest of equals; NO_TOKEN where
+    # its logits are not finite
+    logits: Tensor | None  # [R, V] float32 of `with_logits`, good until the next launch; or None
+
+
+NO_TOKEN = -1

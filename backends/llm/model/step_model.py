@@ -1,12 +1,17 @@
-"""What the core needs of a model and its KV memory: in torch (`model`) or C++ (`native.model`)."""
+"""What the core needs of a model and its KV memory: in torch, C++ or on CUDA.
 
+launch(batch) -> Launched        the step is under way; its arrays were read
+launched.collect() -> StepOutput the tokens on the host; waits for the step
+"""
+
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.model.batch import StepBatch
+from backends.llm.model.batch import StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 
 Pool = TypeVar("Pool", bound="PagedKV")
@@ -28,6 +33,23 @@ class PagedKV(Protocol):
         """What `export_pages` gave, into these pages."""
 
 
+class Launched(Protocol):
+    """A step under way."""
+
+    def collect(self) -> StepOutput:
+        """Wait for the step. Call it once, before the model's next launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Of a model that computes in `launch`."""
+
+    output: StepOutput
+
+    def collect(self) -> StepOutput:
+        return self.output
+
+
 class StepModel(Protocol[Pool]):
     """Runs one ragged batch at a time."""
 
@@ -46,6 +68,7 @@ class StepModel(Protocol[Pool]):
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         """What an adapter takes in memory, with all that this model makes of it."""
 
-    def forward(self, batch: StepBatch, kv: Pool) -> Tensor | None:
-        """Writes the step's KV; logits [R, V] (float32, good until the next step) of the wanted
-        rows, None without any."""
+    def launch(self, batch: StepBatch, kv: Pool) -> Launched:
+        """Start a step: it writes the KV of all rows [T] and finds the next token of the wanted
+        rows [W], and the logits [R, V] of some of them. May return before it is done, but reads
+        the batch's arrays before it returns."""

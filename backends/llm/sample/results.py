@@ -1,28 +1,46 @@
-"""The results of a step's logits: for a decode its sampled token and accepted guesses, for a scored
-choice its log-probabilities."""
+"""The results of a step: for a decode its sampled token and accepted guesses, for a scored choice
+its log-probabilities."""
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
-from itertools import islice
+from itertools import accumulate, islice
 
-import torch
 from torch import Tensor
 
-from backends.llm.model.batch import Run
+from backends.llm.model.batch import Run, StepOutput
 from backends.llm.sample.logprobs import BytesOf, score
-from backends.llm.sample.sampler import Row, sample
+from backends.llm.sample.sampler import Pick, Row, sample
 from backends.llm.speculation.agree import Picks, agree
 
 SamplingResult = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
+SamplingResults = list[SamplingResult | None]  # one for each run; None where nothing was wanted
+Sampler = Callable[[StepOutput, Items[Run], BytesOf], SamplingResults]  # as `sampling_results`
 
-Sampler = Callable[[Tensor, Items[Run], BytesOf], list[SamplingResult]]  # as `sampling_results`
+
+def sampling_results(output: StepOutput, runs: Items[Run], bytes_of: BytesOf) -> SamplingResults:
+    """Of runs that want no logits the model's tokens, of the others what their logits say."""
+    likeliest = iter(output.tokens.tolist())
+    of_logits: Iterator[SamplingResult] = iter(())
+    if output.logits is not None:
+        wanting = [run for run in runs if run.num_logits and run.sequence.wants_logits]
+        of_logits = iter(_of_logits(output.logits, wanting, bytes_of))
+    results: SamplingResults = []
+    for run in runs:
+        tokens = tuple(map(Pick, islice(likeliest, run.num_logits)))
+        if not tokens:
+            results.append(None)
+        elif run.sequence.wants_logits:
+            results.append(next(of_logits))
+        else:
+            results.append(agree(run.guesses, tokens))
+    return results
 
 
-def sampling_results(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:
-    """One result a run, in order. The logits [R, V] hold the rows of all runs, concatenated."""
+def _of_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:
+    """One result a run. The logits [R, V] hold the rows of all runs, end to end."""
     if all(run.sequence.scoring is None for run in runs):
         return [*_picks(logits, runs, bytes_of)]
-    ends = torch.tensor([run.num_logits for run in runs]).cumsum(0).tolist()
+    ends = list(accumulate(run.num_logits for run in runs))
     results: list[SamplingResult] = [[] for _ in runs]
     decodes = [i for i, run in enumerate(runs) if run.sequence.scoring is None]
     for i, (run, end) in enumerate(zip(runs, ends, strict=True)):

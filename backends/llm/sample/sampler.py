@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backends.base import TokenLogprob
+from backends.llm.model.batch import NO_TOKEN
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sample.logits_processors import apply_processors
 from backends.llm.sample.logprobs import BytesOf, report
@@ -38,11 +39,14 @@ class Pick(NamedTuple):
 
 
 def sample(logits: Tensor, rows: Sequence[Row], bytes_of: BytesOf) -> list[Pick]:
-    """A token for each row of logits [R, V] (float32, changed in place)."""
+    """A token for each row of logits [R, V] (float32, changed in place); NO_TOKEN where a logit is
+    NaN or the largest is not finite."""
     told = [i for i, row in enumerate(rows) if row.generation.sampling.logprobs is not None]
     raw = logits[told] if told else None  # a copy, before anything changes
     _restrict(logits, rows)
     tokens = _pick(logits, rows)
+    for i in (~logits.amax(dim=-1).isfinite()).nonzero().flatten().tolist():
+        tokens[i] = NO_TOKEN
     picks = [Pick(token) for token in tokens]
     if raw is not None:
         sizes = [rows[i].generation.sampling.logprobs or 0 for i in told]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backends.llm.model.batch import NO_TOKEN
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sample.random_numbers import next_uniforms
 
@@ -21,11 +22,13 @@ _DRAWS = 8
 
 
 def likeliest(logits: Tensor) -> Tensor:
-    """The token ids [R] of the largest logits."""
+    """The token ids [R] of the largest logits, the lowest of equals; NO_TOKEN where a logit is NaN
+    or the largest is not finite."""
     blocks = _blocks(logits, float("-inf"))  # [R, V / 64, 64]
-    best = blocks.amax(dim=-1).argmax(dim=-1)  # [R]
+    peaks, best = blocks.amax(dim=-1).max(dim=-1)  # [R] both; a NaN is the largest
     rows = torch.arange(len(logits), device=logits.device)
-    return best * _BLOCK + blocks[rows, best].argmax(dim=-1)
+    tokens = best * _BLOCK + blocks[rows, best].argmax(dim=-1)
+    return tokens.masked_fill_(~peaks.isfinite(), NO_TOKEN)
 
 
 def draw(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tensor) -> Tensor:
@@ -190,7 +193,7 @@ def _blocks(rows: Tensor, fill: float) -> Tensor:
     """Rows [R, V] as [R, V / 64, 64], the last block filled up."""
     missing = -rows.shape[1] % _BLOCK
     padded = F.pad(rows, (0, missing), value=fill) if missing else rows
-    return padded.view(len(rows), -1, _BLOCK)
+    return padded.view(len(rows), padded.shape[1] // _BLOCK, _BLOCK)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

@@ -35,6 +35,12 @@ class Generation:
     stop: str | int | None = None  # the stop string or token that ended it
 
     @property
+    def wants_logits(self) -> bool:
+        """Its tokens are not simply the likeliest, or more is to be told of them."""
+        is_plain = self.sampling.is_greedy and self.logits_processor is None
+        return not is_plain or self.matcher is not None or self.sampling.logprobs is not None
+
+    @property
     def text(self) -> str:
         """As the model wrote it."""
         return "".join(self.pieces)

@@ -75,6 +75,9 @@ class Sequence:
         self.generation = generation  # None: a prefill, or scored
         self.scoring = scoring  # None: not scored
         self.adapter = adapter  # None: the base model alone
+        self.wants_logits = scoring is not None or (
+            generation is not None and generation.wants_logits
+        )  # else its tokens are the model's likeliest
         self.num_prompt = len(ids)
         self.salt = salt  # the tenant whose prefixes it shares
         self.table = PageTable(self.namespace)

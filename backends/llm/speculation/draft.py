@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backends.llm.kv.cache import KVCache
-from backends.llm.model.batch import Run, build_batch
+from backends.llm.model.batch import Run, StepOutput
+from backends.llm.model.batch_builder import BatchBuilder
 from backends.llm.model.step_model import StepModel
 from backends.llm.sample.sampler import Row, sample
 from backends.llm.sequence.sequence import Sequence
@@ -32,6 +33,7 @@ class DraftProposer:
         model: StepModel[Any],
         num_pages: int,
         page_size: int,
+        num_rows: int,
         vocab_size: int,
         clock: Callable[[], float],
     ) -> None:
@@ -39,6 +41,7 @@ class DraftProposer:
         self._model = model
         self._kv = model.make_pool(num_pages, page_size)
         self.cache = KVCache(num_pages, page_size, self._kv.copy_page)
+        self._batches = BatchBuilder(self.cache.pool, num_rows, num_pages * page_size)
         self._vocab_size = vocab_size  # the target's
         self._clock = clock
         self._shadows: dict[Sequence, Sequence] = {}
@@ -72,6 +75,7 @@ class DraftProposer:
         if shadow is None:
             ids = self._known(sequence.ids)
             shadow = Sequence(sequence.request, 0, None, ids, None, salt=sequence.salt)
+            shadow.wants_logits = sequence.wants_logits or self._is_wider
             self._shadows[sequence] = shadow
         same = shadow.num_prompt
         while same < min(len(shadow.ids), len(sequence.ids)):
@@ -96,7 +100,7 @@ class DraftProposer:
                 runs.append(Run(shadow, num_tokens, 0))
                 left -= num_tokens
         if runs:
-            self._model.forward(build_batch(runs, self._kv.page_size), self._kv)
+            self._run(runs)
         for shadow, num_tokens, *_ in runs:
             shadow.table.num_computed += num_tokens
             self._publish(shadow)
@@ -114,17 +118,26 @@ class DraftProposer:
         """One more guess for each."""
         shadows = [self._shadows[sequence] for sequence in sequences]
         runs = [Run(s, len(s.ids) - s.table.num_computed, 1) for s in shadows]
-        logits = self._model.forward(build_batch(runs, self._kv.page_size), self._kv)  # [R, V]
-        assert logits is not None, "a draft without logits"
-        rows = [
-            Row(sequence.generation, sequence.num_output + shadow.num_output)
-            for sequence, shadow in zip(sequences, shadows, strict=True)
-            if sequence.generation is not None
-        ]
-        picks = sample(_fit(logits, self._vocab_size), rows, lambda _: b"")
-        for shadow, pick in zip(shadows, picks, strict=True):
+        output = self._run(runs)
+        drawn = iter(self._draw(output.logits, sequences))
+        for shadow, likeliest in zip(shadows, output.tokens.tolist(), strict=True):
+            token = next(drawn) if shadow.wants_logits else likeliest
             shadow.table.num_computed = len(shadow.ids)
-            shadow.ids.append(pick.token)
+            shadow.ids.append(max(0, token))  # NO_TOKEN: any guess will do
+
+    def _draw(self, logits: Tensor | None, sequences: Items[Sequence]) -> list[int]:
+        """What the target would sample of the draft's logits [R, V]."""
+        if logits is None:
+            return []
+        rows: list[Row] = []
+        for sequence in sequences:
+            shadow = self._shadows[sequence]
+            if shadow.wants_logits and sequence.generation is not None:
+                rows.append(Row(sequence.generation, sequence.num_output + shadow.num_output))
+        return [pick.token for pick in sample(_fit(logits, self._vocab_size), rows, lambda _: b"")]
+
+    def _run(self, runs: Items[Run]) -> StepOutput:
+        return self._model.launch(self._batches.build(runs), self._kv).collect()
 
     def _has_room(self, shadow: Sequence, num_tokens: int, kept: Items[Sequence]) -> bool:
         """Reserve pages, taking them from shadows of sequences that do not decode now if need
@@ -139,6 +152,11 @@ class DraftProposer:
     def _publish(self, shadow: Sequence) -> None:
         table = shadow.table
         self.cache.publish(table, shadow.ids, min(table.num_computed, shadow.num_prompt))
+
+    @property
+    def _is_wider(self) -> bool:
+        """Its likeliest token may be one that the target does not have."""
+        return self._model.config.vocab_size > self._vocab_size
 
     def _known(self, ids: list[int]) -> list[int]:
         """Ids behind the vocabulary (padding of the target's matrix) are read as another one."""

@@ -25,5 +25,7 @@ def open_speculation(
         return Speculator(NgramProposer(), cache, options.guesses)
     assert draft is not None, "speculation='draft' without a draft model"
     pool = cache.pool
-    proposer = DraftProposer(draft, pool.num_pages, pool.page_size, vocab_size, clock)
+    proposer = DraftProposer(
+        draft, pool.num_pages, pool.page_size, options.max_running, vocab_size, clock
+    )
     return Speculator(proposer, cache, options.guesses)

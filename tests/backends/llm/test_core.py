@@ -182,7 +182,7 @@ def test_a_failing_step_fails_its_requests_and_the_core_goes_on(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver.core.model, "forward", fail)
+        patch.setattr(driver.core.model, "launch", fail)
         twins = driver.run(*(driver.submit("prefill", None, TEXT) for _ in range(2)))
     assert all(isinstance(outcome, EngineError) for outcome in twins)
     assert "out of memory" in str(twins[0])

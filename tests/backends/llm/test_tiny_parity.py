@@ -67,17 +67,17 @@ def first_logits(driver: Any, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     """Logits [V] of the token after a prompt."""
     seen: list[torch.Tensor] = []
     model = driver.core.model
-    forward = model.forward
+    launch = model.launch
 
-    def record(*args: Any) -> torch.Tensor | None:
-        logits: torch.Tensor | None = forward(*args)
-        if logits is not None:
+    def record(*args: Any) -> Any:
+        launched = launch(*args)
+        if (logits := launched.collect().logits) is not None:
             seen.append(logits.clone())
-        return logits
+        return launched
 
     with monkeypatch.context() as patch:
-        patch.setattr(model, "forward", record)
-        driver.decode(driver.prefill(None, PROMPTS[2]), max_tokens=1)
+        patch.setattr(model, "launch", record)
+        driver.decode(driver.prefill(None, PROMPTS[2]), max_tokens=1, logprobs=0)
     return seen[0][0]
 
 

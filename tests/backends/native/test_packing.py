@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from backends.llm.model.batch import Span, StepBatch
+from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.weights import expected_shapes
@@ -60,13 +60,8 @@ class Quantised:
 
 def logits_of(model: NativeModel, tokens: list[int]) -> torch.Tensor:
     kv = model.make_pool(8, 16)
-    batch = StepBatch(
-        np.array(tokens, np.int64),
-        np.arange(len(tokens)),
-        (Span(0, len(tokens), len(tokens), list(range(-(-len(tokens) // 16)))),),
-        np.arange(len(tokens)),
-    )
-    logits = model.forward(batch, kv)
+    batch = batch_of(16, (tokens, 0, list(range(-(-len(tokens) // 16)))))
+    logits = model.launch(batch, kv).collect().logits
     assert logits is not None
     return logits.clone()
 

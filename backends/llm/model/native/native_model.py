@@ -9,7 +9,6 @@ import weakref
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.cpu_count import usable_cores
@@ -19,6 +18,7 @@ from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.adapters import PackedAdapters
 from backends.llm.model.native.kv_pool import NativeKVPool
 from backends.llm.model.rope import Rope
+from backends.llm.model.torch_model.output import LaunchedLogits
 from backends.llm.model.weights import ROPE_FACTORS
 from backends.native.library import (
     ConfigStruct,
@@ -71,6 +71,7 @@ class NativeModel:
         self._rope = Rope(config, self.device, _rope_factors(source))
         self._cos, self._sin = self._rope.table(_FIRST_ANGLES)  # [positions, D / 2] each
         self._logits = torch.empty(0, config.vocab_size)  # [R, V], kept between steps
+        self._step = StepStruct()  # kept between steps
         self._adapters = PackedAdapters(Format.BF16 if dtype == torch.bfloat16 else Format.F32)
         self._weights = _Weights(config, source, dtype, keep_blocks)
         self._handle = self._weights.create(lib, num_threads or usable_cores())
@@ -89,55 +90,44 @@ class NativeModel:
         """The adapter and its panels, which are made now if need be."""
         return adapter.num_bytes + self._adapters.num_bytes(adapter)
 
-    def forward(self, batch: StepBatch, kv: NativeKVPool) -> Tensor | None:
-        """Writes the step's KV; logits [R, V] (float32, good until the next step) of the wanted
-        rows, None without any."""
-        assert int(batch.tokens.max()) < self.config.vocab_size, "a token without a row"
-        num_logits = len(batch.logit_rows)
-        if len(self._logits) < num_logits:
-            self._logits = torch.empty(num_logits, self.config.vocab_size)
-        self._grow_angles(int(batch.positions.max()) + 1)
-        spans, pages, adapters = _tables(batch, self._adapters)
-        step = StepStruct(
-            num_rows=len(batch.tokens),
-            num_spans=len(batch.spans),
-            num_logits=num_logits,
-            page_size=kv.page_size,
-            tokens=batch.tokens.ctypes.data,
-            positions=batch.positions.ctypes.data,
-            spans=spans.ctypes.data,
-            pages=pages.ctypes.data,
-            logit_rows=batch.logit_rows.ctypes.data,
-            cos=self._cos.ctypes.data,
-            sin=self._sin.ctypes.data,
-            kv=kv.pages.data_ptr(),
-            num_pages=kv.num_pages,
-            logits=self._logits.data_ptr(),
-            adapters=adapters.ctypes.data,
-        )
+    def launch(self, batch: StepBatch, kv: NativeKVPool) -> LaunchedLogits:
+        """Run a step; its logits are good until the next one."""
+        num_wanted = len(batch.wanted)
+        if len(self._logits) < num_wanted:
+            self._logits = torch.empty(num_wanted, self.config.vocab_size)
+        self._grow_angles(max(span.num_keys for span in batch.spans))
+        step = self._lay_out(batch, kv)
         if self._lib.teola_forward(self._handle, ctypes.byref(step)):
             raise MemoryError("no memory for a step's activations")
-        return self._logits[:num_logits] if num_logits else None
+        return LaunchedLogits(self._logits[:num_wanted], batch.with_logits)
+
+    def _lay_out(self, batch: StepBatch, kv: NativeKVPool) -> StepStruct:
+        """The step as the kernels read it: the same structure each time, changed where the arrays
+        are others."""
+        assert int(batch.tokens.max()) < self.config.vocab_size, "a token without a row"
+        addresses = [self._adapters.address(adapter) for adapter in batch.adapters]
+        self._addresses = np.array(addresses, np.int64)  # alive while the kernels read it
+        step = self._step
+        step.num_rows = len(batch.tokens)
+        step.num_spans = len(batch.spans)
+        step.num_logits = len(batch.wanted)
+        step.page_size = kv.page_size
+        step.tokens = batch.tokens.ctypes.data
+        step.positions = batch.positions.ctypes.data
+        step.spans = batch.span_table.ctypes.data
+        step.pages = batch.page_rows.flat.ctypes.data
+        step.logit_rows = batch.wanted.ctypes.data
+        step.cos = self._cos.ctypes.data
+        step.sin = self._sin.ctypes.data
+        step.kv = kv.pages.data_ptr()
+        step.num_pages = kv.num_pages
+        step.logits = self._logits.data_ptr()
+        step.adapters = self._addresses.ctypes.data
+        return step
 
     def _grow_angles(self, num_positions: int) -> None:
         if num_positions > len(self._cos):
             self._cos, self._sin = self._rope.table(2 * num_positions)
-
-
-def _tables(
-    batch: StepBatch, packed: PackedAdapters
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Spans [S, 5] (first row, last row + 1, keys, where its pages begin, its adapter or -1), all
-    their pages, and the addresses of the adapters."""
-    rows: list[tuple[int, int, int, int, int]] = []
-    pages: list[int] = []
-    adapters: dict[LoadedAdapter, int] = {}
-    for span in batch.spans:
-        at = -1 if span.adapter is None else adapters.setdefault(span.adapter, len(adapters))
-        rows.append((span.start, span.end, span.num_keys, len(pages), at))
-        pages += span.pages
-    addresses = [packed.address(adapter) for adapter in adapters]
-    return np.array(rows, np.int32), np.array(pages, np.int32), np.array(addresses, np.int64)
 
 
 class _Weights:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,14 +47,14 @@ def plan_attention(batch: StepBatch, page_size: int, device: torch.device) -> At
     """Everything that all layers share."""
     slots: list[int] = []
     for span in batch.spans:
+        pages = batch.pages_of(span).tolist()
         for at in range(span.num_keys - span.num_rows, span.num_keys):
             page, offset = divmod(at, page_size)
-            slots.append(span.pages[page] * page_size + offset)
-    singles = [span for span in batch.spans if span.num_rows == 1]
+            slots.append(pages[page] * page_size + offset)
     return AttentionPlan(
         slots=torch.tensor(slots, device=device),
-        singles=tuple(_single_groups(singles, page_size, device)),
-        segments=tuple(_segment(s, device) for s in batch.spans if s.num_rows > 1),
+        singles=tuple(_single_groups(batch, page_size, device)),
+        segments=tuple(_segment(batch, s, device) for s in batch.spans if s.num_rows > 1),
     )
 
 
@@ -103,28 +104,34 @@ def _several(q: Tensor, layer: int, kv: KVPool, segment: Segment) -> Tensor:
     return out[0].transpose(0, 1).flatten(1)
 
 
-def _segment(span: Span, device: torch.device) -> Segment:
+def _segment(batch: StepBatch, span: Span, device: torch.device) -> Segment:
     start, visible = span.num_keys - span.num_rows, None
     if start:
         keys = torch.arange(span.num_keys, device=device)  # [N]
         visible = keys <= torch.arange(start, span.num_keys, device=device)[:, None]  # [Q, N]
-    return Segment(span, torch.tensor(span.pages, device=device), visible)
+    return Segment(span, torch.tensor(batch.pages_of(span), device=device), visible)
 
 
-def _single_groups(spans: list[Span], page_size: int, device: torch.device) -> Iterator[SingleRows]:
+def _single_groups(batch: StepBatch, page_size: int, device: torch.device) -> Iterator[SingleRows]:
     """One group for each power of two of the length: at most half of it is padding."""
-    ordered = sorted(spans, key=lambda span: span.num_keys)
+    singles = [span for span in batch.spans if span.num_rows == 1]
+    ordered = sorted(singles, key=lambda span: span.num_keys)
     for _, group in groupby(ordered, key=lambda span: span.num_keys.bit_length()):
-        yield _single_rows(list(group), page_size, device)
+        yield _single_rows(batch, list(group), page_size, device)
 
 
-def _single_rows(spans: list[Span], page_size: int, device: torch.device) -> SingleRows:
-    width = len(spans[-1].pages)
-    padded = [span.pages + [0] * (width - len(span.pages)) for span in spans]
+def _single_rows(
+    batch: StepBatch, spans: list[Span], page_size: int, device: torch.device
+) -> SingleRows:
+    pages = [batch.pages_of(span) for span in spans]
+    width = len(pages[-1])
+    padded = np.zeros((len(spans), width), np.int32)  # [B, P]
+    for row, own in zip(padded, pages, strict=True):
+        row[: len(own)] = own
     num_keys = torch.tensor([span.num_keys for span in spans], device=device)  # [B]
     keys = torch.arange(width * page_size, device=device)  # [N]
     return SingleRows(
         rows=torch.tensor([span.start for span in spans], device=device),
-        pages=torch.tensor(padded, device=device),
+        pages=torch.from_numpy(padded).to(device),
         visible=(keys < num_keys[:, None])[:, None, None, :],
     )

@@ -13,6 +13,7 @@ from backends.llm.model.config import ModelConfig
 from backends.llm.model.rope import Rope, rotate
 from backends.llm.model.torch_model.attention import AttentionPlan, attend, plan_attention
 from backends.llm.model.torch_model.kv_pool import KVPool
+from backends.llm.model.torch_model.output import LaunchedLogits
 from backends.llm.model.weights import ROPE_FACTORS
 
 
@@ -58,19 +59,22 @@ class LlamaModel:
         """What an adapter takes in memory."""
         return adapter.num_bytes
 
-    def forward(self, batch: StepBatch, kv: KVPool) -> Tensor | None:
-        """Writes the step's KV; logits [R, V] (float32) of the wanted rows, None without any."""
+    @torch.inference_mode()
+    def launch(self, batch: StepBatch, kv: KVPool) -> LaunchedLogits:
+        """Run a step."""
+        return LaunchedLogits(self._logits(batch, kv), batch.with_logits)
+
+    def _logits(self, batch: StepBatch, kv: KVPool) -> Tensor:
+        """Writes the step's KV; logits [W, V] (float32) of the wanted rows."""
         plan = plan_attention(batch, kv.page_size, self.device)
-        lora = plan_adapters(batch.spans, self.device)
+        lora = plan_adapters(batch, self.device)
         x = F.embedding(torch.from_numpy(batch.tokens).to(self.device), self.embedding)  # [T, E]
         cos, sin = self.rope.angles(torch.from_numpy(batch.positions).to(self.device))  # [T, 1, D]
         for i, layer in enumerate(self.layers):
             x = x + self._attention(x, i, layer, cos, sin, kv, plan, lora)
             x = x + self._mlp(x, i, layer, lora)
-        if not len(batch.logit_rows):
-            return None
-        wanted = torch.from_numpy(batch.logit_rows).to(self.device)  # [R]
-        rows = self._norm(x[wanted], self.norm)  # [R, E]
+        wanted = torch.from_numpy(batch.wanted).to(self.device)  # [W]
+        rows = self._norm(x[wanted], self.norm)  # [W, E]
         return F.linear(rows, self.head).float()
 
     def _attention(

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,14 @@ def proposer_of(driver: Any) -> DraftProposer:
 def batches_of(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[StepBatch]:
     """What the model is given from now on."""
     seen: list[StepBatch] = []
-    forward = model.model.forward
+    launch = model.model.launch
 
     def watch(batch: StepBatch, kv: Any) -> Any:
-        seen.append(batch)
-        return forward(batch, kv)
+        arrays = {"positions": batch.positions.copy(), "wanted": batch.wanted.copy()}
+        seen.append(replace(batch, **arrays))  # the builder's own change with its next batch
+        return launch(batch, kv)
 
-    monkeypatch.setattr(model.model, "forward", watch)
+    monkeypatch.setattr(model.model, "launch", watch)
     return seen
 
 
@@ -165,10 +167,10 @@ def test_the_draft_guesses_for_a_batch_in_one_go(
     driver = drafted(tiny, other, guesses=3)
     seen = batches_of(other, monkeypatch)
     answers(driver, speculate=True, max_tokens=10)
-    widest = max(len(batch.logit_rows) for batch in seen)
+    widest = max(len(batch.wanted) for batch in seen)
     assert widest == len(PROMPTS)
     stats = driver.core.speculation_stats()
-    assert len([b for b in seen if len(b.logit_rows)]) <= 3 * stats.guessed_steps
+    assert len([b for b in seen if len(b.wanted)]) <= 3 * stats.guessed_steps
 
 
 def test_a_draft_of_another_vocabulary_is_refused(

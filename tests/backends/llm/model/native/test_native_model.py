@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from backends.errors import RequestRejected
-from backends.llm.model.batch import Span, StepBatch
+from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.native.native_model import NativeModel
 from backends.native.library import has_bfloat16, library
 
@@ -69,19 +68,12 @@ class Steps:
 
     def run(self, *parts: tuple[int, int, int]) -> torch.Tensor:
         """Tokens [begin, end) of texts i; the logits of all of them [T, V]."""
-        tokens, positions, spans = [], [], []
+        laid_out = []
         for i, begin, end in parts:
             pages = self.pages[i * self.per_text :][: -(-end // self.page_size)]
-            spans.append(Span(len(tokens), len(tokens) + end - begin, end, pages))
-            tokens += self.texts[i][begin:end]
-            positions += range(begin, end)
-        batch = StepBatch(
-            np.array(tokens, np.int64),
-            np.array(positions, np.int64),
-            tuple(spans),
-            np.arange(len(tokens)),
-        )
-        logits: torch.Tensor = self.model.forward(batch, self.kv)
+            laid_out.append((self.texts[i][begin:end], begin, pages))
+        batch = batch_of(self.page_size, *laid_out)
+        logits: torch.Tensor = self.model.launch(batch, self.kv).collect().logits
         return logits.clone()
 
 
@@ -172,19 +164,19 @@ def test_a_closed_model_gives_its_threads_back(load_tiny: Callable[..., Any]) ->
 RUNNING_AT_EXIT = """
 import sys, threading, time
 sys.path.insert(0, {root!r})
-import numpy as np, torch
-from backends.llm.model.batch import Span, StepBatch
+import torch
+from backends.llm.model.batch_builder import batch_of
 from backends.llm.loader import open_model
 from backends.llm.model.native.native_model import NativeModel
 from pathlib import Path
 found = open_model(Path({folder!r}))
 model = NativeModel(found.config, found.source(), torch.float32, False, 2)
 kv = model.make_pool(32, 16)
-ids = np.arange(400) % 200
-batch = StepBatch(ids, np.arange(400), (Span(0, 400, 400, list(range(25))),), np.arange(400))
+ids = list(range(200)) * 2
+batch = batch_of(16, (ids, 0, list(range(25))))
 def work():
     while True:
-        model.forward(batch, kv)
+        model.launch(batch, kv)
 threading.Thread(target=work, daemon=True).start()
 time.sleep(0.3)
 """

@@ -21,6 +21,7 @@ from backends.bert.config import BertConfig, Weights, read_config
 from backends.bert.options import BertOptions, DtypeName
 from backends.bert.tokens import TextTokens
 from backends.errors import ConfigError, EngineUnavailable
+from backends.native.slow_path import tell_of_slow_path
 
 
 class Bert(Protocol):
@@ -79,6 +80,8 @@ def _load(folder: Path, device: str, options: BertOptions) -> Bert:
         raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
     from backends.bert.torch_bert import TorchBert
 
+    if torch.device(device).type == "cpu" and options.kernels != "torch":
+        tell_of_slow_path()
     if options.threads is not None and device == "cpu":
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)

@@ -27,6 +27,7 @@ from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_f
 from backends.models.fetch import resolve
 from backends.models.model_files import json_object, reading
 from backends.native.packing import WeightSource
+from backends.native.slow_path import tell_of_slow_path
 
 _CPU_KV_TOKENS = 32768
 _MAX_CUDA_KV_TOKENS = 1 << 20
@@ -76,6 +77,8 @@ def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) ->
         raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
     if options.weights == "stored":
         raise ConfigError(f"weights='stored' needs the native kernels: {obstacle}")
+    if device.type == "cpu" and options.kernels != "torch":
+        tell_of_slow_path()
     if options.threads is not None and device.type == "cpu":
         torch.set_num_threads(options.threads)
     return LlamaModel(found.config, found.load(dtype, device))

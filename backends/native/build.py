@@ -14,12 +14,15 @@ from pathlib import Path
 from backends.models.cache import cache_folder
 from backends.native.compiler import (
     CannotCompile,
+    check_flags,
     compile_library,
     find_compiler,
     recipe_digest,
 )
 from backends.native.instruction_sets import InstructionSet, set_here, wanted_isas
 
+_ANOTHER_CPU = "take another CPU, a GPU, or an engine on another machine"
+_WHEEL = "a wheel that carries the kernels (make wheel)"
 _log = logging.getLogger("teola.native")
 _one_at_a_time = threading.Lock()
 
@@ -32,6 +35,7 @@ class Built:
     reason: str = ""
     isa: str = ""  # the instruction set it is for
     origin: str = ""  # cache or compiled
+    remedy: str = ""  # what to do about the reason
     library: ctypes.CDLL | None = field(default=None, compare=False, repr=False)
 
 
@@ -43,7 +47,7 @@ def build(isa: str | None = None) -> Built:
         return Built(None, "TEOLA_NATIVE=0 turns the native kernels off")
     wanted = wanted_isas() if isa is None else (isa,)
     if not wanted:
-        return Built(None, "this CPU has neither AVX2 with FMA nor NEON")
+        return Built(None, "this CPU has neither AVX2 with FMA nor NEON", remedy=_ANOTHER_CPU)
     with _one_at_a_time:
         return _first_built([set_here(name) for name in wanted])
 
@@ -58,6 +62,8 @@ def _first_built(sets: list[InstructionSet]) -> Built:
     for isa in sets:
         built = _built(isa)
         if built.path is not None:
+            if failed:
+                _log.warning("%s; %s runs instead", failed[0].reason, isa.name)
             return built
         failed.append(built)
     return failed[0]
@@ -69,18 +75,21 @@ def _built(isa: InstructionSet) -> Built:
 
     compiler = find_compiler()
     if compiler is None:
-        return Built(None, "no C++ compiler: install g++ or clang++, or set CXX", isa.name)
+        return _without("there is no C++ compiler", f"install g++ or {_WHEEL}", isa)
     reason = ""
     for folder in _folders():
         try:
             return _kept(compiler, isa, folder)
         except CannotCompile as error:
-            _log.warning("%s", error)
-            return Built(None, str(error), isa.name)
+            return _without(str(error), f"set CXX to another compiler or install {_WHEEL}", isa)
         except (Distrusted, OSError) as error:
             reason = f"cannot keep the CPU kernels in {folder}: {error}"
             _log.warning("%s", reason)
-    return Built(None, reason, isa.name)
+    return _without(reason, "set TEOLA_CACHE to a folder that programs may run from", isa)
+
+
+def _without(reason: str, remedy: str, isa: InstructionSet) -> Built:
+    return Built(None, reason, isa.name, remedy=remedy)
 
 
 def _folders() -> Iterator[Path]:
@@ -105,6 +114,7 @@ def _kept(compiler: str, isa: InstructionSet, path: Path) -> Built:
 
 
 def _compiled(compiler: str, isa: InstructionSet) -> bytes:
+    check_flags(compiler, isa)
     told = f"teola: compiling the CPU kernels ({isa.name}), once on this machine"
     print(told, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="teola-") as folder:

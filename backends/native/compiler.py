@@ -29,6 +29,11 @@ def find_compiler() -> str | None:
     return None
 
 
+def check_flags(compiler: str, isa: InstructionSet) -> None:
+    """Milliseconds. Raises CannotCompile when the compiler does not work or know the set."""
+    _run(isa.name, [compiler, *_FLAGS, *isa.flags, "-x", "c++", "-E", "-o", os.devnull, os.devnull])
+
+
 def compile_library(
     compiler: str, isa: InstructionSet, out: Path, more_flags: Sequence[str] = ()
 ) -> None:

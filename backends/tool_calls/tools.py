@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from backends.errors import RequestRejected
+from backends.request_limits import MAX_TOOLS, MAX_TOOLS_CHARS, check_size
 
 CHOICES = ("auto", "none", "required")
 _EMPTY: Mapping[str, Any] = {"type": "object", "properties": {}}
@@ -77,7 +78,9 @@ def read_tools(given: object) -> tuple[Tool, ...]:
     """Raises RequestRejected, which says what is wrong with which tool."""
     if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
         raise RequestRejected(f"tools must be a list of tools, not {given!r}")
+    check_size("tools", len(given), MAX_TOOLS, "items")
     tools = tuple(_tool(tool) for tool in given)
+    check_size("tools", len(Toolset(tools).key), MAX_TOOLS_CHARS, "characters together")
     names = [tool.name for tool in tools]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RequestRejected(f"tools: there are two with the name {twice[0]!r}; rename one")
@@ -112,6 +115,6 @@ def _tool(given: object) -> Tool:
         )
     try:
         json.dumps(given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise RequestRejected(f"tools: {name!r} is not JSON: {error}") from error
     return Tool(name, given.get("description") or "", parameters or _EMPTY)

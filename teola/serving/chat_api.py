@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backends.base import Part, Turn
+from backends.request_limits import MAX_PARTS
 from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, Fields, read
@@ -18,6 +19,7 @@ from teola.serving.logprobs import chat_logprobs
 from teola.serving.served_engines import engines_of
 
 Role = Literal["system", "developer", "user", "assistant"]
+_MAX_MESSAGES = MAX_PARTS // 4  # each opens a turn, and may be several parts
 
 
 class TextPart(Fields):
@@ -62,7 +64,7 @@ def parts_of(messages: Sequence[Message], opens_answer: bool) -> list[Part]:
 class ChatFields(DecodeFields):
     """The body of a chat completion."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES)
     add_generation_prompt: bool = True
     continue_final_message: bool = False  # the answer goes on where the last message ends
     max_tokens: int | None = Field(None, ge=1, lt=INT_END)  # None: to the end of the context

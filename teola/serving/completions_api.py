@@ -21,6 +21,8 @@ from teola.serving.generation import Answer, Generation, Piece, TokenCounts
 from teola.serving.logprobs import completion_logprobs
 from teola.serving.served_engines import engines_of
 
+_MAX_PROMPTS = 1024
+
 
 def _as_prompts(value: object) -> object:
     """A list of prompts, whichever of OpenAI's four forms is given."""
@@ -34,7 +36,9 @@ class CompletionFields(DecodeFields):
     """The body of a completion."""
 
     prompt: Annotated[
-        list[str] | list[list[TokenId]], Field(min_length=1), BeforeValidator(_as_prompts)
+        list[str] | list[list[TokenId]],
+        Field(min_length=1, max_length=_MAX_PROMPTS),
+        BeforeValidator(_as_prompts),
     ]
     max_tokens: int = Field(16, ge=0, lt=INT_END)
     request_id: str | None = Field(None, min_length=1, max_length=128)  # the answer's id holds it

@@ -6,6 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from backends.request_limits import (
+    MAX_BIASES,
+    MAX_CHOICES,
+    MAX_NAME_CHARS,
+    MAX_REGEX_CHARS,
+    MAX_STOP_CHARS,
+    MAX_STOP_TOKEN_IDS,
+    MAX_STOPS,
+)
 from teola.serving.fields import INT_END, Fields, TokenId
 
 
@@ -14,7 +23,11 @@ def listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Stops = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(listed)]
+Stops = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]],
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(listed),
+]
 
 
 class StreamOptions(Fields):
@@ -67,19 +80,23 @@ class DecodeFields(Fields):
     min_p: float = Field(0.0, ge=0, le=1)
     min_tokens: int | None = Field(None, ge=0, lt=INT_END)
     stop: Stops | None = None
-    stop_token_ids: list[TokenId] | None = None
+    stop_token_ids: list[TokenId] | None = Field(None, max_length=MAX_STOP_TOKEN_IDS)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
     repetition_penalty: float = Field(1.0, ge=0.01, le=100)
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, max_length=MAX_BIASES
+    )
     ignore_eos: bool = False
     speculate: bool | None = None  # guess tokens ahead; left out: where it pays
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
-    cache_salt: str | None = Field(None, min_length=1)  # shares prefixes with its equals alone
+    cache_salt: str | None = Field(
+        None, min_length=1, max_length=MAX_NAME_CHARS
+    )  # shares prefixes with its equals alone
     response_format: ResponseFormat | None = None
-    regex: str | None = None
-    choices: list[str] | None = Field(None, min_length=1)
+    regex: str | None = Field(None, max_length=MAX_REGEX_CHARS)
+    choices: list[str] | None = Field(None, min_length=1, max_length=MAX_CHOICES)
 
     @field_validator("logit_bias", mode="before")
     @classmethod

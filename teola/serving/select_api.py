@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from backends.base import Context, Part, Request, Result, Tokens
 from backends.errors import EngineError
+from backends.request_limits import MAX_CHOICES, MAX_NAME_CHARS
 from teola.serving.api_errors import from_engine
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, TokenId, read
@@ -27,10 +28,10 @@ class SelectFields(Fields):
 
     model: str | None = None
     prompt: Annotated[str | list[TokenId], Field(min_length=1)]
-    choices: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    choices: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, max_length=MAX_CHOICES)
     score: Literal["mean", "sum"] = "mean"
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
-    cache_salt: str | None = Field(None, min_length=1)
+    cache_salt: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
 
     @property
     def part(self) -> Part:

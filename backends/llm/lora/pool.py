@@ -16,6 +16,7 @@ from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.weights import LoadedAdapter
+from backends.request_limits import MAX_NAME_CHARS, check_size
 
 
 class AdapterPool:
@@ -70,6 +71,8 @@ class AdapterPool:
 
     def find(self, name: object) -> Adapter:
         """Any thread may ask. Raises RequestRejected, with the known names, for an unknown one."""
+        if isinstance(name, str):
+            check_size("adapter", len(name), MAX_NAME_CHARS, "characters")
         adapter = self._known.get(name) if isinstance(name, str) else None
         if adapter is None:
             raise RequestRejected(self._unknown(name))

@@ -6,7 +6,9 @@ from typing import cast, get_args
 
 from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected
+from backends.llm.requests.sampling import check_choices
 from backends.llm.sequence.scoring import Score
+from backends.request_limits import MAX_PARTS, check_size
 
 ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode
@@ -14,6 +16,7 @@ PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode
 
 def parts_of(inputs: Items[object], vocab_size: int) -> list[Part]:
     """The pieces of a prompt."""
+    check_size("a prompt", len(inputs), MAX_PARTS, "parts")
     parts: list[Part] = []
     for part in inputs:
         if not isinstance(part, str | Turn | Tokens):
@@ -38,6 +41,7 @@ def choices_of(request: Request) -> list[str]:
     is_list = isinstance(choices, list | tuple) and all(isinstance(c, str) for c in choices)
     if not is_list or not choices:
         raise RequestRejected("select takes a context and a list of one string or more")
+    check_choices(choices)
     return list(choices)
 
 

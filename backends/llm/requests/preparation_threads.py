@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from backends.base import Outcome, Request
+from backends.base import Outcome, Request, Tokens
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
 from backends.llm.requests.open_turn import tools_of
 
 _LIGHT_CHARS = 4096  # tokenised in less time than a thread takes to wake
+_TURN_CHARS = 32
 _GRAMMARS = ("schema", "regex", "choices", "tools")
 
 
@@ -175,14 +176,23 @@ def _has_grammar(request: Request) -> bool:
 def _is_light(request: Request) -> bool:
     if _has_grammar(request):
         return False
-    size = sum(len(part) for value in request.inputs for part in _texts(value))
-    return size <= _LIGHT_CHARS
+    size = 0
+    for value in request.inputs:
+        size += _size(value)
+        if size > _LIGHT_CHARS:
+            return False
+    return True
 
 
-def _texts(value: object) -> list[str]:
-    """The texts of an input: a part, or the choices of a select."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return [text for text in values if isinstance(text, str)]
+def _size(value: object) -> int:
+    """Of a part or the choices of a select: its characters or token ids."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Tokens):
+        return len(value.ids)
+    if isinstance(value, list | tuple):
+        return sum(len(text) for text in value if isinstance(text, str)) + len(value)
+    return _TURN_CHARS
 
 
 def _as_failure(error: BaseException) -> EngineError:

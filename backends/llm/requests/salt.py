@@ -4,6 +4,7 @@ from typing import Protocol
 
 from backends.base import Request
 from backends.errors import RequestRejected
+from backends.request_limits import MAX_NAME_CHARS, check_size
 
 
 class Salted(Protocol):
@@ -21,6 +22,7 @@ def choose_salt(request: Request, parent: Salted | None) -> str:
     salt = request.attrs.get("cache_salt")
     if salt is not None and (not isinstance(salt, str) or not salt):
         raise RequestRejected(f"cache_salt must be a text with at least a character, not {salt!r}")
+    check_size("cache_salt", len(salt or ""), MAX_NAME_CHARS, "characters")
     if parent is None or not parent.num_tokens:
         return salt or ""
     if salt is not None and salt != parent.salt:

@@ -2,12 +2,25 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 
 from backends.errors import RequestRejected
+from backends.request_limits import (
+    MAX_BIASES,
+    MAX_CHOICES,
+    MAX_CHOICES_CHARS,
+    MAX_COUNT,
+    MAX_REGEX_CHARS,
+    MAX_SCHEMA_CHARS,
+    MAX_STOP_CHARS,
+    MAX_STOP_TOKEN_IDS,
+    MAX_STOPS,
+    SEED_END,
+    check_size,
+)
 
 MAX_LOGPROBS = 20
 MAX_SAMPLES = 128
@@ -21,6 +34,14 @@ _NUMBERS = (
     "frequency_penalty",
     "repetition_penalty",
 )
+
+
+_MOST_ITEMS = {
+    "stop": MAX_STOPS,
+    "stop_token_ids": MAX_STOP_TOKEN_IDS,
+    "logit_bias": MAX_BIASES,
+    "choices": MAX_CHOICES,
+}
 
 
 class GrammarSource(NamedTuple):
@@ -58,6 +79,7 @@ class Sampling:
     def __post_init__(self) -> None:
         _require(self.max_tokens >= 1, "max_tokens must be at least 1")
         _require(self.min_tokens >= 0, "min_tokens must not be negative")
+        _require_counts(self)
         _require(self.temperature >= 0, "temperature must not be negative")
         _require_between("temperature", self.temperature, 0, MAX_NUMBER)
         _require(0 < self.top_p <= 1, "top_p must lie in (0, 1]")
@@ -70,6 +92,7 @@ class Sampling:
         for token, bias in self.logit_bias.items():
             _require_between(f"logit_bias of token {token}", bias, -MAX_NUMBER, MAX_NUMBER)
         _require(all(self.stop), "a stop string must not be empty")
+        _require_sizes(self)
         _require(self.choices is None or len(self.choices) > 0, "choices must not be empty")
         _require(1 <= self.n <= MAX_SAMPLES, f"n must lie in 1 to {MAX_SAMPLES}")
         logprobs = self.logprobs or 0
@@ -105,6 +128,33 @@ class Sampling:
         return None
 
 
+def _require_counts(sampling: Sampling) -> None:
+    for name in ("max_tokens", "min_tokens", "top_k"):
+        value = getattr(sampling, name)
+        _require(value is None or value <= MAX_COUNT, f"{name} must be at most {MAX_COUNT}")
+    is_seed = sampling.seed is None or -SEED_END < sampling.seed < SEED_END
+    _require(is_seed, f"seed must lie between -{SEED_END} and {SEED_END}")
+
+
+def _require_sizes(sampling: Sampling) -> None:
+    for name, most in _MOST_ITEMS.items():
+        check_size(name, len(getattr(sampling, name) or ()), most, "items")
+    check_size("a stop string", _longest(sampling.stop), MAX_STOP_CHARS, "characters")
+    check_size("schema", len(sampling.schema or ""), MAX_SCHEMA_CHARS, "characters")
+    check_size("regex", len(sampling.regex or ""), MAX_REGEX_CHARS, "characters")
+    check_choices(sampling.choices or ())
+
+
+def check_choices(choices: Sequence[str]) -> None:
+    """Raises RequestRejected for too many, or too much text."""
+    check_size("choices", len(choices), MAX_CHOICES, "items")
+    check_size("choices", sum(map(len, choices)), MAX_CHOICES_CHARS, "characters together")
+
+
+def _longest(strings: Sequence[str]) -> int:
+    return max(map(len, strings), default=0)
+
+
 def sampling_from(attrs: Mapping[str, Any]) -> Sampling:
     """Attributes as given by a user; None means the default. Raises RequestRejected."""
     given = {name: value for name, value in attrs.items() if value is not None}
@@ -112,6 +162,7 @@ def sampling_from(attrs: Mapping[str, Any]) -> Sampling:
     if unknown:
         known = ", ".join(Sampling.__dataclass_fields__)
         raise RequestRejected(f"decode has no attribute {unknown[0]!r}; it has: {known}")
+    _check_lengths(given)
     for name in _INTS:
         _require_type(given, name, (int,))
     for name in _NUMBERS:
@@ -131,6 +182,14 @@ def sampling_from(attrs: Mapping[str, Any]) -> Sampling:
     if "schema" in given:
         given["schema"] = _schema_text(given["schema"])
     return Sampling(**given)
+
+
+def _check_lengths(given: Mapping[str, Any]) -> None:
+    """Of lists, before anything looks at each item."""
+    for name, most in _MOST_ITEMS.items():
+        value = given.get(name)
+        if isinstance(value, list | tuple | Mapping):
+            check_size(name, len(value), most, "items")
 
 
 def _strings(name: str, value: object) -> tuple[str, ...]:
@@ -164,7 +223,7 @@ def _schema_text(schema: object) -> str:
         return schema
     try:
         return json.dumps(schema, sort_keys=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise RequestRejected(f"schema is not JSON: {error}") from error
 
 

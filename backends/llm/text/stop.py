@@ -1,13 +1,18 @@
 """Text up to a stop string, released only when no stop string can still begin in it."""
 
+import re
+from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 
 
 class StopScanner:
-    """Feed text in pieces; get back what is safe to show. Sets `found` at a stop string."""
+    """Feed text in pieces; get back what is safe to show. Sets `found` at a stop string.
+
+    A piece costs the same for one stop string as for the most that a request may have."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
+        self._stops = _stop_strings(tuple(stops)) if stops else None
         self._held = ""
         self.found: str | None = None  # the stop string that ended the text
 
@@ -17,19 +22,18 @@ class StopScanner:
 
     def push(self, piece: str) -> str:
         """The text that may be shown now; nothing more once stopped."""
-        if not self._stops:
+        if self._stops is None:
             return piece
         if self.is_stopped:
             return ""
         text = self._held + piece
-        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            end, self.found = min(found)
-            self._held = ""
-            return text[:end]
-        keep = max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        found = self._stops.pattern.search(text)
+        if found is not None:
+            self.found, self._held = found[0], ""
+            return text[: found.start()]
+        shown = len(text) - self._stops.overlap(text)
+        self._held = text[shown:]
+        return text[:shown]
 
     def flush(self) -> str:
         """What was held back for a stop string that never came."""
@@ -37,9 +41,24 @@ class StopScanner:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest proper prefix of `stop` that ends `text`."""
-    for size in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:size]):
-            return size
-    return 0
+class _StopStrings:
+    """Immutable: all samples of a request share one."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._ordered = sorted(set(stops))  # a shorter one comes before those it begins
+        self._longest = max(map(len, stops))
+        self.pattern = re.compile("|".join(map(re.escape, self._ordered)))
+
+    def overlap(self, text: str) -> int:
+        """Length of the longest end of `text` with which a stop string may begin."""
+        for size in range(min(len(text), self._longest - 1), 0, -1):
+            end = text[-size:]
+            at = bisect_left(self._ordered, end)
+            if at < len(self._ordered) and self._ordered[at].startswith(end):
+                return size
+        return 0
+
+
+@lru_cache(maxsize=64)
+def _stop_strings(stops: tuple[str, ...]) -> _StopStrings:
+    return _StopStrings(stops)

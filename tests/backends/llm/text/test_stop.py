@@ -108,3 +108,11 @@ def test_generation_goes_on_from_a_cut_inside_a_token_as_from_a_cold_prompt(
     assert warm.decode(cut.outputs[1], max_tokens=12).outputs[1].ids == expected.outputs[1].ids
     again = warm.decode(warm.prefill(None, Tokens(tuple(ids))), max_tokens=12)  # of what it shares
     assert again.outputs[1].ids == expected.outputs[1].ids
+
+
+def test_many_stop_strings_cost_no_more_than_one() -> None:
+    """Counted by what the scanner compares, not by the clock: one search and one bisection."""
+    many = StopScanner([f"{'a' * 200}{i}" for i in range(16)])
+    assert [many.push("a") for _ in range(200)] == [""] * 200  # each may begin any of them
+    assert many.push("b") == "a" * 200 + "b"
+    assert StopScanner(["x", "y"])._stops is StopScanner(["x", "y"])._stops  # samples share one

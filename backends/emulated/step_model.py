@@ -34,6 +34,7 @@ class RooflineModel:
 
     device = torch.device("cpu")
     dtype = torch.bfloat16
+    layout = "none"
 
     def __init__(self, roofline: Roofline, vocab_size: int, timer: StepTimer) -> None:
         """`vocab_size` is the tokenizer's, which may differ from that of the model's shape."""

@@ -51,6 +51,7 @@ class PagedModel:
     config = CONFIG
     device = torch.device("cpu")
     dtype = torch.float32
+    layout = "tokens"
 
     def __init__(self) -> None:
         weights = np.random.default_rng(0).integers(1, 1 << 40, CONFIG.max_positions)

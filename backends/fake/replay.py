@@ -47,6 +47,10 @@ class TimedModel:
         self._step_s = step_s
         self.config, self.device, self.dtype = model.config, model.device, model.dtype
 
+    @property
+    def layout(self) -> str:
+        return self._model.layout
+
     def make_pool(self, num_pages: int, page_size: int) -> Any:
         return self._model.make_pool(num_pages, page_size)
 

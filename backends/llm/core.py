@@ -76,7 +76,7 @@ class LLMCore:
         self.model = model
         self.kv = model.make_pool(num_pages, options.page_size)
         self.cache = KVCache(num_pages, options.page_size, self.kv.copy_page, options.eviction)
-        tiers = open_tiers(self.kv, options, f"{identity} {model.dtype}", self.cache.stats)
+        tiers = open_tiers(self.kv, options, identity, model, self.cache.stats)
         self.transfer = TierTransfer(self.cache, tiers) if tiers is not None else None
         read = partial(read_adapter, model=model.config, device=model.device)
         page_bytes = bytes_per_token(model.config, model.dtype) * options.page_size

@@ -38,5 +38,5 @@ class LLMOptions(Options):
     pin_share: float = Field(0.5, ge=0, le=1)  # most of the pool that pins may take
     host_kv_tokens: int | None = Field(None, ge=1)  # evicted KV kept in host memory
     disk_kv: str | None = None  # folder for evicted KV, kept over restarts
-    disk_kv_bytes: int = Field(10 << 30, ge=1)  # most bytes there
+    disk_kv_bytes: int = Field(10 << 30, ge=1)  # most bytes there, of all models and processes
     context_len: int | None = Field(None, ge=1)  # below the model's own, to bound one request

@@ -62,6 +62,11 @@ class StepModel(Protocol[Pool]):
     @property
     def dtype(self) -> torch.dtype: ...
 
+    @property
+    def layout(self) -> str:
+        """What computes KV and how its bytes lie, without the weights: KV is read again only where
+        this is the same."""
+
     def make_pool(self, num_pages: int, page_size: int) -> Pool:
         """The KV memory this model reads and writes."""
 

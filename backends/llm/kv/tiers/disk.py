@@ -1,7 +1,7 @@
 """Pages in a folder, one file each, named by their keys; bounded, least recently used first.
 
-The folder is one of this model and layout inside the one the user gave. All other files in it
-are removed, as are incomplete or corrupt pages.
+The folder is one of this model and layout inside the one the user gave (`kv_folder`). All other
+files in it are removed, as are incomplete or corrupt pages.
 """
 
 import contextlib
@@ -9,13 +9,14 @@ import logging
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
+from backends.llm.kv.tiers.kv_folder import SUFFIX, KVFolder
 from backends.llm.kv.tiers.page_file import HEADER_BYTES, BadPage, read_page, write_page
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES
 
 _log = logging.getLogger(__name__)
-_SUFFIX = ".kv"
 _UNFINISHED = ".tmp"  # as `write_page` names them
 _UNFINISHED_S = 600  # after which its writer must have ended
 
@@ -24,16 +25,17 @@ class DiskTier:
     """Changed by the transfer thread alone; any thread may ask what it holds. Several processes
     may share a folder: equal names are equal pages, and a page that has gone is not found."""
 
-    def __init__(self, folder: Path, page_bytes: int, max_bytes: int) -> None:
-        self.folder = folder
+    def __init__(self, shared: KVFolder, page_bytes: int) -> None:
+        self.folder = shared.folder
         self.num_bad = 0
+        self._shared = shared
         self._page_bytes = page_bytes
-        self._max_pages = max(1, max_bytes // (page_bytes + HEADER_BYTES))
+        self._file_bytes = page_bytes + HEADER_BYTES
         self._last_used: OrderedDict[bytes, None] = OrderedDict()  # least recently used first
         self._is_broken = False
         self._has_warned = False
-        folder.mkdir(parents=True, exist_ok=True)
-        self._scan()
+        with shared.locked():
+            self._scan()
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._last_used
@@ -43,7 +45,7 @@ class DiskTier:
 
     @property
     def num_bytes(self) -> int:
-        return len(self._last_used) * (self._page_bytes + HEADER_BYTES)
+        return len(self._last_used) * self._file_bytes
 
     def put(self, key: bytes, content: bytes) -> bool:
         """Write a page; False when it is not kept. A disk that takes none is warned of once."""
@@ -51,17 +53,32 @@ class DiskTier:
         if self._is_broken:
             return False
         try:
-            write_page(self._path(key), key, content)
+            with self._shared.locked():
+                return self._write(key, content)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                 return False  # the file was removed meanwhile: one page is missed
             self._is_broken = True
             self._warn(f"cannot be written ({error}); no more KV is kept there")
             return False
+
+    def _write(self, key: bytes, content: bytes) -> bool:
+        self._forget(self._shared.take(self._file_bytes))
+        try:
+            write_page(self._path(key), key, content)
+        except OSError:
+            self._shared.give_back(self._file_bytes)
+            raise
         self._last_used[key] = None
-        while len(self._last_used) > self._max_pages:
-            self.drop(next(iter(self._last_used)))
+        while self.num_bytes > self._shared.max_bytes:  # others have removed some of these
+            self._last_used.popitem(last=False)
         return True
+
+    def _forget(self, removed: Iterable[Path]) -> None:
+        for path in removed:
+            key = _key_of(path) if path.parent == self.folder else None
+            if key is not None:
+                self._last_used.pop(key, None)
 
     def get(self, key: bytes) -> memoryview | None:
         """The page's bytes, or None where it has gone or is not what it was."""
@@ -86,15 +103,17 @@ class DiskTier:
 
     def drop(self, key: bytes) -> None:
         self._last_used.pop(key)
-        with contextlib.suppress(OSError):  # what cannot be removed is found again at most
-            self._path(key).unlink(missing_ok=True)
+        with contextlib.suppress(OSError), self._shared.locked():
+            self._path(key).unlink()
+            self._shared.give_back(self._file_bytes)
 
     def clear(self) -> None:
         for key in list(self._last_used):
             self.drop(key)
 
     def check_integrity(self) -> None:
-        assert len(self._last_used) <= self._max_pages, "more pages than allowed"
+        assert self.num_bytes <= self._shared.max_bytes, "more pages than allowed"
+        assert self._shared.num_bytes <= self._shared.max_bytes, "more on disk than allowed"
 
     def _scan(self) -> None:
         found: list[tuple[int, bytes]] = []
@@ -106,14 +125,12 @@ class DiskTier:
                 continue  # another process has removed or renamed it
             if path.suffix == _UNFINISHED and time.time() - stat.st_mtime < _UNFINISHED_S:
                 continue  # another process may be writing it
-            if key is None or stat.st_size != self._page_bytes + HEADER_BYTES:
+            if key is None or stat.st_size != self._file_bytes:
                 self._reject(path, "it is no page of this engine")
             else:
                 found.append((stat.st_mtime_ns, key))
         for _, key in sorted(found):
             self._last_used[key] = None
-        while len(self._last_used) > self._max_pages:
-            self.drop(next(iter(self._last_used)))
 
     def _reject(self, path: Path, why: str) -> None:
         self.num_bad += 1
@@ -127,12 +144,12 @@ class DiskTier:
             _log.warning("the KV folder %s %s", self.folder, what)
 
     def _path(self, key: bytes) -> Path:
-        return self.folder / (key.hex() + _SUFFIX)
+        return self.folder / (key.hex() + SUFFIX)
 
 
 def _key_of(path: Path) -> bytes | None:
     try:
-        key = bytes.fromhex(path.stem) if path.suffix == _SUFFIX else b""
+        key = bytes.fromhex(path.stem) if path.suffix == SUFFIX else b""
     except ValueError:
         return None
     return key if len(key) == DIGEST_BYTES else None

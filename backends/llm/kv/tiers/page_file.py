@@ -16,7 +16,8 @@ class BadPage(Exception):
 def write_page(path: Path, key: bytes, content: bytes) -> None:
     """Whole or not at all. No fsync: a file that a crash tore fails its checksum."""
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
+    opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(opened, "wb") as file:
         file.write(_MAGIC + _checksum(key, content))
         file.write(content)
     unfinished.replace(path)

@@ -11,10 +11,12 @@ DIGEST_BYTES = 20
 
 
 class PageKeys:
-    """`identity` names the model, its number type and the layout of a page."""
+    """`identity` names the model, its number type and the layout of a page. Without the `secret` of
+    a folder (at most 64 bytes) nobody can tell which tokens a page in it is of."""
 
-    def __init__(self, identity: str, page_size: int) -> None:
+    def __init__(self, identity: str, page_size: int, secret: bytes = b"") -> None:
         self.identity = identity
+        self._secret = secret
         self._page_size = page_size
 
     def of(self, node: RadixNode) -> list[bytes]:
@@ -30,7 +32,7 @@ class PageKeys:
 
     def following(self, last: bytes, ids: list[int], start: int) -> bytes:
         """The key of the page that holds the tokens from ids[start] on."""
-        return _digest(last + array("q", ids[start : start + self._page_size]).tobytes())
+        return self._digest(last + array("q", ids[start : start + self._page_size]).tobytes())
 
     def _fill(self, node: RadixNode) -> None:
         assert node.parent is not None, "a root has no page"
@@ -40,8 +42,7 @@ class PageKeys:
             node.digests.append(last)
 
     def _root(self, space: Hashable) -> bytes:
-        return _digest(json.dumps([self.identity, space]).encode())
+        return self._digest(json.dumps([self.identity, space]).encode())
 
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=self._secret).digest()

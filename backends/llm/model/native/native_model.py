@@ -20,6 +20,7 @@ from backends.llm.model.native.kv_pool import NativeKVPool
 from backends.llm.model.rope import Rope
 from backends.llm.model.torch_model.output import LaunchedLogits
 from backends.llm.model.weights import ROPE_FACTORS
+from backends.native.build import build
 from backends.native.library import (
     ConfigStruct,
     Format,
@@ -29,14 +30,13 @@ from backends.native.library import (
     library,
 )
 from backends.native.packing import Floats, Packed, WeightSource, pack
+from backends.native.version import kernel_version
 
 _FIRST_ANGLES = 2048
 
 
 def why_not(config: ModelConfig, page_size: int, dtype: torch.dtype) -> str | None:
     """What keeps the kernels from running this model here; None when nothing does."""
-    from backends.native.build import build
-
     if library() is None:
         return build().reason
     if dtype == torch.bfloat16 and not has_bfloat16():
@@ -68,6 +68,7 @@ class NativeModel:
         self.config = config
         self.dtype = dtype
         self._lib = lib
+        self._numerics = f"{build(isa).isa} {'blocks' if keep_blocks else 'full'}"
         self._rope = Rope(config, self.device, _rope_factors(source))
         self._cos, self._sin = self._rope.table(_FIRST_ANGLES)  # [positions, D / 2] each
         self._logits = torch.empty(0, config.vocab_size)  # [R, V], kept between steps
@@ -81,6 +82,11 @@ class NativeModel:
     @property
     def weight_bytes(self) -> int:
         return self._weights.num_bytes
+
+    @property
+    def layout(self) -> str:
+        """Bytes lie alike in all instruction sets, but each rounds in its own way."""
+        return f"kernels {kernel_version()} {self._numerics} {self.dtype}"
 
     def make_pool(self, num_pages: int, page_size: int) -> NativeKVPool:
         """The KV memory this model reads and writes."""

@@ -51,6 +51,10 @@ class LlamaModel:
     def dtype(self) -> torch.dtype:
         return self.embedding.dtype
 
+    @property
+    def layout(self) -> str:
+        return f"torch {torch.__version__} {self.device.type} {self.dtype}"
+
     def make_pool(self, num_pages: int, page_size: int) -> KVPool:
         """The KV memory this model reads and writes."""
         return KVPool(self.config, num_pages, page_size, self.dtype, self.device)

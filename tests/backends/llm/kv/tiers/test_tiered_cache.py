@@ -23,6 +23,7 @@ from backends.llm.kv.directives import CacheDirectives
 from backends.llm.kv.page_table import PageTable
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
+from backends.llm.kv.tiers.kv_folder import KVFolder
 from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
@@ -102,7 +103,9 @@ class Cache(RuleBasedStateMachine):
         host = HostTier(self.host_pages, page_bytes, False) if self.host_pages else None
         disk = None
         if self.disk_pages:
-            disk = DiskTier(Path(self.folder.name) / "kv", page_bytes, self.disk_pages * 40)
+            root = Path(self.folder.name) / "kv"
+            shared = KVFolder(root, "a" * 16, "b" * 16, self.disk_pages * (page_bytes + 24))
+            disk = DiskTier(shared, page_bytes)
         worker = TransferWorker(self.kv, page_bytes, host, disk, self.cache.stats)
         keys = PageKeys("a model", PAGE)
         return TierTransfer(self.cache, LowerTierIndex(self.kv, keys, worker, self.cache.stats))

@@ -8,6 +8,7 @@ from torch import Tensor
 from backends.llm.kv.stats import CacheStats
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
+from backends.llm.kv.tiers.kv_folder import KVFolder
 from backends.llm.kv.tiers.load import Load
 from backends.llm.kv.tiers.page_file import HEADER_BYTES
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES
@@ -34,7 +35,8 @@ def key_of(number: int) -> bytes:
 
 
 def disk_of(folder: Path, num_pages: int) -> DiskTier:
-    return DiskTier(folder, PAGE_BYTES, num_pages * (PAGE_BYTES + HEADER_BYTES))
+    max_bytes = num_pages * (PAGE_BYTES + HEADER_BYTES)
+    return DiskTier(KVFolder(folder, "a" * 16, "b" * 16, max_bytes), PAGE_BYTES)
 
 
 def save(worker: TransferWorker, *numbers: int) -> None:

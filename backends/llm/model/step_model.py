@@ -64,8 +64,8 @@ class StepModel(Protocol[Pool]):
 
     @property
     def layout(self) -> str:
-        """What computes KV and how its bytes lie, without the weights: KV is read again only where
-        this is the same."""
+        """How KV is computed and its bytes lie, then " @ " and the version of what does it: KV is
+        read again only where all is the same."""
 
     def make_pool(self, num_pages: int, page_size: int) -> Pool:
         """The KV memory this model reads and writes."""

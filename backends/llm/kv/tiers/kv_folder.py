@@ -1,12 +1,12 @@
 """The folder that processes share for KV: one lock, one secret, one bound for all that lies in it.
 
     kv/.lock  .secret  .bytes           0600
-    kv/kv-MODEL-LAYOUT/PAGE.kv          folders 0700, files 0600
+    kv/kv-MODEL-VERSION/PAGE.kv         folders 0700, files 0600
 
 A process that writes counts the bytes in `.bytes` under the lock. When they pass the bound it looks
 at what is really there, removes the pages used longest ago (by their time of change), of whichever
-model, and writes the true sum. Pages of a model in another layout, which an upgrade leaves behind,
-are removed when the folder is opened.
+model, and writes the true sum. Pages of another version of the kernels, which an upgrade leaves
+behind, are removed when the folder is opened.
 """
 
 import contextlib
@@ -35,17 +35,18 @@ class Page(NamedTuple):
 
 
 class KVFolder:
-    """`root` is the user's; `folder` inside it is of one model and layout. Raises OSError."""
+    """`root` is the user's; `folder` inside it is of one model in one form, by one version of the
+    kernels. Raises OSError."""
 
-    def __init__(self, root: Path, model: str, layout: str, max_bytes: int) -> None:
-        """`model` and `layout` are 16 hex digits each."""
+    def __init__(self, root: Path, model: str, version: str, max_bytes: int) -> None:
+        """`model` and `version` are 16 hex digits each."""
         self.root = root
-        self.folder = root / f"kv-{model}-{layout}"
+        self.folder = root / f"kv-{model}-{version}"
         self.max_bytes = max_bytes
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.locked():
             self.secret = self._read_secret()
-            self._drop_other_layouts(model)
+            self._drop_other_versions(model)
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self.folder.chmod(0o700)
             self.make_room(0)
@@ -111,7 +112,7 @@ class KVFolder:
         _write_private(path, secret)
         return secret
 
-    def _drop_other_layouts(self, model: str) -> None:
+    def _drop_other_versions(self, model: str) -> None:
         for folder in self.root.iterdir():
             name = folder.name
             is_stale = name.startswith(f"kv-{model}-") or len(name) == len("kv-") + 16

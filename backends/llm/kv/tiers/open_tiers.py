@@ -24,7 +24,8 @@ def open_tiers(
         return None
     example = store.export_pages([0])  # uint8 [1, bytes]
     page_bytes = example.shape[1]
-    layout = f"{model.layout} {page_bytes} bytes {options.page_size} tokens"
+    form, _, version = model.layout.partition(" @ ")
+    name = f"{identity} {form} {page_bytes} bytes {options.page_size} tokens"
     secret = b""
     host = None
     if options.host_kv_tokens is not None:
@@ -34,13 +35,13 @@ def open_tiers(
     if options.disk_kv is not None:
         root = Path(options.disk_kv).expanduser()
         try:
-            shared = KVFolder(root, _hex(identity), _hex(layout), options.disk_kv_bytes)
+            shared = KVFolder(root, _hex(name), _hex(version), options.disk_kv_bytes)
             disk = DiskTier(shared, page_bytes)
         except OSError as error:
             raise ConfigError(f"option disk_kv: {root} cannot be used: {error}") from error
         secret = shared.secret
     worker = TransferWorker(store, page_bytes, host, disk, stats)
-    keys = PageKeys(f"{identity} {layout}", options.page_size, secret)
+    keys = PageKeys(f"{name} {version}", options.page_size, secret)
     return LowerTierIndex(store, keys, worker, stats)
 
 

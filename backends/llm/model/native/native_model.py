@@ -86,7 +86,7 @@ class NativeModel:
     @property
     def layout(self) -> str:
         """Bytes lie alike in all instruction sets, but each rounds in its own way."""
-        return f"kernels {kernel_version()} {self._numerics} {self.dtype}"
+        return f"kernels {self._numerics} {self.dtype} @ {kernel_version()}"
 
     def make_pool(self, num_pages: int, page_size: int) -> NativeKVPool:
         """The KV memory this model reads and writes."""

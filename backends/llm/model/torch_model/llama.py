@@ -53,7 +53,7 @@ class LlamaModel:
 
     @property
     def layout(self) -> str:
-        return f"torch {torch.__version__} {self.device.type} {self.dtype}"
+        return f"torch {self.device.type} {self.dtype} @ {torch.__version__}"
 
     def make_pool(self, num_pages: int, page_size: int) -> KVPool:
         """The KV memory this model reads and writes."""

@@ -159,7 +159,7 @@ def test_a_secret_that_others_may_have_read_is_made_anew(tmp_path: Path) -> None
     assert (tmp_path / ".secret").stat().st_mode & 0o777 == 0o600
 
 
-def test_pages_of_another_layout_of_the_model_are_dropped(tmp_path: Path) -> None:
+def test_pages_of_another_version_of_the_model_are_dropped(tmp_path: Path) -> None:
     stale = tier(tmp_path)
     kept = tier(tmp_path, model="c" * 16)
     ancient = tmp_path / "kv-0123456789abcdef"  # as folders were named once

@@ -209,7 +209,7 @@ def test_what_does_not_belong_in_the_folder_goes_with_one_warning(
     first = tiered(disk_kv="kv")
     first.prefill(None, TEXT)
     first.core.close()
-    (folder,) = (tmp_path / "kv").iterdir()
+    (folder,) = (tmp_path / "kv").glob("kv-*")
     kept = tmp_path / "kv" / "notes.txt"
     for path in (kept, folder / "notes.txt", folder / "abc.kv", folder / ("00" * 20 + ".kv")):
         path.write_text("not KV")

@@ -79,5 +79,5 @@ def test_a_load_ends_at_the_first_page_that_is_missing(tmp_path: Path) -> None:
     assert stats.bytes_from_disk == PAGE_BYTES
     worker.clear()
     assert key_of(1) not in worker
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*.kv")) == []
     worker.close()

@@ -4,8 +4,10 @@
 
 #include <sys/mman.h>
 
-#include "bert.h"
 #include "llama.h"
+#ifdef __AVX512BW__
+#include "bert.h"
+#endif
 
 using namespace teola;
 
@@ -17,11 +19,13 @@ struct AnyModel {
   std::unique_ptr<Model<true>> bf16;
 };
 
+#ifdef __AVX512BW__
 struct AnyBert {
   std::unique_ptr<Pool> pool;
   std::unique_ptr<Bert<false>> f32;
   std::unique_ptr<Bert<true>> bf16;
 };
+#endif
 
 }  // namespace
 
@@ -29,14 +33,8 @@ struct AnyBert {
 
 extern "C" {
 
-// Bit 0: products in bfloat16.
-int32_t teola_features() {
-#ifdef __AVX512BF16__
-  return 1;
-#else
-  return 0;
-#endif
-}
+// Bit 0: products in bfloat16. Bit 1: with an instruction for them.
+int32_t teola_features() { return 1 | (HAS_BF16_DOT ? 2 : 0); }
 
 int64_t teola_packed_bytes(int32_t format, int64_t n, int64_t k) {
   return int64_t(panel_bytes(format, k)) * ((n + PANEL - 1) / PANEL);
@@ -91,7 +89,7 @@ void teola_pack_blocks(int32_t format, int32_t is_q4_0, int64_t n, int64_t k, co
       uint8_t* p = panel + g * Q4_BYTES;
       std::memcpy(p + lane * 2, from, 2);
       uint16_t m;
-      if (is_q4_0) m = uint16_t(_cvtss_sh(-8.0f * from_half(*(const uint16_t*)from), 0));
+      if (is_q4_0) m = float_to_half(-8.0f * half_to_float(*(const uint16_t*)from));
       else std::memcpy(&m, from + 2, 2);
       std::memcpy(p + 64 + lane * 2, &m, 2);
       const uint8_t* bytes = from + (is_q4_0 ? 2 : 4);
@@ -143,6 +141,7 @@ int32_t teola_forward(void* model, const TeolaStep* step) {
   }
 }
 
+#ifdef __AVX512BW__
 void* teola_bert_create(const TeolaBertConfig* config, const TeolaBertLayer* layers,
                         int32_t num_threads) {
   try {
@@ -169,6 +168,8 @@ int32_t teola_bert_encode(void* bert, const TeolaTexts* texts) {
     return 1;
   }
 }
+
+#endif
 
 // out [m][n] = a [m][k] w + bias, all float32: the head of a classifier.
 void teola_multiply(const Linear* w, const float* a, int32_t m, float* out) {

@@ -133,7 +133,7 @@ class Bert {
       v = _mm512_fmadd_ps(v, _mm512_maskz_loadu_ps(m, w.weight + i),
                           _mm512_maskz_loadu_ps(m, w.bias + i));
       _mm512_mask_storeu_ps(x + i, m, v);
-      if constexpr (BF) store_words<BF>(a_ + (size_t(row) * E + i) / PER_WORD, v, m);
+      if constexpr (BF) store_words<BF>(a_ + (size_t(row) * E + i) / PER_WORD, v, E - i);
     }
   }
 
@@ -187,7 +187,7 @@ class Bert {
           for (int i = 0; i < PANEL && p * PANEL + i < D; i += 16) {
             __m512 v = _mm512_mul_ps(_mm512_load_ps(tile + r * PANEL + i), _mm512_set1_ps(scale[r]));
             const size_t at = size_t(begin + row + r) * E + head * D + p * PANEL + i;
-            store_words<BF>(h_ + at / PER_WORD, v, lanes(D - p * PANEL - i));
+            store_words<BF>(h_ + at / PER_WORD, v, D - p * PANEL - i);
           }
       }
     }

@@ -142,7 +142,7 @@ class Model {
                                             STORE, thin, nullptr, nullptr}, d.a);
       for (size_t at = 0; at < size_t(m) * r; at += 16)
         store_words<BF>(words + at / PER_WORD,
-                        _mm512_maskz_loadu_ps(tail(int(size_t(m) * r - at)), thin + at));
+                        load_first(thin + at, int(std::min<size_t>(16, size_t(m) * r - at))));
       multiply<BF>(pool_, scratch_, Product{words, m, nullptr, STORE, out + size_t(first.start) * n,
                                             nullptr, nullptr}, d.b);
     }
@@ -157,20 +157,17 @@ class Model {
 
   void norm_row(const float* x, const float* weight, Word* out) const {
     const int E = c_.hidden;
-    __m512 sum = _mm512_setzero_ps();
+    F16 sum = zeros();
     for (int i = 0; i < E; i += 16) {
-      __m512 v = _mm512_maskz_loadu_ps(tail(E - i), x + i);
-      sum = _mm512_fmadd_ps(v, v, sum);
+      const F16 v = load_first(x + i, E - i);
+      sum = fma(v, v, sum);
     }
-    __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(sum) / E + c_.eps));
+    const F16 scale = set1(1.0f / std::sqrt(reduce_add(sum) / E + c_.eps));
     for (int i = 0; i < E; i += 16) {
-      __mmask16 m = tail(E - i);
-      __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(m, x + i), scale);
-      store_words<BF>(out + i / PER_WORD, _mm512_mul_ps(v, _mm512_maskz_loadu_ps(m, weight + i)), m);
+      const F16 v = load_first(x + i, E - i) * scale;
+      store_words<BF>(out + i / PER_WORD, v * load_first(weight + i, E - i), E - i);
     }
   }
-
-  static __mmask16 tail(int left) { return left >= 16 ? 0xffff : __mmask16((1u << left) - 1); }
 
   void norm(const float* weight, int num_rows) {
     rows(num_rows, 16, [&](int t) {
@@ -257,10 +254,10 @@ class Model {
         x[i + half] = hi * cos[i] + lo * sin[i];
       }
     }
-    const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(float(D)));
+    const F16 scale = set1(1.0f / std::sqrt(float(D)));
     Word* q = q_ + size_t(t) * H * D / PER_WORD;
     for (int i = 0; i < H * D; i += 16)
-      store_words<BF>(q + i / PER_WORD, _mm512_mul_ps(_mm512_loadu_ps(row + i), scale));
+      store_words<BF>(q + i / PER_WORD, loadu(row + i) * scale);
     const int page = s.pages[span.page_start + position / s.page_size];
     const int slot = position % s.page_size, sub = slot / SUBPAGE, at = slot % SUBPAGE;
     for (int h = 0; h < K; h++) {
@@ -357,11 +354,10 @@ class Model {
     }
     for (int t = item.begin, r = 0; t < item.end; t++)
       for (int g = 0; g < group; g++, r++) {
-        __m512 scale = _mm512_set1_ps(1.0f / total[r]);
+        const F16 scale = set1(1.0f / total[r]);
         Word* out = h_ + (size_t(t) * c_.num_heads + item.head * group + g) * words;
         for (int i = 0; i < D; i += 16)
-          store_words<BF>(out + i / PER_WORD,
-                          _mm512_mul_ps(_mm512_loadu_ps(o + size_t(r) * D + i), scale));
+          store_words<BF>(out + i / PER_WORD, loadu(o + size_t(r) * D + i) * scale);
       }
   }
 
@@ -373,12 +369,12 @@ class Model {
     alignas(64) Word weights[R][KEYS];
     float factor[R];
     {
-      __m512 c[R][4];
+      F16 c[R][4];
       UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int j = 0; j < 4; j++) c[r][j] = _mm512_setzero_ps();
+        UNROLL for (int j = 0; j < 4; j++) c[r][j] = zeros();
       for (int k = 0; k < words; k++) {
-        __m512i b[4];
-        UNROLL for (int j = 0; j < 4; j++) b[j] = _mm512_load_si512(ks[j] + k * SUBPAGE);
+        Operand<BF> b[4];
+        UNROLL for (int j = 0; j < 4; j++) b[j] = load_operand<BF>(ks[j] + k * SUBPAGE);
         UNROLL for (int r = 0; r < R; r++)
           UNROLL for (int j = 0; j < 4; j++)
             c[r][j] = mac<BF>(c[r][j], q + size_t(r0 + r) * words + k, b[j]);
@@ -386,30 +382,25 @@ class Model {
       for (int r = 0; r < R; r++) {
         const int seen = first + (r0 + r) / group + 1 - key;  // keys of the block this row sees
         if (seen < KEYS)
-          for (int j = 0; j < 4; j++) {
-            int n = std::clamp(seen - 16 * j, 0, 16);
-            c[r][j] = _mm512_mask_blend_ps(__mmask16((1u << n) - 1), _mm512_set1_ps(-INFINITY),
-                                           c[r][j]);
-          }
-        __m512 most = _mm512_max_ps(_mm512_max_ps(c[r][0], c[r][1]),
-                                    _mm512_max_ps(c[r][2], c[r][3]));
-        float now = std::max(peak[r0 + r], _mm512_reduce_max_ps(most));
+          for (int j = 0; j < 4; j++)
+            c[r][j] = select(first_lanes(seen - 16 * j), c[r][j], set1(-INFINITY));
+        const F16 most = max(max(c[r][0], c[r][1]), max(c[r][2], c[r][3]));
+        const float now = std::max(peak[r0 + r], reduce_max(most));
         if (now == -INFINITY) {  // a row that sees none of these keys
           for (int j = 0; j < 4; j++)
-            store_words<BF>(weights[r] + 16 / PER_WORD * j, _mm512_setzero_ps());
+            store_words<BF>(weights[r] + 16 / PER_WORD * j, zeros());
           factor[r] = 1.0f;
           continue;
         }
-        __m512 top = _mm512_set1_ps(now), sum = _mm512_setzero_ps();
+        F16 sum = zeros();
         for (int j = 0; j < 4; j++) {
-          __m512 e = _mm512_sub_ps(c[r][j], top);
-          __mmask16 live = _mm512_cmp_ps_mask(e, _mm512_set1_ps(-103.0f), _CMP_GT_OQ);
-          e = _mm512_maskz_mov_ps(live, exp16(e));
-          sum = _mm512_add_ps(sum, e);
+          F16 e = c[r][j] - set1(now);
+          e = select(greater(e, set1(-103.0f)), exp16(e), zeros());
+          sum = sum + e;
           store_words<BF>(weights[r] + 16 / PER_WORD * j, e);
         }
         factor[r] = peak[r0 + r] == now ? 1.0f : std::exp(peak[r0 + r] - now);
-        total[r0 + r] = total[r0 + r] * factor[r] + _mm512_reduce_add_ps(sum);
+        total[r0 + r] = total[r0 + r] * factor[r] + reduce_add(sum);
         peak[r0 + r] = now;
       }
     }
@@ -424,23 +415,22 @@ class Model {
   void values(int r0, int d, float* o, const float* factor, const Word (*weights)[KEYS],
               const Word* const* vs) const {
     const int D = c_.head_dim;
-    __m512 c[R][V];
+    F16 c[R][V];
     UNROLL for (int r = 0; r < R; r++)
       UNROLL for (int v = 0; v < V; v++)
-        c[r][v] = _mm512_mul_ps(_mm512_loadu_ps(o + size_t(r0 + r) * D + d + 16 * v),
-                                _mm512_set1_ps(factor[r]));
+        c[r][v] = loadu(o + size_t(r0 + r) * D + d + 16 * v) * set1(factor[r]);
     for (int j = 0; j < 4; j++)
       for (int k = 0; k < SUBPAGE / PER_WORD; k++) {
-        __m512i b[V];
+        Operand<BF> b[V];
         UNROLL for (int v = 0; v < V; v++)
-          b[v] = _mm512_load_si512(vs[j] + size_t(k) * D + d + 16 * v);
+          b[v] = load_operand<BF>(vs[j] + size_t(k) * D + d + 16 * v);
         UNROLL for (int r = 0; r < R; r++)
           UNROLL for (int v = 0; v < V; v++)
             c[r][v] = mac<BF>(c[r][v], weights[r] + j * (SUBPAGE / PER_WORD) + k, b[v]);
       }
     UNROLL for (int r = 0; r < R; r++)
       UNROLL for (int v = 0; v < V; v++)
-        _mm512_storeu_ps(o + size_t(r0 + r) * D + d + 16 * v, c[r][v]);
+        storeu(o + size_t(r0 + r) * D + d + 16 * v, c[r][v]);
   }
 
   void logits(const TeolaStep& s) {

@@ -5,7 +5,7 @@
 // is rounded again.
 #pragma once
 
-#include "words.h"
+#include "whole_numbers.h"
 
 namespace teola {
 
@@ -38,22 +38,8 @@ inline const uint8_t* panel_of(const Linear& w, int panel) {
   return w.data + panel_bytes(w.format, w.k) * panel;
 }
 
-inline __m512 halfs(const uint8_t* p) {
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
-}
-
-// The whole numbers 0..15 as bfloat16, twice: a look-up may ignore bit 4 of its index.
-inline __m512i nibble_table() {
-  alignas(64) static const uint16_t table[32] = {
-      0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120,
-      0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0,
-      0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
-  return _mm512_load_si512(table);
-}
-
 inline void fetch_lines(const uint8_t* at, size_t num_bytes) {
-  UNROLL for (size_t i = 0; i < num_bytes; i += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(at + i), _MM_HINT_T0);
+  UNROLL for (size_t i = 0; i < num_bytes; i += 64) fetch_near(at + i);
 }
 
 // Where a tile with groups gets its weights: 16 pairs a group, two vectors a pair, and scales.
@@ -63,10 +49,10 @@ struct Scratch {  // expanded before: words [k / 2][32]
   const uint8_t* panel;
   size_t group_bytes;
   bool has_min;
-  inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {
+  inline void pair(int g, int p, Pairs& b0, Pairs& b1) const {
     const Word* at = words + (size_t(g) * 16 + p) * PANEL;
-    b0 = _mm512_load_si512(at);
-    b1 = _mm512_load_si512(at + 16);
+    b0 = load_operand<true>(at);
+    b1 = load_operand<true>(at + 16);
   }
   inline const uint8_t* scales(int g) const { return panel + g * group_bytes; }
   inline void fetch(int) const {}
@@ -76,36 +62,24 @@ struct DirectQ4 {
   static constexpr bool is_expanded = false;
   const uint8_t* panel;
   static constexpr bool has_min = true;
-  __m512i table = nibble_table();
-  inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {
+  NibblePairs nibbles = {};
+  inline void pair(int g, int p, Pairs& b0, Pairs& b1) const {
     const uint8_t* at = panel + g * Q4_BYTES + 128 + (p / 4) * 128;
-    __m512i x0 = _mm512_load_si512(at), x1 = _mm512_load_si512(at + 64);
-    int shift = 4 * (p % 4);
-    b0 = _mm512_permutexvar_epi16(_mm512_srli_epi32(x0, shift), table);
-    b1 = _mm512_permutexvar_epi16(_mm512_srli_epi32(x1, shift), table);
+    b0 = nibbles(load_ints(at), 4 * (p % 4));
+    b1 = nibbles(load_ints(at + 64), 4 * (p % 4));
   }
   inline const uint8_t* scales(int g) const { return panel + g * Q4_BYTES; }
   inline void fetch(int g) const { fetch_lines(panel + g * Q4_BYTES, Q4_BYTES); }
 };
 
-#ifdef __AVX512BF16__
-inline __m512i bytes_to_bf16(const uint8_t* at) {
-  __m512 lo = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i*)at)));
-  __m512 hi = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i*)(at + 16))));
-  return (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
-}
-#else
-inline __m512i bytes_to_bf16(const uint8_t*) { __builtin_unreachable(); }
-#endif
-
 struct DirectQ8 {
   static constexpr bool is_expanded = false;
   const uint8_t* panel;
   static constexpr bool has_min = false;
-  inline void pair(int g, int p, __m512i& b0, __m512i& b1) const {
+  inline void pair(int g, int p, Pairs& b0, Pairs& b1) const {
     const uint8_t* at = panel + g * Q8_BYTES + 64 + p * 64;
-    b0 = bytes_to_bf16(at);
-    b1 = bytes_to_bf16(at + 32);
+    b0 = byte_pairs(at);
+    b1 = byte_pairs(at + 32);
   }
   inline const uint8_t* scales(int g) const { return panel + g * Q8_BYTES; }
   inline void fetch(int g) const { fetch_lines(panel + g * Q8_BYTES, Q8_BYTES); }
@@ -115,10 +89,10 @@ template <class Source>
 void expand(const Source& from, int num_groups, Word* words) {
   for (int g = 0; g < num_groups; g++)
     UNROLL for (int p = 0; p < 16; p++) {
-      __m512i b0, b1;
+      Pairs b0, b1;
       from.pair(g, p, b0, b1);
-      _mm512_store_si512(words, b0);
-      _mm512_store_si512(words + 16, b1);
+      store_ints(words, to_words(b0));
+      store_ints(words + 16, to_words(b1));
       words += PANEL;
     }
 }
@@ -136,15 +110,15 @@ void column(const Linear& w, int n, float* out) {
   } else if (w.format == Q8) {
     for (int g = 0; g < w.k / GROUP; g++) {
       const uint8_t* p = panel + g * Q8_BYTES;
-      float d = from_half(reinterpret_cast<const uint16_t*>(p)[at]);
+      float d = half_to_float(reinterpret_cast<const uint16_t*>(p)[at]);
       const int8_t* q = reinterpret_cast<const int8_t*>(p + 64) + at * 2;
       for (int k = 0; k < GROUP; k++) out[g * GROUP + k] = d * q[(k / 2) * 64 + k % 2];
     }
   } else {
     for (int g = 0; g < w.k / GROUP; g++) {
       const uint8_t* p = panel + g * Q4_BYTES;
-      float d = from_half(reinterpret_cast<const uint16_t*>(p)[at]);
-      float m = from_half(reinterpret_cast<const uint16_t*>(p + 64)[at]);
+      float d = half_to_float(reinterpret_cast<const uint16_t*>(p)[at]);
+      float m = half_to_float(reinterpret_cast<const uint16_t*>(p + 64)[at]);
       const uint32_t* q = reinterpret_cast<const uint32_t*>(p + 128);
       for (int k = 0; k < GROUP; k++) {
         uint32_t x = q[(k / 8) * PANEL + at];

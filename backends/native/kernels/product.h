@@ -17,16 +17,16 @@ constexpr int MAX_ROWS = 12;  // rows of the widest tile
 template <bool BF, int R>
 void tile_plain(const Word* a, size_t lda, const Word* panel, int num_words, const char* ahead,
                 float* out) {
-  __m512 c[R][2];
-  UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = _mm512_setzero_ps();
+  F16 c[R][2];
+  UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = zeros();
   for (int k = 0; k < num_words; k++) {
     const Word* at = panel + size_t(k) * PANEL;
-    __m512i b0 = _mm512_load_si512(at), b1 = _mm512_load_si512(at + 16);
+    const Operand<BF> b0 = load_operand<BF>(at), b1 = load_operand<BF>(at + 16);
     if constexpr (R <= 2) {
-      _mm_prefetch(reinterpret_cast<const char*>(at + 24 * PANEL), _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(at + 24 * PANEL + 16), _MM_HINT_T0);
+      fetch_near(at + 24 * PANEL);
+      fetch_near(at + 24 * PANEL + 16);
     } else {
-      _mm_prefetch(ahead + k * 64, _MM_HINT_T1);
+      fetch_far(ahead + k * 64);
     }
     UNROLL for (int r = 0; r < R; r++) {
       c[r][0] = mac<BF>(c[r][0], a + r * lda + k, b0);
@@ -34,8 +34,8 @@ void tile_plain(const Word* a, size_t lda, const Word* panel, int num_words, con
     }
   }
   UNROLL for (int r = 0; r < R; r++) {
-    _mm512_store_ps(out + r * PANEL, c[r][0]);
-    _mm512_store_ps(out + r * PANEL + 16, c[r][1]);
+    store(out + r * PANEL, c[r][0]);
+    store(out + r * PANEL + 16, c[r][1]);
   }
 }
 
@@ -45,18 +45,18 @@ template <int R, class Source>
 void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, const Source& from,
                   int num_groups, float* out) {
   constexpr bool in_registers = R <= 6;
-  __m512 c[in_registers ? R : 1][2];
+  F16 c[in_registers ? R : 1][2];
   if constexpr (in_registers) {
-    UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = _mm512_setzero_ps();
+    UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = zeros();
   } else {
-    UNROLL for (int r = 0; r < 2 * R; r++) _mm512_store_ps(out + r * 16, _mm512_setzero_ps());
+    UNROLL for (int r = 0; r < 2 * R; r++) store(out + r * 16, zeros());
   }
   for (int g = 0; g < num_groups; g++) {
-    __m512 s[R][2];
-    UNROLL for (int r = 0; r < R; r++) s[r][0] = s[r][1] = _mm512_setzero_ps();
+    F16 s[R][2];
+    UNROLL for (int r = 0; r < R; r++) s[r][0] = s[r][1] = zeros();
     if constexpr (R <= 2) from.fetch(g + 4);
     UNROLL for (int p = 0; p < 16; p++) {
-      __m512i b0, b1;
+      Pairs b0, b1;
       from.pair(g, p, b0, b1);
       UNROLL for (int r = 0; r < R; r++) {
         s[r][0] = mac<true>(s[r][0], a + r * lda + g * 16 + p, b0);
@@ -64,36 +64,36 @@ void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, 
       }
     }
     const uint8_t* at = from.scales(g);
-    __m512 d0 = halfs(at), d1 = halfs(at + 32), m0, m1;
-    if (from.has_min) m0 = halfs(at + 64), m1 = halfs(at + 96);
+    F16 d0 = load_halfs(at), d1 = load_halfs(at + 32), m0, m1;
+    if (from.has_min) m0 = load_halfs(at + 64), m1 = load_halfs(at + 96);
     UNROLL for (int r = 0; r < R; r++) {
       float* total = out + r * PANEL;
-      __m512 c0, c1;
+      F16 c0, c1;
       if constexpr (in_registers) c0 = c[r][0], c1 = c[r][1];
-      else c0 = _mm512_load_ps(total), c1 = _mm512_load_ps(total + 16);
-      c0 = _mm512_fmadd_ps(d0, s[r][0], c0);
-      c1 = _mm512_fmadd_ps(d1, s[r][1], c1);
+      else c0 = load(total), c1 = load(total + 16);
+      c0 = fma(d0, s[r][0], c0);
+      c1 = fma(d1, s[r][1], c1);
       if (from.has_min) {
-        __m512 sum = _mm512_set1_ps(sums[r * ld_sums + g]);
-        c0 = _mm512_fmadd_ps(m0, sum, c0);
-        c1 = _mm512_fmadd_ps(m1, sum, c1);
+        F16 sum = set1(sums[r * ld_sums + g]);
+        c0 = fma(m0, sum, c0);
+        c1 = fma(m1, sum, c1);
       }
       if constexpr (in_registers) c[r][0] = c0, c[r][1] = c1;
-      else _mm512_store_ps(total, c0), _mm512_store_ps(total + 16, c1);
+      else store(total, c0), store(total + 16, c1);
     }
   }
   if constexpr (in_registers)
     UNROLL for (int r = 0; r < R; r++) {
-      _mm512_store_ps(out + r * PANEL, c[r][0]);
-      _mm512_store_ps(out + r * PANEL + 16, c[r][1]);
+      store(out + r * PANEL, c[r][0]);
+      store(out + r * PANEL + 16, c[r][1]);
     }
 }
 
 enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH };
 
-inline __m512 activate(Ending ending, __m512 x) {
+inline F16 activate(Ending ending, F16 x) {
   switch (ending) {
-    case RELU: return _mm512_max_ps(x, _mm512_setzero_ps());
+    case RELU: return max(x, zeros());
     case GELU: return gelu16(x);
     case GELU_TANH: return gelu_tanh16(x);
     default: return x;
@@ -114,39 +114,37 @@ template <bool BF>
 void finish(const Product& p, const Linear& w, int panel, int row, int rows, const float* tile) {
   int n0 = panel * PANEL;
   for (int r = 0; r < rows; r++) {
-    __m512 c0 = _mm512_load_ps(tile + r * PANEL), c1 = _mm512_load_ps(tile + r * PANEL + 16);
+    F16 c0 = load(tile + r * PANEL), c1 = load(tile + r * PANEL + 16);
     int left = std::min(PANEL, w.n - n0);
-    __mmask16 m0 = left >= 16 ? 0xffff : __mmask16((1u << left) - 1);
-    __mmask16 m1 = left >= 32 ? 0xffff : left <= 16 ? 0 : __mmask16((1u << (left - 16)) - 1);
     if (w.bias) {
-      c0 = _mm512_add_ps(c0, _mm512_maskz_loadu_ps(m0, w.bias + n0));
-      c1 = _mm512_add_ps(c1, _mm512_maskz_loadu_ps(m1, w.bias + n0 + 16));
+      c0 = c0 + load_first(w.bias + n0, left);
+      c1 = c1 + load_first(w.bias + n0 + 16, left - 16);
     }
     if (p.delta) {
       const float* at = p.delta + size_t(row + r) * w.n + n0;
-      c0 = _mm512_add_ps(c0, _mm512_maskz_loadu_ps(m0, at));
-      c1 = _mm512_add_ps(c1, _mm512_maskz_loadu_ps(m1, at + 16));
+      c0 = c0 + load_first(at, left);
+      c1 = c1 + load_first(at + 16, left - 16);
     }
     if (p.ending == SILU) {
       constexpr int per_word = BF ? 2 : 1;
       Word* at = p.out_words + size_t(row + r) * (w.n / 2 / per_word) + n0 / 2 / per_word;
-      store_words<BF>(at, _mm512_mul_ps(silu16(c0), c1));
+      store_words<BF>(at, silu16(c0) * c1);
       continue;
     }
     if (p.ending >= WORDS) {
       constexpr int per_word = BF ? 2 : 1;
       Word* at = p.out_words + (size_t(row + r) * w.n + n0) / per_word;
-      store_words<BF>(at, activate(p.ending, c0), m0);
-      store_words<BF>(at + 16 / per_word, activate(p.ending, c1), m1);
+      store_words<BF>(at, activate(p.ending, c0), left);
+      store_words<BF>(at + 16 / per_word, activate(p.ending, c1), left - 16);
       continue;
     }
     float* at = p.out + size_t(row + r) * w.n + n0;
     if (p.ending == ADD) {
-      c0 = _mm512_add_ps(c0, _mm512_maskz_loadu_ps(m0, at));
-      c1 = _mm512_add_ps(c1, _mm512_maskz_loadu_ps(m1, at + 16));
+      c0 = c0 + load_first(at, left);
+      c1 = c1 + load_first(at + 16, left - 16);
     }
-    _mm512_mask_storeu_ps(at, m0, c0);
-    _mm512_mask_storeu_ps(at + 16, m1, c1);
+    store_first(at, c0, left);
+    store_first(at + 16, c1, left - 16);
   }
 }
 
@@ -249,10 +247,8 @@ void multiply(Pool& pool, std::vector<Buffer>& scratch, const Product& p, const 
 void sum_groups(const Word* a, int m, int k, float* sums) {
   const int groups = k / GROUP;
   for (int i = 0; i < m * groups; i++) {
-    __m512i x = _mm512_loadu_si512(a + size_t(i) * 16);
-    __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
-    __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(int(0xffff0000))));
-    sums[i] = _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+    const I16 x = loadu_ints(a + size_t(i) * 16);
+    sums[i] = reduce_add(low_bf16(x) + high_bf16(x));
   }
 }
 

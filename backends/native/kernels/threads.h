@@ -1,14 +1,14 @@
 // A thread pool for short phases, and memory that is kept between them.
 #pragma once
 
-#include <immintrin.h>
-
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <thread>
 #include <vector>
+
+#include "simd.h"
 
 namespace teola {
 
@@ -48,7 +48,7 @@ class Pool {
     claim(0);
     for (int spins = 0; done_.load(std::memory_order_acquire) < num_items; spins++) {
       if (spins > 1000) std::this_thread::yield();
-      _mm_pause();
+      relax();
     }
     if (failed_.exchange(false)) throw std::bad_alloc();
   }
@@ -73,7 +73,7 @@ class Pool {
     while (true) {
       uint32_t now = epoch_.load(std::memory_order_acquire);
       for (int spins = 0; now == seen && spins < 2000; spins++) {
-        _mm_pause();
+        relax();
         now = epoch_.load(std::memory_order_acquire);
       }
       if (now == seen) {

@@ -2,29 +2,36 @@
 // kernel serves both. Sums are always float32.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
-#define UNROLL _Pragma("GCC unroll 16")
+#include "simd.h"
 
 namespace teola {
 
 using Word = uint32_t;
 
+// 16 words as a product reads them.
 template <bool BF>
-inline __m512 mac(__m512 sum, const Word* a, __m512i b) {
-  if constexpr (BF) {
-#ifdef __AVX512BF16__
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(int(*a)), (__m512bh)b);
-#else
-    __builtin_unreachable();
-#endif
-  } else {
-    return _mm512_fmadd_ps(_mm512_set1_ps(*reinterpret_cast<const float*>(a)),
-                           _mm512_castsi512_ps(b), sum);
-  }
+using Operand = std::conditional_t<BF, Pairs, F16>;
+
+template <bool BF>
+inline Operand<BF> operand(I16 x) {
+  if constexpr (BF) return pairs(x);
+  else return as_floats(x);
+}
+
+template <bool BF>
+inline Operand<BF> load_operand(const Word* p) {
+  return operand<BF>(load_ints(p));
+}
+
+// The word at `a` times 16 words, added to 16 sums.
+template <bool BF>
+inline F16 mac(F16 sum, const Word* a, Operand<BF> b) {
+  if constexpr (BF) return dot_pairs(sum, pairs(set1_int(*a)), b);
+  else return fma(set1(*reinterpret_cast<const float*>(a)), b, sum);
 }
 
 inline uint16_t to_bf16(float x) {  // to nearest, ties to even
@@ -41,40 +48,29 @@ inline float from_bf16(uint16_t x) {
   return out;
 }
 
-inline float from_half(uint16_t x) { return _cvtsh_ss(x); }
-
-// 16 floats to 16 or 8 words.
+// The first n of 16 floats to 16 or 8 words.
 template <bool BF>
-inline void store_words(Word* out, __m512 x, __mmask16 mask = 0xffff) {
-  if constexpr (BF) {
-#ifdef __AVX512BF16__
-    _mm256_mask_storeu_epi16(out, mask, (__m256i)_mm512_cvtneps_pbh(x));
-#endif
-  } else {
-    _mm512_mask_storeu_ps(out, mask, x);
-  }
+inline void store_words(Word* out, F16 x, int n = 16) {
+  if constexpr (BF) store_bf16(out, x, n);
+  else store_first(reinterpret_cast<float*>(out), x, n);
 }
 
 // Cephes' expf in vectors: about one unit in the last place.
-inline __m512 exp16(__m512 x) {
-  x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.3762626647949f)), _mm512_set1_ps(-103.0f));
-  __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
-                                  _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 p = _mm512_set1_ps(1.9875691500e-4f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
-  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
-  return _mm512_scalef_ps(p, n);
+inline F16 exp16(F16 x) {
+  x = max(min(x, set1(88.3762626647949f)), set1(-103.0f));
+  const F16 n = round_even(x * set1(1.44269504088896341f));
+  F16 r = fnma(n, set1(0.693359375f), x);
+  r = fnma(n, set1(-2.12194440e-4f), r);
+  F16 p = set1(1.9875691500e-4f);
+  p = fma(p, r, set1(1.3981999507e-3f));
+  p = fma(p, r, set1(8.3334519073e-3f));
+  p = fma(p, r, set1(4.1665795894e-2f));
+  p = fma(p, r, set1(1.6666665459e-1f));
+  p = fma(p, r, set1(5.0000001201e-1f));
+  p = fma(p, r * r, r + set1(1.0f));
+  return scale2(p, n);
 }
 
-inline __m512 silu16(__m512 x) {
-  __m512 e = exp16(_mm512_sub_ps(_mm512_setzero_ps(), x));
-  return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
-}
+inline F16 silu16(F16 x) { return x / (set1(1.0f) + exp16(zeros() - x)); }
 
 }  // namespace teola

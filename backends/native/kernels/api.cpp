@@ -4,10 +4,8 @@
 
 #include <sys/mman.h>
 
-#include "llama.h"
-#ifdef __AVX512BW__
 #include "bert.h"
-#endif
+#include "llama.h"
 
 using namespace teola;
 
@@ -19,13 +17,11 @@ struct AnyModel {
   std::unique_ptr<Model<true>> bf16;
 };
 
-#ifdef __AVX512BW__
 struct AnyBert {
   std::unique_ptr<Pool> pool;
   std::unique_ptr<Bert<false>> f32;
   std::unique_ptr<Bert<true>> bf16;
 };
-#endif
 
 }  // namespace
 
@@ -33,8 +29,8 @@ struct AnyBert {
 
 extern "C" {
 
-// Bit 0: products in bfloat16. Bit 1: with an instruction for them.
-int32_t teola_features() { return 1 | (HAS_BF16_DOT ? 2 : 0); }
+// Bit 0: an instruction for products in bfloat16; without it they are computed as float32's.
+int32_t teola_features() { return HAS_BF16_DOT ? 1 : 0; }
 
 int64_t teola_packed_bytes(int32_t format, int64_t n, int64_t k) {
   return int64_t(panel_bytes(format, k)) * ((n + PANEL - 1) / PANEL);
@@ -141,7 +137,6 @@ int32_t teola_forward(void* model, const TeolaStep* step) {
   }
 }
 
-#ifdef __AVX512BW__
 void* teola_bert_create(const TeolaBertConfig* config, const TeolaBertLayer* layers,
                         int32_t num_threads) {
   try {
@@ -168,8 +163,6 @@ int32_t teola_bert_encode(void* bert, const TeolaTexts* texts) {
     return 1;
   }
 }
-
-#endif
 
 // out [m][n] = a [m][k] w + bias, all float32: the head of a classifier.
 void teola_multiply(const Linear* w, const float* a, int32_t m, float* out) {

@@ -44,10 +44,6 @@ struct TextPad {  // of one thread in attention
   Buffer keys, values, scores, weights;
 };
 
-inline __mmask16 lanes(int left) {
-  return left >= 16 ? 0xffff : left <= 0 ? 0 : __mmask16((1u << left) - 1);
-}
-
 template <bool BF>
 class Bert {
  public:
@@ -117,23 +113,21 @@ class Bert {
   void norm_row(const TeolaNorm& w, int row) {
     const int E = c_.hidden;
     float* x = x_ + size_t(row) * E;
-    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    for (int i = 0; i < E; i += 16)
-      sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes(E - i), x + i));
-    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / E);
+    F16 sum = zeros(), squares = zeros();
+    for (int i = 0; i < E; i += 16) sum = sum + load_first(x + i, E - i);
+    const F16 mean = set1(reduce_add(sum) / E);
     for (int i = 0; i < E; i += 16) {
-      __m512 v = _mm512_maskz_sub_ps(lanes(E - i), _mm512_maskz_loadu_ps(lanes(E - i), x + i), mean);
-      squares = _mm512_fmadd_ps(v, v, squares);
+      const F16 v = select(first_lanes(E - i), load_first(x + i, E - i) - mean, zeros());
+      squares = fma(v, v, squares);
     }
-    const float variance = _mm512_reduce_add_ps(squares) / E;
-    const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(variance + c_.eps));
+    const float variance = reduce_add(squares) / E;
+    const F16 scale = set1(1.0f / std::sqrt(variance + c_.eps));
     for (int i = 0; i < E; i += 16) {
-      const __mmask16 m = lanes(E - i);
-      __m512 v = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), mean), scale);
-      v = _mm512_fmadd_ps(v, _mm512_maskz_loadu_ps(m, w.weight + i),
-                          _mm512_maskz_loadu_ps(m, w.bias + i));
-      _mm512_mask_storeu_ps(x + i, m, v);
-      if constexpr (BF) store_words<BF>(a_ + (size_t(row) * E + i) / PER_WORD, v, E - i);
+      const int n = E - i;
+      F16 v = (load_first(x + i, n) - mean) * scale;
+      v = fma(v, load_first(w.weight + i, n), load_first(w.bias + i, n));
+      store_first(x + i, v, n);
+      if constexpr (BF) store_words<BF>(a_ + (size_t(row) * E + i) / PER_WORD, v, n);
     }
   }
 
@@ -185,7 +179,7 @@ class Bert {
         product(num, weights, weight_words, values + size_t(p) * key_words * PANEL, key_words, tile);
         for (int r = 0; r < num; r++)
           for (int i = 0; i < PANEL && p * PANEL + i < D; i += 16) {
-            __m512 v = _mm512_mul_ps(_mm512_load_ps(tile + r * PANEL + i), _mm512_set1_ps(scale[r]));
+            const F16 v = load(tile + r * PANEL + i) * set1(scale[r]);
             const size_t at = size_t(begin + row + r) * E + head * D + p * PANEL + i;
             store_words<BF>(h_ + at / PER_WORD, v, D - p * PANEL - i);
           }
@@ -209,37 +203,32 @@ class Bert {
   static void pack_values(const Word* from, size_t row_words, int n, int num_dims, Word* to) {
     for (int key = 0; key < n; key += PER_WORD, from += PER_WORD * row_words, to += PANEL)
       for (int i = 0; i < PANEL; i += 16) {
-        const __mmask16 m = lanes(num_dims - i);
-        __m512i words;
+        I16 words;
         if constexpr (BF) {
-          const __mmask16 next = key + 1 < n ? m : 0;
-          __m256i low = _mm256_maskz_loadu_epi16(m, from + i / 2);
-          __m256i high = _mm256_maskz_loadu_epi16(next, from + row_words + i / 2);
-          words = _mm512_or_si512(_mm512_cvtepu16_epi32(low),
-                                  _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+          const I16 low = load_u16_first(from + i / 2, num_dims - i);
+          const int next = key + 1 < n ? num_dims - i : 0;
+          words = low | shift_left(load_u16_first(from + row_words + i / 2, next), 16);
         } else {
-          words = _mm512_maskz_loadu_epi32(m, from + i);
+          words = load_ints_first(from + i, num_dims - i);
         }
-        _mm512_store_si512(to + i, words);
+        store_ints(to + i, words);
       }
   }
 
   // exp(score - the largest) of a row, whose runs of 32 lie `stride` apart; their sum.
   static float softmax(const float* scores, int stride, int n, Word* weights) {
-    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    const F16 lowest = set1(-INFINITY);
     auto at = [&](int i) { return scores + size_t(i / PANEL) * stride + i % PANEL; };
-    __m512 most = lowest, sum = _mm512_setzero_ps();
-    for (int i = 0; i < n; i += 16)
-      most = _mm512_max_ps(most, _mm512_mask_loadu_ps(lowest, lanes(n - i), at(i)));
-    const __m512 peak = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    F16 most = lowest, sum = zeros();
+    for (int i = 0; i < n; i += 16) most = max(most, select(first_lanes(n - i), load(at(i)), lowest));
+    const F16 peak = set1(reduce_max(most));
     for (int i = 0; i < n; i += 16) {
-      __m512 e = _mm512_sub_ps(_mm512_load_ps(at(i)), peak);
-      __mmask16 live = _mm512_mask_cmp_ps_mask(lanes(n - i), e, _mm512_set1_ps(-87.0f), _CMP_GT_OQ);
-      e = _mm512_maskz_mov_ps(live, exp16(e));
-      sum = _mm512_add_ps(sum, e);
+      F16 e = select(first_lanes(n - i), load(at(i)) - peak, lowest);
+      e = select(greater(e, set1(-87.0f)), exp16(e), zeros());
+      sum = sum + e;
       store_words<BF>(weights + i / PER_WORD, e);
     }
-    return _mm512_reduce_add_ps(sum);
+    return reduce_add(sum);
   }
 
   TeolaBertConfig c_;

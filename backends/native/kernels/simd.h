@@ -20,7 +20,7 @@
 // REGISTERS: how many F16 the set's registers hold. `load`, `store`: addresses of 64 bytes.
 #pragma once
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && TEOLA_VECTOR_BITS != 256
 #include "simd_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "simd_avx2.h"

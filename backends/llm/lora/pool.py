@@ -54,9 +54,9 @@ class AdapterPool:
         return self._reader.read(folder)
 
     def load(self, name: str, folder: Path, read: LoadedAdapter | None = None) -> None:
-        """Make an adapter known, and take it into memory if there is room; `read` is what its folder
-        holds, if it was read already. Raises ConfigError for files that are wrong or do not fit this
-        model or pool, or a name taken by others."""
+        """Make an adapter known, and take it into memory if there is room; `read` is what its
+        folder holds, if it was read already. Raises ConfigError for files that are wrong or do not
+        fit this model or pool, or a name taken by others."""
         read = read or self.read(folder)
         known = self._known.get(name)
         if known is not None and known.digest == read.digest:
@@ -94,9 +94,9 @@ class AdapterPool:
         return adapter
 
     def acquire(self, adapter: Adapter | None) -> bool:
-        """Lock an adapter in memory for one sequence. False while it is read again after an eviction
-        (`is_loading`), and when there are no pages for it now. Raises EngineUnavailable if its files
-        have changed."""
+        """Lock an adapter in memory for one sequence. False while it is read again after an
+        eviction (`is_loading`), and when there are no pages for it now. Raises EngineUnavailable if
+        its files have changed."""
         if adapter is None:
             return True
         if adapter.loaded is None and not self._bring(adapter):

@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"dtype": "float32"},
     "bfloat16, weights full": {"dtype": "bfloat16", "weights": "full"},
     "bfloat16, weights stored": {"dtype": "bfloat16", "weights": "stored"},
+    "int8": {"dtype": "int8"},
 }
 
 

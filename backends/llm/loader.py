@@ -13,12 +13,13 @@ from backends.llm.core import LLMCore
 from backends.llm.kv.tiers.identity import identity_of
 from backends.llm.model import config as configs
 from backends.llm.model import weights
-from backends.llm.model.cuda.open_cuda import default_kv_tokens, open_cuda
 from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.model.native.native_model import NativeModel, why_not
-from backends.llm.model.native.weight_source import GGUFSource, TensorSource
+from backends.llm.model.native.weight_source import GGUFSource, TensorSource, has_blocks
 from backends.llm.model.step_model import StepModel
+from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.model.torch_model.llama import LlamaModel
+from backends.llm.numerics import Numerics, dtype_of, pick_numerics
 from backends.llm.options import LLMOptions
 from backends.llm.requests.open_prompts import folder_template, prompts_of
 from backends.llm.speculation.vocabulary import check_same_vocabulary
@@ -26,10 +27,12 @@ from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
 from backends.models.fetch import resolve
 from backends.models.model_files import json_object, reading
+from backends.native.build import build
 from backends.native.packing import WeightSource
 from backends.native.slow_path import tell_of_slow_path
 
 _CPU_KV_TOKENS = 32768
+_MAX_CUDA_KV_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class ModelOnDisk:
     template: str | None
     load: Callable[[torch.dtype, torch.device], dict[str, Tensor]]
     source: Callable[[], WeightSource]
+    has_blocks: bool = False  # 4-bit or 8-bit weights that the kernels can multiply
 
 
 def load_core(path: Path, options: LLMOptions) -> LLMCore:
@@ -52,8 +56,11 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     draft = load_draft(tokenizer, options, device)
     with reading(path):
         model = load_model(found, options, device)
-    kv_tokens = options.kv_tokens or _default_kv_tokens(model, draft, options, device)
-    identity = f"{identity_of(path)} {options.weights}" if options.disk_kv is not None else ""
+    kv_tokens = options.kv_tokens or _default_kv_tokens(found.config, model.dtype, device)
+    identity = ""
+    if options.disk_kv is not None:
+        numerics = numerics_of(found, options, device)
+        identity = f"{identity_of(path)} {options.weights} {numerics} {build().isa}"
     core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
     for name, folder in options.adapters.items():
         core.load_adapter(name, Path(folder).expanduser())
@@ -63,15 +70,17 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
 def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> StepModel[Any]:
     """On the C++ kernels where they run, else in torch. Raises ConfigError for what was asked for
     and cannot be."""
-    dtype = pick_dtype(options, found.config, device)
+    numerics = numerics_of(found, options, device)
+    dtype = dtype_of(numerics)
     obstacle = native_obstacle(found.config, options, dtype, device)
     if obstacle is None:
         keeps = options.weights != "full" and dtype == torch.bfloat16
         if options.weights == "stored" and not keeps:
             raise ConfigError(
-                "weights='stored' needs dtype bfloat16: float32 has no 4-bit products"
+                "weights='stored' needs dtype bfloat16 or int8: float32 has no 4-bit products"
             )
-        return NativeModel(found.config, found.source(), dtype, keeps, options.threads)
+        int8 = numerics == "int8"
+        return NativeModel(found.config, found.source(), dtype, keeps, options.threads, int8=int8)
     if options.kernels == "native":
         raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
     if options.weights == "stored":
@@ -80,8 +89,6 @@ def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) ->
         tell_of_slow_path()
     if options.threads is not None and device.type == "cpu":
         torch.set_num_threads(options.threads)
-    if device.type == "cuda":
-        return open_cuda(found.config, found.load(dtype, device), options)
     return LlamaModel(found.config, found.load(dtype, device))
 
 
@@ -124,14 +131,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_dtype(
-    options: LLMOptions, config: configs.ModelConfig, device: torch.device
-) -> torch.dtype:
-    """`auto` is bfloat16 on CUDA and where the CPU kernels have it, float32 elsewhere."""
-    if options.dtype == "auto":
-        fast = native_obstacle(config, options, torch.bfloat16, device) is None
-        return torch.bfloat16 if fast or device.type == "cuda" else torch.float32
-    return torch.bfloat16 if options.dtype == "bfloat16" else torch.float32
+def numerics_of(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> Numerics:
+    """What the model computes in here. Raises ConfigError for an int8 that cannot be."""
+
+    def obstacle(dtype: torch.dtype) -> str | None:
+        return native_obstacle(found.config, options, dtype, device)
+
+    return pick_numerics(options, device, obstacle, found.has_blocks)
 
 
 def native_obstacle(
@@ -154,6 +160,7 @@ def _open_gguf(path: Path) -> ModelOnDisk:
         file.metadata.get("tokenizer.chat_template"),
         lambda dtype, device: weights.load_gguf(file, config, dtype, device),
         lambda: GGUFSource(file, config),
+        has_blocks(file),
     )
 
 
@@ -176,9 +183,9 @@ def _open_folder(folder: Path) -> ModelOnDisk:
 
 
 def _default_kv_tokens(
-    model: StepModel[Any], draft: StepModel[Any] | None, options: LLMOptions, device: torch.device
+    config: configs.ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> int:
     if device.type != "cuda":
         return _CPU_KV_TOKENS
-    models = [model] if draft is None else [model, draft]
-    return default_kv_tokens(models, options.page_size, device)
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return min(_MAX_CUDA_KV_TOKENS, free_bytes // 2 // bytes_per_token(config, dtype))

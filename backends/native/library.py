@@ -21,6 +21,8 @@ class Format(IntEnum):
     BF16 = 1
     Q8 = 2  # GGUF Q8_0
     Q4 = 3  # GGUF Q4_0 and Q4_1
+    Q8_INT8 = 4  # the same blocks, for inputs quantised to 8 bits
+    Q4_INT8 = 5
 
 
 class LinearStruct(Structure):
@@ -176,9 +178,15 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def has_bfloat16(isa: str | None = None) -> bool:
-    """Whether the set has such products itself."""
+    """Whether the kernels multiply bfloat16."""
     lib = library(isa)
     return lib is not None and bool(lib.teola_features() & 1)
+
+
+def has_fast_bfloat16(isa: str | None = None) -> bool:
+    """Whether the set has an instruction for such products."""
+    lib = library(isa)
+    return lib is not None and bool(lib.teola_features() & 2)
 
 
 def zeroed(num_bytes: int) -> Bytes:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from backends.native.library import Bytes, Format, LinearStruct, library, zeroed
 
+GROUP = 32  # weights, and quantised inputs, that share a scale
 Floats = NDArray[np.float32]
 
 
@@ -20,9 +21,10 @@ class Blocks:
     kind: str
     rows: Bytes
 
-    @property
-    def format(self) -> Format:
-        return Format.Q8 if self.kind == "Q8_0" else Format.Q4
+    def format(self, int8: bool) -> Format:
+        if self.kind == "Q8_0":
+            return Format.Q8_INT8 if int8 else Format.Q8
+        return Format.Q4_INT8 if int8 else Format.Q4
 
 
 class WeightSource(Protocol):
@@ -58,11 +60,13 @@ def pack(
     keep_blocks: bool,
     bias: Floats | None = None,
     interleave: bool = False,
+    int8: bool = False,
 ) -> Packed:
     """Matrices that read the same input as one. Stored blocks are kept when all parts have the same
-    kind; otherwise the values are packed as `full`. `interleave`: two parts in turns of 16 rows."""
+    kind; otherwise the values are packed as `full`. `interleave`: two parts in turns of 16 rows.
+    `int8`: blocks for inputs that are quantised too."""
     stored = [source.blocks(name) if keep_blocks else None for name in names]
-    formats = {part.format for part in stored if part is not None}
+    formats = {part.format(int8) for part in stored if part is not None}
     if None in stored or len(formats) != 1:
         return pack_values([source.values(name) for name in names], full, bias, interleave)
     return _pack_blocks([part for part in stored if part], formats.pop(), bias, interleave)

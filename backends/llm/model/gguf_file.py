@@ -84,6 +84,10 @@ class GGUFFile:
         if self._data_start + info.offset + info.num_bytes > len(self._bytes):
             raise ValueError(f"it ends inside tensor {name!r}")
 
+    def kind(self, name: str) -> str:
+        """Its type's name."""
+        return str(self._tensors[name].type.name)
+
     def stored(self, name: str) -> tuple[str, NDArray[np.uint8]]:
         """The type's name and the tensor's bytes [rows, bytes a row] as they lie in the file."""
         info = self._tensors[name]

@@ -69,16 +69,22 @@ void teola_pack(int32_t format, int64_t n, int64_t k, const float* w, int64_t at
 void teola_pack_blocks(int32_t format, int32_t is_q4_0, int64_t n, int64_t k, const uint8_t* w,
                        int64_t at, int32_t stride, uint8_t* out) {
   const size_t per_panel = panel_bytes(format, k);
-  const size_t block = format == Q8 ? 34 : is_q4_0 ? 18 : 20;
+  const bool is_q8 = format == Q8 || format == Q8_INT8;
+  const size_t block = is_q8 ? 34 : is_q4_0 ? 18 : 20;
   for (int64_t i = 0; i < n; i++) {
     int64_t to = stride == 1 ? at + i : at + i / 16 * 32 + i % 16;
     uint8_t* panel = out + per_panel * (to / PANEL);
     const int lane = int(to % PANEL);
     for (int64_t g = 0; g < k / GROUP; g++) {
       const uint8_t* from = w + (i * (k / GROUP) + g) * block;
-      if (format == Q8) {
+      if (is_q8) {
         uint8_t* p = panel + g * Q8_BYTES;
         std::memcpy(p + lane * 2, from, 2);
+        if (format == Q8_INT8) {
+          const QuadGroup group(panel, int(g), true);
+          for (int j = 0; j < GROUP; j++) p[group.place(lane, j)] = from[2 + j] ^ 0x80;
+          continue;
+        }
         for (int j = 0; j < GROUP; j++) p[64 + (j / 2) * 64 + lane * 2 + j % 2] = from[2 + j];
         continue;
       }
@@ -89,6 +95,11 @@ void teola_pack_blocks(int32_t format, int32_t is_q4_0, int64_t n, int64_t k, co
       else std::memcpy(&m, from + 2, 2);
       std::memcpy(p + 64 + lane * 2, &m, 2);
       const uint8_t* bytes = from + (is_q4_0 ? 2 : 4);
+      if (format == Q4_INT8) {  // nibbles stand as the file has them
+        const QuadGroup group(panel, int(g), false);
+        for (int j = 0; j < 16; j++) p[group.place(lane, j)] = bytes[j];
+        continue;
+      }
       uint32_t* q = reinterpret_cast<uint32_t*>(p + 128);
       for (int word = 0; word < 4; word++) {
         uint32_t x = 0;
@@ -164,12 +175,20 @@ int32_t teola_bert_encode(void* bert, const TeolaTexts* texts) {
   }
 }
 
-// out [m][n] = a [m][k] w + bias, all float32: the head of a classifier.
+// out [m][n] = a [m][k] w + bias, all float32: the head of a classifier, and one product alone. int8
+// weights have their inputs quantised as behind a norm.
 void teola_multiply(const Linear* w, const float* a, int32_t m, float* out) {
   Pool alone(1);
   std::vector<Buffer> scratch(1);
   Product p{reinterpret_cast<const Word*>(a), m, nullptr, STORE, out, nullptr, nullptr};
-  multiply<false>(alone, scratch, p, *w);
+  if (!is_int8(w->format)) return multiply<false>(alone, scratch, p, *w);
+  Buffer rows;
+  const Int8Rows quantised{rows.get<Word>(int8_row_words(w->k) * m), w->k};
+  for (int row = 0; row < m; row++)
+    quantise_row(quantised[row], w->k, [&](int i) { return loadu(a + size_t(row) * w->k + i); });
+  p.a = quantised.first;
+  p.is_fine = true;
+  multiply<true>(alone, scratch, p, *w);
 }
 
 }  // extern "C"

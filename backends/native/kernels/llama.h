@@ -117,8 +117,31 @@ class Model {
         sum_groups(a + size_t(begin) * w.k / 2, end - begin, w.k, sums_ + size_t(begin) * groups);
       });
     }
-    Product p{a, m, sums_, ending, out, words, delta};
+    Product p{a, m, sums_, ending, out, words, delta, a == a_};
     multiply<BF>(pool_, scratch_, p, w);
+  }
+
+  const Linear& projection(int l, Projection which) const {
+    const TeolaLayer& w = layers_[l];
+    return which == QKV ? w.qkv : which == OUT ? w.out : which == GATE_UP ? w.gate_up : w.down;
+  }
+
+  // Of a row that `to` reads.
+  static size_t row_words(const Linear& to) {
+    return is_int8(to.format) ? int8_row_words(to.k) : size_t(to.k) / PER_WORD;
+  }
+
+  // The inputs of `to` from row `first` on as an adapter reads them: words [m][k].
+  const Word* plain_words(const Linear& to, const Word* a, int first, int m) {
+    const Word* from = a + row_words(to) * first;
+    if (!is_int8(to.format)) return from;
+    Word* out = plains_.get<Word>(size_t(m) * to.k / PER_WORD);
+    for (int row = 0; row < m; row++) {
+      const Int8Row x = Int8Rows{const_cast<Word*>(from), to.k}[row];
+      for (int i = 0; i < to.k; i += 16)
+        store_words<BF>(out + (size_t(row) * to.k + i) / PER_WORD, dequantised(x, i, a == a_));
+    }
+    return out;
   }
 
   // [T][n] of what the rows' adapters add to a projection of inputs a; null when none does.
@@ -138,8 +161,8 @@ class Model {
       const int m = end - first.start, r = d.a.n;
       float* thin = thins_.get<float>(size_t(m) * r);
       Word* words = thin_words_.get<Word>(size_t(m) * r + 16);
-      multiply<BF>(pool_, scratch_, Product{a + size_t(first.start) * d.a.k / PER_WORD, m, nullptr,
-                                            STORE, thin, nullptr, nullptr}, d.a);
+      const Word* inputs = plain_words(projection(l, which), a, first.start, m);
+      multiply<BF>(pool_, scratch_, Product{inputs, m, nullptr, STORE, thin, nullptr, nullptr}, d.a);
       for (size_t at = 0; at < size_t(m) * r; at += 16)
         store_words<BF>(words + at / PER_WORD,
                         load_first(thin + at, int(std::min<size_t>(16, size_t(m) * r - at))));
@@ -155,7 +178,8 @@ class Model {
     });
   }
 
-  void norm_row(const float* x, const float* weight, Word* out) const {
+  // `to`: what reads the row.
+  void norm_row(const float* x, const float* weight, const Linear& to, Word* out) const {
     const int E = c_.hidden;
     F16 sum = zeros();
     for (int i = 0; i < E; i += 16) {
@@ -163,15 +187,18 @@ class Model {
       sum = fma(v, v, sum);
     }
     const F16 scale = set1(1.0f / std::sqrt(reduce_add(sum) / E + c_.eps));
-    for (int i = 0; i < E; i += 16) {
-      const F16 v = load_first(x + i, E - i) * scale;
-      store_words<BF>(out + i / PER_WORD, v * load_first(weight + i, E - i), E - i);
-    }
+    auto normed = [&](int i) {
+      return load_first(x + i, E - i) * scale * load_first(weight + i, E - i);
+    };
+    if (is_int8(to.format))
+      quantise_row(Int8Rows{out, E}[0], E, normed);
+    else
+      for (int i = 0; i < E; i += 16) store_words<BF>(out + i / PER_WORD, normed(i), E - i);
   }
 
-  void norm(const float* weight, int num_rows) {
+  void norm(const float* weight, const Linear& to, int num_rows) {
     rows(num_rows, 16, [&](int t) {
-      norm_row(x_ + size_t(t) * c_.hidden, weight, a_ + size_t(t) * c_.hidden / PER_WORD);
+      norm_row(x_ + size_t(t) * c_.hidden, weight, to, a_ + row_words(to) * t);
     });
   }
 
@@ -179,7 +206,7 @@ class Model {
     const TeolaLayer& w = layers_[l];
     const bool is_last = l + 1 == c_.num_layers;
     int T = s.num_rows;
-    norm(w.attention_norm, T);
+    norm(w.attention_norm, w.qkv, T);
     product(a_, T, w.qkv, STORE, qkv_, nullptr, deltas(s, l, QKV, a_, w.qkv.n));
     place(s, l);
     if (l == 0) items_of_all(s);
@@ -191,8 +218,9 @@ class Model {
       attend(s, l);
     }
     product(h_, T, w.out, ADD, x_, nullptr, deltas(s, l, OUT, h_, w.out.n));
-    norm(w.mlp_norm, T);
-    product(a_, T, w.gate_up, SILU, nullptr, h_, deltas(s, l, GATE_UP, a_, w.gate_up.n));
+    norm(w.mlp_norm, w.gate_up, T);
+    const Ending silu = is_int8(w.down.format) ? SILU_INT8 : SILU;
+    product(a_, T, w.gate_up, silu, nullptr, h_, deltas(s, l, GATE_UP, a_, w.gate_up.n));
     product(h_, T, w.down, ADD, x_, nullptr, deltas(s, l, DOWN, h_, w.down.n));
     if (is_last && has_adapters(s)) keep_wanted(s);
   }
@@ -203,7 +231,7 @@ class Model {
 
   // Move the wanted rows of x and h to the front; they come in ascending order.
   int keep_wanted(const TeolaStep& s) {
-    const size_t E = c_.hidden, words = size_t(c_.num_heads) * c_.head_dim / PER_WORD;
+    const size_t E = c_.hidden, words = row_words(layers_.back().out);
     for (int i = 0; i < s.num_logits; i++) {
       const size_t row = size_t(s.logit_rows[i]);
       std::memmove(x_ + i * E, x_ + row * E, E * 4);
@@ -355,9 +383,16 @@ class Model {
     for (int t = item.begin, r = 0; t < item.end; t++)
       for (int g = 0; g < group; g++, r++) {
         const F16 scale = set1(1.0f / total[r]);
-        Word* out = h_ + (size_t(t) * c_.num_heads + item.head * group + g) * words;
-        for (int i = 0; i < D; i += 16)
-          store_words<BF>(out + i / PER_WORD, loadu(o + size_t(r) * D + i) * scale);
+        auto value = [&](int i) { return loadu(o + size_t(r) * D + i) * scale; };
+        const int head = item.head * group + g;
+        const Linear& to = layers_[l].out;
+        Word* row = h_ + row_words(to) * t;
+        if (is_int8(to.format))  // its groups end with heads
+          for (int i = 0; i < D; i += GROUP)
+            quantise_group(Int8Rows{row, to.k}[0], (head * D + i) / GROUP, value(i), value(i + 16));
+        else
+          for (int i = 0; i < D; i += 16)
+            store_words<BF>(row + (head * D + i) / PER_WORD, value(i));
       }
   }
 
@@ -436,7 +471,7 @@ class Model {
   void logits(const TeolaStep& s) {
     const int E = c_.hidden;
     rows(s.num_logits, 16, [&](int i) {
-      norm_row(x_ + size_t(i) * E, norm_, a_ + size_t(i) * E / PER_WORD);
+      norm_row(x_ + size_t(i) * E, norm_, head_, a_ + row_words(head_) * i);
     });
     product(a_, s.num_logits, head_, STORE, s.logits, nullptr);
   }
@@ -449,7 +484,7 @@ class Model {
   std::vector<Buffer> scratch_;
   std::vector<Scratchpad> pads_;
   std::vector<Item> items_;
-  Buffer xs_, as_, qkvs_, qs_, hs_, sumss_, deltas_, thins_, thin_words_;
+  Buffer xs_, as_, qkvs_, qs_, hs_, sumss_, deltas_, thins_, thin_words_, plains_;
   float *x_ = nullptr, *qkv_ = nullptr, *sums_ = nullptr;
   Word *a_ = nullptr, *q_ = nullptr, *h_ = nullptr;
 };

@@ -14,7 +14,10 @@ constexpr int GROUP = 32;          // weights of a column that share a scale
 constexpr size_t Q4_BYTES = 640;   // a group of a panel: 32 scales, 32 minima, 32 x 32 half bytes
 constexpr size_t Q8_BYTES = 1088;  // a group of a panel: 32 scales, 32 x 32 bytes
 
-enum Format : int32_t { F32 = 0, BF16 = 1, Q8 = 2, Q4 = 3 };
+// Q8, Q4: for products with bfloat16 inputs; Q8_INT8, Q4_INT8: for int8 inputs, see product_int8.h.
+enum Format : int32_t { F32 = 0, BF16 = 1, Q8 = 2, Q4 = 3, Q8_INT8 = 4, Q4_INT8 = 5 };
+
+inline bool is_int8(int format) { return format >= Q8_INT8; }
 
 struct Linear {
   int32_t format;
@@ -27,7 +30,8 @@ size_t panel_bytes(int format, int64_t k) {
   switch (format) {
     case F32: return size_t(k) * PANEL * 4;
     case BF16: return size_t(k) * PANEL * 2;
-    case Q8: return size_t(k) / GROUP * Q8_BYTES;
+    case Q8:
+    case Q8_INT8: return size_t(k) / GROUP * Q8_BYTES;
     default: return size_t(k) / GROUP * Q4_BYTES;
   }
 }
@@ -97,6 +101,30 @@ void expand(const Source& from, int num_groups, Word* words) {
     }
 }
 
+// A group of an int8 panel: scales, minima (4 bits only), and for each half of 16 outputs its quads of
+// 4 inputs. 4 bits: quad p in the low nibbles of bytes that hold quad p + 4 in the high ones.
+struct QuadGroup {
+  const uint8_t* at;
+  bool is_byte;
+
+  QuadGroup(const uint8_t* panel, int g, bool is_byte)
+      : at(panel + g * (is_byte ? Q8_BYTES : Q4_BYTES)), is_byte(is_byte) {}
+
+  // Where input k's byte for an output begins.
+  size_t place(int output, int k) const {
+    const size_t lane = output % 16 * 4 + k % 4, half = output / 16;
+    return is_byte ? 64 + half * 512 + k / 4 * 64 + lane : 128 + half * 256 + k % 16 / 4 * 64 + lane;
+  }
+
+  float weight(int output, int k) const {
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(at);
+    const float d = half_to_float(scales[output]);
+    const uint8_t byte = at[place(output, k)];
+    if (is_byte) return d * (int(byte) - 128);
+    return d * (k < 16 ? byte & 15 : byte >> 4) + half_to_float(scales[PANEL + output]);
+  }
+};
+
 // One output feature's weights, as float32 [k].
 void column(const Linear& w, int n, float* out) {
   const uint8_t* panel = panel_of(w, n / PANEL);
@@ -113,6 +141,11 @@ void column(const Linear& w, int n, float* out) {
       float d = half_to_float(reinterpret_cast<const uint16_t*>(p)[at]);
       const int8_t* q = reinterpret_cast<const int8_t*>(p + 64) + at * 2;
       for (int k = 0; k < GROUP; k++) out[g * GROUP + k] = d * q[(k / 2) * 64 + k % 2];
+    }
+  } else if (is_int8(w.format)) {
+    for (int g = 0; g < w.k / GROUP; g++) {
+      const QuadGroup group{panel, g, w.format == Q8_INT8};
+      for (int k = 0; k < GROUP; k++) out[g * GROUP + k] = group.weight(at, k);
     }
   } else {
     for (int g = 0; g < w.k / GROUP; g++) {

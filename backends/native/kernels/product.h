@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "gelu.h"
-#include "packed.h"
+#include "product_int8.h"
 #include "threads.h"
 
 namespace teola {
@@ -89,7 +89,7 @@ void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, 
     }
 }
 
-enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH };
+enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH, SILU_INT8 };
 
 inline F16 activate(Ending ending, F16 x) {
   switch (ending) {
@@ -106,12 +106,28 @@ struct Product {
   const float* sums;  // [m][k / 32], for formats with minima
   Ending ending;
   float* out;         // STORE, ADD: [m][n]
-  Word* out_words;    // SILU: [m][n / 2]; from WORDS on: [m][n]
+  Word* out_words;    // SILU: [m][n / 2], SILU_INT8: the same quantised; from WORDS on: [m][n]
   const float* delta;  // [m][n] in the panels' column order, added before the ending; or null
+  bool is_fine = false;  // int8 rows that come from a norm
 };
 
+// What one thread needs for a piece of a product.
+struct Piece {
+  int begin, end;   // rows
+  char* expanded;   // a panel's weights, expanded for many rows
+  float* halves;    // SILU_INT8: [end - begin][16] of an even panel, until the odd one is there
+};
+
+// 16 outputs a panel: two panels make a group.
+inline void finish_silu_int8(const Product& p, const Linear& w, int panel, int row, float* half, F16 y) {
+  const int k = w.n / 2;
+  if (panel % 2 == 0) store(half, y);
+  else quantise_group(Int8Rows{p.out_words, k}[row], panel / 2, load(half), y);
+}
+
 template <bool BF>
-void finish(const Product& p, const Linear& w, int panel, int row, int rows, const float* tile) {
+void finish(const Product& p, const Linear& w, int panel, const Piece& piece, int row, int rows,
+            const float* tile) {
   int n0 = panel * PANEL;
   for (int r = 0; r < rows; r++) {
     F16 c0 = load(tile + r * PANEL), c1 = load(tile + r * PANEL + 16);
@@ -124,6 +140,11 @@ void finish(const Product& p, const Linear& w, int panel, int row, int rows, con
       const float* at = p.delta + size_t(row + r) * w.n + n0;
       c0 = c0 + load_first(at, left);
       c1 = c1 + load_first(at + 16, left - 16);
+    }
+    if (p.ending == SILU_INT8) {
+      float* half = piece.halves + size_t(row + r - piece.begin) * 16;
+      finish_silu_int8(p, w, panel, row + r, half, silu16(c0) * c1);
+      continue;
     }
     if (p.ending == SILU) {
       constexpr int per_word = BF ? 2 : 1;
@@ -164,31 +185,31 @@ void tile_plain(int rows, const Word* a, size_t lda, const Word* panel, int num_
 }
 
 template <bool BF>
-void panel_plain(const Product& p, const Linear& w, int panel, int begin, int end) {
+void panel_plain(const Product& p, const Linear& w, int panel, const Piece& piece) {
   alignas(64) float tile[MAX_ROWS * PANEL];
   const int words = w.k / (BF ? 2 : 1);
   const Word* b = reinterpret_cast<const Word*>(panel_of(w, panel));
-  for (int row = begin; row < end;) {
+  for (int row = piece.begin; row < piece.end;) {
     const Word* a = p.a + size_t(row) * words;
     // The first tiles fetch one half each of the next panel, which lies behind this one.
     const char* ahead = reinterpret_cast<const char*>(b + size_t(words) * PANEL);
-    if (row != begin) ahead += size_t(words) * 64;
-    const int rows = tile_rows(end - row);
+    if (row != piece.begin) ahead += size_t(words) * 64;
+    const int rows = tile_rows(piece.end - row);
     tile_plain<BF>(rows, a, words, b, words, ahead, tile);
-    finish<BF>(p, w, panel, row, rows, tile);
+    finish<BF>(p, w, panel, piece, row, rows, tile);
     row += rows;
   }
 }
 
 template <class Source>
-void rows_grouped(const Product& p, const Linear& w, int panel, int begin, int end,
+void rows_grouped(const Product& p, const Linear& w, int panel, const Piece& piece,
                   const Source& from) {
   alignas(64) float tile[MAX_ROWS * PANEL];
   const int words = w.k / 2, groups = w.k / GROUP;
-  for (int row = begin; row < end;) {
+  for (int row = piece.begin; row < piece.end;) {
     const Word* a = p.a + size_t(row) * words;
     const float* sums = p.sums + size_t(row) * groups;
-    int left = end - row, rows;
+    int left = piece.end - row, rows;
     if (Source::is_expanded && left >= 6)
       rows = 6, tile_grouped<6>(a, words, sums, groups, from, groups, tile);
     else if (left >= 12) rows = 12, tile_grouped<12>(a, words, sums, groups, from, groups, tile);
@@ -196,23 +217,61 @@ void rows_grouped(const Product& p, const Linear& w, int panel, int begin, int e
     else if (left >= 4) rows = 4, tile_grouped<4>(a, words, sums, groups, from, groups, tile);
     else if (left >= 2) rows = 2, tile_grouped<2>(a, words, sums, groups, from, groups, tile);
     else rows = 1, tile_grouped<1>(a, words, sums, groups, from, groups, tile);
-    finish<true>(p, w, panel, row, rows, tile);
+    finish<true>(p, w, panel, piece, row, rows, tile);
     row += rows;
   }
 }
 
 template <class Direct>
-void panel_grouped(const Product& p, const Linear& w, int panel, int begin, int end,
-                   Buffer& scratch) {
+void panel_grouped(const Product& p, const Linear& w, int panel, const Piece& piece) {
   Direct direct{panel_of(w, panel)};
-  if (end - begin <= 2 * MAX_ROWS) {  // nibbles cost less to look up
-    rows_grouped(p, w, panel, begin, end, direct);
+  if (piece.end - piece.begin <= 2 * MAX_ROWS) {  // nibbles cost less to look up
+    rows_grouped(p, w, panel, piece, direct);
     return;
   }
-  Word* words = scratch.get<Word>(size_t(w.k) / 2 * PANEL);
+  Word* words = reinterpret_cast<Word*>(piece.expanded);
   expand(direct, w.k / GROUP, words);
   Scratch from{words, direct.panel, w.format == Q4 ? Q4_BYTES : Q8_BYTES, Direct::has_min};
-  rows_grouped(p, w, panel, begin, end, from);
+  rows_grouped(p, w, panel, piece, from);
+}
+
+template <class Source>
+void rows_int8(const Product& p, const Linear& w, int panel, const Piece& piece, const Source& from) {
+  alignas(64) float tile[MAX_ROWS * PANEL];
+  const Int8Rows a{const_cast<Word*>(p.a), w.k};
+  for (int row = piece.begin; row < piece.end;) {
+    const int rows = tile_int8(a, row, piece.end - row, p.is_fine, from, tile);
+    finish<true>(p, w, panel, piece, row, rows, tile);
+    row += rows;
+  }
+}
+
+inline void panel_int8(const Product& p, const Linear& w, int panel, const Piece& piece) {
+  const uint8_t* at = panel_of(w, panel);
+  if (w.format == Q8_INT8) return rows_int8(p, w, panel, piece, Int8Q8{at});
+  if (piece.end - piece.begin <= SPREAD_ROWS) return rows_int8(p, w, panel, piece, Int8Q4{at});
+  uint8_t* groups = reinterpret_cast<uint8_t*>(piece.expanded);
+  spread(Int8Q4{at}, w.k / GROUP, groups);
+  rows_int8(p, w, panel, piece, Int8Spread{groups});
+}
+
+inline size_t expanded_bytes(const Linear& w) {
+  switch (w.format) {
+    case Q8:
+    case Q4: return size_t(w.k) / 2 * PANEL * 4;
+    case Q4_INT8: return size_t(w.k) / GROUP * SCALED_GROUP_BYTES;
+    default: return 0;
+  }
+}
+
+template <bool BF>
+void panel_product(const Product& p, const Linear& w, int panel, const Piece& piece) {
+  if constexpr (BF) {
+    if (is_int8(w.format)) return panel_int8(p, w, panel, piece);
+    if (w.format == Q4) return panel_grouped<DirectQ4>(p, w, panel, piece);
+    if (w.format == Q8) return panel_grouped<DirectQ8>(p, w, panel, piece);
+  }
+  panel_plain<BF>(p, w, panel, piece);
 }
 
 template <bool BF>
@@ -222,24 +281,17 @@ void multiply(Pool& pool, std::vector<Buffer>& scratch, const Product& p, const 
   const int row_blocks = (p.m + block - 1) / block;
   const int rows = ((p.m + row_blocks - 1) / row_blocks + 11) / 12 * 12;
   const int wanted = std::max(1, 6 * pool.size() / row_blocks);
-  const int per_item = std::max(1, panels / wanted);
+  const int even = p.ending == SILU_INT8 ? 2 : 1;  // panels that make a group stay together
+  const int per_item = std::max(1, panels / wanted / even) * even;
   const int panel_blocks = (panels + per_item - 1) / per_item;
   pool.run(row_blocks * panel_blocks, [&](int item, int thread) {
     int begin = item / panel_blocks * rows, end = std::min(p.m, begin + rows);
     int first = item % panel_blocks * per_item, last = std::min(panels, first + per_item);
-    for (int panel = first; panel < last && begin < end; panel++) {
-      if constexpr (BF) {
-        if (w.format == Q4) {
-          panel_grouped<DirectQ4>(p, w, panel, begin, end, scratch[thread]);
-          continue;
-        }
-        if (w.format == Q8) {
-          panel_grouped<DirectQ8>(p, w, panel, begin, end, scratch[thread]);
-          continue;
-        }
-      }
-      panel_plain<BF>(p, w, panel, begin, end);
-    }
+    if (begin >= end) return;
+    const size_t expanded = expanded_bytes(w), halves = even == 2 ? size_t(end - begin) * 64 : 0;
+    char* memory = scratch[thread].get<char>(expanded + halves);
+    const Piece piece{begin, end, memory, reinterpret_cast<float*>(memory + expanded)};
+    for (int panel = first; panel < last; panel++) panel_product<BF>(p, w, panel, piece);
   });
 }
 

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backends.errors import ConfigError, EngineUnavailable
-from backends.llm.loader import open_model, pick_device, pick_dtype
+from backends.llm.loader import load_model, numerics_of, open_model, pick_device
 from backends.llm.model.config import from_gguf, from_hf
 from backends.llm.model.native.native_model import why_not
 from backends.llm.options import LLMOptions
+from backends.native.library import has_fast_bfloat16
 
 HF: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -177,13 +178,33 @@ def test_folders_and_files_that_are_no_model_say_so(tmp_path: Path) -> None:
 
 
 def test_dtype_and_device_are_settled_by_what_is_here(tiny: Any) -> None:
-    config = tiny.found.config  # its heads are too narrow for the CPU kernels
-    assert pick_dtype(LLMOptions(), config, CPU) == torch.float32
-    assert pick_dtype(LLMOptions(dtype="bfloat16"), config, CPU) == torch.bfloat16
-    assert pick_dtype(LLMOptions(), config, torch.device("cuda")) == torch.bfloat16
-    wide = replace(config, head_dim=16)
-    fast = why_not(wide, page_size=16, dtype=torch.bfloat16) is None
-    assert pick_dtype(LLMOptions(), wide, CPU) == (torch.bfloat16 if fast else torch.float32)
+    found = tiny.found  # its heads are too narrow for the CPU kernels
+    assert numerics_of(found, LLMOptions(), CPU) == "float32"
+    assert numerics_of(found, LLMOptions(dtype="bfloat16"), CPU) == "bfloat16"
+    assert numerics_of(found, LLMOptions(), torch.device("cuda")) == "bfloat16"
+    wide = replace(found, config=replace(found.config, head_dim=16))
+    runs = why_not(wide.config, page_size=16, dtype=torch.bfloat16) is None
+    fast = runs and has_fast_bfloat16()
+    assert numerics_of(wide, LLMOptions(), CPU) == ("bfloat16" if fast else "float32")
+    blocks = replace(wide, has_blocks=True)
+    assert numerics_of(blocks, LLMOptions(), CPU) == ("int8" if runs else "float32")
+    assert numerics_of(blocks, LLMOptions(weights="full"), CPU) != "int8"
     assert pick_device("cpu") == CPU
     with pytest.raises(ConfigError, match="unknown"):
         pick_device("abacus")
+
+
+def test_an_int8_that_cannot_be_is_refused_with_the_reason(tiny: Any) -> None:
+    wide = replace(tiny.found, config=replace(tiny.found.config, head_dim=16))
+    if why_not(wide.config, page_size=16, dtype=torch.bfloat16) is not None:
+        pytest.skip("no kernels here")
+    with pytest.raises(ConfigError, match="needs a GGUF file with Q4_0, Q4_1 or Q8_0"):
+        load_model(wide, LLMOptions(dtype="int8"), CPU)
+    blocks = replace(wide, has_blocks=True)
+    assert numerics_of(blocks, LLMOptions(dtype="int8", weights="stored"), CPU) == "int8"
+    with pytest.raises(ConfigError, match="weights='full' unpacks"):
+        load_model(blocks, LLMOptions(dtype="int8", weights="full"), CPU)
+    with pytest.raises(ConfigError, match="native kernels: kernels='torch' was asked for"):
+        load_model(blocks, LLMOptions(dtype="int8", kernels="torch"), CPU)
+    with pytest.raises(ConfigError, match="needs dtype bfloat16 or int8"):
+        load_model(blocks, LLMOptions(dtype="float32", weights="stored"), CPU)

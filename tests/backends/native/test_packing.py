@@ -79,8 +79,19 @@ def test_stored_weights_are_at_least_as_good_as_bfloat16_ones(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_do_not_depend_on_how_many_stand_beside_them(kind: str) -> None:
-    model = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 2)
+def test_int8_products_are_close_to_float32(kind: str, isa: str) -> None:
+    source = Quantised(kind)
+    rng = random.Random(0)
+    tokens = [rng.randrange(CONFIG.vocab_size) for _ in range(100)]
+    exact = logits_of(NativeModel(CONFIG, source, torch.float32, False, 1), tokens)
+    int8 = NativeModel(CONFIG, source, torch.bfloat16, True, 1, isa, int8=True)
+    assert 0 < float((logits_of(int8, tokens) - exact).norm() / exact.norm()) < 0.08
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_do_not_depend_on_how_many_stand_beside_them(kind: str, int8: bool, isa: str) -> None:
+    model = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 2, isa, int8=int8)
     rng = random.Random(1)
     tokens = [rng.randrange(CONFIG.vocab_size) for _ in range(100)]
     whole = logits_of(model, tokens)
@@ -88,24 +99,48 @@ def test_rows_do_not_depend_on_how_many_stand_beside_them(kind: str) -> None:
         assert torch.equal(logits_of(model, tokens[:num_tokens]), whole[:num_tokens])
 
 
-def test_stored_weights_take_their_file_size() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_chunks_batch_mates_and_cached_prefixes_change_no_bit(kind: str, isa: str) -> None:
+    model = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 2, isa, int8=True)
+    rng = random.Random(2)
+    texts = [[rng.randrange(CONFIG.vocab_size) for _ in range(n)] for n in (90, 33, 1)]
+    alone = [logits_of(model, text) for text in texts]
+    kv = model.make_pool(16, 16)
+    pages = [list(range(6)), list(range(6, 9)), [9]]
+    ends = [[30, 31, 47, 90], [33], [1]]
+    begun = [0, 0, 0]
+    for step in range(4):
+        turns = [i for i in range(3) if step < len(ends[i])]
+        runs = [(texts[i][begun[i] : ends[i][step]], begun[i], pages[i]) for i in turns]
+        logits = model.launch(batch_of(16, *runs), kv).collect().logits
+        assert logits is not None
+        for i in turns:
+            part = alone[i][begun[i] : ends[i][step]]
+            assert torch.equal(logits[: len(part)], part)
+            logits, begun[i] = logits[len(part) :], ends[i][step]
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_stored_weights_take_their_file_size(int8: bool) -> None:
     sizes = {}
     for kind in KINDS:
-        sizes[kind] = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 1).weight_bytes
+        model = NativeModel(CONFIG, Quantised(kind), torch.bfloat16, True, 1, int8=int8)
+        sizes[kind] = model.weight_bytes
     full = NativeModel(CONFIG, Quantised("Q8_0"), torch.bfloat16, False, 1).weight_bytes
     assert sizes["Q4_1"] == sizes["Q4_0"] == full * 5 // 16
     assert sizes["Q8_0"] == full * 17 // 32
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_embedding_row_is_read_back_exactly(kind: str) -> None:
+def test_an_embedding_row_is_read_back_exactly(kind: str, int8: bool) -> None:
     """One layer-free check: the packed panel holds what the file holds, element by element."""
     from backends.native.library import Format
     from backends.native.packing import pack
 
     source = Quantised(kind)
     name = "model.embed_tokens.weight"
-    packed = pack(source, [name], Format.BF16, keep_blocks=True)
+    packed = pack(source, [name], Format.BF16, keep_blocks=True, int8=int8)
     lib = library()
     assert lib is not None
     out = np.empty((CONFIG.vocab_size, CONFIG.hidden_size), np.float32)

@@ -1,7 +1,8 @@
 """Llama and Qwen2 forward over a ragged batch in one call of the C++ kernels.
 
 Rows are computed alone: batching, chunking and caching change no bit of a row's logits. `bfloat16`
-rounds the inputs of products, keys and values; sums and all activations between are float32.
+rounds the inputs of products, keys and values; sums and all activations between are float32. int8
+products quantise their inputs in groups of 32 instead and multiply the file's blocks.
 """
 
 import ctypes
@@ -29,7 +30,7 @@ from backends.native.library import (
     has_bfloat16,
     library,
 )
-from backends.native.packing import Floats, Packed, WeightSource, pack
+from backends.native.packing import GROUP, Floats, Packed, WeightSource, pack
 from backends.native.version import kernel_version
 
 _FIRST_ANGLES = 2048
@@ -50,7 +51,8 @@ def why_not(config: ModelConfig, page_size: int, dtype: torch.dtype) -> str | No
 
 class NativeModel:
     """Packs the weights of `source`. `keep_blocks`: 4-bit and 8-bit weights stay as the file has
-    them (bfloat16 only). `isa`: the kernels' instruction set. Not thread safe."""
+    them (bfloat16 only). `int8`: products with kept weights are in whole numbers. `isa`: the
+    kernels' instruction set. Not thread safe."""
 
     device = torch.device("cpu")
 
@@ -62,8 +64,10 @@ class NativeModel:
         keep_blocks: bool = True,
         num_threads: int | None = None,
         isa: str | None = None,
+        int8: bool = False,
     ) -> None:
         lib = library(isa)
+        assert not int8 or (dtype == torch.bfloat16 and keep_blocks), "int8 products need blocks"
         assert lib is not None, "a native model without kernels"
         self.config = config
         self.dtype = dtype
@@ -74,7 +78,7 @@ class NativeModel:
         self._logits = torch.empty(0, config.vocab_size)  # [R, V], kept between steps
         self._step = StepStruct()  # kept between steps
         self._adapters = PackedAdapters(Format.BF16 if dtype == torch.bfloat16 else Format.F32)
-        self._weights = _Weights(config, source, dtype, keep_blocks)
+        self._weights = _Weights(config, source, dtype, keep_blocks, int8)
         self._handle = self._weights.create(lib, num_threads or usable_cores())
         self._finalizer = weakref.finalize(self, lib.teola_model_free, self._handle)
         self._finalizer.atexit = False  # the engine's thread may be inside a step then
@@ -140,12 +144,18 @@ class _Weights:
     """Owns the memory behind the C structures."""
 
     def __init__(
-        self, config: ModelConfig, source: WeightSource, dtype: torch.dtype, keep_blocks: bool
+        self,
+        config: ModelConfig,
+        source: WeightSource,
+        dtype: torch.dtype,
+        keep_blocks: bool,
+        int8: bool,
     ) -> None:
         self._config = config
         self._source = source
         self._full = Format.BF16 if dtype == torch.bfloat16 else Format.F32
         self._keep_blocks = keep_blocks and dtype == torch.bfloat16
+        self._int8 = int8
         self._packed: list[Packed] = []
         self._norms: list[Floats] = []
         self._is_bf16 = dtype == torch.bfloat16
@@ -185,6 +195,11 @@ class _Weights:
             raise MemoryError("no memory for the model's threads")
         return int(handle)
 
+    @property
+    def _heads_fill_groups(self) -> bool:
+        """Attention quantises a head's outputs alone."""
+        return self._config.head_dim % GROUP == 0
+
     def _layer(self, i: int) -> LayerStruct:
         prefix = f"model.layers.{i}."
         qkv = [f"{prefix}self_attn.{name}_proj" for name in "qkv"]
@@ -195,16 +210,23 @@ class _Weights:
         return LayerStruct(
             attention_norm=self._vector(f"{prefix}input_layernorm.weight"),
             qkv=self._pack([f"{name}.weight" for name in qkv], bias).struct,
-            out=self._pack([f"{prefix}self_attn.o_proj.weight"]).struct,
+            out=self._pack(
+                [f"{prefix}self_attn.o_proj.weight"], int8=self._heads_fill_groups
+            ).struct,
             mlp_norm=self._vector(f"{prefix}post_attention_layernorm.weight"),
             gate_up=self._pack(mlp, interleave=True).struct,
             down=self._pack([f"{prefix}mlp.down_proj.weight"]).struct,
         )
 
     def _pack(
-        self, names: list[str], bias: Floats | None = None, interleave: bool = False
+        self,
+        names: list[str],
+        bias: Floats | None = None,
+        interleave: bool = False,
+        int8: bool = True,
     ) -> Packed:
-        packed = pack(self._source, names, self._full, self._keep_blocks, bias, interleave)
+        kept = self._keep_blocks, bias, interleave, self._int8 and int8
+        packed = pack(self._source, names, self._full, *kept)
         self._packed.append(packed)
         return packed
 

@@ -20,6 +20,11 @@ from backends.native.packing import Blocks, Floats
 _KEPT = frozenset(("Q8_0", "Q4_0", "Q4_1"))
 
 
+def has_blocks(file: GGUFFile) -> bool:
+    """Whether the kernels can compute on some of its tensors as they are stored."""
+    return any(file.kind(name) in _KEPT for name in file.names)
+
+
 class GGUFSource:
     """Raises EngineUnavailable naming a missing, unexpected or misshapen tensor."""
 

@@ -30,6 +30,7 @@ from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
 from backends.llm.lora.files import read_adapter
 from backends.llm.lora.pool import AdapterPool
+from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.model.batch import NO_TOKEN, Run
 from backends.llm.model.batch_builder import BatchBuilder
 from backends.llm.model.step_model import Launched, StepModel
@@ -209,6 +210,7 @@ class LLMCore:
 
     def close(self) -> None:
         """Save the KV of all prefixes to disk, if there is one. Nothing runs any more."""
+        self.adapters.close()
         if self.transfer is not None:
             self.transfer.close()
 
@@ -225,9 +227,13 @@ class LLMCore:
         """What requests may name; any thread may ask."""
         return self.adapters.names
 
-    def load_adapter(self, name: str, folder: Path) -> None:
+    def read_adapter(self, folder: Path) -> LoadedAdapter:
+        """What `load_adapter` takes in. Any thread may call. Raises ConfigError."""
+        return self.adapters.read(folder)
+
+    def load_adapter(self, name: str, folder: Path, read: LoadedAdapter | None = None) -> None:
         """Make a LoRA adapter known by name. Raises ConfigError for files that do not fit."""
-        self.adapters.load(name, folder)
+        self.adapters.load(name, folder, read)
 
     def unload_adapter(self, name: str) -> None:
         """Forget a name; requests that have come keep their adapter. Raises ConfigError."""
@@ -377,6 +383,7 @@ class LLMCore:
 
     def _take_loaded(self) -> None:
         self.cache.idle.now = self._clock()
+        self.adapters.poll()
         if self.transfer is not None:
             self.transfer.poll()
 
@@ -385,6 +392,8 @@ class LLMCore:
         is_idle = not (step.runs or step.ready or step.refused)
         if is_idle and self.transfer is not None and self.transfer.num_loading:
             self.transfer.wait(_LOAD_WAIT_S)
+        elif is_idle and self.adapters.num_loading:
+            self.adapters.wait(_LOAD_WAIT_S)
 
     def _num_pages(self, sequence: Sequence) -> int:
         """What a sequence may need in the end, its adapter included."""

@@ -156,10 +156,11 @@ class LLMEngine:
         return await self._between_steps(lambda core: core.directives.prefetch(context))
 
     async def load_adapter(self, name: str, folder: str | Path) -> None:
-        """Let requests name a LoRA adapter, from the folder that PEFT saved. Steps wait while it is
-        read. Raises ConfigError for files that do not fit the model."""
+        """Let requests name a LoRA adapter, from the folder that PEFT saved. Steps go on while it
+        is read. Raises ConfigError for files that do not fit the model."""
         path = Path(folder).expanduser()
-        await self._between_steps(lambda core: core.load_adapter(name, path))
+        read = await asyncio.to_thread(self._running_core().read_adapter, path)
+        await self._between_steps(lambda core: core.load_adapter(name, path, read))
 
     async def unload_adapter(self, name: str) -> None:
         """Forget an adapter's name; requests that have come still end with it. Raises ConfigError

@@ -13,11 +13,11 @@ from backends.llm.core import LLMCore
 from backends.llm.kv.tiers.identity import identity_of
 from backends.llm.model import config as configs
 from backends.llm.model import weights
+from backends.llm.model.cuda.open_cuda import default_kv_tokens, open_cuda
 from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.model.native.native_model import NativeModel, why_not
 from backends.llm.model.native.weight_source import GGUFSource, TensorSource, has_blocks
 from backends.llm.model.step_model import StepModel
-from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.numerics import Numerics, dtype_of, pick_numerics
 from backends.llm.options import LLMOptions
@@ -32,7 +32,6 @@ from backends.native.packing import WeightSource
 from backends.native.slow_path import tell_of_slow_path
 
 _CPU_KV_TOKENS = 32768
-_MAX_CUDA_KV_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     draft = load_draft(tokenizer, options, device)
     with reading(path):
         model = load_model(found, options, device)
-    kv_tokens = options.kv_tokens or _default_kv_tokens(found.config, model.dtype, device)
+    kv_tokens = options.kv_tokens or _default_kv_tokens(model, draft, options, device)
     identity = ""
     if options.disk_kv is not None:
         numerics = numerics_of(found, options, device)
@@ -89,6 +88,8 @@ def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) ->
         tell_of_slow_path()
     if options.threads is not None and device.type == "cpu":
         torch.set_num_threads(options.threads)
+    if device.type == "cuda":
+        return open_cuda(found.config, found.load(dtype, device), options)
     return LlamaModel(found.config, found.load(dtype, device))
 
 
@@ -183,9 +184,9 @@ def _open_folder(folder: Path) -> ModelOnDisk:
 
 
 def _default_kv_tokens(
-    config: configs.ModelConfig, dtype: torch.dtype, device: torch.device
+    model: StepModel[Any], draft: StepModel[Any] | None, options: LLMOptions, device: torch.device
 ) -> int:
     if device.type != "cuda":
         return _CPU_KV_TOKENS
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    return min(_MAX_CUDA_KV_TOKENS, free_bytes // 2 // bytes_per_token(config, dtype))
+    models = [model] if draft is None else [model, draft]
+    return default_kv_tokens(models, options.page_size, device)

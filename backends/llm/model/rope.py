@@ -27,9 +27,13 @@ class Rope:
 
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [T, 1, D] of positions [T]."""
+        cos, sin = (torch.cat((x, x), dim=-1)[:, None] for x in self.half_angles(positions))
+        return cos, sin
+
+    def half_angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [T, D / 2]: those of the other half are the same."""
         angles = positions.float()[:, None] * self._frequencies  # [T, D / 2]
-        both = torch.cat((angles, angles), dim=-1)[:, None]  # [T, 1, D]
-        return both.cos(), both.sin()
+        return angles.cos(), angles.sin()
 
     def table(self, num_positions: int) -> tuple[Angles, Angles]:
         """Cosines and sines [P, D / 2] of positions 0 to P - 1."""

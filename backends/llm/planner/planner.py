@@ -119,10 +119,13 @@ class BatchPlanner:
         return True
 
     def _lock_adapter(self, sequence: Sequence, step: Step) -> bool:
-        """False when the sequence's adapter has no room now, and the queue waits for it. One that
-        cannot be read, or has no room though nothing runs, ends its sequence."""
+        """False while the sequence's adapter is read, and when it has no room now: then the queue
+        waits for it. One that cannot be read, or has no room though nothing runs, ends its
+        sequence."""
         try:
             while not self.adapters.acquire(sequence.adapter):
+                if self.adapters.is_loading(sequence.adapter):
+                    return False  # others go on meanwhile
                 if not self._take_pages(sequence, step):
                     break
             else:
@@ -131,7 +134,7 @@ class BatchPlanner:
             step.refused.append((sequence, error))
             return False
         step.is_closed = True
-        if not self.running:
+        if not self.running and not self.adapters.num_loading:
             refusal = EngineOverloaded(f"no room in the KV pool for {sequence.adapter}")
             step.refused.append((sequence, refusal))
         return False

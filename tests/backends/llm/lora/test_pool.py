@@ -44,6 +44,13 @@ def make(disk: Disk) -> AdapterPool:
     return pool
 
 
+def acquire(pool: AdapterPool, adapter: Adapter) -> bool:
+    """As a sequence that waits for the reading."""
+    while not (is_locked := pool.acquire(adapter)) and pool.is_loading(adapter):
+        pool.wait(10)
+    return is_locked
+
+
 def cache_of(pool: AdapterPool) -> KVCache:
     return pool._cache
 
@@ -68,7 +75,7 @@ def test_an_adapter_holds_as_many_pages_as_its_bytes_take() -> None:
 def test_loading_evicts_the_idle_adapter_used_longest_ago() -> None:
     disk = Disk(a=4, b=4)
     pool = make(disk)
-    assert pool.acquire(pool.find("a"))
+    assert acquire(pool, pool.find("a"))
     pool.release(pool.find("a"))
     disk.pages["c"] = 4
     disk.digests["c"] = "c"
@@ -81,7 +88,7 @@ def test_loading_evicts_the_idle_adapter_used_longest_ago() -> None:
 def test_kv_takes_the_pages_of_idle_adapters_but_not_of_those_in_use() -> None:
     pool = make(Disk(a=4, b=4))
     used = pool.find("a")
-    assert pool.acquire(used)
+    assert acquire(pool, used)
     table = PageTable()
     assert cache_of(pool).reserve(table, 6 * 4)
     assert in_memory(pool) == {"a"}
@@ -98,13 +105,13 @@ def test_an_evicted_adapter_is_read_again_when_it_is_used() -> None:
     pool = make(disk)
     assert in_memory(pool) == {"b"}
     a, reads = pool.find("a"), disk.num_reads
-    assert pool.acquire(a)
+    assert acquire(pool, a)
     assert disk.num_reads == reads + 1
     assert in_memory(pool) == {"a"}
-    assert not pool.acquire(pool.find("b"))  # no room while a is in use
+    assert not acquire(pool, pool.find("b"))  # no room while a is in use
     check(pool, [a])
     pool.release(a)
-    assert pool.acquire(pool.find("b"))
+    assert acquire(pool, pool.find("b"))
 
 
 def test_files_that_changed_or_went_away_meanwhile_are_refused() -> None:
@@ -112,17 +119,17 @@ def test_files_that_changed_or_went_away_meanwhile_are_refused() -> None:
     pool = make(disk)
     disk.digests["a"] = "other"
     with pytest.raises(EngineUnavailable, match="a has changed since .*unload 'a' and load it"):
-        pool.acquire(pool.find("a"))
+        acquire(pool, pool.find("a"))
     del disk.pages["a"]
     with pytest.raises(EngineUnavailable, match="cannot read a .*unload 'a'"):
-        pool.acquire(pool.find("a"))
+        acquire(pool, pool.find("a"))
     check(pool, [])
 
 
 def test_unloading_lets_users_finish() -> None:
     pool = make(Disk(a=3))
     a = pool.find("a")
-    assert pool.acquire(a)
+    assert acquire(pool, a)
     pool.unload("a")
     with pytest.raises(RequestRejected, match="no adapter 'a' is loaded; known: none"):
         pool.find("a")
@@ -150,7 +157,7 @@ def test_names_are_unknown_taken_or_too_large() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("lurkgd"), st.integers(0, 4)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from("lurskgd"), st.integers(0, 4)), max_size=40))
 def test_any_order_of_calls_keeps_the_books(calls: list[tuple[str, int]]) -> None:
     disk = Disk(a=1, b=2, c=3, d=4, e=5)
     pool = make(disk)
@@ -162,8 +169,12 @@ def test_any_order_of_calls_keeps_the_books(calls: list[tuple[str, int]]) -> Non
             pool.load(name, Path(name))
         elif action == "u" and name in pool.names:
             pool.unload(name)
-        elif action == "r" and name in pool.names and pool.acquire(pool.find(name)):
+        elif action == "r" and name in pool.names and acquire(pool, pool.find(name)):
             users.append(pool._known[name])
+        elif action == "s" and name in pool.names:  # asked for, and gone before it was read
+            if pool.acquire(pool.find(name)):
+                pool.release(pool.find(name))
+            pool.poll()
         elif action == "g" and users:
             pool.release(users.pop(number % len(users)))
         elif action == "k":

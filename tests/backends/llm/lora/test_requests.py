@@ -3,6 +3,7 @@
 import contextlib
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,3 +280,57 @@ def try_to_submit(driver: Any, op: str, *inputs: Any, **attrs: Any) -> None:
     """What is refused at the door is fine."""
     with contextlib.suppress(RequestRejected, RequestTooLong):
         driver.submit(op, *inputs, **attrs)
+
+
+class SlowReads:
+    """Reads of adapters wait until they may go on."""
+
+    def __init__(self, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.goes_on = threading.Event()
+        reader = driver.core.adapters._reader
+        read = reader._read
+
+        def slowly(folder: Path) -> Any:
+            assert self.goes_on.wait(60)
+            return read(folder)
+
+        monkeypatch.setattr(reader, "_read", slowly)
+
+
+def test_decodes_go_on_while_an_adapter_is_read_again(
+    driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = tokens(driver, prefill(driver, None, TEXT, adapter="a"))
+    while driver.core.adapters.give_back():
+        pass  # both are on disk only
+    disk = SlowReads(driver, monkeypatch)
+    waiting = [driver.submit("prefill", None, TEXT, adapter="a") for _ in range(2)]
+    gone = driver.submit("prefill", None, TEXT, adapter="b")
+    other = driver.submit("decode", None, TEXT, max_tokens=30)
+    for _ in range(40):
+        driver.step()
+    assert other in driver.outcomes  # behind them in the queue, and done before them
+    assert not driver.outcomes.keys() & {*waiting, gone}
+    driver.core.abort(gone)
+    disk.goes_on.set()
+    first, second = (result.outputs[0] for result in driver.run(*waiting))
+    assert tokens(driver, first) == tokens(driver, second) == expected
+    driver.decode(None, TEXT, max_tokens=3)  # what was read for the one that is gone is idle
+    assert driver.core.adapters.num_loading == 0
+
+
+def test_an_adapter_that_cannot_be_read_again_fails_its_requests_alone(
+    driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while driver.core.adapters.give_back():
+        pass
+
+    def broken(folder: Path) -> Any:
+        raise MemoryError(f"no memory for {folder}")
+
+    monkeypatch.setattr(driver.core.adapters._reader, "_read", broken)
+    failing = [driver.submit("prefill", None, TEXT, adapter="a") for _ in range(2)]
+    other = driver.submit("decode", None, TEXT, max_tokens=10)
+    *failed, done = driver.run(*failing, other)
+    assert all(isinstance(outcome, EngineUnavailable) for outcome in failed)
+    assert isinstance(done, Result)

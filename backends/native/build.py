@@ -34,7 +34,7 @@ class Built:
     path: Path | None
     reason: str = ""
     isa: str = ""  # the instruction set it is for
-    origin: str = ""  # cache or compiled
+    origin: str = ""  # wheel, cache or compiled
     remedy: str = ""  # what to do about the reason
     library: ctypes.CDLL | None = field(default=None, compare=False, repr=False)
 
@@ -73,6 +73,8 @@ def _first_built(sets: list[InstructionSet]) -> Built:
 def _built(isa: InstructionSet) -> Built:
     from backends.native.private_folder import Distrusted  # not on Windows, where no kernels run
 
+    if (shipped := _shipped(isa)) is not None:
+        return shipped
     compiler = find_compiler()
     if compiler is None:
         return _without("there is no C++ compiler", f"install g++ or {_WHEEL}", isa)
@@ -86,6 +88,19 @@ def _built(isa: InstructionSet) -> Built:
             reason = f"cannot keep the CPU kernels in {folder}: {error}"
             _log.warning("%s", reason)
     return _without(reason, "set TEOLA_CACHE to a folder that programs may run from", isa)
+
+
+def _shipped(isa: InstructionSet) -> Built | None:
+    from backends.native.shipped import find_shipped
+
+    try:
+        found = find_shipped(isa)
+    except OSError as error:
+        _log.warning("cannot load the kernels of teola's wheel: %s", error)
+        return None
+    if found is None:
+        return None
+    return Built(found[0], isa=isa.name, origin="wheel", library=found[1])
 
 
 def _without(reason: str, remedy: str, isa: InstructionSet) -> Built:

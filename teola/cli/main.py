@@ -257,6 +257,21 @@ def clear_cache(folder: Folder = None, debug: Debug = False) -> None:
 
 
 @app.command()
+def doctor(
+    with_speed: Annotated[
+        bool, typer.Option("--measure", help="Run the default model for some seconds.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Show what models run on here: CPU, kernels, torch, models, caches; and what is wrong."""
+    from teola.cli.doctor_command import show_health
+
+    show_health(with_speed, as_json, no_color, debug)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from teola import __version__

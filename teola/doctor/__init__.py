@@ -1,0 +1,1 @@
+"""What `teola doctor` looks at: this machine, its kernels, models and caches."""

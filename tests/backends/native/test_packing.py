@@ -12,12 +12,11 @@ from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.weights import expected_shapes
-from backends.native.library import has_bfloat16, library
+from backends.native.instruction_sets import isas_here
+from backends.native.library import library
 from backends.native.packing import Blocks, Floats
 
-pytestmark = pytest.mark.skipif(
-    library() is None or not has_bfloat16(), reason="no AVX512-BF16 or no compiler here"
-)
+pytestmark = pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
 
 CONFIG = ModelConfig(
     num_layers=2,

@@ -118,7 +118,7 @@ def _kept(compiler: str, isa: InstructionSet, path: Path) -> Built:
     from backends.native.private_folder import PrivateFolder
 
     stem = f"{isa.name}-{recipe_digest(compiler, isa)[:20]}"
-    with PrivateFolder(path) as folder, folder.locked():
+    with PrivateFolder(path) as folder, folder.locked(stem):
         if found := folder.find(stem):
             return Built(found[0], isa=isa.name, origin="cache", library=found[1])
         folder.store(stem, _compiled(compiler, isa))

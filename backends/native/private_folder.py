@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+_LOCK = ".lock"  # one byte a library
 _KEPT_OF_A_SET = 4  # libraries: of this source, and of some before it or beside it
 
 
@@ -47,15 +48,17 @@ class PrivateFolder:
         self.close()
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Other processes wait: what one compiles the next finds."""
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+    def locked(self, stem: str) -> Iterator[None]:
+        """Other processes that want `stem` wait: what one compiles the next finds."""
+        byte = int.from_bytes(hashlib.sha256(stem.encode()).digest()[:4]) // 2
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        fd = os.open(_LOCK, flags, 0o600, dir_fd=self._fd)
         try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.lockf(fd, fcntl.LOCK_EX, 1, byte)
             yield
         finally:
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            os.close(fd)  # which unlocks
 
     def find(self, stem: str) -> tuple[Path, ctypes.CDLL] | None:
         """The library that was stored as `stem`, loaded. One that is cut or changed is removed.

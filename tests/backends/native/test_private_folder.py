@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import select
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,32 @@ def test_a_cache_of_somebody_else_is_named_and_not_used(
     assert not list(planted.iterdir())
     assert f"cannot keep the CPU kernels in {planted}: {planted} belongs to user" in caplog.text
     assert built.path is None  # what the stand-in compiler wrote is no library
+
+
+WAIT = """
+import sys
+from pathlib import Path
+from backends.native.private_folder import PrivateFolder
+with PrivateFolder(Path(sys.argv[1])) as folder, folder.locked(sys.argv[2]):
+    print("in", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_only_those_wait_who_want_the_same_library(tmp_path: Path) -> None:
+    def start(stem: str) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "-c", WAIT, str(tmp_path), stem], **pipes)
+
+    def is_in(process: subprocess.Popen[str], timeout_s: float) -> bool:
+        return bool(select.select([process.stdout], [], [], timeout_s)[0])
+
+    first = start("avx2-1")
+    assert is_in(first, 60)
+    same, other = start("avx2-1"), start("avx2-2")
+    assert is_in(other, 60)
+    assert not is_in(same, 0.3)
+    first.communicate("\n")
+    assert is_in(same, 60)
+    for process in (same, other):
+        process.communicate("\n")

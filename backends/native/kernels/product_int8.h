@@ -17,7 +17,7 @@
 namespace teola {
 
 constexpr int QUADS = 8;         // of a group
-constexpr int SPREAD_ROWS = 24;  // above, 4-bit weights are spread once for all rows
+constexpr int SPREAD_ROWS = 64;  // above, 4-bit weights are spread once for all rows
 constexpr size_t SCALED_GROUP_BYTES = 2 * (QUADS * 64 + 128);  // expanded: quads, scales, minima
 
 struct Int8Row {
@@ -121,13 +121,17 @@ struct Int8Q4 {
   using Dots = NibbleDots;
   const uint8_t* panel;
   static inline Dots start(int32_t) { return {}; }
-  template <class Fn>
+  template <int V, class Fn>
   inline void each_quad(int g, int half, const Fn& fn) const {
     const uint8_t* at = panel + g * group_bytes + 128 + half * 256;
     UNROLL for (int p = 0; p < QUADS / 2; p++) {
-      const Quad both = load_quad(at + p * 64);
-      fn(p, low_nibbles(both));
-      fn(p + 4, high_nibbles(both));
+      Quad low[V], high[V];
+      UNROLL for (int v = 0; v < V; v++) {
+        const Quad both = load_quad(at + v * 256 + p * 64);
+        low[v] = low_nibbles(both), high[v] = high_nibbles(both);
+      }
+      fn(p, low);
+      fn(p + 4, high);
     }
   }
   inline F16 scales(int g, int half) const {
@@ -145,10 +149,14 @@ struct Int8Q8 {
   using Dots = ByteDots;
   const uint8_t* panel;
   static inline Dots start(int32_t offset) { return ByteDots(offset); }
-  template <class Fn>
+  template <int V, class Fn>
   inline void each_quad(int g, int half, const Fn& fn) const {
     const uint8_t* at = panel + g * group_bytes + 64 + half * 512;
-    UNROLL for (int p = 0; p < QUADS; p++) fn(p, ByteDots::ready(load_quad(at + p * 64)));
+    UNROLL for (int p = 0; p < QUADS; p++) {
+      Quad w[V];
+      UNROLL for (int v = 0; v < V; v++) w[v] = ByteDots::ready(load_quad(at + v * 512 + p * 64));
+      fn(p, w);
+    }
   }
   inline F16 scales(int g, int half) const {
     return load_halfs(panel + g * group_bytes + half * 32);
@@ -166,9 +174,13 @@ struct Int8Spread {
     return groups + (g * 2 + half) * (SCALED_GROUP_BYTES / 2);
   }
   static inline Dots start(int32_t) { return {}; }
-  template <class Fn>
+  template <int V, class Fn>
   inline void each_quad(int g, int half, const Fn& fn) const {
-    UNROLL for (int p = 0; p < QUADS; p++) fn(p, load_quad(at(g, half) + p * 64));
+    UNROLL for (int p = 0; p < QUADS; p++) {
+      Quad w[V];
+      UNROLL for (int v = 0; v < V; v++) w[v] = load_quad(at(g, half + v) + p * 64);
+      fn(p, w);
+    }
   }
   inline F16 scales(int g, int half) const {
     return load(reinterpret_cast<const float*>(at(g, half) + QUADS * 64));
@@ -182,19 +194,24 @@ struct Int8Spread {
 inline void spread(const Int8Q4& from, int num_groups, uint8_t* to) {
   for (int g = 0; g < num_groups; g++)
     for (int half = 0; half < 2; half++, to += SCALED_GROUP_BYTES / 2) {
-      from.each_quad(g, half, [&](int p, Quad w) { store_ints(to + p * 64, w); });
+      from.each_quad<1>(g, half, [&](int p, const Quad* w) { store_ints(to + p * 64, *w); });
       store(reinterpret_cast<float*>(to + QUADS * 64), from.scales(g, half));
       store(reinterpret_cast<float*>(to + QUADS * 64 + 64), from.minima(g, half));
     }
 }
 
-// Group g of R rows with 16 outputs, as whole numbers.
-template <int R, class Source>
+// Group g of R rows with V times 16 outputs, as whole numbers.
+template <int R, int V, class Source>
 inline void dots_int8(const int8_t* const* inputs, const int32_t* const* offsets, const Source& from,
-                      int g, int half, typename Source::Dots* s) {
-  UNROLL for (int r = 0; r < R; r++) s[r] = Source::start(offsets[r][g]);
-  from.each_quad(g, half, [&](int p, Quad w) {
-    UNROLL for (int r = 0; r < R; r++) s[r].add(w, four_inputs(inputs[r] + g * GROUP + p * 4));
+                      int g, int half, typename Source::Dots (*s)[R]) {
+  UNROLL for (int v = 0; v < V; v++) {
+    UNROLL for (int r = 0; r < R; r++) s[v][r] = Source::start(offsets[r][g]);
+  }
+  from.template each_quad<V>(g, half, [&](int p, const Quad* w) {
+    UNROLL for (int r = 0; r < R; r++) {
+      const int32_t x = four_inputs(inputs[r] + g * GROUP + p * 4);
+      UNROLL for (int v = 0; v < V; v++) s[v][r].add(w[v], x);
+    }
   });
 }
 
@@ -218,7 +235,7 @@ void tile_int8(const Int8Rows& a, int row0, const Source& from, int half, int nu
   for (int g = 0; g < num_groups; g++) {
     if constexpr (R <= 2) from.fetch(g + 8);
     typename Source::Dots s[V][R];
-    UNROLL for (int v = 0; v < V; v++) dots_int8<R>(inputs, offsets, from, g, half + v, s[v]);
+    dots_int8<R, V>(inputs, offsets, from, g, half, s);
     UNROLL for (int v = 0; v < V; v++) {
       const F16 d = from.scales(g, half + v), m = from.minima(g, half + v);
       UNROLL for (int r = 0; r < R; r++) {
@@ -250,12 +267,12 @@ void add_rest(const Int8Rows& a, int row0, const Source& from, int g, float* out
     inputs[r] = row.rests, offsets[r] = row.rest_offsets, scales[r] = row.scales;
   }
   for (int half = 0; half < 2; half++) {
-    typename Source::Dots s[R];
-    dots_int8<R>(inputs, offsets, from, g, half, s);
+    typename Source::Dots s[1][R];
+    dots_int8<R, 1>(inputs, offsets, from, g, half, s);
     const F16 d = from.scales(g, half) * set1(REST_STEP);
     UNROLL for (int r = 0; r < R; r++) {
       float* at = out + r * PANEL + half * 16;
-      store(at, fma(d * set1(scales[r][g]), to_floats(s[r].total()), load(at)));
+      store(at, fma(d * set1(scales[r][g]), to_floats(s[0][r].total()), load(at)));
     }
   }
 }
@@ -279,10 +296,15 @@ int tile_int8(const Int8Rows& a, int row, bool is_fine, const Source& from, floa
   return R;
 }
 
-// The rows of the next tile when `left` are to do; returns how many it took.
+// The rows of the next tile when `left` are to do; returns how many it took. Six rows stay in 32
+// registers; eight at once spare a batch of eight a second look at the weights.
 template <class Source>
 int tile_int8(const Int8Rows& a, int row, int left, bool is_fine, const Source& from, float* out) {
-  if (left >= 6) return tile_int8<6>(a, row, is_fine, from, out);
+  if constexpr (REGISTERS >= 32) {
+    if (left >= 12) return tile_int8<6>(a, row, is_fine, from, out);
+    if (left >= 8) return tile_int8<8>(a, row, is_fine, from, out);
+    if (left >= 6) return tile_int8<6>(a, row, is_fine, from, out);
+  }
   if (left >= 4) return tile_int8<4>(a, row, is_fine, from, out);
   if (left >= 2) return tile_int8<2>(a, row, is_fine, from, out);
   return tile_int8<1>(a, row, is_fine, from, out);

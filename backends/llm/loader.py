@@ -56,14 +56,17 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     with reading(path):
         model = load_model(found, options, device)
     kv_tokens = options.kv_tokens or _default_kv_tokens(model, draft, options, device)
-    identity = ""
-    if options.disk_kv is not None:
-        numerics = numerics_of(found, options, device)
-        identity = f"{identity_of(path)} {options.weights} {numerics} {build().isa}"
+    identity = kv_identity(path, found, options, device) if options.disk_kv is not None else ""
     core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
     for name, folder in options.adapters.items():
         core.load_adapter(name, Path(folder).expanduser())
     return core
+
+
+def kv_identity(path: Path, found: ModelOnDisk, options: LLMOptions, device: torch.device) -> str:
+    """By which KV on disk is this model's: another way to compute gives other bits."""
+    numerics = numerics_of(found, options, device)
+    return f"{identity_of(path)} {options.weights} {numerics} {build().isa}"
 
 
 def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> StepModel[Any]:

@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from backends.errors import ConfigError, EngineUnavailable
-from backends.llm.loader import load_model, numerics_of, open_model, pick_device
+from backends.llm.loader import kv_identity, load_model, numerics_of, open_model, pick_device
 from backends.llm.model.config import from_gguf, from_hf
 from backends.llm.model.native.native_model import why_not
 from backends.llm.options import LLMOptions
@@ -208,3 +208,14 @@ def test_an_int8_that_cannot_be_is_refused_with_the_reason(tiny: Any) -> None:
         load_model(blocks, LLMOptions(dtype="int8", kernels="torch"), CPU)
     with pytest.raises(ConfigError, match="needs dtype bfloat16 or int8"):
         load_model(blocks, LLMOptions(dtype="float32", weights="stored"), CPU)
+
+
+def test_kv_on_disk_is_found_only_by_the_same_numerics(tiny: Any, tmp_path: Path) -> None:
+    wide = replace(tiny.found, config=replace(tiny.found.config, head_dim=16), has_blocks=True)
+    if why_not(wide.config, page_size=16, dtype=torch.bfloat16) is not None:
+        pytest.skip("no kernels here")
+    names: tuple[Literal["auto", "float32", "bfloat16", "int8"], ...]
+    names = ("auto", "float32", "bfloat16", "int8")
+    keys = [kv_identity(tmp_path, wide, LLMOptions(dtype=name), CPU) for name in names]
+    assert keys[0] == keys[3]
+    assert len(set(keys)) == 3

@@ -2,12 +2,14 @@
 
 import ctypes
 import random
+from dataclasses import replace
 
 import gguf
 import numpy as np
 import pytest
 import torch
 
+from backends.llm.lora.weights import Delta, LayerDeltas, LoadedAdapter
 from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
@@ -57,9 +59,15 @@ class Quantised:
         return self.stored.get(name)
 
 
-def logits_of(model: NativeModel, tokens: list[int]) -> torch.Tensor:
+def logits_of(
+    model: NativeModel, tokens: list[int], adapter: LoadedAdapter | None = None
+) -> torch.Tensor:
     kv = model.make_pool(8, 16)
     batch = batch_of(16, (tokens, 0, list(range(-(-len(tokens) // 16)))))
+    if adapter is not None:
+        batch.span_table[:, 4] = 0
+        spans = [span._replace(adapter=0) for span in batch.spans]
+        batch = replace(batch, spans=spans, adapters=(adapter,))
     logits = model.launch(batch, kv).collect().logits
     assert logits is not None
     return logits.clone()
@@ -117,6 +125,21 @@ def test_int8_chunks_batch_mates_and_cached_prefixes_change_no_bit(kind: str, is
             part = alone[i][begun[i] : ends[i][step]]
             assert torch.equal(logits[: len(part)], part)
             logits, begun[i] = logits[len(part) :], ends[i][step]
+
+
+def test_an_adapter_reads_what_int8_products_read(isa: str) -> None:
+    source = Quantised("Q4_1")
+    tokens = random.Random(3).choices(range(CONFIG.vocab_size), k=40)
+    sizes = (96, 256), (128, 96), (96, 320), (160, 96)  # of qkv, out, gate_up, down
+    torch.manual_seed(0)
+    deltas = [Delta(torch.randn(4, k) * 0.1, torch.randn(n, 4) * 0.1) for k, n in sizes]
+    adapter = LoadedAdapter((LayerDeltas(*deltas),) * CONFIG.num_layers, "digest")
+    exact_model = NativeModel(CONFIG, source, torch.float32, False, 1, isa)
+    plain, exact = (logits_of(exact_model, tokens, one) for one in (None, adapter))
+    int8_model = NativeModel(CONFIG, source, torch.bfloat16, True, 1, isa, int8=True)
+    found = logits_of(int8_model, tokens, adapter)
+    assert float((exact - plain).norm() / exact.norm()) > 0.2
+    assert float((found - exact).norm() / exact.norm()) < 0.08
 
 
 @pytest.mark.parametrize("int8", [False, True])

@@ -48,13 +48,11 @@ def load_bert(folder: Path, options: BertOptions) -> Bert:
     Raises EngineUnavailable, and ConfigError for what was asked for and cannot be.
     """
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype: DtypeName = "float32" if options.dtype == "auto" else options.dtype
-    settled = options.model_copy(update={"device": device, "dtype": dtype})
-    key = (folder.resolve(), device, dtype, options.kernels, options.threads)
+    key = (folder.resolve(), device, options.dtype, options.kernels, options.threads)
     with _loading:
         bert = _loaded.get(key)
         if bert is None:
-            bert = _loaded[key] = _load(folder, device, settled)
+            bert = _loaded[key] = _load(folder, device, options)
         return bert
 
 
@@ -66,7 +64,7 @@ def native_obstacle(config: BertConfig, device: str, options: BertOptions) -> st
         return "kernels='torch' was asked for"
     from backends.bert.native_bert import why_not
 
-    return why_not(config, options.dtype)
+    return why_not(config, _dtype(options, "int16"))
 
 
 def _load(folder: Path, device: str, options: BertOptions) -> Bert:
@@ -75,17 +73,22 @@ def _load(folder: Path, device: str, options: BertOptions) -> Bert:
     if obstacle is None:
         from backends.bert.native_bert import NativeBert
 
-        return NativeBert(config, weights, options.dtype == "bfloat16", options.threads)
-    if options.kernels == "native":
-        raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
+        return NativeBert(config, weights, _dtype(options, "int16"), options.threads)
+    if options.kernels == "native" or options.dtype == "int16":
+        asked = "kernels='native'" if options.kernels == "native" else "dtype='int16'"
+        raise ConfigError(f"{asked} cannot run here: {obstacle}")
     from backends.bert.torch_bert import TorchBert
 
     if torch.device(device).type == "cpu" and options.kernels != "torch":
         tell_of_slow_path()
     if options.threads is not None and device == "cpu":
         torch.set_num_threads(options.threads)
-    dtype = getattr(torch, options.dtype)
+    dtype = getattr(torch, _dtype(options, "float32"))
     return TorchBert(config, {name: tensor.to(dtype) for name, tensor in weights.items()})
+
+
+def _dtype(options: BertOptions, default: DtypeName) -> DtypeName:
+    return default if options.dtype == "auto" else options.dtype
 
 
 def read_bert(folder: Path, device: str = "cpu") -> tuple[BertConfig, Weights]:

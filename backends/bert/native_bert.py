@@ -1,7 +1,7 @@
 """The BERT encoder in one call of the C++ kernels: texts end to end, nothing padded.
 
-A text's rows are computed alone: batch mates change no bit of them. bfloat16 rounds the inputs of
-products; sums and all activations between are float32.
+A text's rows are computed alone: batch mates change no bit of them. bfloat16 and int16 round the
+inputs of products; all activations between are float32.
 
 Shapes: N texts, T tokens of them all, H hidden size.
 """
@@ -27,9 +27,9 @@ from backends.native.library import (
     BertConfigStruct,
     BertLayerStruct,
     Format,
+    Inputs,
     NormStruct,
     TextsStruct,
-    has_bfloat16,
     library,
 )
 from backends.native.packing import Floats, Packed, pack_values
@@ -41,14 +41,19 @@ _ACTIVATIONS = {
 }
 
 
+_INPUTS = {
+    "float32": (Inputs.AS_FLOAT, Format.F32),
+    "bfloat16": (Inputs.AS_BF16, Format.BF16),
+    "int16": (Inputs.AS_SHORT, Format.SHORTS),
+}
+
+
 def why_not(config: BertConfig, dtype: DtypeName) -> str | None:
     """What keeps the kernels from running this model here; None when nothing does."""
     if library() is None:
         return build().reason
-    if dtype == "float16":
-        return "the kernels have no float16"
-    if dtype == "bfloat16" and not has_bfloat16():
-        return "this CPU has no bfloat16 products (AVX512-BF16)"
+    if dtype not in _INPUTS:
+        return f"the kernels have no {dtype}"
     if config.head_dim % 2 or config.intermediate_size % 2:
         return "the model's sizes are odd"
     return None
@@ -63,7 +68,7 @@ class NativeBert:
         self,
         config: BertConfig,
         weights: Weights,
-        is_bf16: bool,
+        dtype: DtypeName = "float32",
         num_threads: int | None = None,
         isa: str | None = None,
     ) -> None:
@@ -72,7 +77,7 @@ class NativeBert:
         self.config = config
         self._lib = lib
         self._lock = threading.Lock()
-        self._weights = _Weights(config, weights, is_bf16)
+        self._weights = _Weights(config, weights, dtype)
         self._handle = self._weights.create(lib, num_threads or usable_cores())
         self._finalizer = weakref.finalize(self, lib.teola_bert_free, self._handle)
         self._finalizer.atexit = False  # an engine's thread may be inside a pass then
@@ -124,9 +129,9 @@ class NativeBert:
 class _Weights:
     """Owns the memory behind the C structures."""
 
-    def __init__(self, config: BertConfig, weights: Weights, is_bf16: bool) -> None:
+    def __init__(self, config: BertConfig, weights: Weights, dtype: DtypeName) -> None:
         self._config = config
-        self._is_bf16 = is_bf16
+        inputs, self._format = _INPUTS[dtype]
         self._kept: list[Floats] = []
         self._packed: list[Packed] = []
         self._tensors = {name: tensor.float().numpy() for name, tensor in weights.items()}
@@ -143,7 +148,7 @@ class _Weights:
             config.num_heads,
             config.intermediate_size,
             _ACTIVATIONS[config.activation],
-            is_bf16,
+            inputs,
             config.layer_norm_eps,
             *(table.ctypes.data for table in self._tables),
             self._norm("embeddings.LayerNorm"),
@@ -186,7 +191,7 @@ class _Weights:
         return pack_values([self._tensors[f"{name}.weight"]], Format.F32, bias, False)
 
     def _pack(self, parts: list[Floats], bias: Floats) -> Packed:
-        packed = pack_values(parts, Format.BF16 if self._is_bf16 else Format.F32, bias, False)
+        packed = pack_values(parts, self._format, bias, False)
         self._packed.append(packed)
         return packed
 

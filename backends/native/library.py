@@ -23,6 +23,7 @@ class Format(IntEnum):
     Q4 = 3  # GGUF Q4_0 and Q4_1
     Q8_INT8 = 4  # the same blocks, for inputs quantised to 8 bits
     Q4_INT8 = 5
+    SHORTS = 6  # int16, with one scale an output feature
 
 
 class LinearStruct(Structure):
@@ -92,6 +93,14 @@ class Activation(IntEnum):
     GELU_TANH = 6
 
 
+class Inputs(IntEnum):
+    """How a BERT's products read their inputs: `Inputs` in `bert.h`."""
+
+    AS_FLOAT = 0
+    AS_BF16 = 1
+    AS_SHORT = 2
+
+
 class NormStruct(Structure):
     _fields_ = (("weight", c_void_p), ("bias", c_void_p))
 
@@ -103,7 +112,7 @@ class BertConfigStruct(Structure):
         ("num_heads", c_int32),
         ("width", c_int32),
         ("activation", c_int32),
-        ("is_bf16", c_int32),
+        ("inputs", c_int32),
         ("eps", c_float),
         ("words", c_void_p),
         ("types", c_void_p),

@@ -19,9 +19,17 @@ struct AnyModel {
 
 struct AnyBert {
   std::unique_ptr<Pool> pool;
-  std::unique_ptr<Bert<false>> f32;
-  std::unique_ptr<Bert<true>> bf16;
+  std::unique_ptr<Encoder> encoder;
 };
+
+std::unique_ptr<Encoder> make_encoder(const TeolaBertConfig& config, const TeolaBertLayer* layers,
+                                      Pool& pool) {
+  switch (config.inputs) {
+    case AS_SHORT: return std::make_unique<Bert<AS_SHORT>>(config, layers, pool);
+    case AS_BF16: return std::make_unique<Bert<AS_BF16>>(config, layers, pool);
+    default: return std::make_unique<Bert<AS_FLOAT>>(config, layers, pool);
+  }
+}
 
 }  // namespace
 
@@ -54,7 +62,9 @@ void teola_pack(int32_t format, int64_t n, int64_t k, const float* w, int64_t at
     uint8_t* panel = out + per_panel * (to / PANEL);
     const int lane = int(to % PANEL);
     const float* row = w + i * k;
-    if (format == F32) {
+    if (format == SHORTS) {
+      pack_shorts(row, k, lane, panel);
+    } else if (format == F32) {
       float* p = reinterpret_cast<float*>(panel) + lane;
       for (int64_t j = 0; j < k; j++) p[j * PANEL] = row[j];
     } else {
@@ -153,8 +163,7 @@ void* teola_bert_create(const TeolaBertConfig* config, const TeolaBertLayer* lay
   try {
     auto bert = std::make_unique<AnyBert>();
     bert->pool = std::make_unique<Pool>(std::max(1, num_threads));
-    if (config->is_bf16) bert->bf16 = std::make_unique<Bert<true>>(*config, layers, *bert->pool);
-    else bert->f32 = std::make_unique<Bert<false>>(*config, layers, *bert->pool);
+    bert->encoder = make_encoder(*config, layers, *bert->pool);
     return bert.release();
   } catch (...) {
     return nullptr;
@@ -166,9 +175,7 @@ void teola_bert_free(void* bert) { delete static_cast<AnyBert*>(bert); }
 // 0, or 1 when memory ran out.
 int32_t teola_bert_encode(void* bert, const TeolaTexts* texts) {
   try {
-    auto* b = static_cast<AnyBert*>(bert);
-    if (b->bf16) b->bf16->encode(*texts);
-    else b->f32->encode(*texts);
+    static_cast<AnyBert*>(bert)->encoder->encode(*texts);
     return 0;
   } catch (...) {
     return 1;

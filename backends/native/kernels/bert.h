@@ -1,15 +1,16 @@
 // A BERT encoder: texts of any lengths end to end, nothing padded.
 //
 // Every row is computed by the same operations in the same order whatever texts stand beside its
-// own: a text has the same bits alone and in any batch. Activations stay float32 between products; in
-// bf16 mode the inputs of products (queries, keys, values and attention's weights too) are rounded.
+// own: a text has the same bits alone and in any batch. Activations stay float32 between products;
+// only the inputs of products are rounded. AS_BF16: of all, attention's too. AS_SHORT (see shorts.h): of
+// those with weights; attention is float32.
 //
 // Shapes: T rows of a batch, E hidden size, H heads, D head size, F MLP width; n rows of one text.
 #pragma once
 
 #include <cmath>
 
-#include "product.h"
+#include "shorts.h"
 
 namespace teola {
 
@@ -20,7 +21,7 @@ extern "C" struct TeolaNorm {
 extern "C" struct TeolaBertConfig {
   int32_t num_layers, hidden, num_heads, width;
   int32_t activation;  // an Ending: RELU, GELU or GELU_TANH
-  int32_t is_bf16;
+  int32_t inputs;  // an Inputs
   float eps;
   const float *words, *types, *positions;  // [.., E]
   TeolaNorm norm;
@@ -44,34 +45,73 @@ struct TextPad {  // of one thread in attention
   Buffer keys, values, scores, weights;
 };
 
-template <bool BF>
-class Bert {
+enum Inputs : int32_t { AS_FLOAT, AS_BF16, AS_SHORT };  // of products with weights
+
+struct Encoder {
+  virtual ~Encoder() = default;
+  virtual void encode(const TeolaTexts& s) = 0;
+};
+
+template <Inputs INPUTS>
+class Bert final : public Encoder {
  public:
+  static constexpr bool BF = INPUTS == AS_BF16;
   static constexpr int PER_WORD = BF ? 2 : 1;
 
   Bert(const TeolaBertConfig& c, const TeolaBertLayer* layers, Pool& pool)
       : c_(c), layers_(layers, layers + c.num_layers), pool_(pool), scratch_(pool.size()),
         pads_(pool.size()) {}
 
-  void encode(const TeolaTexts& s) {
-    const int T = s.num_rows, E = c_.hidden;
-    x_ = s.hidden;
-    a_ = BF ? as_.get<Word>(size_t(T) * E / PER_WORD) : reinterpret_cast<Word*>(x_);
-    qkv_ = qkvs_.get<Word>(size_t(T) * 3 * E / PER_WORD);
-    h_ = hs_.get<Word>(size_t(T) * std::max(E, c_.width) / PER_WORD);
+  void encode(const TeolaTexts& s) override {
+    const int T = s.num_rows;
+    reserve(T, s.hidden);
     embed(s);
     for (const TeolaBertLayer& layer : layers_) {
-      product(a_, T, layer.qkv, WORDS, nullptr, qkv_);
+      product(normed_, T, layer.qkv, WORDS, nullptr, qkv_);
       attend(s);
-      product(h_, T, layer.out, ADD, x_, nullptr);
+      if constexpr (INPUTS == AS_SHORT) round_mixed(T);
+      product(mixed_, T, layer.out, ADD, x_, nullptr);
       norm(layer.attention_norm, T);
-      product(a_, T, layer.up, Ending(c_.activation), nullptr, h_);
-      product(h_, T, layer.down, ADD, x_, nullptr);
+      expand(layer.up, T);
+      product(inner_, T, layer.down, ADD, x_, nullptr);
       norm(layer.mlp_norm, T);
     }
   }
 
  private:
+  using Rows = std::conditional_t<INPUTS == AS_SHORT, ShortRows, Word*>;
+
+  void reserve(int T, float* hidden) {
+    const int E = c_.hidden, F = c_.width;
+    x_ = hidden;
+    qkv_ = qkvs_.get<Word>(size_t(T) * 3 * E / PER_WORD);
+    h_ = hs_.get<Word>(size_t(T) * (INPUTS == AS_SHORT ? E : std::max(E, F)) / PER_WORD);
+    if constexpr (INPUTS == AS_SHORT) {
+      normed_ = mixed_ = shorts(normed_words_, normed_scales_, T, E);
+      inner_ = shorts(inner_words_, inner_scales_, T, F);
+    } else {
+      normed_ = BF ? normed_words_.get<Word>(size_t(T) * E / PER_WORD) : reinterpret_cast<Word*>(x_);
+      mixed_ = inner_ = h_;
+    }
+  }
+
+  static ShortRows shorts(Buffer& words, Buffer& scales, int num_rows, int k) {
+    const size_t groups = size_t(num_rows) * num_groups(k);
+    return {words.get<Word>(groups * (GROUP / 2)), scales.get<float>(groups), num_groups(k)};
+  }
+
+  // The MLP's first product and its activation, into `inner_`.
+  void expand(const Linear& up, int T) {
+    if constexpr (INPUTS == AS_SHORT)
+      multiply_shorts(pool_, {normed_, T, Ending(c_.activation), nullptr, inner_}, up);
+    else product(normed_, T, up, Ending(c_.activation), nullptr, inner_);
+  }
+
+  void round_mixed(int num_rows) {
+    const float* mixed = reinterpret_cast<const float*>(h_);
+    rows(num_rows, [&](int row) { round_row(mixed + size_t(row) * c_.hidden, c_.hidden, mixed_, row); });
+  }
+
   template <class Fn>
   void rows(int num_rows, const Fn& fn) {
     const int n = std::max(1, std::min(num_rows / 16, 4 * pool_.size()));
@@ -81,8 +121,13 @@ class Bert {
     });
   }
 
-  void product(const Word* a, int m, const Linear& w, Ending ending, float* out, Word* words) {
-    multiply<BF>(pool_, scratch_, Product{a, m, nullptr, ending, out, words, nullptr}, w);
+  void product(const Rows& a, int m, const Linear& w, Ending ending, float* out, Word* words) {
+    if constexpr (INPUTS == AS_SHORT) {
+      if (ending == WORDS) ending = STORE, out = reinterpret_cast<float*>(words);
+      multiply_shorts(pool_, {a, m, ending, out, {}}, w);
+    } else {
+      multiply<BF>(pool_, scratch_, Product{a, m, nullptr, ending, out, words, nullptr}, w);
+    }
   }
 
   // One tile of up to 12 rows and one panel.
@@ -123,12 +168,13 @@ class Bert {
     const float variance = reduce_add(squares) / E;
     const F16 scale = set1(1.0f / std::sqrt(variance + c_.eps));
     for (int i = 0; i < E; i += 16) {
-      const int n = E - i;
-      F16 v = (load_first(x + i, n) - mean) * scale;
-      v = fma(v, load_first(w.weight + i, n), load_first(w.bias + i, n));
-      store_first(x + i, v, n);
-      if constexpr (BF) store_words<BF>(a_ + (size_t(row) * E + i) / PER_WORD, v, n);
+      const int left = E - i;
+      F16 v = (load_first(x + i, left) - mean) * scale;
+      v = fma(v, load_first(w.weight + i, left), load_first(w.bias + i, left));
+      store_first(x + i, v, left);
+      if constexpr (BF) store_words<BF>(normed_ + (size_t(row) * E + i) / PER_WORD, v, left);
     }
+    if constexpr (INPUTS == AS_SHORT) round_row(x, E, normed_, row);
   }
 
   // ---------------------------------------------------------------- attention
@@ -147,6 +193,10 @@ class Bert {
       for (int head = items_[i].first_head; head < items_[i].last_head; head++)
         attend(s, items_[i].text, head, pads_[thread]);
     });
+  }
+
+  static int attended_rows(int left) {
+    return REGISTERS >= 32 ? tile_rows(left) : left >= 2 ? 2 : 1;
   }
 
   // Keys and values become panels as weights do: scores and sums are products like all others.
@@ -168,7 +218,7 @@ class Bert {
     alignas(64) float tile[MAX_ROWS * PANEL];
     float scale[MAX_ROWS];
     for (int row = 0, num = 0; row < n; row += num) {
-      num = tile_rows(n - row);
+      num = attended_rows(n - row);
       for (int p = 0; p < key_panels; p++)
         product(num, queries + row * row_words, row_words,
                 keys + size_t(p) * head_words * PANEL, head_words,
@@ -203,13 +253,14 @@ class Bert {
   static void pack_values(const Word* from, size_t row_words, int n, int num_dims, Word* to) {
     for (int key = 0; key < n; key += PER_WORD, from += PER_WORD * row_words, to += PANEL)
       for (int i = 0; i < PANEL; i += 16) {
+        const int left = num_dims - i;
         I16 words;
         if constexpr (BF) {
-          const I16 low = load_u16_first(from + i / 2, num_dims - i);
-          const int next = key + 1 < n ? num_dims - i : 0;
-          words = low | shift_left(load_u16_first(from + row_words + i / 2, next), 16);
+          words = load_u16_first(from + i / 2, left);
+          if (key + 1 < n)
+            words = words | shift_left(load_u16_first(from + row_words + i / 2, left), 16);
         } else {
-          words = load_ints_first(from + i, num_dims - i);
+          words = load_ints_first(from + i, left);
         }
         store_ints(to + i, words);
       }
@@ -238,9 +289,10 @@ class Bert {
   std::vector<TextPad> pads_;
   std::vector<Item> items_;
   std::vector<int> positions_;
-  Buffer as_, qkvs_, hs_;
-  float* x_ = nullptr;
-  Word *a_ = nullptr, *qkv_ = nullptr, *h_ = nullptr;
+  Buffer qkvs_, hs_, normed_words_, normed_scales_, inner_words_, inner_scales_;
+  float* x_ = nullptr;                 // [T][E]
+  Word *qkv_ = nullptr, *h_ = nullptr;  // [T][3 E]; what attention mixes, or the MLP's inner values
+  Rows normed_{}, mixed_{}, inner_{};  // inputs of products
 };
 
 }  // namespace teola

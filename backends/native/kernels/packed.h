@@ -14,10 +14,11 @@ constexpr int GROUP = 32;          // weights of a column that share a scale
 constexpr size_t Q4_BYTES = 640;   // a group of a panel: 32 scales, 32 minima, 32 x 32 half bytes
 constexpr size_t Q8_BYTES = 1088;  // a group of a panel: 32 scales, 32 x 32 bytes
 
-// Q8, Q4: for products with bfloat16 inputs; Q8_INT8, Q4_INT8: for int8 inputs, see product_int8.h.
-enum Format : int32_t { F32 = 0, BF16 = 1, Q8 = 2, Q4 = 3, Q8_INT8 = 4, Q4_INT8 = 5 };
+// Q8, Q4: for products with bfloat16 inputs; Q8_INT8, Q4_INT8: for int8 inputs, see product_int8.h;
+// SHORTS: for int16 inputs, see shorts.h.
+enum Format : int32_t { F32 = 0, BF16 = 1, Q8 = 2, Q4 = 3, Q8_INT8 = 4, Q4_INT8 = 5, SHORTS = 6 };
 
-inline bool is_int8(int format) { return format >= Q8_INT8; }
+inline bool is_int8(int format) { return format == Q8_INT8 || format == Q4_INT8; }
 
 struct Linear {
   int32_t format;
@@ -26,8 +27,14 @@ struct Linear {
   const float* bias;    // [n] or null
 };
 
+// int16 numbers of a panel, whole groups; the columns' scales lie behind them.
+inline size_t short_words_bytes(int64_t k) {
+  return size_t(k + GROUP - 1) / GROUP * GROUP * PANEL * 2;
+}
+
 size_t panel_bytes(int format, int64_t k) {
   switch (format) {
+    case SHORTS: return short_words_bytes(k) + PANEL * 4;
     case F32: return size_t(k) * PANEL * 4;
     case BF16: return size_t(k) * PANEL * 2;
     case Q8:

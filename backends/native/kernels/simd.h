@@ -16,6 +16,8 @@
 //   load_halfs load_bytes load_u16 store_bytes store_shorts ..    narrower numbers in memory
 //   store_bf16 load_bf16 dot_bf16                                 bfloat16, see below
 //   fetch_near fetch_far relax                                    caches; a breath while waiting
+//   hold                                                          keeps a sum in its registers: what
+//                                                                 follows is computed after it
 //
 // REGISTERS: how many F16 the set's registers hold. `load`, `store`: addresses of 64 bytes.
 #pragma once

@@ -223,6 +223,7 @@ inline uint16_t float_to_half(float x) { return uint16_t(_cvtss_sh(x, 0)); }
 
 // ---------------------------------------------------------------- the memory and the core
 
+inline void hold(I16& x) { asm volatile("" : "+x"(x.lo), "+x"(x.hi)); }
 inline void fetch_near(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 inline void fetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 inline void relax() { _mm_pause(); }

@@ -248,6 +248,7 @@ inline void store_bf16(void* p, F16 x, int n = 16) {
 
 // ---------------------------------------------------------------- the memory and the core
 
+inline void hold(I16& x) { asm volatile("" : "+w"(x.a), "+w"(x.b), "+w"(x.c), "+w"(x.d)); }
 inline void fetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
 inline void fetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 inline void relax() { asm volatile("yield" ::: "memory"); }

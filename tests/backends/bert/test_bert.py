@@ -13,16 +13,17 @@ from transformers import BertConfig, BertForSequenceClassification
 import backends.bert.native_bert as bert_native
 from backends.bert.encoder import Bert, load_bert, read_bert
 from backends.bert.native_bert import NativeBert, why_not
-from backends.bert.options import BertOptions
+from backends.bert.options import BertOptions, DtypeName
 from backends.bert.tokens import TextTokens
 from backends.bert.torch_bert import TorchBert
 from backends.errors import ConfigError
 from backends.native.build import Built
-from backends.native.library import has_bfloat16, library
+from backends.native.instruction_sets import isas_here
+from backends.native.library import library
 
-needs_kernels = pytest.mark.skipif(library() is None, reason="no AVX-512 or no compiler here")
-needs_bf16 = pytest.mark.skipif(not has_bfloat16(), reason="no AVX512-BF16 or no compiler here")
-DTYPES = ["float32", pytest.param("bfloat16", marks=needs_bf16)]
+needs_kernels = pytest.mark.skipif(library() is None, reason="no kernels here")
+on_each_set = pytest.mark.parametrize("isa", isas_here() or [pytest.param("", marks=needs_kernels)])
+DTYPES: list[DtypeName] = ["float32", "bfloat16", "int16"]
 VOCABULARY = 50
 LENGTHS = (1, 2, 3, 12, 13, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 100, 200)
 SHAPES: dict[str, dict[str, Any]] = {
@@ -63,6 +64,10 @@ def bert_of(folder: Path, **options: Any) -> Bert:
     return load_bert(folder, BertOptions(device="cpu", **options))
 
 
+def native_of(folder: Path, dtype: DtypeName, isa: str, threads: int = 2) -> NativeBert:
+    return NativeBert(*read_bert(folder), dtype, threads, isa)
+
+
 def random_texts(*lengths: int) -> list[TextTokens]:
     rng = np.random.default_rng(0)
     return [
@@ -75,57 +80,76 @@ def random_texts(*lengths: int) -> list[TextTokens]:
     ]
 
 
-@needs_kernels
+@on_each_set
 @pytest.mark.parametrize("shape", SHAPES)
-def test_hidden_states_are_those_of_torch(folders: dict[str, Path], shape: str) -> None:
+def test_hidden_states_are_those_of_torch(folders: dict[str, Path], shape: str, isa: str) -> None:
     texts = random_texts(*LENGTHS)
     theirs = bert_of(folders[shape], kernels="torch").encode(texts)
-    ours = bert_of(folders[shape], kernels="native").encode(texts)
+    ours = native_of(folders[shape], "float32", isa).encode(texts)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
 
 
-@needs_bf16
+@on_each_set
+@pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 0.05), ("int16", 0.001)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_bfloat16_is_close_to_float32(folders: dict[str, Path], shape: str) -> None:
+def test_rounded_inputs_are_close_to_float32(
+    folders: dict[str, Path], shape: str, dtype: DtypeName, most: float, isa: str
+) -> None:
     texts = random_texts(*LENGTHS)
-    exact = bert_of(folders[shape], kernels="native").encode(texts)
-    rounded = bert_of(folders[shape], kernels="native", dtype="bfloat16").encode(texts)
+    exact = native_of(folders[shape], "float32", isa).encode(texts)
+    rounded = native_of(folders[shape], dtype, isa).encode(texts)
     for a, b in zip(rounded, exact, strict=True):
-        assert 0 < float((a - b).norm() / b.norm()) < 0.05
+        assert 0 < float((a - b).norm() / b.norm()) < most
 
 
-@needs_kernels
+@on_each_set
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", ["head-20", "head-32", "head-64"])
 def test_batch_mates_and_threads_change_no_bit(
-    folders: dict[str, Path], shape: str, dtype: str
+    folders: dict[str, Path], shape: str, dtype: DtypeName, isa: str
 ) -> None:
     texts = random_texts(*LENGTHS)
-    alone = [
-        bert_of(folders[shape], kernels="native", dtype=dtype, threads=1).encode([text])[0]
-        for text in texts
-    ]
+    lone = native_of(folders[shape], dtype, isa, threads=1)
+    alone = [lone.encode([text])[0] for text in texts]
     rng = np.random.default_rng(1)
     for threads in (1, 2, 3):
-        bert = bert_of(folders[shape], kernels="native", dtype=dtype, threads=threads)
+        bert = native_of(folders[shape], dtype, isa, threads)
         for _ in range(3):
             order = rng.permutation(len(texts))[: rng.integers(2, len(texts) + 1)]
             for i, hidden in zip(order, bert.encode([texts[i] for i in order]), strict=True):
                 assert torch.equal(hidden, alone[i])
 
 
-@needs_kernels
+@on_each_set
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_logits_are_those_of_torch_and_the_same_in_any_batch(
-    folders: dict[str, Path], dtype: str
+    folders: dict[str, Path], dtype: DtypeName, isa: str
 ) -> None:
     texts = random_texts(*LENGTHS)
     theirs = bert_of(folders["head-32"], kernels="torch").classify(texts)
-    bert = bert_of(folders["head-32"], kernels="native", dtype=dtype)
+    bert = native_of(folders["head-32"], dtype, isa)
     ours = bert.classify(texts)
-    np.testing.assert_allclose(ours, theirs, atol=2e-5 if dtype == "float32" else 0.2)
+    tolerance = {"float32": 2e-5, "int16": 2e-3, "bfloat16": 0.2}[dtype]
+    np.testing.assert_allclose(ours, theirs, atol=tolerance)
     np.testing.assert_array_equal(np.concatenate([bert.classify([text]) for text in texts]), ours)
+
+
+@on_each_set
+def test_int16_sums_of_the_largest_numbers_do_not_overflow(
+    folders: dict[str, Path], isa: str
+) -> None:
+    """All inputs equal and all weights at the top of the range: a sum that wraps changes its sign,
+    and the last layer, whose rows have different signs, would show it."""
+    config, weights = read_bert(folders["head-64"])
+    ones = {name: torch.ones_like(tensor) for name, tensor in weights.items()}
+    ones["encoder.layer.2.output.dense.weight"][::2] = -1
+    texts = random_texts(3, 40)
+    exact = NativeBert(config, ones, "float32", 1, isa).encode(texts)
+    rounded = NativeBert(config, ones, "int16", 1, isa).encode(texts)
+    for a, b in zip(rounded, exact, strict=True):
+        assert b.std() > 0.9
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
 
 
 @needs_kernels
@@ -141,6 +165,11 @@ def test_kernels_run_where_they_can(folders: dict[str, Path]) -> None:
     assert isinstance(bert_of(folder), NativeBert)
     assert isinstance(bert_of(folder, kernels="torch"), TorchBert)
     assert isinstance(bert_of(folder, dtype="float16"), TorchBert)
+    auto, short = bert_of(folder), bert_of(folder, dtype="int16")
+    texts = random_texts(9)
+    assert torch.equal(auto.encode(texts)[0], short.encode(texts)[0])
+    with pytest.raises(ConfigError, match="dtype='int16' cannot run here: kernels='torch' was"):
+        bert_of(folder, dtype="int16", kernels="torch")
     with pytest.raises(ConfigError, match="kernels='native' cannot run here: .*no float16"):
         bert_of(folder, dtype="float16", kernels="native")
 
@@ -181,7 +210,7 @@ def test_a_forgotten_model_gives_its_threads_back(folders: dict[str, Path]) -> N
     task = Path(f"/proc/{threading.get_native_id()}/task")
     config, weights = read_bert(folders["relu"])
     before = len(list(task.iterdir()))
-    berts = [NativeBert(config, weights, False, 4) for _ in range(3)]
+    berts = [NativeBert(config, weights, "float32", 4) for _ in range(3)]
     assert len(list(task.iterdir())) >= before + 9
     del berts
     assert len(list(task.iterdir())) <= before + 1

@@ -106,14 +106,18 @@ def test_a_wrong_request_fails_alone(wrong: Request) -> None:
     assert [doc.score for doc in docs_of(last)] == [3, 1]
 
 
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 2e-5), ("auto", 5e-3)])
 @pytest.mark.parametrize("num_labels", [1, 2])
-def test_a_cross_encoder_scores_as_transformers_does(tmp_path: Path, num_labels: int) -> None:
+def test_a_cross_encoder_scores_as_transformers_does(
+    tmp_path: Path, num_labels: int, dtype: str, error: float
+) -> None:
     model = cross_encoder(tmp_path, num_labels)
     (outcome,) = run(
-        create("reranker", f"local:{tmp_path}", {"device": "cpu"}),
+        create("reranker", f"local:{tmp_path}", {"device": "cpu", "dtype": dtype}),
         rerank("the cat", documents(PASSAGES)),
     )
     scores = {doc.text: doc.score for doc in docs_of(outcome)}
+    wanted: dict[str, float] = {}
     pairs = [("the cat", passage) for passage in PASSAGES]
     for (_, passage), encoding in zip(pairs, BertTokenizer(tmp_path).encode(pairs), strict=True):
         assert 1 in encoding.types, "the passage has its own token type"
@@ -123,7 +127,9 @@ def test_a_cross_encoder_scores_as_transformers_does(tmp_path: Path, num_labels:
                 token_type_ids=torch.tensor(encoding.types)[None],
             ).logits[0]
         expected = logits[0] if num_labels == 1 else logits[1] - logits[0]
-        assert scores[passage] == pytest.approx(float(expected), abs=2e-5)
+        wanted[passage] = float(expected)
+    assert scores == pytest.approx(wanted, abs=error)
+    assert list(scores) == sorted(wanted, key=lambda passage: -wanted[passage])
 
 
 def test_requests_score_together_as_they_do_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUESTION ?= Until which year do the developers intend to support SQLite?
 
-.PHONY: help install models vllm demo wheel sanitize check test bench clean
+.PHONY: help install models vllm demo wheel sanitize check test bench fuzz clean
 
 help:
 	@echo "make install  the environment in $(VENV), with everything for running and testing"
@@ -18,6 +18,7 @@ help:
 	@echo "make test     all tests, on real models too"
 	@echo "make check    lint, types, architecture"
 	@echo "make bench    the benchmarks (minutes)"
+	@echo "make fuzz     a thousand damaged model files (minutes)"
 
 install: $(STAMP)
 
@@ -52,6 +53,10 @@ test: models
 	$(BIN)/teola models fetch bert-mini-reranker
 	-$(BIN)/teola engine install vllm --cpu  # where it cannot be had, its tests are skipped
 	$(BIN)/python -m pytest
+
+fuzz: models
+	$(BIN)/python -W ignore tests/backends/fuzz_model_files.py --cases 1000 \
+	    --gguf "$$($(BIN)/python -c 'from backends.models.fetch import locate; print(locate("smollm2-135m"))')"
 
 bench: models
 	$(BIN)/python benchmarks/bench_app.py

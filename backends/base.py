@@ -54,7 +54,7 @@ class Tokens:
     ids: tuple[int, ...]
 
 
-Part = str | Turn | Tokens  # one piece of a prompt; text never turns into markup
+Part = str | Turn | Tokens  # one piece of a prompt; no token of markup is made from text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`local:NAME`, `local:/path/to/folder` and `hf:ORG/NAME` to an embedder, not yet loaded."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from backends.base import Engine, EngineInfo
@@ -8,6 +9,7 @@ from backends.bert.forward_passes import TextRunner
 from backends.bert.options import BertOptions
 from backends.devices import device_name
 from backends.models.fetch import check_url, resolve
+from backends.models.model_files import reading
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.text_engine import NUM_SLOTS, TextEngine
@@ -29,7 +31,13 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
 
 
 def _load(url: str, settings: BertOptions) -> TextRunner[Any, Any]:
+    return load_embedder(resolve(url), settings)
+
+
+def load_embedder(folder: Path, settings: BertOptions) -> TextRunner[Any, Any]:
+    """Raises ConfigError and EngineUnavailable, which name what is wrong in the folder."""
     with optional_imports("local"):
         from backends.embedder.encoder import load_encoder
         from backends.embedder.runner import EmbedRunner
-    return EmbedRunner(load_encoder(resolve(url), settings))
+    with reading(folder):
+        return EmbedRunner(load_encoder(folder, settings))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.core import LLMCore
+from backends.llm.kv.pool_size import cpu_kv_tokens
 from backends.llm.kv.tiers.identity import identity_of
 from backends.llm.model import config as configs
 from backends.llm.model import weights
@@ -18,6 +19,7 @@ from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.model.native.native_model import NativeModel, why_not
 from backends.llm.model.native.weight_source import GGUFSource, TensorSource, has_blocks
 from backends.llm.model.step_model import StepModel
+from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.numerics import Numerics, dtype_of, pick_numerics
 from backends.llm.options import LLMOptions
@@ -25,13 +27,12 @@ from backends.llm.requests.open_prompts import folder_template, prompts_of
 from backends.llm.speculation.vocabulary import check_same_vocabulary
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
+from backends.memory import available_bytes
 from backends.models.fetch import resolve
 from backends.models.model_files import json_object, reading
 from backends.native.build import build
 from backends.native.packing import WeightSource
 from backends.native.slow_path import tell_of_slow_path
-
-_CPU_KV_TOKENS = 32768
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,12 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     device = pick_device(options.device)
     found = open_model(path)
     tokenizer = found.tokenizer
-    prompts = prompts_of(tokenizer, found.template)
+    with reading(path):
+        prompts = prompts_of(tokenizer, found.template)
     draft = load_draft(tokenizer, options, device)
     with reading(path):
         model = load_model(found, options, device)
-    kv_tokens = options.kv_tokens or _default_kv_tokens(model, draft, options, device)
+    kv_tokens = _kv_tokens(model, draft, options, device)
     identity = kv_identity(path, found, options, device) if options.disk_kv is not None else ""
     core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
     for name, folder in options.adapters.items():
@@ -186,10 +188,11 @@ def _open_folder(folder: Path) -> ModelOnDisk:
     )
 
 
-def _default_kv_tokens(
+def _kv_tokens(
     model: StepModel[Any], draft: StepModel[Any] | None, options: LLMOptions, device: torch.device
 ) -> int:
-    if device.type != "cuda":
-        return _CPU_KV_TOKENS
     models = [model] if draft is None else [model, draft]
-    return default_kv_tokens(models, options.page_size, device)
+    if device.type != "cuda":
+        token_bytes = sum(bytes_per_token(each.config, each.dtype) for each in models)
+        return cpu_kv_tokens(options.kv_tokens, token_bytes, available_bytes())
+    return options.kv_tokens or default_kv_tokens(models, options.page_size, device)

@@ -19,7 +19,7 @@ class LLMOptions(Options):
     weights: Literal["auto", "stored", "full"] = "auto"  # native: keep 4-bit and 8-bit weights
     threads: int | None = Field(None, ge=1)  # CPU: all cores this process may use
     page_size: int = Field(16, ge=1)  # tokens a page
-    kv_tokens: int | None = Field(None, ge=1)  # KV pool; 32768 on CPU, what is free on CUDA
+    kv_tokens: int | None = Field(None, ge=1)  # KV pool; None: what fits the memory
     token_budget: int = Field(512, ge=1)  # most tokens computed in one step
     max_running: int = Field(32, ge=1)  # most sequences in one step
     policy: PolicyName = "fcfs"  # order of execution: see `planner.named`

@@ -12,6 +12,7 @@ from backends.bert.options import BertOptions
 from backends.devices import device_name
 from backends.errors import ConfigError
 from backends.models.fetch import check_url, resolve
+from backends.models.model_files import reading
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.text_engine import NUM_SLOTS, TextEngine
@@ -62,7 +63,9 @@ def _load_maxsim(settings: MaxSimOptions) -> TextRunner[Any, Any]:
         from backends.embedder.encoder import load_encoder
         from backends.reranker.maxsim import MaxSim
         from backends.reranker.runner import RerankRunner
-    return RerankRunner(MaxSim(load_encoder(resolve(settings.embedder), settings)))
+    folder = resolve(settings.embedder)
+    with reading(folder):
+        return RerankRunner(MaxSim(load_encoder(folder, settings)))
 
 
 def _load_cross_encoder(url: str, settings: CrossEncoderOptions) -> TextRunner[Any, Any]:
@@ -74,7 +77,8 @@ def _load_cross_encoder(url: str, settings: CrossEncoderOptions) -> TextRunner[A
         from backends.reranker.pairs import template_of
         from backends.reranker.runner import RerankRunner
     template = template_of(settings.template)
-    return RerankRunner(load_cross_encoder(folder, settings, template))
+    with reading(folder):
+        return RerankRunner(load_cross_encoder(folder, settings, template))
 
 
 def _load_onnx(folder: Path, settings: CrossEncoderOptions) -> TextRunner[Any, Any]:
@@ -87,4 +91,5 @@ def _load_onnx(folder: Path, settings: CrossEncoderOptions) -> TextRunner[Any, A
         from backends.reranker.onnx_scorer import load_onnx
         from backends.reranker.pairs import template_of
         from backends.reranker.runner import RerankRunner
-    return RerankRunner(load_onnx(folder, settings, template_of(settings.template)))
+    with reading(folder):
+        return RerankRunner(load_onnx(folder, settings, template_of(settings.template)))

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 
 from backends.base import Part, Role, Tokens, Turn
+from backends.errors import RequestTooLong
 from backends.llm.requests.open_turn import Open, ToolTurns
 from backends.llm.requests.tool_templates import ToolTemplates
 from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.plain_markup import PlainMarkup
 from backends.llm.text.tokenizer import Tokenizer
 from backends.tool_calls.format import CallFormat, Markup
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn, read_turn
+
+_JSON_BYTES = 8  # of a canonical turn, that may stand for one byte of the text: \u0041
 
 
 class PromptEncoder:
@@ -20,6 +24,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self._template = template
         self._tools = ToolTemplates(tokenizer, template)
+        self._plain_markup = PlainMarkup(tokenizer, template.markup_texts)
         closing = tokenizer.encode_markup(template.end_of_turn)[:1]
         ends = [i for i in closing if i in tokenizer.special_ids]
         self.stop_ids = frozenset((*tokenizer.eos_ids, *ends))
@@ -27,6 +32,20 @@ class PromptEncoder:
     def format_of(self, tools: Toolset) -> CallFormat:
         """How the model writes calls of these tools. Raises RequestRejected."""
         return self._tools.of(tools).format
+
+    def check_bytes(self, parts: Sequence[Part], most_tokens: int, turn: Open) -> None:
+        """Raises RequestTooLong, before anything is tokenised, for more text than so many tokens
+        can stand for."""
+        num_bytes = sum(_num_bytes(part) for part in parts if isinstance(part, str))
+        if isinstance(turn, ToolTurns):
+            num_bytes //= _JSON_BYTES
+        longest = self.tokenizer.longest_token_bytes
+        room = most_tokens - sum(len(part.ids) for part in parts if isinstance(part, Tokens))
+        if num_bytes > max(0, room) * longest:
+            raise RequestTooLong(
+                f"the prompt's texts have {num_bytes} bytes; {max(0, room)} tokens, which the "
+                f"context takes, stand for {longest} bytes each at most: shorten the prompt"
+            )
 
     def encode(
         self, parts: Sequence[Part], ids: Sequence[int], turn: Open
@@ -66,7 +85,7 @@ class PromptEncoder:
             text = self._tools.of(turn.tools).answer(text)
         said = read_turn(text) if isinstance(turn, ToolTurns) else None
         if said is None or not isinstance(turn, ToolTurns) or turn.role != "assistant":
-            return self.tokenizer.encode_text(text), turn
+            return self._plain_markup.encode_text(text), turn
         return self._said(said, self.format_of(turn.tools)), turn.called(said.calls)
 
     def _said(self, turn: ToolTurn, form: CallFormat) -> list[int]:
@@ -74,7 +93,7 @@ class PromptEncoder:
         encoded = (
             self.tokenizer.encode_markup(piece.text)
             if isinstance(piece, Markup)
-            else self.tokenizer.encode_text(piece)
+            else self._plain_markup.encode_text(piece)
             for piece in form.written(turn)
         )
         return [token for ids in encoded for token in ids]
@@ -82,3 +101,7 @@ class PromptEncoder:
     def _start(self, is_start: bool) -> list[int]:
         bos = self.tokenizer.bos_id
         return [bos] if self.tokenizer.add_bos and is_start and bos is not None else []
+
+
+def _num_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 from backends.errors import RequestRejected
 from backends.llm.text.chat import ChatTemplate
+from backends.llm.text.plain_markup import PlainMarkup
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tool_template import ToolTemplate
 from backends.tool_calls.tools import Toolset
@@ -41,8 +42,8 @@ class ToolTemplates:
             raise RequestRejected(
                 "this model has no chat template, which tools need: use an instruct model"
             )
-        for token_id in self._tokenizer.special_ids:
-            token = self._tokenizer.token(token_id)
+        plain = PlainMarkup(self._tokenizer, self._template.markup_texts).markers
+        for token in (*map(self._tokenizer.token, self._tokenizer.markup_ids), *plain):
             if token and token in tools.key:
                 raise RequestRejected(
                     f"tools: a name, description or schema holds {token!r}, which is markup of "

@@ -56,6 +56,7 @@ class RequestValidator:
         self._adapters = adapters
         self._released = released
         self._max_context_tokens = max_context_tokens
+        self._most_tokens = min(max_context_tokens, pool_tokens + 1)
         self._pool_tokens = pool_tokens
         self._vocab_size = vocab_size
         self._jump_forward = jump_forward
@@ -172,6 +173,7 @@ class RequestValidator:
         return self._encode(parts, ids, with_tools(turn, tools))
 
     def _encode(self, parts: Items[Part], ids: list[int], turn: Open) -> tuple[list[int], Open]:
+        self._prompts.check_bytes(parts, self._most_tokens - len(ids), turn)
         longer, turn = self._prompts.encode(parts, ids, turn)
         if max(longer[len(ids) :], default=0) >= self._vocab_size:
             raise RequestRejected(

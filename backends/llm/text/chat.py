@@ -57,6 +57,11 @@ class ChatTemplate:
         text = rendered(self._render, ("user", "assistant"))
         return "" if text is None else text.partition(WORDS[1])[2]
 
+    @property
+    def markup_texts(self) -> tuple[str, ...]:
+        """All that it writes between turns."""
+        return (*(self._steps or {}).values(), self.end_of_turn)
+
     def render(self, messages: Sequence[Any], tools: Sequence[Any] | None, *, opens: bool) -> str:
         """The text of a conversation; `opens` writes the generation prompt too. Raises what the
         template raises."""

@@ -11,7 +11,7 @@ from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.text.tokenizer import Tokenizer
 from backends.models.model_files import json_object, reading
 
-_CONTROL, _USER_DEFINED = 3, 4  # tokenizer.ggml.token_type
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
 _QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -34,12 +34,12 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     rust = RustTokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
     _set_pre_tokenizer(rust, get("pre"))
     rust.decoder = decoders.ByteLevel()
-    _add_tokens(rust, tokens, get("token_type", []))
-    eos_ids = [get(key) for key in ("eos_token_id", "eot_token_id")]
+    _add_tokens(rust, tokens, _kinds(tokens, merges, get("token_type")))
+    ends = [_id_of(get(key), key, tokens) for key in ("eos_token_id", "eot_token_id")]
     return Tokenizer(
         rust,
-        eos_ids=_unique(i for i in eos_ids if i is not None),
-        bos_id=get("bos_token_id"),
+        eos_ids=_unique(i for i in ends if i is not None),
+        bos_id=_id_of(get("bos_token_id"), "bos_token_id", tokens),
         add_bos=bool(get("add_bos_token", False)),
     )
 
@@ -93,8 +93,24 @@ def _set_pre_tokenizer(rust: RustTokenizer, name: str) -> None:
         )
 
 
+def _kinds(tokens: list[str], merges: list[tuple[str, ...]], given: list[int] | None) -> list[int]:
+    """The type of each token. Where the file has none, a token that no merge makes was added."""
+    if given is not None:
+        if len(given) != len(tokens):
+            raise ConfigError(f"the GGUF has {len(tokens)} tokens and {len(given)} token types")
+        return given
+    made = {"".join(merge) for merge in merges}
+    return [_NORMAL if len(token) == 1 or token in made else _CONTROL for token in tokens]
+
+
+def _id_of(value: Any, key: str, tokens: list[str]) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < len(tokens)):
+        raise ConfigError(f"the GGUF's {key} is {value!r}, and it has {len(tokens)} tokens")
+    return None if value is None else int(value)
+
+
 def _add_tokens(rust: RustTokenizer, tokens: list[str], kinds: list[int]) -> None:
-    typed = list(zip(tokens, kinds, strict=False))
+    typed = list(zip(tokens, kinds, strict=True))
     control = [AddedToken(t, special=True, normalized=False) for t, k in typed if k == _CONTROL]
     user = [AddedToken(t, special=False, normalized=False) for t, k in typed if k == _USER_DEFINED]
     rust.add_special_tokens(control)

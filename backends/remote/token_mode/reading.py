@@ -166,6 +166,9 @@ class RequestReader:
         is_start = parent is None or not parent.num_tokens
         tools = choose_tools(request.attrs, tools_of(turn), is_start=is_start)
         turn = with_tools(turn, tools)
+        if self._max_context_tokens is not None:
+            num_before = parent.num_tokens if parent is not None else 0
+            self.prompts.check_bytes(parts, self._max_context_tokens - num_before, turn)
         ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
         return TokenContext(self.prompts, parent, ids, turn, adapter, salt)
 
@@ -198,7 +201,7 @@ def _without_form(sampling: Sampling) -> Sampling:
 def _check_schema(schema: str | None) -> None:
     try:
         is_object = schema is None or isinstance(json.loads(schema), dict)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestRejected(f"schema is not a JSON object: {error}") from error
     if not is_object:
         raise RequestRejected(f"schema is not a JSON object, but {schema}")

@@ -76,7 +76,7 @@ def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) ->
     and cannot be."""
     numerics = numerics_of(found, options, device)
     dtype = dtype_of(numerics)
-    obstacle = native_obstacle(found.config, options, dtype, device)
+    obstacle = native_obstacle(found.config, options, device)
     if obstacle is None:
         keeps = options.weights != "full" and dtype == torch.bfloat16
         if options.weights == "stored" and not keeps:
@@ -139,22 +139,19 @@ def pick_device(name: str) -> torch.device:
 
 def numerics_of(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> Numerics:
     """What the model computes in here. Raises ConfigError for an int8 that cannot be."""
-
-    def obstacle(dtype: torch.dtype) -> str | None:
-        return native_obstacle(found.config, options, dtype, device)
-
+    obstacle = native_obstacle(found.config, options, device)
     return pick_numerics(options, device, obstacle, found.has_blocks)
 
 
 def native_obstacle(
-    config: configs.ModelConfig, options: LLMOptions, dtype: torch.dtype, device: torch.device
+    config: configs.ModelConfig, options: LLMOptions, device: torch.device
 ) -> str | None:
     """Why the C++ kernels will not run this model; None when they will."""
     if device.type != "cpu":
         return f"the device is {device.type}, the kernels run on CPU"
     if options.kernels == "torch":
         return "kernels='torch' was asked for"
-    return why_not(config, options.page_size, dtype)
+    return why_not(config, options.page_size)
 
 
 def _open_gguf(path: Path) -> ModelOnDisk:

@@ -1,36 +1,35 @@
 """How a model computes: in float32, in bfloat16, or in int8 products beside bfloat16."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 
 from backends.errors import ConfigError
 from backends.llm.options import LLMOptions
-from backends.native.library import has_fast_bfloat16
+from backends.native.library import has_bfloat16
 
 Numerics = Literal["float32", "bfloat16", "int8"]
-Obstacle = Callable[[torch.dtype], str | None]  # why the kernels cannot run; None when they can
 
 
 def pick_numerics(
-    options: LLMOptions, device: torch.device, obstacle: Obstacle, has_blocks: bool
+    options: LLMOptions, device: torch.device, obstacle: str | None, has_blocks: bool
 ) -> Numerics:
     """`auto` is the fastest whose quality is that of float32 (`benchmarks/bench_quality.py`): int8
     where the file has 4-bit or 8-bit blocks, bfloat16 where products of it have an instruction.
-    Raises ConfigError for an int8 that cannot be."""
+    `obstacle`: why the kernels cannot run, None when they can. Raises ConfigError for an int8 that
+    cannot be."""
     if options.dtype == "int8":
-        _check_int8(options, obstacle(torch.bfloat16), has_blocks)
+        _check_int8(options, obstacle, has_blocks)
         return "int8"
     if options.dtype != "auto":
         return options.dtype
     if device.type == "cuda":
         return "bfloat16"
-    if obstacle(torch.bfloat16) is not None:
+    if obstacle is not None:
         return "float32"
     if has_blocks and options.weights != "full":
         return "int8"
-    return "bfloat16" if has_fast_bfloat16() or options.weights == "stored" else "float32"
+    return "bfloat16" if has_bfloat16() or options.weights == "stored" else "float32"
 
 
 def dtype_of(numerics: Numerics) -> torch.dtype:

@@ -187,15 +187,9 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def has_bfloat16(isa: str | None = None) -> bool:
-    """Whether the kernels multiply bfloat16."""
+    """Whether the set has such products itself."""
     lib = library(isa)
     return lib is not None and bool(lib.teola_features() & 1)
-
-
-def has_fast_bfloat16(isa: str | None = None) -> bool:
-    """Whether the set has an instruction for such products."""
-    lib = library(isa)
-    return lib is not None and bool(lib.teola_features() & 2)
 
 
 def zeroed(num_bytes: int) -> Bytes:

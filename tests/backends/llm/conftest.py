@@ -164,7 +164,7 @@ def smollm(smollm_path: Path, request: pytest.FixtureRequest) -> LoadedModel:
     """On the kernels that run here by default, which the names of the tests say."""
     found = open_model(smollm_path)
     if request.param == "native":
-        assert why_not(found.config, page_size=16, dtype=torch.float32) is None
+        assert why_not(found.config, page_size=16) is None
     return LoadedModel(found, kernels=request.param)
 
 

@@ -15,7 +15,7 @@ from backends.llm.loader import kv_identity, load_model, numerics_of, open_model
 from backends.llm.model.config import from_gguf, from_hf
 from backends.llm.model.native.native_model import why_not
 from backends.llm.options import LLMOptions
-from backends.native.library import has_fast_bfloat16
+from backends.native.library import has_bfloat16
 
 HF: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -183,8 +183,8 @@ def test_dtype_and_device_are_settled_by_what_is_here(tiny: Any) -> None:
     assert numerics_of(found, LLMOptions(dtype="bfloat16"), CPU) == "bfloat16"
     assert numerics_of(found, LLMOptions(), torch.device("cuda")) == "bfloat16"
     wide = replace(found, config=replace(found.config, head_dim=16))
-    runs = why_not(wide.config, page_size=16, dtype=torch.bfloat16) is None
-    fast = runs and has_fast_bfloat16()
+    runs = why_not(wide.config, page_size=16) is None
+    fast = runs and has_bfloat16()
     assert numerics_of(wide, LLMOptions(), CPU) == ("bfloat16" if fast else "float32")
     blocks = replace(wide, has_blocks=True)
     assert numerics_of(blocks, LLMOptions(), CPU) == ("int8" if runs else "float32")
@@ -196,7 +196,7 @@ def test_dtype_and_device_are_settled_by_what_is_here(tiny: Any) -> None:
 
 def test_an_int8_that_cannot_be_is_refused_with_the_reason(tiny: Any) -> None:
     wide = replace(tiny.found, config=replace(tiny.found.config, head_dim=16))
-    if why_not(wide.config, page_size=16, dtype=torch.bfloat16) is not None:
+    if why_not(wide.config, page_size=16) is not None:
         pytest.skip("no kernels here")
     with pytest.raises(ConfigError, match="needs a GGUF file with Q4_0, Q4_1 or Q8_0"):
         load_model(wide, LLMOptions(dtype="int8"), CPU)
@@ -212,10 +212,21 @@ def test_an_int8_that_cannot_be_is_refused_with_the_reason(tiny: Any) -> None:
 
 def test_kv_on_disk_is_found_only_by_the_same_numerics(tiny: Any, tmp_path: Path) -> None:
     wide = replace(tiny.found, config=replace(tiny.found.config, head_dim=16), has_blocks=True)
-    if why_not(wide.config, page_size=16, dtype=torch.bfloat16) is not None:
+    if why_not(wide.config, page_size=16) is not None:
         pytest.skip("no kernels here")
     names: tuple[Literal["auto", "float32", "bfloat16", "int8"], ...]
     names = ("auto", "float32", "bfloat16", "int8")
     keys = [kv_identity(tmp_path, wide, LLMOptions(dtype=name), CPU) for name in names]
     assert keys[0] == keys[3]
     assert len(set(keys)) == 3
+
+
+def test_every_instruction_set_runs_int8_and_bfloat16(
+    tiny: Any, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEOLA_ISA", isa)
+    wide = replace(tiny.found, config=replace(tiny.found.config, head_dim=16))
+    assert why_not(wide.config, page_size=16) is None
+    assert numerics_of(replace(wide, has_blocks=True), LLMOptions(), CPU) == "int8"
+    fast = isa in ("avx512bf16", "neonbf16")
+    assert numerics_of(wide, LLMOptions(), CPU) == ("bfloat16" if fast else "float32")

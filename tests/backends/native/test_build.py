@@ -171,7 +171,7 @@ def test_kernels_run_where_they_can(tiny_folder: object) -> None:
     wanted = LLMOptions(page_size=8, kernels="native")
     with pytest.raises(ConfigError, match="page_size 8 is no multiple of 16"):
         load_model(found, wanted, CPU)
-    assert native_obstacle(found.config, LLMOptions(), torch.float32, torch.device("cuda"))
+    assert native_obstacle(found.config, LLMOptions(), torch.device("cuda"))
 
 
 def test_sizes_the_kernels_lack_run_in_torch(tiny_folder: object) -> None:

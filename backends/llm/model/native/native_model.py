@@ -27,7 +27,6 @@ from backends.native.library import (
     Format,
     LayerStruct,
     StepStruct,
-    has_bfloat16,
     library,
 )
 from backends.native.packing import GROUP, Floats, Packed, WeightSource, pack
@@ -36,12 +35,10 @@ from backends.native.version import kernel_version
 _FIRST_ANGLES = 2048
 
 
-def why_not(config: ModelConfig, page_size: int, dtype: torch.dtype) -> str | None:
+def why_not(config: ModelConfig, page_size: int) -> str | None:
     """What keeps the kernels from running this model here; None when nothing does."""
     if library() is None:
         return build().reason
-    if dtype == torch.bfloat16 and not has_bfloat16():
-        return "this CPU has no bfloat16 products (AVX512-BF16)"
     if page_size % 16:
         return f"page_size {page_size} is no multiple of 16"
     if config.head_dim % 16 or config.hidden_size % 2 or config.intermediate_size % 16:

@@ -22,7 +22,7 @@ def model(request: pytest.FixtureRequest, load_tiny: Any) -> Any:
     found = load_tiny(
         head_dim=16, num_attention_heads=2, num_key_value_heads=1, initializer_range=0.15
     )
-    if kernels == "native" and (obstacle := why_not(found.found.config, 16, precision)):
+    if kernels == "native" and (obstacle := why_not(found.found.config, 16)):
         pytest.skip(obstacle)
     return found.moved(kernels=kernels, dtype=precision)
 

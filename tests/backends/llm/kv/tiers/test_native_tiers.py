@@ -29,9 +29,7 @@ def test_a_session_of_the_native_model_resumes_after_a_restart(
 ) -> None:
     folder = tiny_folder("llama", **SIZES)
     options = LLMOptions(kernels="native", dtype="float32", kv_tokens=256, disk_kv=str(tmp_path))
-    obstacle = native_obstacle(
-        open_model(folder).config, options, torch.float32, torch.device("cpu")
-    )
+    obstacle = native_obstacle(open_model(folder).config, options, torch.device("cpu"))
     if obstacle is not None:
         pytest.skip(f"no native kernels: {obstacle}")
     texts, cached = [], []

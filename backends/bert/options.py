@@ -14,8 +14,8 @@ class BertOptions(Options):
     """All have working defaults; `auto` and None are settled when the model is loaded."""
 
     device: str | None = None  # None: CUDA where there is one, else the CPU
-    # int16: of the C++ kernels, whose top ten are float32's in 99 % of searches. auto: int16 where
-    # they run, else float32. bfloat16 moves a tenth place in 3 % of searches.
+    # int16: C++ kernels only; the top ten are float32's in 99 % of searches. auto: int16 where they
+    # run, else float32. bfloat16 moves a tenth place in 3 % of searches.
     dtype: DtypeName = "auto"
     kernels: KernelsName = "auto"  # CPU: C++ where it can be built
     threads: int | None = Field(default=None, ge=1)  # CPU: all cores this process may use

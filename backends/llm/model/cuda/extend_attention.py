@@ -8,8 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backends.llm.model.cuda.step_plan import TILE_ROWS
-from backends.llm.model.cuda.tiling import tiling
+from backends.llm.model.cuda.tiling import TILE_ROWS, tiling
 
 
 def extend_attention(q: Tensor, kv: Tensor, table: Tensor, tiles: Tensor, out: Tensor) -> None:
@@ -18,7 +17,8 @@ def extend_attention(q: Tensor, kv: Tensor, table: Tensor, tiles: Tensor, out: T
     batch, its number of rows, the position of the first, and the row of the page table."""
     _, _, page_size, num_kv_heads, head_dim = kv.shape
     num_heads, sizes = q.shape[1], tiling(head_dim, kv.dtype)
-    _attend[(len(tiles), num_heads)](
+    parts = TILE_ROWS // sizes.rows
+    _attend[(len(tiles) * parts, num_heads)](
         q,
         kv[0],
         kv[1],
@@ -35,7 +35,8 @@ def extend_attention(q: Tensor, kv: Tensor, table: Tensor, tiles: Tensor, out: T
         DIM_TILE=sizes.dims,
         PAGE=page_size,
         KEYS=sizes.keys,
-        ROWS=TILE_ROWS,
+        ROWS=sizes.rows,
+        PARTS=parts,
         num_warps=4,
         num_stages=sizes.num_stages,
     )
@@ -60,13 +61,17 @@ def _attend(
     PAGE: tl.constexpr,
     KEYS: tl.constexpr,
     ROWS: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
-    tile = tiles + tl.program_id(0) * 4
+    tile = tiles + tl.program_id(0) // PARTS * 4
+    skipped = tl.program_id(0) % PARTS * ROWS
     head = tl.program_id(1)
     kv_head = head // GROUP
-    first_row = tl.load(tile).to(tl.int64)
-    num_rows = tl.load(tile + 1)
-    position = tl.load(tile + 2)
+    num_rows = tl.minimum(tl.load(tile + 1) - skipped, ROWS)
+    if num_rows <= 0:
+        return
+    first_row = tl.load(tile).to(tl.int64) + skipped
+    position = tl.load(tile + 2) + skipped
     pages = table + tl.load(tile + 3).to(tl.int64) * table_stride
     end = position + num_rows
     members = tl.arange(0, ROWS)

@@ -16,17 +16,17 @@ from backends.llm.model.cuda.graphs import DecodeGraphs, DecodeOutput, graph_siz
 from backends.llm.model.cuda.kv_pool import CudaKVPool
 from backends.llm.model.cuda.page_table import MOST_CHANGES, DevicePageTable
 from backends.llm.model.cuda.step_plan import (
-    TILE_ROWS,
     DeviceStep,
     Sizes,
     StepPlan,
     device_step,
     is_all_decodes,
     plan_decodes,
-    plan_largest,
     plan_padding,
+    plan_prompt_of_nobody,
     plan_step,
 )
+from backends.llm.model.cuda.tiling import TILE_ROWS
 from backends.llm.model.cuda.transfers import StepUpload, TokenDownload
 from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.sample.top_k_top_p import likeliest
@@ -77,6 +77,7 @@ class Runner:
         self._download = TokenDownload(max(num_rows, limits.token_budget), device)
         with self._on_device():
             self._graphs = DecodeGraphs(sizes, self._decode, self._fill, device)
+        self._run_nobody(num_tokens=1)  # compiles what graphs do not use
 
     def launch(self, batch: StepBatch) -> CudaStep:
         """Queue a step on the device; waits for nothing there."""
@@ -96,10 +97,13 @@ class Runner:
         self._download.start(_likeliest(logits))
         return CudaStep(self._download, None, _some(logits, step.with_logits))
 
-    @torch.inference_mode()
     def run_largest(self) -> None:
         """Compute a step of the most tokens, of nobody: it allocates what any step may."""
-        plan = plan_largest(self._table, self._limits.token_budget, self._limits.max_running)
+        self._run_nobody(self._limits.token_budget)
+
+    @torch.inference_mode()
+    def _run_nobody(self, num_tokens: int) -> None:
+        plan = plan_prompt_of_nobody(self._table, num_tokens, self._limits.max_running)
         with self._on_device():
             _likeliest(self._forward.logits(self._send(plan)))
 

@@ -1,7 +1,10 @@
 """A step as int32 arrays, end to end in one vector that is copied to the device at once.
 
-tokens, positions, slots [T] | rows, table rows, keys [B] | tiles [n, 4] | wanted [W] |
-places of `wanted` with logits [R] | places in the page table, their pages [C]
+    tokens, positions, slots [T] | rows, table rows, keys [B] | tiles [n, 4] | wanted [W] |
+    places of `wanted` with logits [R] | places in the page table, their pages [C]
+
+Each part begins at a multiple of 16 bytes: Triton compiles a kernel once more for pointers that are
+aligned otherwise, which would stall a step for seconds.
 """
 
 from collections.abc import Iterable
@@ -14,8 +17,9 @@ from torch import Tensor
 
 from backends.llm.model.batch import Ints, Span, StepBatch
 from backends.llm.model.cuda.page_table import DevicePageTable, Int32s
+from backends.llm.model.cuda.tiling import TILE_ROWS
 
-TILE_ROWS = 32
+_ALIGNED = 4  # int32s
 Tile = tuple[int, int, int, int]  # first row, number of rows, position of the first, table row
 
 
@@ -30,16 +34,34 @@ class Sizes(NamedTuple):
     changes: int = 0  # C
 
     @property
+    def slices(self) -> list[slice]:
+        """Where the parts of a `DeviceStep` lie."""
+        lengths = (
+            *(self.tokens,) * 3,
+            *(self.singles,) * 3,
+            4 * self.tiles,
+            self.wanted,
+            self.with_logits,
+            *(self.changes,) * 2,
+        )
+        starts = accumulate((-(-length // _ALIGNED) * _ALIGNED for length in lengths), initial=0)
+        return [slice(start, start + n) for start, n in zip(starts, lengths, strict=False)]
+
+    @property
     def total(self) -> int:
-        fixed = 3 * self.tokens + 3 * self.singles + 4 * self.tiles
-        return fixed + self.wanted + self.with_logits + 2 * self.changes
+        return int(self.slices[-1].stop)
 
 
 class StepPlan(NamedTuple):
-    """On the host."""
+    """On the host: the parts of a `DeviceStep`, in its order."""
 
     sizes: Sizes
     parts: tuple[Int32s, ...]
+
+    def write(self, host: Int32s) -> None:
+        """Into a vector of at least `sizes.total`."""
+        for where, part in zip(self.sizes.slices, self.parts, strict=True):
+            host[where] = part
 
 
 class DeviceStep(NamedTuple):
@@ -82,11 +104,11 @@ def plan_step(batch: StepBatch, table: DevicePageTable) -> StepPlan:
         batch.tokens,
         batch.positions,
         slots_of(batch),
-        rows.reshape(-1),
+        *rows,
         np.array(tiles, np.int32).reshape(-1),
         batch.wanted,
         batch.with_logits,
-        changes.reshape(-1),
+        *changes,
     )
     return StepPlan(sizes, _int32(parts))
 
@@ -109,7 +131,7 @@ def plan_decodes(batch: StepBatch, table: DevicePageTable, size: int) -> StepPla
                 batch.span_table[:, Span._fields.index("num_keys")],
             ),
             with_logits.astype(np.int32),
-            changes.reshape(-1),
+            *changes,
         ),
     )
 
@@ -118,17 +140,24 @@ def plan_padding(table: DevicePageTable, size: int) -> StepPlan:
     """Decodes of nobody, for a graph's capture."""
     nobody = np.empty(0, np.int32)
     parts = _filled_up(size, table, nobody, nobody, nobody, nobody, nobody)
-    return StepPlan(Sizes(size, size, 0, size), parts)
+    return StepPlan(Sizes(size, size, 0, size), (*parts, nobody, nobody, nobody))
 
 
-def plan_largest(table: DevicePageTable, num_tokens: int, num_wanted: int) -> StepPlan:
+def plan_prompt_of_nobody(table: DevicePageTable, num_tokens: int, num_wanted: int) -> StepPlan:
     """Tiles of nobody that fill a step; their KV goes to the scratch page."""
     tiles = [
         (first, num_rows, 0, table.scratch_row)
         for first, num_rows, _, _ in tiles_of(0, num_tokens, 0, 0)
     ]
     zeros, wanted = np.zeros(num_tokens, np.int32), np.arange(min(num_wanted, num_tokens))
-    parts = (zeros, zeros, zeros + table.scratch_slot, np.array(tiles).reshape(-1), wanted)
+    nobody = np.empty(0, np.int32)
+    parts = (
+        *(zeros, zeros, zeros + table.scratch_slot),
+        *(nobody, nobody, nobody),
+        np.array(tiles).reshape(-1),
+        wanted,
+        *(nobody, nobody, nobody),
+    )
     return StepPlan(Sizes(num_tokens, 0, len(tiles), len(wanted)), _int32(parts))
 
 
@@ -156,6 +185,7 @@ def _filled_up(
         everyone,
         filled(table_rows, table.scratch_row),
         filled(num_keys, 1),
+        np.empty(0, np.int32),  # no tiles
         everyone,
     )
 
@@ -185,16 +215,7 @@ def tiles_of(first_row: int, num_rows: int, position: int, table_row: int) -> li
 
 def device_step(ints: Tensor, sizes: Sizes) -> DeviceStep:
     """The parts of a step that lies in the vector `ints`."""
-    lengths = (
-        *(sizes.tokens,) * 3,
-        *(sizes.singles,) * 3,
-        4 * sizes.tiles,
-        sizes.wanted,
-        sizes.with_logits,
-        *(sizes.changes,) * 2,
-    )
-    ends = list(accumulate(lengths))
-    parts = [ints[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    parts = [ints[where] for where in sizes.slices]
     parts[6] = parts[6].view(-1, 4)
     return DeviceStep(*parts)
 

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import torch
 
+TILE_ROWS = 64  # most rows of a tile in a step's plan
 _STAGE_BYTES = 32 << 10
 
 
 class Tiling(NamedTuple):
     """What the compiler is told."""
 
+    rows: int  # of a program of the extend kernel; divides TILE_ROWS
     keys: int  # keys of a loop's turn
     dims: int  # the head size, rounded up
     num_stages: int
@@ -24,7 +26,9 @@ def tiling(head_dim: int, dtype: torch.dtype) -> Tiling:
     dims = power_of_two(head_dim)
     keys = _STAGE_BYTES // (2 * dims * dtype.itemsize)
     keys = min(64, max(16, keys))
-    return Tiling(keys, dims, num_stages=1 if dtype == torch.float32 else 2)
+    if dtype == torch.float32:  # products without tensor cores: small, or they compile for minutes
+        return Tiling(TILE_ROWS // 2, keys, dims, num_stages=1)
+    return Tiling(TILE_ROWS if dims <= 128 else TILE_ROWS // 2, keys, dims, num_stages=2)
 
 
 def power_of_two(size: int) -> int:

@@ -15,8 +15,8 @@ from backends.llm.model.cuda.step_plan import (
     device_step,
     is_all_decodes,
     plan_decodes,
-    plan_largest,
     plan_padding,
+    plan_prompt_of_nobody,
     plan_step,
     tiles_of,
 )
@@ -54,7 +54,7 @@ def test_a_mixed_step_sends_single_rows_and_tiles_to_their_kernels() -> None:
 
 
 def test_long_runs_are_cut_into_tiles() -> None:
-    assert tiles_of(10, 70, 5, 3) == [(10, 32, 5, 3), (42, 32, 37, 3), (74, 6, 69, 3)]
+    assert tiles_of(10, 70, 5, 3) == [(10, 64, 5, 3), (74, 6, 69, 3)]
 
 
 def test_decodes_are_filled_up_with_rows_that_touch_only_the_scratch_page() -> None:
@@ -78,9 +78,9 @@ def test_padding_alone_and_the_largest_step_touch_only_the_scratch_page() -> Non
     table = table_for()
     padding = sent(plan_padding(table, 2))
     assert (padding["slots"], padding["table_rows"]) == ([396, 396], [4, 4])
-    largest = sent(plan_largest(table, 50, num_wanted=3))
+    largest = sent(plan_prompt_of_nobody(table, 80, num_wanted=3))
     assert set(largest["slots"]) == {396}
-    assert largest["tiles"] == [[0, 32, 0, 4], [32, 18, 0, 4]]
+    assert largest["tiles"] == [[0, 64, 0, 4], [64, 16, 0, 4]]
     assert largest["wanted"] == [0, 1, 2]
 
 
@@ -209,7 +209,7 @@ def test_steps_lie_at_the_same_place_on_the_device() -> None:
 
 def test_a_step_larger_than_the_buffer_still_arrives() -> None:
     table, upload = table_for(), StepUpload(10, CPU)
-    plan = plan_largest(table, 50, num_wanted=3)
+    plan = plan_prompt_of_nobody(table, 50, num_wanted=3)
     assert device_step(upload.send(plan), plan.sizes).tokens.tolist() == [0] * 50
 
 
@@ -220,3 +220,9 @@ def test_tokens_that_were_collected_stay_when_others_come() -> None:
     download.start(torch.tensor([7, 8, 9]))
     assert first.tolist() == [5, 6]
     assert download.wait().tolist() == [7, 8, 9]
+
+
+def test_all_parts_are_aligned_alike_so_that_kernels_are_compiled_once() -> None:
+    for num_rows in (1, 2, 3, 5):
+        sizes = plan_padding(table_for(), num_rows).sizes
+        assert {where.start % 4 for where in sizes.slices} == {0}

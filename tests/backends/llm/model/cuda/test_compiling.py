@@ -65,7 +65,7 @@ print("compiled")
 """
 
 
-@pytest.mark.parametrize(("kind", "capability"), [("bf16", 90), ("fp16", 86), ("fp32", 80)])
+@pytest.mark.parametrize(("kind", "capability"), [("bf16", 90), ("fp32", 80)])
 def test_all_kernels_compile_and_fit_in_shared_memory(
     kind: str, capability: int, tmp_path: Path
 ) -> None:
@@ -78,6 +78,6 @@ def test_all_kernels_compile_and_fit_in_shared_memory(
         env=env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.stdout.strip() == "compiled", done.stderr[-3000:]

@@ -13,12 +13,10 @@
 
 #include <cmath>
 
+#include "attention.h"
 #include "product.h"
 
 namespace teola {
-
-constexpr int KEYS = 64;     // keys of an attention block
-constexpr int SUBPAGE = 16;  // keys that lie side by side in a page: one vector
 
 extern "C" struct TeolaConfig {
   int32_t num_layers, hidden, num_heads, num_kv_heads, head_dim, width, vocab;
@@ -62,10 +60,6 @@ extern "C" struct TeolaStep {
 };
 
 enum Projection { QKV, OUT, GATE_UP, DOWN };
-
-struct Scratchpad {  // of one thread in attention
-  Buffer queries, outputs, state;
-};
 
 template <bool BF>
 class Model {
@@ -295,9 +289,12 @@ class Model {
       Word* vs = subpage(s, l, 1, page, h, sub);
       if constexpr (BF) {
         uint16_t* v = reinterpret_cast<uint16_t*>(vs) + size_t(at / 2) * D * 2 + at % 2;
+        const bool is_alone = at % 2 == 0 && t + 1 == span.end;  // the other half of its words is stale
         for (int i = 0; i < D; i += 2)
           ks[(i / 2) * SUBPAGE + at] = to_bf16(key[i]) | Word(to_bf16(key[i + 1])) << 16;
         for (int i = 0; i < D; i++) v[i * 2] = to_bf16(value[i]);
+        if (is_alone)
+          for (int i = 0; i < D; i++) v[i * 2 + 1] = 0;
       } else {
         float* k = reinterpret_cast<float*>(ks);
         for (int i = 0; i < D; i++) k[i * SUBPAGE + at] = key[i];
@@ -359,27 +356,20 @@ class Model {
     std::memset(o, 0, size_t(num) * D * 4);
     std::fill(peak, peak + num, -INFINITY);
     std::fill(total, total + num, 0.0f);
-    // Row r may see keys up to its own position: first + r / group.
     const int first = span.num_keys - (span.end - item.begin);
     const int num_keys = first + (item.end - item.begin);
-    for (int key = 0; key < num_keys; key += KEYS) {
-      const Word *ks[4], *vs[4];
-      for (int j = 0; j < 4; j++) {
-        int at = std::min(key + j * SUBPAGE, (num_keys - 1) / SUBPAGE * SUBPAGE);
-        int page = s.pages[span.page_start + at / s.page_size];
-        int sub = at % s.page_size / SUBPAGE;
-        ks[j] = subpage(s, l, 0, page, item.head, sub);
-        vs[j] = subpage(s, l, 1, page, item.head, sub);
+    auto block = [&](int key) {
+      KeyBlock b{key, {}, {}};
+      for (int j = 0; j < KEYS / SUBPAGE; j++) {
+        const int at = std::min(key + j * SUBPAGE, (num_keys - 1) / SUBPAGE * SUBPAGE);
+        const int page = s.pages[span.page_start + at / s.page_size];
+        const int sub = at % s.page_size / SUBPAGE;
+        b.keys[j] = subpage(s, l, 0, page, item.head, sub);
+        b.values[j] = subpage(s, l, 1, page, item.head, sub);
       }
-      int r = key <= first ? 0 : (key - first) * group;  // rows before see none of these keys
-      while (r < num) {
-        int rows = num - r >= 6 ? 6 : num - r >= 3 ? 3 : 1;
-        if (rows == 6) block<6>(r, group, first, key, q, o, peak, total, ks, vs);
-        else if (rows == 3) block<3>(r, group, first, key, q, o, peak, total, ks, vs);
-        else block<1>(r, group, first, key, q, o, peak, total, ks, vs);
-        r += rows;
-      }
-    }
+      return b;
+    };
+    teola::attend<BF>(Queries{q, o, peak, total, num, group, first, D}, num_keys, block, pad);
     for (int t = item.begin, r = 0; t < item.end; t++)
       for (int g = 0; g < group; g++, r++) {
         const F16 scale = set1(1.0f / total[r]);
@@ -394,78 +384,6 @@ class Model {
           for (int i = 0; i < D; i += 16)
             store_words<BF>(row + (head * D + i) / PER_WORD, value(i));
       }
-  }
-
-  // R rows against 64 keys: scores, running softmax, weighted values (FlashAttention's recurrence).
-  template <int R>
-  void block(int r0, int group, int first, int key, const Word* q, float* o, float* peak,
-             float* total, const Word* const* ks, const Word* const* vs) const {
-    const int D = c_.head_dim, words = D / PER_WORD;
-    alignas(64) Word weights[R][KEYS];
-    float factor[R];
-    {
-      F16 c[R][4];
-      UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int j = 0; j < 4; j++) c[r][j] = zeros();
-      for (int k = 0; k < words; k++) {
-        Operand<BF> b[4];
-        UNROLL for (int j = 0; j < 4; j++) b[j] = load_operand<BF>(ks[j] + k * SUBPAGE);
-        UNROLL for (int r = 0; r < R; r++)
-          UNROLL for (int j = 0; j < 4; j++)
-            c[r][j] = mac<BF>(c[r][j], q + size_t(r0 + r) * words + k, b[j]);
-      }
-      for (int r = 0; r < R; r++) {
-        const int seen = first + (r0 + r) / group + 1 - key;  // keys of the block this row sees
-        if (seen < KEYS)
-          for (int j = 0; j < 4; j++)
-            c[r][j] = select(first_lanes(seen - 16 * j), c[r][j], set1(-INFINITY));
-        const F16 most = max(max(c[r][0], c[r][1]), max(c[r][2], c[r][3]));
-        const float now = std::max(peak[r0 + r], reduce_max(most));
-        if (now == -INFINITY) {  // a row that sees none of these keys
-          for (int j = 0; j < 4; j++)
-            store_words<BF>(weights[r] + 16 / PER_WORD * j, zeros());
-          factor[r] = 1.0f;
-          continue;
-        }
-        F16 sum = zeros();
-        for (int j = 0; j < 4; j++) {
-          F16 e = c[r][j] - set1(now);
-          e = select(greater(e, set1(-103.0f)), exp16(e), zeros());
-          sum = sum + e;
-          store_words<BF>(weights[r] + 16 / PER_WORD * j, e);
-        }
-        factor[r] = peak[r0 + r] == now ? 1.0f : std::exp(peak[r0 + r] - now);
-        total[r0 + r] = total[r0 + r] * factor[r] + reduce_add(sum);
-        peak[r0 + r] = now;
-      }
-    }
-    for (int d = 0; d < D;) {
-      if (D - d >= 64) values<R, 4>(r0, d, o, factor, weights, vs), d += 64;
-      else if (D - d >= 32) values<R, 2>(r0, d, o, factor, weights, vs), d += 32;
-      else values<R, 1>(r0, d, o, factor, weights, vs), d += 16;
-    }
-  }
-
-  template <int R, int V>
-  void values(int r0, int d, float* o, const float* factor, const Word (*weights)[KEYS],
-              const Word* const* vs) const {
-    const int D = c_.head_dim;
-    F16 c[R][V];
-    UNROLL for (int r = 0; r < R; r++)
-      UNROLL for (int v = 0; v < V; v++)
-        c[r][v] = loadu(o + size_t(r0 + r) * D + d + 16 * v) * set1(factor[r]);
-    for (int j = 0; j < 4; j++)
-      for (int k = 0; k < SUBPAGE / PER_WORD; k++) {
-        Operand<BF> b[V];
-        UNROLL for (int v = 0; v < V; v++)
-          b[v] = load_operand<BF>(vs[j] + size_t(k) * D + d + 16 * v);
-        UNROLL for (int r = 0; r < R; r++)
-          UNROLL for (int v = 0; v < V; v++)
-            c[r][v] = mac<BF>(c[r][v], weights[r] + j * (SUBPAGE / PER_WORD) + k, b[v]);
-      }
-    UNROLL for (int r = 0; r < R; r++)
-      UNROLL for (int v = 0; v < V; v++)
-        storeu(o + size_t(r0 + r) * D + d + 16 * v, c[r][v]);
   }
 
   void logits(const TeolaStep& s) {

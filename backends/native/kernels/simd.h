@@ -14,7 +14,7 @@
 //   as_floats as_ints to_floats to_ints                           the same bits; the same number
 //   dot_shorts                                                    sums of int16 products, exact
 //   load_halfs load_bytes load_u16 store_bytes store_shorts ..    narrower numbers in memory
-//   store_bf16 load_bf16 dot_bf16                                 bfloat16, see below
+//   store_bf16 load_bf16 rounded_to_bf16 low_bf16 high_bf16       bfloat16, see below
 //   fetch_near fetch_far relax                                    caches; a breath while waiting
 //   hold                                                          keeps a sum in its registers: what
 //                                                                 follows is computed after it
@@ -42,6 +42,13 @@ inline F16 load_bf16(const void* p) { return as_floats(shift_left(load_u16(p), 1
 inline F16 low_bf16(I16 x) { return as_floats(shift_left(x, 16)); }
 inline F16 high_bf16(I16 x) { return as_floats(x & set1_int(0xffff0000)); }
 
+// The nearest number that bfloat16 holds, ties to even; not for NaN.
+inline F16 rounded_to_bf16(F16 x) {
+  const I16 bits = as_ints(x);
+  const I16 odd = shift_right(bits, 16) & set1_int(1);
+  return high_bf16(bits + set1_int(0x7fff) + odd);
+}
+
 // What a product does with words of two bfloat16: `Pairs`, and pairs(x) makes one of 16 words.
 // With a dot instruction they stay words; without, they are spread once and used by every row.
 #ifdef TEOLA_HAS_BF16_DOT
@@ -61,9 +68,7 @@ inline F16 dot_pairs(F16 sum, Pairs a, Pairs b) {
 
 // To nearest, ties to even; NaN stays NaN.
 inline void store_bf16(void* p, F16 x, int n = 16) {
-  const I16 bits = as_ints(x);
-  const I16 odd = shift_right(bits, 16) & set1_int(1);
-  const I16 rounded = shift_right(bits + set1_int(0x7fff) + odd, 16);
+  const I16 rounded = shift_right(as_ints(rounded_to_bf16(x)), 16);
   store_u16_first(p, select(is_nan(x), set1_int(0x7fc0), rounded), n);
 }
 #endif

@@ -16,16 +16,17 @@ namespace teola {
 // item it holds. Workers spin for some microseconds between phases, then sleep.
 class Pool {
  public:
+  // Throws what the system says when it gives no more threads; those that started end before.
   explicit Pool(int num_threads) {
-    for (int i = 1; i < num_threads; i++) threads_.emplace_back([this, i] { work(i); });
+    try {
+      for (int i = 1; i < num_threads; i++) threads_.emplace_back([this, i] { work(i); });
+    } catch (...) {
+      stop();
+      throw;
+    }
   }
 
-  ~Pool() {
-    stop_.store(true);
-    epoch_.fetch_add(1);
-    epoch_.notify_all();
-    for (auto& thread : threads_) thread.join();
-  }
+  ~Pool() { stop(); }
 
   int size() const { return int(threads_.size()) + 1; }
 
@@ -54,6 +55,13 @@ class Pool {
   }
 
  private:
+  void stop() {
+    stop_.store(true);
+    epoch_.fetch_add(1);
+    epoch_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+
   void claim(int thread) {
     while (true) {
       uint64_t state = state_.fetch_add(1, std::memory_order_acq_rel);

@@ -14,11 +14,14 @@ from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.weights import expected_shapes
-from backends.native.instruction_sets import isas_here
 from backends.native.library import library
 from backends.native.packing import Blocks, Floats
 
-pytestmark = pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
+
+@pytest.fixture(autouse=True)
+def on_every_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEOLA_ISA", isa)
+
 
 CONFIG = ModelConfig(
     num_layers=2,

@@ -13,9 +13,12 @@ import torch
 from backends.errors import RequestRejected
 from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.native.native_model import NativeModel
-from backends.native.instruction_sets import isas_here
 
-pytestmark = pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
+
+@pytest.fixture(autouse=True)
+def on_every_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEOLA_ISA", isa)
+
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {"head_dim": 16}),
@@ -132,6 +135,23 @@ def test_chunks_batch_mates_and_threads_change_no_bit(
             assert torch.equal(rows_alone, torch.stack(rows_found))
 
 
+@pytest.mark.parametrize("shape", ["llama", "tied-mha", "mqa"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_others_left_in_a_page_changes_no_bit(
+    load_tiny: Callable[..., Any], dtype: str, shape: str
+) -> None:
+    """A reused page may hold NaN in the slots that no row of ours has written."""
+    model = native(load_tiny, shape, dtype=getattr(torch, dtype)).model
+    texts = texts_of(random.Random(5), model.config.vocab_size, 70, 3, 33)
+    parts = [(0, 0, 19), (1, 0, 3), (0, 19, 70), (2, 0, 32), (2, 32, 33)]
+    clean, dirty = Steps(model, texts), Steps(model, texts)
+    dirty.kv.pages.fill_(0xFF)  # every float32 and bfloat16 of it is NaN
+    for part in parts:
+        found = dirty.run(part)
+        assert bool(found.isfinite().all())
+        assert torch.equal(found, clean.run(part))
+
+
 def test_pages_move_between_pools_unchanged(load_tiny: Callable[..., Any]) -> None:
     model = native(load_tiny, "llama").model
     texts = texts_of(random.Random(4), model.config.vocab_size, 40)
@@ -157,6 +177,31 @@ def test_a_closed_model_gives_its_threads_back(load_tiny: Callable[..., Any]) ->
     assert len(list(task.iterdir())) >= before + 9
     del models
     assert len(list(task.iterdir())) <= before + 1
+
+
+FEW_THREADS = """
+import resource, sys
+sys.path.insert(0, {root!r})
+import torch
+from backends.llm.loader import open_model
+from backends.llm.model.native.native_model import NativeModel
+from pathlib import Path
+found = open_model(Path({folder!r}))
+NativeModel(found.config, found.source(), torch.float32, False, 2)
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 28), resource.RLIM_INFINITY))
+try:
+    NativeModel(found.config, found.source(), torch.float32, False, 4096)
+except MemoryError as error:
+    print(error)
+"""
+
+
+def test_threads_that_cannot_start_are_an_error(tiny_folder: Callable[..., Path]) -> None:
+    root = str(Path(__file__).parents[5])
+    script = FEW_THREADS.format(root=root, folder=str(tiny_folder(head_dim=16)))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "no memory for the model's threads\n"), done.stderr
 
 
 RUNNING_AT_EXIT = """

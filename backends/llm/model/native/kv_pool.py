@@ -13,7 +13,7 @@ from backends.native.library import zeroed
 
 
 class NativeKVPool:
-    """Zeroed at first: masked slots never hold NaN."""
+    """Zeroed at first; reused pages keep what was there, which the kernels never read."""
 
     def __init__(
         self, config: ModelConfig, num_pages: int, page_size: int, dtype: torch.dtype

@@ -10,6 +10,7 @@ from backends.bert.options import BertOptions
 from backends.devices import device_name
 from backends.models.fetch import check_url, resolve
 from backends.models.model_files import reading
+from backends.native.build import build_in_background
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.text_engine import NUM_SLOTS, TextEngine
@@ -31,6 +32,8 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
 
 
 def _load(url: str, settings: BertOptions) -> TextRunner[Any, Any]:
+    if settings.kernels != "torch" and settings.device != "cuda":
+        build_in_background()
     return load_embedder(resolve(url), settings)
 
 

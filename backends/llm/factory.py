@@ -10,6 +10,7 @@ from backends.llm.engine import LLMEngine
 from backends.llm.options import LLMOptions
 from backends.llm.worker import SteppedCore
 from backends.models.fetch import check_url, resolve
+from backends.native.build import build_in_background
 from backends.optional import optional_imports
 from backends.options import read_options
 
@@ -23,6 +24,8 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     settings = read_options(LLMOptions, f"llm engine {url!r}", options)
 
     def load() -> SteppedCore:
+        if settings.kernels != "torch" and settings.device != "cuda":
+            build_in_background()
         with optional_imports("local"):
             from backends.llm.loader import load_core
         return load_core(resolve(url), settings)

@@ -1,5 +1,6 @@
 """The library of an instruction set: out of the wheel, out of the cache, or compiled now."""
 
+import contextlib
 import ctypes
 import functools
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backends.errors import ConfigError
 from backends.models.cache import cache_folder
 from backends.native.compiler import (
     CannotCompile,
@@ -52,9 +54,16 @@ def build(isa: str | None = None) -> Built:
         return _first_built([set_here(name) for name in wanted])
 
 
-def build_in_background() -> None:
+def build_in_background() -> threading.Thread:
     """So that a compiler runs while models are read and packages imported; `build` waits for it."""
-    threading.Thread(target=build, name="teola-build").start()
+
+    def work() -> None:
+        with contextlib.suppress(ConfigError):  # told by who needs the library
+            build()
+
+    thread = threading.Thread(target=work, name="teola-build")
+    thread.start()
+    return thread
 
 
 def _first_built(sets: list[InstructionSet]) -> Built:

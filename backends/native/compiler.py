@@ -14,7 +14,7 @@ from backends.cpu_count import usable_cores
 from backends.native.instruction_sets import InstructionSet
 
 FOLDER = Path(__file__).with_name("kernels")
-_FLAGS = ("-O3", "-std=c++20", "-fPIC", "-fvisibility=hidden", "-w")
+_FLAGS = ("-O2", "-std=c++20", "-fPIC", "-fvisibility=hidden", "-w")
 _TIMEOUT_S = 300.0
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from backends.errors import EngineUnavailable
 from backends.models.fetch import FetchProgress, ModelStatus, fetch, locate, resolve, status
+from backends.native.build import build_in_background
 from backends.optional import optional_imports
 from teola.cli.consoles import stderr_console, stdout_console
 from teola.cli.failures import UsageError, reported
@@ -31,13 +32,16 @@ def show_models(as_json: bool, no_color: bool, debug: bool) -> None:
 
 
 def fetch_all(names: Sequence[str], no_color: bool, debug: bool) -> None:
-    """Fetch each model; an unknown name is refused before anything is downloaded."""
+    """Fetch each model, and compile what runs them where that was not done yet; an unknown name is
+    refused before anything is downloaded."""
     with reported(debug):
         for name in names:
             with suppress(EngineUnavailable):  # known, and not here yet
                 locate(name)
+        kernels = build_in_background()  # a compiler and a download do not disturb each other
         with _progress(stderr_console(no_color)) as tell:
             paths = [fetch(name, tell) for name in names]
+        kernels.join()
         for path in paths:
             print(path)
 

@@ -1,5 +1,7 @@
 """Without a compiler or on another CPU the torch model runs, and the reason is told."""
 
+import asyncio
+import importlib
 import os
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from backends.errors import ConfigError
+from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.loader import load_core, load_model, native_obstacle, open_model
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.torch_model.llama import LlamaModel
@@ -19,6 +21,7 @@ from backends.native import instruction_sets
 from backends.native.compiler import find_compiler
 from backends.native.instruction_sets import isas_here
 from backends.native.library import has_bfloat16, has_fast_bfloat16, library
+from backends.registry import EngineSpec, create
 
 has_kernels = pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
 CPU = torch.device("cpu")
@@ -180,3 +183,18 @@ def test_sizes_the_kernels_lack_run_in_torch(tiny_folder: object) -> None:
     assert isinstance(core.model, LlamaModel)
     with pytest.raises(ConfigError, match="stored"):
         load_core(tiny_folder(), LLMOptions(weights="stored"))  # type: ignore[operator]
+
+
+def test_a_local_engine_starts_to_compile_before_it_reads_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[str] = []
+    for name in ("llm", "embedder"):
+        factory = importlib.import_module(f"backends.{name}.factory")
+        monkeypatch.setattr(factory, "build_in_background", lambda name=name: started.append(name))
+    for kind in ("llm", "embedder"):
+        for kernels in ("auto", "torch"):
+            engine = create(EngineSpec(kind, f"local:{tmp_path}", {"kernels": kernels}))
+            with pytest.raises(EngineUnavailable):
+                asyncio.run(engine.start())
+    assert started == ["llm", "embedder"]

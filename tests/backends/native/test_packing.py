@@ -14,8 +14,8 @@ from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.weights import expected_shapes
-from backends.native.library import library
-from backends.native.packing import Blocks, Floats
+from backends.native.library import Arena, Format, library
+from backends.native.packing import Blocks, Floats, pack_values
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +172,22 @@ def test_an_embedding_row_is_read_back_exactly(kind: str, int8: bool) -> None:
     for row in range(CONFIG.vocab_size):
         lib.teola_unpack(ctypes.byref(packed.struct), row, out[row].ctypes.data)
     assert np.allclose(out, source.values(name), rtol=1e-6, atol=1e-6)
+
+
+def test_matrices_of_an_arena_lie_side_by_side_on_cache_lines() -> None:
+    arena, w = Arena(), np.ones((33, 40), np.float32)
+    packed = [pack_values([w], Format.F32, None, False, arena) for _ in range(9)]
+    at = [one.data.ctypes.data for one in packed]
+    size = packed[0].data.nbytes
+    assert at == [at[0] + i * -(-size // 64) * 64 for i in range(9)]
+    assert at[0] % 4096 == 0
+
+
+def test_an_arena_gives_zeros_however_much_is_asked_for() -> None:
+    arena = Arena()
+    parts = [arena.zeroed(size) for size in (1, 100, 33 << 20, 5)]
+    assert [len(part) for part in parts] == [1, 100, 33 << 20, 5]
+    assert not any(part.any() for part in parts)
+    for i, part in enumerate(parts):
+        part[:] = i + 1  # none lies over another
+    assert all((part == i + 1).all() for i, part in enumerate(parts))

@@ -23,6 +23,7 @@ from backends.llm.model.torch_model.output import LaunchedLogits
 from backends.llm.model.weights import ROPE_FACTORS
 from backends.native.build import build
 from backends.native.library import (
+    Arena,
     ConfigStruct,
     Format,
     LayerStruct,
@@ -154,6 +155,7 @@ class _Weights:
         self._keep_blocks = keep_blocks and dtype == torch.bfloat16
         self._int8 = int8
         self._packed: list[Packed] = []
+        self._arena = Arena()
         self._norms: list[Floats] = []
         self._is_bf16 = dtype == torch.bfloat16
 
@@ -223,7 +225,7 @@ class _Weights:
         int8: bool = True,
     ) -> Packed:
         kept = self._keep_blocks, bias, interleave, self._int8 and int8
-        packed = pack(self._source, names, self._full, *kept)
+        packed = pack(self._source, names, self._full, *kept, self._arena)
         self._packed.append(packed)
         return packed
 

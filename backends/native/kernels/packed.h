@@ -32,7 +32,7 @@ inline size_t short_words_bytes(int64_t k) {
   return size_t(k + GROUP - 1) / GROUP * GROUP * PANEL * 2;
 }
 
-size_t panel_bytes(int format, int64_t k) {
+inline size_t panel_bytes(int format, int64_t k) {
   switch (format) {
     case SHORTS: return short_words_bytes(k) + PANEL * 4;
     case F32: return size_t(k) * PANEL * 4;
@@ -133,7 +133,7 @@ struct QuadGroup {
 };
 
 // One output feature's weights, as float32 [k].
-void column(const Linear& w, int n, float* out) {
+inline void column(const Linear& w, int n, float* out) {
   const uint8_t* panel = panel_of(w, n / PANEL);
   const int at = n % PANEL;
   if (w.format == F32) {

@@ -39,56 +39,6 @@ void tile_plain(const Word* a, size_t lda, const Word* panel, int num_words, con
   }
 }
 
-// The same over groups: each group's sum is scaled once; minima weigh the sums of the inputs. Up to 6
-// rows the running totals stay in registers; above they lie in `out`.
-template <int R, class Source>
-void tile_grouped(const Word* a, size_t lda, const float* sums, size_t ld_sums, const Source& from,
-                  int num_groups, float* out) {
-  constexpr bool in_registers = R <= 6;
-  F16 c[in_registers ? R : 1][2];
-  if constexpr (in_registers) {
-    UNROLL for (int r = 0; r < R; r++) c[r][0] = c[r][1] = zeros();
-  } else {
-    UNROLL for (int r = 0; r < 2 * R; r++) store(out + r * 16, zeros());
-  }
-  for (int g = 0; g < num_groups; g++) {
-    F16 s[R][2];
-    UNROLL for (int r = 0; r < R; r++) s[r][0] = s[r][1] = zeros();
-    if constexpr (R <= 2) from.fetch(g + 4);
-    UNROLL for (int p = 0; p < 16; p++) {
-      Pairs b0, b1;
-      from.pair(g, p, b0, b1);
-      UNROLL for (int r = 0; r < R; r++) {
-        s[r][0] = mac<true>(s[r][0], a + r * lda + g * 16 + p, b0);
-        s[r][1] = mac<true>(s[r][1], a + r * lda + g * 16 + p, b1);
-      }
-    }
-    const uint8_t* at = from.scales(g);
-    F16 d0 = load_halfs(at), d1 = load_halfs(at + 32), m0, m1;
-    if (from.has_min) m0 = load_halfs(at + 64), m1 = load_halfs(at + 96);
-    UNROLL for (int r = 0; r < R; r++) {
-      float* total = out + r * PANEL;
-      F16 c0, c1;
-      if constexpr (in_registers) c0 = c[r][0], c1 = c[r][1];
-      else c0 = load(total), c1 = load(total + 16);
-      c0 = fma(d0, s[r][0], c0);
-      c1 = fma(d1, s[r][1], c1);
-      if (from.has_min) {
-        F16 sum = set1(sums[r * ld_sums + g]);
-        c0 = fma(m0, sum, c0);
-        c1 = fma(m1, sum, c1);
-      }
-      if constexpr (in_registers) c[r][0] = c0, c[r][1] = c1;
-      else store(total, c0), store(total + 16, c1);
-    }
-  }
-  if constexpr (in_registers)
-    UNROLL for (int r = 0; r < R; r++) {
-      store(out + r * PANEL, c[r][0]);
-      store(out + r * PANEL + 16, c[r][1]);
-    }
-}
-
 enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH, SILU_INT8 };
 
 inline F16 activate(Ending ending, F16 x) {
@@ -201,59 +151,10 @@ void panel_plain(const Product& p, const Linear& w, int panel, const Piece& piec
   }
 }
 
-template <class Source>
-void rows_grouped(const Product& p, const Linear& w, int panel, const Piece& piece,
-                  const Source& from) {
-  alignas(64) float tile[MAX_ROWS * PANEL];
-  const int words = w.k / 2, groups = w.k / GROUP;
-  for (int row = piece.begin; row < piece.end;) {
-    const Word* a = p.a + size_t(row) * words;
-    const float* sums = p.sums + size_t(row) * groups;
-    int left = piece.end - row, rows;
-    if (Source::is_expanded && left >= 6)
-      rows = 6, tile_grouped<6>(a, words, sums, groups, from, groups, tile);
-    else if (left >= 12) rows = 12, tile_grouped<12>(a, words, sums, groups, from, groups, tile);
-    else if (left >= 8) rows = 8, tile_grouped<8>(a, words, sums, groups, from, groups, tile);
-    else if (left >= 4) rows = 4, tile_grouped<4>(a, words, sums, groups, from, groups, tile);
-    else if (left >= 2) rows = 2, tile_grouped<2>(a, words, sums, groups, from, groups, tile);
-    else rows = 1, tile_grouped<1>(a, words, sums, groups, from, groups, tile);
-    finish<true>(p, w, panel, piece, row, rows, tile);
-    row += rows;
-  }
-}
-
-template <class Direct>
-void panel_grouped(const Product& p, const Linear& w, int panel, const Piece& piece) {
-  Direct direct{panel_of(w, panel)};
-  if (piece.end - piece.begin <= 2 * MAX_ROWS) {  // nibbles cost less to look up
-    rows_grouped(p, w, panel, piece, direct);
-    return;
-  }
-  Word* words = reinterpret_cast<Word*>(piece.expanded);
-  expand(direct, w.k / GROUP, words);
-  Scratch from{words, direct.panel, w.format == Q4 ? Q4_BYTES : Q8_BYTES, Direct::has_min};
-  rows_grouped(p, w, panel, piece, from);
-}
-
-template <class Source>
-void rows_int8(const Product& p, const Linear& w, int panel, const Piece& piece, const Source& from) {
-  alignas(64) float tile[MAX_ROWS * PANEL];
-  const Int8Rows a{const_cast<Word*>(p.a), w.k};
-  for (int row = piece.begin; row < piece.end;) {
-    const int rows = tile_int8(a, row, piece.end - row, p.is_fine, from, tile);
-    finish<true>(p, w, panel, piece, row, rows, tile);
-    row += rows;
-  }
-}
-
-inline void panel_int8(const Product& p, const Linear& w, int panel, const Piece& piece) {
-  const uint8_t* at = panel_of(w, panel);
-  if (w.format == Q8_INT8) return rows_int8(p, w, panel, piece, Int8Q8{at});
-  if (piece.end - piece.begin <= SPREAD_ROWS) return rows_int8(p, w, panel, piece, Int8Q4{at});
-  uint8_t* groups = reinterpret_cast<uint8_t*>(piece.expanded);
-  spread(Int8Q4{at}, w.k / GROUP, groups);
-  rows_int8(p, w, panel, piece, Int8Spread{groups});
-}
+// One panel's product with blocks of 4 or 8 bits, in units of their own: these have the most tiles,
+// and compilers take them side by side.
+void panel_grouped(const Product& p, const Linear& w, int panel, const Piece& piece);
+void panel_int8(const Product& p, const Linear& w, int panel, const Piece& piece);
 
 inline size_t expanded_bytes(const Linear& w) {
   switch (w.format) {
@@ -268,8 +169,7 @@ template <bool BF>
 void panel_product(const Product& p, const Linear& w, int panel, const Piece& piece) {
   if constexpr (BF) {
     if (is_int8(w.format)) return panel_int8(p, w, panel, piece);
-    if (w.format == Q4) return panel_grouped<DirectQ4>(p, w, panel, piece);
-    if (w.format == Q8) return panel_grouped<DirectQ8>(p, w, panel, piece);
+    if (w.format == Q4 || w.format == Q8) return panel_grouped(p, w, panel, piece);
   }
   panel_plain<BF>(p, w, panel, piece);
 }
@@ -296,7 +196,7 @@ void multiply(Pool& pool, std::vector<Buffer>& scratch, const Product& p, const 
 }
 
 // Sums of each group of 32 inputs, as rounded to bfloat16.
-void sum_groups(const Word* a, int m, int k, float* sums) {
+inline void sum_groups(const Word* a, int m, int k, float* sums) {
   const int groups = k / GROUP;
   for (int i = 0; i < m * groups; i++) {
     const I16 x = loadu_ints(a + size_t(i) * 16);

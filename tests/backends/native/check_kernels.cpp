@@ -6,6 +6,8 @@
 #include <random>
 
 #include "api.cpp"
+#include "product_grouped.cpp"
+#include "product_int8.cpp"
 
 using namespace teola;
 

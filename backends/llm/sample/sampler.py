@@ -45,12 +45,10 @@ def sample(logits: Tensor, rows: Sequence[Row], bytes_of: BytesOf) -> list[Pick]
     raw = logits[told] if told else None  # a copy, before anything changes
     _restrict(logits, rows)
     tokens = _pick(logits, rows)
-    for i in (~logits.amax(dim=-1).isfinite()).nonzero().flatten().tolist():
-        tokens[i] = NO_TOKEN
     picks = [Pick(token) for token in tokens]
     if raw is not None:
         sizes = [rows[i].generation.sampling.logprobs or 0 for i in told]
-        logprobs = report(raw, [tokens[i] for i in told], sizes, bytes_of)
+        logprobs = report(raw, [max(0, tokens[i]) for i in told], sizes, bytes_of)
         for i, logprob in zip(told, logprobs, strict=True):
             picks[i] = Pick(tokens[i], logprob)
     return picks
@@ -58,11 +56,8 @@ def sample(logits: Tensor, rows: Sequence[Row], bytes_of: BytesOf) -> list[Pick]
 
 def _pick(logits: Tensor, rows: Sequence[Row]) -> list[int]:
     drawn = [i for i, row in enumerate(rows) if not row.generation.sampling.is_greedy]
-    if len(drawn) == len(rows):
-        tokens = [0] * len(rows)
-    else:
-        tokens = likeliest(logits).tolist()
-    for draws, is_truncated in ((draw, False), (draw_truncated, True)):
+    tokens = [NO_TOKEN] * len(rows) if len(drawn) == len(rows) else likeliest(logits).tolist()
+    for draws, is_truncated in ((draw_truncated, True), (draw, False)):  # `draw` spends the logits
         at = [i for i in drawn if rows[i].generation.sampling.is_truncated is is_truncated]
         if at:
             for i, token in zip(at, _draw(logits, rows, at, draws), strict=True):

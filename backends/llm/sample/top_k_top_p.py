@@ -2,7 +2,8 @@
 
 The vocabulary is read once, in blocks of 64: the k likeliest tokens lie in the k blocks with the
 largest maxima, and the inverse of the cumulative distribution lies in the block where the sum
-passes the random number. The result of a row depends only on that row.
+passes the random number. The result of a row depends only on that row; it is NO_TOKEN where a logit
+is NaN or the largest is not finite.
 """
 
 from collections.abc import Sequence
@@ -22,21 +23,21 @@ _DRAWS = 8
 
 
 def likeliest(logits: Tensor) -> Tensor:
-    """The token ids [R] of the largest logits, the lowest of equals; NO_TOKEN where a logit is NaN
-    or the largest is not finite."""
+    """The token ids [R] of the largest logits, the lowest of equals."""
     blocks = _blocks(logits, float("-inf"))  # [R, V / 64, 64]
     peaks, best = blocks.amax(dim=-1).max(dim=-1)  # [R] both; a NaN is the largest
     rows = torch.arange(len(logits), device=logits.device)
     tokens = best * _BLOCK + blocks[rows, best].argmax(dim=-1)
-    return tokens.masked_fill_(~peaks.isfinite(), NO_TOKEN)
+    return _where_finite(tokens, peaks)
 
 
 def draw(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tensor) -> Tensor:
-    """Token ids [R]: the inverse of the cumulative distribution at `uniforms` [R] in [0, 1)."""
+    """Token ids [R]: the inverse of the cumulative distribution at `uniforms` [R] in [0, 1). Turns
+    the logits into weights, in place."""
     temperature = _column([s.temperature for s in samplings], logits).clamp_min(1e-6)  # [R, 1]
-    weights = logits - logits.amax(dim=-1, keepdim=True)  # [R, V]
-    weights.div_(temperature.float()).exp_()
-    return _invert_at(weights, uniforms)
+    peaks = logits.amax(dim=-1, keepdim=True)  # [R, 1]
+    weights = logits.sub_(peaks).div_(temperature.float()).exp_()  # [R, V]
+    return _where_finite(_invert_at(weights, uniforms), peaks.squeeze(1))
 
 
 def draw_truncated(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tensor) -> Tensor:
@@ -56,7 +57,12 @@ def draw_truncated(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tens
     if rest:
         cut = _Cut(logits, [samplings[i] for i in rest])
         tokens[rest] = _draw_from_all(logits[rest], cut, uniforms[rest])
-    return tokens
+    return _where_finite(tokens, logits.amax(dim=-1))
+
+
+def _where_finite(tokens: Tensor, peaks: Tensor) -> Tensor:
+    """Tokens [R] of rows whose largest logits are these [R]; a NaN is the largest of all."""
+    return tokens.masked_fill(~peaks.isfinite(), NO_TOKEN)
 
 
 class _Cut:

@@ -78,6 +78,8 @@ class StepStruct(Structure):
         ("num_pages", c_int64),
         ("logits", c_void_p),
         ("adapters", c_void_p),
+        ("logit_places", c_void_p),
+        ("likeliest", c_void_p),
     )
 
 

@@ -55,8 +55,10 @@ extern "C" struct TeolaStep {
   const float* sin;
   uint8_t* kv;       // [L][2][P][page]
   int64_t num_pages;
-  float* logits;     // [R][V]
+  float* logits;     // of rows whose logits are wanted too, [.][V]
   const TeolaDelta* const* adapters;  // each [L][4]: qkv, out, gate_up, down
+  const int32_t* logit_places;  // [R]: rows of `logits`, or -1
+  int64_t* likeliest;           // [R]: written; -1 where the logits are not finite
 };
 
 enum Projection { QKV, OUT, GATE_UP, DOWN };
@@ -102,7 +104,7 @@ class Model {
   }
 
   void product(const Word* a, int m, const Linear& w, Ending ending, float* out, Word* words,
-               const float* delta = nullptr) {
+               const float* delta = nullptr, const int32_t* out_rows = nullptr) {
     if (!m) return;
     if (w.format == Q4) {
       int n = chunks(m, 32), groups = w.k / GROUP;
@@ -111,7 +113,8 @@ class Model {
         sum_groups(a + size_t(begin) * w.k / 2, end - begin, w.k, sums_ + size_t(begin) * groups);
       });
     }
-    Product p{a, m, sums_, ending, out, words, delta, a == a_};
+    Product p{a, m, sums_, ending, out, words, delta, a == a_,
+              out_rows ? &likeliest_ : nullptr, out_rows};
     multiply<BF>(pool_, scratch_, p, w);
   }
 
@@ -391,7 +394,9 @@ class Model {
     rows(s.num_logits, 16, [&](int i) {
       norm_row(x_ + size_t(i) * E, norm_, head_, a_ + row_words(head_) * i);
     });
-    product(a_, s.num_logits, head_, STORE, s.logits, nullptr);
+    product(a_, s.num_logits, head_, LIKELIEST, s.logits, nullptr, nullptr,
+            s.logit_places);
+    for (int i = 0; i < s.num_logits; i++) s.likeliest[i] = likeliest_.column(i);
   }
 
   TeolaConfig c_;
@@ -403,6 +408,7 @@ class Model {
   std::vector<Scratchpad> pads_;
   std::vector<Item> items_;
   Buffer xs_, as_, qkvs_, qs_, hs_, sumss_, deltas_, thins_, thin_words_, plains_;
+  Likeliest likeliest_;
   float *x_ = nullptr, *qkv_ = nullptr, *sums_ = nullptr;
   Word *a_ = nullptr, *q_ = nullptr, *h_ = nullptr;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gelu.h"
+#include "likeliest.h"
 #include "product_int8.h"
 #include "threads.h"
 
@@ -39,7 +40,7 @@ void tile_plain(const Word* a, size_t lda, const Word* panel, int num_words, con
   }
 }
 
-enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH, SILU_INT8 };
+enum Ending : int32_t { STORE, ADD, SILU, WORDS, RELU, GELU, GELU_TANH, SILU_INT8, LIKELIEST };
 
 inline F16 activate(Ending ending, F16 x) {
   switch (ending) {
@@ -59,6 +60,10 @@ struct Product {
   Word* out_words;    // SILU: [m][n / 2], SILU_INT8: the same quantised; from WORDS on: [m][n]
   const float* delta;  // [m][n] in the panels' column order, added before the ending; or null
   bool is_fine = false;  // int8 rows that come from a norm
+  // LIKELIEST: finds the largest column of each row, and stores row i in row out_rows[i] of `out`
+  // where that is none below 0.
+  Likeliest* likeliest = nullptr;
+  const int32_t* out_rows = nullptr;  // [m]
 };
 
 // What one thread needs for a piece of a product.
@@ -102,14 +107,18 @@ void finish(const Product& p, const Linear& w, int panel, const Piece& piece, in
       store_words<BF>(at, silu16(c0) * c1);
       continue;
     }
-    if (p.ending >= WORDS) {
+    int to = row + r;
+    if (p.ending == LIKELIEST) {
+      p.likeliest->see(panel, row + r, c0, c1, left);
+      if ((to = p.out_rows[row + r]) < 0) continue;
+    } else if (p.ending >= WORDS) {
       constexpr int per_word = BF ? 2 : 1;
       Word* at = p.out_words + (size_t(row + r) * w.n + n0) / per_word;
       store_words<BF>(at, activate(p.ending, c0), left);
       store_words<BF>(at + 16 / per_word, activate(p.ending, c1), left - 16);
       continue;
     }
-    float* at = p.out + size_t(row + r) * w.n + n0;
+    float* at = p.out + size_t(to) * w.n + n0;
     if (p.ending == ADD) {
       c0 = c0 + load_first(at, left);
       c1 = c1 + load_first(at + 16, left - 16);
@@ -184,6 +193,7 @@ void multiply(Pool& pool, std::vector<Buffer>& scratch, const Product& p, const 
   const int even = p.ending == SILU_INT8 ? 2 : 1;  // panels that make a group stay together
   const int per_item = std::max(1, panels / wanted / even) * even;
   const int panel_blocks = (panels + per_item - 1) / per_item;
+  if (p.likeliest) p.likeliest->begin(panel_blocks, per_item, p.m);
   pool.run(row_blocks * panel_blocks, [&](int item, int thread) {
     int begin = item / panel_blocks * rows, end = std::min(p.m, begin + rows);
     int first = item % panel_blocks * per_item, last = std::min(panels, first + per_item);

@@ -177,7 +177,7 @@ class LoadedPoison:
 
 @pytest.mark.parametrize("attrs", ATTRS, ids=lambda attrs: next(iter(attrs), "greedy"))
 def test_a_row_without_finite_logits_fails_alone(poisoned: Any, attrs: dict[str, Any]) -> None:
-    options = {"max_tokens": 8, **attrs}
+    options = {"max_tokens": 3, **attrs}
     alone = [poisoned.driver().decode(None, prompt, **options) for prompt in PROMPTS[:3]]
     driver = poisoned.driver()
     prompts = (PROMPTS[0], "ab" + POISON, *PROMPTS[1:3])
@@ -205,10 +205,10 @@ def test_guesses_of_a_row_without_finite_logits_fail_with_it(poisoned: Any) -> N
     driver = poisoned.driver(speculation="ngram")
     prompts = ("abcabcabcabc", "abcabcabc" + POISON + "abc")
     good, failed = driver.run(
-        *(driver.submit("decode", None, p, max_tokens=12, speculate=True) for p in prompts)
+        *(driver.submit("decode", None, p, max_tokens=4, speculate=True) for p in prompts)
     )
     assert isinstance(failed, EngineError)
-    plain = poisoned.driver().decode(None, prompts[0], max_tokens=12)
+    plain = poisoned.driver().decode(None, prompts[0], max_tokens=4)
     assert good.outputs[0] == plain.outputs[0]
 
 

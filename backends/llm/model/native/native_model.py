@@ -7,6 +7,7 @@ products quantise their inputs in groups of 32 instead and multiply the file's b
 
 import ctypes
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,12 @@ from torch import Tensor
 
 from backends.cpu_count import usable_cores
 from backends.llm.lora.weights import LoadedAdapter
-from backends.llm.model.batch import StepBatch
+from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.adapters import PackedAdapters
 from backends.llm.model.native.kv_pool import NativeKVPool
 from backends.llm.model.rope import Rope
-from backends.llm.model.torch_model.output import LaunchedLogits
+from backends.llm.model.step_model import Done
 from backends.llm.model.weights import ROPE_FACTORS
 from backends.native.build import build
 from backends.native.library import (
@@ -73,8 +74,13 @@ class NativeModel:
         self._numerics = f"{build(isa).isa} {'blocks' if keep_blocks else 'full'}"
         self._rope = Rope(config, self.device, _rope_factors(source))
         self._cos, self._sin = self._rope.table(_FIRST_ANGLES)  # [positions, D / 2] each
-        self._logits = torch.empty(0, config.vocab_size)  # [R, V], kept between steps
-        self._step = StepStruct()  # kept between steps
+        self._tokens: Ints = np.empty(0, np.int64)
+        self._places = np.empty(0, np.int32)
+        self._logits = torch.empty(0, config.vocab_size)
+        self._step = StepStruct(  # this and the arrays above are kept between steps
+            cos=self._cos.ctypes.data, sin=self._sin.ctypes.data
+        )
+        self._bound: Any = None  # whose arrays the structure points at
         self._adapters = PackedAdapters(Format.BF16 if dtype == torch.bfloat16 else Format.F32)
         self._weights = _Weights(config, source, dtype, keep_blocks, int8)
         self._handle = self._weights.create(lib, num_threads or usable_cores())
@@ -98,44 +104,57 @@ class NativeModel:
         """The adapter and its panels, which are made now if need be."""
         return adapter.num_bytes + self._adapters.num_bytes(adapter)
 
-    def launch(self, batch: StepBatch, kv: NativeKVPool) -> LaunchedLogits:
-        """Run a step; its logits are good until the next one."""
-        num_wanted = len(batch.wanted)
-        if len(self._logits) < num_wanted:
-            self._logits = torch.empty(num_wanted, self.config.vocab_size)
-        self._grow_angles(max(span.num_keys for span in batch.spans))
-        step = self._lay_out(batch, kv)
+    def launch(self, batch: StepBatch, kv: NativeKVPool) -> Done:
+        """Run a step; its tokens and logits are good until the next one."""
+        assert int(batch.tokens.max()) < self.config.vocab_size, "a token without a row"
+        num_wanted, num_logits = len(batch.wanted), len(batch.with_logits)
+        self._grow_angles(max([span.num_keys for span in batch.spans]))
+        self._grow_output(num_wanted, num_logits)
+        self._bind(batch, kv)
+        self._places[:num_wanted] = -1
+        self._places[batch.with_logits] = np.arange(num_logits)
+        step = self._step
+        step.num_rows, step.num_spans = len(batch.tokens), len(batch.spans)
+        step.num_logits = num_wanted
         if self._lib.teola_forward(self._handle, ctypes.byref(step)):
             raise MemoryError("no memory for a step's activations")
-        return LaunchedLogits(self._logits[:num_wanted], batch.with_logits)
+        logits = self._logits[:num_logits] if num_logits else None
+        return Done(StepOutput(self._tokens[:num_wanted], logits))
 
-    def _lay_out(self, batch: StepBatch, kv: NativeKVPool) -> StepStruct:
-        """The step as the kernels read it: the same structure each time, changed where the arrays
-        are others."""
-        assert int(batch.tokens.max()) < self.config.vocab_size, "a token without a row"
-        addresses = [self._adapters.address(adapter) for adapter in batch.adapters]
-        self._addresses = np.array(addresses, np.int64)  # alive while the kernels read it
+    def _bind(self, batch: StepBatch, kv: NativeKVPool) -> None:
+        """Point the structure at the step's arrays. A builder's stay where they are, so that this
+        is rarely more than a look; only adapters are of the step."""
         step = self._step
-        step.num_rows = len(batch.tokens)
-        step.num_spans = len(batch.spans)
-        step.num_logits = len(batch.wanted)
+        if batch.adapters:
+            addresses = [self._adapters.address(adapter) for adapter in batch.adapters]
+            self._addresses = np.array(addresses, np.int64)  # alive while the kernels read it
+            step.adapters = self._addresses.ctypes.data
+        if batch.tokens.base is not None and self._bound is batch.tokens.base:
+            return
+        self._bound = batch.tokens.base
         step.page_size = kv.page_size
         step.tokens = batch.tokens.ctypes.data
         step.positions = batch.positions.ctypes.data
         step.spans = batch.span_table.ctypes.data
         step.pages = batch.page_rows.flat.ctypes.data
         step.logit_rows = batch.wanted.ctypes.data
-        step.cos = self._cos.ctypes.data
-        step.sin = self._sin.ctypes.data
         step.kv = kv.pages.data_ptr()
         step.num_pages = kv.num_pages
-        step.logits = self._logits.data_ptr()
-        step.adapters = self._addresses.ctypes.data
-        return step
+
+    def _grow_output(self, num_wanted: int, num_logits: int) -> None:
+        if num_wanted > len(self._tokens):
+            self._tokens = np.empty(num_wanted, np.int64)  # [W]
+            self._places = np.empty(num_wanted, np.int32)  # [W]: rows of the logits, or -1
+            self._step.likeliest = self._tokens.ctypes.data
+            self._step.logit_places = self._places.ctypes.data
+        if num_logits > len(self._logits):
+            self._logits = torch.empty(num_logits, self.config.vocab_size)  # [R, V]
+            self._step.logits = self._logits.data_ptr()
 
     def _grow_angles(self, num_positions: int) -> None:
         if num_positions > len(self._cos):
             self._cos, self._sin = self._rope.table(2 * num_positions)
+            self._step.cos, self._step.sin = self._cos.ctypes.data, self._sin.ctypes.data
 
 
 class _Weights:

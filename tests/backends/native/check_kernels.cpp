@@ -2,7 +2,9 @@
 // themselves: a row has the same bits alone, in a batch, in chunks and on pages full of NaN.
 // Prints what differs; exits with the number of failures.
 
+#include <algorithm>
 #include <cstdio>
+#include <numeric>
 #include <random>
 
 #include "api.cpp"
@@ -293,6 +295,9 @@ class Runner {
       }
     }
     std::vector<float> logits(tokens.size() * VOCAB);
+    std::vector<int32_t> places(tokens.size());
+    std::iota(places.begin(), places.end(), 0);
+    std::vector<int64_t> likeliest(tokens.size());
     TeolaStep step{};
     step.num_rows = step.num_logits = int(tokens.size());
     step.num_spans = int(spans.size());
@@ -301,7 +306,14 @@ class Runner {
     step.spans = spans.data(), step.pages = pages.data(), step.logit_rows = wanted.data();
     step.cos = model_.cos.data(), step.sin = model_.sin.data();
     step.kv = kv_.bytes, step.num_pages = num_pages(), step.logits = logits.data();
+    step.logit_places = places.data(), step.likeliest = likeliest.data();
     expect(teola_forward(handle_, &step) == 0, "a step");
+    for (size_t row = 0; row < tokens.size(); row++) {
+      const float* first = &logits[row * VOCAB];
+      const bool is_finite = std::all_of(first, first + VOCAB, [](float x) { return std::isfinite(x); });
+      if (is_finite)
+        expect(likeliest[row] == std::max_element(first, first + VOCAB) - first, "the likeliest");
+    }
     return logits;
   }
 

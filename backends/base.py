@@ -30,6 +30,7 @@ Capability = Literal[
     "adapters",  # prefill and decode take the name of a LoRA adapter
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
     "tools",  # prefill and decode take tools; decode's text is then the canonical turn
+    "itl",  # steps are sized by the time that a decode wants between tokens, its `itl_s`
     "tool_grammar",  # calls are well-formed, and their arguments fit the tool's schema
 ]
 
@@ -168,9 +169,7 @@ class Request:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     num_items: int = 1
     priority: int = 0  # larger is more urgent, among the requests of one engine
-    itl_s: float | None = (
-        None  # decode: the time wanted between tokens, where the engine goes by it
-    )
+    itl_s: float | None = None  # decode: the time wanted between tokens, where the engine has "itl"
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from backends.fake.paged_model import PagedModel
-from backends.fake.replay import Arrival, Served, VirtualClock, replay, virtual_core
 from backends.llm.model.batch import StepBatch
 from backends.llm.planner.policy import Admit
+from benchmarks.replay import Arrival, Served, VirtualClock, replay, virtual_core
 
 # Tokens in a step -> ms of CPU: fp32 linear layers and lm_head, one thread. Attention is not in it.
 STEP_MS = {1: 15.7, 4: 37.7, 8: 46.3, 16: 61.4, 32: 93.2, 64: 127, 128: 227, 256: 425}
@@ -229,17 +229,20 @@ def lpm(count: int) -> dict[str, float]:
 
 
 def priority(count: int) -> dict[str, float]:
-    """One request in ten is urgent, at 95 % load."""
+    """One request in ten is urgent, at 95 % load: without priorities, and with them."""
     rng = random.Random(3)
     full = run(azure(count, None), max_running=8, token_budget=128)
     rate = 0.95 * full.tok_s / mean_output(azure(count, None))
-    arrivals = [replace(a, priority=int(rng.random() < 0.1)) for a in azure(count, rate)]
+    is_urgent = [rng.random() < 0.1 for _ in range(count)]
     result: dict[str, float] = {}
-    for policy in ("fcfs", "priority"):
-        served = run(arrivals, policy=policy, max_running=8, token_budget=128).served
-        for level, name in ((1, "urgent"), (0, "other")):
-            e2e = [one.e2e_s for one in served if one.arrival.priority == level]
-            result[f"{policy}_{name}_mean_e2e_s"] = statistics.mean(e2e)
+    for way, level in (("equal", 0), ("priority", 1)):
+        pairs = zip(azure(count, rate), is_urgent, strict=True)
+        arrivals = [replace(a, priority=level * urgent) for a, urgent in pairs]
+        served = run(arrivals, max_running=8, token_budget=128).served
+        for wanted, name in ((True, "urgent"), (False, "other")):
+            pairs_served = zip(served, is_urgent, strict=True)
+            e2e = [one.e2e_s for one, urgent in pairs_served if urgent == wanted]
+            result[f"{way}_{name}_mean_e2e_s"] = statistics.mean(e2e)
     return result
 
 

@@ -41,6 +41,7 @@ CAPABILITIES: frozenset[Capability] = frozenset(
         "adapters",
         "repeatable",
         "tools",
+        "itl",
         "tool_grammar",
     )
 )

@@ -7,7 +7,7 @@ from pydantic import Field
 from backends.llm.kv.eviction.policies import EvictionName
 from backends.options import Options
 
-PolicyName = Literal["fcfs", "sarathi", "priority", "lpm", "mlfq", "slo", "whole", "static"]
+PolicyName = Literal["fcfs", "sarathi", "lpm", "mlfq", "slo"]
 
 
 class LLMOptions(Options):
@@ -25,9 +25,8 @@ class LLMOptions(Options):
     policy: PolicyName = "fcfs"  # order of execution: see `planner.named`
     itl_ms: float | None = Field(None, gt=0)  # wanted time between tokens; sizes each step by it
     quantum_ms: float = Field(200, gt=0)  # mlfq: what the first level may use
-    patience_ms: float = Field(
-        10_000, gt=0
-    )  # lpm, mlfq: wait after which a request is not overtaken
+    # priorities, lpm, mlfq: wait after which a request is not overtaken
+    patience_ms: float = Field(10_000, gt=0)
     watermark: float = Field(0.01, ge=0, lt=1)  # share of pages that starting leaves free
     jump_forward: bool = True  # tokens that a grammar forces cost no step of their own
     speculation: Literal["off", "ngram", "draft"] = "off"  # guess tokens ahead while that pays

@@ -154,7 +154,7 @@ async def chat(request: Request) -> Response:
         [fields.parts],
         attrs,
         n=fields.n,
-        priority=fields.priority,
+        service=fields.service,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
     )
     shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)

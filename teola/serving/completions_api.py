@@ -120,7 +120,7 @@ async def complete(request: Request) -> Response:
         fields.prompts,
         attrs,
         n=fields.n,
-        priority=fields.priority,
+        service=fields.service,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
         returns_ids=fields.return_token_ids,
     )

@@ -16,6 +16,7 @@ from backends.request_limits import (
     MAX_STOPS,
 )
 from teola.serving.fields import INT_END, Fields, TokenId
+from teola.serving.served import Service
 
 
 def listed(value: object) -> object:
@@ -91,6 +92,7 @@ class DecodeFields(Fields):
     ignore_eos: bool = False
     speculate: bool | None = None  # guess tokens ahead; left out: where it pays
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
+    itl_ms: float | None = Field(None, gt=0, le=1e6)  # wanted time between tokens
     cache_salt: str | None = Field(
         None, min_length=1, max_length=MAX_NAME_CHARS
     )  # shares prefixes with its equals alone
@@ -118,6 +120,11 @@ class DecodeFields(Fields):
     def includes_usage(self) -> bool:
         """A stream ends with an event of its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def service(self) -> Service:
+        """How soon the answer is wanted."""
+        return Service(self.priority, None if self.itl_ms is None else self.itl_ms / 1e3)
 
     @property
     def _schema(self) -> str | None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from backends.base import Context, Engine, FinishReason, Part, Request, Result, TokenLogprob, Tokens
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
-from teola.serving.served import Served
+from teola.serving.served import BY_ARRIVAL, Served, Service
 from teola.serving.tokenizing import HasTokenizer, encode
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Generation:
         attrs: Mapping[str, Any] | None,
         *,
         n: int = 1,
-        priority: int = 0,
+        service: Service = BY_ARRIVAL,
         prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
         returns_ids: bool = False,
     ) -> None:
@@ -96,7 +96,7 @@ class Generation:
 
         Raises ApiError for what the engine does not offer.
         """
-        llm.check_can(chain.from_iterable(prompts), attrs or {})
+        llm.check_can(chain.from_iterable(prompts), attrs or {}, service)
         self._llm = llm
         self._metrics = metrics
         self._prompts = prompts
@@ -104,7 +104,7 @@ class Generation:
         self._returns_ids = returns_ids
         self._prompt_attrs = prompt_attrs
         self._n = n
-        self._priority = priority
+        self._service = service
         can_join = "decode_parts" in llm.engine.info.capabilities
         is_joined = n == 1 and can_join and attrs is not None
         self._tokenizer = _tokenizer_of(llm.engine) if is_joined else None
@@ -211,7 +211,16 @@ class Generation:
         attrs: Mapping[str, Any],
         emit: Callable[[str], None] | None = None,
     ) -> Result:
-        request = Request(uuid4().hex, op, inputs, attrs, priority=self._priority, emit=emit)
+        service = self._service
+        request = Request(
+            uuid4().hex,
+            op,
+            inputs,
+            attrs,
+            priority=service.priority,
+            itl_s=service.itl_s,
+            emit=emit,
+        )
         result = await self._llm.run(request)
         self._metrics.count_tokens(result.usage)
         return result

@@ -31,6 +31,17 @@ class HasAdapters(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """How soon a client wants its answer."""
+
+    priority: int = 0
+    itl_s: float | None = None
+
+
+BY_ARRIVAL = Service()
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """One engine with its name."""
 
@@ -58,9 +69,14 @@ class Served:
             raise outcome
         return outcome
 
-    def check_can(self, parts: Iterable[Part], attrs: Mapping[str, Any]) -> None:
-        """Raises ApiError for a kind of prompt or an attribute that this engine does not offer."""
+    def check_can(
+        self, parts: Iterable[Part], attrs: Mapping[str, Any], service: Service = BY_ARRIVAL
+    ) -> None:
+        """Raises ApiError for a kind of prompt, an attribute or a service that this engine does
+        not offer."""
         able = self.engine.info.capabilities
+        if service.itl_s is not None and "itl" not in able:
+            self._refuse("itl_ms", "itl_ms")
         for attr, (capability, field) in _NEEDS.items():
             if attr in attrs and capability not in able:
                 self._refuse(field, field)

@@ -20,7 +20,7 @@ from backends.emulated.measure import (
 )
 from backends.emulated.roofline import Roofline, Rows
 from backends.fake.paged_model import PagedModel
-from backends.fake.replay import VirtualClock, virtual_core
+from benchmarks.replay import VirtualClock, virtual_core
 
 SHAPE = shape_of("smollm2-135m", "llm")
 MACHINE = Device(

@@ -7,11 +7,11 @@ import pytest
 
 from backends.base import Request
 from backends.fake.paged_model import PagedModel
-from backends.fake.replay import Arrival, VirtualClock, request_of, virtual_core
 from backends.llm.model.batch import StepBatch
 from backends.llm.planner.policy import View
 from backends.llm.planner.step import Step
 from backends.llm.sequence.sequence import Sequence
+from benchmarks.replay import Arrival, VirtualClock, request_of, virtual_core
 
 
 def step_s(batch: StepBatch) -> float:
@@ -41,7 +41,7 @@ class Engine:
         self.num_added += 1
         ids = [self.num_added] * prompt if isinstance(prompt, int) else prompt
         arrival = Arrival(self.clock(), ids, num_output, **named)
-        request: Request = request_of(self.core, arrival, f"{self.num_added:032x}")
+        request: Request = request_of(arrival, f"{self.num_added:032x}")
         self.core.add(request)
         return self.planner.waiting[-1]
 

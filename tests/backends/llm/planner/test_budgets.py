@@ -8,10 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.errors import ConfigError
-from backends.llm.options import LLMOptions
 from backends.llm.planner.latency import LatencyModel
-from backends.llm.planner.named import policy_from
 
 Make = Callable[..., Any]
 
@@ -70,7 +67,7 @@ def test_the_model_turned_around(
 
 
 def test_chunks_leave_room_for_every_decode_behind_them(engine: Make) -> None:
-    driven = engine(policy="priority", token_budget=16)
+    driven = engine(token_budget=16)
     decodes = [driven.add(4, num_output=50) for _ in range(3)]
     driven.step(2)
     urgent = driven.add(100, num_output=1, priority=1)
@@ -114,16 +111,19 @@ def test_any_policy_may_size_its_steps_by_a_target(engine: Make) -> None:
     assert driven.step().num_tokens < 60
 
 
-def test_whole_prompts_are_never_cut(engine: Make) -> None:
-    driven = engine(policy="whole", token_budget=16)
-    driven.add(4, num_output=9)
-    driven.step()
-    long = driven.add(300, num_output=2)
-    driven.step()
-    assert driven.tokens(long) == 300
+def test_a_request_sizes_the_steps_of_every_policy_by_its_own_target(engine: Make) -> None:
+    for itl_s, most in ((None, 300), (0.05, 60)):
+        driven = engine(token_budget=512)
+        driven.add(4, num_output=40, itl_s=itl_s)
+        driven.step(20)
+        driven.add(300, num_output=2)
+        assert max(driven.step().num_tokens for _ in range(3)) <= most + 1
+        assert (driven.steps[-3].num_tokens > 60) == (itl_s is None)
 
 
-@pytest.mark.parametrize("policy", ["whole", "static"])
-def test_a_wanted_time_does_not_go_with_whole_prompts(policy: str) -> None:
-    with pytest.raises(ConfigError, match=f"itl_ms does not go with policy={policy}"):
-        policy_from(LLMOptions.model_validate({"policy": policy, "itl_ms": 50}))
+def test_a_loose_target_never_widens_a_step_beyond_the_budget(engine: Make) -> None:
+    driven = engine(token_budget=64)
+    driven.add(4, num_output=20, itl_s=5.0)
+    driven.step(2)
+    driven.add(200, num_output=2)
+    assert driven.step().num_tokens == 64

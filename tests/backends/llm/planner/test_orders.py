@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.llm.planner.by_level import by_level, level_of
-from backends.llm.planner.by_prefix import by_prefix
+from backends.llm.options import PolicyName
+from backends.llm.planner.orders import by_level, by_prefix, level_of
 from backends.llm.service_stats import ServiceStats
 
 Make = Callable[..., Any]
@@ -61,8 +61,11 @@ def test_what_has_not_run_for_long_gets_a_quantum_before_all_others(engine: Make
     assert len([gap for gap in gaps if gap < 0.02]) > len(gaps) / 3  # a quantum, not a step
 
 
-def test_larger_priority_takes_the_slot_and_smaller_goes_on_afterwards(engine: Make) -> None:
-    driven = engine(policy="priority", max_running=1)
+@pytest.mark.parametrize("policy", get_args(PolicyName))
+def test_larger_priority_takes_the_slot_and_smaller_goes_on_afterwards(
+    engine: Make, policy: str
+) -> None:
+    driven = engine(policy=policy, max_running=1)
     low = driven.add(4, num_output=6)
     driven.step(2)
     high = driven.add(4, num_output=3, priority=1)
@@ -73,7 +76,7 @@ def test_larger_priority_takes_the_slot_and_smaller_goes_on_afterwards(engine: M
 
 
 def test_larger_priority_takes_pages_from_smaller(engine: Make) -> None:
-    driven = engine(policy="priority", kv_tokens=64, page_size=8)
+    driven = engine(kv_tokens=64, page_size=8)
     low = [driven.add(20, num_output=10) for _ in range(2)]
     driven.step()
     high = driven.add(40, num_output=4, priority=1)
@@ -82,6 +85,30 @@ def test_larger_priority_takes_pages_from_smaller(engine: Make) -> None:
     assert [s.is_running for s in low] == [True, False]
     driven.run()
     assert driven.finished[0] == high.request.id
+
+
+def test_equal_priorities_keep_the_order_of_the_policy(engine: Make) -> None:
+    driven = engine(policy="lpm", max_running=1)
+    driven.add([7] * 64, num_output=2)
+    driven.run()
+    last = driven.add([7] * 64, num_output=2, priority=-1)
+    cold = driven.add([9] * 64, num_output=2)
+    warm = driven.add([7] * 64 + [1], num_output=2)
+    driven.run()
+    assert driven.finished[1:] == [s.request.id for s in (warm, cold, last)]
+
+
+def test_the_oldest_of_all_starves_for_its_patience_and_no_longer(engine: Make) -> None:
+    driven = engine(max_running=2, patience_ms=300)
+    low = [driven.add(4, num_output=2, priority=-1) for _ in range(2)]
+    while not low[0].is_running:
+        while len(driven.planner.waiting) < 5:
+            driven.add(4, num_output=4)
+        driven.step()
+    assert 0.3 <= driven.clock() - low[0].service.arrived_s < 0.35
+    assert not low[1].is_running  # those that grew old take one place, not all
+    assert sum(run.sequence.request.priority < 0 for run in driven.steps[-1].runs) == 1
+    driven.run()
 
 
 def test_the_longest_cached_prefix_goes_first(engine: Make) -> None:
@@ -170,15 +197,6 @@ def test_a_decode_whose_context_is_computed_starts_before_new_prompts(engine: Ma
         driven.step()
         firsts.append(driven.tokens(decode))
     assert firsts == [0, 1]
-
-
-def test_a_static_batch_lets_nobody_join(engine: Make) -> None:
-    driven = engine(policy="static", max_running=2)
-    batch = [driven.add(4, num_output=n) for n in (2, 6)]
-    later = driven.add(4, num_output=2)
-    while later in driven.planner.waiting:
-        driven.step()
-    assert driven.finished == [s.request.id for s in batch]
 
 
 def test_nobody_starts_whom_the_pool_could_not_hold(engine: Make) -> None:

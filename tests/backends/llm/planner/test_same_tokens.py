@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.fake.paged_model import PagedModel
-from backends.fake.replay import Arrival, VirtualClock, replay, virtual_core
 from backends.llm.options import PolicyName
-from backends.llm.planner.last_first import last_first
+from backends.llm.planner.admission import last_first
 from backends.llm.planner.planner import BatchPlanner
+from benchmarks.baseline_policies import BASELINES
+from benchmarks.replay import Arrival, VirtualClock, replay, virtual_core
 
 Make = Callable[..., Any]
-POLICIES = get_args(PolicyName)
+POLICIES = (*get_args(PolicyName), *BASELINES)
 SMALL = {"kv_tokens": 160, "page_size": 8, "token_budget": 24, "max_running": 4}
 QUICK = {"quantum_ms": 40, "patience_ms": 400}
 
@@ -70,8 +71,6 @@ def test_all_policies_give_the_same_tokens_in_a_pool_that_is_too_small(policy: s
 def test_whatever_the_settings_everybody_finishes_with_the_same_tokens(
     seed: int, policy: str, **settings: Any
 ) -> None:
-    if policy in ("whole", "static"):
-        settings["itl_ms"] = None  # they compute prompts whole
     arrivals = arrivals_of(seed, count=8)
     expected, _ = tokens(arrivals)
     found, _ = tokens(arrivals, policy=policy, page_size=8, **settings, **QUICK)
@@ -137,7 +136,7 @@ def test_who_waits_for_pages_keeps_its_own(engine: Make) -> None:
 
 
 def test_an_abort_of_a_pausing_sequence_frees_its_pages(engine: Make) -> None:
-    driven = engine(policy="priority", max_running=1)
+    driven = engine(max_running=1)
     low = driven.add(40, num_output=30)
     driven.step()
     driven.add(4, num_output=30, priority=1)

@@ -6,9 +6,9 @@ import pytest
 
 from backends.base import Request
 from backends.fake.paged_model import PagedModel
-from backends.fake.replay import VirtualClock, virtual_core
 from backends.llm.core import LLMCore
 from backends.llm.model.batch import StepBatch
+from benchmarks.replay import VirtualClock, virtual_core
 
 
 def step_s(batch: StepBatch) -> float:

@@ -10,13 +10,13 @@ import pytest
 from backends.base import Request, Result, Tokens
 from backends.errors import RequestRejected
 from backends.fake.paged_model import PagedModel
-from backends.fake.replay import VirtualClock, virtual_core
 from backends.llm.model.batch import Run
 from backends.llm.planner.step import Step
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.speculation.ngram import NgramProposer
 from backends.llm.speculation.proposer import Ask
 from backends.llm.speculation.speculator import Speculator
+from benchmarks.replay import VirtualClock, virtual_core
 from benchmarks.soak_engine import check, soaking
 
 LOOP = "abcabcabcabc"

@@ -15,15 +15,16 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from backends.base import Context, Request, Tokens
 from backends.llm.core import LLMCore
-from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.options import LLMOptions
+from backends.llm.planner.policy import Policy
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence.sequence import LLMContext, Sequence
+from backends.llm.sequence.sequence import Sequence
 from backends.llm.text.chat import ChatTemplate
 from backends.llm.text.tokenizer import Tokenizer
+from benchmarks.baseline_policies import BASELINES
 
 
 class VirtualClock:
@@ -100,11 +101,17 @@ def virtual_core(
     step_s: Callable[[StepBatch], float],
     **options: Any,
 ) -> LLMCore:
-    """A core on that clock. Nothing ends a decode but its length; tokens are bytes."""
+    """A core on that clock. Nothing ends a decode but its length; tokens are bytes. `policy` may
+    also name one of `baseline_policies`."""
+    change = BASELINES.get(options.get("policy", ""), _unchanged)
+    if change is not _unchanged:
+        del options["policy"]
     settings = LLMOptions(**options)
     prompts = PromptEncoder(_byte_tokenizer(), ChatTemplate(None))
     timed = TimedModel(model, clock, step_s)
-    return LLMCore(timed, prompts, settings, settings.kv_tokens or 1 << 20, clock)
+    core = LLMCore(timed, prompts, settings, settings.kv_tokens or 1 << 20, clock)
+    core.planner.policy = change(core.planner.policy)
+    return core
 
 
 def replay(
@@ -126,7 +133,7 @@ def replay(
             if is_split:
                 request = Request(request_id, "prefill", (None, Tokens(tuple(first.ids))))
             else:
-                request = request_of(core, first, request_id)
+                request = request_of(first, request_id)
             core.add(request)
             live[request.id] = coming.pop(), core.planner.waiting[-1]
         outcomes = core.step()
@@ -139,23 +146,28 @@ def replay(
             one, sequence = live.pop(request.id)
             one.ids = sequence.output_ids
             if request.op == "prefill":
-                request = _decode(outcome.outputs[0], one.arrival, request.id)
+                request = _decode((outcome.outputs[0],), one.arrival, request.id)
                 core.add(request)
                 live[request.id] = one, core.planner.waiting[-1]
         after_step()
     return served
 
 
-def request_of(core: LLMCore, arrival: Arrival, request_id: str) -> Request:
-    """Prompt and decode as one: the decode of a context that has lost its KV."""
-    context = LLMContext(list(arrival.ids), None, PageTable(), core._released)
-    return _decode(context, arrival, request_id)
+def request_of(arrival: Arrival, request_id: str) -> Request:
+    """Prompt and decode as one."""
+    return _decode((None, Tokens(tuple(arrival.ids))), arrival, request_id)
 
 
-def _decode(context: Context, arrival: Arrival, request_id: str) -> Request:
+def _decode(
+    inputs: tuple[Context | Tokens | None, ...], arrival: Arrival, request_id: str
+) -> Request:
     attrs = {"max_tokens": arrival.num_output}
     named: dict[str, Any] = {"priority": arrival.priority, "itl_s": arrival.itl_s}
-    return Request(request_id, "decode", (context,), attrs, **named)
+    return Request(request_id, "decode", inputs, attrs, **named)
+
+
+def _unchanged(policy: Policy) -> Policy:
+    return policy
 
 
 def _byte_tokenizer() -> Tokenizer:

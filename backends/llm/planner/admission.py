@@ -1,4 +1,6 @@
-"""A sequence starts only if the pool can hold it and a reserve.
+"""Who may start, and who loses its pages when there are none left.
+
+A sequence starts only if the pool can hold it and a reserve.
 
     pool |### those ahead ###|# its prompt #|.. reserve ..|     starts
     pool |### those ahead ########|# its prompt #|.|            waits
@@ -46,3 +48,8 @@ def watermark(share: float) -> Admit:
             yield sequence
 
     return admit
+
+
+def last_first(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
+    """Victims: the order turned around: the newest of the least priority, the lowest level."""
+    return sequences[::-1]

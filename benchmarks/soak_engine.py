@@ -2,7 +2,7 @@
 
     python benchmarks/soak_engine.py [--requests 10000] [--model llama|native|paged] [--seed 0]
 
-Mixed lengths, forks, aborts, bad requests, steps that fail, tenants, pins and other hints, host and
+Mixed lengths, forks, aborts, bad requests, steps that fail, tenants, pins, host and
 disk tiers, a pool that is always full. Every request must be answered or refused with a typed
 error; greedy answers must equal those of a roomy engine that is asked one thing at a time (`paged`:
 all of them, else a sample). Last line: one JSON object.
@@ -104,7 +104,7 @@ class Report:
     aborted: int = 0
     aborted_while_loading: int = 0
     failed_steps: int = 0
-    hints: Counter[str] = field(default_factory=Counter)
+    pins: Counter[str] = field(default_factory=Counter)
     checked: int = 0
     wrong: list[str] = field(default_factory=list)
     early_rss_mb: float = 0.0
@@ -148,7 +148,7 @@ class Soak:
         elif chance < 0.42:
             self._abort()
         elif chance < 0.47:
-            self._hint()
+            self._pin()
         elif chance < 0.50 and self._contexts:
             self._contexts.pop(self._random.randrange(len(self._contexts))).release()
         elif chance < 0.503:
@@ -253,19 +253,15 @@ class Soak:
         self.report.aborted_while_loading += bool(loading)
         self.report.outcomes["aborted"] += 1
 
-    def _hint(self) -> None:
+    def _pin(self) -> None:
         if not self._contexts:
             return
-        context, directives = self._random.choice(self._contexts), self.core.directives
-        what = self._random.choice(
-            ["pin", "pin", "unpin", "retain", "expect", "demote", "prefetch"]
-        )
-        arguments = {"retain": (0.01,), "expect": (self._random.random(),)}.get(what, ())
+        what = "pin"
         try:
-            getattr(directives, what)(context, *arguments)
+            self.core.pins.pin(self._random.choice(self._contexts))
         except EngineError as refusal:
-            what = f"{what}: {type(refusal).__name__}"
-        self.report.hints[what] += 1
+            what = f"pin: {type(refusal).__name__}"
+        self.report.pins[what] += 1
 
     def _fail_a_step(self) -> None:
         launch = self.core.model.launch
@@ -332,7 +328,7 @@ def soaking(
             token_budget=48,
             max_running=6,
             pin_share=0.3,
-            eviction=random.Random(seed).choice(["lru", "lfu", "pgdsf", "next_use"]),
+            eviction=random.Random(seed).choice(["lru", "lfu", "pgdsf"]),
             host_kv_tokens=128,
             disk_kv=folder,
             disk_kv_bytes=1 << 20,
@@ -378,7 +374,7 @@ def main() -> None:
         print(f"  {name:<20} {count:>7}")
     print(f"aborted while loading  {report.aborted_while_loading}")
     print(f"failed steps           {report.failed_steps}")
-    print(f"hints                  {dict(report.hints)}")
+    print(f"pins                   {dict(report.pins)}")
     print(f"preemptions            {soak.core.planner.num_preemptions}")
     print(f"greedy answers checked {report.checked}, wrong {len(report.wrong)}")
     print(

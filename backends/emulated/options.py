@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from backends.emulated.hardware import Dtype
-from backends.llm.kv.eviction.policies import EvictionName
+from backends.llm.kv.eviction import EvictionName
 from backends.llm.options import LLMOptions, PolicyName
 from backends.options import Options
 

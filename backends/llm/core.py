@@ -22,8 +22,8 @@ import torch
 from backends.base import Outcome, Part, Request, Result, Usage
 from backends.errors import EngineError, RequestRejected
 from backends.llm.kv.cache import KVCache
-from backends.llm.kv.directives import CacheDirectives
 from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.pins import Pins
 from backends.llm.kv.stats import CacheStats
 from backends.llm.kv.take_stats import take_stats
 from backends.llm.kv.tiers.open_tiers import open_tiers
@@ -102,9 +102,7 @@ class LLMCore:
         self._batches = BatchBuilder(self.cache.pool, options.max_running, limit)
         self._prompts = prompts
         self._released: deque[PageTable] = deque()  # filled by any thread
-        self.directives = CacheDirectives(
-            self.cache, self.transfer, self._released, options.pin_share, clock, self._most_pages
-        )
+        self.pins = Pins(self.cache, self._released, options.pin_share, self._most_pages)
         grammars = Grammars(prompts.tokenizer, model.config.vocab_size, sorted(prompts.stop_ids))
         self._validator = RequestValidator(
             prompts,
@@ -150,7 +148,7 @@ class LLMCore:
         request_id = group.request.id
         if request_id in self._live:
             raise RequestRejected(f"request id {request_id!r} is running already")
-        self.directives.check_room(max(self._num_pages(sequence) for sequence in group.live))
+        self.pins.check_room(max(self._num_pages(sequence) for sequence in group.live))
         for sequence in group.live:
             if sequence.generation is not None:
                 start(sequence, sequence.generation)
@@ -216,7 +214,7 @@ class LLMCore:
 
     def cache_stats(self) -> CacheStats:
         """Counters and gauges of the KV cache. Any thread may ask."""
-        return take_stats(self.cache, self.directives, self.transfer)
+        return take_stats(self.cache, self.pins, self.transfer)
 
     def speculation_stats(self) -> SpeculationStats:
         """What guesses brought. Any thread may ask."""
@@ -246,7 +244,7 @@ class LLMCore:
         self.adapters.check_integrity(running)
         live = (sequence.table for group in self._live.values() for sequence in group.live)
         self.cache.check_integrity((*live, *self.adapters.tables()))
-        self.directives.check_integrity()
+        self.pins.check_integrity()
         if self.speculator is not None:
             self.speculator.proposer.check_integrity()
 
@@ -379,10 +377,9 @@ class LLMCore:
             self.speculator.proposer.forget(sequence)
 
     def _free_released(self) -> None:
-        self.directives.free_released()
+        self.pins.free_released()
 
     def _take_loaded(self) -> None:
-        self.cache.idle.now = self._clock()
         self.adapters.poll()
         if self.transfer is not None:
             self.transfer.poll()

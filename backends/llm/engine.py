@@ -133,28 +133,9 @@ class LLMEngine:
         return self._running_core().speculation_stats()
 
     async def pin(self, context: Context) -> int:
-        """Never evict the KV that the context has now, until `unpin` or its release; how many
-        tokens. Raises EngineOverloaded where pins would take too much."""
-        return await self._between_steps(lambda core: core.directives.pin(context))
-
-    async def unpin(self, context: Context) -> None:
-        await self._between_steps(lambda core: core.directives.unpin(context))
-
-    async def retain(self, context: Context, seconds: float) -> None:
-        """Evict others first, until the context's next use or for the time."""
-        await self._between_steps(lambda core: core.directives.retain(context, seconds))
-
-    async def expect(self, context: Context, next_use: float) -> None:
-        """When the context will be used next, on any scale: for `eviction="next_use"`."""
-        await self._between_steps(lambda core: core.directives.expect(context, next_use))
-
-    async def demote(self, context: Context) -> None:
-        """The context is not needed for a while: its KV moves down a tier, or goes first."""
-        await self._between_steps(lambda core: core.directives.demote(context))
-
-    async def prefetch(self, context: Context) -> int:
-        """Start to bring a context's KV back before its use: how many tokens it will have."""
-        return await self._between_steps(lambda core: core.directives.prefetch(context))
+        """Never evict the KV that the context has now, until its release; how many tokens.
+        Raises EngineOverloaded where pins would take too much."""
+        return await self._between_steps(lambda core: core.pins.pin(context))
 
     async def load_adapter(self, name: str, folder: str | Path) -> None:
         """Let requests name a LoRA adapter, from the folder that PEFT saved. Steps go on while it

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from backends.llm.kv.eviction.policies import EvictionName
+from backends.llm.kv.eviction import EvictionName
 from backends.options import Options
 
 PolicyName = Literal["fcfs", "sarathi", "lpm", "mlfq", "slo"]

@@ -25,20 +25,10 @@ _log = logging.getLogger("teola.llm")
 T = TypeVar("T")
 
 
-class ContextDirectives(Protocol):
-    """What `cache_directives.CacheDirectives` does, between two steps."""
+class Pins(Protocol):
+    """What `kv.pins.Pins` does, between two steps."""
 
     def pin(self, context: Any) -> int: ...
-
-    def unpin(self, context: Any) -> None: ...
-
-    def retain(self, context: Any, seconds: float) -> None: ...
-
-    def expect(self, context: Any, next_use: float) -> None: ...
-
-    def demote(self, context: Any) -> None: ...
-
-    def prefetch(self, context: Any) -> int: ...
 
 
 class SteppedCore(Protocol):
@@ -80,7 +70,7 @@ class SteppedCore(Protocol):
     def close(self) -> None: ...
 
     @property
-    def directives(self) -> ContextDirectives: ...
+    def pins(self) -> Pins: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ it from a lower tier (`tiers`), or recomputes it.
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from backends.llm.kv.eviction.policies import POLICIES, EvictionName
+from backends.llm.kv.eviction import POLICIES, EvictionName
 from backends.llm.kv.idle import IdleTables
 from backends.llm.kv.page_pool import PagePool
 from backends.llm.kv.page_table import PageTable
@@ -188,14 +188,6 @@ class KVCache:
         table.is_released = True
         self.drop(table)
 
-    def swap_out(self, table: PageTable) -> None:
-        """Drop a table whose sequence continues later: its full pages are copied to a lower tier
-        now, unless they were already, so that eviction cannot lose them."""
-        if self.lower is not None and table.node is not None:
-            for node in self.tree.ancestor(table.node, table.num_computed).path():
-                self.lower.save(node, len(node.pages))
-        self.drop(table)
-
     def forget(self) -> None:
         """Drop everything in the tree without a holder."""
         self.unwritten.clear()
@@ -243,10 +235,7 @@ class KVCache:
         table = self.idle.pop()
         if table is None:
             return False
-        node, next_use = table.node, table.use.next_use
         self.drop(table)
-        if node is not None:
-            self.tree.expect(node, next_use)
         return True
 
     def _forget_unwritten(self, node: RadixNode, num_written: int) -> None:

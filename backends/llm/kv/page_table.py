@@ -1,6 +1,6 @@
 """What every holder of pages has: a sequence, a context, an adapter, a load from a lower tier."""
 
-from backends.llm.kv.eviction.use import Use
+from backends.llm.kv.eviction import Use
 from backends.llm.kv.radix_node import RadixNode
 from backends.llm.kv.tiers.load import Load
 from backends.llm.requests.namespace import SHARED, Namespace

@@ -14,13 +14,8 @@ not in every step.
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
-from backends.llm.kv.eviction.lru import lru
-from backends.llm.kv.eviction.order import EvictionOrder
-from backends.llm.kv.eviction.policies import Policy, Rank, rank
-from backends.llm.kv.eviction.use import NEVER
+from backends.llm.kv.eviction import Cost, EvictionOrder, Policy, Rank, lru, rank
 from backends.llm.kv.radix_node import RadixNode
-
-Cost = Callable[[int, int], float]  # seconds a token to compute tokens [start, end) again
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +161,6 @@ class RadixTree:
             node = node.parent
         return node
 
-    def demote(self, node: RadixNode) -> None:
-        """What only `node` needs is the first to go, until it is used."""
-        for step in node.path():
-            if step.locks or len(step.children) > 1:
-                return
-            step.use.is_demoted = True
-            self._replace(step)
-
-    def expect(self, node: RadixNode, next_use: float) -> None:
-        """When the tokens of `node` will be used next, until they are."""
-        node.use.next_use = next_use
-        self._replace(node)
-
     def evict(
         self, num_pages: int, watch: Callable[[RadixNode, int], None] | None = None
     ) -> list[int]:
@@ -186,7 +168,7 @@ class RadixTree:
         last pages are to go, while they are still there."""
         gone: list[int] = []
         while len(gone) < num_pages and (lowest := self._leaves.pop()):
-            leaf, (_, score, _) = lowest
+            leaf, (score, _) = lowest
             if self._is_evictable(leaf):
                 num_last = min(num_pages - len(gone), len(leaf.pages))
                 if watch is not None:
@@ -262,7 +244,7 @@ class RadixTree:
         upper = RadixNode(node.key[:at], node.pages[:num_pages], parent)
         upper.locks, upper.digests = node.locks, node.digests[:num_pages]
         upper.use.last_used, upper.use.num_uses = node.use.last_used, node.use.num_uses
-        upper.use.floor, upper.use.next_use = node.use.floor, node.use.next_use
+        upper.use.floor = node.use.floor
         upper.use.seconds_per_token = self._cost(upper.start, upper.end)
         parent.children[self._first_page(upper)] = upper
         node.key, node.pages, node.parent = node.key[at:], node.pages[num_pages:], upper
@@ -292,26 +274,14 @@ class RadixTree:
             del self._roots[node.space]
 
     def _touch(self, node: RadixNode) -> None:
-        use = node.use
-        use.last_used = self.clock
-        use.num_uses += 1
-        use.floor = self.floor
-        use.is_demoted = False
-        use.seconds_per_token = self._cost(node.start, node.end)
-        if use.next_use != NEVER:  # the declared use has happened; the next one is unknown
-            use.next_use = NEVER
-            self._replace(node)
+        node.use.note(self.clock, self.floor, self._cost(node.start, node.end))
 
     def _rank(self, node: RadixNode) -> Rank:
-        return rank(node.use, self._policy, now=NEVER)
+        return rank(node.use, self._policy)
 
     def _offer(self, node: RadixNode) -> None:
         if self._is_evictable(node):
             self._leaves.add(node)
-
-    def _replace(self, node: RadixNode) -> None:
-        if self._is_evictable(node) or node in self._leaves:
-            self._leaves.place(node)
 
     def _is_alone(self, node: RadixNode) -> bool:
         return node.parent is not None and node.locks == 1 and not node.children

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator
 
-from backends.llm.kv.eviction.use import Use
+from backends.llm.kv.eviction import Use
 
 
 class RadixNode:

@@ -231,17 +231,12 @@ def test_a_model_that_is_not_fetched_says_how_to_fetch_it() -> None:
         asyncio.run(engine.start())
 
 
-def test_hints_run_between_steps_and_their_refusals_reach_the_caller(tiny: Any) -> None:
+def test_pins_are_set_between_steps_and_their_refusals_reach_the_caller(tiny: Any) -> None:
     async def main() -> None:
         async with running(tiny, kv_tokens=128, page_size=8, host_kv_tokens=256) as (engine, _):
             context = (await result_of(engine, request("prefill", None, "abc" * 9))).outputs[0]
             assert await engine.pin(context) == 26
             assert engine.cache_stats().pinned_pages == 4
-            await engine.unpin(context)
-            await engine.retain(context, 60)
-            await engine.expect(context, 1)
-            await engine.demote(context)
-            assert await engine.prefetch(context) == 24
             await result_of(engine, request("decode", context, max_tokens=3))
             context.release()
             with pytest.raises(RequestRejected, match="released"):
@@ -262,7 +257,7 @@ def test_a_session_outlives_its_engine(tiny: Any, tmp_path: Path) -> None:
     assert (first.usage.cached_tokens, second.usage.cached_tokens) == (0, 88)
 
 
-def test_hints_before_the_start_are_refused(tiny: Any) -> None:
+def test_pins_before_the_start_are_refused(tiny: Any) -> None:
     engine = LLMEngine("tiny", 8, lambda: tiny.driver().core)
     with pytest.raises(EngineUnavailable, match="call start"):
         asyncio.run(engine.pin(object()))  # type: ignore[arg-type]

@@ -20,12 +20,11 @@ class Arrival(NamedTuple):
 
 
 class Loading:
-    """Loads under way by key, and contexts that asked for their KV to be brought back."""
+    """Loads under way by key."""
 
     def __init__(self) -> None:
         self._arrivals: list[Arrival] = []
         self._by_key: dict[bytes, Load] = {}
-        self._wishes: list[tuple[Load, PageTable, list[int]]] = []
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -41,10 +40,6 @@ class Loading:
         self._arrivals.append(Arrival(load, lease, ids))
         self._by_key.update((key, load) for key in load.keys)
 
-    def wish(self, load: Load, table: PageTable, ids: list[int]) -> None:
-        """`table` wants what the load brings, as soon as it is there."""
-        self._wishes.append((load, table, ids))
-
     def take_done(self) -> list[Arrival]:
         """The loads that are done; they are then no longer under way."""
         done: list[Arrival] = []
@@ -56,15 +51,6 @@ class Loading:
             for key in arrival.load.keys:
                 del self._by_key[key]
         return done
-
-    def take_wishes(self) -> Iterator[tuple[PageTable, list[int]]]:
-        """Those whose load was taken into the tree."""
-        wishes, self._wishes = self._wishes, []
-        for load, table, ids in wishes:
-            if load.is_taken:
-                yield table, ids
-            else:
-                self._wishes.append((load, table, ids))
 
     def tables(self) -> Iterator[PageTable]:
         """The tables that hold pages here."""

@@ -62,22 +62,11 @@ class TierTransfer:
         self._loading.add(load, lease, ids[:end])
         return load
 
-    def prefetch(self, table: PageTable, ids: list[int]) -> int:
-        """Give a context back what is below; how many of its tokens will then have KV."""
-        load = self.load_rest(table, ids)
-        if load is None:
-            return table.num_computed
-        self._loading.wish(load, table, ids)
-        return table.num_named + len(load.keys) * self._cache.pool.page_size
-
     def poll(self) -> None:
         """Take what was loaded into the tree. Before each step."""
         self.let_go()
         for load, lease, ids in self._loading.take_done():
             self._take(load, lease, ids)
-        for table, ids in self._loading.take_wishes():
-            if not table.is_released and not self._cache.idle.is_pinned(table):
-                self._cache.revive(table, ids)
 
     def let_go(self) -> None:
         """What was loaded is from now on like all else in the tree."""

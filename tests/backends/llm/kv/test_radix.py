@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from backends.llm.kv.eviction.policies import POLICIES, EvictionName
+from backends.llm.kv.eviction import POLICIES, EvictionName
 from backends.llm.kv.radix import RadixNode, RadixTree
 from backends.llm.kv.tiers.page_key import PageKeys
 
@@ -119,17 +119,15 @@ def test_what_nobody_holds_can_be_removed_with_all_below() -> None:
     tree.check_integrity()
 
 
-@pytest.mark.parametrize("policy", ["lru", "lfu", "next_use"])
+@pytest.mark.parametrize("policy", ["lru", "lfu"])
 def test_the_upper_part_of_a_cut_edge_was_used_when_the_whole_edge_was(
     policy: EvictionName,
 ) -> None:
     tree = RadixTree(page_size=1, policy=POLICIES[policy])
-    other = tree.insert([7, 8], [20, 21])[1]
+    tree.insert([7, 8], [20, 21])
     node = tree.insert([1, 2, 3, 4], [10, 11, 12, 13])[1]
     for ids in ([7, 8], [1, 2, 3, 4], [1, 2, 3, 4]):
         tree.match_prefix(ids)
-    tree.expect(other, 9.0)
-    tree.expect(node, 5.0)
     tree.ancestor(node, 2)
     assert sorted(tree.remove(node)) == [12, 13]
     assert sorted(tree.evict(2)) == [20, 21]

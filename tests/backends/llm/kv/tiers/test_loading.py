@@ -39,12 +39,3 @@ def test_a_key_is_found_until_its_load_is_taken() -> None:
     load.is_done = True
     assert [arrival.load for arrival in loading.take_done()] == [load]
     assert loading.find(b"b") is None
-
-
-def test_a_wish_is_granted_when_its_load_was_taken() -> None:
-    loading, load, table = Loading(), Load([b"a"], [0]), PageTable()
-    loading.wish(load, table, [1, 2])
-    assert list(loading.take_wishes()) == []
-    load.is_taken = True
-    assert list(loading.take_wishes()) == [(table, [1, 2])]
-    assert list(loading.take_wishes()) == []

@@ -6,6 +6,7 @@ every action each of them must still read the KV of exactly its own tokens.
 
 import tempfile
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from backends.errors import EngineOverloaded
 from backends.llm.kv.cache import KVCache
-from backends.llm.kv.directives import CacheDirectives
 from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.pins import Pins
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
@@ -38,7 +39,6 @@ ANNA, ADAPTED = Namespace(salt="anna"), Namespace(adapter="a1")
 SPACES = st.sampled_from([Namespace(), Namespace(), Namespace(), ANNA, ADAPTED])
 PROMPTS = ([0] * 16, [0] * 8 + [1] * 8, [1] * 16)  # few, so that they come again
 TOKENS = st.builds(lambda ids, n: ids[:n], st.sampled_from(PROMPTS), st.integers(4, 13))
-HINTS = st.sampled_from(["pin", "unpin", "retain", "expect", "demote", "prefetch", "prefetch"])
 
 
 class FakeKV:
@@ -89,10 +89,7 @@ class Cache(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.transfer = self.open_tiers()
         self.released: deque[PageTable] = deque()
-        self.now_s = 0.0
-        self.directives = CacheDirectives(
-            self.cache, self.transfer, self.released, 0.4, lambda: self.now_s, lambda: 0
-        )
+        self.pins = Pins(self.cache, self.released, 0.4, lambda: 0)
         self.running: list[tuple[PageTable, list[int]]] = []
         self.contexts: list[LLMContext] = []
 
@@ -169,29 +166,19 @@ class Cache(RuleBasedStateMachine):
         self.contexts.append(LLMContext(ids[:kept], None, table, self.released))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), swaps=st.booleans(), ends=st.booleans())
-    def preempt(self, data: st.DataObject, swaps: bool, ends: bool) -> None:
+    @rule(data=st.data(), ends=st.booleans())
+    def preempt(self, data: st.DataObject, ends: bool) -> None:
         table, ids = entry = self.pick(data, self.running)
         self.cache.publish(table, ids, table.num_computed)
-        (self.cache.swap_out if swaps else self.cache.drop)(table)
+        self.cache.drop(table)
         if ends:
             self.running.remove(entry)
 
     @precondition(lambda self: self.contexts)
-    @rule(data=st.data(), what=HINTS)
-    def hint(self, data: st.DataObject, what: str) -> None:
-        context = self.pick(data, self.contexts)
-        if what == "retain":
-            self.directives.retain(context, 5.0)
-        elif what == "expect":
-            self.directives.expect(context, data.draw(st.integers(0, 9)))
-        elif what == "pin":
-            try:
-                self.directives.pin(context)
-            except EngineOverloaded:
-                return
-        else:
-            getattr(self.directives, what)(context)
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        with suppress(EngineOverloaded):
+            self.pins.pin(self.pick(data, self.contexts))
 
     @precondition(lambda self: self.contexts)
     @rule(data=st.data())
@@ -199,12 +186,10 @@ class Cache(RuleBasedStateMachine):
         context = self.pick(data, self.contexts)
         self.contexts.remove(context)
         context.release()
-        self.directives.free_released()
+        self.pins.free_released()
 
     @rule(waits=st.booleans())
     def begin_step(self, waits: bool) -> None:
-        self.now_s += 1
-        self.cache.idle.now = self.now_s
         if self.transfer is not None:
             if waits:
                 self.transfer.tiers.worker.drain()
@@ -214,9 +199,9 @@ class Cache(RuleBasedStateMachine):
     def press(self, num_tokens: int) -> None:
         """Somebody needs pages, and gives them back."""
         table = PageTable(Namespace(salt="pressure"))
-        pinned = self.directives.num_pinned
+        pinned = self.pins.num_pinned
         if self.cache.reserve(table, num_tokens):
-            assert self.directives.num_pinned == pinned
+            assert self.pins.num_pinned == pinned
         self.cache.drop(table)
 
     @rule()
@@ -227,9 +212,9 @@ class Cache(RuleBasedStateMachine):
 
     @invariant()
     def everybody_reads_its_own_kv(self) -> None:
-        self.directives.free_released()
+        self.pins.free_released()
         self.cache.check_integrity(table for table, _ in self.running)
-        self.directives.check_integrity()
+        self.pins.check_integrity()
         for table, ids in self.running:
             self.kv.check(table.pages, table.namespace, ids[: table.num_computed])
         for context in self.contexts:
@@ -241,7 +226,7 @@ class Cache(RuleBasedStateMachine):
             self.cache.drop(table)
         for context in self.contexts:
             context.release()
-        self.directives.free_released()
+        self.pins.free_released()
         if self.transfer is not None:
             self.transfer.close()
             self.check_tiers()
@@ -269,7 +254,7 @@ def machine(name: str, **changes: Any) -> Any:
 
 test_without_tiers = machine("WithoutTiers")
 test_without_tiers_by_pgdsf = machine("Pgdsf", eviction="pgdsf")
-test_without_tiers_by_next_use = machine("NextUse", eviction="next_use")
+test_without_tiers_by_lfu = machine("Lfu", eviction="lfu")
 test_with_host_memory = machine("Host", host_pages=6)
 test_with_a_disk = machine("Disk", disk_pages=20, eviction="lfu")
 test_with_both = machine("Both", host_pages=3, disk_pages=8)

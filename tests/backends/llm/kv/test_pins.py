@@ -1,4 +1,4 @@
-"""Pins, retention, demotion and expected uses of contexts, and what they leave to others."""
+"""Pinned contexts, what they leave to others, and namespaces of the cache."""
 
 from typing import Any
 
@@ -7,16 +7,6 @@ import pytest
 from backends.errors import EngineOverloaded, RequestRejected, RequestTooLong
 
 TEXT = "the owl sat in the old oak and said nothing at all "
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def resident(context: Any) -> int:
@@ -32,23 +22,23 @@ def fill(driver: Any, num_tokens: int, letter: str = "z") -> None:
 def test_a_pinned_context_keeps_its_kv_under_any_pressure(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
     pinned, other = driver.prefill(None, TEXT), driver.prefill(None, "b" * 30)
-    assert driver.core.directives.pin(pinned) == len(TEXT) - 1
+    assert driver.core.pins.pin(pinned) == len(TEXT) - 1
     fill(driver, 72)
     assert resident(pinned) == len(TEXT) - 1
     assert resident(other) == 0
     assert driver.core.cache_stats().pinned_pages == 7
-    driver.core.directives.unpin(pinned)
+    pinned.release()
     fill(driver, 128, "y")
-    assert resident(pinned) == 0
+    assert driver.core.cache_stats().pinned_pages == 0
 
 
 def test_pins_take_no_more_than_their_share(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8, pin_share=0.5)
     first, second = driver.prefill(None, "a" * 40), driver.prefill(None, "b" * 40)
-    driver.core.directives.pin(first)
+    driver.core.pins.pin(first)
     with pytest.raises(EngineOverloaded, match="10 pages would be pinned, and 8 may be"):
-        driver.core.directives.pin(second)
-    driver.core.directives.pin(first)  # again: nothing more
+        driver.core.pins.pin(second)
+    driver.core.pins.pin(first)  # again: nothing more
     driver.core.check_integrity()
 
 
@@ -56,13 +46,13 @@ def test_contexts_that_share_pages_pin_them_once(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8, pin_share=0.5)
     root = driver.prefill(None, "a" * 49)  # 6 pages
     for context in (driver.prefill(root, "b"), root):
-        driver.core.directives.pin(context)
+        driver.core.pins.pin(context)
     assert driver.core.cache_stats().pinned_pages == 7  # the longer one's tail is on one more
 
 
 def test_a_request_that_pins_leave_no_room_for_is_refused(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8)
-    driver.core.directives.pin(driver.prefill(None, "a" * 60))
+    driver.core.pins.pin(driver.prefill(None, "a" * 60))
     with pytest.raises(EngineOverloaded, match="needs 13 pages and pinned contexts leave 8"):
         driver.prefill(None, "z" * 100)
     with pytest.raises(RequestTooLong):
@@ -75,78 +65,27 @@ def test_a_pin_never_takes_what_a_running_request_may_need(tiny: Any) -> None:
     decode = driver.submit("decode", driver.prefill(None, "b"), max_tokens=80)
     driver.step()
     with pytest.raises(EngineOverloaded, match="8 pages would be pinned, and 6 may be"):
-        driver.core.directives.pin(context)
+        driver.core.pins.pin(context)
     driver.run(decode)
 
 
 def test_releasing_a_pinned_context_ends_its_pin(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=128, page_size=8)
     context = driver.prefill(None, TEXT)
-    driver.core.directives.pin(context)
+    driver.core.pins.pin(context)
     context.release()
     driver.core.check_integrity()
     assert driver.core.cache_stats().pinned_pages == 0
     with pytest.raises(RequestRejected, match="released"):
-        driver.core.directives.pin(context)
+        driver.core.pins.pin(context)
 
 
-def test_hints_are_for_contexts_of_this_engine(tiny: Any) -> None:
+def test_pins_are_for_contexts_of_this_engine(tiny: Any) -> None:
     with pytest.raises(RequestRejected, match="no context of this engine"):
-        tiny.driver().core.directives.pin(tiny.driver().prefill(None, "abc"))
+        tiny.driver().core.pins.pin(tiny.driver().prefill(None, "abc"))
 
 
-def test_a_retained_context_outlives_others_until_it_is_used(tiny: Any) -> None:
-    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
-    retained, younger = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
-    driver.core.directives.retain(retained, seconds=3600)
-    fill(driver, 80)
-    assert (resident(retained), resident(younger)) == (40, 0)
-    driver.prefill(retained, "more").release()
-    younger = driver.prefill(None, "c" * 41)
-    driver.outcomes.clear()
-    fill(driver, 80, "y")
-    assert (resident(retained), resident(younger)) == (0, 40)
-
-
-def test_retention_ends_with_its_time(tiny: Any) -> None:
-    clock = Clock()
-    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8, clock=clock)
-    retained, younger = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
-    driver.core.directives.retain(retained, seconds=5)
-    clock.now_s = 6
-    fill(driver, 80)
-    assert (resident(retained), resident(younger)) == (0, 40)
-
-
-def test_retained_contexts_give_way_when_nothing_else_is_left(tiny: Any) -> None:
-    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
-    context = driver.prefill(None, TEXT)
-    driver.core.directives.retain(context, seconds=3600)
-    fill(driver, 128)
-    assert resident(context) == 0
-
-
-def test_a_demoted_context_goes_before_the_oldest(tiny: Any) -> None:
-    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8)
-    driver.prefill(None, "a" * 40).release()
-    driver.outcomes.clear()
-    demoted = driver.prefill(None, "b" * 40)
-    driver.core.directives.demote(demoted)
-    fill(driver, 96)
-    assert driver.call("prefill", None, "a" * 40).usage.cached_tokens > 0
-    assert driver.call("prefill", None, "b" * 40).usage.cached_tokens == 0
-
-
-def test_with_next_use_the_context_expected_last_goes_first(tiny: Any) -> None:
-    driver = tiny.driver(kv_tokens=128, stops=False, page_size=8, eviction="next_use")
-    late, soon = driver.prefill(None, "a" * 41), driver.prefill(None, "b" * 41)
-    driver.core.directives.expect(soon, 1)
-    driver.core.directives.expect(late, 2)
-    fill(driver, 80)
-    assert (resident(late), resident(soon)) == (0, 40)
-
-
-@pytest.mark.parametrize("eviction", ["lru", "lfu", "pgdsf", "next_use"])
+@pytest.mark.parametrize("eviction", ["lru", "lfu", "pgdsf"])
 def test_every_policy_changes_no_token(tiny: Any, eviction: str) -> None:
     prompts = [f"{i} {TEXT}" for i in range(6)]
     small = tiny.driver(kv_tokens=160, stops=False, page_size=8, eviction=eviction)

@@ -24,7 +24,6 @@ from backends.errors import EngineError, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.kv.pins import Pins
-from backends.llm.kv.stats import CacheStats
 from backends.llm.kv.take_stats import take_stats
 from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
@@ -43,15 +42,15 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
 from backends.llm.sample.grammar import Grammars
 from backends.llm.sample.results import Sampler, SamplingResult, SamplingResults, sampling_results
-from backends.llm.sequence.finish import cut_at_text
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.group import Group
 from backends.llm.sequence.output import grow, start
 from backends.llm.sequence.sequence import LLMContext, Sequence
 from backends.llm.sequence.tool_decoding import turn_after
 from backends.llm.speculation.agree import Picks
-from backends.llm.speculation.open_speculation import open_speculation
-from backends.llm.speculation.stats import SpeculationStats
+from backends.llm.speculation.speculator import open_speculation
+from backends.llm.stats import CacheStats, SpeculationStats
+from backends.llm.text.stop import cut_at_text
 
 Finished = list[tuple[Request, Outcome]]
 _LOAD_WAIT_S = 0.002  # an abort may come meanwhile

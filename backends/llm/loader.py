@@ -24,7 +24,7 @@ from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.numerics import Numerics, dtype_of, pick_numerics
 from backends.llm.options import LLMOptions
 from backends.llm.requests.open_prompts import folder_template, prompts_of
-from backends.llm.speculation.vocabulary import check_same_vocabulary
+from backends.llm.speculation.draft import check_same_vocabulary
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
 from backends.memory import available_bytes

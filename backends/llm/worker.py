@@ -15,10 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 from backends.base import Outcome, Part, Request
 from backends.errors import EngineError, EngineUnavailable
-from backends.llm.kv.stats import CacheStats
 from backends.llm.outbox import Outbox
 from backends.llm.requests.preparation_threads import Prepared
-from backends.llm.speculation.stats import SpeculationStats
+from backends.llm.stats import CacheStats, SpeculationStats
 
 _log = logging.getLogger("teola.llm")
 

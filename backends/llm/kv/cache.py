@@ -12,11 +12,10 @@ from typing import Protocol
 from backends.llm.kv.eviction import POLICIES, EvictionName
 from backends.llm.kv.idle import IdleTables
 from backends.llm.kv.page_pool import PagePool
-from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.page_table import Load, PageTable
 from backends.llm.kv.radix import RadixTree
 from backends.llm.kv.radix_node import RadixNode
-from backends.llm.kv.stats import CacheStats
-from backends.llm.kv.tiers.load import Load
+from backends.llm.stats import CacheStats
 
 
 class Lower(Protocol):

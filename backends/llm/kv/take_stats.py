@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.pins import Pins
-from backends.llm.kv.stats import CacheStats
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
+from backends.llm.stats import CacheStats
 
 
 def take_stats(cache: KVCache, pins: Pins, transfer: TierTransfer | None) -> CacheStats:

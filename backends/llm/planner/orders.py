@@ -8,8 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence as Items
 
 from backends.llm.planner.policy import Order, View
-from backends.llm.sequence.sequence import Sequence
-from backends.llm.service_stats import ServiceStats
+from backends.llm.sequence.sequence import Sequence, ServiceStats
 
 MOST_LOOKED_UP = 128  # sequences whose prefix `by_prefix` looks up: a lookup costs microseconds
 NO_TARGET_S = 60.0  # `by_deadline`: as if it wanted a token a minute

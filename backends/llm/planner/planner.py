@@ -17,8 +17,7 @@ from backends.llm.model.batch import Run
 from backends.llm.planner.latency import LatencyModel
 from backends.llm.planner.policy import Policy, View
 from backends.llm.planner.step import Step
-from backends.llm.sequence.sequence import Sequence
-from backends.llm.service_stats import ServiceStats
+from backends.llm.sequence.sequence import Sequence, ServiceStats
 
 
 class BatchPlanner:

@@ -1,14 +1,14 @@
-"""The inputs of LLM requests, checked. Raises RequestRejected."""
+"""The inputs and common attributes of LLM requests, checked. Raises RequestRejected."""
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Items
-from typing import cast, get_args
+from typing import Protocol, cast, get_args
 
 from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected
 from backends.llm.requests.sampling import check_choices
 from backends.llm.sequence.scoring import Score
-from backends.request_limits import MAX_PARTS, check_size
+from backends.request_limits import MAX_NAME_CHARS, MAX_PARTS, check_size
 
 ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode
@@ -53,3 +53,29 @@ def score_of(request: Request) -> Score:
     if score not in get_args(Score):
         raise RequestRejected(f"score must be one of {get_args(Score)}, not {score!r}")
     return cast(Score, score)
+
+
+class Salted(Protocol):
+    """A context."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+    @property
+    def salt(self) -> str: ...
+
+
+def choose_salt(request: Request, parent: Salted | None) -> str:
+    """Raises RequestRejected where KV of one tenant would be read by another."""
+    salt = request.attrs.get("cache_salt")
+    if salt is not None and (not isinstance(salt, str) or not salt):
+        raise RequestRejected(f"cache_salt must be a text with at least a character, not {salt!r}")
+    check_size("cache_salt", len(salt or ""), MAX_NAME_CHARS, "characters")
+    if parent is None or not parent.num_tokens:
+        return salt or ""
+    if salt is not None and salt != parent.salt:
+        raise RequestRejected(
+            "this context was made with another cache_salt, and its KV is for that one alone: "
+            "prefill the whole prompt with this salt"
+        )
+    return parent.salt

@@ -16,12 +16,12 @@ from backends.llm.requests.inputs import (
     PROMPTS_TAKE,
     check_ids,
     choices_of,
+    choose_salt,
     parts_of,
     score_of,
 )
 from backends.llm.requests.open_turn import Open, tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.requests.salt import choose_salt
 from backends.llm.requests.sampling import GrammarSource, Sampling, sampling_from
 from backends.llm.sample.grammar import Grammars
 from backends.llm.sample.logits_processors import logits_processor_of

@@ -2,15 +2,31 @@
 
 import weakref
 from collections import deque
+from dataclasses import dataclass
 
 from backends.base import Request
-from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.lora.adapter import Adapter
-from backends.llm.requests.namespace import Namespace
 from backends.llm.requests.open_turn import Open
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.scoring import Scoring
-from backends.llm.service_stats import ServiceStats
+
+
+@dataclass(slots=True)
+class ServiceStats:
+    """Seconds on the planner's clock."""
+
+    arrived_s: float = 0.0
+    prefill_s: float = 0.0  # estimated prefill time, at arrival
+    served_s: float = 0.0  # steps it took part in, since arrival or since it last counted as new
+    last_s: float = 0.0  # end of the latest of these steps; its arrival before the first
+
+    def serve(self, ended_s: float, elapsed_s: float, patience_s: float) -> None:
+        """Add a step that it took part in. After a wait of `patience_s` it counts as new."""
+        if ended_s - elapsed_s - self.last_s >= patience_s:
+            self.served_s = 0.0
+        self.served_s += elapsed_s
+        self.last_s = ended_s
 
 
 class LLMContext:

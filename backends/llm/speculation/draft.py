@@ -12,13 +12,16 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from backends.errors import ConfigError
 from backends.llm.kv.cache import KVCache
 from backends.llm.model.batch import Run, StepOutput
 from backends.llm.model.batch_builder import BatchBuilder
+from backends.llm.model.config import ModelConfig
 from backends.llm.model.step_model import StepModel
 from backends.llm.sample.sampler import Row, sample
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.speculation.proposer import Ask
+from backends.llm.text.tokenizer import Tokenizer
 
 MOST_READ = 512  # prompt tokens of one step: bounds the delay of decodes
 FEW = 8  # tokens that are read with the last one, at hardly a cost
@@ -167,3 +170,20 @@ def _fit(logits: Tensor, vocab_size: int) -> Tensor:
     """Logits [R, V] as wide as the target's: matrices of one vocabulary may be padded unlike."""
     missing = vocab_size - logits.shape[1]
     return F.pad(logits, (0, missing), value=float("-inf")) if missing else logits
+
+
+def check_same_vocabulary(target: Tokenizer, draft: Tokenizer, config: ModelConfig) -> None:
+    """Raises ConfigError that names the first difference. `config` is the draft's; rows of its
+    output beyond the vocabulary (padding) are no matter."""
+    if config.vocab_size < target.vocab_size or draft.vocab_size != target.vocab_size:
+        found = min(config.vocab_size, draft.vocab_size)
+        raise ConfigError(
+            f"the draft model knows {found} tokens and the model {target.vocab_size}: "
+            "a draft needs the same vocabulary"
+        )
+    for token in range(target.vocab_size):
+        if target.token(token) != draft.token(token):
+            raise ConfigError(
+                f"token {token} is {draft.token(token)!r} to the draft model and "
+                f"{target.token(token)!r} to the model: a draft needs the same vocabulary"
+            )

@@ -4,16 +4,22 @@ Only steps of decodes alone get guesses, as many as the token budget and the fre
 step with a chunk of a prompt uses its rows for the prompt. No sequence is preempted for a guess.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from backends.llm.kv.cache import KVCache
 from backends.llm.model.batch import Run
+from backends.llm.model.step_model import StepModel
+from backends.llm.options import LLMOptions
 from backends.llm.planner.step import Step
 from backends.llm.speculation.controller import SpeculationController
+from backends.llm.speculation.draft import DraftProposer
+from backends.llm.speculation.ngram import NgramProposer
 from backends.llm.speculation.proposer import Ask, Proposer
-from backends.llm.speculation.stats import SpeculationStats
+from backends.llm.stats import SpeculationStats
 
 
 @dataclass(slots=True)
@@ -117,3 +123,23 @@ def _room(run: Run, pays: bool, is_free: bool) -> int:
 
 def _num_accepted(step: Step) -> int:
     return sum(run.sequence.generation.num_accepted for run in step.runs if run.sequence.generation)
+
+
+def open_speculation(
+    options: LLMOptions,
+    cache: KVCache,
+    draft: StepModel[Any] | None,
+    vocab_size: int,
+    clock: Callable[[], float],
+) -> Speculator | None:
+    """None where nothing is to be guessed. `draft` gets as many pages as the cache has."""
+    if options.speculation == "off":
+        return None
+    if options.speculation == "ngram":
+        return Speculator(NgramProposer(), cache, options.guesses)
+    assert draft is not None, "speculation='draft' without a draft model"
+    pool = cache.pool
+    proposer = DraftProposer(
+        draft, pool.num_pages, pool.page_size, options.max_running, vocab_size, clock
+    )
+    return Speculator(proposer, cache, options.guesses)

@@ -1,9 +1,12 @@
-"""Text up to a stop string, released only when no stop string can still begin in it."""
+"""Stop strings: text is released only when none can still begin in it, and cut at the first."""
 
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+
+from backends.llm.text.tokenizer import Tokenizer
 
 
 class StopScanner:
@@ -62,3 +65,21 @@ class _StopStrings:
 @lru_cache(maxsize=64)
 def _stop_strings(stops: tuple[str, ...]) -> _StopStrings:
     return _StopStrings(stops)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The first `num_same` generated tokens, then the ids of what a token split by the cut left."""
+
+    num_same: int
+    rest: list[int]
+
+
+def cut_at_text(ids: list[int], text: str, tokenizer: Tokenizer) -> Cut:
+    """Tokens for exactly `text`, a prefix of the decoding of `ids`, so that a context holds what
+    its caller was given."""
+    for num_same in range(len(ids), 0, -1):
+        decoded = tokenizer.decode(ids[:num_same])
+        if text.startswith(decoded):
+            return Cut(num_same, tokenizer.encode_text(text[len(decoded) :]))
+    return Cut(0, tokenizer.encode_text(text))

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from backends.base import FinishReason, Sample, TokenLogprob
 from backends.errors import EngineError
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence.finish import cut_at_text
 from backends.llm.sequence.tool_decoding import ToolDecoding
-from backends.llm.text.stop import StopScanner
+from backends.llm.text.stop import StopScanner, cut_at_text
 from backends.remote.token_mode.call import Call, Delta, TokenScore
 
 Emit = Callable[[str], None]

@@ -14,12 +14,12 @@ from backends.llm.requests.inputs import (
     PROMPTS_TAKE,
     check_ids,
     choices_of,
+    choose_salt,
     parts_of,
     score_of,
 )
 from backends.llm.requests.open_turn import tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.requests.salt import choose_salt
 from backends.llm.requests.sampling import Sampling, sampling_from
 from backends.llm.sequence.scoring import Score
 from backends.llm.sequence.tool_decoding import ToolDecoding

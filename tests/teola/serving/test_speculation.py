@@ -7,7 +7,7 @@ from backends.base import Outcome, Request
 from backends.errors import EngineUnavailable
 from backends.fake.llm import FakeLLM
 from backends.llm.engine import LLMEngine
-from backends.llm.speculation.stats import SpeculationStats
+from backends.llm.stats import SpeculationStats
 from teola.serving.kv_metrics import HasSpeculationStats
 
 CHAT = "/v1/chat/completions"

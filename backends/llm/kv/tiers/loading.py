@@ -7,8 +7,7 @@ preempted: the loaded pages enter the tree and serve any request that matches th
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from backends.llm.kv.page_table import PageTable
-from backends.llm.kv.tiers.load import Load
+from backends.llm.kv.page_table import Load, PageTable
 
 
 class Arrival(NamedTuple):

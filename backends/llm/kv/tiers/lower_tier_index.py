@@ -1,9 +1,9 @@
 """The index of the lower tiers: save pages by key, find them, load them back."""
 
-from backends.llm.kv.stats import CacheStats
-from backends.llm.kv.tiers.load import Load
+from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.transfer_worker import PageStore, TransferWorker
+from backends.llm.stats import CacheStats
 
 _QUEUED_PAGES = 256  # most copies that wait to be saved; what comes then is not kept
 

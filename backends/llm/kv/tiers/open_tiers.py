@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 from backends.errors import ConfigError
-from backends.llm.kv.stats import CacheStats
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
@@ -13,6 +12,7 @@ from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.transfer_worker import PageStore, TransferWorker
 from backends.llm.options import LLMOptions
+from backends.llm.stats import CacheStats
 
 
 def open_tiers(

@@ -7,9 +7,8 @@ sequence needs are loaded into pages reserved for it; that sequence waits, all o
 from collections.abc import Iterator
 
 from backends.llm.kv.cache import KVCache
-from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.page_table import Load, PageTable
 from backends.llm.kv.radix_node import RadixNode
-from backends.llm.kv.tiers.load import Load
 from backends.llm.kv.tiers.loading import Loading
 from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backends.llm.kv.stats import CacheStats
+from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
-from backends.llm.kv.tiers.load import Load
+from backends.llm.stats import CacheStats
 
 _log = logging.getLogger(__name__)
 _LOAD_PAGES = 16  # most pages a load holds outside the pool at once

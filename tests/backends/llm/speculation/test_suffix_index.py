@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.llm.speculation.suffix_index import GRAM, LONGEST, LOOKS, SuffixIndex
+from backends.llm.speculation.ngram import GRAM, LONGEST, LOOKS, SuffixIndex
 
 
 def slow_find(ids: list[int]) -> int | None:

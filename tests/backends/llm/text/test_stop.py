@@ -12,8 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from backends.base import Tokens
 from backends.llm.loader import open_model
-from backends.llm.sequence.finish import cut_at_text
-from backends.llm.text.stop import StopScanner
+from backends.llm.text.stop import StopScanner, cut_at_text
 
 PIECES = st.lists(st.text(alphabet="abc", max_size=3), max_size=12)
 STOPS = st.lists(st.text(alphabet="abc", min_size=1, max_size=4), max_size=3)

@@ -14,12 +14,11 @@ from backends.base import Request
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sample.sampler import Pick
-from backends.llm.sequence.finish import cut_at_text
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.output import grow
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.text.detokenizer import detokenizer_of
-from backends.llm.text.stop import StopScanner
+from backends.llm.text.stop import StopScanner, cut_at_text
 from backends.remote.token_mode.call import Call, Delta, TokenScore
 from backends.remote.token_mode.output import Output
 from backends.remote.tokenizer_source import open_tokenizer

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from backends.llm.kv.page_table import PageTable
-from backends.llm.kv.tiers.load import Load
+from backends.llm.kv.page_table import Load, PageTable
 from backends.llm.kv.tiers.loading import Loading
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from backends.errors import EngineOverloaded
 from backends.llm.kv.cache import KVCache
-from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.kv.pins import Pins
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
@@ -29,7 +29,6 @@ from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
 from backends.llm.kv.tiers.transfer_worker import TransferWorker
-from backends.llm.requests.namespace import Namespace
 from backends.llm.sequence.sequence import LLMContext
 
 PAGE = 2

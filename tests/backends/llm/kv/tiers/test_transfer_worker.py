@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from backends.llm.kv.stats import CacheStats
+from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
-from backends.llm.kv.tiers.load import Load
 from backends.llm.kv.tiers.page_file import HEADER_BYTES
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES
 from backends.llm.kv.tiers.transfer_worker import TransferWorker
+from backends.llm.stats import CacheStats
 
 PAGE_BYTES = 8
 

@@ -1,12 +1,4 @@
-"""The engine without its thread: add requests, call `step`, get outcomes.
-
-Usage counts: a prefill's `prefill_tokens` are the tokens it computed (those of its parent only if
-their KV was lost), `cached_tokens` the new ones it found computed; a decode's `prefill_tokens` are
-the last prompt token and whatever it computed again. Over a prefill and its decode the two add up
-to the prompt. `decode_tokens` are sampled tokens, the end-of-turn token included; `forced_tokens`
-those that a grammar appended without a step; `accepted_tokens` those of the sampled that had been
-guessed and cost no step of their own. A request of several sequences counts them all.
-"""
+"""The engine without its thread: add requests, call `step`, get outcomes."""
 
 import math
 import time
@@ -19,12 +11,11 @@ from typing import Any
 
 import torch
 
-from backends.base import Outcome, Part, Request, Result, Usage
+from backends.base import Outcome, Part, Request, Result
 from backends.errors import EngineError, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.kv.pins import Pins
-from backends.llm.kv.take_stats import take_stats
 from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
 from backends.llm.lora.files import read_adapter
@@ -35,6 +26,7 @@ from backends.llm.model.batch_builder import BatchBuilder
 from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.options import LLMOptions
+from backends.llm.planner.latency import LatencyModel
 from backends.llm.planner.named import policy_from
 from backends.llm.planner.planner import BatchPlanner
 from backends.llm.planner.step import Step
@@ -75,7 +67,14 @@ class LLMCore:
         num_pages = max(1, kv_tokens // options.page_size)
         self.model = model
         self.kv = model.make_pool(num_pages, options.page_size)
-        self.cache = KVCache(num_pages, options.page_size, self.kv.copy_page, options.eviction)
+        latency = LatencyModel()
+        self.cache = KVCache(
+            num_pages,
+            options.page_size,
+            self.kv.copy_page,
+            options.eviction,
+            price=latency.prefill_s if options.eviction == "pgdsf" else None,
+        )
         tiers = open_tiers(self.kv, options, identity, model, self.cache.stats)
         self.transfer = TierTransfer(self.cache, tiers) if tiers is not None else None
         read = partial(read_adapter, model=model.config, device=model.device)
@@ -89,9 +88,8 @@ class LLMCore:
             options.max_running,
             options.patience_ms / 1e3,
             clock,
+            latency,
         )
-        if options.eviction == "pgdsf":
-            self.cache.price = self._prefill_s
         self._clock = clock
         self._sampler = sampler
         self.speculator = open_speculation(
@@ -213,7 +211,8 @@ class LLMCore:
 
     def cache_stats(self) -> CacheStats:
         """Counters and gauges of the KV cache. Any thread may ask."""
-        return take_stats(self.cache, self.pins, self.transfer)
+        below = self.transfer.gauges() if self.transfer is not None else {}
+        return self.cache.take_stats(pinned_pages=self.pins.num_pinned, **below)
 
     def speculation_stats(self) -> SpeculationStats:
         """What guesses brought. Any thread may ask."""
@@ -264,14 +263,10 @@ class LLMCore:
 
     def _take(self, run: Run, result: SamplingResult | None) -> Finished:
         """Note what a run computed."""
-        sequence, generation = run.sequence, run.sequence.generation
+        sequence = run.sequence
         if sequence.request.id not in self._live:  # a sibling failed in this step
             return []
-        first = sequence.table.num_computed
-        sequence.table.num_computed += run.num_tokens - len(run.guesses)
-        if generation is None or not generation.num_sampled:
-            prompt_end = min(sequence.table.num_computed, sequence.num_prompt)
-            sequence.num_prefilled += max(0, prompt_end - first)
+        sequence.note_computed(run.num_tokens - len(run.guesses))
         if isinstance(result, tuple):
             return self._advance(sequence, result)
         if result is not None and sequence.scoring is not None:
@@ -302,8 +297,7 @@ class LLMCore:
         return []
 
     def _finish_prefill(self, sequence: Sequence) -> Finished:
-        usage = Usage(prefill_tokens=sequence.num_prefilled, cached_tokens=sequence.num_cached)
-        return self._end(sequence, Result((self._to_context(sequence),), usage))
+        return self._end(sequence, Result((self._to_context(sequence),), sequence.usage))
 
     def _finish_decode(self, sequence: Sequence, generation: Generation) -> Finished:
         if generation.stops.is_stopped:
@@ -312,17 +306,9 @@ class LLMCore:
             num_same = sequence.num_prompt + kept.num_same
             self.cache.truncate(sequence.table, num_same)
             sequence.ids[num_same:] = kept.rest
-        usage = Usage(
-            prefill_tokens=sequence.num_prefilled,
-            cached_tokens=sequence.num_cached,
-            decode_tokens=generation.num_sampled,
-            forced_tokens=generation.num_forced,
-            guessed_tokens=generation.num_guessed,
-            accepted_tokens=generation.num_accepted,
-        )
         sequence.turn = turn_after(sequence.turn, generation.turn)
         outputs = (generation.output, self._to_context(sequence))
-        sample = generation.sample
+        usage, sample = sequence.usage, generation.sample
         return self._end(sequence, Result(outputs, usage, sample.finish_reason, (sample,)))
 
     def _to_context(self, sequence: Sequence) -> LLMContext:
@@ -399,12 +385,6 @@ class LLMCore:
     def _most_pages(self) -> int:
         groups = self._live.values()
         return max((self._num_pages(s) for group in groups for s in group.live), default=0)
-
-    def _prefill_s(self, start: int, end: int) -> float:
-        """To compute tokens [start, end) of a prompt again, beside others."""
-        num_keys = (end - start) * (start + end) // 2
-        step_s = self.planner.latency.step_s
-        return step_s(end - start, num_keys) - step_s(0, 0)
 
 
 def _generation(sequence: Sequence) -> Generation:

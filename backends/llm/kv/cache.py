@@ -7,6 +7,7 @@ it from a lower tier (`tiers`), or recomputes it.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from backends.llm.kv.eviction import POLICIES, EvictionName
@@ -40,12 +41,14 @@ class KVCache:
         page_size: int,
         copy_page: Callable[[int, int], None],
         eviction: EvictionName = "lru",
+        price: Callable[[int, int], float] | None = None,
     ) -> None:
+        """`price` is the seconds to compute tokens [start, end) again, for policies that ask."""
         self.pool = PagePool(num_pages, page_size)
         self.tree = RadixTree(page_size, POLICIES[eviction], self._cost)
         self.stats = CacheStats()
         self.give_back: Callable[[], bool] = lambda: False  # frees pages that hold no KV, if any
-        self.price: Callable[[int, int], float] | None = None  # seconds to compute [start, end)
+        self._price = price
         self._copy_page = copy_page
         self.idle = IdleTables(POLICIES[eviction], self._cost)
         self.lower: Lower | None = None
@@ -192,6 +195,19 @@ class KVCache:
         self.unwritten.clear()
         self._drop_pages(self.tree.evict(self.tree.num_pages))
 
+    def take_stats(self, **gauges: int) -> CacheStats:
+        """The counters with the gauges of now, `gauges` among them. Any thread may ask; what
+        changes meanwhile may be counted or not."""
+        return replace(
+            self.stats,
+            pages_compared=self.tree.num_pages_compared,
+            num_pages=self.pool.num_pages,
+            free_pages=self.pool.num_free,
+            tree_pages=self.tree.num_pages,
+            idle_contexts=len(self.idle),
+            **gauges,
+        )
+
     def check_integrity(self, running: Iterable[PageTable] = ()) -> None:
         """Raise AssertionError unless page counts equal the actual holders."""
         self.tree.check_integrity()
@@ -246,7 +262,7 @@ class KVCache:
             self._drop_pages(self.tree.remove(below))
 
     def _cost(self, start: int, end: int) -> float:
-        return self.price(start, end) / (end - start) if self.price and end > start else 0.0
+        return self._price(start, end) / (end - start) if self._price and end > start else 0.0
 
     def _replace(self, table: PageTable, pages: list[int], first: int) -> None:
         """Point the entries from `first` on at the tree's pages, which hold the same tokens."""

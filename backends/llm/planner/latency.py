@@ -38,6 +38,11 @@ class LatencyModel:
         fixed, per_token, per_key = self._coefficients()
         return fixed + per_token * num_tokens + per_key * num_keys
 
+    def prefill_s(self, start: int, end: int) -> float:
+        """To compute tokens [start, end) of a prompt beside others."""
+        num_keys = (end - start) * (start + end) // 2
+        return self.step_s(end - start, num_keys) - self.step_s(0, 0)
+
     def tokens_within(self, limit_s: float, num_keys: int, context_len: int) -> int:
         """Most tokens of a step that ends within `limit_s`. `num_keys` are read by the decodes
         in it; the other tokens are a chunk after `context_len` others. May be 0."""

@@ -33,6 +33,7 @@ class BatchPlanner:
         max_running: int,
         patience_s: float,
         clock: Callable[[], float],
+        latency: LatencyModel,
     ) -> None:
         self.cache = cache
         self.adapters = adapters
@@ -40,7 +41,7 @@ class BatchPlanner:
         self.token_budget = token_budget
         self.max_running = max_running
         self.patience_s = patience_s
-        self.latency = LatencyModel()
+        self.latency = latency
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.num_preemptions = 0

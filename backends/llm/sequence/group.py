@@ -7,7 +7,7 @@ same steps.
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 
-from backends.base import Request, Result, Usage
+from backends.base import Request, Result, Usage, total
 from backends.llm.sequence.scoring import Score, Scoring
 from backends.llm.sequence.sequence import LLMContext, Sequence
 
@@ -72,6 +72,5 @@ def _release(results: Iterable[Result]) -> None:
                 output.release()
 
 
-def _total(results: list[Result]) -> Usage:
-    names = Usage.__dataclass_fields__
-    return Usage(**{name: sum(getattr(result.usage, name) for result in results) for name in names})
+def _total(results: Items[Result]) -> Usage:
+    return total(result.usage for result in results)

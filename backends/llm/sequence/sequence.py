@@ -2,9 +2,9 @@
 
 import weakref
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backends.base import Request
+from backends.base import Request, Usage
 from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.requests.open_turn import Open
@@ -108,6 +108,35 @@ class Sequence:
         """Whose prefixes it may find: KV of one adapter is not that of another."""
         adapter = self.adapter.digest if self.adapter is not None else ""
         return Namespace(adapter, self.salt)
+
+    @property
+    def usage(self) -> Usage:
+        """What it cost. The one place where an LLM request's tokens are counted:
+
+        A prefill's `prefill_tokens` are the tokens it computed (those of its parent only if their
+        KV was lost), `cached_tokens` the new ones it found computed; a decode's `prefill_tokens`
+        are the last prompt token and whatever it computed again. Over a prefill and its decode the
+        two add up to the prompt. `decode_tokens` are sampled tokens, the end of turn included;
+        `forced_tokens` those that a grammar appended without a step; `accepted_tokens` those of
+        the sampled that had been guessed and cost no step of their own."""
+        usage = Usage(prefill_tokens=self.num_prefilled, cached_tokens=self.num_cached)
+        if self.generation is None:
+            return usage
+        return replace(
+            usage,
+            decode_tokens=self.generation.num_sampled,
+            forced_tokens=self.generation.num_forced,
+            guessed_tokens=self.generation.num_guessed,
+            accepted_tokens=self.generation.num_accepted,
+        )
+
+    def note_computed(self, num_tokens: int) -> None:
+        """The next `num_tokens` have KV now."""
+        first = self.table.num_computed
+        self.table.num_computed += num_tokens
+        if self.generation is None or not self.generation.num_sampled:
+            prompt_end = min(self.table.num_computed, self.num_prompt)
+            self.num_prefilled += max(0, prompt_end - first)
 
     @property
     def num_known(self) -> int:

@@ -80,6 +80,15 @@ class TierTransfer:
         """The tables that hold pages here; leases that arrived are idle tables."""
         return self._loading.tables()
 
+    def gauges(self) -> dict[str, int]:
+        """What is below, for `CacheStats`. Any thread may ask."""
+        host, disk = self.tiers.worker.host, self.tiers.worker.disk
+        return {
+            "host_pages": len(host) if host is not None else 0,
+            "disk_pages": len(disk) if disk is not None else 0,
+            "bad_files": disk.num_bad if disk is not None else 0,
+        }
+
     def flush(self) -> None:
         """Forget what is held below, and what was on its way up."""
         self.tiers.worker.drain()

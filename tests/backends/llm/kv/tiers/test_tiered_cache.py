@@ -73,6 +73,10 @@ def meaning(namespace: Namespace, ids: list[int]) -> int:
     return abs(hash((namespace, tuple(ids))))
 
 
+def price(start: int, end: int) -> float:
+    return float(end - start) * (start + 1)
+
+
 class Cache(RuleBasedStateMachine):
     """`running` tables with the ids they are for, and contexts."""
 
@@ -83,8 +87,7 @@ class Cache(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kv = FakeKV(NUM_PAGES, PAGE)
-        self.cache = KVCache(NUM_PAGES, PAGE, self.kv.copy_page, self.eviction)
-        self.cache.price = lambda start, end: float(end - start) * (start + 1)
+        self.cache = KVCache(NUM_PAGES, PAGE, self.kv.copy_page, self.eviction, price)
         self.folder = tempfile.TemporaryDirectory()
         self.transfer = self.open_tiers()
         self.released: deque[PageTable] = deque()

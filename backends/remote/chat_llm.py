@@ -39,6 +39,7 @@ from backends.remote.text_setup import (
     server_of,
     setup_of,
 )
+from backends.remote.together import all_of
 from backends.remote.url import RemoteURL
 
 _PREFILL_ATTRS = frozenset(("adapter", "cache_salt", "tools", "tool_choice"))
@@ -217,7 +218,7 @@ class ChatLLM:
         call = read_call(request, prompt, parent)
         dialect = setup.chat if prompt.turns else setup.plain
         calls = _split(call, dialect, self._server.seeds_count_up)
-        answers = await _all(self._exchange.answer(dialect, one, request.emit) for one in calls)
+        answers = await all_of(self._exchange.answer(dialect, one, request.emit) for one in calls)
         texts = [text for found in answers for text in found[0].outputs]
         samples = tuple(sample for found in answers for sample in found[0].samples)
         is_cut = any(sample.finish_reason == "length" for sample in samples)
@@ -244,13 +245,3 @@ def _split(call: TextCall, dialect: TextDialect, seeds_count_up: bool) -> list[T
     return [
         replace(call, id=uuid4().hex, sampling=replace(sampling, n=1, seed=seed)) for seed in seeds
     ]
-
-
-async def _all(jobs: Any) -> list[Any]:
-    """Their results in order; when one fails the others are cancelled, and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in jobs]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]

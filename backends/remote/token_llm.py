@@ -19,6 +19,7 @@ from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.server_client import ServerClient
+from backends.remote.together import all_of
 from backends.remote.token_mode.call import Call, ServerFacts
 from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
@@ -163,7 +164,7 @@ class TokenLLM:
             prompt = reader.prompt_of(decode.prompt, request.id, request.priority)
             cost = await self._abortable(request.id, dialect.warm_up(prompt))
             usage = Usage(cost.num_computed, cost.num_cached, cost.num_decoded)
-        outputs = await _all(self._output(call, request.emit) for call in calls)
+        outputs = await all_of(self._output(call, request.emit) for call in calls)
         return _result_of(decode, calls, outputs, usage)
 
     async def _output(self, call: Call, emit: Emit | None) -> Output:
@@ -257,19 +258,6 @@ async def _read(request: Request, read: Callable[[Request], T]) -> T:
     """On a thread where the prompt is long."""
     size = sum(len(part) for part in request.inputs if isinstance(part, str))
     return await asyncio.to_thread(read, request) if size > _LONG_CHARS else read(request)
-
-
-async def _all(jobs: Any) -> list[Any]:
-    """Their results in order; when one fails the others are cancelled, and its error is raised."""
-    waiting = list(jobs)
-    if len(waiting) == 1:
-        return [await waiting[0]]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in waiting]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _may_run_on(error: BaseException) -> bool:

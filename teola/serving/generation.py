@@ -1,8 +1,7 @@
 """One HTTP request at the LLM engine: each prompt is computed once, and its `n` answers share its
 KV. A single answer is one call, where the engine takes it, which saves a step and a round trip."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
 from backends.base import Context, Engine, FinishReason, Part, Request, Result, TokenLogprob, Tokens
+from backends.remote.together import all_of
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
 from teola.serving.served import BY_ARRIVAL, Served, Service
@@ -120,7 +120,9 @@ class Generation:
         Raises ApiError when there is no room, or the first exception that the engine gave.
         """
         with self._llm.admission.admitted(self.num_answers):
-            found = await _all(self._answer_prompt(p, on_event) for p in range(len(self._prompts)))
+            found = await all_of(
+                self._answer_prompt(p, on_event) for p in range(len(self._prompts))
+            )
         return [answer for answers in found for answer in answers]
 
     async def _answer_prompt(self, prompt: int, on_event: OnEvent) -> list[Answer]:
@@ -149,7 +151,7 @@ class Generation:
         try:
             if self._attrs is None:
                 return [self._unanswered(prompt * self._n + k, on_event) for k in range(self._n)]
-            return await _all(
+            return await all_of(
                 self._answer(
                     prompt * self._n + k, k, (context,), context.num_tokens, meter, on_event
                 )
@@ -228,16 +230,3 @@ class Generation:
 
 def _tokenizer_of(engine: Engine) -> HasTokenizer | None:
     return engine if isinstance(engine, HasTokenizer) else None
-
-
-async def _all(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Their results in order; when one fails the others are cancelled, and its error is raised."""
-    waiting = list(jobs)
-    if len(waiting) == 1:
-        return [await waiting[0]]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in waiting]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -1,10 +1,11 @@
 """POST /v1/completions with token ids both ways, as vLLM has it and teola's server after it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
 from backends.errors import EngineError
+from backends.remote.client import Client
 from backends.remote.dialects.answer_fields import Fields
 from backends.remote.token_mode.call import Call, Cost, Delta, Prompt, TokenScore
 
@@ -51,6 +52,20 @@ def sampling_fields(call: Call) -> dict[str, Any]:
     if sampling.logprobs is not None:
         fields |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
     return fields
+
+
+async def deltas(
+    client: Client, body: Mapping[str, Any], call: Call, *, takes_text: bool
+) -> AsyncGenerator[Delta, None]:
+    """What the server writes, in one piece or as it comes."""
+    where = f"{client.endpoint.root}{PATH}"
+    if not call.streams:
+        answer = await client.post(PATH, body, is_safe=True)
+        yield delta_of(answer, where, call, takes_text=takes_text)
+        return
+    async with client.stream(PATH, body, is_safe=True) as events:
+        async for event in events:
+            yield delta_of(event, where, call, takes_text=takes_text)
 
 
 def delta_of(event: Any, where: str, call: Call, *, takes_text: bool) -> Delta:

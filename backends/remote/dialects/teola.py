@@ -82,15 +82,8 @@ class Teola:
     def must_stream(self, call: Call) -> bool:  # noqa: ARG002 - a TokenDialect
         return False
 
-    async def run(self, call: Call) -> AsyncGenerator[Delta, None]:
-        body, where = self.body(call), f"{self._root}{completions.PATH}"
-        if not call.streams:
-            answer = await self._client.post(completions.PATH, body, is_safe=True)
-            yield completions.delta_of(answer, where, call, takes_text=True)
-            return
-        async with self._client.stream(completions.PATH, body, is_safe=True) as events:
-            async for event in events:
-                yield completions.delta_of(event, where, call, takes_text=True)
+    def run(self, call: Call) -> AsyncGenerator[Delta, None]:
+        return completions.deltas(self._client, self.body(call), call, takes_text=True)
 
     async def warm_up(self, prompt: Prompt) -> Cost:
         body = {**self._prompt_fields(prompt), "max_tokens": 0}

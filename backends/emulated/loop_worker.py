@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 from backends.base import Outcome, Request
 from backends.emulated.timeline import LoopTimer
-from backends.llm.outbox import Outbox
 from backends.llm.requests.preparation_threads import Prepare, Prepared, prepare_here
-from backends.llm.worker import Command, Inbox, SteppedCore, Worker
+from backends.llm.worker import Command, Inbox, Outbox, SteppedCore, Worker
 
 
 class LoopInbox(Inbox):

@@ -34,12 +34,12 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
 from backends.llm.sample.grammar import Grammars
 from backends.llm.sample.results import Sampler, SamplingResult, SamplingResults, sampling_results
+from backends.llm.sample.sampler import Picks
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.group import Group
 from backends.llm.sequence.output import grow, start
 from backends.llm.sequence.sequence import LLMContext, Sequence
 from backends.llm.sequence.tool_decoding import turn_after
-from backends.llm.speculation.agree import Picks
 from backends.llm.speculation.speculator import open_speculation
 from backends.llm.stats import CacheStats, SpeculationStats
 from backends.llm.text.stop import cut_at_text

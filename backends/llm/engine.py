@@ -14,10 +14,19 @@ from typing import TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
-from backends.llm.outbox import Outbox
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
-from backends.llm.worker import Abort, Call, Flush, Inbox, SteppedCore, Submit, Worker, settle
+from backends.llm.worker import (
+    Abort,
+    Call,
+    Flush,
+    Inbox,
+    Outbox,
+    SteppedCore,
+    Submit,
+    Worker,
+    settle,
+)
 from backends.local_engine import in_thread_or_here
 from backends.loop_clock import is_virtual
 

@@ -23,7 +23,7 @@ from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.numerics import Numerics, dtype_of, pick_numerics
 from backends.llm.options import LLMOptions
-from backends.llm.requests.open_prompts import folder_template, prompts_of
+from backends.llm.requests.prompt_encoder import folder_template, prompts_of
 from backends.llm.speculation.draft import check_same_vocabulary
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf

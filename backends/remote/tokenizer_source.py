@@ -79,7 +79,7 @@ def open_tokenizer(path: Path) -> "PromptEncoder":
     """One for all engines of a path, so that contexts may go from one to another. Any thread may
     call. Raises EngineUnavailable and ConfigError."""
     with optional_imports("remote"):
-        from backends.llm.requests.open_prompts import open_prompts
+        from backends.llm.requests.prompt_encoder import open_prompts
     key = (path.resolve(), path.stat().st_mtime_ns)
     with _opening:
         found = _open.get(key)

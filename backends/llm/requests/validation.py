@@ -23,9 +23,8 @@ from backends.llm.requests.inputs import (
 from backends.llm.requests.open_turn import Open, tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.sampling import GrammarSource, Sampling, sampling_from
-from backends.llm.sample.grammar import Grammars
+from backends.llm.sample.grammar import Grammars, Matcher
 from backends.llm.sample.logits_processors import logits_processor_of
-from backends.llm.sample.matcher import Matcher
 from backends.llm.sample.random_numbers import stream_of
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.group import Group, alone, join_choices, join_samples

@@ -5,14 +5,104 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import cache
 
-from llguidance import LLMatcher, LLTokenizer
+import numpy as np
+import torch
+from llguidance import LLExecutor, LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+from torch import Tensor
 
-from backends.errors import RequestRejected
+from backends.errors import EngineError, RequestRejected
 from backends.llm.requests.sampling import GrammarSource
 from backends.llm.sample.json_spacing import JSON_SPACING
-from backends.llm.sample.matcher import Matcher, first_line
 from backends.llm.text.tokenizer import Tokenizer
+
+
+class Matcher:
+    """How far one output has come in its grammar."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self.native = matcher
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing may follow but the end."""
+        finished: bool = self.native.is_stopped()
+        return finished
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as the tokenizer would write their text: the mask allows
+        nothing else at each of them. A last token that the text after it may change is left out."""
+        tokens: list[int] = self.native.compute_ff_tokens()
+        return tokens
+
+    def consume(self, token_id: int) -> None:
+        """Advance by a token the mask allowed. Raises EngineError when the matcher gave up."""
+        self.native.consume_token(token_id)
+        self.check()
+
+    def check(self) -> None:
+        """Raises EngineError when the matcher gave up."""
+        if self.native.is_error():
+            raise EngineError(f"structured output failed: {first_line(self.native)}")
+
+    def undo(self) -> None:
+        """Go back by one token."""
+        self.native.rollback(1)
+
+
+def mask(logits: Tensor, rows: Sequence[tuple[int, Matcher]]) -> None:
+    """Set to -inf what grammars forbid in some rows of logits [R, V]: (row, its matcher). The end
+    is allowed where the text may end.
+
+    A matcher that gave up (a grammar beyond its limits) allows the end here and raises in `check`,
+    so that it fails its own request and not the batch."""
+    bits = torch.zeros(len(rows), mask_words(logits.shape[1]), dtype=torch.int32)  # [M, V / 32]
+    tasks = [(matcher.native, place) for place, (_, matcher) in enumerate(rows)]
+    _executor().unsafe_compute_mask_ptr(tasks, bits.data_ptr(), 4 * bits.shape[1], len(bits))
+    if len(rows) == len(logits):
+        apply_mask(logits, bits)
+    else:
+        at = torch.tensor([row for row, _ in rows], device=logits.device)
+        masked = logits[at]  # [M, V]
+        apply_mask(masked, bits)
+        logits[at] = masked
+
+
+def mask_words(vocab_size: int) -> int:
+    """int32 words of a mask over the vocabulary."""
+    return -(-vocab_size // 32)
+
+
+def apply_mask(logits: Tensor, bits: Tensor) -> None:
+    """Set logits [R, V] to -inf where bits [R, V / 32] are 0; bits beyond V are no matter."""
+    words = bits.view(torch.uint8)  # [R, V / 8]: eight tokens a byte
+    if logits.is_cuda:
+        table = torch.from_numpy(_penalties()).to(logits.device)
+        penalty = table[words.to(logits.device).int()].flatten(1)  # [R, V or a little more]
+    else:
+        penalty = torch.from_numpy(_penalties().take(words.numpy(), axis=0)).flatten(1)
+    logits += penalty[:, : logits.shape[1]]
+
+
+@cache
+def _penalties() -> NDArray[np.float32]:
+    """For each byte of a mask what to add to its eight tokens."""
+    allowed = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return np.where(allowed == 1, np.float32(0), np.float32(-np.inf)).astype(np.float32)
+
+
+@cache
+def _executor() -> LLExecutor:
+    return LLExecutor()
+
+
+def first_line(matcher: LLMatcher) -> str:
+    """What a matcher that failed says."""
+    error: str = matcher.get_error()
+    return error.splitlines()[0] if error else "unknown error"
+
 
 MAX_GRAMMAR_CHARS = 1_000_000  # some seconds of compiling; llguidance bounds the work it does on it
 

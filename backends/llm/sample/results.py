@@ -9,8 +9,7 @@ from torch import Tensor
 
 from backends.llm.model.batch import Run, StepOutput
 from backends.llm.sample.logprobs import BytesOf, score
-from backends.llm.sample.sampler import Pick, Row, sample
-from backends.llm.speculation.agree import Picks, agree
+from backends.llm.sample.sampler import Pick, Picks, Row, agree, sample
 
 SamplingResult = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
 SamplingResults = list[SamplingResult | None]  # one for each run; None where nothing was wanted

@@ -6,6 +6,7 @@ its tokens do not depend on the other requests of the batch.
 """
 
 from collections.abc import Callable, Sequence
+from collections.abc import Sequence as Items
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from backends.base import TokenLogprob
 from backends.llm.model.batch import NO_TOKEN
 from backends.llm.requests.sampling import Sampling
+from backends.llm.sample.grammar import mask
 from backends.llm.sample.logits_processors import apply_processors
 from backends.llm.sample.logprobs import BytesOf, report
-from backends.llm.sample.matcher import mask
 from backends.llm.sample.random_numbers import uniforms_at
 from backends.llm.sample.top_k_top_p import draw, draw_truncated, likeliest
 from backends.llm.sequence.generation import Generation
@@ -92,3 +93,15 @@ def _restrict(logits: Tensor, rows: Sequence[Row]) -> None:
     ]
     if masked:
         mask(logits, masked)
+
+
+Picks = tuple[Pick, ...]  # tokens in a row: guesses that came true, and the one after them
+
+
+def agree(guesses: Items[int], picks: Picks) -> Picks:
+    """The picks [1 + guesses] as far as each was made behind true tokens: up to and with the first
+    that is not what was guessed."""
+    for place, guess in enumerate(guesses):
+        if picks[place].token != guess:
+            return picks[: place + 1]
+    return picks

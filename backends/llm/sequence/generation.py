@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from backends.base import FinishReason, Sample, TokenLogprob
 from backends.llm.requests.sampling import Sampling
+from backends.llm.sample.grammar import Matcher
 from backends.llm.sample.logits_processors import LogitsProcessor
-from backends.llm.sample.matcher import Matcher
 from backends.llm.text.detokenizer import Detokenizer
 from backends.llm.text.stop import StopScanner
 from backends.tool_calls.stream import TurnStream

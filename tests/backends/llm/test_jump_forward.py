@@ -9,8 +9,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
 from backends.llm.requests.sampling import GrammarSource
-from backends.llm.sample.grammar import Grammars
-from backends.llm.sample.matcher import Matcher, mask
+from backends.llm.sample.grammar import Grammars, Matcher, mask
 from backends.llm.text.tokenizer import Tokenizer
 
 TICKET = {

@@ -23,7 +23,7 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
-from backends.llm.requests.open_prompts import open_prompts
+from backends.llm.requests.prompt_encoder import open_prompts
 from backends.registry import EngineSpec, create
 
 PROMPT = (Turn("user"), "Hi, ", "you", Turn("assistant"))

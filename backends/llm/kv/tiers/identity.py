@@ -1,7 +1,9 @@
-"""What a model's weights are, in a short digest: KV on disk is found by it after a restart."""
+"""What KV is made by: a model's weights, and how its bytes lie. Pages of another identity or layout
+are never read, also after a restart."""
 
 import hashlib
 from pathlib import Path
+from typing import Protocol
 
 _SUFFIXES = (".gguf", ".safetensors", ".json")
 _SAMPLES = 64
@@ -28,3 +30,10 @@ def _add_samples(digest: "hashlib.blake2b", file: Path) -> None:
         for start in [*range(0, size, step), max(0, size - _SAMPLE_BYTES)]:
             opened.seek(start)
             digest.update(opened.read(_SAMPLE_BYTES))
+
+
+class HasLayout(Protocol):
+    """A model."""
+
+    @property
+    def layout(self) -> str: ...

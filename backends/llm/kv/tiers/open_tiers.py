@@ -6,8 +6,8 @@ from pathlib import Path
 from backends.errors import ConfigError
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
+from backends.llm.kv.tiers.identity import HasLayout
 from backends.llm.kv.tiers.kv_folder import KVFolder
-from backends.llm.kv.tiers.layout import HasLayout
 from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.transfer_worker import PageStore, TransferWorker

@@ -13,8 +13,7 @@ from backends.base import Turn
 from backends.errors import EngineError, RequestRejected
 from backends.llm.requests.sampling import GrammarSource
 from backends.llm.sample import grammar
-from backends.llm.sample.grammar import Grammars
-from backends.llm.sample.matcher import apply_mask, mask
+from backends.llm.sample.grammar import Grammars, apply_mask, mask
 
 
 class Address(BaseModel):

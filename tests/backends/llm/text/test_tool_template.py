@@ -9,9 +9,8 @@ from transformers.utils import chat_template_utils
 
 from backends.base import Part, Role, ToolCall, Turn
 from backends.errors import RequestRejected
-from backends.llm.requests.open_prompts import open_prompts
 from backends.llm.requests.open_turn import ToolTurns
-from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.llm.requests.prompt_encoder import PromptEncoder, open_prompts
 from backends.llm.text.chat import ChatTemplate
 from backends.tool_calls.tools import Toolset, read_tools
 from backends.tool_calls.turn import ToolTurn, turn_text

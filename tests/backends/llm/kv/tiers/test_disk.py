@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from backends.llm.kv.tiers.disk import DiskTier
+from backends.llm.kv.tiers.disk import HEADER_BYTES, DiskTier
 from backends.llm.kv.tiers.kv_folder import SUFFIX, KVFolder
-from backends.llm.kv.tiers.page_file import HEADER_BYTES
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES, PageKeys
 
 PAGE_BYTES = 64

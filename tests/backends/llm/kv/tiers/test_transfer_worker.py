@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from backends.llm.kv.page_table import Load
-from backends.llm.kv.tiers.disk import DiskTier
+from backends.llm.kv.tiers.disk import HEADER_BYTES, DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
-from backends.llm.kv.tiers.page_file import HEADER_BYTES
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES
 from backends.llm.kv.tiers.transfer_worker import TransferWorker
 from backends.llm.stats import CacheStats

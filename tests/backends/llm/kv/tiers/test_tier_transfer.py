@@ -3,7 +3,7 @@
 from typing import Any
 
 from backends.llm.kv.page_table import Load, PageTable
-from backends.llm.kv.tiers.loading import Loading
+from backends.llm.kv.tiers.tier_transfer import Loading
 
 
 class JustNow:

@@ -11,7 +11,7 @@ from backends.base import Turn
 from backends.errors import EngineUnavailable
 from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
-from backends.llm.requests.open_prompts import open_prompts
+from backends.llm.requests.prompt_encoder import open_prompts
 
 CHAT = [Turn("user"), "Say <|im_end|> twice.", Turn("assistant")]
 

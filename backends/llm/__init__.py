@@ -1,11 +1,10 @@
-"""The embedded engine: Llama-family models in torch, continuous batching over paged KV.
+"""The embedded engine: Llama-family models, continuous batching over paged KV.
 
-One step: `planner` picks decode rows and prefill chunks, `speculation` puts guesses behind them
-where that pays, `batch` lays them out, `model` runs them, `sampling_results` and `sampler` pick
-tokens, `output` grows texts, `core` finishes requests. `kv_cache` owns every page: `page_pool`
-counts the holders, `radix` finds shared prefixes, `eviction` says which go first, `tiers` keep them
-in host memory and on disk, `kv_pool` is the memory. `engine` puts a thread and the Engine protocol
-around `core`.
+`core` is one step: `planner` picks decode rows and prefill chunks, `speculation` puts guesses
+behind them, `model` computes them, `sample` makes tokens of logits, `sequence` grows outputs. `kv`
+owns every page. `requests` makes sequences of requests before they reach the thread of `worker`,
+and `engine` is the Engine protocol around it. The folders and the life of a decode are drawn in
+docs/engine.md.
 
 Letters of the shape comments:
 

@@ -1,1 +1,3 @@
-"""From logits to tokens: processors, grammars, greedy and random choice."""
+"""From logits to tokens: `results` of a step, by `sampler` (greedy or random: `top_k_top_p`,
+`random_numbers`), `logits_processors` (penalties, bias), `grammar` and `logprobs`.
+"""

@@ -1,1 +1,3 @@
-"""Text to tokens and back: tokenizer, chat template, detokenizer, stop texts."""
+"""Text to tokens and back: `tokenizer` with its files, `chat` templates and those with tools,
+`detokenizer`, `stop` strings.
+"""

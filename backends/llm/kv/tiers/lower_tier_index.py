@@ -9,7 +9,7 @@ _QUEUED_PAGES = 256  # most copies that wait to be saved; what comes then is not
 
 
 class LowerTierIndex:
-    """Used by the engine's thread, which never waits for a transfer but in `close`."""
+    """Used by the engine's thread, which never waits for a transfer but in `flush` and `close`."""
 
     def __init__(
         self, store: PageStore, keys: PageKeys, worker: TransferWorker, stats: CacheStats

@@ -17,7 +17,7 @@ CHAT = [Turn("user"), "Say <|im_end|> twice.", Turn("assistant")]
 
 
 def test_prompts_are_opened_without_torch() -> None:
-    code = "import sys, backends.llm.requests.open_prompts; print('torch' in sys.modules)"
+    code = "import sys, backends.llm.requests.prompt_encoder; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
 

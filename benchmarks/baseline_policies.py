@@ -9,7 +9,6 @@ static   a batch runs until its last sequence ends, then the next one starts. Th
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
-from itertools import takewhile
 
 from backends.llm.planner.policy import Admit, Policy, View
 from backends.llm.sequence.sequence import Sequence
@@ -38,6 +37,6 @@ def _when_idle(admit: Admit) -> Admit:
         if not view.num_running:
             yield from chosen
         else:
-            yield from takewhile(lambda s: s.is_running, chosen)
+            yield from (sequence for sequence in chosen if sequence.is_running)
 
     return admit_idle

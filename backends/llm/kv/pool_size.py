@@ -2,7 +2,7 @@
 
 from backends.errors import ConfigError, EngineUnavailable
 
-MOST_TOKENS = 32768  # KV that is never written takes no memory, so a small model has all of them
+MOST_TOKENS = 24576  # KV that is never written takes no memory, so a small model has all of them
 _SHARE = 4  # of the memory that is left goes to KV, where nothing was asked for
 _LEAST_TOKENS = 512
 _GIB = 1 << 30

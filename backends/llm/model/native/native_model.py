@@ -209,6 +209,7 @@ class _Weights:
             ctypes.byref(embedding.struct),
             num_threads,
         )
+        del self._source  # a mapped file counts as memory of this process
         if not handle:
             raise MemoryError("no memory for the model's threads")
         return int(handle)
@@ -249,7 +250,7 @@ class _Weights:
         return packed
 
     def _vector(self, name: str) -> int:
-        self._norms.append(np.ascontiguousarray(self._source.values(name), np.float32))
+        self._norms.append(np.array(self._source.values(name), np.float32, order="C"))  # a copy
         return int(self._norms[-1].ctypes.data)
 
 

@@ -86,7 +86,7 @@ def test_vectors_are_those_of_the_engine_in_this_process(
 ) -> None:
     requests = [request("embed", QUESTION), request("embed", TEXTS), request("embed", [])]
 
-    here = outcomes("embedder", EMBEDDER, *requests)
+    here = outcomes("embedder", EMBEDDER, *requests, dtype="float32")
     there = outcomes("embedder", f"{scheme}://{address}/{model}", *requests, batch_size=4)
 
     for mine, theirs in zip(map(output, here), map(output, there), strict=True):

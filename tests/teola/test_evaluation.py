@@ -234,7 +234,7 @@ def test_a_bar_counts_the_rows_that_failed(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.model
 def test_a_real_model_is_evaluated_and_judges() -> None:
-    model = tl.LLM("local:smollm2-135m")
+    model = tl.LLM("local:smollm2-135m", dtype="float32")
 
     @tl.prompt(model, max_tokens=12)
     def reply(question: str) -> str:

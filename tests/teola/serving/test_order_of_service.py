@@ -14,11 +14,11 @@ COMPLETE = "/v1/completions"
 
 
 def finished(bodies: dict[str, dict[str, Any]], **options: Any) -> list[str]:
-    """The names of requests that come at once, in the order in which they are answered. The engine
-    has one slot."""
+    """The names of requests that wait for the engine's one slot, in the order in which they are
+    answered; another holds the slot while they come."""
 
     async def main() -> list[str]:
-        settings = {"tokenizer": "bytes", "output_tokens": 20, "max_running": 1, **options}
+        settings = {"tokenizer": "bytes", "output_tokens": 100, "max_running": 1, **options}
         engines = make_engines({"llm": "emulated:h100/llama-3.1-8b"}, {"llm": settings})
         served = ServedEngines(engines, max_queued=8)
         await served.start()
@@ -31,9 +31,11 @@ def finished(bodies: dict[str, dict[str, Any]], **options: Any) -> list[str]:
 
         transport = httpx.ASGITransport(make_app(served, None))
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-            await asyncio.gather(*(ask(name, body) for name, body in bodies.items()))
+            busy = asyncio.create_task(ask("busy", {"max_tokens": 100, "priority": 100}))
+            await asyncio.sleep(0.1)
+            await asyncio.gather(busy, *(ask(name, body) for name, body in bodies.items()))
         await served.close()
-        return order
+        return [name for name in order if name != "busy"]
 
     return asyncio.run(main())
 

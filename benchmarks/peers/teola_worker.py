@@ -19,11 +19,11 @@ async def main(options: dict[str, Any]) -> None:
     began = time.perf_counter()
     engine = create("llm", "local:smollm2-135m", options)
     await engine.start()
-    core = engine._core  # type: ignore[attr-defined]
-    model = core.model
+    load_s = time.perf_counter() - began
+    model = engine._core.model  # type: ignore[attr-defined]
     say(
-        load_s=time.perf_counter() - began,
-        dtype=str(model.dtype).removeprefix("torch."),
+        load_s=load_s,
+        dtype=numerics(options),
         model=type(model).__name__,
         weight_mb=getattr(model, "weight_bytes", 0) / 1e6,
     )
@@ -31,6 +31,19 @@ async def main(options: dict[str, Any]) -> None:
         await serve(engine)
     finally:
         await engine.close()
+
+
+def numerics(options: dict[str, Any]) -> str:
+    """How products are computed: float32, bfloat16 or int8. Imported here, so that loading pays for
+    what it imports itself."""
+    import torch
+
+    from backends.llm.loader import numerics_of, open_model
+    from backends.llm.options import LLMOptions
+    from backends.models.fetch import locate
+
+    found = open_model(locate("smollm2-135m"))
+    return numerics_of(found, LLMOptions(**options), torch.device("cpu"))
 
 
 async def serve(engine: Engine) -> None:

@@ -256,6 +256,6 @@ class _Weights:
 
 def _rope_factors(source: WeightSource) -> Tensor | None:
     try:
-        return torch.from_numpy(source.values(ROPE_FACTORS))
+        return torch.from_numpy(source.values(ROPE_FACTORS).copy())
     except KeyError:
         return None

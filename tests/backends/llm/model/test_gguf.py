@@ -8,6 +8,7 @@ import torch
 from tiny_gguf import write_gguf
 
 from backends.llm.loader import open_model
+from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.weights import ROPE_FACTORS
 
 CPU = torch.device("cpu")
@@ -39,3 +40,13 @@ def test_rope_factors_and_bfloat16_are_loaded(
     weights = open_model(tmp_path / "m.gguf").load(torch.bfloat16, CPU)
     assert weights[ROPE_FACTORS].dtype == torch.float32
     assert weights["model.norm.weight"].dtype == torch.bfloat16
+
+
+def test_the_kernels_load_rope_factors_of_a_mapped_file_without_a_warning(
+    tiny_folder: Callable[..., Path], tmp_path: Path, isa: str
+) -> None:
+    folder = tiny_folder(hidden_size=64)  # heads of 16
+    write_gguf(folder, tmp_path / "m.gguf", "llama", open_model(folder).config, factors=True)
+    found = open_model(tmp_path / "m.gguf")
+    model = NativeModel(found.config, found.source(), torch.float32, isa=isa)
+    assert model.weight_bytes > 0

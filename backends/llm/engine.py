@@ -6,6 +6,7 @@ are validated and tokenised before that (`requests.preparation_threads`).
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,7 @@ from backends.loop_clock import is_virtual
 
 T = TypeVar("T")
 READ_LIMIT_S = 30.0  # tokenising a prompt and compiling a grammar
+_LAST_STEP_S = 30.0  # most that the end of the process waits for a step, and for KV saved to disk
 CAPABILITIES: frozenset[Capability] = frozenset(
     (
         "prefill",
@@ -177,6 +179,8 @@ class LLMEngine:
         name = f"llm {self._info.model}"
         self._thread = threading.Thread(target=worker.run, name=name, daemon=True)
         self._thread.start()
+        # An engine that nobody closed: Python ends a daemon thread inside torch by an abort.
+        weakref.finalize(self, _end_thread, self._inbox, self._thread)
 
     async def _join_worker(self) -> None:
         if self._thread is not None:
@@ -214,3 +218,9 @@ class LLMEngine:
 
     def _not_running(self) -> EngineUnavailable:
         return EngineUnavailable(f"engine {self._info.model} is not running: call start()")
+
+
+def _end_thread(inbox: Inbox, thread: threading.Thread) -> None:
+    inbox.close()
+    if thread is not threading.current_thread():  # which may be collecting garbage
+        thread.join(_LAST_STEP_S)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -211,6 +213,35 @@ def test_the_factory_makes_an_engine_from_a_folder(tiny_folder: Callable[..., Pa
         await engine.close()
 
     asyncio.run(main())
+
+
+NEVER_CLOSED = """
+import asyncio, sys, threading, time
+sys.path.insert(0, {root!r})
+from backends.base import Request
+from backends.llm.factory import create
+engine = create("llm", "local:{folder}", {{"kv_tokens": 4096, "device": "cpu"}})
+async def main():
+    await engine.start()
+    (prefill,) = await engine.execute([Request("0" * 32, "prefill", (None, "abc"), {{}})])
+    attrs = {{"max_tokens": 3000, "temperature": 0.9, "ignore_eos": True}}
+    decodes = [Request(f"{{i:032x}}", "decode", (prefill.outputs[0],), attrs) for i in range(4)]
+    await engine.execute(decodes)
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+asyncio.run_coroutine_threadsafe(main(), loop)
+while not (engine._core and engine._core.num_steps > 20):
+    time.sleep(0.01)
+"""
+
+
+def test_a_process_may_end_with_an_engine_that_runs(tiny_folder: Callable[..., Path]) -> None:
+    root = str(Path(__file__).parents[3])
+    script = NEVER_CLOSED.format(root=root, folder=tiny_folder(context_len=4096))
+    for _ in range(3):
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_factory_names_wrong_options_and_kinds(tiny_folder: Callable[..., Path]) -> None:

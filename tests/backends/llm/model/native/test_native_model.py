@@ -207,7 +207,9 @@ def test_threads_that_cannot_start_are_an_error(tiny_folder: Callable[..., Path]
 RUNNING_AT_EXIT = """
 import sys, threading, time
 sys.path.insert(0, {root!r})
+import numpy as np
 import torch
+from dataclasses import replace
 from backends.llm.model.batch_builder import batch_of
 from backends.llm.loader import open_model
 from backends.llm.model.native.native_model import NativeModel
@@ -216,7 +218,8 @@ found = open_model(Path({folder!r}))
 model = NativeModel(found.config, found.source(), torch.float32, False, 2)
 kv = model.make_pool(32, 16)
 ids = list(range(200)) * 2
-batch = batch_of(16, (ids, 0, list(range(25))))
+none = np.empty(0, np.int64)
+batch = replace(batch_of(16, (ids, 0, list(range(25)))), with_logits=none)
 def work():
     while True:
         model.launch(batch, kv)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,15 +11,15 @@ from pathlib import Path
 
 import httpx
 
-PORT = 18973
 SLOTS = 32
 
 
 def main(server: str, model: str) -> None:
     began = time.perf_counter()
+    port = free_port()
     options = {
         "-m": model,
-        "--port": PORT,
+        "--port": port,
         "-t": len(os.sched_getaffinity(0)),
         "-np": SLOTS,
         "-c": SLOTS * 2304,
@@ -27,14 +28,14 @@ def main(server: str, model: str) -> None:
     command = [server, *(str(part) for pair in options.items() for part in pair), "--no-webui"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        serve(process, began)
+        serve(process, port, began)
     finally:
         process.terminate()
         process.wait(20)
 
 
-def serve(process: subprocess.Popen[bytes], began: float) -> None:
-    client = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=600, trust_env=False)
+def serve(process: subprocess.Popen[bytes], port: int, began: float) -> None:
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600, trust_env=False)
     while not is_ready(client):
         if process.poll() is not None:
             raise SystemExit(f"llama-server ended with {process.returncode}")
@@ -57,6 +58,12 @@ def serve(process: subprocess.Popen[bytes], began: float) -> None:
             counts = list(threads.map(lambda body: complete(client, body), bodies))
             seconds = time.perf_counter() - began
             say(s=seconds, tokens=sum(counts), peak_rss_mb=peak_mb(process.pid))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def is_ready(client: httpx.Client) -> bool:

@@ -27,9 +27,8 @@ from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.options import LLMOptions
 from backends.llm.planner.latency import LatencyModel
-from backends.llm.planner.named import policy_from
-from backends.llm.planner.planner import BatchPlanner
-from backends.llm.planner.step import Step
+from backends.llm.planner.planner import BatchPlanner, Step
+from backends.llm.planner.policies import policy_from
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
 from backends.llm.sample.grammar import Grammars

@@ -2,10 +2,11 @@
 
 | hook | answers | in |
 |---|---|---|
-| order | the order of service | `orders` |
+| order | the order of service | `policies` |
 | admit | which of them may take part | `admission.watermark` |
-| budget | how many tokens the step may compute | `budgets` |
+| budget | how many tokens the step may compute | `admission.step_budget` |
 | victims | whose pages go first when there are none left | `admission.last_first` |
 
-All are pure functions of (sequences, view, now). `named` puts them together.
+All are pure functions of (sequences, view, now): see `policy`. `policies` puts them together by
+name. `latency` predicts step times.
 """

@@ -1,4 +1,4 @@
-"""Who may start, and who loses its pages when there are none left.
+"""What a step takes on: who may start, how many tokens it computes, who loses its pages.
 
 A sequence starts only if the pool can hold it and a reserve.
 
@@ -8,12 +8,22 @@ A sequence starts only if the pool can hold it and a reserve.
 The reserve is a share of the pool, and at least a page for each that runs ahead (vLLM's watermark,
 FastServe's block reserve): without it a sequence starts, takes the last pages, is the first to lose
 them at the next page boundary, and starts again.
+
+Without a wanted time between tokens a step has Sarathi-Serve's fixed budget (arXiv 2403.02310). The
+planner fills it with all decodes first, then with chunks of prompts that have begun, then with new
+prompts, so no decode stalls. With one, it is the largest step that meets the tightest target of its
+decodes:
+
+    limit = tightest target of those that decode    budget = latency.tokens_within(limit)
+
+Small chunks beside decodes with tight targets, large ones without waiting decodes: AccelGen's
+dynamic chunk (arXiv 2503.13737), by the inverse of the latency model.
 """
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
-from backends.llm.planner.policy import Admit, View
+from backends.llm.planner.policy import Admit, Budget, View
 from backends.llm.sequence.sequence import Sequence
 
 
@@ -53,3 +63,34 @@ def watermark(share: float) -> Admit:
 def last_first(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
     """Victims: the order turned around: the newest of the least priority, the lowest level."""
     return sequences[::-1]
+
+
+MARGIN = 0.9  # of the target: predictions are off by some percent
+LEAST = 16  # tokens of prompts a step, whatever the target: they too must get on
+WIDEST = 2048  # tokens a step where no target forbids it
+
+
+def step_budget(itl_s: float | None, may_widen: bool) -> Budget:
+    """`itl_s` is for requests that name no target of their own; None: they take any. A step goes
+    beyond the engine's `token_budget` only if it `may_widen`, and no decode is delayed too far."""
+
+    def budget(sequences: Items[Sequence], view: View, now_s: float) -> int:  # noqa: ARG001
+        if not may_widen and all(s.request.itl_s is None for s in sequences):
+            return view.token_budget
+        most = max(view.token_budget, WIDEST) if may_widen else view.token_budget
+        decodes = [s for s in sequences if s.is_decoding]
+        limit_s = tightest(decodes, itl_s)
+        if limit_s is None:
+            return view.token_budget if decodes else most
+        num_keys = sum(len(s.ids) for s in decodes)
+        context_len = max((s.table.num_computed for s in sequences if not s.is_decoding), default=0)
+        fits = view.latency.tokens_within(MARGIN * limit_s, num_keys, context_len)
+        return min(max(fits, len(decodes) + LEAST), most)
+
+    return budget
+
+
+def tightest(decodes: Items[Sequence], itl_s: float | None) -> float | None:
+    """The least time that one of them wants between tokens; None: they take any."""
+    named = [s.request.itl_s if s.request.itl_s is not None else itl_s for s in decodes]
+    return min((target for target in named if target is not None), default=None)

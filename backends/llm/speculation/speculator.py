@@ -14,7 +14,7 @@ from backends.llm.kv.cache import KVCache
 from backends.llm.model.batch import Run
 from backends.llm.model.step_model import StepModel
 from backends.llm.options import LLMOptions
-from backends.llm.planner.step import Step
+from backends.llm.planner.planner import Step
 from backends.llm.speculation.controller import SpeculationController
 from backends.llm.speculation.draft import DraftProposer
 from backends.llm.speculation.ngram import NgramProposer

@@ -8,8 +8,8 @@ import pytest
 from backends.base import Request
 from backends.fake.paged_model import PagedModel
 from backends.llm.model.batch import StepBatch
+from backends.llm.planner.planner import Step
 from backends.llm.planner.policy import View
-from backends.llm.planner.step import Step
 from backends.llm.sequence.sequence import Sequence
 from benchmarks.replay import Arrival, VirtualClock, request_of, virtual_core
 

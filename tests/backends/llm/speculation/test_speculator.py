@@ -11,7 +11,7 @@ from backends.base import Request, Result, Tokens
 from backends.errors import RequestRejected
 from backends.fake.paged_model import PagedModel
 from backends.llm.model.batch import Run
-from backends.llm.planner.step import Step
+from backends.llm.planner.planner import Step
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.speculation.ngram import NgramProposer
 from backends.llm.speculation.proposer import Ask

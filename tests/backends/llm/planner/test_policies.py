@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.llm.options import PolicyName
-from backends.llm.planner.orders import by_level, by_prefix, level_of
+from backends.llm.planner.policies import by_level, by_prefix, level_of
 from backends.llm.sequence.sequence import ServiceStats
 
 Make = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Orders of service: who precedes whom.
+"""The policies by name (`local:model?policy=mlfq`): orders of service, who precedes whom.
 
 `by_priority` is around each of them: a larger `priority` goes first under every policy, and the
 policy orders those of equal priority.
@@ -7,11 +7,39 @@ policy orders those of equal priority.
 from bisect import bisect_right
 from collections.abc import Sequence as Items
 
-from backends.llm.planner.policy import Order, View
+from backends.llm.options import LLMOptions
+from backends.llm.planner.admission import last_first, step_budget, watermark
+from backends.llm.planner.policy import Order, Policy, View
 from backends.llm.sequence.sequence import Sequence, ServiceStats
 
 MOST_LOOKED_UP = 128  # sequences whose prefix `by_prefix` looks up: a lookup costs microseconds
 NO_TARGET_S = 60.0  # `by_deadline`: as if it wanted a token a minute
+
+
+def policy_from(options: LLMOptions) -> Policy:
+    """The hooks of `options.policy`, around it the requests' priorities."""
+    itl_s = None if options.itl_ms is None else options.itl_ms / 1e3
+    patience_s = options.patience_ms / 1e3
+    return Policy(
+        by_priority(_order(options, itl_s, patience_s), patience_s),
+        watermark(options.watermark),
+        step_budget(itl_s, may_widen=options.policy == "slo" or itl_s is not None),
+        last_first,
+    )
+
+
+def _order(options: LLMOptions, itl_s: float | None, patience_s: float) -> Order:
+    match options.policy:
+        case "fcfs":
+            return by_arrival
+        case "sarathi":
+            return by_stage
+        case "lpm":
+            return by_prefix(patience_s)
+        case "mlfq":
+            return by_level(options.quantum_ms / 1e3, patience_s)
+        case "slo":
+            return by_deadline(itl_s)
 
 
 def by_arrival(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

@@ -27,7 +27,7 @@ import torch
 from backends.base import Request, Tokens
 from backends.fake.paged_model import CONFIG, TokenPool
 from backends.llm.core import LLMCore
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import StepBatch, StepOutput
 from backends.llm.model.step_model import Done
 from backends.llm.options import LLMOptions

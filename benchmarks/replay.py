@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from backends.base import Context, Request, Tokens
 from backends.llm.core import LLMCore
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.options import LLMOptions

@@ -14,8 +14,7 @@ import numpy as np
 from backends.llm.model.batch import Run, StepOutput
 from backends.llm.sample.grammar import Matcher
 from backends.llm.sample.logprobs import BytesOf
-from backends.llm.sample.results import SamplingResult, SamplingResults
-from backends.llm.sample.sampler import Pick
+from backends.llm.sample.sampler import Pick, SamplingResult, SamplingResults
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.text.tokenizer import Tokenizer
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from backends.emulated.roofline import Roofline, Rows
 from backends.emulated.timeline import StepTimer
 from backends.errors import ConfigError
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import NO_TOKEN, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.step_model import Done

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.step_model import Done

@@ -18,9 +18,9 @@ from backends.llm.kv.page_table import PageTable
 from backends.llm.kv.pins import Pins
 from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.kv.tiers.tier_transfer import TierTransfer
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.files import read_adapter
 from backends.llm.lora.pool import AdapterPool
-from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.model.batch import NO_TOKEN, Run
 from backends.llm.model.batch_builder import BatchBuilder
 from backends.llm.model.step_model import Launched, StepModel
@@ -32,8 +32,13 @@ from backends.llm.planner.policies import policy_from
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.validation import RequestValidator
 from backends.llm.sample.grammar import Grammars
-from backends.llm.sample.results import Sampler, SamplingResult, SamplingResults, sampling_results
-from backends.llm.sample.sampler import Picks
+from backends.llm.sample.sampler import (
+    Picks,
+    Sampler,
+    SamplingResult,
+    SamplingResults,
+    sampling_results,
+)
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.group import Group
 from backends.llm.sequence.output import grow, start

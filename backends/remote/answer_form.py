@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.errors import AnswerInvalid, RequestRejected
-from backends.llm.sample.json_spacing import with_spacing
 from backends.remote.schema_check import first_fault
 from backends.remote.servers import Forms
 from backends.remote.strict_schema import NotStrict, strict_schema
 from backends.remote.text_call import TextCall
 from backends.remote.unwrapping import KEY, AsWritten, InObject, Unwrapping, choice_in_object
+from backends.tool_calls.format import with_spacing
 
 NAME = "answer"  # OpenAI wants one for each schema
 _WRAPPING_TOKENS = 16  # of what stands around an output in an object

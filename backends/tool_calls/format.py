@@ -2,7 +2,7 @@
 them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -12,8 +12,15 @@ from backends.tool_calls.tools import Tool, Toolset
 from backends.tool_calls.turn import ToolTurn
 
 MAX_CALLS = 16  # of one turn that a grammar holds: small models would go on for ever
+# No free whitespace: small models would loop on it. The separators are those of json.dumps.
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 GUIDANCE = {"x-guidance": {**SPACING, "lenient": True}}  # what llguidance does not know is let be
+
+
+def with_spacing(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema that says how its JSON is spaced: llguidance reads it, here and at servers that use
+    it; grammars of another kind ignore the added key."""
+    return {**schema, "x-guidance": SPACING}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from openai import AsyncOpenAI
 
 from backends.base import Engine, Request, Result
 from backends.documents import Doc, Index
-from backends.llm.sample.json_spacing import with_spacing
 from backends.registry import EngineSpec, create
+from backends.tool_calls.format import with_spacing
 from backends.tools.load import load
 from backends.tools.split import split
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
-from backends.llm.lora.adapter import Adapter
-from backends.llm.lora.reader import AdapterReader, wait_for_one
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import Adapter, LoadedAdapter
+from backends.llm.lora.files import AdapterReader, wait_for_one
 from backends.request_limits import MAX_NAME_CHARS, check_size
 
 

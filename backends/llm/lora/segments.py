@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import StepBatch
 
 Projection = Literal["qkv", "out", "gate_up", "down"]

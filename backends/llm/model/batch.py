@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.llm.kv.page_rows import PageRows
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.sequence.sequence import Sequence
 
 Ints = NDArray[np.int64]

@@ -7,7 +7,7 @@ import numpy as np
 from backends.llm.kv.page_pool import PagePool
 from backends.llm.kv.page_rows import PageRows
 from backends.llm.kv.page_table import PageTable
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import Ints, Run, Span, StepBatch
 
 _FIRST_ROWS = 512

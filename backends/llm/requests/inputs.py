@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Items
-from typing import Protocol, cast, get_args
+from typing import Literal, Protocol, cast, get_args
 
 from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected
 from backends.llm.requests.sampling import check_choices
-from backends.llm.sequence.scoring import Score
 from backends.request_limits import MAX_NAME_CHARS, MAX_PARTS, check_size
 
+Score = Literal["mean", "sum"]  # of the log-probabilities of a choice's tokens
 ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
 PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode
 

@@ -8,11 +8,11 @@ from backends.base import Part, Role, Tokens, Turn
 from backends.errors import EngineUnavailable, RequestTooLong
 from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.requests.open_turn import Open, ToolTurns
-from backends.llm.requests.tool_templates import ToolTemplates
 from backends.llm.text.chat import ChatTemplate
 from backends.llm.text.plain_markup import PlainMarkup
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import read_json, tokenizer_from_folder, tokenizer_from_gguf
+from backends.llm.text.tool_template import ToolTemplates
 from backends.models.model_files import reading
 from backends.tool_calls.format import CallFormat, Markup
 from backends.tool_calls.tools import Toolset

@@ -10,7 +10,6 @@ from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter
-from backends.llm.lora.choice import choose_adapter
 from backends.llm.lora.pool import AdapterPool
 from backends.llm.requests.inputs import (
     PROMPTS_TAKE,
@@ -26,9 +25,8 @@ from backends.llm.requests.sampling import GrammarSource, Sampling, sampling_fro
 from backends.llm.sample.grammar import Grammars, Matcher
 from backends.llm.sample.logits_processors import logits_processor_of
 from backends.llm.sample.random_numbers import stream_of
-from backends.llm.sequence.generation import Generation
+from backends.llm.sequence.generation import Generation, Scoring
 from backends.llm.sequence.group import Group, alone, join_choices, join_samples
-from backends.llm.sequence.scoring import Scoring
 from backends.llm.sequence.sequence import LLMContext, Sequence
 from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.llm.text.stop import StopScanner
@@ -218,3 +216,36 @@ class RequestValidator:
             raise RequestTooLong(
                 f"the prompt has {num_prompt} tokens{wanted}; {what} takes {limit}: {remedy}"
             )
+
+
+def choose_adapter(
+    pool: AdapterPool, request: Request, parent: LLMContext | None
+) -> Adapter | None:
+    """None: the base model alone. Raises RequestRejected for an unknown name, and where KV of one
+    adapter would be read with another's weights."""
+    named = request.attrs.get("adapter")
+    asked = pool.find(named) if named is not None else None
+    if parent is None or not parent.ids:
+        return asked
+    made_with = parent.adapter
+    if asked is not None and (made_with is None or made_with.digest != asked.digest):
+        maker = (
+            f"with adapter {made_with.name!r}" if made_with is not None else "without an adapter"
+        )
+        raise RequestRejected(
+            f"this context was made {maker} and cannot go on with adapter {asked.name!r}, whose KV "
+            "would be another: prefill the whole prompt with it"
+        )
+    return asked or _still_known(pool, made_with)
+
+
+def _still_known(pool: AdapterPool, made_with: Adapter | None) -> Adapter | None:
+    if made_with is None or made_with.is_known:
+        return made_with
+    found = pool.find(made_with.name)
+    if found.digest != made_with.digest:
+        raise RequestRejected(
+            f"adapter {made_with.name!r} is another one now than when this context was made: "
+            "prefill the prompt again"
+        )
+    return found

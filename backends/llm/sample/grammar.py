@@ -15,8 +15,8 @@ from torch import Tensor
 
 from backends.errors import EngineError, RequestRejected
 from backends.llm.requests.sampling import GrammarSource
-from backends.llm.sample.json_spacing import JSON_SPACING
 from backends.llm.text.tokenizer import Tokenizer
+from backends.tool_calls.format import SPACING
 
 
 class Matcher:
@@ -172,7 +172,7 @@ def _grammar_of(source: GrammarSource) -> str:
         grammar = LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {words}")
     else:
         try:
-            grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=JSON_SPACING)
+            grammar = LLMatcher.grammar_from_json_schema(source.text, overrides=SPACING)
         except ValueError as error:
             raise RequestRejected(f"schema is not a JSON object: {error}") from error
     return grammar

@@ -1,28 +1,30 @@
-"""From logits to one token a row: first logits processors and masks, then all greedy rows, then all
-sampled rows.
+"""From the logits of a step to its tokens: logits processors and masks, then all greedy rows, then
+all sampled ones. For a decode a result is its token and the guesses before it that came true, for a
+scored choice its log-probabilities.
 
 A sampled row inverts its cumulative distribution at a random number of its seed and position, so
 its tokens do not depend on the other requests of the batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from backends.base import TokenLogprob
-from backends.llm.model.batch import NO_TOKEN
+from backends.llm.model.batch import NO_TOKEN, Run, StepOutput
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sample.grammar import mask
 from backends.llm.sample.logits_processors import apply_processors
-from backends.llm.sample.logprobs import BytesOf, report
+from backends.llm.sample.logprobs import BytesOf, report, score
 from backends.llm.sample.random_numbers import uniforms_at
 from backends.llm.sample.top_k_top_p import draw, draw_truncated, likeliest
 from backends.llm.sequence.generation import Generation
 
-Draw = Callable[[Tensor, Sequence[Sampling], Tensor], Tensor]
+Draw = Callable[[Tensor, Items[Sampling], Tensor], Tensor]
 
 
 class Row(NamedTuple):
@@ -39,7 +41,7 @@ class Pick(NamedTuple):
     logprob: TokenLogprob | None = None  # if asked for
 
 
-def sample(logits: Tensor, rows: Sequence[Row], bytes_of: BytesOf) -> list[Pick]:
+def sample(logits: Tensor, rows: Items[Row], bytes_of: BytesOf) -> list[Pick]:
     """A token for each row of logits [R, V] (float32, changed in place); NO_TOKEN where a logit is
     NaN or the largest is not finite."""
     told = [i for i, row in enumerate(rows) if row.generation.sampling.logprobs is not None]
@@ -55,7 +57,7 @@ def sample(logits: Tensor, rows: Sequence[Row], bytes_of: BytesOf) -> list[Pick]
     return picks
 
 
-def _pick(logits: Tensor, rows: Sequence[Row]) -> list[int]:
+def _pick(logits: Tensor, rows: Items[Row]) -> list[int]:
     drawn = [i for i, row in enumerate(rows) if not row.generation.sampling.is_greedy]
     tokens = [NO_TOKEN] * len(rows) if len(drawn) == len(rows) else likeliest(logits).tolist()
     for draws, is_truncated in ((draw_truncated, True), (draw, False)):  # `draw` spends the logits
@@ -66,7 +68,7 @@ def _pick(logits: Tensor, rows: Sequence[Row]) -> list[int]:
     return tokens
 
 
-def _draw(logits: Tensor, rows: Sequence[Row], at: list[int], draws: Draw) -> list[int]:
+def _draw(logits: Tensor, rows: Items[Row], at: list[int], draws: Draw) -> list[int]:
     places = [rows[i].place for i in at]
     uniforms = uniforms_at([rows[i].generation.stream for i in at], places)  # [len(at)]
     samplings = [rows[i].generation.sampling for i in at]
@@ -77,7 +79,7 @@ def _draw(logits: Tensor, rows: Sequence[Row], at: list[int], draws: Draw) -> li
     return tokens
 
 
-def _restrict(logits: Tensor, rows: Sequence[Row]) -> None:
+def _restrict(logits: Tensor, rows: Items[Row]) -> None:
     """Penalties, biases, ends that come too early, grammars."""
     processed = [
         (i, row.place, row.generation.logits_processor)
@@ -105,3 +107,63 @@ def agree(guesses: Items[int], picks: Picks) -> Picks:
         if picks[place].token != guess:
             return picks[: place + 1]
     return picks
+
+
+SamplingResult = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
+SamplingResults = list[SamplingResult | None]  # one for each run; None where nothing was wanted
+Sampler = Callable[[StepOutput, Items[Run], BytesOf], SamplingResults]  # as `sampling_results`
+
+
+def sampling_results(output: StepOutput, runs: Items[Run], bytes_of: BytesOf) -> SamplingResults:
+    """Of runs that want no logits the model's tokens, of the others what their logits say."""
+    likeliest = iter(output.tokens.tolist())
+    of_logits: Iterator[SamplingResult] = iter(())
+    if output.logits is not None:
+        wanting = [run for run in runs if run.num_logits and run.sequence.wants_logits]
+        of_logits = iter(_of_logits(output.logits, wanting, bytes_of))
+    results: SamplingResults = []
+    for run in runs:
+        tokens = tuple(map(Pick, islice(likeliest, run.num_logits)))
+        if not tokens:
+            results.append(None)
+        elif run.sequence.wants_logits:
+            results.append(next(of_logits))
+        else:
+            results.append(agree(run.guesses, tokens))
+    return results
+
+
+def _of_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:
+    """One result a run. The logits [R, V] hold the rows of all runs, end to end."""
+    if all(run.sequence.scoring is None for run in runs):
+        return [*_picks(logits, runs, bytes_of)]
+    ends = list(accumulate(run.num_logits for run in runs))
+    results: list[SamplingResult] = [[] for _ in runs]
+    decodes = [i for i, run in enumerate(runs) if run.sequence.scoring is None]
+    for i, (run, end) in enumerate(zip(runs, ends, strict=True)):
+        if run.sequence.scoring is not None:
+            results[i] = score(logits[end - run.num_logits : end], _targets(run))
+    if decodes:
+        at = [row for i in decodes for row in range(ends[i] - runs[i].num_logits, ends[i])]
+        found = _picks(logits[at], [runs[i] for i in decodes], bytes_of)
+        for i, picks in zip(decodes, found, strict=True):
+            results[i] = picks
+    return results
+
+
+def _picks(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Picks]:
+    picks = iter(sample(logits, [row for run in runs for row in _rows(run)], bytes_of))
+    return [agree(run.guesses, tuple(islice(picks, run.num_logits))) for run in runs]
+
+
+def _rows(run: Run) -> Iterator[Row]:
+    generation = run.sequence.generation
+    assert generation is not None, f"{run.sequence} is not a decode"
+    first = run.sequence.num_output
+    return (Row(generation, place) for place in range(first, first + run.num_logits))
+
+
+def _targets(run: Run) -> list[int]:
+    """The tokens after those whose logits are wanted."""
+    end = run.sequence.table.num_computed + run.num_tokens
+    return run.sequence.ids[end - run.num_logits + 1 : end + 1]

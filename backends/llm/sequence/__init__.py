@@ -1,4 +1,4 @@
-"""The token state of one request, from prompt to result: `sequence` is what runs, `generation` its
-output so far and `output` how it grows, `scoring` a choice's log-probabilities, `group` all
-sequences of one request.
+"""The token state of one request, from prompt to result: `sequence` is what runs, `generation` what
+it computes (an output or scores) and `output` how that grows, `tool_decoding` what tools add,
+`group` all sequences of one request.
 """

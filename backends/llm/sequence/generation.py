@@ -1,8 +1,10 @@
-"""The state of a decode besides its tokens: parameters, output so far, end."""
+"""What a sequence computes besides its prompt: an output, or the scores of a choice."""
 
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from backends.base import FinishReason, Sample, TokenLogprob
+from backends.llm.requests.inputs import Score
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sample.grammar import Matcher
 from backends.llm.sample.logits_processors import LogitsProcessor
@@ -56,3 +58,20 @@ class Generation:
         calls = () if self.turn is None else self.turn.calls
         reason = "tool_calls" if calls and self.finish_reason == "stop" else self.finish_reason
         return Sample(reason, self.stop, tuple(self.logprobs), calls)
+
+
+@dataclass(slots=True)
+class Scoring:
+    """The log-probabilities found so far of all tokens after the context."""
+
+    num_context: int
+    logprobs: dict[int, float] = field(default_factory=dict)  # by place in the sequence
+
+    def note(self, first: int, logprobs: Items[float]) -> None:
+        """Those of the tokens from place `first` on; again after a preemption."""
+        self.logprobs.update(enumerate(logprobs, first))
+
+    def score(self, kind: Score) -> float:
+        """The sum of all, or the mean a token."""
+        total = sum(self.logprobs.values())
+        return total / len(self.logprobs) if kind == "mean" else total

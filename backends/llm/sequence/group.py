@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 
 from backends.base import Request, Result, Usage, total
-from backends.llm.sequence.scoring import Score, Scoring
+from backends.llm.requests.inputs import Score
+from backends.llm.sequence.generation import Scoring
 from backends.llm.sequence.sequence import LLMContext, Sequence
 
 Join = Callable[[list[Result]], Result]  # the results of all sequences, in order

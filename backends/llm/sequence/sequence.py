@@ -8,8 +8,7 @@ from backends.base import Request, Usage
 from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.requests.open_turn import Open
-from backends.llm.sequence.generation import Generation
-from backends.llm.sequence.scoring import Scoring
+from backends.llm.sequence.generation import Generation, Scoring
 
 
 @dataclass(slots=True)

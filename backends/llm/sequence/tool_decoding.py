@@ -11,7 +11,7 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.sampling import GrammarSource, Sampling
 from backends.llm.text.detokenizer import Detokenizer, detokenizer_of
 from backends.llm.text.tokenizer import Tokenizer
-from backends.tool_calls.format import SPACING, CallFormat
+from backends.tool_calls.format import CallFormat, with_spacing
 from backends.tool_calls.stream import TurnStream
 from backends.tool_calls.tools import Toolset
 
@@ -111,7 +111,7 @@ def _content(sampling: Sampling) -> str | None:
     """The right side of a Lark rule for the form of a turn without calls."""
     if sampling.schema is not None:
         schema = json.loads(sampling.schema)
-        return f"%json {json.dumps({**schema, 'x-guidance': SPACING}, ensure_ascii=False)}"
+        return f"%json {json.dumps(with_spacing(schema), ensure_ascii=False)}"
     if sampling.regex is not None:
         return "/" + _SLASH.sub(r"\/", sampling.regex) + "/"
     if sampling.choices is not None:

@@ -17,7 +17,6 @@ from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.llm.requests.sampling import Sampling
-from backends.llm.sample.json_spacing import with_spacing
 from backends.remote.dialects.answer_fields import Fields
 from backends.remote.dialects.identify import another_kind
 from backends.remote.dialects.token_dialect import ALWAYS
@@ -32,6 +31,7 @@ from backends.remote.token_mode.call import (
     TokenScore,
 )
 from backends.remote.token_mode.tool_structure import ToolStructure
+from backends.tool_calls.format import with_spacing
 
 _UNLIKELY = float("-inf")  # JSON has no word for it: the server writes null
 _REGEX_SIGNS = re.compile(r"[\\^$.|?*+()\[\]{}]")

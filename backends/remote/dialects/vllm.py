@@ -14,7 +14,6 @@ from uuid import uuid4
 from backends.base import Capability
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.llm.sample.json_spacing import with_spacing
 from backends.remote.client import Client
 from backends.remote.dialects import completions
 from backends.remote.dialects.answer_fields import Fields
@@ -22,6 +21,7 @@ from backends.remote.dialects.identify import another_kind
 from backends.remote.dialects.prometheus import MetricsPage
 from backends.remote.dialects.token_dialect import ALWAYS
 from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, ServerFacts
+from backends.tool_calls.format import with_spacing
 
 _ABORT = "/inference/v1/abort_requests"
 _NO_TAG = "Invalid grammar specification: 'triggers'"  # what llguidance says of xgrammar's tags

@@ -12,6 +12,7 @@ from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
 from backends.llm.requests.inputs import (
     PROMPTS_TAKE,
+    Score,
     check_ids,
     choices_of,
     choose_salt,
@@ -21,7 +22,6 @@ from backends.llm.requests.inputs import (
 from backends.llm.requests.open_turn import tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.sampling import Sampling, sampling_from
-from backends.llm.sequence.scoring import Score
 from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.remote.token_mode.call import Call, Choice, Prompt
 from backends.remote.token_mode.context import TokenContext

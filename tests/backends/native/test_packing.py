@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from backends.llm.lora.weights import Delta, LayerDeltas, LoadedAdapter
+from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
 from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel

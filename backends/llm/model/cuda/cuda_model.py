@@ -7,7 +7,7 @@ import torch
 import triton
 from torch import Tensor
 
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.cuda.kv_pool import CudaKVPool

@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from backends.llm.lora.weights import Delta, LoadedAdapter
+from backends.llm.lora.adapter import Delta, LoadedAdapter
 from backends.native.library import DeltaStruct, Format
 from backends.native.packing import Packed, pack_values
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from backends.cpu_count import usable_cores
-from backends.llm.lora.weights import LoadedAdapter
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.adapters import PackedAdapters

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.segments import AdapterRows, add_deltas, plan_adapters
-from backends.llm.lora.weights import LoadedAdapter
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.rope import Rope, rotate

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backends.errors import ConfigError
+from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.files import read_adapter
-from backends.llm.lora.weights import LoadedAdapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 CPU = torch.device("cpu")

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from backends.errors import ConfigError, EngineUnavailable, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
-from backends.llm.lora.adapter import Adapter
+from backends.llm.lora.adapter import Adapter, Delta, LayerDeltas, LoadedAdapter
 from backends.llm.lora.pool import AdapterPool
-from backends.llm.lora.weights import Delta, LayerDeltas, LoadedAdapter
 
 PAGE_BYTES = 128
 NUM_PAGES = 10

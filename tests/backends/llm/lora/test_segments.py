@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
+from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
 from backends.llm.lora.segments import add_deltas, plan_adapters
-from backends.llm.lora.weights import Delta, LayerDeltas, LoadedAdapter
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.batch_builder import batch_of
 

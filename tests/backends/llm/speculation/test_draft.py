@@ -14,7 +14,7 @@ from backends.llm.loader import load_core
 from backends.llm.model.batch import StepBatch
 from backends.llm.options import LLMOptions
 from backends.llm.speculation.draft import MOST_READ, DraftProposer
-from backends.llm.speculation.proposer import Ask
+from backends.llm.speculation.speculator import Ask
 
 PROMPTS = ("the owl sat in the old oak and said", "kq7#vZ p0x!mW 3fj", "abcabcabc" * 9, "x")
 

@@ -14,8 +14,7 @@ from backends.llm.model.batch import Run
 from backends.llm.planner.planner import Step
 from backends.llm.sequence.sequence import Sequence
 from backends.llm.speculation.ngram import NgramProposer
-from backends.llm.speculation.proposer import Ask
-from backends.llm.speculation.speculator import Speculator
+from backends.llm.speculation.speculator import Ask, Speculator
 from benchmarks.replay import VirtualClock, virtual_core
 from benchmarks.soak_engine import check, soaking
 

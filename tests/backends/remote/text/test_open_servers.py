@@ -9,7 +9,7 @@ from scripted_server import USER, Hang, Script, Status, engine_at, talk
 
 from backends.base import Request, Sample, Usage
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.llm.sample.json_spacing import with_spacing
+from backends.tool_calls.format import with_spacing
 
 LOW_FIRST = "schedule_low_priority_values_first"
 CHAT = "/v1/chat/completions"

@@ -240,7 +240,7 @@ class Soak:
         """Those who wait for a tier first: the rarest state."""
         loading = [
             request_id
-            for request_id, group in self.core._live.items()
+            for request_id, group in self.core.live.groups.items()
             if any(sequence.table.is_loading for sequence in group.live)
         ]
         if not loading and (not self._live or self._random.random() < 0.5):
@@ -300,7 +300,7 @@ class Soak:
 def check(soak: Soak, roomy: LLMCore) -> None:
     """Greedy answers again, one at a time, without pressure."""
     for i, (prompt, num_tokens, ids) in enumerate(soak.decoded):
-        context = LLMContext(list(prompt), None, PageTable(), roomy._released)
+        context = LLMContext(list(prompt), None, PageTable(), roomy.live.released)
         roomy.add(Request(f"{i:032x}", "decode", (context,), {"max_tokens": num_tokens}))
         outcomes: list[tuple[Request, Outcome]] = []
         while roomy.has_work:

@@ -15,12 +15,13 @@ from backends.emulated.texts import Texts
 from backends.emulated.timeline import StepTimer
 from backends.emulated.tool_texts import ToolTexts, as_model_writes
 from backends.errors import RequestRejected
-from backends.llm.core import Finished, LLMCore
+from backends.llm.core import LLMCore
+from backends.llm.live_requests import Finished
 from backends.llm.requests.open_turn import tools_of
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.generation import Generation
 from backends.llm.sequence.group import Group
-from backends.llm.sequence.sequence import LLMContext, Sequence
+from backends.llm.sequence.sequence import Sequence
 from backends.tool_calls.format import written_text
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn
@@ -45,8 +46,15 @@ class EmulatedCore(LLMCore):
         model = RooflineModel(roofline, tokenizer.vocab_size, timer)
         prompts = PromptEncoder(tokenizer, texts.template)
         self._scripts = Scripts()
+        self._tool_texts = ToolTexts()
         super().__init__(
-            model, prompts, options.of_core(), kv_tokens, timer, sampler=self._scripts.results
+            model,
+            prompts,
+            options.of_core(),
+            kv_tokens,
+            timer,
+            sampler=self._scripts.results,
+            note_context=self._tool_texts.note,
         )
         self._timer = timer
         self._tokenizer = tokenizer
@@ -54,7 +62,6 @@ class EmulatedCore(LLMCore):
         self._end_id = min(prompts.stop_ids, default=None)
         self._output_tokens = options.output_tokens
         self._recording = recording
-        self._tool_texts = ToolTexts()
 
     def prepare(self, request: Request) -> Group:
         """Also writes what each of its sequences will say. Any thread may call."""
@@ -76,11 +83,6 @@ class EmulatedCore(LLMCore):
         if not self.has_work:
             self._timer.rest()
         return finished
-
-    def _to_context(self, sequence: Sequence) -> LLMContext:
-        context = super()._to_context(sequence)
-        self._tool_texts.note(sequence, context)
-        return context
 
     def _write(
         self, sequence: Sequence, prompt: str, attrs: Mapping[str, Any], number: int

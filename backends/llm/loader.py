@@ -11,7 +11,7 @@ from torch import Tensor
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.core import LLMCore
 from backends.llm.kv.pool_size import cpu_kv_tokens
-from backends.llm.kv.tiers.identity import identity_of
+from backends.llm.kv.tiers.page_key import identity_of
 from backends.llm.model import config as configs
 from backends.llm.model import weights
 from backends.llm.model.cuda.open_cuda import default_kv_tokens, open_cuda

@@ -8,28 +8,35 @@ it from a lower tier (`tiers`), or recomputes it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from backends.llm.kv.eviction import POLICIES, EvictionName
 from backends.llm.kv.idle import IdleTables
 from backends.llm.kv.page_pool import PagePool
 from backends.llm.kv.page_table import Load, PageTable
-from backends.llm.kv.radix import RadixTree
-from backends.llm.kv.radix_node import RadixNode
+from backends.llm.kv.radix import RadixNode, RadixTree
 from backends.llm.stats import CacheStats
 
 
 class Lower(Protocol):
-    """Where evicted pages go and come back from: see `tiers.tier_transfer`."""
+    """Where evicted pages of a cache go and come back from: see `tiers.tier_transfer`."""
 
-    def save(self, node: RadixNode, num_last: int) -> None:
+    def save(self, cache: "KVCache", node: RadixNode, num_last: int) -> None:
         """The last pages of a node are about to go."""
 
-    def load_rest(self, table: PageTable, ids: list[int]) -> Load | None:
+    def load_rest(self, cache: "KVCache", table: PageTable, ids: list[int]) -> Load | None:
         """The load that brings the pages after those of the table, started if need be."""
 
     def tables(self) -> Iterable[PageTable]:
         """The tables that hold pages there."""
+
+
+class Borrower(Protocol):
+    """Has pages for something else than KV: see `lora.pool`."""
+
+    def give_back(self, drop: Callable[[PageTable], None]) -> bool:
+        """Drop the table of what is used least; False when all is in use."""
 
 
 class KVCache:
@@ -42,16 +49,19 @@ class KVCache:
         copy_page: Callable[[int, int], None],
         eviction: EvictionName = "lru",
         price: Callable[[int, int], float] | None = None,
+        lower: Lower | None = None,
+        borrower: Borrower | None = None,
+        stats: CacheStats | None = None,
     ) -> None:
         """`price` is the seconds to compute tokens [start, end) again, for policies that ask."""
         self.pool = PagePool(num_pages, page_size)
         self.tree = RadixTree(page_size, POLICIES[eviction], self._cost)
-        self.stats = CacheStats()
-        self.give_back: Callable[[], bool] = lambda: False  # frees pages that hold no KV, if any
+        self.stats = stats if stats is not None else CacheStats()
         self._price = price
         self._copy_page = copy_page
         self.idle = IdleTables(POLICIES[eviction], self._cost)
-        self.lower: Lower | None = None
+        self._lower = lower
+        self._borrower = borrower
         self.unwritten: set[int] = set()  # named in the tree ahead of the step that writes them
 
     def fork(self, parent: PageTable) -> PageTable:
@@ -79,8 +89,8 @@ class KVCache:
         last, table.load = table.load, None
         brought = last.credit() if last is not None else 0
         self.stats.pool_hit_tokens += max(0, gained - brought * self.pool.page_size)
-        if self.lower is not None:
-            table.load = self.lower.load_rest(table, ids)
+        if self._lower is not None:
+            table.load = self._lower.load_rest(self, table, ids)
             self.stats.num_waits += table.load is not None and table.load is not last
         return gained
 
@@ -213,7 +223,7 @@ class KVCache:
         self.tree.check_integrity()
         self.idle.check_integrity()
         held = list(self.tree.pages())
-        lent = self.lower.tables() if self.lower is not None else ()
+        lent = self._lower.tables() if self._lower is not None else ()
         for table in (*running, *self.idle, *lent):
             assert len(table.pages) >= self.pool.pages_for(table.num_computed), "KV without page"
             path = reversed(list(table.node.path())) if table.node is not None else ()
@@ -241,9 +251,10 @@ class KVCache:
 
     def _reclaim(self, num_pages: int) -> bool:
         """One round of eviction; False when there was nothing left to evict."""
-        if self.give_back():
+        if self._borrower is not None and self._borrower.give_back(self.drop):
             return True
-        if evicted := self.tree.evict(num_pages, self.lower.save if self.lower else None):
+        save = partial(self._lower.save, self) if self._lower is not None else None
+        if evicted := self.tree.evict(num_pages, save):
             self.stats.evicted_pages += len(evicted)
             self._drop_pages(evicted)
             return True

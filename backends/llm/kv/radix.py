@@ -3,8 +3,8 @@
     root ── [sys page, sys page] ─┬─ [question A]
                                   └─ [question B, answer B]
 
-The tree names pages and counts nothing: its owner (`kv_cache`) holds one reference for each page
-the tree names. A locked node and all above it are never evicted. Leaves go in the order of the
+The tree names pages and counts nothing: its owner (`cache`) holds one reference for each page the
+tree names. A locked node and all above it are never evicted. Leaves go in the order of the
 eviction policy, each from its last page. Algorithm: RadixAttention (arXiv 2312.07104).
 
 The holder of a node continues from there (`start`), so that a long prompt is compared once and
@@ -14,8 +14,45 @@ not in every step.
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
-from backends.llm.kv.eviction import Cost, EvictionOrder, Policy, Rank, lru, rank
-from backends.llm.kv.radix_node import RadixNode
+from backends.llm.kv.eviction import Cost, EvictionOrder, Policy, Rank, Use, lru, rank
+
+
+class RadixNode:
+    """`key` tokens and the pages that hold them; the tree alone changes it."""
+
+    __slots__ = ("children", "digests", "end", "key", "locks", "pages", "parent", "space", "use")
+
+    def __init__(
+        self, key: list[int], pages: list[int], parent: "RadixNode | None", space: Hashable = None
+    ) -> None:
+        self.key = key
+        self.pages = pages
+        self.parent = parent  # None for a root and for a node that was evicted
+        self.space: Hashable = parent.space if parent is not None else space
+        self.end: int = (parent.end if parent is not None else 0) + len(key)  # tokens from the root
+        self.children: dict[tuple[int, ...], RadixNode] = {}  # by their first page of tokens
+        self.locks = 0
+        self.use = Use()
+        self.digests: list[bytes] = []  # of the first pages: see tiers.page_key, which fills it
+
+    @property
+    def start(self) -> int:
+        return self.end - len(self.key)
+
+    def path(self) -> Iterator["RadixNode"]:
+        """The node and all above it, up to the root."""
+        step: RadixNode | None = self
+        while step is not None:
+            yield step
+            step = step.parent
+
+    def below(self) -> Iterator["RadixNode"]:
+        """The node and all below it, parents first."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += node.children.values()
 
 
 @dataclass(frozen=True, slots=True)

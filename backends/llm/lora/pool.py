@@ -18,31 +18,69 @@ from backends.errors import ConfigError, EngineUnavailable, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter, LoadedAdapter
-from backends.llm.lora.files import AdapterReader, wait_for_one
+from backends.llm.lora.reader import AdapterReader, wait_for_one
 from backends.request_limits import MAX_NAME_CHARS, check_size
 
 
+class AdaptersInMemory:
+    """Those whose weights are here, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.num_evictions = 0
+        self._by_use: OrderedDict[Adapter, None] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Adapter]:
+        return iter(self._by_use)
+
+    def __contains__(self, adapter: Adapter) -> bool:
+        return adapter in self._by_use
+
+    def add(self, adapter: Adapter, loaded: LoadedAdapter) -> None:
+        """Its pages are reserved."""
+        adapter.loaded = loaded
+        self._by_use[adapter] = None
+
+    def use(self, adapter: Adapter) -> None:
+        """One more sequence runs with it."""
+        self._by_use.move_to_end(adapter)
+        adapter.num_users += 1
+
+    def evict(self, adapter: Adapter, drop: Callable[[PageTable], None]) -> None:
+        """Its weights go, and its pages with them."""
+        del self._by_use[adapter]
+        adapter.loaded = None
+        drop(adapter.table)
+
+    def give_back(self, drop: Callable[[PageTable], None]) -> bool:
+        """Evict the idle adapter used longest ago; False when all are in use or on disk."""
+        idle = next((adapter for adapter in self._by_use if not adapter.num_users), None)
+        if idle is None:
+            return False
+        self.evict(idle, drop)
+        self.num_evictions += 1
+        return True
+
+
 class AdapterPool:
-    """Changed by the engine's thread alone. `read` is `files.read_adapter` for this model,
-    `num_bytes` says what it takes in memory then."""
+    """Changed by the engine's thread alone. `in_memory` is what the cache takes pages back from,
+    `read` is `files.read_adapter` for this model, `num_bytes` says what it takes in memory then."""
 
     def __init__(
         self,
         cache: KVCache,
+        in_memory: AdaptersInMemory,
         page_bytes: int,
         read: Callable[[Path], LoadedAdapter],
         num_bytes: Callable[[LoadedAdapter], int],
     ) -> None:
         self._cache = cache
+        self.in_memory = in_memory
         self._page_bytes = page_bytes
         self._reader = AdapterReader(read, num_bytes)
         self._known: dict[str, Adapter] = {}
         self._loading: dict[Adapter, Future[LoadedAdapter]] = {}  # their pages are reserved
         self._untaken: set[Adapter] = set()  # were read before the last step
-        self._in_memory: OrderedDict[Adapter, None] = OrderedDict()  # least recently used first
         self.names: tuple[str, ...] = ()  # replaced, never changed: other threads may read it
-        self.num_evictions = 0
-        cache.give_back = self.give_back
 
     @property
     def num_loading(self) -> int:
@@ -100,8 +138,7 @@ class AdapterPool:
             return True
         if adapter.loaded is None and not self._bring(adapter):
             return False
-        self._in_memory.move_to_end(adapter)
-        adapter.num_users += 1
+        self.in_memory.use(adapter)
         return True
 
     def is_loading(self, adapter: Adapter | None) -> bool:
@@ -135,24 +172,15 @@ class AdapterPool:
         """How many tokens' KV the pool takes less while this adapter is in memory."""
         return adapter.num_pages * self._cache.pool.page_size if adapter is not None else 0
 
-    def give_back(self) -> bool:
-        """Evict the idle adapter used longest ago; False when all are in use or on disk."""
-        idle = next((adapter for adapter in self._in_memory if not adapter.num_users), None)
-        if idle is None:
-            return False
-        self._evict(idle)
-        self.num_evictions += 1
-        return True
-
     def tables(self) -> Iterator[PageTable]:
         """The pages that weights hold, or will hold."""
-        return (adapter.table for adapter in (*self._in_memory, *self._loading))
+        return (adapter.table for adapter in (*self.in_memory, *self._loading))
 
     def check_integrity(self, running: Iterable[Adapter | None]) -> None:
         """Raise AssertionError unless `running` (an adapter once a sequence) is what is locked."""
         users = list(running)
-        for adapter in {*self._in_memory, *self._known.values(), *self._loading}:
-            is_in_memory, is_loading = adapter in self._in_memory, adapter in self._loading
+        for adapter in {*self.in_memory, *self._known.values(), *self._loading}:
+            is_in_memory, is_loading = adapter in self.in_memory, adapter in self._loading
             assert (adapter.loaded is not None) == is_in_memory, f"{adapter}: lost or forgotten"
             assert not (is_in_memory and is_loading), f"{adapter} is read twice"
             num_pages = adapter.num_pages if is_in_memory or is_loading else 0
@@ -160,7 +188,7 @@ class AdapterPool:
             assert adapter.num_users == users.count(adapter), f"{adapter}: users miscounted"
             is_wanted = adapter.is_known or adapter.num_users or is_loading
             assert is_wanted, f"{adapter} was unloaded and is kept"
-        assert {*users} - {None} <= self._in_memory.keys(), "a sequence runs without its adapter"
+        assert {*users} - {None} <= {*self.in_memory}, "a sequence runs without its adapter"
 
     def _know(self, adapter: Adapter) -> None:
         self._known[adapter.name] = adapter
@@ -168,8 +196,7 @@ class AdapterPool:
 
     def _take_in(self, adapter: Adapter, read: LoadedAdapter) -> None:
         if self._reserve(adapter):
-            adapter.loaded = read
-            self._in_memory[adapter] = None
+            self.in_memory.add(adapter, read)
 
     def _reserve(self, adapter: Adapter) -> bool:
         return self._cache.reserve(adapter.table, self.num_tokens(adapter))
@@ -188,11 +215,11 @@ class AdapterPool:
     def _take(self, adapter: Adapter) -> None:
         read = self._loading.pop(adapter)
         try:
-            adapter.loaded = self._checked(adapter, read)
+            loaded = self._checked(adapter, read)
         except EngineUnavailable:
             self._cache.drop(adapter.table)
             raise
-        self._in_memory[adapter] = None
+        self.in_memory.add(adapter, loaded)
 
     def _checked(self, adapter: Adapter, reading: "Future[LoadedAdapter]") -> LoadedAdapter:
         remedy = f"unload {adapter.name!r} and load it again"
@@ -205,13 +232,8 @@ class AdapterPool:
         return read
 
     def _drop_if_gone(self, adapter: Adapter) -> None:
-        if not adapter.is_known and not adapter.num_users and adapter in self._in_memory:
-            self._evict(adapter)
-
-    def _evict(self, adapter: Adapter) -> None:
-        del self._in_memory[adapter]
-        adapter.loaded = None
-        self._cache.drop(adapter.table)
+        if not adapter.is_known and not adapter.num_users and adapter in self.in_memory:
+            self.in_memory.evict(adapter, self._cache.drop)
 
     def _unknown(self, name: object) -> str:
         known = ", ".join(self.names) or "none; load it first"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.llm.kv.page_rows import PageRows
+from backends.llm.kv.page_table import PageRows
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.sequence.sequence import Sequence
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence as Items
 import numpy as np
 
 from backends.llm.kv.page_pool import PagePool
-from backends.llm.kv.page_rows import PageRows
-from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.page_table import PageRows, PageTable
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import Ints, Run, Span, StepBatch
 

@@ -58,7 +58,7 @@ def test_an_abort_frees_what_finished_samples_hold(tiny: Any) -> None:
     attrs = {"n": 4, "regex": "a{1,60}b", "temperature": 1.0, "seed": 2}
     running = driver.submit("decode", None, "abc", **attrs)
     driver.step()
-    group = driver.core._live[running]
+    group = driver.core.live.groups[running]
     while len(group.live) == 4:
         driver.step()
     assert group.live
@@ -74,7 +74,7 @@ def test_one_failing_sample_ends_its_request_alone(tiny: Any) -> None:
     bad = driver.submit("decode", context, n=3, regex="[ab]{50}", seed=1, temperature=1.0)
     good = driver.submit("decode", context, regex="[ab]{50}")
     driver.step()
-    driver.core._live[bad].live[1].generation.matcher.native.consume_token(5)
+    driver.core.live.groups[bad].live[1].generation.matcher.native.consume_token(5)
     failed, result = driver.run(bad, good)
     assert "structured output failed" in str(failed)
     assert len(result.outputs[0]) == 50

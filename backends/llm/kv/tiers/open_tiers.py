@@ -2,22 +2,29 @@
 
 import hashlib
 from pathlib import Path
+from typing import Protocol
 
 from backends.errors import ConfigError
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
-from backends.llm.kv.tiers.identity import HasLayout
 from backends.llm.kv.tiers.kv_folder import KVFolder
-from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.kv.tiers.page_key import PageKeys
+from backends.llm.kv.tiers.tier_transfer import LowerTierIndex, TierTransfer
 from backends.llm.kv.tiers.transfer_worker import PageStore, TransferWorker
 from backends.llm.options import LLMOptions
 from backends.llm.stats import CacheStats
 
 
+class HasLayout(Protocol):
+    """A model."""
+
+    @property
+    def layout(self) -> str: ...
+
+
 def open_tiers(
     store: PageStore, options: LLMOptions, identity: str, model: HasLayout, stats: CacheStats
-) -> LowerTierIndex | None:
+) -> TierTransfer | None:
     """None when none is asked for. `identity` names the model by what its weights are. Raises
     ConfigError for a folder that cannot be used."""
     if options.host_kv_tokens is None and options.disk_kv is None:
@@ -42,7 +49,7 @@ def open_tiers(
         secret = shared.secret
     worker = TransferWorker(store, page_bytes, host, disk, stats)
     keys = PageKeys(f"{name} {version}", options.page_size, secret)
-    return LowerTierIndex(store, keys, worker, stats)
+    return TierTransfer(LowerTierIndex(store, keys, worker, stats))
 
 
 def _hex(name: str) -> str:

@@ -9,8 +9,62 @@ from typing import NamedTuple
 
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import Load, PageTable
-from backends.llm.kv.radix_node import RadixNode
-from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
+from backends.llm.kv.radix import RadixNode
+from backends.llm.kv.tiers.page_key import PageKeys
+from backends.llm.kv.tiers.transfer_worker import PageStore, TransferWorker
+from backends.llm.stats import CacheStats
+
+_QUEUED_PAGES = 256  # most copies that wait to be saved; what comes then is not kept
+
+
+class LowerTierIndex:
+    """Used by the engine's thread, which never waits for a transfer but in `flush` and `close`."""
+
+    def __init__(
+        self, store: PageStore, keys: PageKeys, worker: TransferWorker, stats: CacheStats
+    ) -> None:
+        self.keys = keys
+        self.worker = worker
+        self._store = store
+        self._stats = stats
+
+    def save(self, keys: list[bytes], pages: list[int], *, is_patient: bool = False) -> None:
+        """Copy pages that are held nowhere below; the copies are moved later. When the queue is
+        full the last pages are not kept, unless the caller is patient."""
+        unknown = [i for i, key in enumerate(keys) if key not in self.worker]
+        self._stats.known_pages += len(keys) - len(unknown)
+        while unknown:
+            room = max(0, _QUEUED_PAGES - self.worker.num_queued)
+            if not room and not is_patient:
+                self._stats.unsaved_pages += len(unknown)
+                return
+            if not room:
+                self.worker.drain()
+                continue
+            now, unknown = unknown[:room], unknown[room:]  # no more than may wait
+            self.worker.save(
+                [keys[i] for i in now], self._store.export_pages([pages[i] for i in now])
+            )
+            self._stats.saved_pages += len(now)
+
+    def find(self, last: bytes, ids: list[int], start: int, page_size: int) -> list[bytes]:
+        """Keys of the pages from ids[start] on that are held below, up to the first that is not;
+        `last` is the key of the page before."""
+        found: list[bytes] = []
+        while start + page_size <= len(ids):
+            last = self.keys.following(last, ids, start)
+            if last not in self.worker:
+                break
+            found.append(last)
+            start += page_size
+        return found
+
+    def load(self, keys: list[bytes], pages: list[int]) -> Load:
+        """Start to bring pages back."""
+        load = Load(keys, pages)
+        self._stats.num_loads += 1
+        self.worker.load(load)
+        return load
 
 
 class Arrival(NamedTuple):
@@ -60,30 +114,30 @@ class Loading:
 
 
 class TierTransfer:
-    """Registers itself as the `lower` of a cache."""
+    """What is below one cache, which is given to each call that moves its pages."""
 
-    def __init__(self, cache: KVCache, tiers: LowerTierIndex) -> None:
+    def __init__(self, tiers: LowerTierIndex) -> None:
         self.tiers = tiers
-        self._cache = cache
         self._loading = Loading()
         self._arrived: list[PageTable] = []  # leases of loads, kept until their waiters had a turn
-        cache.lower = self
 
     @property
     def num_loading(self) -> int:
         return len(self._loading)
 
-    def save(self, node: RadixNode, num_last: int, *, is_patient: bool = False) -> None:
+    def save(
+        self, cache: KVCache, node: RadixNode, num_last: int, *, is_patient: bool = False
+    ) -> None:
         """Copy the last pages of a node, the very last one first: its loss would harm least."""
         keys = self.tiers.keys.of(node)
-        unwritten = self._cache.unwritten
-        at = [i for i in range(len(keys))[-num_last:] if node.pages[i] not in unwritten][::-1]
+        last = range(len(keys))[-num_last:]
+        at = [i for i in last if node.pages[i] not in cache.unwritten][::-1]
         self.tiers.save([keys[i] for i in at], [node.pages[i] for i in at], is_patient=is_patient)
 
-    def load_rest(self, table: PageTable, ids: list[int]) -> Load | None:
+    def load_rest(self, cache: KVCache, table: PageTable, ids: list[int]) -> Load | None:
         """The load that brings the pages after those of the table, started if need be. None where
         nothing more is held below, or the pool has no room for it."""
-        cache, size = self._cache, self._cache.pool.page_size
+        size = cache.pool.page_size
         node = table.node if table.node is not None else cache.tree.root(table.namespace)
         start = node.end
         if start != table.num_computed // size * size or start + size > len(ids):
@@ -107,16 +161,16 @@ class TierTransfer:
         self._loading.add(load, lease, ids[:end])
         return load
 
-    def poll(self) -> None:
+    def poll(self, cache: KVCache) -> None:
         """Take what was loaded into the tree. Before each step."""
-        self.let_go()
-        for load, lease, ids in self._loading.take_done():
-            self._take(load, lease, ids)
+        self.let_go(cache)
+        for arrival in self._loading.take_done():
+            self._take(cache, arrival)
 
-    def let_go(self) -> None:
+    def let_go(self, cache: KVCache) -> None:
         """What was loaded is from now on like all else in the tree."""
         while self._arrived:
-            self._cache.drop(self._arrived.pop())
+            cache.drop(self._arrived.pop())
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until a load is done, or for the time: when there is nothing else to do."""
@@ -135,27 +189,28 @@ class TierTransfer:
             "bad_files": disk.num_bad if disk is not None else 0,
         }
 
-    def flush(self) -> None:
+    def flush(self, cache: KVCache) -> None:
         """Forget what is held below, and what was on its way up."""
-        self.tiers.worker.drain()
-        self.poll()
-        self.let_go()
+        self._finish_loads(cache)
         self.tiers.worker.clear()
 
-    def close(self) -> None:
-        """Move the tree's pages to disk, if there is one, and end the transfer thread."""
-        self.tiers.worker.drain()
-        self.poll()
-        self.let_go()
+    def close(self, cache: KVCache) -> None:
+        """Move the tree's pages to disk, if there is one, and end the transfer thread. Nothing of
+        the cache is used any more."""
+        self._finish_loads(cache)
         if self.tiers.worker.disk is not None:  # least recently used and deepest first
-            for node in sorted(self._cache.tree.nodes(), key=lambda n: (n.use.last_used, -n.end)):
+            for node in sorted(cache.tree.nodes(), key=lambda n: (n.use.last_used, -n.end)):
                 if node.pages:
-                    self.save(node, len(node.pages), is_patient=True)
+                    self.save(cache, node, len(node.pages), is_patient=True)
         self.tiers.worker.close()
-        self._cache.lower = None
 
-    def _take(self, load: Load, lease: PageTable, ids: list[int]) -> None:
-        cache, size = self._cache, self._cache.pool.page_size
+    def _finish_loads(self, cache: KVCache) -> None:
+        self.tiers.worker.drain()
+        self.poll(cache)
+        self.let_go(cache)
+
+    def _take(self, cache: KVCache, arrival: Arrival) -> None:
+        (load, lease, ids), size = arrival, cache.pool.page_size
         lease.num_computed += load.num_pages * size
         cache.publish(lease, ids, lease.num_computed)
         cache.retire(lease)

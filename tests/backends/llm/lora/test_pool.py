@@ -11,7 +11,7 @@ from backends.errors import ConfigError, EngineUnavailable, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter, Delta, LayerDeltas, LoadedAdapter
-from backends.llm.lora.pool import AdapterPool
+from backends.llm.lora.pool import AdapterPool, AdaptersInMemory
 
 PAGE_BYTES = 128
 NUM_PAGES = 10
@@ -35,9 +35,9 @@ class Disk:
 
 
 def make(disk: Disk) -> AdapterPool:
-    pool = AdapterPool(
-        KVCache(NUM_PAGES, 4, lambda *_: None), PAGE_BYTES, disk.read, lambda read: read.num_bytes
-    )
+    in_memory = AdaptersInMemory()
+    cache = KVCache(NUM_PAGES, 4, lambda *_: None, borrower=in_memory)
+    pool = AdapterPool(cache, in_memory, PAGE_BYTES, disk.read, lambda read: read.num_bytes)
     for name in disk.pages:
         pool.load(name, Path(name))
     return pool

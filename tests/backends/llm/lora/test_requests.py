@@ -146,7 +146,7 @@ def test_adapters_take_turns_in_a_pool_that_holds_one(tiny: Any, adapter_folder:
     ids = [small.submit("prefill", None, text, adapter=name) for name, text in jobs]
     contexts = [result.outputs[0] for result in small.run(*ids)]
     results = small.run(*(small.submit("decode", c, max_tokens=30) for c in contexts))
-    assert small.core.adapters.num_evictions > 0
+    assert small.core.adapters.in_memory.num_evictions > 0
     for (name, text), context, result in zip(jobs, contexts, results, strict=True):
         expected = tokens(roomy, prefill(roomy, None, text, adapter=name), 30)
         assert result.outputs[1].ids[context.num_tokens :] == expected
@@ -251,8 +251,8 @@ def test_random_requests_leave_nothing_behind(tiny: Any, adapter_folder: Make) -
             case "decode" if contexts[1:]:
                 context, num_new = rng.choice(contexts[1:]), rng.randrange(1, 15)
                 try_to_submit(driver, "decode", context, max_tokens=num_new)
-            case "abort" if driver.core._live:
-                driver.core.abort(rng.choice(list(driver.core._live)))
+            case "abort" if driver.core.live.groups:
+                driver.core.abort(rng.choice(list(driver.core.live.groups)))
             case "reload":
                 name = rng.choice("abc")
                 driver.core.unload_adapter(name)
@@ -265,7 +265,7 @@ def test_random_requests_leave_nothing_behind(tiny: Any, adapter_folder: Make) -
         driver.outcomes.clear()
     driver.run()
     assert num_done > 50
-    assert driver.core.adapters.num_evictions > 5
+    assert driver.core.adapters.in_memory.num_evictions > 5
     contexts.clear()
     results.clear()
     driver.outcomes.clear()
@@ -301,7 +301,7 @@ def test_decodes_go_on_while_an_adapter_is_read_again(
     driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = tokens(driver, prefill(driver, None, TEXT, adapter="a"))
-    while driver.core.adapters.give_back():
+    while driver.core.adapters.in_memory.give_back(driver.core.cache.drop):
         pass  # both are on disk only
     disk = SlowReads(driver, monkeypatch)
     waiting = [driver.submit("prefill", None, TEXT, adapter="a") for _ in range(2)]
@@ -322,7 +322,7 @@ def test_decodes_go_on_while_an_adapter_is_read_again(
 def test_an_adapter_that_cannot_be_read_again_fails_its_requests_alone(
     driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    while driver.core.adapters.give_back():
+    while driver.core.adapters.in_memory.give_back(driver.core.cache.drop):
         pass
 
     def broken(folder: Path) -> Any:

@@ -182,7 +182,7 @@ def test_a_matcher_that_gave_up_fails_its_own_request(tiny: Any) -> None:
     context = driver.prefill(None, "abc")
     bad = driver.submit("decode", context, schema=BOUNDED)
     good = driver.submit("decode", context, schema=BOUNDED)
-    (broken,) = driver.core._live[bad].live
+    (broken,) = driver.core.live.groups[bad].live
     broken.generation.matcher.native.consume_token(5)
     failed, result = driver.run(bad, good)
     assert isinstance(failed, EngineError)

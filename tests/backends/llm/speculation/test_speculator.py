@@ -63,7 +63,7 @@ def test_pages_of_guesses_are_named_when_they_have_come_true(tiny_loops: Any) ->
     cache = driver.core.cache
     named = 0
     while driver.core.has_work:
-        (sequence,) = driver.core._live[writer].live
+        (sequence,) = driver.core.live.groups[writer].live
         driver.step()
         if sequence.is_running:
             assert sequence.table.num_named <= sequence.table.num_computed < len(sequence.ids)

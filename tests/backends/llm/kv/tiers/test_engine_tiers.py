@@ -329,7 +329,7 @@ def test_flushing_empties_the_tiers_too(tiered: Any, tmp_path: Path) -> None:
 def test_a_full_queue_forgets_and_does_not_wait(
     tiered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backends.llm.kv.tiers.lower_tier_index._QUEUED_PAGES", 2)
+    monkeypatch.setattr("backends.llm.kv.tiers.tier_transfer._QUEUED_PAGES", 2)
     driver = tiered(host_kv_tokens=512)
     may_save = threading.Event()
     host = driver.core.transfer.tiers.worker.host

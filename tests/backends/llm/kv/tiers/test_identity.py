@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from backends.llm.kv.tiers.identity import identity_of
+from backends.llm.kv.tiers.page_key import identity_of
 
 
 def test_the_same_folder_is_the_same_model_and_its_readme_does_not_count(tmp_path: Path) -> None:

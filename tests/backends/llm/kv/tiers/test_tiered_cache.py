@@ -25,11 +25,11 @@ from backends.llm.kv.pins import Pins
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
-from backends.llm.kv.tiers.lower_tier_index import LowerTierIndex
 from backends.llm.kv.tiers.page_key import PageKeys
-from backends.llm.kv.tiers.tier_transfer import TierTransfer
+from backends.llm.kv.tiers.tier_transfer import LowerTierIndex, TierTransfer
 from backends.llm.kv.tiers.transfer_worker import TransferWorker
 from backends.llm.sequence.sequence import LLMContext
+from backends.llm.stats import CacheStats
 
 PAGE = 2
 NUM_PAGES = 12
@@ -87,9 +87,14 @@ class Cache(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kv = FakeKV(NUM_PAGES, PAGE)
-        self.cache = KVCache(NUM_PAGES, PAGE, self.kv.copy_page, self.eviction, price)
+        self.stats = CacheStats()
         self.folder = tempfile.TemporaryDirectory()
         self.transfer = self.open_tiers()
+        self.cache = KVCache(
+            *(NUM_PAGES, PAGE, self.kv.copy_page, self.eviction, price),
+            lower=self.transfer,
+            stats=self.stats,
+        )
         self.released: deque[PageTable] = deque()
         self.pins = Pins(self.cache, self.released, 0.4, lambda: 0)
         self.running: list[tuple[PageTable, list[int]]] = []
@@ -105,9 +110,9 @@ class Cache(RuleBasedStateMachine):
             root = Path(self.folder.name) / "kv"
             shared = KVFolder(root, "a" * 16, "b" * 16, self.disk_pages * (page_bytes + 24))
             disk = DiskTier(shared, page_bytes)
-        worker = TransferWorker(self.kv, page_bytes, host, disk, self.cache.stats)
+        worker = TransferWorker(self.kv, page_bytes, host, disk, self.stats)
         keys = PageKeys("a model", PAGE)
-        return TierTransfer(self.cache, LowerTierIndex(self.kv, keys, worker, self.cache.stats))
+        return TierTransfer(LowerTierIndex(self.kv, keys, worker, self.stats))
 
     def pick(self, data: st.DataObject, what: list[Any]) -> Any:
         return what[data.draw(st.integers(0, len(what) - 1))]
@@ -195,7 +200,7 @@ class Cache(RuleBasedStateMachine):
         if self.transfer is not None:
             if waits:
                 self.transfer.tiers.worker.drain()
-            self.transfer.poll()
+            self.transfer.poll(self.cache)
 
     @rule(num_tokens=st.integers(9, NUM_PAGES * PAGE))
     def press(self, num_tokens: int) -> None:
@@ -209,7 +214,7 @@ class Cache(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         if self.transfer is not None:
-            self.transfer.flush()
+            self.transfer.flush(self.cache)
         self.cache.forget()
 
     @invariant()
@@ -230,7 +235,7 @@ class Cache(RuleBasedStateMachine):
             context.release()
         self.pins.free_released()
         if self.transfer is not None:
-            self.transfer.close()
+            self.transfer.close(self.cache)
             self.check_tiers()
         self.cache.forget()
         self.cache.check_integrity()
@@ -273,12 +278,11 @@ def test_the_fake_notices_a_page_of_other_tokens() -> None:
 
 def test_pages_that_no_step_wrote_are_never_saved() -> None:
     kv = FakeKV(4, PAGE)
-    cache = KVCache(4, PAGE, kv.copy_page)
+    stats = CacheStats()
     host = HostTier(8, 8 * PAGE, is_pinned=False)
-    worker = TransferWorker(kv, 8 * PAGE, host, None, cache.stats)
-    transfer = TierTransfer(
-        cache, LowerTierIndex(kv, PageKeys("a model", PAGE), worker, cache.stats)
-    )
+    worker = TransferWorker(kv, 8 * PAGE, host, None, stats)
+    transfer = TierTransfer(LowerTierIndex(kv, PageKeys("a model", PAGE), worker, stats))
+    cache = KVCache(4, PAGE, kv.copy_page, lower=transfer, stats=stats)
     writer, sibling, other = PageTable(), PageTable(), PageTable()
     assert cache.reserve(writer, 4)
     cache.publish(writer, [1, 2, 3, 4], 4)
@@ -286,5 +290,5 @@ def test_pages_that_no_step_wrote_are_never_saved() -> None:
     cache.drop(writer)
     cache.drop(sibling)
     assert cache.reserve(other, 8)  # evicts them: FakeKV would raise if they were exported
-    transfer.close()
+    transfer.close(cache)
     assert len(host) == 0

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from backends.llm.kv.page_rows import PageRows
-from backends.llm.kv.page_table import PageTable
+from backends.llm.kv.page_table import PageRows, PageTable
 from backends.llm.model.batch import Span, StepBatch
 from backends.llm.model.batch_builder import batch_of
 from backends.llm.model.cuda.graphs import DecodeGraphs, DecodeOutput, graph_sizes

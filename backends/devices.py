@@ -1,8 +1,10 @@
 """What a local engine computes on, by the name that engines which share it have in common."""
 
+import sys
 from pathlib import Path
 
 _FIRST_GPU = Path("/dev/nvidia0")
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, either inside WSL
 
 
 def device_name(wanted: str | None) -> str:
@@ -10,3 +12,9 @@ def device_name(wanted: str | None) -> str:
     if wanted is None or wanted == "auto":
         return "cuda:0" if _FIRST_GPU.exists() else "cpu"
     return "cuda:0" if wanted == "cuda" else wanted
+
+
+def may_have_gpu() -> bool:
+    """Whether it is worth asking torch for one, which takes a second to import."""
+    is_known = sys.platform == "linux"
+    return not is_known or any(Path(driver).exists() for driver in _GPU_DRIVERS)

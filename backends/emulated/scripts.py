@@ -13,9 +13,9 @@ import numpy as np
 
 from backends.llm.model.batch import Run, StepOutput
 from backends.llm.sample.grammar import Matcher
-from backends.llm.sample.logprobs import BytesOf
 from backends.llm.sample.sampler import Pick, SamplingResult, SamplingResults
 from backends.llm.sequence.sequence import Sequence
+from backends.llm.text.token_bytes import BytesOf
 from backends.llm.text.tokenizer import Tokenizer
 
 _ENDINGS = ('"', "}", "]", "0", ",", ":", " ", "a")  # what leads out of a JSON text, best first

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from backends.base import Part, Request
 from backends.errors import RequestRejected
 from backends.llm.kv.cache import KVCache
@@ -18,11 +16,11 @@ from backends.llm.kv.pins import Pins
 from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.live_requests import Finished, LiveRequests, NoteContext
 from backends.llm.lora.adapter import LoadedAdapter
-from backends.llm.lora.files import read_adapter
 from backends.llm.lora.pool import AdapterPool, AdaptersInMemory
+from backends.llm.lora.reader import read_adapter
 from backends.llm.model.batch_builder import BatchBuilder
+from backends.llm.model.config import bytes_per_token
 from backends.llm.model.step_model import Launched, StepModel
-from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.options import LLMOptions
 from backends.llm.planner.latency import LatencyModel
 from backends.llm.planner.planner import BatchPlanner, Step
@@ -242,7 +240,6 @@ class LLMCore:
         self.num_steps += 1
         return self.model.launch(self._batches.build(step.runs), self.kv)
 
-    @torch.inference_mode()
     def _collect(self, step: Step, launched: Launched | None) -> SamplingResults:
         """The tokens of each run that wants some, when the step is done."""
         if launched is None:

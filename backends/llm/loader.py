@@ -3,28 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from backends.devices import may_have_gpu
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.core import LLMCore
 from backends.llm.kv.pool_size import cpu_kv_tokens
 from backends.llm.kv.tiers.page_key import identity_of
 from backends.llm.model import config as configs
 from backends.llm.model import weights
-from backends.llm.model.cuda.open_cuda import default_kv_tokens, open_cuda
+from backends.llm.model.dtypes import Device, DType, is_cpu
 from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.model.native.native_model import NativeModel, why_not
 from backends.llm.model.native.weight_source import GGUFSource, TensorSource, has_blocks
 from backends.llm.model.step_model import StepModel
-from backends.llm.model.torch_model.kv_pool import bytes_per_token
-from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.numerics import Numerics, dtype_of, pick_numerics
 from backends.llm.options import LLMOptions
 from backends.llm.requests.prompt_encoder import folder_template, prompts_of
-from backends.llm.speculation.draft import check_same_vocabulary
 from backends.llm.text.tokenizer import Tokenizer
 from backends.llm.text.tokenizer_files import tokenizer_from_folder, tokenizer_from_gguf
 from backends.memory import available_bytes
@@ -34,6 +29,9 @@ from backends.native.build import build
 from backends.native.packing import WeightSource
 from backends.native.slow_path import tell_of_slow_path
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOnDisk:
@@ -42,7 +40,7 @@ class ModelOnDisk:
     config: configs.ModelConfig
     tokenizer: Tokenizer
     template: str | None
-    load: Callable[[torch.dtype, torch.device], dict[str, Tensor]]
+    load: "Callable[[DType, Device], dict[str, Tensor]]"
     source: Callable[[], WeightSource]
     has_blocks: bool = False  # 4-bit or 8-bit weights that the kernels can multiply
 
@@ -65,20 +63,20 @@ def load_core(path: Path, options: LLMOptions) -> LLMCore:
     return core
 
 
-def kv_identity(path: Path, found: ModelOnDisk, options: LLMOptions, device: torch.device) -> str:
+def kv_identity(path: Path, found: ModelOnDisk, options: LLMOptions, device: Device) -> str:
     """By which KV on disk is this model's: another way to compute gives other bits."""
     numerics = numerics_of(found, options, device)
     return f"{identity_of(path)} {options.weights} {numerics} {build().isa}"
 
 
-def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> StepModel[Any]:
+def load_model(found: ModelOnDisk, options: LLMOptions, device: Device) -> StepModel[Any]:
     """On the C++ kernels where they run, else in torch. Raises ConfigError for what was asked for
     and cannot be."""
     numerics = numerics_of(found, options, device)
     dtype = dtype_of(numerics)
     obstacle = native_obstacle(found.config, options, device)
     if obstacle is None:
-        keeps = options.weights != "full" and dtype == torch.bfloat16
+        keeps = options.weights != "full" and dtype == "bfloat16"
         if options.weights == "stored" and not keeps:
             raise ConfigError(
                 "weights='stored' needs dtype bfloat16 or int8: float32 has no 4-bit products"
@@ -89,24 +87,35 @@ def load_model(found: ModelOnDisk, options: LLMOptions, device: torch.device) ->
         raise ConfigError(f"kernels='native' cannot run here: {obstacle}")
     if options.weights == "stored":
         raise ConfigError(f"weights='stored' needs the native kernels: {obstacle}")
-    if device.type == "cpu" and options.kernels != "torch":
+    if is_cpu(device) and options.kernels != "torch":
         tell_of_slow_path()
-    if options.threads is not None and device.type == "cpu":
+    return _torch_model(found, options, dtype, device)
+
+
+def _torch_model(
+    found: ModelOnDisk, options: LLMOptions, dtype: DType, device: Device
+) -> StepModel[Any]:
+    import torch
+
+    from backends.llm.model.cuda.open_cuda import open_cuda
+    from backends.llm.model.torch_model.llama import LlamaModel
+
+    if options.threads is not None and is_cpu(device):
         torch.set_num_threads(options.threads)
-    if device.type == "cuda":
+    if not is_cpu(device):
         return open_cuda(found.config, found.load(dtype, device), options)
     return LlamaModel(found.config, found.load(dtype, device))
 
 
-def load_draft(
-    tokenizer: Tokenizer, options: LLMOptions, device: torch.device
-) -> StepModel[Any] | None:
+def load_draft(tokenizer: Tokenizer, options: LLMOptions, device: Device) -> StepModel[Any] | None:
     """The small model that guesses for the one of `tokenizer`, if there is to be one. Raises
     ConfigError where their vocabularies differ."""
     if (options.speculation == "draft") != (options.draft is not None):
         raise ConfigError("speculation='draft' and draft='local:a-small-model' go together")
     if options.draft is None:
         return None
+    from backends.llm.speculation.draft import check_same_vocabulary
+
     path = resolve(options.draft)
     found = open_model(path)
     check_same_vocabulary(tokenizer, found.tokenizer, found.config)
@@ -124,10 +133,14 @@ def open_model(path: Path) -> ModelOnDisk:
     raise EngineUnavailable(f"no model at {path}: give a .gguf file or a Hugging Face folder")
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> Device:
     """Raises ConfigError for a device that torch does not know or this machine lacks."""
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
+        return "cpu"
+    import torch
+
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -137,18 +150,16 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def numerics_of(found: ModelOnDisk, options: LLMOptions, device: torch.device) -> Numerics:
+def numerics_of(found: ModelOnDisk, options: LLMOptions, device: Device) -> Numerics:
     """What the model computes in here. Raises ConfigError for an int8 that cannot be."""
     obstacle = native_obstacle(found.config, options, device)
     return pick_numerics(options, device, obstacle, found.has_blocks)
 
 
-def native_obstacle(
-    config: configs.ModelConfig, options: LLMOptions, device: torch.device
-) -> str | None:
+def native_obstacle(config: configs.ModelConfig, options: LLMOptions, device: Device) -> str | None:
     """Why the C++ kernels will not run this model; None when they will."""
-    if device.type != "cpu":
-        return f"the device is {device.type}, the kernels run on CPU"
+    if not is_cpu(device):
+        return f"the device is {device}, the kernels run on CPU"
     if options.kernels == "torch":
         return "kernels='torch' was asked for"
     return why_not(config, options.page_size)
@@ -179,17 +190,17 @@ def _open_folder(folder: Path) -> ModelOnDisk:
         tokenizer_from_folder(folder),
         folder_template(folder),
         lambda dtype, device: weights.load_safetensors(folder, config, dtype, device),
-        lambda: TensorSource(
-            weights.load_safetensors(folder, config, torch.float32, torch.device("cpu"))
-        ),
+        lambda: TensorSource(weights.load_safetensors(folder, config, "float32", "cpu")),
     )
 
 
 def _kv_tokens(
-    model: StepModel[Any], draft: StepModel[Any] | None, options: LLMOptions, device: torch.device
+    model: StepModel[Any], draft: StepModel[Any] | None, options: LLMOptions, device: Device
 ) -> int:
     models = [model] if draft is None else [model, draft]
-    if device.type != "cuda":
-        token_bytes = sum(bytes_per_token(each.config, each.dtype) for each in models)
+    if is_cpu(device):
+        token_bytes = sum(configs.bytes_per_token(each.config, each.dtype) for each in models)
         return cpu_kv_tokens(options.kv_tokens, token_bytes, available_bytes())
+    from backends.llm.model.cuda.open_cuda import default_kv_tokens
+
     return options.kv_tokens or default_kv_tokens(models, options.page_size, device)

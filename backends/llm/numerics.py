@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-import torch
-
 from backends.errors import ConfigError
+from backends.llm.model.dtypes import Device, is_cpu
 from backends.llm.options import LLMOptions
 from backends.native.library import has_bfloat16
 
@@ -12,7 +11,7 @@ Numerics = Literal["float32", "bfloat16", "int8"]
 
 
 def pick_numerics(
-    options: LLMOptions, device: torch.device, obstacle: str | None, has_blocks: bool
+    options: LLMOptions, device: Device, obstacle: str | None, has_blocks: bool
 ) -> Numerics:
     """`auto` is the fastest whose quality is that of float32 (`benchmarks/bench_quality.py`): int8
     where the file has 4-bit or 8-bit blocks, bfloat16 where products of it have an instruction.
@@ -23,7 +22,7 @@ def pick_numerics(
         return "int8"
     if options.dtype != "auto":
         return options.dtype
-    if device.type == "cuda":
+    if not is_cpu(device):
         return "bfloat16"
     if obstacle is not None:
         return "float32"
@@ -32,9 +31,9 @@ def pick_numerics(
     return "bfloat16" if has_bfloat16() or options.weights == "stored" else "float32"
 
 
-def dtype_of(numerics: Numerics) -> torch.dtype:
+def dtype_of(numerics: Numerics) -> str:
     """Of keys, values and weights that are no blocks."""
-    return torch.float32 if numerics == "float32" else torch.bfloat16
+    return "float32" if numerics == "float32" else "bfloat16"
 
 
 def _check_int8(options: LLMOptions, obstacle: str | None, has_blocks: bool) -> None:

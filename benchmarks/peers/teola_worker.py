@@ -36,14 +36,12 @@ async def main(options: dict[str, Any]) -> None:
 def numerics(options: dict[str, Any]) -> str:
     """How products are computed: float32, bfloat16 or int8. Imported here, so that loading pays for
     what it imports itself."""
-    import torch
-
     from backends.llm.loader import numerics_of, open_model
     from backends.llm.options import LLMOptions
     from backends.models.fetch import locate
 
     found = open_model(locate("smollm2-135m"))
-    return numerics_of(found, LLMOptions(**options), torch.device("cpu"))
+    return numerics_of(found, LLMOptions(**options), "cpu")
 
 
 async def serve(engine: Engine) -> None:

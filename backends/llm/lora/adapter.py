@@ -12,20 +12,22 @@ The scale is folded into b, so that a projection's delta is `(x @ a.T) @ b.T` (a
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from backends.llm.kv.page_table import PageTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What is added to one fused projection."""
 
-    a: Tensor  # [R, in], float32
-    b: Tensor  # [out, R], float32
+    a: "Tensor"  # [R, in], float32
+    b: "Tensor"  # [out, R], float32
 
-    def of(self, x: Tensor) -> Tensor:
+    def of(self, x: "Tensor") -> "Tensor":
         """x [T, in] -> [T, out], in float32."""
         return (x.float() @ self.a.T) @ self.b.T
 

@@ -17,6 +17,7 @@ from backends.errors import ConfigError
 from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
 from backends.llm.lora.config import MODULES, LoraConfig, read_config
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.dtypes import Device
 from backends.llm.model.weights import expected_shapes
 
 CONFIG_FILE = "adapter_config.json"
@@ -38,7 +39,7 @@ class _Module:
     b: Tensor  # [out, r]
 
 
-def read_adapter(folder: Path, model: ModelConfig, device: torch.device) -> LoadedAdapter:
+def read_adapter(folder: Path, model: ModelConfig, device: Device) -> LoadedAdapter:
     """Read and check everything. Raises ConfigError naming the file, setting or tensor."""
     config_bytes, weights_bytes = (_read(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE))
     config = _parse_config(config_bytes, str(folder / CONFIG_FILE))
@@ -115,7 +116,7 @@ def _layer(
     modules: Mapping[str, _Module],
     shapes: Mapping[str, tuple[int, ...]],
     i: int,
-    device: torch.device,
+    device: Device,
 ) -> LayerDeltas:
     prefix = f"model.layers.{i}."
     fused = {}
@@ -126,7 +127,7 @@ def _layer(
     return LayerDeltas(**fused)
 
 
-def _fuse(parts: Iterable[tuple[int, _Module | None]], device: torch.device) -> Delta | None:
+def _fuse(parts: Iterable[tuple[int, _Module | None]], device: Device) -> Delta | None:
     """One delta for projections that are one matrix in the model: ranks end to end, b in blocks."""
     num_outs, modules = zip(*parts, strict=True)
     present = [module for module in modules if module is not None]

@@ -5,6 +5,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from backends.llm.lora.adapter import LoadedAdapter
+from backends.llm.model.config import ModelConfig
+from backends.llm.model.dtypes import Device
 
 
 class AdapterReader:
@@ -37,3 +39,10 @@ class AdapterReader:
 
 def wait_for_one(reads: "Iterable[Future[LoadedAdapter]]", timeout_s: float) -> None:
     wait(list(reads), timeout_s, FIRST_COMPLETED)
+
+
+def read_adapter(folder: Path, model: ModelConfig, device: Device) -> LoadedAdapter:
+    """`files.read_adapter`, which needs torch."""
+    from backends.llm.lora.files import read_adapter
+
+    return read_adapter(folder, model, device)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backends.llm.kv.page_table import PageRows
 from backends.llm.lora.adapter import LoadedAdapter
+from backends.llm.model.dtypes import Logits
 from backends.llm.sequence.sequence import Sequence
 
 Ints = NDArray[np.int64]
@@ -68,7 +68,7 @@ class StepOutput(NamedTuple):
 
     tokens: Ints  # [W]: the likeliest after each wanted row, the lowest of equals; NO_TOKEN where
     # its logits are not finite
-    logits: Tensor | None  # [R, V] float32 of `with_logits`, good until the next launch; or None
+    logits: "Logits | None"  # [R, V] float32 of `with_logits`, good until the next launch; or None
 
 
 NO_TOKEN = -1

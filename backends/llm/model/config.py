@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from backends.errors import ConfigError
+from backends.llm.model.dtypes import DType, dtype_bytes
 
 ARCHITECTURES = {
     "LlamaForCausalLM": "llama",
@@ -231,3 +232,8 @@ def _check_positive(name: str, value: float) -> None:
 
 def _unsupported(what: str, value: object, supported: tuple[str, ...]) -> ConfigError:
     return ConfigError(f"{what} {value!r} is not supported; supported: {', '.join(supported)}")
+
+
+def bytes_per_token(config: ModelConfig, dtype: DType) -> int:
+    """What one token's keys and values take over all layers."""
+    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype_bytes(dtype)

@@ -5,14 +5,15 @@ launched.collect() -> StepOutput the tokens on the host; waits for the step
 """
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.dtypes import Device, DType
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pool = TypeVar("Pool", bound="PagedKV")
 
@@ -26,10 +27,10 @@ class PagedKV(Protocol):
     def copy_page(self, source: int, target: int) -> None:
         """All layers of one page."""
 
-    def export_pages(self, pages: list[int]) -> Tensor:
+    def export_pages(self, pages: list[int]) -> "Tensor":
         """A copy, uint8 [P, bytes of a page]."""
 
-    def import_pages(self, pages: list[int], values: Tensor) -> None:
+    def import_pages(self, pages: list[int], values: "Tensor") -> None:
         """What `export_pages` gave, into these pages."""
 
 
@@ -57,10 +58,10 @@ class StepModel(Protocol[Pool]):
     def config(self) -> ModelConfig: ...
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> Device: ...
 
     @property
-    def dtype(self) -> torch.dtype: ...
+    def dtype(self) -> DType: ...
 
     @property
     def layout(self) -> str:

@@ -3,18 +3,20 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from backends.errors import EngineUnavailable
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.dtypes import Device, DType, dtype_name
 from backends.llm.model.gguf_file import GGUFFile
 from backends.models.model_files import json_object, reading
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROPE_FACTORS = "rope_freqs.weight"  # optional: divides each rotary frequency, [D / 2]
 _FILE_NAME = re.compile(r"[\w.-]+")
@@ -63,12 +65,15 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def load_gguf(
-    file: GGUFFile, config: ModelConfig, dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
+    file: GGUFFile, config: ModelConfig, dtype: DType, device: Device
+) -> "dict[str, Tensor]":
     """Dequantised weights. Raises EngineUnavailable naming a missing or unexpected tensor."""
+    import torch
+
+    kept = getattr(torch, dtype_name(dtype))
     permuted = file.metadata["general.architecture"] == "llama"
 
-    def tensors() -> Iterator[tuple[str, Tensor]]:
+    def tensors() -> "Iterator[tuple[str, Tensor]]":
         for gguf_name in sorted(file.names):
             values = file.tensor(gguf_name)
             name = hf_name(gguf_name)
@@ -76,23 +81,26 @@ def load_gguf(
                 values = unpermute(values, config.num_heads)
             elif permuted and ".k_proj." in name:
                 values = unpermute(values, config.num_kv_heads)
-            kept = torch.float32 if name == ROPE_FACTORS else dtype
-            yield name, _to_torch(values).to(device, kept)
+            wanted = torch.float32 if name == ROPE_FACTORS else kept
+            yield name, _to_torch(values).to(device, wanted)
 
     return _checked(tensors(), config, str(file.path))
 
 
 def load_safetensors(
-    folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
+    folder: Path, config: ModelConfig, dtype: DType, device: Device
+) -> "dict[str, Tensor]":
     """Weights of a Hugging Face folder. Raises EngineUnavailable as `load_gguf` does."""
+    import torch
 
-    def tensors() -> Iterator[tuple[str, Tensor]]:
+    kept = getattr(torch, dtype_name(dtype))
+
+    def tensors() -> "Iterator[tuple[str, Tensor]]":
         for path in _shards(folder):
             with reading(path), _opened(path) as shard:
                 for name in shard.keys():  # noqa: SIM118 (not a dict)
                     if not name.endswith("rotary_emb.inv_freq"):  # a buffer of old checkpoints
-                        yield name, shard.get_tensor(name).to(device, dtype)
+                        yield name, shard.get_tensor(name).to(device, kept)
 
     return _checked(tensors(), config, str(folder))
 
@@ -143,8 +151,10 @@ def hf_name(gguf_name: str) -> str:
     return f"model.layers.{layer}.{_GGUF_BLOCK.get(block, block)}.{suffix}"
 
 
-def _to_torch(values: NDArray[np.float32]) -> Tensor:
+def _to_torch(values: NDArray[np.float32]) -> "Tensor":
     """Without a copy where the array is our own; a view into the file is copied."""
+    import torch
+
     return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
@@ -156,8 +166,8 @@ def unpermute(values: NDArray[Any], num_heads: int) -> NDArray[Any]:
 
 
 def _checked(
-    tensors: Iterator[tuple[str, Tensor]], config: ModelConfig, where: str
-) -> dict[str, Tensor]:
+    tensors: "Iterator[tuple[str, Tensor]]", config: ModelConfig, where: str
+) -> "dict[str, Tensor]":
     expected = expected_shapes(config)
     weights: dict[str, Tensor] = {}
     for name, tensor in tensors:

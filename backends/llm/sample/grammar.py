@@ -6,17 +6,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from llguidance import LLExecutor, LLMatcher, LLTokenizer
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backends.errors import EngineError, RequestRejected
+from backends.llm.model.dtypes import Logits
 from backends.llm.requests.sampling import GrammarSource
 from backends.llm.text.tokenizer import Tokenizer
 from backends.tool_calls.format import SPACING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Matcher:
@@ -52,20 +55,20 @@ class Matcher:
         self.native.rollback(1)
 
 
-def mask(logits: Tensor, rows: Sequence[tuple[int, Matcher]]) -> None:
+def mask(logits: Logits, rows: Sequence[tuple[int, Matcher]]) -> None:
     """Set to -inf what grammars forbid in some rows of logits [R, V]: (row, its matcher). The end
     is allowed where the text may end.
 
     A matcher that gave up (a grammar beyond its limits) allows the end here and raises in `check`,
     so that it fails its own request and not the batch."""
-    bits = torch.zeros(len(rows), mask_words(logits.shape[1]), dtype=torch.int32)  # [M, V / 32]
+    bits = np.zeros((len(rows), mask_words(logits.shape[1])), np.int32)  # [M, V / 32]
     tasks = [(matcher.native, place) for place, (_, matcher) in enumerate(rows)]
-    _executor().unsafe_compute_mask_ptr(tasks, bits.data_ptr(), 4 * bits.shape[1], len(bits))
+    _executor().unsafe_compute_mask_ptr(tasks, bits.ctypes.data, 4 * bits.shape[1], len(bits))
     if len(rows) == len(logits):
         apply_mask(logits, bits)
     else:
-        at = torch.tensor([row for row, _ in rows], device=logits.device)
-        masked = logits[at]  # [M, V]
+        at = [row for row, _ in rows]
+        masked: Any = logits[at]  # [M, V]
         apply_mask(masked, bits)
         logits[at] = masked
 
@@ -75,14 +78,21 @@ def mask_words(vocab_size: int) -> int:
     return -(-vocab_size // 32)
 
 
-def apply_mask(logits: Tensor, bits: Tensor) -> None:
+def apply_mask(logits: Logits, bits: NDArray[np.int32]) -> None:
     """Set logits [R, V] to -inf where bits [R, V / 32] are 0; bits beyond V are no matter."""
-    words = bits.view(torch.uint8)  # [R, V / 8]: eight tokens a byte
-    if logits.is_cuda:
-        table = torch.from_numpy(_penalties()).to(logits.device)
-        penalty = table[words.to(logits.device).int()].flatten(1)  # [R, V or a little more]
+    words = bits.view(np.uint8)  # [R, V / 8]: eight tokens a byte
+    if isinstance(logits, np.ndarray):
+        penalty = _penalties().take(words, axis=0).reshape(len(logits), -1)  # [R, V or a few more]
+        logits += penalty[:, : logits.shape[1]]
     else:
-        penalty = torch.from_numpy(_penalties().take(words.numpy(), axis=0)).flatten(1)
+        _apply_in_torch(logits, words)
+
+
+def _apply_in_torch(logits: "Tensor", words: NDArray[np.uint8]) -> None:
+    import torch
+
+    table = torch.from_numpy(_penalties()).to(logits.device)
+    penalty = table[torch.from_numpy(words).to(logits.device).int()].flatten(1)
     logits += penalty[:, : logits.shape[1]]
 
 

@@ -5,12 +5,12 @@ and updates the logits with one indexed operation.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from backends.llm.model.dtypes import Logits
 from backends.llm.requests.sampling import Sampling
 
 Ids = NDArray[np.int64]
@@ -70,7 +70,7 @@ def logits_processor_of(
     return LogitsProcessor(sampling, prompt, end_ids)
 
 
-def apply_processors(logits: Tensor, rows: Sequence[tuple[int, int, LogitsProcessor]]) -> None:
+def apply_processors(logits: Logits, rows: Sequence[tuple[int, int, LogitsProcessor]]) -> None:
     """Change logits [R, V] in place: `rows` holds (row, output length, processor)."""
     _penalise(logits, [(row, own) for row, _, own in rows if own.seen is not None])
     biased = [(row, own) for row, _, own in rows if len(own.bias)]
@@ -82,7 +82,7 @@ def apply_processors(logits: Tensor, rows: Sequence[tuple[int, int, LogitsProces
         logits[_places(logits, unending)] = float("-inf")
 
 
-def _penalise(logits: Tensor, rows: Sequence[tuple[int, LogitsProcessor]]) -> None:
+def _penalise(logits: Logits, rows: Sequence[tuple[int, LogitsProcessor]]) -> None:
     parts = [(row, own.seen, own.sampling) for row, own in rows if own.seen is not None]
     if not parts:
         return
@@ -96,16 +96,23 @@ def _penalise(logits: Tensor, rows: Sequence[tuple[int, LogitsProcessor]]) -> No
             strict=True,
         )
     )
-    found = logits[at]  # [n]
-    found = torch.where(found > 0, found / repetition, found * repetition)
+    found = logits[at]  # [n], a copy
+    is_likely = found > 0
+    found[is_likely] /= repetition[is_likely]
+    found[~is_likely] *= repetition[~is_likely]
     logits[at] = found - frequency * counts - presence * (counts > 0)
 
 
-def _places(logits: Tensor, rows: Sequence[tuple[int, Ids]]) -> tuple[Tensor, Tensor]:
+def _places(logits: Logits, rows: Sequence[tuple[int, Ids]]) -> tuple[Any, Any]:
     """Index tensors of the tokens of all rows."""
     numbers = np.repeat([row for row, _ in rows], [len(ids) for _, ids in rows])
     return _on(logits, numbers), _on(logits, np.concatenate([ids for _, ids in rows]))
 
 
-def _on(logits: Tensor, array: NDArray[np.generic]) -> Tensor:
+def _on(logits: Logits, array: NDArray[np.generic]) -> Any:
+    """As an array of the kind that the logits are."""
+    if isinstance(logits, np.ndarray):
+        return array
+    import torch
+
     return torch.from_numpy(array).to(logits.device)

@@ -8,23 +8,20 @@ its tokens do not depend on the other requests of the batch.
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate, islice
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from backends.base import TokenLogprob
 from backends.llm.model.batch import NO_TOKEN, Run, StepOutput
-from backends.llm.requests.sampling import Sampling
+from backends.llm.model.dtypes import Logits
 from backends.llm.sample.grammar import mask
 from backends.llm.sample.logits_processors import apply_processors
-from backends.llm.sample.logprobs import BytesOf, report, score
 from backends.llm.sample.random_numbers import uniforms_at
-from backends.llm.sample.top_k_top_p import draw, draw_truncated, likeliest
 from backends.llm.sequence.generation import Generation
-
-Draw = Callable[[Tensor, Items[Sampling], Tensor], Tensor]
+from backends.llm.text.token_bytes import BytesOf
 
 
 class Row(NamedTuple):
@@ -41,7 +38,7 @@ class Pick(NamedTuple):
     logprob: TokenLogprob | None = None  # if asked for
 
 
-def sample(logits: Tensor, rows: Items[Row], bytes_of: BytesOf) -> list[Pick]:
+def sample(logits: Logits, rows: Items[Row], bytes_of: BytesOf) -> list[Pick]:
     """A token for each row of logits [R, V] (float32, changed in place); NO_TOKEN where a logit is
     NaN or the largest is not finite."""
     told = [i for i, row in enumerate(rows) if row.generation.sampling.logprobs is not None]
@@ -51,35 +48,47 @@ def sample(logits: Tensor, rows: Items[Row], bytes_of: BytesOf) -> list[Pick]:
     picks = [Pick(token) for token in tokens]
     if raw is not None:
         sizes = [rows[i].generation.sampling.logprobs or 0 for i in told]
+        from backends.llm.sample.logprobs import report
+
         logprobs = report(raw, [max(0, tokens[i]) for i in told], sizes, bytes_of)
         for i, logprob in zip(told, logprobs, strict=True):
             picks[i] = Pick(tokens[i], logprob)
     return picks
 
 
-def _pick(logits: Tensor, rows: Items[Row]) -> list[int]:
+def _pick(logits: Logits, rows: Items[Row]) -> list[int]:
     drawn = [i for i, row in enumerate(rows) if not row.generation.sampling.is_greedy]
-    tokens = [NO_TOKEN] * len(rows) if len(drawn) == len(rows) else likeliest(logits).tolist()
-    for draws, is_truncated in ((draw_truncated, True), (draw, False)):  # `draw` spends the logits
+    tokens = [NO_TOKEN] * len(rows) if len(drawn) == len(rows) else _likeliest(logits)
+    for is_truncated in (True, False):  # the latter spends the logits
         at = [i for i in drawn if rows[i].generation.sampling.is_truncated is is_truncated]
         if at:
-            for i, token in zip(at, _draw(logits, rows, at, draws), strict=True):
+            for i, token in zip(at, _draw(logits, rows, at, is_truncated), strict=True):
                 tokens[i] = token
     return tokens
 
 
-def _draw(logits: Tensor, rows: Items[Row], at: list[int], draws: Draw) -> list[int]:
+def _likeliest(logits: Logits) -> list[int]:
+    """The lowest of equals."""
+    if not isinstance(logits, np.ndarray):
+        from backends.llm.sample.top_k_top_p import likeliest
+
+        return list(likeliest(logits).tolist())
+    tokens = logits.argmax(axis=1)  # [R]; a NaN is the largest
+    peaks = logits[np.arange(len(logits)), tokens]  # [R]
+    return list(np.where(np.isfinite(peaks), tokens, NO_TOKEN).tolist())
+
+
+def _draw(logits: Logits, rows: Items[Row], at: list[int], is_truncated: bool) -> list[int]:
+    from backends.llm.sample.top_k_top_p import draw_at
+
     places = [rows[i].place for i in at]
     uniforms = uniforms_at([rows[i].generation.stream for i in at], places)  # [len(at)]
     samplings = [rows[i].generation.sampling for i in at]
     some = logits if len(at) == len(rows) else logits[at]  # [len(at), V]
-    tokens: list[int] = draws(
-        some, samplings, torch.from_numpy(uniforms).to(logits.device)
-    ).tolist()
-    return tokens
+    return draw_at(some, samplings, uniforms, is_truncated)
 
 
-def _restrict(logits: Tensor, rows: Items[Row]) -> None:
+def _restrict(logits: Logits, rows: Items[Row]) -> None:
     """Penalties, biases, ends that come too early, grammars."""
     processed = [
         (i, row.place, row.generation.logits_processor)
@@ -120,7 +129,8 @@ def sampling_results(output: StepOutput, runs: Items[Run], bytes_of: BytesOf) ->
     of_logits: Iterator[SamplingResult] = iter(())
     if output.logits is not None:
         wanting = [run for run in runs if run.num_logits and run.sequence.wants_logits]
-        of_logits = iter(_of_logits(output.logits, wanting, bytes_of))
+        with _changing(output.logits):
+            of_logits = iter(_of_logits(output.logits, wanting, bytes_of))
     results: SamplingResults = []
     for run in runs:
         tokens = tuple(map(Pick, islice(likeliest, run.num_logits)))
@@ -133,7 +143,16 @@ def sampling_results(output: StepOutput, runs: Items[Run], bytes_of: BytesOf) ->
     return results
 
 
-def _of_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:
+def _changing(logits: Logits) -> AbstractContextManager[object]:
+    """Torch's models compute in its inference mode, and their tensors change in no other."""
+    if isinstance(logits, np.ndarray):
+        return nullcontext()
+    import torch
+
+    return torch.inference_mode()
+
+
+def _of_logits(logits: Logits, runs: Items[Run], bytes_of: BytesOf) -> list[SamplingResult]:
     """One result a run. The logits [R, V] hold the rows of all runs, end to end."""
     if all(run.sequence.scoring is None for run in runs):
         return [*_picks(logits, runs, bytes_of)]
@@ -142,6 +161,8 @@ def _of_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Samp
     decodes = [i for i, run in enumerate(runs) if run.sequence.scoring is None]
     for i, (run, end) in enumerate(zip(runs, ends, strict=True)):
         if run.sequence.scoring is not None:
+            from backends.llm.sample.logprobs import score
+
             results[i] = score(logits[end - run.num_logits : end], _targets(run))
     if decodes:
         at = [row for i in decodes for row in range(ends[i] - runs[i].num_logits, ends[i])]
@@ -151,7 +172,7 @@ def _of_logits(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Samp
     return results
 
 
-def _picks(logits: Tensor, runs: Items[Run], bytes_of: BytesOf) -> list[Picks]:
+def _picks(logits: Logits, runs: Items[Run], bytes_of: BytesOf) -> list[Picks]:
     picks = iter(sample(logits, [row for run in runs for row in _rows(run)], bytes_of))
     return [agree(run.guesses, tuple(islice(picks, run.num_logits))) for run in runs]
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.llm.model.batch import NO_TOKEN
+from backends.llm.model.dtypes import Logits
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sample.random_numbers import next_uniforms
 
@@ -29,6 +31,18 @@ def likeliest(logits: Tensor) -> Tensor:
     rows = torch.arange(len(logits), device=logits.device)
     tokens = best * _BLOCK + blocks[rows, best].argmax(dim=-1)
     return _where_finite(tokens, peaks)
+
+
+@torch.inference_mode()
+def draw_at(
+    logits: Logits, samplings: Sequence[Sampling], places: NDArray[np.float64], is_truncated: bool
+) -> list[int]:
+    """Token ids [R]: the inverse of the cumulative distribution at `places` [R]. May turn the
+    logits into weights, in place."""
+    rows = torch.as_tensor(logits)
+    uniforms = torch.from_numpy(places).to(rows.device)
+    tokens = (draw_truncated if is_truncated else draw)(rows, samplings, uniforms)
+    return list(tokens.tolist())
 
 
 def draw(logits: Tensor, samplings: Sequence[Sampling], uniforms: Tensor) -> Tensor:

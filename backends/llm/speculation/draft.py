@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from backends.llm.kv.cache import KVCache
 from backends.llm.model.batch import Run, StepOutput
 from backends.llm.model.batch_builder import BatchBuilder
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.dtypes import Logits
 from backends.llm.model.step_model import StepModel
 from backends.llm.sample.sampler import Row, sample
 from backends.llm.sequence.sequence import Sequence
@@ -49,6 +51,7 @@ class DraftProposer:
         self._clock = clock
         self._shadows: dict[Sequence, Sequence] = {}
 
+    @torch.inference_mode()
     def propose(self, asks: Items[Ask]) -> list[list[int]]:
         """Guesses for each, none to `most`."""
         started_s = self._clock()
@@ -128,7 +131,7 @@ class DraftProposer:
             shadow.table.num_computed = len(shadow.ids)
             shadow.ids.append(max(0, token))  # NO_TOKEN: any guess will do
 
-    def _draw(self, logits: Tensor | None, sequences: Items[Sequence]) -> list[int]:
+    def _draw(self, logits: "Logits | None", sequences: Items[Sequence]) -> list[int]:
         """What the target would sample of the draft's logits [R, V]."""
         if logits is None:
             return []
@@ -166,8 +169,9 @@ class DraftProposer:
         return [token if token < self._model.config.vocab_size else 0 for token in ids]
 
 
-def _fit(logits: Tensor, vocab_size: int) -> Tensor:
+def _fit(logits: Logits, vocab_size: int) -> Tensor:
     """Logits [R, V] as wide as the target's: matrices of one vocabulary may be padded unlike."""
+    logits = torch.as_tensor(logits)
     missing = vocab_size - logits.shape[1]
     return F.pad(logits, (0, missing), value=float("-inf")) if missing else logits
 

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from backends.llm.kv.cache import KVCache
 from backends.llm.model.batch import Run
 from backends.llm.model.step_model import StepModel
 from backends.llm.options import LLMOptions
 from backends.llm.planner.planner import Step
 from backends.llm.speculation.controller import SpeculationController
-from backends.llm.speculation.draft import DraftProposer
 from backends.llm.speculation.ngram import NgramProposer
 from backends.llm.speculation.proposer import Ask, Proposer
 from backends.llm.stats import SpeculationStats
@@ -48,7 +45,6 @@ class Speculator:
         """What came of them so far."""
         return replace(self._stats, is_on=int(self.controller.is_on))
 
-    @torch.inference_mode()
     def extend(self, step: Step) -> None:
         """Put guesses behind the decodes of a planned step."""
         self._decodes = None
@@ -138,6 +134,8 @@ def open_speculation(
     if options.speculation == "ngram":
         return Speculator(NgramProposer(), cache, options.guesses)
     assert draft is not None, "speculation='draft' without a draft model"
+    from backends.llm.speculation.draft import DraftProposer
+
     pool = cache.pool
     proposer = DraftProposer(
         draft, pool.num_pages, pool.page_size, options.max_running, vocab_size, clock

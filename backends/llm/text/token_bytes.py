@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models
 
+BytesOf = Callable[[int], bytes]  # as `TokenBytes`
 _SHRINK = 4  # a normal form of Unicode writes at most four bytes as one
 _FORMS = frozenset(("NFC", "NFD", "NFKC", "NFKD", "Prepend", "Lowercase"))
 _SPLITS = frozenset(("ByteLevel", "Metaspace", "Digits", "Split", "Punctuation"))

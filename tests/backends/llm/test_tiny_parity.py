@@ -51,11 +51,12 @@ def test_greedy_tokens_equal_transformers(
 
 
 def test_rope_factors_of_a_gguf_equal_llama3_scaling(load_tiny: Callable[..., Any]) -> None:
-    from backends.llm.model.rope import Rope, base_frequencies
+    from backends.llm.model.rope import base_frequencies
+    from backends.llm.model.torch_model.rotary import Rope
 
     config = load_tiny("llama", rope_parameters=LLAMA3).found.config
     scaled = Rope(config, torch.device("cpu"))
-    base = base_frequencies(config.head_dim, config.rope_theta)
+    base = torch.from_numpy(base_frequencies(config.head_dim, config.rope_theta))
     plain = load_tiny().found.config
     factors = base / scaled._frequencies
     given = Rope(plain, torch.device("cpu"), factors)

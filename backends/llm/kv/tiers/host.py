@@ -1,10 +1,12 @@
 """Evicted pages in host memory: one buffer of slots, the least recently used going first."""
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class HostTier:
@@ -27,14 +29,14 @@ class HostTier:
     def is_full(self) -> bool:
         return not self._free
 
-    def put(self, key: bytes, row: Tensor) -> None:
+    def put(self, key: bytes, row: "Tensor") -> None:
         """Copy a page [bytes] in; the caller has made room."""
         assert key not in self._slots, "written once"
         slot = self._free.pop()
         self._rows[slot].copy_(row)
         self._slots[key] = slot
 
-    def get(self, key: bytes) -> Tensor | None:
+    def get(self, key: bytes) -> "Tensor | None":
         """The page [bytes], until the next `put`; it counts as used."""
         slot = self._slots.get(key)
         if slot is None:
@@ -42,7 +44,7 @@ class HostTier:
         self._slots.move_to_end(key)
         return self._rows[slot]
 
-    def oldest(self) -> tuple[bytes, Tensor]:
+    def oldest(self) -> "tuple[bytes, Tensor]":
         key, slot = next(iter(self._slots.items()))
         return key, self._rows[slot]
 
@@ -58,8 +60,10 @@ class HostTier:
         assert sorted(slots) == list(range(self.num_pages)), "a slot is lost or taken twice"
 
 
-def _buffer(num_pages: int, page_bytes: int, is_pinned: bool) -> Tensor:
+def _buffer(num_pages: int, page_bytes: int, is_pinned: bool) -> "Tensor":
     """On CPU from numpy, whose zeros take no memory until a page of them is written."""
+    import torch
+
     if is_pinned:
         return torch.zeros(num_pages, page_bytes, dtype=torch.uint8, pin_memory=True)
     return torch.from_numpy(np.zeros((num_pages, page_bytes), np.uint8))

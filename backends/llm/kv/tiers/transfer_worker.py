@@ -3,16 +3,17 @@
 import logging
 import threading
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.stats import CacheStats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _log = logging.getLogger(__name__)
 _LOAD_PAGES = 16  # most pages a load holds outside the pool at once
@@ -21,10 +22,10 @@ _LOAD_PAGES = 16  # most pages a load holds outside the pool at once
 class PageStore(Protocol):
     """Both calls take pages without other users, and may come from any thread."""
 
-    def export_pages(self, pages: list[int]) -> Tensor:
+    def export_pages(self, pages: list[int]) -> "Tensor":
         """A copy of whole pages: uint8 [P, bytes]."""
 
-    def import_pages(self, pages: list[int], values: Tensor) -> None:
+    def import_pages(self, pages: list[int], values: "Tensor") -> None:
         """What `export_pages` gave, from host memory."""
 
 
@@ -62,7 +63,7 @@ class TransferWorker:
     def num_queued(self) -> int:
         return len(self._queued)
 
-    def save(self, keys: list[bytes], rows: Tensor) -> None:
+    def save(self, keys: list[bytes], rows: "Tensor") -> None:
         """Keep pages rows [P, bytes] below, none of which is held there."""
         with self._wake:
             for key, row in zip(keys, rows.unbind(0), strict=True):
@@ -151,14 +152,21 @@ class TransferWorker:
         self.host.put(key, row)
         self._stats.bytes_to_host += self._page_bytes
 
-    def _to_disk(self, key: bytes, row: Tensor) -> None:
+    def _to_disk(self, key: bytes, row: "Tensor") -> None:
         if self.disk is None or key in self.disk:
             return
         if self.disk.put(key, row.cpu().numpy().tobytes()):
             self._stats.bytes_to_disk += self._page_bytes
 
-    @torch.inference_mode()
     def _bring(self, load: Load) -> None:
+        import torch
+
+        with torch.inference_mode():
+            self._import(load)
+
+    def _import(self, load: Load) -> None:
+        import torch
+
         for first in range(0, len(load.keys), _LOAD_PAGES):
             keys = load.keys[first : first + _LOAD_PAGES]
             rows = torch.empty(len(keys), self._page_bytes, dtype=torch.uint8)
@@ -176,7 +184,7 @@ class TransferWorker:
         self._stats.bytes_from_host += load.num_host * self._page_bytes
         self._stats.bytes_from_disk += load.num_disk * self._page_bytes
 
-    def _read(self, keys: list[bytes], rows: Tensor) -> list[str]:
+    def _read(self, keys: list[bytes], rows: "Tensor") -> list[str]:
         """Fill rows [P, bytes] in order until a page is missing; says where each came from."""
         sources: list[str] = []
         for key, row in zip(keys, rows.unbind(0), strict=True):

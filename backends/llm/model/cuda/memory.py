@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from backends.llm.model.config import bytes_per_token
 from backends.llm.model.cuda.cuda_model import CudaPool
 from backends.llm.model.step_model import StepModel
-from backends.llm.model.torch_model.kv_pool import bytes_per_token
 
 _SHARE = 0.9  # the rest: adapters, the sampler's temporaries, pages in transfer, fragments
 
@@ -18,7 +18,7 @@ def kv_tokens_that_fit(
 ) -> int:
     """Tokens of a pool for each of the models (a model and its draft), all of one size. Captures
     graphs and runs the largest step over tiny pools first, then asks what is free."""
-    device = models[0].device
+    device = torch.device(models[0].device)
     pools = [model.make_pool(1, page_size) for model in models]
     for pool in pools:
         if isinstance(pool, CudaPool):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backends.llm.model.config import ModelConfig
+from backends.llm.model.config import ModelConfig, bytes_per_token
+from backends.llm.model.dtypes import Device
 from backends.llm.model.step_model import StepModel
-from backends.llm.model.torch_model.kv_pool import bytes_per_token
 from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.options import LLMOptions
 
@@ -35,9 +35,7 @@ def open_cuda(
     return LlamaModel(config, weights)
 
 
-def default_kv_tokens(
-    models: Sequence[StepModel[Any]], page_size: int, device: torch.device
-) -> int:
+def default_kv_tokens(models: Sequence[StepModel[Any]], page_size: int, device: Device) -> int:
     """Tokens of a pool for each model, all of one size, in the memory that is free."""
     if all(isinstance(model, LlamaModel) for model in models):
         a_token = sum(bytes_per_token(model.config, model.dtype) for model in models)

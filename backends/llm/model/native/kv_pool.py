@@ -4,38 +4,41 @@
 [D, 16] and values [16, D] (bfloat16: two neighbours of the reduced dimension side by side).
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from backends.llm.model.config import ModelConfig
-from backends.llm.model.torch_model.kv_pool import bytes_per_token
+from backends.llm.model.config import ModelConfig, bytes_per_token
+from backends.llm.model.dtypes import DType
 from backends.native.library import zeroed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NativeKVPool:
     """Zeroed at first; reused pages keep what was there, which the kernels never read."""
 
-    def __init__(
-        self, config: ModelConfig, num_pages: int, page_size: int, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, config: ModelConfig, num_pages: int, page_size: int, dtype: DType) -> None:
         assert page_size % 16 == 0, "the kernels read keys in vectors of 16"
         self.page_size = page_size
         self.num_pages = num_pages
         self.bytes_per_page = bytes_per_token(config, dtype) * page_size
         shape = (config.num_layers, 2, num_pages, -1)
         memory = zeroed(self.bytes_per_page * num_pages)
-        self.pages = torch.from_numpy(memory).view(shape)  # uint8 [L, 2, P, bytes]
+        self.pages = memory.reshape(shape)  # uint8 [L, 2, P, bytes]
 
     def copy_page(self, source: int, target: int) -> None:
         """All layers of one page."""
         self.pages[:, :, target] = self.pages[:, :, source]
 
-    def export_pages(self, pages: list[int]) -> Tensor:
+    def export_pages(self, pages: list[int]) -> "Tensor":
         """A copy, uint8 [P, bytes_per_page]."""
-        return self.pages[:, :, pages].permute(2, 0, 1, 3).reshape(len(pages), -1)
+        import torch
 
-    def import_pages(self, pages: list[int], values: Tensor) -> None:
+        copied = self.pages[:, :, pages].transpose(2, 0, 1, 3)  # [P, L, 2, bytes]
+        return torch.from_numpy(copied.reshape(len(pages), -1))
+
+    def import_pages(self, pages: list[int], values: "Tensor") -> None:
         """What `export_pages` gave, into other pages."""
         layers, parts, _, size = self.pages.shape
-        shaped = values.view(len(pages), layers, parts, size)
-        self.pages[:, :, pages] = shaped.permute(1, 2, 0, 3)
+        shaped = values.numpy().reshape(len(pages), layers, parts, size)
+        self.pages[:, :, pages] = shaped.transpose(1, 2, 0, 3)

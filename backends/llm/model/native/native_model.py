@@ -10,16 +10,15 @@ import weakref
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from backends.cpu_count import usable_cores
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.dtypes import DType, dtype_name
 from backends.llm.model.native.adapters import PackedAdapters
 from backends.llm.model.native.kv_pool import NativeKVPool
-from backends.llm.model.rope import Rope
+from backends.llm.model.rope import Angles, angle_table, frequencies
 from backends.llm.model.step_model import Done
 from backends.llm.model.weights import ROPE_FACTORS
 from backends.native.build import build
@@ -53,35 +52,36 @@ class NativeModel:
     them (bfloat16 only). `int8`: products with kept weights are in whole numbers. `isa`: the
     kernels' instruction set. Not thread safe."""
 
-    device = torch.device("cpu")
+    device = "cpu"
 
     def __init__(
         self,
         config: ModelConfig,
         source: WeightSource,
-        dtype: torch.dtype,
+        dtype: DType,
         keep_blocks: bool = True,
         num_threads: int | None = None,
         isa: str | None = None,
         int8: bool = False,
     ) -> None:
         lib = library(isa)
-        assert not int8 or (dtype == torch.bfloat16 and keep_blocks), "int8 products need blocks"
+        dtype = dtype_name(dtype)
+        assert not int8 or (dtype == "bfloat16" and keep_blocks), "int8 products need blocks"
         assert lib is not None, "a native model without kernels"
         self.config = config
         self.dtype = dtype
         self._lib = lib
         self._numerics = f"{build(isa).isa} {'blocks' if keep_blocks else 'full'}"
-        self._rope = Rope(config, self.device, _rope_factors(source))
-        self._cos, self._sin = self._rope.table(_FIRST_ANGLES)  # [positions, D / 2] each
+        self._frequencies = frequencies(config, _rope_factors(source))  # [D / 2]
+        self._cos, self._sin = angle_table(self._frequencies, _FIRST_ANGLES)  # [P, D / 2] each
         self._tokens: Ints = np.empty(0, np.int64)
         self._places = np.empty(0, np.int32)
-        self._logits = torch.empty(0, config.vocab_size)
+        self._logits = np.empty((0, config.vocab_size), np.float32)
         self._step = StepStruct(  # this and the arrays above are kept between steps
             cos=self._cos.ctypes.data, sin=self._sin.ctypes.data
         )
         self._bound: Any = None  # whose arrays the structure points at
-        self._adapters = PackedAdapters(Format.BF16 if dtype == torch.bfloat16 else Format.F32)
+        self._adapters = PackedAdapters(Format.BF16 if dtype == "bfloat16" else Format.F32)
         self._weights = _Weights(config, source, dtype, keep_blocks, int8)
         self._handle = self._weights.create(lib, num_threads or usable_cores())
         self._finalizer = weakref.finalize(self, lib.teola_model_free, self._handle)
@@ -138,7 +138,7 @@ class NativeModel:
         step.spans = batch.span_table.ctypes.data
         step.pages = batch.page_rows.flat.ctypes.data
         step.logit_rows = batch.wanted.ctypes.data
-        step.kv = kv.pages.data_ptr()
+        step.kv = kv.pages.ctypes.data
         step.num_pages = kv.num_pages
 
     def _grow_output(self, num_wanted: int, num_logits: int) -> None:
@@ -148,12 +148,12 @@ class NativeModel:
             self._step.likeliest = self._tokens.ctypes.data
             self._step.logit_places = self._places.ctypes.data
         if num_logits > len(self._logits):
-            self._logits = torch.empty(num_logits, self.config.vocab_size)  # [R, V]
-            self._step.logits = self._logits.data_ptr()
+            self._logits = np.empty((num_logits, self.config.vocab_size), np.float32)  # [R, V]
+            self._step.logits = self._logits.ctypes.data
 
     def _grow_angles(self, num_positions: int) -> None:
         if num_positions > len(self._cos):
-            self._cos, self._sin = self._rope.table(2 * num_positions)
+            self._cos, self._sin = angle_table(self._frequencies, 2 * num_positions)
             self._step.cos, self._step.sin = self._cos.ctypes.data, self._sin.ctypes.data
 
 
@@ -164,19 +164,19 @@ class _Weights:
         self,
         config: ModelConfig,
         source: WeightSource,
-        dtype: torch.dtype,
+        dtype: str,
         keep_blocks: bool,
         int8: bool,
     ) -> None:
         self._config = config
         self._source = source
-        self._full = Format.BF16 if dtype == torch.bfloat16 else Format.F32
-        self._keep_blocks = keep_blocks and dtype == torch.bfloat16
+        self._full = Format.BF16 if dtype == "bfloat16" else Format.F32
+        self._keep_blocks = keep_blocks and dtype == "bfloat16"
         self._int8 = int8
         self._packed: list[Packed] = []
         self._arena = Arena()
         self._norms: list[Floats] = []
-        self._is_bf16 = dtype == torch.bfloat16
+        self._is_bf16 = dtype == "bfloat16"
 
     @property
     def num_bytes(self) -> int:
@@ -254,8 +254,8 @@ class _Weights:
         return int(self._norms[-1].ctypes.data)
 
 
-def _rope_factors(source: WeightSource) -> Tensor | None:
+def _rope_factors(source: WeightSource) -> Angles | None:
     try:
-        return torch.from_numpy(source.values(ROPE_FACTORS).copy())
+        return source.values(ROPE_FACTORS).copy()
     except KeyError:
         return None

@@ -1,9 +1,8 @@
 """Where the kernels' weights come from: a GGUF file, whose blocks may be kept, or plain tensors."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backends.errors import EngineUnavailable
 from backends.llm.model.config import ModelConfig
@@ -16,6 +15,9 @@ from backends.llm.model.weights import (
     unpermute,
 )
 from backends.native.packing import Blocks, Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KEPT = frozenset(("Q8_0", "Q4_0", "Q4_1"))
 
@@ -73,7 +75,7 @@ class GGUFSource:
 class TensorSource:
     """Tensors by Hugging Face name, checked before."""
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
+    def __init__(self, tensors: "dict[str, Tensor]") -> None:
         self._tensors = tensors
 
     def values(self, name: str) -> Floats:

@@ -62,11 +62,6 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return torch.from_numpy(np.zeros(num_bytes, np.uint8)).view(dtype).view(shape)
 
 
-def bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
-    """What one token's keys and values take over all layers."""
-    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
-
-
 def _gather(values: Tensor, pages: Tensor) -> Tensor:
     rows = values.index_select(0, pages.flatten())  # [prod(...) * P, S, K, D]
     return rows.view(*pages.shape[:-1], -1, *values.shape[2:])  # [..., P * S, K, D]

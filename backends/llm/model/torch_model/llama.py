@@ -10,10 +10,10 @@ from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.segments import AdapterRows, add_deltas, plan_adapters
 from backends.llm.model.batch import StepBatch
 from backends.llm.model.config import ModelConfig
-from backends.llm.model.rope import Rope, rotate
 from backends.llm.model.torch_model.attention import AttentionPlan, attend, plan_attention
 from backends.llm.model.torch_model.kv_pool import KVPool
 from backends.llm.model.torch_model.output import LaunchedLogits
+from backends.llm.model.torch_model.rotary import Rope, rotate
 from backends.llm.model.weights import ROPE_FACTORS
 
 

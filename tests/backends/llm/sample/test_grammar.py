@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
@@ -194,18 +195,19 @@ def test_a_mask_of_some_rows_leaves_the_others_alone(tiny: Any) -> None:
     import torch
 
     matcher = Grammars(tiny.tokenizer, 259, [258]).matcher(GrammarSource("regex", "[ab]"))
-    logits = torch.zeros(3, 259)
-    mask(logits, [(1, matcher)])
-    assert torch.isfinite(logits).sum(-1).tolist() == [259, 2, 259]
+    for logits in (torch.zeros(3, 259), np.zeros((3, 259), np.float32)):
+        mask(logits, [(1, matcher)])
+        assert np.isfinite(np.asarray(logits)).sum(-1).tolist() == [259, 2, 259]
 
 
-def test_a_mask_clears_bits_and_what_lies_beyond_them() -> None:
+@pytest.mark.parametrize("is_torch", [False, True])
+def test_a_mask_clears_bits_and_what_lies_beyond_them(is_torch: bool) -> None:
     import torch
 
-    logits = torch.zeros(1, 40)
-    bits = torch.tensor([[0b101, 0b10]], dtype=torch.int32)
-    apply_mask(logits, bits)
-    assert torch.isfinite(logits[0]).nonzero().flatten().tolist() == [0, 2, 33]
+    logits = np.zeros((1, 40), np.float32)
+    bits = np.array([[0b101, 0b10]], np.int32)
+    apply_mask(torch.from_numpy(logits) if is_torch else logits, bits)
+    assert np.isfinite(logits[0]).nonzero()[0].tolist() == [0, 2, 33]
 
 
 @pytest.mark.model

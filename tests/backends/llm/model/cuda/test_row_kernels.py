@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from backends.llm.model.rope import rotate
+from backends.llm.model.torch_model.rotary import rotate
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 CLOSE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}

@@ -18,3 +18,17 @@ def may_have_gpu() -> bool:
     """Whether it is worth asking torch for one, which takes a second to import."""
     is_known = sys.platform == "linux"
     return not is_known or any(Path(driver).exists() for driver in _GPU_DRIVERS)
+
+
+def gpu_or_cpu() -> str:
+    """`cuda` where torch sees such a device."""
+    if not may_have_gpu():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_cpu(device: object) -> bool:
+    """Of a name (`cpu`, `cuda:0`) or a torch.device."""
+    return str(device).partition(":")[0] == "cpu"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 
 from backends.bert.tokens import TextTokens
 from backends.errors import EngineUnavailable, RequestRejected
 
-Weights = Mapping[str, Tensor]  # by Hugging Face name, without a head's prefix
+Weights = Mapping[str, NDArray[np.float32]]  # by Hugging Face name, without a head's prefix
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 Size = Annotated[int, Field(ge=1, le=1 << 16)]
 Rows = Annotated[int, Field(ge=1, le=1 << 22)]  # of an embedding table
@@ -139,7 +139,7 @@ def _check_weights(path: Path, config: BertConfig, weights: Weights) -> None:
                 f"{path}: {name} has the shape {list(tensor.shape)}, config.json asks for "
                 f"{list(shape)}"
             )
-        if not tensor.float().isfinite().all():
+        if not np.isfinite(tensor).all():
             raise EngineUnavailable(f"{path}: {name} holds values that are not finite")
     for name in weights:
         layer = _LAYER.match(name)

@@ -5,21 +5,19 @@ CPUs in C++ (`native_bert`) where that can be built, else in torch (`torch_bert`
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
 
 from backends.bert.config import BertConfig, Weights, read_config
 from backends.bert.options import BertOptions, DtypeName
 from backends.bert.tokens import TextTokens
+from backends.devices import gpu_or_cpu, is_cpu
 from backends.errors import ConfigError, EngineUnavailable
 from backends.native.slow_path import tell_of_slow_path
 
@@ -30,8 +28,8 @@ class Bert(Protocol):
     config: BertConfig
     budget_tokens: int  # of one pass: more bring nothing
 
-    def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
-        """The last hidden state of each text [T, H], float32 on the device. Raises RequestRejected
+    def encode(self, texts: Sequence[TextTokens]) -> list[NDArray[np.float32]]:
+        """The last hidden state of each text [T, H]. Raises RequestRejected
         for tokens that the model does not have."""
 
     def classify(self, texts: Sequence[TextTokens]) -> NDArray[np.float32]:
@@ -47,7 +45,7 @@ def load_bert(folder: Path, options: BertOptions) -> Bert:
 
     Raises EngineUnavailable, and ConfigError for what was asked for and cannot be.
     """
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = options.device or gpu_or_cpu()
     key = (folder.resolve(), device, options.dtype, options.kernels, options.threads)
     with _loading:
         bert = _loaded.get(key)
@@ -58,7 +56,7 @@ def load_bert(folder: Path, options: BertOptions) -> Bert:
 
 def native_obstacle(config: BertConfig, device: str, options: BertOptions) -> str | None:
     """Why the C++ kernels will not run this model; None when they will."""
-    if torch.device(device).type != "cpu":
+    if not is_cpu(device):
         return f"the device is {device}, the kernels run on CPU"
     if options.kernels == "torch":
         return "kernels='torch' was asked for"
@@ -68,7 +66,7 @@ def native_obstacle(config: BertConfig, device: str, options: BertOptions) -> st
 
 
 def _load(folder: Path, device: str, options: BertOptions) -> Bert:
-    config, weights = read_bert(folder, device)
+    config, weights = read_bert(folder)
     obstacle = native_obstacle(config, device, options)
     if obstacle is None:
         from backends.bert.native_bert import NativeBert
@@ -77,30 +75,51 @@ def _load(folder: Path, device: str, options: BertOptions) -> Bert:
     if options.kernels == "native" or options.dtype == "int16":
         asked = "kernels='native'" if options.kernels == "native" else "dtype='int16'"
         raise ConfigError(f"{asked} cannot run here: {obstacle}")
+    if is_cpu(device) and options.kernels != "torch":
+        tell_of_slow_path()
+    return _torch_bert(config, weights, device, options)
+
+
+def _torch_bert(config: BertConfig, weights: Weights, device: str, options: BertOptions) -> Bert:
+    import torch
+
     from backends.bert.torch_bert import TorchBert
 
-    if torch.device(device).type == "cpu" and options.kernels != "torch":
-        tell_of_slow_path()
-    if options.threads is not None and device == "cpu":
+    if options.threads is not None and is_cpu(device):
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, _dtype(options, "float32"))
-    return TorchBert(config, {name: tensor.to(dtype) for name, tensor in weights.items()})
+    tensors = {name: torch.from_numpy(x).to(device, dtype) for name, x in weights.items()}
+    return TorchBert(config, tensors)
 
 
 def _dtype(options: BertOptions, default: DtypeName) -> DtypeName:
     return default if options.dtype == "auto" else options.dtype
 
 
-def read_bert(folder: Path, device: str = "cpu") -> tuple[BertConfig, Weights]:
+def read_bert(folder: Path) -> tuple[BertConfig, Weights]:
     """Raises EngineUnavailable where there is none, or one that does not run here."""
     try:
-        stored = load_file(folder / "model.safetensors", device=device)
+        weights = dict(_floats(folder / "model.safetensors"))
     except (OSError, ValueError, SafetensorError) as error:
         raise EngineUnavailable(f"{folder} holds no BERT model: {error}") from error
-    weights = {
-        _plain_name(name): tensor for name, tensor in stored.items() if tensor.is_floating_point()
-    }
     return read_config(folder, weights), weights
+
+
+def _floats(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The floating-point tensors of a file, as float32."""
+    with safe_open(path, framework="np") as stored:
+        for name in stored.keys():  # noqa: SIM118 (not a dict)
+            kind = stored.get_slice(name).get_dtype()
+            if kind in ("F16", "F32", "F64"):
+                yield _plain_name(name), stored.get_tensor(name).astype(np.float32, copy=False)
+            elif kind == "BF16":  # numpy has no such type
+                yield _plain_name(name), _from_bfloat16(path, name)
+
+
+def _from_bfloat16(path: Path, name: str) -> NDArray[np.float32]:
+    with safe_open(path, framework="pt") as stored:
+        values: NDArray[np.float32] = stored.get_tensor(name).float().numpy()
+    return values
 
 
 def _plain_name(name: str) -> str:

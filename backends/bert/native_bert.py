@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backends.bert.config import BertConfig, Weights, check_tokens
 from backends.bert.options import DtypeName
@@ -83,9 +81,9 @@ class NativeBert:
         self._finalizer = weakref.finalize(self, lib.teola_bert_free, self._handle)
         self._finalizer.atexit = False  # an engine's thread may be inside a pass then
 
-    def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
+    def encode(self, texts: Sequence[TextTokens]) -> list[Floats]:
         lengths = [len(text) for text in texts]
-        hidden = torch.from_numpy(self._hidden(texts, lengths))
+        hidden = self._hidden(texts, lengths)
         ends = accumulate(lengths)
         return [hidden[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
@@ -136,7 +134,7 @@ class _Weights:
         self._kept: list[Floats] = []
         self._packed: list[Packed] = []
         self._arena = Arena()
-        self._tensors = {name: tensor.float().numpy() for name, tensor in weights.items()}
+        self._tensors = dict(weights)
         self._layers = (BertLayerStruct * config.num_layers)(
             *(self._layer(f"encoder.layer.{i}") for i in range(config.num_layers))
         )

@@ -3,7 +3,7 @@
 Shapes: B texts, T tokens (padded), H hidden size, N heads, D = H / N.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backends.bert.config import BertConfig, Weights, check_tokens
+from backends.bert.config import BertConfig, check_tokens
 from backends.bert.tokens import PaddedBatch, TextTokens, padded_batches
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -25,7 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class TorchBert:
     """Immutable. A pass is cut into batches of like length, so that little of them is padding."""
 
-    def __init__(self, config: BertConfig, weights: Weights) -> None:
+    def __init__(self, config: BertConfig, weights: Mapping[str, Tensor]) -> None:
         self.config = config
         self._weights = weights
         self._words = weights["embeddings.word_embeddings.weight"]  # [vocabulary, H]
@@ -34,11 +34,11 @@ class TorchBert:
         self.budget_tokens = 2048 if is_on_cpu else 65536  # wide passes fall out of CPU caches
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[TextTokens]) -> list[Tensor]:
+    def encode(self, texts: Sequence[TextTokens]) -> list[NDArray[np.float32]]:
         check_tokens(self.config, texts)
-        states: dict[int, Tensor] = {}
+        states: dict[int, NDArray[np.float32]] = {}
         for batch in padded_batches(texts, sum(map(len, texts))):
-            hidden = self._hidden(batch).float()  # [B, T, H]
+            hidden = self._hidden(batch).float().cpu().numpy()  # [B, T, H]
             for i, row in enumerate(batch.rows):
                 states[row] = hidden[i, : len(texts[row])]
         return [states[row] for row in range(len(texts))]

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backends.bert.config import check_tokens
 from backends.bert.encoder import Bert, load_bert
@@ -20,7 +17,7 @@ from backends.bert.tokens import BertTokenizer, TextTokens, read_json
 from backends.errors import EngineUnavailable
 
 Vectors = NDArray[np.float32]
-Pooling = Callable[[Tensor], Tensor]  # hidden [T, H] -> [H]
+Pooling = Callable[[Vectors], Vectors]  # hidden [T, H] -> [H]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +60,12 @@ class SentenceEncoder:
         """Unit vectors of each text's own tokens (none for ""), and of the text."""
         states = self._bert.encode(texts)
         return [
-            TokenVectors(F.normalize(hidden, dim=-1).cpu().numpy()[text.is_word], pooled)
+            TokenVectors(_unit(hidden)[text.is_word], pooled)
             for text, hidden, pooled in zip(texts, states, self._unit_pool(states), strict=True)
         ]
 
-    def _unit_pool(self, states: Sequence[Tensor]) -> Vectors:
-        pooled = torch.stack([self._pool(hidden) for hidden in states])  # [N, H]
-        vectors: Vectors = F.normalize(pooled, dim=-1).cpu().numpy()
-        return vectors
+    def _unit_pool(self, states: Sequence[Vectors]) -> Vectors:
+        return _unit(np.stack([self._pool(hidden) for hidden in states]))  # [N, H]
 
 
 def load_encoder(folder: Path, options: BertOptions) -> SentenceEncoder:
@@ -81,12 +76,21 @@ def load_encoder(folder: Path, options: BertOptions) -> SentenceEncoder:
     return SentenceEncoder(bert, tokenizer, _pooling(folder), budget_tokens)
 
 
-def _mean(hidden: Tensor) -> Tensor:
-    return hidden.mean(dim=0)
+def _unit(vectors: Vectors) -> Vectors:
+    """Rows [N, H] of length 1; zeros stay."""
+    lengths = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))  # [N, 1]
+    units: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
+    return units
 
 
-def _first(hidden: Tensor) -> Tensor:
-    return hidden[0]  # of [CLS]
+def _mean(hidden: Vectors) -> Vectors:
+    mean: Vectors = hidden.mean(axis=0)
+    return mean
+
+
+def _first(hidden: Vectors) -> Vectors:
+    first: Vectors = hidden[0]  # of [CLS]
+    return first
 
 
 _POOLINGS: dict[str, Pooling] = {

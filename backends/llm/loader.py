@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.devices import may_have_gpu
+from backends.devices import gpu_or_cpu, is_cpu
 from backends.errors import ConfigError, EngineUnavailable
 from backends.llm.core import LLMCore
 from backends.llm.kv.pool_size import cpu_kv_tokens
 from backends.llm.kv.tiers.page_key import identity_of
 from backends.llm.model import config as configs
 from backends.llm.model import weights
-from backends.llm.model.dtypes import Device, DType, is_cpu
+from backends.llm.model.dtypes import Device, DType
 from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.model.native.native_model import NativeModel, why_not
 from backends.llm.model.native.weight_source import GGUFSource, TensorSource, has_blocks
@@ -135,12 +135,12 @@ def open_model(path: Path) -> ModelOnDisk:
 
 def pick_device(name: str) -> Device:
     """Raises ConfigError for a device that torch does not know or this machine lacks."""
-    if name == "cpu" or (name == "auto" and not may_have_gpu()):
-        return "cpu"
+    if name == "auto":
+        return gpu_or_cpu()
+    if name == "cpu":
+        return name
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:

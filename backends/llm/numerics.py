@@ -2,8 +2,9 @@
 
 from typing import Literal
 
+from backends.devices import is_cpu
 from backends.errors import ConfigError
-from backends.llm.model.dtypes import Device, is_cpu
+from backends.llm.model.dtypes import Device
 from backends.llm.options import LLMOptions
 from backends.native.library import has_bfloat16
 

@@ -22,7 +22,3 @@ def dtype_name(dtype: DType) -> str:
 def dtype_bytes(dtype: DType) -> int:
     """Of one number."""
     return _BYTES[dtype_name(dtype)]
-
-
-def is_cpu(device: Device) -> bool:
-    return str(device).partition(":")[0] == "cpu"

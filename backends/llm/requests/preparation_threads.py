@@ -73,6 +73,7 @@ class PreparationThreads:
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="llm prepare")
         self._grammar_threads = ThreadPoolExecutor(4, thread_name_prefix="llm grammar")
         self._reading: dict[str, asyncio.Future[Outcome]] = {}
+        self._has_torch = False
 
     def prepare(
         self,
@@ -83,7 +84,8 @@ class PreparationThreads:
     ) -> None:
         """Call `enter` with the prepared request, now or later on the loop of `outcome`. Failures,
         aborts and the time limit go into `outcome`, and `enter` is not called."""
-        if _is_light(request):
+        imports = not self._has_torch and _needs_torch(request)
+        if not imports and _is_light(request):
             prepare_here(request, prepare, outcome, enter)
             return
         loop = outcome.get_loop()
@@ -92,6 +94,8 @@ class PreparationThreads:
 
         def work() -> Prepared:
             loop.call_soon_threadsafe(limit.restart)
+            if imports:
+                self._import_torch()
             return prepare(request)
 
         threads = self._grammar_threads if _has_grammar(request) else self._threads
@@ -113,6 +117,11 @@ class PreparationThreads:
         while self._reading:
             _, outcome = self._reading.popitem()
             _settle(outcome, EngineUnavailable("the engine was closed"))
+
+    def _import_torch(self) -> None:
+        import torch  # noqa: F401
+
+        self._has_torch = True
 
     def _finish(
         self,
@@ -171,6 +180,14 @@ def _has_grammar(request: Request) -> bool:
         return True
     context = request.inputs[0] if request.inputs else None
     return request.op == "decode" and tools_of(getattr(context, "turn", None)) is not None
+
+
+def _needs_torch(request: Request) -> bool:
+    """To draw its tokens, or tell log-probabilities. What the C++ kernels do needs none, and
+    importing it takes a second: here, once, and not in a step."""
+    attrs = request.attrs
+    draws = bool(attrs.get("temperature")) or attrs.get("logprobs") is not None
+    return draws or request.op == "select"
 
 
 def _is_light(request: Request) -> bool:

@@ -71,14 +71,15 @@ struct Matrix {
       const auto rows = random_floats(size_t(n) * k, 0.15f);
       return teola_pack(format, n, k, rows.data(), at, stride, out);
     }
-    const size_t block = format == Q8 ? 34 : 20;
+    const bool is_q8 = format == Q8 || format == Q8_INT8;
+    const size_t block = is_q8 ? 34 : 20;
     std::vector<uint8_t> blocks(size_t(n) * k / GROUP * block);
     for (uint8_t& byte : blocks) byte = uint8_t(rng());
     for (size_t i = 0; i < blocks.size(); i += block) {
-      const uint16_t scale = float_to_half(format == Q8 ? 0.002f : 0.03f);
+      const uint16_t scale = float_to_half(is_q8 ? 0.002f : 0.03f);
       const uint16_t least = float_to_half(-0.2f);
       std::memcpy(&blocks[i], &scale, 2);
-      if (format != Q8) std::memcpy(&blocks[i + 2], &least, 2);
+      if (!is_q8) std::memcpy(&blocks[i + 2], &least, 2);
     }
     teola_pack_blocks(format, 0, n, k, blocks.data(), at, stride, out);
   }
@@ -168,6 +169,84 @@ void check_product(int format) {
   }
 }
 
+// A row's inputs as int8 products take them: groups of 32 in steps of their largest / 127, and once
+// more what is left of groups whose squared step is above three means.
+void quantise(double* x, int k) {
+  std::vector<double> steps;
+  for (int g = 0; g < k; g += GROUP) {
+    double most = 0;
+    for (int i = g; i < g + GROUP; i++) most = std::max(most, std::fabs(x[i]));
+    steps.push_back(most / 127);
+  }
+  const double mean = std::inner_product(steps.begin(), steps.end(), steps.begin(), 0.0) / steps.size();
+  for (int i = 0; i < k; i++) {
+    const double step = steps[i / GROUP], rest_step = step / 254;
+    if (step == 0) continue;
+    double near = std::nearbyint(x[i] / step) * step;
+    if (step * step > 3 * mean) near += std::nearbyint((x[i] - near) / rest_step) * rest_step;
+    x[i] = near;
+  }
+}
+
+std::vector<float> outlying_rows(int m, int k) {
+  std::vector<float> rows = random_floats(size_t(m) * k);
+  for (int row = 0; row < m; row++) rows[size_t(row) * k + 3] *= 40;  // a channel whose group is fine
+  std::fill(rows.end() - GROUP, rows.end(), 0.0f);
+  return rows;
+}
+
+void check_int8_product(int format) {
+  const int n = 70, k = 544, most = 70;  // beyond 64 rows, weights are spread
+  const Matrix w(format, n, k);
+  const std::vector<float> rows = outlying_rows(most, k);
+  std::vector<double> inputs(rows.begin(), rows.end());
+  for (int row = 0; row < most; row++) quantise(&inputs[size_t(row) * k], k);
+  std::vector<float> all(size_t(most) * n), some(all.size());
+  teola_multiply(&w.linear, rows.data(), most, all.data());
+  expect(distance(all, w.times(inputs, most)) < 2e-6, "an int8 product", format);
+  for (int m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 25}) {
+    teola_multiply(&w.linear, &rows[size_t(3) * k], m, some.data());
+    expect(!std::memcmp(some.data(), &all[size_t(3) * n], size_t(m) * n * 4), "rows in int8", m);
+  }
+}
+
+// Numbers of one scale, as 14 bits hold them.
+void round_shorts(double* x, int count) {
+  double most = 0;
+  for (int i = 0; i < count; i++) most = std::max(most, std::fabs(x[i]));
+  for (int i = 0; i < count && most > 0; i++) x[i] = std::nearbyint(x[i] / most * 8191) * most / 8191;
+}
+
+void check_short_product() {
+  const int n = 70, k = 100, most = 40, groups = num_groups(k);  // the last group is not full
+  const std::vector<float> weights = random_floats(size_t(n) * k), rows = outlying_rows(most, k);
+  Lines panels(teola_packed_bytes(SHORTS, n, k)), words(size_t(most) * groups * GROUP * 2);
+  std::vector<float> scales(size_t(most) * groups);
+  teola_pack(SHORTS, n, k, weights.data(), 0, 1, panels.bytes);
+  const Linear linear{SHORTS, n, k, panels.bytes, nullptr};
+  const ShortRows rounded{reinterpret_cast<Word*>(words.bytes), scales.data(), groups};
+  for (int row = 0; row < most; row++) round_row(&rows[size_t(row) * k], k, rounded, row);
+  std::vector<double> a(rows.begin(), rows.end()), b(weights.begin(), weights.end());
+  for (int row = 0; row < most; row++)
+    for (int g = 0; g < groups; g++)
+      round_shorts(&a[size_t(row) * k + g * GROUP], std::min(GROUP, k - g * GROUP));
+  for (int i = 0; i < n; i++) round_shorts(&b[size_t(i) * k], k);
+  std::vector<double> exact(size_t(most) * n);
+  for (int r = 0; r < most; r++)
+    for (int i = 0; i < n; i++)
+      for (int j = 0; j < k; j++) exact[size_t(r) * n + i] += a[size_t(r) * k + j] * b[size_t(i) * k + j];
+  Pool pool(2);
+  std::vector<float> all(size_t(most) * n), some(all.size());
+  multiply_shorts(pool, {rounded, most, STORE, all.data(), {}}, linear);
+  expect(distance(all, exact) < 2e-6, "an int16 product");
+  for (int m : {1, 2, 3, 5, 6, 7, 13, 25}) {
+    const ShortRows from{rounded.words + size_t(3) * groups * (GROUP / 2), &scales[size_t(3) * groups],
+                         groups};
+    multiply_shorts(pool, {from, m, STORE, some.data(), {}}, linear);
+    expect(!std::memcmp(some.data(), &all[size_t(3) * n], size_t(m) * n * 4), "rows in int16", m);
+  }
+}
+
 // ---------------------------------------------------------------- a model
 
 constexpr int LAYERS = 2, E = 64, H = 4, K = 2, D = 16, WIDTH = 96, VOCAB = 50, PAGE = 32;
@@ -180,7 +259,7 @@ struct TestModel {
   TestModel(int full, int stored) : embedding(full, VOCAB, E), head(stored, VOCAB, E) {
     for (int l = 0; l < LAYERS; l++) {
       qkv.emplace_back(stored, (H + 2 * K) * D, E);
-      out.emplace_back(stored, E, H * D);
+      out.emplace_back(is_int8(stored) ? full : stored, E, H * D);  // a head is no group of 32
       gate_up.emplace_back(stored, 2 * WIDTH, E, true);
       down.emplace_back(stored, E, WIDTH);
     }
@@ -375,8 +454,10 @@ int main() {
   check_functions();
   check_product<false>(F32);
   for (int format : {BF16, Q8, Q4}) check_product<true>(format);
+  for (int format : {Q8_INT8, Q4_INT8}) check_int8_product(format);
+  check_short_product();
   check_model(false, F32, F32, 1e-5);
-  for (int stored : {BF16, Q8, Q4}) check_model(true, BF16, stored, 0.05);
+  for (int stored : {BF16, Q8, Q4, Q8_INT8, Q4_INT8}) check_model(true, BF16, stored, 0.05);
   std::printf("%d failures\n", failures);
   return std::min(failures, 100);
 }

@@ -25,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import gguf
 import torch
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, pre_tokenizers
@@ -44,6 +45,7 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.sequence import LLMContext
 from backends.llm.text.chat import ChatTemplate
 from backends.llm.text.tokenizer import Tokenizer
+from backends.native.packing import Blocks
 
 MAX_CONTEXTS, MAX_LIVE = 24, 12
 CONTEXT_LEN = 160
@@ -68,9 +70,28 @@ def tiny_native() -> NativeModel:
     return NativeModel(config, TensorSource(weights), torch.float32, num_threads=2)
 
 
-def _tiny(head_dim: int) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
+def tiny_int8() -> NativeModel:
+    """The same in the default numerics: products of whole numbers over blocks of 4 bits."""
+    config, weights = _tiny(head_dim=32, hidden_size=64, intermediate_size=96)
+    return NativeModel(config, _Blocks(weights), torch.bfloat16, num_threads=2, int8=True)
+
+
+class _Blocks(TensorSource):
+    def blocks(self, name: str) -> Blocks:
+        rows = gguf.quants.quantize(self.values(name), gguf.GGMLQuantizationType.Q4_0)
+        return Blocks("Q4_0", rows)
+
+
+def _tiny(
+    head_dim: int, hidden_size: int = 32, intermediate_size: int = 48
+) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    sizes = {"num_layers": 2, "hidden_size": 32, "intermediate_size": 48, "vocab_size": 256}
+    sizes = {
+        "num_layers": 2,
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "vocab_size": 256,
+    }
     heads = {"num_heads": 4, "num_kv_heads": 2, "head_dim": head_dim, "max_positions": 512}
     config = ModelConfig(**sizes, **heads, rms_eps=1e-6, rope_theta=1e4)
     weights = {
@@ -83,6 +104,7 @@ def _tiny(head_dim: int) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
 MODELS: dict[str, Callable[[], Any]] = {
     "llama": tiny_llama,
     "native": tiny_native,
+    "int8": tiny_int8,
     "paged": PagedModel,
 }
 
@@ -363,7 +385,7 @@ def main() -> None:
         seed=given.seed,
         check_every=10,
         sample=1.0 if is_paged else 0.25,
-        page_size=16 if given.model == "native" else 8,
+        page_size=16 if given.model in ("native", "int8") else 8,
     ) as (soak, roomy):
         report = soak.run(given.requests)
         check(soak, roomy)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "backends")]
 
 from backends.models.cache import cache_folder  # noqa: E402
 from backends.native.instruction_sets import isas_here  # noqa: E402
@@ -166,6 +166,7 @@ def language_model() -> Callable[[], Any]:
     import torch
     from hypothesis import given
     from hypothesis import strategies as st
+    from random_weights import RandomWeights
 
     from backends.llm.model.batch_builder import batch_of
     from backends.llm.model.config import ModelConfig
@@ -213,7 +214,7 @@ def language_model() -> Callable[[], Any]:
             tied_embeddings=vocab % 2 == 0,
         )
         dtype = torch.float32 if numerics == "float32" else torch.bfloat16
-        source = Weights(config, kind)
+        source = RandomWeights(config, kind)
         model = NativeModel(config, source, dtype, has_blocks, threads, int8=numerics == "int8")
         per_text = -(-max(map(sum, texts)) // page_size)
         kv = model.make_pool(per_text * len(texts), page_size)
@@ -231,33 +232,6 @@ def language_model() -> Callable[[], Any]:
         assert np.isfinite(kv.page_size)
 
     return check
-
-
-class Weights:
-    """Random ones of a configuration, as numbers and as blocks of a GGUF file."""
-
-    def __init__(self, config: Any, kind: str) -> None:
-        import numpy as np
-
-        from backends.llm.model.weights import expected_shapes
-
-        rng = np.random.default_rng(0)
-        self._kind = kind
-        self._values = {
-            name: rng.normal(0, 0.2, shape).astype(np.float32)
-            for name, shape in expected_shapes(config).items()
-        }
-
-    def values(self, name: str) -> Any:
-        return self._values[name]
-
-    def blocks(self, name: str) -> Any:
-        import gguf
-
-        from backends.native.packing import Blocks
-
-        kind = gguf.GGMLQuantizationType[self._kind]
-        return Blocks(self._kind, gguf.quants.quantize(self._values[name], kind))
 
 
 def encoder() -> Callable[[], Any]:

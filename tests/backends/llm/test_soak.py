@@ -1,11 +1,14 @@
 """The soak in short: `benchmarks/soak_engine.py` runs ten thousand requests."""
 
+from collections.abc import Callable
+
 import pytest
 
 from backends.errors import EngineError
 from backends.fake.paged_model import PagedModel
+from backends.llm.model.native.native_model import NativeModel
 from backends.native.instruction_sets import isas_here
-from benchmarks.soak_engine import Report, Soak, check, soaking, tiny_llama, tiny_native
+from benchmarks.soak_engine import Report, Soak, check, soaking, tiny_int8, tiny_llama, tiny_native
 
 ANSWERED = {"prefill", "decode", "select"}
 REFUSED = {"EngineError", "EngineOverloaded", "RequestRejected", "RequestTooLong"}
@@ -40,8 +43,9 @@ def test_a_tiny_llama_decodes_the_same_under_all_of_it() -> None:
 
 
 @pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for")
-def test_the_kernels_decode_the_same_under_all_of_it() -> None:
-    with soaking(tiny_native, seed=5, check_every=5, page_size=16) as (soak, roomy):
+@pytest.mark.parametrize("model", [tiny_native, tiny_int8])
+def test_the_kernels_decode_the_same_under_all_of_it(model: Callable[[], NativeModel]) -> None:
+    with soaking(model, seed=5, check_every=5, page_size=16) as (soak, roomy):
         report = soak.run(200)
         check(soak, roomy)
     assert_all_ended(report)

@@ -19,7 +19,9 @@ ARM_SETS = {one.name: one.flags for one in SETS if one.machine == "aarch64"}
 
 
 @pytest.mark.parametrize("name", list(ARM_SETS))
-def test_products_of_every_number_type_norms_attention_and_a_step_equal_plain_loops(name: str, tmp_path: Path) -> None:
+def test_all_products_norms_attention_and_a_step_equal_plain_loops(
+    name: str, tmp_path: Path
+) -> None:
     """`check_kernels.cpp` says what differs, in values from plain loops or in bits from itself."""
     program = tmp_path / "check"
     source = Path(__file__).with_name("check_kernels.cpp")

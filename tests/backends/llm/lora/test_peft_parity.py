@@ -1,22 +1,16 @@
 """Greedy tokens with adapters must equal those of PEFT on the same files."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.native.instruction_sets import isas_here
-
 # PEFT asks transformers by a name that is going away.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 NUM_NEW = 32
-NATIVE = pytest.param(
-    "native",
-    16,
-    marks=pytest.mark.skipif(not isas_here(), reason="a CPU that no kernels are written for"),
-)
 PROMPTS = ("The quick brown fox", "x", "An owl! " * 12, "Numbers 1 2 3 4 5 6 7 8 9 " * 6)
 
 
@@ -72,23 +66,36 @@ def test_greedy_tokens_equal_peft(
     assert with_adapter != run_all(driver, [(None, prompt) for prompt in PROMPTS])
 
 
-@pytest.mark.parametrize(("kernels", "page_size"), [("torch", 1), ("torch", 16), NATIVE])
-def test_adapters_and_base_rows_in_one_batch_equal_peft(
-    load_tiny: Callable[..., Any],
+BASE = {"head_dim": 16}  # what the native kernels take
+
+
+@pytest.fixture(scope="module")
+def folders(adapter_folder: Callable[..., Path]) -> dict[str | None, Path | None]:
+    return {
+        None: None,
+        "all": adapter_folder(1, base=BASE),
+        "qv": adapter_folder(2, base=BASE, target_modules=["q_proj", "v_proj"], r=2),
+        "mlp": adapter_folder(3, base=BASE, target_modules=["gate_proj", "down_proj"], r=9),
+    }
+
+
+@pytest.fixture(scope="module")
+def by_peft(
     tiny_folder: Callable[..., Path],
-    adapter_folder: Callable[..., Path],
     peft_greedy: Callable[..., list[int]],
-    kernels: str,
+    folders: dict[str | None, Path | None],
+) -> Callable[[str | None, tuple[int, ...]], list[int]]:
+    return cache(
+        lambda name, ids: peft_greedy(tiny_folder(**BASE), folders[name], list(ids), NUM_NEW)
+    )
+
+
+def check_a_batch(
+    tiny: Any,
+    folders: dict[str | None, Path | None],
+    by_peft: Callable[[str | None, tuple[int, ...]], list[int]],
     page_size: int,
 ) -> None:
-    base = {"head_dim": 16}  # what the native kernels take
-    folders: dict[str | None, Path | None] = {
-        None: None,
-        "all": adapter_folder(1, base=base),
-        "qv": adapter_folder(2, base=base, target_modules=["q_proj", "v_proj"], r=2),
-        "mlp": adapter_folder(3, base=base, target_modules=["gate_proj", "down_proj"], r=9),
-    }
-    tiny = load_tiny(**base).moved(kernels=kernels)
     driver = tiny.driver(kv_tokens=4096, stops=False, token_budget=37, page_size=page_size)
     for name, folder in folders.items():
         if name is not None:
@@ -97,10 +104,28 @@ def test_adapters_and_base_rows_in_one_batch_equal_peft(
     together = run_all(driver, jobs)
     for (name, prompt), tokens in zip(jobs, together, strict=True):
         ids = tiny.tokenizer.encode_text(prompt)
-        assert tokens == peft_greedy(tiny_folder(**base), folders[name], ids, NUM_NEW), (
-            name,
-            prompt,
-        )
+        assert tokens == by_peft(name, tuple(ids)), (name, prompt)
+
+
+@pytest.mark.parametrize("page_size", [1, 16])
+def test_adapters_and_base_rows_in_one_batch_equal_peft(
+    load_tiny: Callable[..., Any],
+    folders: dict[str | None, Path | None],
+    by_peft: Callable[[str | None, tuple[int, ...]], list[int]],
+    page_size: int,
+) -> None:
+    check_a_batch(load_tiny(**BASE), folders, by_peft, page_size)
+
+
+def test_adapters_and_base_rows_in_one_batch_equal_peft_on_every_instruction_set(
+    load_tiny: Callable[..., Any],
+    folders: dict[str | None, Path | None],
+    by_peft: Callable[[str | None, tuple[int, ...]], list[int]],
+    isa: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEOLA_ISA", isa)
+    check_a_batch(load_tiny(**BASE).moved(kernels="native"), folders, by_peft, 16)
 
 
 def test_a_batch_with_adapters_gives_each_row_what_it_gets_alone(

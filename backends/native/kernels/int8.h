@@ -6,6 +6,8 @@
 //   NibbleDots  adds up to 8 quads of 0..15: a group of 32 inputs
 //   ByteDots    adds up to 8 quads of bytes; `start` takes -128 times the sum of the group's inputs,
 //               which the sets with a product of unsigned by signed bytes begin with
+//   keep()      after an add: what came so far is one number. Compilers would else add all quads as a
+//               tree, and in tiles of many rows its terms leave the registers
 #pragma once
 
 #include "simd.h"
@@ -44,24 +46,26 @@ inline uint32x4_t dot_bytes(uint32x4_t sum, uint32x4_t w, int8x16_t a) {
 #endif
 
 struct NibbleDots {
-  I16 sums = zero_ints();
+  I16 sums;
+  static inline NibbleDots start() { return {zero_ints()}; }
   inline void add(Quad w, int32_t inputs) {
     const int8x16_t a = vreinterpretq_s8_s32(vdupq_n_s32(inputs));
     sums = {dot_bytes(sums.a, w.a, a), dot_bytes(sums.b, w.b, a), dot_bytes(sums.c, w.c, a),
             dot_bytes(sums.d, w.d, a)};
   }
+  inline void keep() {}
   inline I16 total() const { return sums; }
 };
 
 struct ByteDots {
   NibbleDots dots;
-  ByteDots() = default;
-  explicit ByteDots(int32_t) {}
+  static inline ByteDots start(int32_t) { return {NibbleDots::start()}; }
   static inline Quad ready(Quad w) {
     const uint32x4_t s = vdupq_n_u32(SIGN_BITS);
     return {w.a ^ s, w.b ^ s, w.c ^ s, w.d ^ s};
   }
   inline void add(Quad w, int32_t inputs) { dots.add(w, inputs); }
+  inline void keep() {}
   inline I16 total() const { return dots.total(); }
 };
 
@@ -87,15 +91,15 @@ inline I16 dot_bytes(I16 sum, Quad w, int32_t inputs) {
 
 struct ByteDots {
   I16 sums;
-  ByteDots() = default;
-  explicit ByteDots(int32_t offset) : sums(set1_int(uint32_t(offset))) {}
+  static inline ByteDots start(int32_t offset) { return {set1_int(uint32_t(offset))}; }
   static inline Quad ready(Quad w) { return w; }
   inline void add(Quad w, int32_t inputs) { sums = dot_bytes(sums, w, inputs); }
+  inline void keep() {}
   inline I16 total() const { return sums; }
 };
 
 struct NibbleDots : ByteDots {
-  NibbleDots() : ByteDots(0) {}
+  static inline NibbleDots start() { return {{zero_ints()}}; }
 };
 
 #else
@@ -133,22 +137,24 @@ inline I16 give_sign(I16 a, I16 w) {
 #endif
 
 struct NibbleDots {
-  I16 shorts = zero_ints();
+  I16 shorts;
+  static inline NibbleDots start() { return {zero_ints()}; }
   inline void add(Quad w, int32_t inputs) {
     shorts = add_shorts(shorts, pair_sums(w, set1_int(uint32_t(inputs))));
   }
+  inline void keep() { hold(shorts); }
   inline I16 total() const { return add_pairs(shorts); }
 };
 
 struct ByteDots {
-  I16 sums = zero_ints();
-  ByteDots() = default;
-  explicit ByteDots(int32_t) {}
+  I16 sums;
+  static inline ByteDots start(int32_t) { return {zero_ints()}; }
   static inline Quad ready(Quad w) { return signed_bytes(w); }
   inline void add(Quad w, int32_t inputs) {
     const I16 a = give_sign(set1_int(uint32_t(inputs)), w);
     sums = sums + add_pairs(pair_sums(abs_bytes(w), a));
   }
+  inline void keep() { hold(sums); }
   inline I16 total() const { return sums; }
 };
 

@@ -120,7 +120,7 @@ struct Int8Q4 {
   static constexpr size_t group_bytes = Q4_BYTES;
   using Dots = NibbleDots;
   const uint8_t* panel;
-  static inline Dots start(int32_t) { return {}; }
+  static inline Dots start(int32_t) { return Dots::start(); }
   template <int V, class Fn>
   inline void each_quad(int g, int half, const Fn& fn) const {
     const uint8_t* at = panel + g * group_bytes + 128 + half * 256;
@@ -148,7 +148,7 @@ struct Int8Q8 {
   static constexpr size_t group_bytes = Q8_BYTES;
   using Dots = ByteDots;
   const uint8_t* panel;
-  static inline Dots start(int32_t offset) { return ByteDots(offset); }
+  static inline Dots start(int32_t offset) { return Dots::start(offset); }
   template <int V, class Fn>
   inline void each_quad(int g, int half, const Fn& fn) const {
     const uint8_t* at = panel + g * group_bytes + 64 + half * 512;
@@ -173,7 +173,7 @@ struct Int8Spread {
   inline const uint8_t* at(int g, int half) const {
     return groups + (g * 2 + half) * (SCALED_GROUP_BYTES / 2);
   }
-  static inline Dots start(int32_t) { return {}; }
+  static inline Dots start(int32_t) { return Dots::start(); }
   template <int V, class Fn>
   inline void each_quad(int g, int half, const Fn& fn) const {
     UNROLL for (int p = 0; p < QUADS; p++) {
@@ -210,7 +210,10 @@ inline void dots_int8(const int8_t* const* inputs, const int32_t* const* offsets
   from.template each_quad<V>(g, half, [&](int p, const Quad* w) {
     UNROLL for (int r = 0; r < R; r++) {
       const int32_t x = four_inputs(inputs[r] + g * GROUP + p * 4);
-      UNROLL for (int v = 0; v < V; v++) s[v][r].add(w[v], x);
+      UNROLL for (int v = 0; v < V; v++) {
+        s[v][r].add(w[v], x);
+        if constexpr (R > 2) s[v][r].keep();
+      }
     }
   });
 }
@@ -296,15 +299,15 @@ int tile_int8(const Int8Rows& a, int row, bool is_fine, const Source& from, floa
   return R;
 }
 
-// The rows of the next tile when `left` are to do; returns how many it took. Six rows stay in 32
-// registers; eight at once spare a batch of eight a second look at the weights.
+// The rows of the next tile when `left` are to do; returns how many it took. Six rows fill the
+// registers, 16 or 32; eight at once spare a batch of eight a second look at the weights.
 template <class Source>
 int tile_int8(const Int8Rows& a, int row, int left, bool is_fine, const Source& from, float* out) {
   if constexpr (REGISTERS >= 32) {
     if (left >= 12) return tile_int8<6>(a, row, is_fine, from, out);
     if (left >= 8) return tile_int8<8>(a, row, is_fine, from, out);
-    if (left >= 6) return tile_int8<6>(a, row, is_fine, from, out);
   }
+  if (left >= 6 && left != 8) return tile_int8<6>(a, row, is_fine, from, out);
   if (left >= 4) return tile_int8<4>(a, row, is_fine, from, out);
   if (left >= 2) return tile_int8<2>(a, row, is_fine, from, out);
   return tile_int8<1>(a, row, is_fine, from, out);

@@ -136,7 +136,7 @@ inline void store_bf16(void* p, F16 x, int n = 16) {
 
 // ---------------------------------------------------------------- the memory and the core
 
-inline void hold(I16&) {}
+inline void hold(I16& x) { asm volatile("" : "+v"(x.v)); }
 inline void fetch_near(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 inline void fetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 inline void relax() { _mm_pause(); }

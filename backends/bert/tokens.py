@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from backends.errors import ConfigError, EngineUnavailable
+from backends.errors import ConfigError, EngineUnavailable, RequestTooLong
 
 Ids = NDArray[np.int32]
+CHARS_PER_TOKEN = 32  # of a text, read at first
+MAX_TEXT_CHARS = 1 << 20  # of a text's beginning that holds fewer tokens than the model reads
+MAX_WORD_CHARS = 256  # a longer word is one unknown token
 NUM_MARKS = 2  # [CLS] and [SEP] around a text
 Text = str | tuple[str, str]  # a text, or a pair that is told apart by token types
 
@@ -44,7 +47,8 @@ class PaddedBatch:
 
 
 class BertTokenizer:
-    """The tokenizer of a model folder; longer texts are cut at `max_len` tokens, [SEP] kept.
+    """The tokenizer of a model folder; longer texts are cut at `max_len` tokens, [SEP] kept, and
+    only their beginnings are read.
 
     The first cut by a model is logged as a warning, once a process: what a model never sees cannot
     be found.
@@ -62,10 +66,39 @@ class BertTokenizer:
 
     def encode(self, texts: Sequence[Text]) -> list[TextTokens]:
         """The tokens of each text, in order."""
-        encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts))
+        cut = [self._beginning(text) for text in texts]
+        encodings: list[Encoding] = self._tokenizer.encode_batch(cut)
         if self._warning not in _given:
             self._warn_of_cuts(encodings)
         return [_tokens(encoding) for encoding in encodings]
+
+    def _beginning(self, text: Text) -> Text:
+        """So much of it that the model reads the same; so the time that a text takes is bounded.
+
+        Raises RequestTooLong for one whose beginning holds too few tokens, as of blanks.
+        """
+        if isinstance(text, tuple):
+            return self._long_enough(text[0]), self._long_enough(text[1])
+        return self._long_enough(text)
+
+    def _long_enough(self, text: str) -> str:
+        num_chars = CHARS_PER_TOKEN * self.max_len + MAX_WORD_CHARS
+        while len(text) > num_chars and not self._fills(text[:num_chars]):
+            num_chars *= 4
+            if num_chars > MAX_TEXT_CHARS:
+                raise RequestTooLong(
+                    f"a text has {len(text)} characters, whose first {num_chars // 4} hold less "
+                    f"than the {self.max_len} tokens that the model reads: clean or split it"
+                )
+        return text[:num_chars]
+
+    def _fills(self, beginning: str) -> bool:
+        """All tokens that the model reads end so early that no later text changes them."""
+        encoding = self._tokenizer.encode(beginning, add_special_tokens=False)
+        return (
+            len(encoding) == self.max_len
+            and encoding.offsets[-1][1] <= len(beginning) - MAX_WORD_CHARS
+        )
 
     @property
     def _warning(self) -> tuple[Path, int]:

@@ -120,8 +120,9 @@ class LLMCore:
         return bool(self.live.groups) or is_loading
 
     def encode(self, parts: Items[Part]) -> list[int]:
-        """Token ids of a prompt. Any thread may call. Raises RequestRejected."""
-        return self._prompts.encode(parts, (), None)[0]
+        """Token ids of a prompt. Any thread may call. Raises RequestRejected, and RequestTooLong
+        before anything is tokenised for what no context can take."""
+        return self._validator.encode(parts)
 
     def decode(self, ids: Items[int]) -> str:
         """Text of token ids, markup included. Any thread may call. Raises RequestRejected."""

@@ -70,6 +70,10 @@ class RequestValidator:
             f"an LLM engine has no op {request.op!r}; it has prefill, decode and select"
         )
 
+    def encode(self, parts: Items[Part]) -> list[int]:
+        """The ids of a prompt that begins a context."""
+        return self._encode(parts, [], None)[0]
+
     def _prefill(self, request: Request) -> Group:
         if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE):
             known = ", ".join(sorted(PROMPTS_TAKE))

@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from jinja2 import Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.base import Role
 from backends.errors import ConfigError, RequestRejected
+from backends.llm.text.bounded_templates import BoundedEnvironment, render_bounded
 
 WORDS = ("QZTURNAQZ", "QZTURNBQZ", "QZTURNCQZ", "QZTURNDQZ", "QZTURNEQZ")  # in no template
 
@@ -142,8 +142,9 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Any], tools: Sequence[Any] | None, *, opens: bool) -> str:
         """The text of a conversation; `opens` writes the generation prompt too. Raises what the
-        template raises."""
-        return self._template.render(
+        template raises, and TemplateError when it does not end."""
+        return render_bounded(
+            self._template,
             messages=messages,
             tools=tools,
             documents=None,
@@ -174,7 +175,7 @@ def no_such_step(before: Role | None, role: Role) -> RequestRejected:
 
 
 def _compile(source: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals["raise_exception"] = _raise_exception

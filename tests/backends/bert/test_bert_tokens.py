@@ -1,12 +1,14 @@
 """What a BERT reads of a text, and what is said when it does not read all of it."""
 
 import logging
+import random
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from backends.bert.tokens import BertTokenizer
+from backends.bert.tokens import CHARS_PER_TOKEN, MAX_WORD_CHARS, BertTokenizer
+from backends.errors import RequestTooLong
 
 
 @pytest.fixture
@@ -40,3 +42,59 @@ def test_a_cut_is_told_once_a_process_whatever_reads_with_the_model(
     with caplog.at_level(logging.WARNING):
         BertTokenizer(folder, 4).encode(["a b c"])
     assert len(caplog.records) == 2
+
+
+@pytest.fixture
+def wordpiece(tmp_path: Path) -> Path:
+    pieces = ["[UNK]", "[CLS]", "[SEP]", *"abcde", *(f"##{letter}" for letter in "abcde")]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_of_a_long_text_only_the_beginning_is_tokenised(wordpiece: Path) -> None:
+    tokenizer = BertTokenizer(wordpiece, 8)
+    read = tokenizer._beginning("ab " * 100_000)
+    assert isinstance(read, str)
+    assert len(read) == 8 * CHARS_PER_TOKEN + MAX_WORD_CHARS
+    assert tokenizer._beginning(("a", "b" * 5000 + " c" * 5000))[0] == "a"
+
+
+def test_beginnings_give_the_tokens_of_whole_texts(wordpiece: Path) -> None:
+    tokenizer = BertTokenizer(wordpiece, 8)
+    whole = Tokenizer.from_file(str(wordpiece / "tokenizer.json"))
+    whole.enable_truncation(8)
+    rng = random.Random(3)
+    words = [
+        "a",
+        "edc",
+        "b" * 90,
+        "c" * 150,
+        "d" * 700,
+        " " * 40,
+        " " * 900,
+        "\u0301",
+        "é",
+        "中",
+        "-",
+    ]
+    for _ in range(60):
+        text = "".join(
+            rng.choice(words) + rng.choice(["", " "]) for _ in range(rng.choice([5, 20, 300]))
+        )
+        pair = ("a b", text)
+        for given, theirs in zip(
+            tokenizer.encode([text, pair]), whole.encode_batch([text, pair]), strict=True
+        ):
+            assert given.ids.tolist() == theirs.ids
+            assert given.types.tolist() == theirs.type_ids
+
+
+def test_a_text_of_millions_of_blanks_is_refused(wordpiece: Path) -> None:
+    tokenizer = BertTokenizer(wordpiece, 8)
+    with pytest.raises(RequestTooLong, match="a text has 2000000 characters, whose first"):
+        tokenizer.encode(["a", " " * 2_000_000])

@@ -211,6 +211,13 @@ def test_a_prompt_longer_than_the_context_says_how_long_and_what_to_do(tiny: Any
         tiny.driver().prefill(None, "x" * 600)
 
 
+def test_a_text_that_no_context_takes_is_not_tokenised(tiny: Any) -> None:
+    core = tiny.driver().core
+    core.encode(["x" * 600])
+    with pytest.raises(RequestTooLong, match="texts have 3000000 bytes; 512 tokens"):
+        core.encode(["x" * 3_000_000])
+
+
 def test_a_prompt_longer_than_the_pool_names_the_option(tiny: Any) -> None:
     with pytest.raises(RequestTooLong, match=r"200 tokens; the whole KV pool takes 65: raise .*kv"):
         tiny.driver(kv_tokens=64).prefill(None, "x" * 200)

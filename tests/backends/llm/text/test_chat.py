@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.base import Part, Turn
@@ -132,3 +133,33 @@ def test_the_turn_after_a_finished_decode_closes_the_answer_once(tiny: Any) -> N
     expected += end + tiny.tokenizer.encode_markup("<|im_start|>assistant\n")
     assert next_turn.ids == expected
     assert text == tiny.tokenizer.decode(generated)
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+    ],
+)
+def test_a_template_without_an_end_is_refused_in_bounded_time(endless: str) -> None:
+    template = ChatTemplate(f"{{% if tools %}}{endless}{{% endif %}}{SMOLLM2}")
+    with pytest.raises(TemplateError, match="without an end|does it end"):
+        template.render([{"role": "user", "content": "a"}], [{}], opens=True)
+    with pytest.raises(ConfigError, match="does not write a user turn"):
+        ChatTemplate(endless)
+
+
+def test_a_loop_knows_its_length_and_neighbours_as_without_bounds() -> None:
+    loops = (
+        "{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ loop.last }}"
+        "{{ loop.nextitem.role if loop.nextitem else '-' }}{{ m.content }}{% endfor %}"
+        "{% for m in [] %}{% else %}none{% endfor %}"
+        "{% for k, v in {'b': 1, 'a': 2} | dictsort if v %}{{ k }}{% endfor %}"
+    )
+    template = ChatTemplate(SMOLLM2 + "{% if tools %}" + loops + "{% endif %}")
+    turns = [("user", "a"), ("assistant", "b")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    expected = rendered(SMOLLM2 + loops, turns, generate=False)
+    assert template.render(messages, [{}], opens=False) == expected

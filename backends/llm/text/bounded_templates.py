@@ -13,7 +13,7 @@ from jinja2 import Template, TemplateError, nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-MAX_STEPS = 100_000  # a fraction of a second; templates take some hundreds a conversation
+MAX_STEPS = 50_000  # a fraction of a second; templates take some hundreds a conversation
 
 _COUNTED = "teola_counted"  # a filter
 _steps: ContextVar[Iterator[int]] = ContextVar("steps of this rendering")

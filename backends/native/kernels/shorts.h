@@ -14,14 +14,17 @@ constexpr float SHORT_TOP = 8191.0f;
 inline int num_groups(int k) { return (k + GROUP - 1) / GROUP; }
 
 struct ShortRows {
-  Word* words;    // [rows][groups][16], two inputs each; those beyond the last are 0
-  float* scales;  // [rows][groups]
-  int groups;
+  Word* words;    // [groups][rows][16], two inputs each; those beyond the last are 0
+  float* scales;  // [groups][rows]
+  int num_rows, groups;
 
-  int16_t* group(int row, int g) const {
-    return reinterpret_cast<int16_t*>(words + (size_t(row) * groups + g) * (GROUP / 2));
+  const Word* group_words(int row, int g) const {
+    return words + (size_t(g) * num_rows + row) * (GROUP / 2);
   }
-  float& scale(int row, int g) const { return scales[size_t(row) * groups + g]; }
+  int16_t* group(int row, int g) const {
+    return reinterpret_cast<int16_t*>(const_cast<Word*>(group_words(row, g)));
+  }
+  float& scale(int row, int g) const { return scales[size_t(g) * num_rows + row]; }
 };
 
 // Numbers below 1e-30 become 0: their inverse may be infinite.
@@ -33,7 +36,7 @@ inline void round_group(const ShortRows& to, int row, int g, F16 x0, F16 x1) {
   int16_t* at = to.group(row, g);
   store_shorts(at, to_ints(x0 * inverse));
   store_shorts(at + 16, to_ints(x1 * inverse));
-  to.scale(row, g) = most / SHORT_TOP;
+  to.scale(row, g) = most * (1.0f / SHORT_TOP);
 }
 
 inline void round_row(const float* x, int k, const ShortRows& to, int row) {
@@ -56,23 +59,19 @@ inline void pack_shorts(const float* w, int64_t k, int lane, uint8_t* panel) {
 // columns' scales. R x V sums and as many totals: as the registers allow.
 template <int R, int V>
 void tile_shorts(const ShortRows& a, int row, const Word* panel, float* out) {
-  const size_t row_words = size_t(a.groups) * (GROUP / 2);
-  const Word* rows = a.words + row * row_words;
   F16 totals[R][V];
   UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) totals[r][v] = zeros();
   for (int g = 0; g < a.groups; g++) {
     I16 sums[R][V];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sums[r][v] = zero_ints();
+    const Word* rows = a.group_words(row, g);
     for (int p = 0; p < GROUP / 2; p++) {
       const Word* at = panel + (size_t(g) * (GROUP / 2) + p) * PANEL;
       I16 b[V];
       UNROLL for (int v = 0; v < V; v++) b[v] = load_ints(at + 16 * v);
       UNROLL for (int r = 0; r < R; r++) {
-        const I16 x = set1_int(rows[r * row_words + g * (GROUP / 2) + p]);
-        UNROLL for (int v = 0; v < V; v++) {
-          sums[r][v] = dot_shorts(sums[r][v], x, b[v]);
-          hold(sums[r][v]);  // else compilers take all products first, and have no room for them
-        }
+        const I16 x = set1_int(rows[r * (GROUP / 2) + p]);
+        UNROLL for (int v = 0; v < V; v++) add_dot_shorts(sums[r][v], x, b[v]);
       }
     }
     UNROLL for (int r = 0; r < R; r++) {
@@ -86,36 +85,21 @@ void tile_shorts(const ShortRows& a, int row, const Word* panel, float* out) {
 }
 
 constexpr int SHORT_RUNS = REGISTERS >= 32 ? 2 : 1;  // of 16 columns, in a tile
-constexpr int SHORT_ROWS = 6;
+constexpr int STRIP_ROWS = 24;  // whose tiles are finished together: their long chains overlap
 
-inline int short_tile_rows(int left) { return left >= 6 ? 6 : left >= 3 ? 3 : 1; }
-
-inline void tile_shorts(int rows, const ShortRows& a, int row, const Word* panel, float* out) {
-  for (int run = 0; run < 2; run += SHORT_RUNS, panel += 16 * SHORT_RUNS, out += 16 * SHORT_RUNS) {
-    if (rows == 6) tile_shorts<6, SHORT_RUNS>(a, row, panel, out);
-    else if (rows == 3) tile_shorts<3, SHORT_RUNS>(a, row, panel, out);
-    else tile_shorts<1, SHORT_RUNS>(a, row, panel, out);
-  }
+template <int R>
+void tile_shorts(const ShortRows& a, int row, const Word* panel, float* out) {
+  for (int run = 0; run < 2; run += SHORT_RUNS)
+    tile_shorts<R, SHORT_RUNS>(a, row, panel + 16 * run, out + 16 * run);
 }
 
-inline void scale_columns(int rows, const float* scales, float* tile) {
-  const F16 d0 = load(scales), d1 = load(scales + 16);
-  for (int r = 0; r < rows; r++, tile += PANEL) {
-    store(tile, load(tile) * d0);
-    store(tile + 16, load(tile + 16) * d1);
-  }
-}
-
-// The outputs of a panel are a group of the next product's inputs.
-inline void finish_shorts(const Linear& w, Ending ending, const ShortRows& to, int panel, int row,
-                          int rows, const float* tile) {
-  const int left = w.n - panel * PANEL;
-  const float* bias = w.bias + panel * PANEL;
-  const M16 live0 = first_lanes(left), live1 = first_lanes(left - 16);
-  for (int r = 0; r < rows; r++, tile += PANEL) {
-    const F16 x0 = activate(ending, load(tile) + load_first(bias, left));
-    const F16 x1 = activate(ending, load(tile + 16) + load_first(bias + 16, left - 16));
-    round_group(to, row + r, panel, select(live0, x0, zeros()), select(live1, x1, zeros()));
+inline void strip_shorts(const ShortRows& a, int row, int num_rows, const Word* panel, float* out) {
+  for (int left = num_rows; left > 0;) {
+    const int rows = left >= 6 ? 6 : left >= 3 ? 3 : 1;
+    if (rows == 6) tile_shorts<6>(a, row, panel, out);
+    else if (rows == 3) tile_shorts<3>(a, row, panel, out);
+    else tile_shorts<1>(a, row, panel, out);
+    row += rows, left -= rows, out += rows * PANEL;
   }
 }
 
@@ -128,24 +112,41 @@ struct ShortProduct {
   ShortRows out_shorts;
 };
 
-inline void panel_shorts(const ShortProduct& p, const Linear& w, int panel, int begin, int end) {
-  alignas(64) float tile[SHORT_ROWS * PANEL];
-  const uint8_t* at = panel_of(w, panel);
-  const float* scales = reinterpret_cast<const float*>(at + short_words_bytes(w.k));
-  const Product floats{nullptr, p.m, nullptr, p.ending, p.out, nullptr, nullptr};
-  for (int row = begin, rows = 0; row < end; row += rows) {
-    rows = short_tile_rows(end - row);
-    tile_shorts(rows, p.rows, row, reinterpret_cast<const Word*>(at), tile);
-    scale_columns(rows, scales, tile);
-    if (p.ending >= RELU) finish_shorts(w, p.ending, p.out_shorts, panel, row, rows, tile);
-    else finish<false>(floats, w, panel, {begin, end, nullptr, nullptr}, row, rows, tile);
+// The sums of a strip to its rows of `out`, or to a group of the next product's inputs.
+inline void finish_shorts(const ShortProduct& p, const Linear& w, int panel, int row, int num_rows,
+                          const float* strip) {
+  const float* scales = reinterpret_cast<const float*>(panel_of(w, panel) + short_words_bytes(w.k));
+  const int first = panel * PANEL, left = w.n - first;
+  const F16 d0 = load(scales), d1 = load(scales + 16);
+  const F16 b0 = w.bias ? load_first(w.bias + first, left) : zeros();
+  const F16 b1 = w.bias ? load_first(w.bias + first + 16, left - 16) : zeros();
+  for (int end = row + num_rows; row < end; row++, strip += PANEL) {
+    F16 x0 = fma(load(strip), d0, b0), x1 = fma(load(strip + 16), d1, b1);
+    if (p.ending >= RELU) {  // columns beyond the last have scales and biases of 0
+      round_group(p.out_shorts, row, panel, activate(p.ending, x0), activate(p.ending, x1));
+      continue;
+    }
+    float* at = p.out + size_t(row) * w.n + first;
+    if (p.ending == ADD) x0 = x0 + load_first(at, left), x1 = x1 + load_first(at + 16, left - 16);
+    store_first(at, x0, left);
+    store_first(at + 16, x1, left - 16);
   }
 }
 
-// In pieces of at most 144 rows, so that a panel stays in the second-level cache.
+inline void panel_shorts(const ShortProduct& p, const Linear& w, int panel, int begin, int end) {
+  alignas(64) float strip[STRIP_ROWS * PANEL];
+  const Word* at = reinterpret_cast<const Word*>(panel_of(w, panel));
+  for (int row = begin; row < end; row += STRIP_ROWS) {
+    const int rows = std::min(STRIP_ROWS, end - row);
+    strip_shorts(p.rows, row, rows, at, strip);
+    finish_shorts(p, w, panel, row, rows, strip);
+  }
+}
+
+// Split by panels and, so that a panel stays in the second-level cache, in pieces of 144 rows.
 inline void multiply_shorts(Pool& pool, const ShortProduct& p, const Linear& w) {
   const int panels = num_panels(w), row_blocks = (p.m + 143) / 144;
-  const int rows = ((p.m + row_blocks - 1) / row_blocks + SHORT_ROWS - 1) / SHORT_ROWS * SHORT_ROWS;
+  const int rows = (p.m + row_blocks - 1) / row_blocks;
   const int per_item = std::max(1, panels * row_blocks / (6 * pool.size()));
   const int panel_blocks = (panels + per_item - 1) / per_item;
   pool.run(row_blocks * panel_blocks, [&](int item, int) {

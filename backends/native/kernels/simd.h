@@ -12,7 +12,8 @@
 //   set1_int zero_ints load_ints loadu_ints store_ints ..         ints; load_ints_first as load_first
 //   + - & | shift_left shift_right shift_right_signed select reduce_add
 //   as_floats as_ints to_floats to_ints                           the same bits; the same number
-//   dot_shorts                                                    sums of int16 products, exact
+//   add_dot_shorts                                                pairs of int16 times pairs, added
+//                                                                 to ints, exact
 //   load_halfs load_bytes load_u16 store_bytes store_shorts ..    narrower numbers in memory
 //   store_bf16 load_bf16 rounded_to_bf16 low_bf16 high_bf16       bfloat16, see below
 //   fetch_near fetch_far relax                                    caches; a breath while waiting

@@ -165,18 +165,21 @@ inline int32_t reduce_add(I16 x) {
   return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 1)));
 }
 
-// Pairs of int16 times pairs of int16, added to int32.
-inline __m256i dot_shorts(__m256i sum, __m256i a, __m256i b) {
+// In place, and in the order of the code: else compilers take all products first, and have no room.
+inline void add_dot_shorts(__m256i& sum, __m256i a, __m256i b) {
 #if defined(__AVXVNNI__)
-  return _mm256_dpwssd_avx_epi32(sum, a, b);
+  sum = _mm256_dpwssd_avx_epi32(sum, a, b);
+  asm volatile("" : "+x"(sum));
 #elif defined(__AVX512VNNI__) && defined(__AVX512VL__)
-  return _mm256_dpwssd_epi32(sum, a, b);
+  sum = _mm256_dpwssd_epi32(sum, a, b);
+  asm volatile("" : "+x"(sum));
 #else
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  asm volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(_mm256_madd_epi16(a, b)));
 #endif
 }
-inline I16 dot_shorts(I16 sum, I16 a, I16 b) {
-  return {dot_shorts(sum.lo, a.lo, b.lo), dot_shorts(sum.hi, a.hi, b.hi)};
+inline void add_dot_shorts(I16& sum, I16 a, I16 b) {
+  add_dot_shorts(sum.lo, a.lo, b.lo);
+  add_dot_shorts(sum.hi, a.hi, b.hi);
 }
 
 // ---------------------------------------------------------------- narrower numbers

@@ -90,12 +90,11 @@ inline I16 as_ints(F16 x) { return _mm512_castps_si512(x.v); }
 inline F16 to_floats(I16 x) { return _mm512_cvtepi32_ps(x.v); }
 inline I16 to_ints(F16 x) { return _mm512_cvtps_epi32(x.v); }
 
-// Pairs of int16 times pairs of int16, added to int32.
-inline I16 dot_shorts(I16 sum, I16 a, I16 b) {
+inline void add_dot_shorts(I16& sum, I16 a, I16 b) {
 #ifdef __AVX512VNNI__
-  return _mm512_dpwssd_epi32(sum.v, a.v, b.v);
+  sum = _mm512_dpwssd_epi32(sum.v, a.v, b.v);
 #else
-  return _mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v));
+  sum = _mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v));
 #endif
 }
 

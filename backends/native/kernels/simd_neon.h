@@ -165,15 +165,15 @@ inline I16 select(M16 m, I16 yes, I16 no) {
 }
 inline int32_t reduce_add(I16 x) { return int32_t(vaddvq_u32(x.a + x.b + x.c + x.d)); }
 
-// Pairs of int16 times pairs of int16, added to int32.
-inline uint32x4_t dot_shorts(uint32x4_t sum, uint32x4_t x, uint32x4_t y) {
+inline void add_dot_shorts(uint32x4_t& sum, uint32x4_t x, uint32x4_t y) {
   const int16x8_t a = vreinterpretq_s16_u32(x), b = vreinterpretq_s16_u32(y);
   const int32x4_t low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
-  return sum + vreinterpretq_u32_s32(vpaddq_s32(low, vmull_high_s16(a, b)));
+  sum += vreinterpretq_u32_s32(vpaddq_s32(low, vmull_high_s16(a, b)));
+  asm volatile("" : "+w"(sum));  // keeps the order of the code: see simd_avx2.h
 }
-inline I16 dot_shorts(I16 sum, I16 x, I16 y) {
-  return {dot_shorts(sum.a, x.a, y.a), dot_shorts(sum.b, x.b, y.b), dot_shorts(sum.c, x.c, y.c),
-          dot_shorts(sum.d, x.d, y.d)};
+inline void add_dot_shorts(I16& sum, I16 x, I16 y) {
+  add_dot_shorts(sum.a, x.a, y.a), add_dot_shorts(sum.b, x.b, y.b);
+  add_dot_shorts(sum.c, x.c, y.c), add_dot_shorts(sum.d, x.d, y.d);
 }
 
 // ---------------------------------------------------------------- narrower numbers

@@ -55,9 +55,11 @@ inline void store_words(Word* out, F16 x, int n = 16) {
   else store_first(reinterpret_cast<float*>(out), x, n);
 }
 
-// Cephes' expf in vectors: about one unit in the last place.
-inline F16 exp16(F16 x) {
-  x = max(min(x, set1(88.3762626647949f)), set1(-103.0f));
+// Cephes' expf in vectors, about one unit in the last place: exp(x) = power 2^n.
+struct PowerOfTwo {
+  F16 n, power;
+};
+inline PowerOfTwo exp_parts(F16 x) {
   const F16 n = round_even(x * set1(1.44269504088896341f));
   F16 r = fnma(n, set1(0.693359375f), x);
   r = fnma(n, set1(-2.12194440e-4f), r);
@@ -67,8 +69,19 @@ inline F16 exp16(F16 x) {
   p = fma(p, r, set1(4.1665795894e-2f));
   p = fma(p, r, set1(1.6666665459e-1f));
   p = fma(p, r, set1(5.0000001201e-1f));
-  p = fma(p, r * r, r + set1(1.0f));
-  return scale2(p, n);
+  return {n, fma(p, r * r, r + set1(1.0f))};
+}
+
+inline F16 exp16(F16 x) {
+  const PowerOfTwo e = exp_parts(max(min(x, set1(88.3762626647949f)), set1(-103.0f)));
+  return scale2(e.power, e.n);
+}
+
+// From -87 to 0, where the result is a normal number; 0 below.
+inline F16 exp_of_negative16(F16 x) {
+  const PowerOfTwo e = exp_parts(x);
+  const F16 y = as_floats(as_ints(e.power) + shift_left(to_ints(e.n), 23));
+  return select(greater(x, set1(-87.0f)), y, zeros());
 }
 
 inline F16 silu16(F16 x) { return x / (set1(1.0f) + exp16(zeros() - x)); }

@@ -224,7 +224,7 @@ void check_short_product() {
   std::vector<float> scales(size_t(most) * groups);
   teola_pack(SHORTS, n, k, weights.data(), 0, 1, panels.bytes);
   const Linear linear{SHORTS, n, k, panels.bytes, nullptr};
-  const ShortRows rounded{reinterpret_cast<Word*>(words.bytes), scales.data(), groups};
+  const ShortRows rounded{reinterpret_cast<Word*>(words.bytes), scales.data(), most, groups};
   for (int row = 0; row < most; row++) round_row(&rows[size_t(row) * k], k, rounded, row);
   std::vector<double> a(rows.begin(), rows.end()), b(weights.begin(), weights.end());
   for (int row = 0; row < most; row++)
@@ -240,8 +240,7 @@ void check_short_product() {
   multiply_shorts(pool, {rounded, most, STORE, all.data(), {}}, linear);
   expect(distance(all, exact) < 2e-6, "an int16 product");
   for (int m : {1, 2, 3, 5, 6, 7, 13, 25}) {
-    const ShortRows from{rounded.words + size_t(3) * groups * (GROUP / 2), &scales[size_t(3) * groups],
-                         groups};
+    const ShortRows from{rounded.words + 3 * (GROUP / 2), &scales[3], most, groups};
     multiply_shorts(pool, {from, m, STORE, some.data(), {}}, linear);
     expect(!std::memcmp(some.data(), &all[size_t(3) * n], size_t(m) * n * 4), "rows in int16", m);
   }

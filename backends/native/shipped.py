@@ -17,7 +17,11 @@ from backends.native.private_folder import load_checked
 FOLDER = Path(__file__).with_name("lib")
 MANIFEST = "manifest.json"
 # The standard library comes along: the machine that loads them may have another, or none.
-FLAGS = ("-static-libstdc++", "-static-libgcc", "-s")
+# Of libstdc++ only what is used, else it needs symbols of the newest glibc.
+FLAGS = (
+    *("-static-libstdc++", "-static-libgcc", "-s"),
+    *("-Wl,--gc-sections", "-Wl,--exclude-libs,ALL"),
+)
 _log = logging.getLogger("teola.native")
 
 

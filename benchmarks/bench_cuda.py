@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.weights import expected_shapes
 

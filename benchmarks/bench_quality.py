@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backends.llm.loader import load_model, open_model
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 from backends.llm.options import LLMOptions
 from backends.models.fetch import locate
 from benchmarks.engine_rows import text_ids

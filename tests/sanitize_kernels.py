@@ -168,7 +168,7 @@ def language_model() -> Callable[[], Any]:
     from hypothesis import strategies as st
     from random_weights import RandomWeights
 
-    from backends.llm.model.batch_builder import batch_of
+    from backends.llm.model.batch import batch_of
     from backends.llm.model.config import ModelConfig
     from backends.llm.model.native.native_model import NativeModel
 

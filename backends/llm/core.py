@@ -18,7 +18,7 @@ from backends.llm.live_requests import Finished, LiveRequests, NoteContext
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.pool import AdapterPool, AdaptersInMemory
 from backends.llm.lora.reader import read_adapter
-from backends.llm.model.batch_builder import BatchBuilder
+from backends.llm.model.batch import BatchBuilder
 from backends.llm.model.config import bytes_per_token
 from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.options import LLMOptions

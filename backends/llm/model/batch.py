@@ -1,12 +1,14 @@
 """One step laid out for the model: runs of tokens end to end, with the pages they touch."""
 
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.llm.kv.page_table import PageRows
+from backends.llm.kv.page_pool import PagePool
+from backends.llm.kv.page_table import PageRows, PageTable
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.model.dtypes import Logits
 from backends.llm.sequence.sequence import Sequence
@@ -72,3 +74,96 @@ class StepOutput(NamedTuple):
 
 
 NO_TOKEN = -1
+
+
+_FIRST_ROWS = 512
+
+
+class BatchBuilder:
+    """Of one model and its pool; `num_rows` is the most runs of a step, `max_tokens` the most
+    tokens of a sequence. A batch is good until the next one is built."""
+
+    def __init__(self, pool: PagePool, num_rows: int, max_tokens: int) -> None:
+        max_pages = min(pool.num_pages, pool.pages_for(max_tokens))
+        self._page_rows = PageRows(num_rows, max_pages, pool.page_size)
+        self._page_size = pool.page_size
+        self._max_pages = max_pages
+        self._spans = np.empty((num_rows, len(Span._fields)), np.int32)
+        self._grow(_FIRST_ROWS)
+
+    def build(self, runs: Items[Run]) -> StepBatch:
+        """Sequences must have pages for all tokens they compute in this step."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        spans: list[Span] = []
+        wanted: list[int] = []
+        with_logits: list[int] = []
+        adapters: dict[LoadedAdapter, int] = {}
+        self._page_rows.begin_step()
+        for sequence, num_tokens, num_logits, guesses in runs:
+            row, table = len(tokens), sequence.table
+            first = table.num_computed
+            end = first + num_tokens
+            tokens += sequence.ids[first:end]
+            tokens += guesses
+            positions += range(first, end)
+            page_row = self._page_rows.place(table, -(-end // self._page_size))
+            at = -1
+            if sequence.adapter is not None and sequence.adapter.loaded is not None:
+                at = adapters.setdefault(sequence.adapter.loaded, len(adapters))
+            spans.append(Span(row, row + num_tokens, end, page_row * self._max_pages, at))
+            if sequence.wants_logits:
+                with_logits += range(len(wanted), len(wanted) + num_logits)
+            wanted += range(row + num_tokens - num_logits, row + num_tokens)
+        if len(tokens) > len(self._tokens):
+            self._grow(2 * len(tokens))
+        self._spans[: len(spans)] = spans
+        return StepBatch(
+            _filled(self._tokens, tokens),
+            _filled(self._positions, positions),
+            spans,
+            self._spans[: len(spans)],
+            _filled(self._wanted, wanted),
+            _filled(self._with_logits, with_logits),
+            self._page_rows,
+            tuple(adapters),
+        )
+
+    def _grow(self, num_rows: int) -> None:
+        self._tokens: Ints = np.empty(num_rows, np.int64)
+        self._positions: Ints = np.empty(num_rows, np.int64)
+        self._wanted: Ints = np.empty(num_rows, np.int64)
+        self._with_logits: Ints = np.empty(num_rows, np.int64)
+
+
+def _filled(array: Ints, values: list[int]) -> Ints:
+    array[: len(values)] = values
+    return array[: len(values)]
+
+
+def batch_of(page_size: int, *parts: tuple[Items[int], int, list[int]]) -> StepBatch:
+    """A batch without a core, for tests and measurements: of each text (its tokens, the place of
+    the first of them, all pages up to the last). The logits of all rows are wanted."""
+    page_rows = PageRows(len(parts), max(len(pages) for _, _, pages in parts), page_size)
+    page_rows.begin_step()
+    tokens: list[int] = []
+    positions: list[int] = []
+    spans: list[Span] = []
+    for ids, first, pages in parts:
+        table = PageTable()
+        table.pages = pages
+        first_page = page_rows.place(table, len(pages)) * page_rows.array.shape[1]
+        end = first + len(ids)
+        spans.append(Span(len(tokens), len(tokens) + len(ids), end, first_page))
+        tokens += ids
+        positions += range(first, end)
+    rows = np.arange(len(tokens))
+    return StepBatch(
+        np.array(tokens, np.int64),
+        np.array(positions, np.int64),
+        spans,
+        np.array(spans, np.int32),
+        wanted=rows,
+        with_logits=rows,
+        page_rows=page_rows,
+    )

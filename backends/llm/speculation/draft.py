@@ -15,8 +15,7 @@ from torch import Tensor
 
 from backends.errors import ConfigError
 from backends.llm.kv.cache import KVCache
-from backends.llm.model.batch import Run, StepOutput
-from backends.llm.model.batch_builder import BatchBuilder
+from backends.llm.model.batch import BatchBuilder, Run, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.dtypes import Logits
 from backends.llm.model.step_model import StepModel

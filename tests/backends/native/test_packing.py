@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.weights import expected_shapes

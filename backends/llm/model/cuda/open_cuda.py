@@ -40,6 +40,6 @@ def default_kv_tokens(models: Sequence[StepModel[Any]], page_size: int, device: 
     if all(isinstance(model, LlamaModel) for model in models):
         a_token = sum(bytes_per_token(model.config, model.dtype) for model in models)
         return min(_MOST_KV_TOKENS, torch.cuda.mem_get_info(device)[0] // 2 // a_token)
-    from backends.llm.model.cuda.memory import kv_tokens_that_fit
+    from backends.llm.model.cuda.cuda_model import kv_tokens_that_fit
 
     return min(_MOST_KV_TOKENS, kv_tokens_that_fit(models, page_size))

@@ -13,8 +13,7 @@ from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.cuda.decode_attention import DecodeScratch
 from backends.llm.model.cuda.forward import Forward
 from backends.llm.model.cuda.graphs import DecodeGraphs, DecodeOutput, graph_sizes
-from backends.llm.model.cuda.kv_pool import CudaKVPool
-from backends.llm.model.cuda.page_table import MOST_CHANGES, DevicePageTable
+from backends.llm.model.cuda.kv_pool import MOST_CHANGES, CudaKVPool, DevicePageTable
 from backends.llm.model.cuda.step_plan import (
     DeviceStep,
     Sizes,

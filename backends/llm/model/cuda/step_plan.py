@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.llm.model.batch import Ints, Span, StepBatch
-from backends.llm.model.cuda.page_table import DevicePageTable, Int32s
+from backends.llm.model.cuda.kv_pool import DevicePageTable, Int32s
 from backends.llm.model.cuda.tiling import TILE_ROWS
 
 _ALIGNED = 4  # int32s

@@ -8,13 +8,32 @@ from torch import Tensor
 
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.segments import AdapterRows, add_deltas, plan_adapters
-from backends.llm.model.batch import StepBatch
+from backends.llm.model.batch import Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.torch_model.attention import AttentionPlan, attend, plan_attention
 from backends.llm.model.torch_model.kv_pool import KVPool
-from backends.llm.model.torch_model.output import LaunchedLogits
 from backends.llm.model.torch_model.rotary import Rope, rotate
 from backends.llm.model.weights import ROPE_FACTORS
+from backends.llm.sample.top_k_top_p import likeliest
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchedLogits:
+    """Logits [W, V], on a device perhaps not yet computed."""
+
+    logits: Tensor
+    with_logits: Ints  # [R]: places of those that are wanted themselves
+
+    @torch.inference_mode()
+    def collect(self) -> StepOutput:
+        """Waits for the device."""
+        tokens = likeliest(self.logits).cpu().numpy()  # [W]
+        if not len(self.with_logits):
+            return StepOutput(tokens, None)
+        if len(self.with_logits) == len(self.logits):
+            return StepOutput(tokens, self.logits)
+        places = torch.from_numpy(self.with_logits).to(self.logits.device)
+        return StepOutput(tokens, self.logits[places])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ import torch
 
 from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
 from backends.llm.lora.segments import add_deltas, plan_adapters
-from backends.llm.model.batch import StepBatch
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import StepBatch, batch_of
 
 CPU = torch.device("cpu")
 

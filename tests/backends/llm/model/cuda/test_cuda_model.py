@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 
 PROMPTS = ("The quick brown fox", "x", "An owl! " * 8)
 NUM_NEW = 4
@@ -91,7 +91,7 @@ def test_damaged_weights_fail_the_request_and_not_the_engine(
 def test_kv_takes_nine_tenths_of_what_the_largest_step_leaves(
     load_both: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backends.llm.model.cuda.memory import kv_tokens_that_fit
+    from backends.llm.model.cuda.cuda_model import kv_tokens_that_fit
     from backends.llm.model.cuda.runner import Runner
 
     plain, loaded = load_both()

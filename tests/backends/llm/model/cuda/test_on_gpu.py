@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backends.llm.loader import load_core
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 from backends.llm.options import LLMOptions
 
 pytestmark = [

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from backends.llm.kv.page_table import PageRows, PageTable
-from backends.llm.model.batch import Span, StepBatch
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import Span, StepBatch, batch_of
 from backends.llm.model.cuda.graphs import DecodeGraphs, DecodeOutput, graph_sizes
-from backends.llm.model.cuda.page_table import MOST_CHANGES, DevicePageTable
+from backends.llm.model.cuda.kv_pool import MOST_CHANGES, DevicePageTable
 from backends.llm.model.cuda.step_plan import (
     StepPlan,
     device_step,

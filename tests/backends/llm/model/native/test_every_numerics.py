@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
-from backends.llm.model.batch import StepBatch
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import StepBatch, batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.torch_model.llama import LlamaModel

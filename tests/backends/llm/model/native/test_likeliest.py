@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from backends.llm.model.batch import NO_TOKEN, StepBatch
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import NO_TOKEN, StepBatch, batch_of
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.native.weight_source import TensorSource
 from backends.llm.sample.top_k_top_p import likeliest

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from backends.errors import RequestRejected
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 from backends.llm.model.native.native_model import NativeModel
 
 
@@ -210,7 +210,7 @@ sys.path.insert(0, {root!r})
 import numpy as np
 import torch
 from dataclasses import replace
-from backends.llm.model.batch_builder import batch_of
+from backends.llm.model.batch import batch_of
 from backends.llm.loader import open_model
 from backends.llm.model.native.native_model import NativeModel
 from pathlib import Path

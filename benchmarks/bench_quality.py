@@ -36,8 +36,8 @@ def logits_of(model: Any, ids: list[int]) -> torch.Tensor:
     """[T, V] of a text's tokens."""
     pages = -(-len(ids) // 16)
     batch = batch_of(16, (ids, 0, list(range(pages))))
-    logits: torch.Tensor = model.launch(batch, model.make_pool(pages, 16)).collect().logits
-    return logits.clone()
+    logits = model.launch(batch, model.make_pool(pages, 16)).collect().logits
+    return torch.as_tensor(logits).clone()
 
 
 def main() -> None:

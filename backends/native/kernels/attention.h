@@ -17,7 +17,7 @@ constexpr int KEYS = 64;     // keys of a block
 constexpr int SUBPAGE = 16;  // keys that lie side by side in a page: one vector
 
 struct Scratchpad {  // of one thread
-  Buffer queries, outputs, state, wide;
+  Buffer queries, outputs, state, wide, sums;
 };
 
 // Rows of queries and what they gathered so far. Row r sees the keys up to `first` + r / `group`.
@@ -26,6 +26,7 @@ struct Queries {
   float* outputs;     // [rows][D]
   float *peaks, *totals;
   int num_rows, group, first, head_dim;
+  float* sums = nullptr;  // [rows][16]: lanes of the totals until all keys are seen
 };
 
 struct KeyBlock {
@@ -42,6 +43,7 @@ class Tiles {
  public:
   static constexpr bool BF = kv == Kv::PAIRS;
   static constexpr int PER_WORD = BF ? 2 : 1;
+  static constexpr int DEGREE = kv == Kv::FLOATS ? 6 : 4;  // bfloat16 needs no more
 
   static void all(const Queries& q, const KeyBlock& b) {
     // Rows before see none of these keys.
@@ -63,7 +65,7 @@ class Tiles {
   static void tile(const Queries& q, const KeyBlock& b, int r0) {
     alignas(64) float scores[R][KEYS];
     alignas(64) Word weights[R][KEYS];
-    float factors[R];
+    F16 factors[R];
     const int seen = std::min(KEYS, q.first + (r0 + R - 1) / q.group + 1 - b.key);  // by the last row
     constexpr int V = across(R);
     for (int j = 0; j < KEYS / SUBPAGE; j += V)
@@ -96,7 +98,7 @@ class Tiles {
   }
 
   // Scores to weights, exp(score - the largest so far); what earlier sums are to be multiplied by.
-  static float weigh(const Queries& q, int row, int key, const float* scores, Word* weights) {
+  static F16 weigh(const Queries& q, int row, int key, const float* scores, Word* weights) {
     const int seen = std::min(KEYS, q.first + row / q.group + 1 - key);  // by this row
     const F16 lowest = set1(-INFINITY);
     F16 s[KEYS / SUBPAGE];
@@ -107,19 +109,15 @@ class Tiles {
         s[j] = select(first_lanes(seen - j * SUBPAGE), s[j], lowest);
     const float before = q.peaks[row];
     const float now = std::max(before, reduce_max(max(max(s[0], s[1]), max(s[2], s[3]))));
-    if (now == -INFINITY) {  // a row that sees none of these keys
-      for (int j = 0; j < KEYS / SUBPAGE; j++) put(weights, j, zeros());
-      return 1.0f;
-    }
     F16 sum = zeros();
     UNROLL for (int j = 0; j < KEYS / SUBPAGE; j++) {
-      F16 e = s[j] - set1(now);
-      e = select(greater(e, set1(-103.0f)), exp16(e), zeros());
+      const F16 e = exp2_16<DEGREE>((s[j] - set1(now)) * set1(LOG2_E));
       sum = sum + e;
       put(weights, j, e);
     }
-    const float factor = before == now ? 1.0f : std::exp(before - now);
-    q.totals[row] = q.totals[row] * factor + reduce_add(sum);
+    const F16 factor = exp2_16<DEGREE>(set1((before - now) * LOG2_E));
+    float* sums = q.sums + size_t(row) * 16;
+    store(sums, fma(load(sums), factor, sum));
     q.peaks[row] = now;
     return factor;
   }
@@ -131,12 +129,12 @@ class Tiles {
 
   template <int R, int V>
   static void add_values(const Queries& q, const KeyBlock& b, int r0, int d, int seen,
-                         const float* factors, const Word (*weights)[KEYS]) {
+                         const F16* factors, const Word (*weights)[KEYS]) {
     const size_t D = q.head_dim;
     float* out = q.outputs + r0 * D + d;
     F16 c[R][V];
     UNROLL for (int r = 0; r < R; r++)
-      UNROLL for (int v = 0; v < V; v++) c[r][v] = loadu(out + r * D + 16 * v) * set1(factors[r]);
+      UNROLL for (int v = 0; v < V; v++) c[r][v] = loadu(out + r * D + 16 * v) * factors[r];
     for (int j = 0; j * SUBPAGE < seen; j++) {
       const int num = (std::min(SUBPAGE, seen - j * SUBPAGE) + PER_WORD - 1) / PER_WORD;
       const Word* at = b.values[j] + d;
@@ -178,25 +176,32 @@ inline KeyBlock widened(const KeyBlock& b, int head_dim, int num_keys, float* to
   return wide;
 }
 
+// bfloat16 without instructions for it: every block is widened once for all rows.
+template <class Blocks>
+void attend_wide(const Queries& q, int num_keys, const Blocks& block, Scratchpad& pad) {
+  const size_t per_block = size_t(2) * KEYS * q.head_dim, in_queries = size_t(q.num_rows) * q.head_dim;
+  float* wide = pad.wide.get<float>(per_block + in_queries);
+  Queries wide_q = q;
+  wide_q.words = reinterpret_cast<const Word*>(wide + per_block);
+  for (size_t i = 0; i < in_queries; i += 16)
+    storeu(wide + per_block + i, load_bf16(reinterpret_cast<const uint16_t*>(q.words) + i));
+  for (int key = 0; key < num_keys; key += KEYS)
+    Tiles<Kv::WIDE>::all(wide_q, widened(block(key), q.head_dim, num_keys, wide));
+}
+
 // All keys of some queries; block(key) says where 64 of them lie.
 template <bool BF, class Blocks>
-void attend(const Queries& q, int num_keys, const Blocks& block, Scratchpad& pad) {
+void attend(Queries q, int num_keys, const Blocks& block, Scratchpad& pad) {
   constexpr int WORTH_WIDENING = 6;  // rows that share the work
-  if constexpr (BF && !HAS_BF16_DOT) {
-    if (q.num_rows >= WORTH_WIDENING) {
-      const size_t per_block = size_t(2) * KEYS * q.head_dim, in_queries = size_t(q.num_rows) * q.head_dim;
-      float* wide = pad.wide.get<float>(per_block + in_queries);
-      Queries wide_q = q;
-      wide_q.words = reinterpret_cast<const Word*>(wide + per_block);
-      for (size_t i = 0; i < in_queries; i += 16)
-        storeu(wide + per_block + i, load_bf16(reinterpret_cast<const uint16_t*>(q.words) + i));
-      for (int key = 0; key < num_keys; key += KEYS)
-        Tiles<Kv::WIDE>::all(wide_q, widened(block(key), q.head_dim, num_keys, wide));
-      return;
-    }
+  q.sums = pad.sums.get<float>(size_t(q.num_rows) * 16);
+  std::fill(q.sums, q.sums + size_t(q.num_rows) * 16, 0.0f);
+  if (BF && !HAS_BF16_DOT && q.num_rows >= WORTH_WIDENING) {
+    attend_wide(q, num_keys, block, pad);
+  } else {
+    for (int key = 0; key < num_keys; key += KEYS)
+      Tiles<BF ? Kv::PAIRS : Kv::FLOATS>::all(q, block(key));
   }
-  for (int key = 0; key < num_keys; key += KEYS)
-    Tiles<BF ? Kv::PAIRS : Kv::FLOATS>::all(q, block(key));
+  for (int r = 0; r < q.num_rows; r++) q.totals[r] = reduce_add(load(q.sums + size_t(r) * 16));
 }
 
 }  // namespace teola

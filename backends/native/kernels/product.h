@@ -128,6 +128,16 @@ void finish(const Product& p, const Linear& w, int panel, const Piece& piece, in
   }
 }
 
+// Rows of the result lie so far apart that the core does not foresee the next one.
+inline void fetch_outputs(const Product& p, const Linear& w, int panel, int begin, int end) {
+  if (p.ending != STORE && p.ending != ADD) return;
+  for (int row = begin; row < end; row++) {
+    const float* at = p.out + size_t(row) * w.n + panel * PANEL;
+    fetch_near(at);
+    fetch_near(at + 16);
+  }
+}
+
 // The rows of the next tile when `left` are to do.
 inline int tile_rows(int left) {
   return left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;

@@ -9,6 +9,7 @@ void rows_int8(const Product& p, const Linear& w, int panel, const Piece& piece,
   alignas(64) float tile[MAX_ROWS * PANEL];
   const Int8Rows a{const_cast<Word*>(p.a), w.k};
   for (int row = piece.begin; row < piece.end;) {
+    fetch_outputs(p, w, panel, row, std::min(row + WIDEST_INT8, piece.end));
     const int rows = tile_int8(a, row, piece.end - row, p.is_fine, from, tile);
     finish<true>(p, w, panel, piece, row, rows, tile);
     row += rows;

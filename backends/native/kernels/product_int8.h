@@ -17,6 +17,7 @@
 namespace teola {
 
 constexpr int QUADS = 8;         // of a group
+constexpr int WIDEST_INT8 = 8;   // rows of a tile
 constexpr int SPREAD_ROWS = 64;  // above, 4-bit weights are spread once for all rows
 constexpr size_t SCALED_GROUP_BYTES = 2 * (QUADS * 64 + 128);  // expanded: quads, scales, minima
 
@@ -260,7 +261,7 @@ void tile_int8(const Int8Rows& a, int row0, const Source& from, int half, int nu
 
 // The rests of a group that is fine in some of R rows, added to `out`; those of the other rows are zero
 // and change no bit.
-template <int R, class Source>
+template <int R, int V, class Source>
 void add_rest(const Int8Rows& a, int row0, const Source& from, int g, float* out) {
   const int8_t* inputs[R];
   const int32_t* offsets[R];
@@ -269,23 +270,25 @@ void add_rest(const Int8Rows& a, int row0, const Source& from, int g, float* out
     const Int8Row row = a[row0 + r];
     inputs[r] = row.rests, offsets[r] = row.rest_offsets, scales[r] = row.scales;
   }
-  for (int half = 0; half < 2; half++) {
-    typename Source::Dots s[1][R];
-    dots_int8<R, 1>(inputs, offsets, from, g, half, s);
-    const F16 d = from.scales(g, half) * set1(REST_STEP);
-    UNROLL for (int r = 0; r < R; r++) {
-      float* at = out + r * PANEL + half * 16;
-      store(at, fma(d * set1(scales[r][g]), to_floats(s[0][r].total()), load(at)));
+  for (int half = 0; half < 2; half += V) {
+    typename Source::Dots s[V][R];
+    dots_int8<R, V>(inputs, offsets, from, g, half, s);
+    UNROLL for (int v = 0; v < V; v++) {
+      const F16 d = from.scales(g, half + v) * set1(REST_STEP);
+      UNROLL for (int r = 0; r < R; r++) {
+        float* at = out + r * PANEL + (half + v) * 16;
+        store(at, fma(d * set1(scales[r][g]), to_floats(s[v][r].total()), load(at)));
+      }
     }
   }
 }
 
-template <int R, class Source>
+template <int R, int V, class Source>
 void add_rests(const Int8Rows& a, int row0, const Source& from, float* out) {
   for (int i = 0; i < num_masks(a.k); i++) {
     uint64_t fine = 0;
     UNROLL for (int r = 0; r < R; r++) fine |= a[row0 + r].fine[i];
-    for (; fine; fine &= fine - 1) add_rest<R>(a, row0, from, i * 64 + std::countr_zero(fine), out);
+    for (; fine; fine &= fine - 1) add_rest<R, V>(a, row0, from, i * 64 + std::countr_zero(fine), out);
   }
 }
 
@@ -295,7 +298,7 @@ int tile_int8(const Int8Rows& a, int row, bool is_fine, const Source& from, floa
   constexpr int V = REGISTERS >= 32 ? 2 : 1;
   for (int half = 0; half < 2; half += V)
     tile_int8<R, V>(a, row, from, half, a.k / GROUP, out);
-  if (is_fine) add_rests<R>(a, row, from, out);
+  if (is_fine) add_rests<R, V>(a, row, from, out);
   return R;
 }
 

@@ -84,6 +84,27 @@ inline F16 exp_of_negative16(F16 x) {
   return select(greater(x, set1(-87.0f)), y, zeros());
 }
 
+// 2^r for |r| <= 1/2 by degree: within 3e-6, and within rounding.
+template <int DEGREE>
+constexpr float EXP2[DEGREE + 1] = {};
+template <>
+inline constexpr float EXP2<4>[] = {1.0f, 0.6931241932f, 0.2402409862f, 0.05590642673f, 0.009582853144f};
+template <>
+inline constexpr float EXP2<6>[] = {1.0f, 0.6931472029f, 0.2402264791f, 0.05550332471f,
+                                    0.009618437359f, 0.001339887465f, 0.0001535336203f};
+
+constexpr float LOG2_E = 1.44269504088896341f;
+
+// 2^x for x <= 0: 1 of 0, 0 below 2^-150, NaN of NaN.
+template <int DEGREE>
+inline F16 exp2_16(F16 x) {
+  x = max(set1(-200.0f), x);
+  const F16 n = round_even(x), r = x - n;
+  F16 p = set1(EXP2<DEGREE>[DEGREE]);
+  UNROLL for (int i = DEGREE - 1; i >= 0; i--) p = fma(p, r, set1(EXP2<DEGREE>[i]));
+  return scale2(p, n);
+}
+
 inline F16 silu16(F16 x) { return x / (set1(1.0f) + exp16(zeros() - x)); }
 
 }  // namespace teola

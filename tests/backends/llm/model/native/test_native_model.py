@@ -75,8 +75,7 @@ class Steps:
             pages = self.pages[i * self.per_text :][: -(-end // self.page_size)]
             laid_out.append((self.texts[i][begin:end], begin, pages))
         batch = batch_of(self.page_size, *laid_out)
-        logits: torch.Tensor = self.model.launch(batch, self.kv).collect().logits
-        return logits.clone()
+        return torch.as_tensor(self.model.launch(batch, self.kv).collect().logits).clone()
 
 
 def texts_of(rng: random.Random, vocab: int, *lengths: int) -> list[list[int]]:
@@ -145,7 +144,7 @@ def test_what_others_left_in_a_page_changes_no_bit(
     texts = texts_of(random.Random(5), model.config.vocab_size, 70, 3, 33)
     parts = [(0, 0, 19), (1, 0, 3), (0, 19, 70), (2, 0, 32), (2, 32, 33)]
     clean, dirty = Steps(model, texts), Steps(model, texts)
-    dirty.kv.pages.fill_(0xFF)  # every float32 and bfloat16 of it is NaN
+    dirty.kv.pages.fill(0xFF)  # every float32 and bfloat16 of it is NaN
     for part in parts:
         found = dirty.run(part)
         assert bool(found.isfinite().all())

@@ -32,6 +32,7 @@ struct Queries {
 struct KeyBlock {
   int key;  // the first of 64
   const Word *keys[KEYS / SUBPAGE], *values[KEYS / SUBPAGE];  // [D words][16], [16 / per word][D]
+  const KeyBlock* next = nullptr;  // fetched meanwhile; or null
 };
 
 // How a kernel reads keys and values: float32; pairs of bfloat16; or bfloat16 that was widened to
@@ -58,8 +59,12 @@ class Tiles {
  private:
   // Vectors side by side, so that a tile's sums stay in registers.
   static constexpr int across(int rows) {
-    return REGISTERS >= 32 ? 4 : rows == 6 ? 1 : rows == 3 ? 2 : 4;
+    constexpr bool spreads = BF && !HAS_BF16_DOT;  // two registers for a vector of pairs
+    return REGISTERS >= 32 ? 4 : rows == 6 ? 1 : rows == 3 ? (spreads ? 1 : 2) : spreads ? 2 : 4;
   }
+
+  // Few rows wait for memory, and pages lie apart: no core foresees them.
+  static constexpr bool fetches(int rows) { return rows <= 3; }
 
   template <int R>
   static void tile(const Queries& q, const KeyBlock& b, int r0) {
@@ -83,10 +88,13 @@ class Tiles {
   static void score(const Queries& q, const KeyBlock& b, int r0, int j0, float (*scores)[KEYS]) {
     const int words = q.head_dim / PER_WORD;
     const Word* rows = q.words + size_t(r0) * words;
+    const KeyBlock& next = b.next ? *b.next : b;
     F16 c[R][V];
     UNROLL for (int r = 0; r < R; r++)
       UNROLL for (int v = 0; v < V; v++) c[r][v] = zeros();
     for (int k = 0; k < words; k++) {
+      if constexpr (fetches(R))
+        UNROLL for (int v = 0; v < V; v++) fetch_near(next.keys[j0 + v] + k * SUBPAGE);
       Operand<BF> keys[V];
       UNROLL for (int v = 0; v < V; v++) keys[v] = load_operand<BF>(b.keys[j0 + v] + k * SUBPAGE);
       UNROLL for (int r = 0; r < R; r++)
@@ -132,6 +140,7 @@ class Tiles {
                          const F16* factors, const Word (*weights)[KEYS]) {
     const size_t D = q.head_dim;
     float* out = q.outputs + r0 * D + d;
+    const KeyBlock& next = b.next ? *b.next : b;
     F16 c[R][V];
     UNROLL for (int r = 0; r < R; r++)
       UNROLL for (int v = 0; v < V; v++) c[r][v] = loadu(out + r * D + 16 * v) * factors[r];
@@ -139,6 +148,8 @@ class Tiles {
       const int num = (std::min(SUBPAGE, seen - j * SUBPAGE) + PER_WORD - 1) / PER_WORD;
       const Word* at = b.values[j] + d;
       for (int k = 0; k < num; k++, at += D) {
+        if constexpr (fetches(R))
+          UNROLL for (int v = 0; v < V; v++) fetch_near(next.values[j] + (at - b.values[j]) + 16 * v);
         Operand<BF> values[V];
         UNROLL for (int v = 0; v < V; v++) values[v] = load_operand<BF>(at + 16 * v);
         UNROLL for (int r = 0; r < R; r++)
@@ -189,7 +200,8 @@ void attend_wide(const Queries& q, int num_keys, const Blocks& block, Scratchpad
     Tiles<Kv::WIDE>::all(wide_q, widened(block(key), q.head_dim, num_keys, wide));
 }
 
-// All keys of some queries; block(key) says where 64 of them lie.
+// All keys of some queries; block(key) says where 64 of them lie, those behind the last too: what is
+// worth fetching then.
 template <bool BF, class Blocks>
 void attend(Queries q, int num_keys, const Blocks& block, Scratchpad& pad) {
   constexpr int WORTH_WIDENING = 6;  // rows that share the work
@@ -198,8 +210,11 @@ void attend(Queries q, int num_keys, const Blocks& block, Scratchpad& pad) {
   if (BF && !HAS_BF16_DOT && q.num_rows >= WORTH_WIDENING) {
     attend_wide(q, num_keys, block, pad);
   } else {
-    for (int key = 0; key < num_keys; key += KEYS)
-      Tiles<BF ? Kv::PAIRS : Kv::FLOATS>::all(q, block(key));
+    for (int key = 0; key < num_keys; key += KEYS) {
+      KeyBlock b = block(key), next = block(key + KEYS);
+      b.next = &next;
+      Tiles<BF ? Kv::PAIRS : Kv::FLOATS>::all(q, b);
+    }
   }
   for (int r = 0; r < q.num_rows; r++) q.totals[r] = reduce_add(load(q.sums + size_t(r) * 16));
 }

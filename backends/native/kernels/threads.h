@@ -1,6 +1,7 @@
 // A thread pool for short phases, and memory that is kept between them.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -52,6 +53,13 @@ class Pool {
       relax();
     }
     if (failed_.exchange(false)) throw std::bad_alloc();
+  }
+
+  // fn(begin, end) for parts of at least `least` of `num` rows, a few a thread.
+  template <class Fn>
+  void ranges(int num, int least, const Fn& fn) {
+    const int n = std::max(1, std::min(num / least, 4 * size()));
+    run(n, [&](int i, int) { fn(int(int64_t(num) * i / n), int(int64_t(num) * (i + 1) / n)); });
   }
 
  private:

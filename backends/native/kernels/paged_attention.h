@@ -1,0 +1,222 @@
+// Attention of a step over paged keys and values: which rows of which heads an item of work takes, and
+// where they find their pages.
+//
+// An item that takes all rows of a span writes their keys and values itself, just before it reads
+// them: a decode needs no phase for that. Others find them in place.
+#pragma once
+
+#include "attention.h"
+#include "product.h"
+#include "step.h"
+
+namespace teola {
+
+// Words of a row that `to` reads.
+template <bool BF>
+size_t row_words(const Linear& to) {
+  return is_int8(to.format) ? int8_row_words(to.k) : size_t(to.k) / (BF ? 2 : 1);
+}
+
+template <bool BF>
+class PagedAttention {
+ public:
+  static constexpr int PER_WORD = BF ? 2 : 1;
+
+  // Of one layer.
+  struct Pass {
+    const TeolaStep& s;
+    int layer;
+    float* qkv;        // [T][H + 2 K][D]
+    const Linear& to;  // reads the outputs
+    Word* out;
+  };
+
+  PagedAttention(const TeolaConfig& c, Pool& pool) : c_(c), pool_(pool), pads_(pool.size()) {}
+
+  void take_all(const TeolaStep& s) {
+    const int rows = rows_per_item();
+    clear(s);
+    for (int i = s.num_spans - 1; i >= 0; i--)
+      for (int end = s.spans[i].end; end > s.spans[i].start; end -= rows)  // longest first
+        add_items(s, i, std::max(s.spans[i].start, end - rows), end);
+  }
+
+  // Only rows whose logits are wanted.
+  void take_wanted(const TeolaStep& s) {
+    clear(s);
+    for (int i = 0, span = 0; i < s.num_logits;) {
+      const int begin = int(s.logit_rows[i]);
+      while (s.spans[span].end <= begin) span++;
+      int end = begin + 1;
+      for (i++; i < s.num_logits && s.logit_rows[i] == end && end < s.spans[span].end &&
+                end - begin < rows_per_item(); i++)
+        end++;
+      add_items(s, span, begin, end);
+    }
+  }
+
+  // Of the rows taken; keys and values of all rows go to their pages.
+  void run(const Pass& p) {
+    place(p);
+    pool_.run(int(items_.size()), [&](int i, int thread) {
+      const size_t next = std::min(size_t(i + pool_.size()), items_.size() - 1);  // likely this thread's
+      run(p, items_[i], items_[next], pads_[thread]);
+    });
+  }
+
+ private:
+  struct Item {
+    int span, head, begin, end;  // rows of one KV head's queries
+  };
+
+  // A head's keys [D][16] and values [16][D] (in pairs where BF) in the 16 slots around a token.
+  struct Subpage {
+    Word *keys, *values;
+  };
+
+  int group() const { return c_.num_heads / c_.num_kv_heads; }
+  int rows_per_item() const { return std::max(1, 48 / group()); }
+
+  void clear(const TeolaStep& s) {
+    items_.clear();
+    is_whole_.assign(size_t(s.num_spans), false);
+  }
+
+  void add_items(const TeolaStep& s, int span, int begin, int end) {
+    is_whole_[span] = begin == s.spans[span].start && end == s.spans[span].end;
+    for (int h = 0; h < c_.num_kv_heads; h++) items_.push_back({span, h, begin, end});
+  }
+
+  Subpage subpage(const Pass& p, const TeolaSpan& span, int position, int head) const {
+    const TeolaStep& s = p.s;
+    const size_t words = size_t(SUBPAGE) * c_.head_dim / PER_WORD;
+    const size_t per_head = words * (s.page_size / SUBPAGE), per_page = per_head * c_.num_kv_heads;
+    const int page = s.pages[span.page_start + position / s.page_size];
+    const int sub = position % s.page_size / SUBPAGE;
+    Word* keys = reinterpret_cast<Word*>(s.kv) + size_t(p.layer) * 2 * s.num_pages * per_page +
+                 page * per_page + head * per_head + sub * words;
+    return {keys, keys + s.num_pages * per_page};
+  }
+
+  float* head_of(const Pass& p, int row, int head) const {
+    return p.qkv + (size_t(row) * (c_.num_heads + 2 * c_.num_kv_heads) + head) * c_.head_dim;
+  }
+
+  // A head of queries or keys, by its position.
+  void rotate(const TeolaStep& s, int row, float* x) const {
+    const int half = c_.head_dim / 2;
+    const float* cos = s.cos + size_t(s.positions[row]) * half;
+    const float* sin = s.sin + size_t(s.positions[row]) * half;
+    for (int i = 0; i < half; i += 16) {
+      const int n = half - i;
+      const F16 c = load_first(cos + i, n), d = load_first(sin + i, n);
+      const F16 low = load_first(x + i, n), high = load_first(x + half + i, n);
+      store_first(x + i, fnma(high, d, low * c), n);
+      store_first(x + half + i, fma(low, d, high * c), n);
+    }
+  }
+
+  // ---------------------------------------------------------------- keys and values
+
+  // Those of spans that no item takes as a whole.
+  void place(const Pass& p) {
+    const auto spans = p.s.spans;
+    if (std::find(is_whole_.begin(), is_whole_.end(), false) == is_whole_.end()) return;
+    pool_.ranges(p.s.num_rows, 16, [&](int begin, int end) {
+      for (int i = 0; i < p.s.num_spans; i++) {
+        if (is_whole_[i]) continue;
+        const int first = std::max(begin, spans[i].start), last = std::min(end, spans[i].end);
+        for (int row = first; row < last; row++)
+          for (int h = 0; h < c_.num_kv_heads; h++) place(p, spans[i], row, h);
+      }
+    });
+  }
+
+  void place(const Pass& p, const TeolaSpan& span, int row, int head) const {
+    const int D = c_.head_dim, position = int(p.s.positions[row]), at = position % SUBPAGE;
+    const Subpage to = subpage(p, span, position, head);
+    float* key = head_of(p, row, c_.num_heads + head);
+    const float* value = head_of(p, row, c_.num_heads + c_.num_kv_heads + head);
+    rotate(p.s, row, key);
+    if constexpr (BF) {
+      uint16_t* v = reinterpret_cast<uint16_t*>(to.values) + size_t(at / 2) * D * 2 + at % 2;
+      const bool is_alone = at % 2 == 0 && row + 1 == span.end;  // the other half of its words is stale
+      for (int i = 0; i < D; i += 2)
+        to.keys[(i / 2) * SUBPAGE + at] = to_bf16(key[i]) | Word(to_bf16(key[i + 1])) << 16;
+      for (int i = 0; i < D; i++) v[i * 2] = to_bf16(value[i]);
+      if (is_alone)
+        for (int i = 0; i < D; i++) v[i * 2 + 1] = 0;
+    } else {
+      float* k = reinterpret_cast<float*>(to.keys);
+      for (int i = 0; i < D; i++) k[i * SUBPAGE + at] = key[i];
+      std::memcpy(to.values + size_t(at) * D, value, size_t(D) * 4);
+    }
+  }
+
+  // ---------------------------------------------------------------- attention
+
+  void run(const Pass& p, const Item& item, const Item& next, Scratchpad& pad) {
+    const TeolaSpan& span = p.s.spans[item.span];
+    const int D = c_.head_dim, num = (item.end - item.begin) * group();
+    Word* q = pad.queries.get<Word>(size_t(num) * D / PER_WORD);
+    float* o = pad.outputs.get<float>(size_t(num) * D);
+    float* peak = pad.state.get<float>(size_t(num) * 2);
+    float* total = peak + num;
+    const int first = span.num_keys - (span.end - item.begin);
+    const int num_keys = first + (item.end - item.begin);
+    gather_queries(p, item, q);
+    if (is_whole_[item.span])
+      for (int row = item.begin; row < item.end; row++) place(p, span, row, item.head);
+    std::memset(o, 0, size_t(num) * D * 4);
+    std::fill(peak, peak + num, -INFINITY);
+    std::fill(total, total + num, 0.0f);
+    attend<BF>(Queries{q, o, peak, total, num, group(), first, D}, num_keys,
+               [&](int key) { return key < num_keys ? block(p, item, key) : block(p, next, 0); },
+               pad);
+    for (int r = 0; r < num; r++) put(p, item, r, o + size_t(r) * D, 1.0f / total[r]);
+  }
+
+  // Rotated, scaled and in words: [rows][group][D].
+  void gather_queries(const Pass& p, const Item& item, Word* q) const {
+    const int D = c_.head_dim;
+    const F16 scale = set1(1.0f / std::sqrt(float(D)));
+    for (int row = item.begin; row < item.end; row++)
+      for (int g = 0; g < group(); g++, q += D / PER_WORD) {
+        float* x = head_of(p, row, item.head * group() + g);
+        rotate(p.s, row, x);
+        for (int i = 0; i < D; i += 16) store_words<BF>(q + i / PER_WORD, loadu(x + i) * scale);
+      }
+  }
+
+  KeyBlock block(const Pass& p, const Item& item, int key) const {
+    const TeolaSpan& span = p.s.spans[item.span];
+    const int last = span.num_keys - (span.end - item.end) - 1;
+    KeyBlock b{key, {}, {}};
+    for (int j = 0; j < KEYS / SUBPAGE; j++) {
+      const int at = std::min(key + j * SUBPAGE, last / SUBPAGE * SUBPAGE);
+      const Subpage from = subpage(p, span, at, item.head);
+      b.keys[j] = from.keys, b.values[j] = from.values;
+    }
+    return b;
+  }
+
+  // Query r's outputs, as the next product reads them.
+  void put(const Pass& p, const Item& item, int r, const float* o, float scale) const {
+    const int D = c_.head_dim, column = (item.head * group() + r % group()) * D;
+    Word* row = p.out + row_words<BF>(p.to) * (item.begin + r / group());
+    auto value = [&](int i) { return loadu(o + i) * set1(scale); };
+    if (is_int8(p.to.format))  // its groups end with heads
+      for (int i = 0; i < D; i += GROUP)
+        quantise_group(Int8Rows{row, p.to.k}[0], (column + i) / GROUP, value(i), value(i + 16));
+    else
+      for (int i = 0; i < D; i += 16) store_words<BF>(row + (column + i) / PER_WORD, value(i));
+  }
+
+  TeolaConfig c_;
+  Pool& pool_;
+  std::vector<Scratchpad> pads_;
+  std::vector<Item> items_;
+  std::vector<bool> is_whole_;  // spans whose rows are all taken by one item a head
+};
+
+}  // namespace teola

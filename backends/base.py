@@ -32,6 +32,7 @@ Capability = Literal[
     "tools",  # prefill and decode take tools; decode's text is then the canonical turn
     "itl",  # steps are sized by the time that a decode wants between tokens, its `itl_s`
     "tool_grammar",  # calls are well-formed, and their arguments fit the tool's schema
+    "fusion",  # prefill takes `fusion`: the KV of its chunks is reused wherever they stand
 ]
 
 
@@ -53,6 +54,13 @@ class Tokens:
     """A piece of a prompt as token ids, taken as they are."""
 
     ids: tuple[int, ...]
+
+
+class Chunk(str):
+    """Text that recurs in other places of other prompts: a retrieved passage. Its KV is reused
+    there if the request asks for `fusion`, which changes answers a little; else it is its text."""
+
+    __slots__ = ()
 
 
 Part = str | Turn | Tokens  # one piece of a prompt; no token of markup is made from text
@@ -84,6 +92,7 @@ class Usage:
     accepted_tokens: int = 0  # guesses that came true; they count among decode_tokens too
     num_items: int = 0  # texts embedded, pairs scored, documents written ...
     remembered_items: int = 0  # answered from earlier work of equal content, at no cost
+    fused_tokens: int = 0  # prompt tokens whose KV came from another place: not exact
 
 
 def total(usages: Iterable[Usage]) -> Usage:
@@ -115,7 +124,7 @@ class Request:
     | count | | | int |
     | delete | ids or None, sources or None, Index that is kept or None | all | int |
     | rerank | query str, list[Doc] | k | list[Doc], best first |
-    | prefill | Context or None, then Parts | adapter cache_salt tools tool_choice ahead | Context |
+    | prefill | Context or None, then Parts | see below | Context |
     | decode | Context or None, then Parts | see below | str, Context; for n > 1 lists of them |
     | generate | Parts | those of decode | str; for n > 1 a list of them |
     | select | Context, list[str] | score | str, list[float], Context |
@@ -128,6 +137,10 @@ class Request:
     An engine with `warm_up` keeps contexts with the client and sends the whole prompt with each
     decode. Its prefill costs nothing, unless `ahead` is true: then the server computes the prompt
     into its prefix cache, and the prefill ends when it has.
+
+    A prefill takes adapter, cache_salt, tools and tool_choice as a decode does, and `fusion`, the
+    plan by which the KV of the prompt's chunks is reused wherever they stand: "reuse" or
+    "lego(k)", which computes the first k tokens of each again. Left out, all of it is exact.
 
     All attrs of decode may be left out:
 

@@ -58,6 +58,17 @@ class RooflineModel:
     def make_pool(self, num_pages: int, page_size: int) -> EmptyPool:  # noqa: ARG002
         return EmptyPool(page_size)
 
+    def link(
+        self,
+        kv: EmptyPool,
+        pages: list[int],
+        first: int,
+        to_pages: list[int],
+        to: int,
+        num_tokens: int,
+    ) -> None:
+        """Takes no time: bytes that a prefill would have written many times as slowly."""
+
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:  # noqa: ARG002
         raise ConfigError("an emulated engine takes no LoRA adapters")
 

@@ -35,6 +35,10 @@ class TokenPool:
         self.page_size = page_size
         self.tokens = np.full((num_pages, page_size), -1, np.int64)
 
+    def places(self, pages: list[int]) -> Ints:
+        """Where the tokens of pages lie."""
+        return (np.array(pages)[:, None] * self.page_size + np.arange(self.page_size)).reshape(-1)
+
     def copy_page(self, source: int, target: int) -> None:
         self.tokens[target] = self.tokens[source]
 
@@ -59,6 +63,19 @@ class PagedModel:
 
     def make_pool(self, num_pages: int, page_size: int) -> TokenPool:
         return TokenPool(num_pages, page_size)
+
+    def link(
+        self,
+        kv: TokenPool,
+        pages: list[int],
+        first: int,
+        to_pages: list[int],
+        to: int,
+        num_tokens: int,
+    ) -> None:
+        source = kv.places(pages)[first : first + num_tokens]
+        target = kv.places(to_pages)[to : to + num_tokens]
+        kv.tokens.reshape(-1)[target] = kv.tokens.reshape(-1)[source]
 
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         return adapter.num_bytes

@@ -10,6 +10,7 @@ from typing import Any
 
 from backends.base import Part, Request
 from backends.errors import RequestRejected
+from backends.llm.fusion.linker import Linker
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.kv.pins import Pins
@@ -85,6 +86,7 @@ class LLMCore:
             options.patience_ms / 1e3,
             clock,
             latency,
+            Linker(self.cache, model, self.kv),
         )
         self._clock = clock
         self._sampler = sampler

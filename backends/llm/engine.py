@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
+from backends.llm.fusion.fused_prefill import Fuser
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
 from backends.llm.worker import (
@@ -53,6 +54,7 @@ CAPABILITIES: frozenset[Capability] = frozenset(
         "tools",
         "itl",
         "tool_grammar",
+        "fusion",
     )
 )
 
@@ -68,6 +70,7 @@ class LLMEngine:
         read_limit_s: float = READ_LIMIT_S,
         device: str = "",
         capabilities: frozenset[Capability] = CAPABILITIES,
+        page_size: int = 16,
     ) -> None:
         self._load = load
         self._preparation: Preparation = PreparationThreads(read_limit_s)
@@ -76,6 +79,7 @@ class LLMEngine:
         self._inbox = Inbox()
         self._outbox = Outbox()  # the thread's
         self._starting = asyncio.Lock()
+        self._fuser = Fuser(self._execute_one, self._abort_one, page_size)
         self._info = EngineInfo(
             kind="llm",
             model=model,
@@ -110,15 +114,22 @@ class LLMEngine:
         if self._core is None or self._inbox.is_closed:
             return [self._not_running() for _ in requests]
         loop = asyncio.get_running_loop()
-        futures = [self._enter(request, loop) for request in requests]
+        running = [
+            self._fuser.prefill(request) if _is_fused(request) else self._enter(request, loop)
+            for request in requests
+        ]
         try:
-            return list(await asyncio.gather(*futures))
+            return list(await asyncio.gather(*running))
         except asyncio.CancelledError:
             for request in requests:
                 self.abort(request.id)
             raise
 
     def abort(self, request_id: str) -> None:
+        if not self._fuser.abort(request_id):
+            self._abort_one(request_id)
+
+    def _abort_one(self, request_id: str) -> None:
         if not self._preparation.abort(request_id):
             self._inbox.send(Abort(request_id))
 
@@ -196,6 +207,9 @@ class LLMEngine:
             raise self._not_running()
         return await future
 
+    async def _execute_one(self, request: Request) -> Outcome:
+        return await self._enter(request, asyncio.get_running_loop())
+
     def _enter(
         self, request: Request, loop: asyncio.AbstractEventLoop
     ) -> "asyncio.Future[Outcome]":
@@ -218,6 +232,10 @@ class LLMEngine:
 
     def _not_running(self) -> EngineUnavailable:
         return EngineUnavailable(f"engine {self._info.model} is not running: call start()")
+
+
+def _is_fused(request: Request) -> bool:
+    return request.op == "prefill" and "fusion" in request.attrs
 
 
 def _end_thread(inbox: Inbox, thread: threading.Thread) -> None:

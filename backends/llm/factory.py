@@ -30,4 +30,10 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
             from backends.llm.loader import load_core
         return load_core(resolve(url), settings)
 
-    return LLMEngine(url, settings.max_running, load, device=device_name(settings.device))
+    return LLMEngine(
+        url,
+        settings.max_running,
+        load,
+        device=device_name(settings.device),
+        page_size=settings.page_size,
+    )

@@ -83,6 +83,24 @@ class StepStruct(Structure):
     )
 
 
+class LinkStruct(Structure):
+    _fields_ = (
+        ("kv", c_void_p),
+        ("num_pages", c_int64),
+        ("num_layers", c_int32),
+        ("num_kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("page_size", c_int32),
+        ("pages", c_void_p),
+        ("to_pages", c_void_p),
+        ("first", c_int32),
+        ("to", c_int32),
+        ("num_tokens", c_int32),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+    )
+
+
 class DeltaStruct(Structure):
     _fields_ = (("a", LinearStruct), ("b", LinearStruct))
 
@@ -177,6 +195,8 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.teola_model_free.argtypes = (c_void_p,)
     lib.teola_forward.restype = c_int32
     lib.teola_forward.argtypes = (c_void_p, POINTER(StepStruct))
+    lib.teola_link.restype = None
+    lib.teola_link.argtypes = (c_void_p, POINTER(LinkStruct))
     lib.teola_bert_create.restype = c_void_p
     lib.teola_bert_create.argtypes = (POINTER(BertConfigStruct), POINTER(BertLayerStruct), c_int32)
     lib.teola_bert_free.restype = None

@@ -75,6 +75,7 @@ class KVCache:
     def share(self, table: PageTable, num_tokens: int) -> PageTable:
         """A second holder of the first `num_tokens`, which is no use of them."""
         other = PageTable(table.namespace)
+        other.is_private = table.is_private
         other.num_computed = num_tokens
         other.pages = table.pages[: self.pool.pages_for(num_tokens)]
         for page in other.pages:
@@ -85,6 +86,8 @@ class KVCache:
     def match(self, table: PageTable, ids: list[int]) -> int:
         """Take what the tree has of `ids`; returns how many tokens that adds. What a lower tier
         has beyond that starts to load, and the table `is_loading` until it can be matched."""
+        if table.is_private:
+            return 0
         gained = self.match_tree(table, ids)
         last, table.load = table.load, None
         brought = last.credit() if last is not None else 0
@@ -98,7 +101,7 @@ class KVCache:
         """`match` without a look below."""
         first = table.num_named // self.pool.page_size
         found = self.tree.match_prefix(ids, table.namespace, table.node)
-        if not found.pages:
+        if table.is_private or not found.pages:
             return 0
         gained = max(0, found.node.end - table.num_computed)
         if gained:
@@ -143,7 +146,7 @@ class KVCache:
         the step ran; only then may they be copied to a lower tier."""
         size = self.pool.page_size
         first, num_pages = table.num_named // size, num_tokens // size
-        if num_pages <= first:
+        if table.is_private or num_pages <= first:
             return
         given = table.pages[first:num_pages]
         known, node = self.tree.insert(ids, given, table.namespace, table.node)
@@ -190,6 +193,7 @@ class KVCache:
         node, num_written = table.node, table.num_computed
         self._cut(table, 0)
         table.num_computed = 0
+        table.is_private = False  # what is computed again is exact
         table.load = None
         self._relock(table, None)
         if node is not None and node.end > num_written:

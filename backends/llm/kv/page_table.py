@@ -59,7 +59,7 @@ class PageTable:
     The first pages, up to the end of `node`, are those that the tree names for these tokens."""
 
     __slots__ = (
-        *("is_released", "load", "namespace", "node"),
+        *("is_private", "is_released", "load", "namespace", "node"),
         *("num_computed", "num_listed", "pages", "row", "use"),
     )
 
@@ -71,6 +71,7 @@ class PageTable:
         self.load: Load | None = None  # brings more of its KV from a lower tier
         self.use = Use()  # as an idle context
         self.is_released = False  # its context is gone
+        self.is_private = False  # its KV is not exactly its tokens': the tree never names it
         self.row = -1  # where `PageRows` lists the pages for the model; -1: nowhere yet
         self.num_listed = 0  # first pages that stand there as they are here
 

@@ -17,13 +17,14 @@ Ints = NDArray[np.int64]
 
 
 class Run(NamedTuple):
-    """The next `num_tokens` tokens of a sequence that have no KV yet, computed in one step; the
-    next tokens after the last `num_logits` of them are wanted: none of a prompt's chunk, one of a
-    decode, one for each guess and one more of a speculation."""
+    """`num_tokens` tokens of a sequence that have no KV yet, computed in one step, in which a fused
+    prompt may have several runs; the next tokens after the last `num_logits` of them are wanted:
+    none of a prompt's chunk, one of a decode, one for each guess and one more of a speculation."""
 
     sequence: Sequence
     num_tokens: int
     num_logits: int
+    start: int  # the place of the first
     guesses: tuple[int, ...] = ()  # the last of the tokens, where they are only guessed
 
 
@@ -100,9 +101,8 @@ class BatchBuilder:
         with_logits: list[int] = []
         adapters: dict[LoadedAdapter, int] = {}
         self._page_rows.begin_step()
-        for sequence, num_tokens, num_logits, guesses in runs:
+        for sequence, num_tokens, num_logits, first, guesses in runs:
             row, table = len(tokens), sequence.table
-            first = table.num_computed
             end = first + num_tokens
             tokens += sequence.ids[first:end]
             tokens += guesses
@@ -117,6 +117,9 @@ class BatchBuilder:
             wanted += range(row + num_tokens - num_logits, row + num_tokens)
         if len(tokens) > len(self._tokens):
             self._grow(2 * len(tokens))
+        if len(spans) > len(self._spans):  # a fused prompt has several
+            self._spans = np.empty((2 * len(spans), len(Span._fields)), np.int32)
+            self._grow(len(self._tokens))  # models look at the tokens' array for all of them
         self._spans[: len(spans)] = spans
         return StepBatch(
             _filled(self._tokens, tokens),

@@ -71,6 +71,12 @@ class StepModel(Protocol[Pool]):
     def make_pool(self, num_pages: int, page_size: int) -> Pool:
         """The KV memory this model reads and writes."""
 
+    def link(
+        self, kv: Pool, pages: list[int], first: int, to_pages: list[int], to: int, num_tokens: int
+    ) -> None:
+        """Copy the KV of tokens `first` on, which lie in `pages`, to the places from `to` on in
+        `to_pages`, keys turned from their old positions to the new ones."""
+
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         """What an adapter takes in memory, with all that this model makes of it."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable
+from backends.llm.fusion.linker import Linker
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.pool import AdapterPool
@@ -30,6 +31,7 @@ class Step:
     runs: list[Run] = field(default_factory=list)
     ready: list[Sequence] = field(default_factory=list)
     refused: list[tuple[Sequence, EngineError]] = field(default_factory=list)  # still in the queue
+    num_sequences: int = 0
     num_tokens: int = 0
     num_keys: int = 0  # keys read by all rows together
     is_closed: bool = False  # no more starts: pages were taken, or are reserved
@@ -38,10 +40,6 @@ class Step:
     def sequences(self) -> list[Sequence]:
         """All participants: the sequences that may hold pages which this step writes."""
         return [*(run.sequence for run in self.runs), *self.ready]
-
-    @property
-    def num_sequences(self) -> int:
-        return len(self.runs) + len(self.ready)
 
 
 class BatchPlanner:
@@ -58,6 +56,7 @@ class BatchPlanner:
         patience_s: float,
         clock: Callable[[], float],
         latency: LatencyModel,
+        linker: Linker,
     ) -> None:
         self.cache = cache
         self.adapters = adapters
@@ -70,6 +69,7 @@ class BatchPlanner:
         self.waiting: list[Sequence] = []
         self.num_preemptions = 0
         self._clock = clock
+        self._linker = linker
 
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence."""
@@ -138,6 +138,8 @@ class BatchPlanner:
         else:
             sequence.table = PageTable(sequence.namespace)
         self.waiting.remove(sequence)
+        if sequence.wanted_links:
+            self._linker.begin(sequence)
         _insert(self.running, sequence)
         sequence.is_running = True
         return True
@@ -171,17 +173,21 @@ class BatchPlanner:
         sequence's last known token on: one of a decode."""
         num_tokens = min(room, sequence.num_to_compute)
         if not num_tokens:
+            step.num_sequences += 1
             step.ready.append(sequence)
             return
-        start = sequence.table.num_computed
-        end = start + num_tokens
+        runs = sequence.next_runs(num_tokens)
+        (start, _), (_, end) = runs[0], runs[-1]
         if not self._make_room(sequence, end, step):
             return
         self._publish(sequence, start, min(end, len(sequence.ids)))
-        step.runs.append(Run(sequence, num_tokens, sequence.num_logits(start, end)))
+        step.num_sequences += 1
+        for first, last in runs:
+            num_logits = sequence.num_logits(first, last)
+            step.runs.append(Run(sequence, last - first, num_logits, first))
+            step.num_keys += (last - first) * (first + last + 1) // 2
         step.budget -= num_tokens
         step.num_tokens += num_tokens
-        step.num_keys += num_tokens * (start + end + 1) // 2
 
     def _find_cached(self, sequence: Sequence) -> None:
         known = max(sequence.table.num_computed, sequence.num_known)

@@ -6,6 +6,7 @@ from typing import Literal, Protocol, cast, get_args
 
 from backends.base import Part, Request, Tokens, Turn
 from backends.errors import RequestRejected
+from backends.llm.fusion.link import Encoded
 from backends.llm.requests.sampling import check_choices
 from backends.request_limits import MAX_NAME_CHARS, MAX_PARTS, check_size
 
@@ -25,6 +26,12 @@ def parts_of(inputs: Items[object], vocab_size: int) -> list[Part]:
             check_ids(part.ids, "a prompt", vocab_size)
         parts.append(part)
     return parts
+
+
+def linked_parts_of(inputs: Items[object], vocab_size: int) -> list[Part | Encoded]:
+    """The pieces of a prompt, some of which may have KV elsewhere."""
+    plain = iter(parts_of([part for part in inputs if not isinstance(part, Encoded)], vocab_size))
+    return [part if isinstance(part, Encoded) else next(plain) for part in inputs]
 
 
 def check_ids(ids: Iterable[object], where: str, vocab_size: int) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence as Items
 
 from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
+from backends.llm.fusion.link import Link
+from backends.llm.fusion.prompt import encode_fused
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.lora.pool import AdapterPool
@@ -16,7 +18,7 @@ from backends.llm.requests.inputs import (
     check_ids,
     choices_of,
     choose_salt,
-    parts_of,
+    linked_parts_of,
     score_of,
 )
 from backends.llm.requests.open_turn import Open, tools_of, with_tools
@@ -80,15 +82,16 @@ class RequestValidator:
             raise RequestRejected(f"prefill takes no attributes but {known}, got {unknown}")
         parent = self._context(request)
         adapter = choose_adapter(self._adapters, request, parent)
-        ids, turn = self._prompt(request, parent)
+        ids, turn, links = self._prompt(request, parent)
         self._check_fits(len(ids), num_new=0, adapter=adapter)
         salt = choose_salt(request, parent)
         sequence = Sequence(request, 0, parent, ids, turn, adapter=adapter, salt=salt)
+        sequence.wanted_links = links
         return Group(request, [sequence], alone)
 
     def _decode(self, request: Request) -> Group:
         parent = self._context(request)
-        ids, turn = self._prompt(request, parent)
+        ids, turn, _ = self._prompt(request, parent)
         if not ids:
             raise RequestRejected("decode needs at least one token of context; prefill some text")
         adapter = choose_adapter(self._adapters, request, parent)
@@ -166,12 +169,15 @@ class RequestValidator:
             )
         return Group(request, sequences, join_choices(choices, scorings, score))
 
-    def _prompt(self, request: Request, parent: LLMContext | None) -> tuple[list[int], Open]:
-        """The ids of a context and of the parts after it, and the turn that is then open."""
-        parts = parts_of(request.inputs[1:], self._vocab_size)
+    def _prompt(
+        self, request: Request, parent: LLMContext | None
+    ) -> tuple[list[int], Open, list[Link]]:
+        """The ids of a context and of the parts after it, the turn that is then open, and what is
+        read elsewhere."""
+        parts = linked_parts_of(request.inputs[1:], self._vocab_size)
         ids, turn = (parent.ids, parent.turn) if parent else ([], None)
         tools = choose_tools(request.attrs, tools_of(turn), is_start=not ids)
-        return self._encode(parts, ids, with_tools(turn, tools))
+        return encode_fused(self._encode, parts, ids, with_tools(turn, tools))
 
     def _encode(self, parts: Items[Part], ids: list[int], turn: Open) -> tuple[list[int], Open]:
         self._prompts.check_bytes(parts, self._most_tokens - len(ids), turn)

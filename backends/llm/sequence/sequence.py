@@ -2,9 +2,11 @@
 
 import weakref
 from collections import deque
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 
 from backends.base import Request, Usage
+from backends.llm.fusion.link import Link, fresh_runs
 from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.requests.open_turn import Open
@@ -98,6 +100,9 @@ class Sequence:
         self.table = PageTable(self.namespace)
         self.num_prefilled = 0  # prompt tokens computed, again after a loss included
         self.num_cached = 0  # new prompt tokens found in the tree
+        self.wanted_links: Items[Link] = ()  # what it would read of others, in order of place
+        self.links: Items[Link] = ()  # what was brought of it since it started
+        self.num_fused = 0  # prompt tokens of `links`
         self.was_preempted = False
         self.is_running = False  # holds pages; else it waits. The planner alone changes it
         self.service = ServiceStats()
@@ -118,7 +123,11 @@ class Sequence:
         two add up to the prompt. `decode_tokens` are sampled tokens, the end of turn included;
         `forced_tokens` those that a grammar appended without a step; `accepted_tokens` those of
         the sampled that had been guessed and cost no step of their own."""
-        usage = Usage(prefill_tokens=self.num_prefilled, cached_tokens=self.num_cached)
+        usage = Usage(
+            prefill_tokens=self.num_prefilled,
+            cached_tokens=self.num_cached,
+            fused_tokens=self.num_fused,
+        )
         if self.generation is None:
             return usage
         return replace(
@@ -136,6 +145,20 @@ class Sequence:
         if self.generation is None or not self.generation.num_sampled:
             prompt_end = min(self.table.num_computed, self.num_prompt)
             self.num_prefilled += max(0, prompt_end - first)
+        self.skip_linked()
+
+    def skip_linked(self) -> None:
+        """Go on behind the links that begin at the next token: they have KV."""
+        for link in self.links:
+            if link.start == self.table.num_computed:
+                self.table.num_computed = link.end
+
+    def next_runs(self, num_tokens: int) -> list[tuple[int, int]]:
+        """The next tokens to compute, as stretches [first, end) between links."""
+        start = self.table.num_computed
+        if not self.links:
+            return [(start, start + num_tokens)]
+        return list(fresh_runs(self.links, start, num_tokens))
 
     @property
     def num_known(self) -> int:
@@ -155,7 +178,9 @@ class Sequence:
     @property
     def num_to_prefill(self) -> int:
         """Tokens before the last one that have no KV yet."""
-        return max(0, len(self.ids) - 1 - self.table.num_computed)
+        start = self.table.num_computed
+        linked = sum(link.num_tokens for link in self.links if link.start >= start)
+        return max(0, len(self.ids) - 1 - start - linked)
 
     @property
     def num_to_compute(self) -> int:

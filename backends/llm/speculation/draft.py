@@ -102,7 +102,7 @@ class DraftProposer:
             num_tokens = min(left, shadow.num_to_prefill)
             end = shadow.table.num_computed + num_tokens
             if shadow.num_to_prefill > FEW and num_tokens and self._has_room(shadow, end, shadows):
-                runs.append(Run(shadow, num_tokens, 0))
+                runs.append(Run(shadow, num_tokens, 0, shadow.table.num_computed))
                 left -= num_tokens
         if runs:
             self._run(runs)
@@ -122,7 +122,7 @@ class DraftProposer:
     def _write(self, sequences: list[Sequence]) -> None:
         """One more guess for each."""
         shadows = [self._shadows[sequence] for sequence in sequences]
-        runs = [Run(s, len(s.ids) - s.table.num_computed, 1) for s in shadows]
+        runs = [Run(s, len(s.ids) - s.table.num_computed, 1, s.table.num_computed) for s in shadows]
         output = self._run(runs)
         drawn = iter(self._draw(output.logits, sequences))
         for shadow, likeliest in zip(shadows, output.tokens.tolist(), strict=True):

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "bert.h"
+#include "link.h"
 #include "llama.h"
 
 using namespace teola;
@@ -156,6 +157,12 @@ int32_t teola_forward(void* model, const TeolaStep* step) {
   } catch (...) {
     return 1;
   }
+}
+
+void teola_link(void* model, const TeolaLink* what) {
+  auto* m = static_cast<AnyModel*>(model);
+  if (m->bf16) teola::link<true>(*what, *m->pool);
+  else teola::link<false>(*what, *m->pool);
 }
 
 void* teola_bert_create(const TeolaBertConfig* config, const TeolaBertLayer* layers,

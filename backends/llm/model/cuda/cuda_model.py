@@ -54,6 +54,18 @@ class CudaModel:
         """The KV memory this model reads and writes; captures the graphs that write to it."""
         return CudaPool(self._net, num_pages, page_size, self.limits)
 
+    def link(
+        self,
+        kv: CudaPool,
+        pages: list[int],
+        first: int,
+        to_pages: list[int],
+        to: int,
+        num_tokens: int,
+    ) -> None:
+        """Copy tokens' KV to other places, keys turned by as many."""
+        self._net.link(kv, pages, first, to_pages, to, num_tokens)
+
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         """What an adapter takes in memory."""
         return adapter.num_bytes

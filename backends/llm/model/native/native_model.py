@@ -27,6 +27,7 @@ from backends.native.library import (
     ConfigStruct,
     Format,
     LayerStruct,
+    LinkStruct,
     StepStruct,
     library,
 )
@@ -120,6 +121,35 @@ class NativeModel:
             raise MemoryError("no memory for a step's activations")
         logits = self._logits[:num_logits] if num_logits else None
         return Done(StepOutput(self._tokens[:num_wanted], logits))
+
+    def link(
+        self,
+        kv: NativeKVPool,
+        pages: list[int],
+        first: int,
+        to_pages: list[int],
+        to: int,
+        num_tokens: int,
+    ) -> None:
+        """Copy tokens' KV to other places, keys turned by as many."""
+        self._grow_angles(max(first, to) + num_tokens)
+        lists = np.array(pages, np.int32), np.array(to_pages, np.int32)
+        what = LinkStruct(
+            kv=kv.pages.ctypes.data,
+            num_pages=kv.num_pages,
+            num_layers=self.config.num_layers,
+            num_kv_heads=self.config.num_kv_heads,
+            head_dim=self.config.head_dim,
+            page_size=kv.page_size,
+            pages=lists[0].ctypes.data,
+            to_pages=lists[1].ctypes.data,
+            first=first,
+            to=to,
+            num_tokens=num_tokens,
+            cos=self._cos.ctypes.data,
+            sin=self._sin.ctypes.data,
+        )
+        self._lib.teola_link(self._handle, ctypes.byref(what))
 
     def _bind(self, batch: StepBatch, kv: NativeKVPool) -> None:
         """Point the structure at the step's arrays. A builder's stay where they are, so that this

@@ -35,6 +35,17 @@ class KVPool:
         k, v = self._pages[layer]  # [P, S, K, D] each
         return _gather(k, pages), _gather(v, pages)
 
+    def slots(self, pages: list[int], first: int, num_tokens: int) -> Tensor:
+        """Where `num_tokens` from the `first` on lie, [T]."""
+        places = np.arange(first, first + num_tokens)
+        slots = np.array(pages)[places // self.page_size] * self.page_size
+        return torch.from_numpy(slots + places % self.page_size).to(self._pages.device)
+
+    def read_slots(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [T, K, D] at slots [T]."""
+        k, v = self._pages[layer].flatten(1, 2)  # [P * S, K, D] each
+        return k[slots], v[slots]
+
     def copy_page(self, source: int, target: int) -> None:
         """All layers of one page."""
         self._pages[:, :, target] = self._pages[:, :, source]

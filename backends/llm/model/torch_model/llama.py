@@ -78,6 +78,25 @@ class LlamaModel:
         """The KV memory this model reads and writes."""
         return KVPool(self.config, num_pages, page_size, self.dtype, self.device)
 
+    @torch.inference_mode()
+    def link(
+        self,
+        kv: KVPool,
+        pages: list[int],
+        first: int,
+        to_pages: list[int],
+        to: int,
+        num_tokens: int,
+    ) -> None:
+        """Copy tokens' KV to other places, keys turned by as many."""
+        places = torch.arange(num_tokens, device=self.device)
+        cos, sin = self.rope.turns(first + places, to + places)  # [T, 1, D] each
+        source = kv.slots(pages, first, num_tokens)
+        target = kv.slots(to_pages, to, num_tokens)
+        for i in range(self.config.num_layers):
+            k, v = kv.read_slots(i, source)  # [T, K, D] each
+            kv.write(i, target, rotate(k.float(), cos, sin).to(k.dtype), v)
+
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         """What an adapter takes in memory."""
         return adapter.num_bytes

@@ -21,6 +21,12 @@ class Rope:
         cos, sin = (torch.cat((x, x), dim=-1)[:, None] for x in self.half_angles(positions))
         return cos, sin
 
+    def turns(self, old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [T, 1, D] that turn keys of positions `old` [T] to `new` [T]: forward
+        by the new angle and back by the old one, each as it was rounded."""
+        (cos_0, sin_0), (cos_1, sin_1) = self.angles(old), self.angles(new)
+        return cos_1 * cos_0 + sin_1 * sin_0, sin_1 * cos_0 - cos_1 * sin_0
+
     def half_angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [T, D / 2]: those of the other half are the same."""
         angles = positions.float()[:, None] * self._frequencies  # [T, D / 2]

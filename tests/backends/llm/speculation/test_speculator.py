@@ -130,7 +130,7 @@ def test_a_chunk_of_one_token_is_no_decode(
     driver.step()
     (sequence,) = driver.core.planner.running
     for num_logits, num_runs_with_guesses in ((0, 0), (1, 1)):
-        step = Step(budget=9, runs=[Run(sequence, 1, num_logits)])
+        step = Step(budget=9, runs=[Run(sequence, 1, num_logits, sequence.table.num_computed)])
         driver.core.speculator.extend(step)
         assert sum(bool(run.guesses) for run in step.runs) == num_runs_with_guesses
 

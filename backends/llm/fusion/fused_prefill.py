@@ -1,0 +1,155 @@
+"""A prefill with chunks is made of those without: of the prefix, of each chunk behind it.
+
+    prefix P, chunks A and B, question Q      prefill P
+                                              prefill P A .      prefill P B .
+                                              prefill P [A] [B] Q, where [x] reads KV
+
+What was prefilled before costs nothing: it is in the radix tree. The dot is padding up to the end
+of a page, for the tree names whole pages alone.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from backends.base import Chunk, Outcome, Part, Request, Result, Tokens, total
+from backends.errors import EngineError, RequestRejected
+from backends.llm.fusion.link import Encoded
+from backends.llm.fusion.plans import Plan, plan_from
+from backends.llm.kv.page_table import PageTable
+
+_KNOWN_LENGTHS = 1 << 14
+_PADDING = 0  # a token of every vocabulary
+
+Execute = Callable[[Request], Awaitable[Outcome]]
+
+
+class Prefix(Protocol):
+    """A context."""
+
+    ids: list[int]
+    table: PageTable
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Of a request under way."""
+
+    running: set[str] = field(default_factory=set)  # ids of the prefills
+    is_aborted: bool = False
+
+
+class Fuser:
+    """Of one engine: `execute` runs a prefill there and `abort` stops one."""
+
+    def __init__(self, execute: Execute, abort: Callable[[str], None], page_size: int) -> None:
+        self._execute = execute
+        self._abort = abort
+        self._page_size = page_size
+        self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
+        self._live: dict[str, _Parts] = {}
+
+    def abort(self, request_id: str) -> bool:
+        """Whether it is here."""
+        parts = self._live.get(request_id)
+        if parts is None:
+            return False
+        parts.is_aborted = True
+        for running in list(parts.running):
+            self._abort(running)
+        return True
+
+    async def prefill(self, request: Request) -> Outcome:
+        """The outcome of a prefill with the attribute `fusion`."""
+        attrs = dict(request.attrs)
+        try:
+            plan = plan_from(attrs.pop("fusion"))
+        except RequestRejected as error:
+            return error
+        if request.id in self._live:
+            return RequestRejected(f"request id {request.id!r} is running already")
+        request = replace(request, attrs=attrs)
+        parts = request.inputs[1:]
+        first = next((i for i, part in enumerate(parts) if isinstance(part, Chunk)), None)
+        if first is None:
+            return await self._execute(request)
+        self._live[request.id] = _Parts()
+        made: list[Result] = []
+        try:
+            outcome = await self._fused(request, parts[:first], parts[first:], plan, made)
+        finally:
+            del self._live[request.id]
+            for result in made:
+                result.outputs[0].release()
+        if isinstance(outcome, Result):
+            usage = total(result.usage for result in (*made, outcome))
+            return replace(outcome, usage=usage)
+        return outcome
+
+    async def _fused(
+        self,
+        request: Request,
+        before: Items[Part],
+        parts: Items[Part],
+        plan: Plan,
+        made: list[Result],
+    ) -> Outcome:
+        """`made` takes the results whose contexts are not handed on."""
+        prefix = request.inputs[0]
+        if before:
+            outcome = await self._run(request, "prefix", prefix, *before)
+            if not isinstance(outcome, Result):
+                return outcome
+            made.append(outcome)
+            (prefix,) = outcome.outputs
+        texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
+        paddings = [self._padding(prefix, text) for text in texts]
+        outcomes = await asyncio.gather(
+            *(
+                self._run(request, str(i), prefix, text, Tokens((_PADDING,) * padding))
+                for i, (text, padding) in enumerate(zip(texts, paddings, strict=True))
+            )
+        )
+        encoded: dict[str, Encoded] = {}
+        made += [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        for text, padding, outcome in zip(texts, paddings, outcomes, strict=True):
+            if not isinstance(outcome, Result):
+                return outcome
+            encoded[text] = self._encoded(prefix, text, outcome.outputs[0], padding, plan)
+        linked = [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+        return await self._run(request, "", prefix, *linked)
+
+    async def _run(self, request: Request, name: str, *inputs: Any) -> Outcome:
+        """Part `name` of the request; the last, without a name, is the request itself."""
+        parts = self._live[request.id]
+        if parts.is_aborted:
+            return EngineError("the request was aborted")
+        part_id = f"{name}.{request.id}" if name else request.id
+        parts.running.add(part_id)
+        try:
+            return await self._execute(replace(request, id=part_id, inputs=inputs))
+        finally:
+            parts.running.discard(part_id)
+
+    def _padding(self, prefix: Prefix | None, text: str) -> int:
+        """So many tokens that all pages of the chunk are full; at least one, which has no KV."""
+        known = self._lengths.get(text)
+        if known is None:
+            return self._page_size
+        num_tokens = (len(prefix.ids) if prefix is not None else 0) + known
+        return self._page_size - (num_tokens - 1) % self._page_size
+
+    def _encoded(
+        self, prefix: Prefix | None, text: str, context: Prefix, padding: int, plan: Plan
+    ) -> Encoded:
+        start = len(prefix.ids) if prefix is not None else 0
+        end = len(context.ids) - padding
+        self._lengths[text] = end - start
+        self._lengths.move_to_end(text)
+        if len(self._lengths) > _KNOWN_LENGTHS:
+            self._lengths.popitem(last=False)
+        ids = tuple(context.ids[start:end])
+        return Encoded(ids, context.table, start, plan.num_first(len(ids)))

@@ -1,0 +1,121 @@
+"""Fused prefills of an engine: side by side, aborted, cancelled, refused, and as plain text."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+
+from backends.base import Chunk, Outcome, Request, Result
+from backends.errors import EngineError, RequestTooLong
+from backends.llm.engine import LLMEngine
+
+PREFIX = "Read this. "
+CHUNKS = [f"Passage {i} tells of {i} ships and a storm." for i in range(6)]
+NUMBERS = count(1)
+
+
+@asynccontextmanager
+async def running(tiny: Any, **options: Any) -> AsyncIterator[LLMEngine]:
+    core = tiny.driver(stops=False, **options).core
+    engine = LLMEngine("tiny", 8, lambda: core)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+        core.check_integrity()
+
+
+def fused(chunks: list[str], rest: str, fusion: str = "lego(4)") -> Request:
+    inputs = (None, PREFIX, *map(Chunk, chunks), rest)
+    return Request(f"{next(NUMBERS):032x}", "prefill", inputs, {"fusion": fusion})
+
+
+async def text_after(engine: LLMEngine, prefill: Outcome) -> str:
+    assert isinstance(prefill, Result), prefill
+    attrs = {"max_tokens": 10, "ignore_eos": True}
+    request = Request(f"{next(NUMBERS):032x}", "decode", (prefill.outputs[0],), attrs)
+    (outcome,) = await engine.execute([request])
+    assert isinstance(outcome, Result), outcome
+    return str(outcome.outputs[0])
+
+
+def test_requests_with_other_plans_share_chunks(tiny: Any) -> None:
+    plans = ("reuse", "lego(4)", "lego(16)")
+
+    async def main() -> None:
+        async with running(tiny) as engine:
+            requests = [fused(CHUNKS[i : i + 3], "?", plan) for i in range(3) for plan in plans]
+            together = [await text_after(engine, o) for o in await engine.execute(requests)]
+            assert engine.info.capabilities >= {"fusion"}
+        async with running(tiny) as engine:
+            alone = []
+            for i in range(3):
+                for plan in plans:
+                    (outcome,) = await engine.execute([fused(CHUNKS[i : i + 3], "?", plan)])
+                    alone.append(await text_after(engine, outcome))
+        assert together == alone
+
+    asyncio.run(main())
+
+
+def test_without_fusion_a_chunk_is_its_text(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny) as engine:
+            request = fused(CHUNKS, "?")
+            plain = Request("a" * 32, "prefill", request.inputs, {})
+            text = Request("b" * 32, "prefill", (None, PREFIX + "".join(CHUNKS) + "?"), {})
+            outcomes = await engine.execute([plain, text])
+            ids = [o.outputs[0].ids for o in outcomes if isinstance(o, Result)]
+            assert ids[0] == ids[1]
+            assert all(o.usage.fused_tokens == 0 for o in outcomes if isinstance(o, Result))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("by_caller", [True, False])
+def test_one_that_is_given_up_leaves_nothing(tiny: Any, by_caller: bool) -> None:
+    """While its chunks are encoded."""
+
+    async def main() -> None:
+        async with running(tiny, token_budget=4) as engine:
+            request = fused(CHUNKS, "?")
+            task = asyncio.create_task(engine.execute([request]))
+            while not (engine._core and engine._core.has_work):
+                await asyncio.sleep(0)
+            if by_caller:
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            else:
+                engine.abort(request.id)
+                (outcome,) = await task
+                assert isinstance(outcome, EngineError)
+                assert "aborted" in str(outcome)
+            (after,) = await engine.execute([fused(CHUNKS, "?")])
+            assert isinstance(after, Result)
+
+    asyncio.run(main())
+
+
+def test_a_chunk_that_does_not_fit_fails_its_request_alone(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, context_len=300) as engine:
+            wrong, right = await engine.execute([fused(["x" * 400], "?"), fused(CHUNKS[:2], "?")])
+            assert isinstance(wrong, RequestTooLong)
+            assert isinstance(right, Result)
+
+    asyncio.run(main())
+
+
+def test_a_small_pool_gives_room_to_all_in_turn(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, kv_tokens=384) as engine:
+            requests = [fused(CHUNKS[i : i + 3], f" {i}?") for i in range(4)] * 1
+            outcomes = await engine.execute(requests)
+            assert all(isinstance(outcome, Result) for outcome in outcomes), outcomes
+
+    asyncio.run(main())

@@ -2,7 +2,8 @@
 // where they find their pages.
 //
 // An item that takes all rows of a span writes their keys and values itself, just before it reads
-// them: a decode needs no phase for that. Others find them in place.
+// them, where no other span of the step can read them: a decode needs no phase for that. Others find
+// them in place.
 #pragma once
 
 #include "attention.h"
@@ -83,8 +84,18 @@ class PagedAttention {
   }
 
   void add_items(const TeolaStep& s, int span, int begin, int end) {
-    is_whole_[span] = begin == s.spans[span].start && end == s.spans[span].end;
+    is_whole_[span] = begin == s.spans[span].start && end == s.spans[span].end && is_alone(s, span);
     for (int h = 0; h < c_.num_kv_heads; h++) items_.push_back({span, h, begin, end});
+  }
+
+  // Whether no other span reads what this one writes. Others may share a page from the step on that
+  // fills it, and so may the runs of a fused prompt, which follow each other, all their pages.
+  static bool is_alone(const TeolaStep& s, int i) {
+    const TeolaSpan& span = s.spans[i];
+    const int first = span.num_keys - (span.end - span.start);
+    if (first / s.page_size != span.num_keys / s.page_size) return false;
+    const auto shares = [&](int other) { return s.spans[other].page_start == span.page_start; };
+    return !(i > 0 && shares(i - 1)) && !(i + 1 < s.num_spans && shares(i + 1));
   }
 
   Subpage subpage(const Pass& p, const TeolaSpan& span, int position, int head) const {
@@ -216,7 +227,7 @@ class PagedAttention {
   Pool& pool_;
   std::vector<Scratchpad> pads_;
   std::vector<Item> items_;
-  std::vector<bool> is_whole_;  // spans whose rows are all taken by one item a head
+  std::vector<bool> is_whole_;  // spans whose items write their keys and values
 };
 
 }  // namespace teola

@@ -4,14 +4,17 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from backends.errors import RequestRejected
-from backends.llm.model.batch import batch_of
+from backends.llm.model.batch import Span, batch_of
 from backends.llm.model.native.native_model import NativeModel
 
 
@@ -151,6 +154,29 @@ def test_what_others_left_in_a_page_changes_no_bit(
         assert torch.equal(found, clean.run(part))
 
 
+def test_what_a_step_writes_can_be_read_in_the_same_step(load_tiny: Callable[..., Any]) -> None:
+    """A full page by another sequence, any page by another run of a fused prompt."""
+    loaded = native(load_tiny, "llama")
+    model = loaded.model
+    (ids,) = texts_of(random.Random(3), loaded.found.config.vocab_size, 40)
+    pages = [5, 2, 9]
+    kv = model.make_pool(16, 16)
+    whole = torch.tensor(model.launch(batch_of(16, (ids, 0, pages)), kv).collect().logits)
+    for _ in range(20):
+        kv = model.make_pool(16, 16)
+        other = (ids[16:], 16, [5, 7, 8])
+        batch = batch_of(16, (ids[:16], 0, pages), other)
+        found = torch.tensor(model.launch(batch, kv).collect().logits)
+        assert torch.equal(found, whole)
+    table = batch_of(16, (ids, 0, pages))
+    cuts = [0, 7, 8, 21, 22, 40]
+    spans = [Span(a, b, b, 0) for a, b in pairwise(cuts)]
+    for _ in range(20):
+        kv = model.make_pool(16, 16)
+        batch = replace(table, spans=spans, span_table=np.array(spans, np.int32))
+        assert torch.equal(torch.tensor(model.launch(batch, kv).collect().logits), whole)
+
+
 def test_pages_move_between_pools_unchanged(load_tiny: Callable[..., Any]) -> None:
     model = native(load_tiny, "llama").model
     texts = texts_of(random.Random(4), model.config.vocab_size, 40)
@@ -209,7 +235,7 @@ sys.path.insert(0, {root!r})
 import numpy as np
 import torch
 from dataclasses import replace
-from backends.llm.model.batch import batch_of
+from backends.llm.model.batch import Span, batch_of
 from backends.llm.loader import open_model
 from backends.llm.model.native.native_model import NativeModel
 from pathlib import Path

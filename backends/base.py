@@ -219,6 +219,19 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class FusionReport:
+    """What the KV of its chunks saved a fused prefill. Chunks that it had to encode first count in
+    `Result.usage` and not here."""
+
+    plan: str  # as the request names it
+    num_chunks: int
+    num_encoded: int  # chunks prefilled for this request; the others' KV was there
+    num_tokens: int  # of the prompt, its context before included
+    rows: tuple[int, ...]  # tokens computed on each layer, passes that only look included
+    saved_s: float  # estimated seconds of the exact prefill less those of what was computed
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A finished request: one value for each output of the op."""
 
@@ -227,6 +240,7 @@ class Result:
     finish_reason: FinishReason | None = None  # decode only; "length" if any sample was cut
     samples: tuple[Sample, ...] = ()  # decode only, n of them
     endpoint: str = ""  # the one that answered, of an engine with several
+    fusion: FusionReport | None = None  # of a prefill with the attribute `fusion`
 
 
 Outcome = Result | Exception

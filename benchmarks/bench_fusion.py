@@ -60,7 +60,8 @@ class Prompts:
     def __init__(self, core: LLMCore) -> None:
         self.core = core
         self._num_requests = 0
-        self._fuser = Fuser(self._execute, lambda _: None, core.cache.pool.page_size)
+        page_size = core.cache.pool.page_size
+        self._fuser = Fuser(self._execute, lambda _: None, page_size, lambda: core)
 
     def prefill(self, case: dict[str, Any], fusion: str | None) -> Result:
         """Of a question behind its passages."""

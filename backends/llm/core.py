@@ -117,6 +117,15 @@ class LLMCore:
         self.num_steps = 0
 
     @property
+    def num_layers(self) -> int:
+        """Of the model."""
+        return self.model.config.num_layers
+
+    def prefill_s(self, start: int, end: int) -> float:
+        """Expected seconds to compute tokens [start, end) of a prompt. Any thread may ask."""
+        return self.planner.latency.prefill_s(start, end)
+
+    @property
     def has_work(self) -> bool:
         is_loading = self.transfer is not None and self.transfer.num_loading > 0
         return bool(self.live.groups) or is_loading

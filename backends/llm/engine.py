@@ -79,7 +79,7 @@ class LLMEngine:
         self._inbox = Inbox()
         self._outbox = Outbox()  # the thread's
         self._starting = asyncio.Lock()
-        self._fuser = Fuser(self._execute_one, self._abort_one, page_size)
+        self._fuser = Fuser(self._execute_one, self._abort_one, page_size, self._running_core)
         self._info = EngineInfo(
             kind="llm",
             model=model,

@@ -15,7 +15,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from backends.base import Chunk, Outcome, Part, Request, Result, Tokens, total
+from backends.base import Chunk, FusionReport, Outcome, Part, Request, Result, Tokens, total
 from backends.errors import EngineError, RequestRejected
 from backends.llm.fusion.link import Encoded
 from backends.llm.fusion.plans import Plan, plan_from
@@ -25,6 +25,16 @@ _KNOWN_LENGTHS = 1 << 14
 _PADDING = 0  # a token of every vocabulary
 
 Execute = Callable[[Request], Awaitable[Outcome]]
+
+
+class Costs(Protocol):
+    """A core."""
+
+    @property
+    def num_layers(self) -> int: ...
+
+    def prefill_s(self, start: int, end: int) -> float:
+        """Seconds to compute tokens [start, end) of a prompt."""
 
 
 class Prefix(Protocol):
@@ -45,10 +55,17 @@ class _Parts:
 class Fuser:
     """Of one engine: `execute` runs a prefill there and `abort` stops one."""
 
-    def __init__(self, execute: Execute, abort: Callable[[str], None], page_size: int) -> None:
+    def __init__(
+        self,
+        execute: Execute,
+        abort: Callable[[str], None],
+        page_size: int,
+        costs: Callable[[], Costs],
+    ) -> None:
         self._execute = execute
         self._abort = abort
         self._page_size = page_size
+        self._costs = costs
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
         self._live: dict[str, _Parts] = {}
 
@@ -65,8 +82,9 @@ class Fuser:
     async def prefill(self, request: Request) -> Outcome:
         """The outcome of a prefill with the attribute `fusion`."""
         attrs = dict(request.attrs)
+        named = attrs.pop("fusion")
         try:
-            plan = plan_from(attrs.pop("fusion"))
+            plan = plan_from(named)
         except RequestRejected as error:
             return error
         if request.id in self._live:
@@ -86,8 +104,25 @@ class Fuser:
                 result.outputs[0].release()
         if isinstance(outcome, Result):
             usage = total(result.usage for result in (*made, outcome))
-            return replace(outcome, usage=usage)
+            encodings = made[bool(first) :]
+            num_encoded = sum(x.usage.prefill_tokens > self._page_size for x in encodings)
+            num_chunks = sum(isinstance(part, Chunk) for part in parts)
+            report = self._report(named, num_chunks, num_encoded, outcome)
+            return replace(outcome, usage=usage, fusion=report)
         return outcome
+
+    def _report(self, plan: str, num_chunks: int, num_encoded: int, last: Result) -> FusionReport:
+        costs, num_tokens = self._costs(), last.outputs[0].num_tokens
+        computed, fused = last.usage.prefill_tokens, last.usage.fused_tokens
+        exact_s = costs.prefill_s(num_tokens - computed - fused, num_tokens)
+        return FusionReport(
+            plan,
+            num_chunks,
+            num_encoded,
+            num_tokens,
+            (computed,) * costs.num_layers,
+            exact_s - costs.prefill_s(num_tokens - computed, num_tokens),
+        )
 
     async def _fused(
         self,

@@ -18,7 +18,8 @@ class FusedDriver:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
         self.num_prefills = 0
-        self._fuser = Fuser(self._execute, self._abort, driver.core.cache.pool.page_size)
+        page_size = driver.core.cache.pool.page_size
+        self._fuser = Fuser(self._execute, self._abort, page_size, lambda: driver.core)
 
     def prefill(self, fusion: str, prefix: str, chunks: Sequence[str], rest: str) -> Outcome:
         """Of a prefix, chunks and what follows them."""

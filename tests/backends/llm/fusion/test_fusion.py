@@ -109,7 +109,14 @@ def test_what_is_not_linked_alone_is_computed(loaded: Any, fused: Any) -> None:
     driver = loaded.driver(stops=False)
     twice = fused(driver)
     twice.prefill("reuse", PREFIX, CHUNKS, QUESTION)
-    usage = result(twice.prefill("lego(4)", PREFIX, CHUNKS[::-1], " Who came?")).usage
+    outcome = result(twice.prefill("lego(4)", PREFIX, CHUNKS[::-1], " Who came?"))
+    usage, report = outcome.usage, outcome.fusion
+    assert report is not None
+    assert (report.plan, report.num_chunks, report.num_encoded) == ("lego(4)", 3, 0)
+    assert set(report.rows) <= set(range(1, usage.prefill_tokens + 1))
+    assert len(set(report.rows)) == 1
+    assert len(report.rows) == loaded.model.config.num_layers
+    assert report.saved_s > 0
     in_chunks = sum(map(len, CHUNKS))  # a token a byte
     assert in_chunks * 0.5 < usage.fused_tokens < in_chunks
     new = len(PREFIX + " Who came?") + 3 * 6

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from backends.base import Result
@@ -50,6 +51,10 @@ class Teller:
         }
         if usage.remembered_items:
             fields["remembered_items"] = usage.remembered_items
+        if usage.fused_tokens:
+            fields["fused_tokens"] = usage.fused_tokens
+        if result.fusion is not None:
+            fields["fusion"] = asdict(result.fusion)
         if result.finish_reason is not None:
             fields["finish_reason"] = result.finish_reason
         if result.endpoint:

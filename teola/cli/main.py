@@ -125,6 +125,9 @@ def serve_engine(
     drain: Annotated[
         float, typer.Option(min=1, help="Seconds for running requests after SIGTERM.")
     ] = 30.0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Refuse KV cache fusion, which changes answers.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
@@ -132,7 +135,8 @@ def serve_engine(
 
     urls = (llm, embedder, reranker)
     words, loras = option or [], lora or []
-    serve_urls(urls, words, loras, name, (host, port), api_key, max_queued, drain, debug)
+    address = (host, port)
+    serve_urls(urls, words, loras, name, address, api_key, max_queued, drain, exact, debug)
 
 
 @app.command()

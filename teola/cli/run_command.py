@@ -167,6 +167,7 @@ def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping
         "tokens": {
             "prefilled": usage["prefill_tokens"],
             "cached": usage["cached_tokens"],
+            "fused": usage["fused_tokens"],
             "decoded": usage["decode_tokens"],
         },
         "remembered_items": usage["remembered_items"],

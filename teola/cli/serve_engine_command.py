@@ -23,6 +23,7 @@ def serve_engine(
     api_key: str | None,
     max_queued: int,
     drain_s: float,
+    exact: bool,
     debug: bool,
 ) -> None:
     """The whole command; ends the process when anything fails."""
@@ -34,7 +35,8 @@ def serve_engine(
         llm, embedder, reranker = urls
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))
-        served = ServedEngines(engines, max_queued, name, adapters_of(loras))
+        adapters = adapters_of(loras)
+        served = ServedEngines(engines, max_queued, name, adapters, is_exact=exact)
         settings = ServerSettings(*address, key, drain_s)
         serve(served, settings, lambda text: print(text, file=sys.stderr, flush=True))
 

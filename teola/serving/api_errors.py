@@ -19,8 +19,17 @@ from backends.errors import (
     RequestTooLong,
 )
 
-# Attributes of a decode with which an engine's refusal begins, and the fields they came from.
-_SAME = ("regex", "choices", "stop", "stop_token_ids", "min_tokens", "logit_bias", "logprobs")
+# Attributes of a request with which an engine's refusal begins, and the fields they came from.
+_SAME = (
+    "regex",
+    "choices",
+    "stop",
+    "stop_token_ids",
+    "min_tokens",
+    "logit_bias",
+    "logprobs",
+    "fusion",
+)
 _FIELD_OF = {"schema": "response_format", **{name: name for name in _SAME}}
 
 

@@ -14,19 +14,14 @@ from backends.request_limits import MAX_PARTS
 from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, Fields, read
-from teola.serving.generation import Answer, Generation, Piece, TokenCounts
+from teola.serving.generation import Answer, Generation, Piece
 from teola.serving.logprobs import chat_logprobs
+from teola.serving.prompt_parts import TextPart, joined
 from teola.serving.served_engines import engines_of
+from teola.serving.token_counts import TokenCounts
 
 Role = Literal["system", "developer", "user", "assistant"]
 _MAX_MESSAGES = MAX_PARTS // 4  # each opens a turn, and may be several parts
-
-
-class TextPart(Fields):
-    """A piece of a message; models here read text only."""
-
-    type: Literal["text"]
-    text: str
 
 
 def _as_parts(value: object) -> object:
@@ -48,14 +43,14 @@ class Message(Fields):
 
     @property
     def parts(self) -> list[Part]:
-        """The turn's markup by the engine, then the text in one piece."""
+        """The turn's markup by the engine, then the text: in one piece but for its chunks."""
         role: Literal["system", "user", "assistant"] = (
             "system" if self.role == "developer" else self.role
         )
-        return [Turn(role), "".join(part.text for part in self.content)]
+        return [Turn(role), *joined(self.content)]
 
 
-def parts_of(messages: Sequence[Message], opens_answer: bool) -> list[Part]:
+def conversation(messages: Sequence[Message], opens_answer: bool) -> list[Part]:
     """A conversation as the parts of a prompt; `opens_answer` writes the assistant's markup."""
     found = [part for message in messages for part in message.parts]
     return [*found, Turn("assistant")] if opens_answer else found
@@ -84,7 +79,7 @@ class ChatFields(DecodeFields):
     @property
     def parts(self) -> list[Part]:
         opens_answer = self.add_generation_prompt and not self.continue_final_message
-        return parts_of(self.messages, opens_answer)
+        return conversation(self.messages, opens_answer)
 
 
 class ChatShape:
@@ -155,6 +150,7 @@ async def chat(request: Request) -> Response:
         attrs,
         n=fields.n,
         service=fields.service,
+        fusion=fields.fusion,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
     )
     shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)

@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: prompts as text or as token ids, one or many.
+"""`POST /v1/completions`: prompts as text, as token ids or in pieces, one or many.
 
 Fields for clients that keep token ids, as vLLM names them: `return_token_ids`, `request_id`,
 `return_tokens_as_token_ids`. `max_tokens: 0` computes a prompt into the prefix cache.
@@ -13,30 +13,32 @@ from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backends.base import Part, Tokens
+from backends.base import Part
 from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, TokenId, read
-from teola.serving.generation import Answer, Generation, Piece, TokenCounts
+from teola.serving.generation import Answer, Generation, Piece
 from teola.serving.logprobs import completion_logprobs
+from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served_engines import engines_of
+from teola.serving.token_counts import TokenCounts
 
 _MAX_PROMPTS = 1024
 
 
 def _as_prompts(value: object) -> object:
-    """A list of prompts, whichever of OpenAI's four forms is given."""
+    """A list of prompts, whichever of OpenAI's four forms is given, or a prompt in pieces."""
     if isinstance(value, str):
         return [value]
-    is_ids = isinstance(value, list) and value and all(type(item) is int for item in value)
-    return [value] if is_ids else value
+    is_one = isinstance(value, list) and value and all(type(item) in (int, dict) for item in value)
+    return [value] if is_one else value
 
 
 class CompletionFields(DecodeFields):
     """The body of a completion."""
 
     prompt: Annotated[
-        list[str] | list[list[TokenId]],
+        list[str] | list[list[TokenId]] | list[list[PromptPart]],
         Field(min_length=1, max_length=_MAX_PROMPTS),
         BeforeValidator(_as_prompts),
     ]
@@ -48,10 +50,7 @@ class CompletionFields(DecodeFields):
 
     @property
     def prompts(self) -> list[list[Part]]:
-        return [
-            [prompt] if isinstance(prompt, str) else [Tokens(tuple(prompt))]
-            for prompt in self.prompt
-        ]
+        return [parts_of(prompt) for prompt in self.prompt]
 
 
 class CompletionShape:
@@ -121,6 +120,7 @@ async def complete(request: Request) -> Response:
         attrs,
         n=fields.n,
         service=fields.service,
+        fusion=fields.fusion,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
         returns_ids=fields.return_token_ids,
     )

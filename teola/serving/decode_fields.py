@@ -16,6 +16,7 @@ from backends.request_limits import (
     MAX_STOPS,
 )
 from teola.serving.fields import INT_END, Fields, TokenId
+from teola.serving.prompt_parts import Fusion
 from teola.serving.served import Service
 
 
@@ -96,6 +97,7 @@ class DecodeFields(Fields):
     cache_salt: str | None = Field(
         None, min_length=1, max_length=MAX_NAME_CHARS
     )  # shares prefixes with its equals alone
+    fusion: Fusion | None = None  # how the KV of chunks is reused; left out: all is exact
     response_format: ResponseFormat | None = None
     regex: str | None = Field(None, max_length=MAX_REGEX_CHARS)
     choices: list[str] | None = Field(None, min_length=1, max_length=MAX_CHOICES)

@@ -1,5 +1,6 @@
 """One HTTP request at the LLM engine: each prompt is computed once, and its `n` answers share its
-KV. A single answer is one call, where the engine takes it, which saves a step and a round trip."""
+KV. A single answer is one call, where the engine takes it, which saves a step and a round trip; a
+fused prompt is always prefilled first."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from backends.base import Context, Engine, FinishReason, Part, Request, Result, 
 from backends.remote.together import all_of
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
-from teola.serving.served import BY_ARRIVAL, Served, Service
+from teola.serving.served import BY_ARRIVAL, Served, Service, fused
+from teola.serving.token_counts import TokenCounts, prompt_counts
 from teola.serving.tokenizing import HasTokenizer, encode
 
 T = TypeVar("T")
@@ -47,32 +49,6 @@ class Answer:
     stop: str | int | None = None  # the stop string or token that ended it
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
-    """Prompts count once, however many answers are written for each."""
-
-    prompt: int = 0
-    cached: int = 0  # of those of the prompts
-    completion: int = 0
-
-    def __add__(self, other: "TokenCounts") -> "TokenCounts":
-        return TokenCounts(
-            self.prompt + other.prompt,
-            self.cached + other.cached,
-            self.completion + other.completion,
-        )
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """OpenAI's `usage`."""
-        return {
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt + self.completion,
-            "prompt_tokens_details": {"cached_tokens": self.cached},
-        }
-
-
 OnEvent = Callable[[Piece | Answer], None]
 
 
@@ -88,25 +64,26 @@ class Generation:
         *,
         n: int = 1,
         service: Service = BY_ARRIVAL,
+        fusion: str | None = None,
         prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
         returns_ids: bool = False,
     ) -> None:
-        """`attrs` are the decodes', `prompt_attrs` also the prefills'; without `attrs` prompts are
-        computed and not answered.
+        """`attrs` are the decodes', `prompt_attrs` also the prefills', `fusion` is theirs alone;
+        without `attrs` prompts are computed and not answered.
 
         Raises ApiError for what the engine does not offer.
         """
-        llm.check_can(chain.from_iterable(prompts), attrs or {}, service)
+        llm.check_can(chain.from_iterable(prompts), attrs or {}, service, fusion=fusion)
         self._llm = llm
         self._metrics = metrics
         self._prompts = prompts
         self._attrs = None if attrs is None else {**attrs, **prompt_attrs}
         self._returns_ids = returns_ids
-        self._prompt_attrs = prompt_attrs
+        self._prefill_attrs = {**prompt_attrs, **fused(fusion)}
         self._n = n
         self._service = service
         can_join = "decode_parts" in llm.engine.info.capabilities
-        is_joined = n == 1 and can_join and attrs is not None
+        is_joined = n == 1 and can_join and attrs is not None and fusion is None
         self._tokenizer = _tokenizer_of(llm.engine) if is_joined else None
         self.counts = TokenCounts()  # final when `run` has returned
 
@@ -145,9 +122,9 @@ class Generation:
         self, prompt: int, meters: Sequence[AnswerMeter], on_event: OnEvent
     ) -> list[Answer]:
         inputs = (None, *self._prompts[prompt])
-        prefill = await self._call("prefill", inputs, self._prompt_attrs)
+        prefill = await self._call("prefill", inputs, self._prefill_attrs)
         context: Context = prefill.outputs[0]
-        self.counts += TokenCounts(context.num_tokens, prefill.usage.cached_tokens)
+        self.counts += prompt_counts(prefill)
         try:
             if self._attrs is None:
                 return [self._unanswered(prompt * self._n + k, on_event) for k in range(self._n)]
@@ -187,7 +164,8 @@ class Generation:
         logprobs = sample.logprobs if sample is not None and "logprobs" in attrs else None
         usage = result.usage
         cached = usage.cached_tokens if self._tokenizer is not None else 0  # else the prefill's
-        self.counts += TokenCounts(0, cached, usage.decode_tokens + usage.forced_tokens)
+        written = usage.decode_tokens + usage.forced_tokens
+        self.counts += TokenCounts(0, cached, written)
         stop = sample.stop if sample is not None else None
         answer = Answer(index, text, result.finish_reason, logprobs, token_ids, stop)
         on_event(answer)
@@ -224,7 +202,7 @@ class Generation:
             emit=emit,
         )
         result = await self._llm.run(request)
-        self._metrics.count_tokens(result.usage)
+        self._metrics.count(result)
         return result
 
 

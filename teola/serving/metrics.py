@@ -6,7 +6,7 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from backends.base import Usage
+from backends.base import Result
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -26,6 +26,8 @@ class Metrics:
         self.running = self._gauge("num_requests_running", "Answers that are being written")
         self._prefilled = self._counter("prefilled_tokens", "Prompt tokens computed")
         self._cached = self._counter("cached_tokens", "Prompt tokens taken from the KV cache")
+        self._fused = self._counter("fused_tokens", "Prompt tokens of KV from another place")
+        self._encoded = self._counter("encoded_chunks", "Chunks prefilled for fused prompts")
         self._decoded = self._counter("decoded_tokens", "Tokens generated")
         self.ttft = self._histogram("time_to_first_token", "From request to first text", _TTFT_S)
         self.itl = self._histogram("inter_token_latency", "Between two pieces of text", _ITL_S)
@@ -37,9 +39,13 @@ class Metrics:
     def count_abort(self) -> None:
         self._aborted.inc()
 
-    def count_tokens(self, usage: Usage) -> None:
+    def count(self, result: Result) -> None:
+        """The tokens of a prefill, a decode or a select."""
+        usage = result.usage
         self._prefilled.inc(usage.prefill_tokens)
         self._cached.inc(usage.cached_tokens)
+        self._fused.inc(usage.fused_tokens)
+        self._encoded.inc(0 if result.fusion is None else result.fusion.num_encoded)
         self._decoded.inc(usage.decode_tokens + usage.forced_tokens)
 
     def text(self) -> bytes:

@@ -16,6 +16,7 @@ _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with th
     "regex": ("structured", "regex"),
     "choices": ("structured", "choices"),
     "select": ("select", "choices"),
+    "fusion": ("fusion", "fusion"),
 }
 
 
@@ -49,6 +50,7 @@ class Served:
     url: str
     engine: Engine
     admission: Admission
+    is_exact: bool = False  # lossy answers are refused, whatever the engine can
 
     @property
     def max_context_tokens(self) -> int:
@@ -69,16 +71,30 @@ class Served:
             raise outcome
         return outcome
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """The engine's, but for those that this server keeps from its clients."""
+        able = self.engine.info.capabilities
+        return able - {"fusion"} if self.is_exact else able
+
     def check_can(
-        self, parts: Iterable[Part], attrs: Mapping[str, Any], service: Service = BY_ARRIVAL
+        self,
+        parts: Iterable[Part],
+        attrs: Mapping[str, Any],
+        service: Service = BY_ARRIVAL,
+        fusion: str | None = None,
     ) -> None:
         """Raises ApiError for a kind of prompt, an attribute or a service that this engine does
         not offer."""
-        able = self.engine.info.capabilities
+        able = self.capabilities
+        if fusion is not None and self.is_exact:
+            why = "this server gives exact answers only: leave fusion out"
+            raise invalid("fusion", why, "unsupported_parameter")
         if service.itl_s is not None and "itl" not in able:
             self._refuse("itl_ms", "itl_ms")
+        asked = {*attrs, *fused(fusion)}
         for attr, (capability, field) in _NEEDS.items():
-            if attr in attrs and capability not in able:
+            if attr in asked and capability not in able:
                 self._refuse(field, field)
         if "token_ids" not in able and any(isinstance(part, Tokens) for part in parts):
             self._refuse("prompt", "token ids")
@@ -103,6 +119,11 @@ class Served:
         adapter = model if model in self.adapters else None
         found = {"adapter": adapter, "cache_salt": cache_salt}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def fused(plan: str | None) -> dict[str, Any]:
+    """The attributes of a prefill with this plan."""
+    return {} if plan is None else {"fusion": plan}
 
 
 def short_name(url: str) -> str:

@@ -38,9 +38,12 @@ class ServedEngines:
         max_queued: int,
         llm_name: str | None = None,
         adapters: Mapping[str, str] = MappingProxyType({}),
+        *,
+        is_exact: bool = False,
     ) -> None:
         """`engines` with their URLs, `adapters` of the LLM by name with their folders. Each engine
-        takes `max_queued` requests beyond those it can run."""
+        takes `max_queued` requests beyond those it can run. `is_exact`: no client may ask for KV
+        cache fusion."""
         self.metrics = Metrics()
         self.created_s = int(time.time())
         self.is_ready = False
@@ -51,6 +54,7 @@ class ServedEngines:
                 url,
                 engine,
                 Admission(engine.info.num_slots + max_queued),
+                is_exact,
             )
             for url, engine in engines
         )
@@ -104,7 +108,7 @@ class ServedEngines:
             "owned_by": "teola",
             "root": served.url,
             "kind": served.engine.info.kind,
-            "capabilities": sorted(served.engine.info.capabilities),
+            "capabilities": sorted(served.capabilities),
         }
         length = served.engine.info.max_context_tokens
         return card if length is None else {**card, "max_model_len": length}

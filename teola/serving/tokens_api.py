@@ -7,8 +7,9 @@ from starlette.responses import JSONResponse, Response
 from backends.base import Part
 from backends.errors import EngineError
 from teola.serving.api_errors import ApiError, from_engine
-from teola.serving.chat_api import Message, parts_of
+from teola.serving.chat_api import Message, conversation
 from teola.serving.fields import Fields, TokenId, read
+from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served import Served
 from teola.serving.served_engines import engines_of
 from teola.serving.tokenizing import HasTokenizer, encode
@@ -18,7 +19,7 @@ class TokenizeFields(Fields):
     """A text, or the messages of a chat."""
 
     model: str | None = None
-    prompt: str | None = None
+    prompt: str | list[PromptPart] | None = None
     messages: list[Message] | None = Field(None, min_length=1)
     add_generation_prompt: bool = True
 
@@ -31,8 +32,8 @@ class TokenizeFields(Fields):
     @property
     def parts(self) -> list[Part]:
         if self.messages is None:
-            return [self.prompt or ""]
-        return parts_of(self.messages, self.add_generation_prompt)
+            return parts_of(self.prompt or "")
+        return conversation(self.messages, self.add_generation_prompt)
 
 
 class DetokenizeFields(Fields):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backends.base import Usage, total
+from backends.base import FusionReport, Usage, total
 from graph_opt.errors import GraphError
 from graph_opt.text import parse
 from runtime.events import Event
@@ -33,6 +33,7 @@ class Span:
     end_s: float | None = None  # None: it never ended
     items: int = 0
     usage: Usage = field(default_factory=Usage)
+    fusion: FusionReport | None = None  # of a fused prompt
     endpoint: str = ""  # the one that answered, of an engine with several
     batch: int | None = None
     batch_size: int = 0  # requests in its batch, of all queries
@@ -227,7 +228,8 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
             return replace(span, first_token_s=at_s)
         case "end":
             endpoint = str(fields.get("endpoint", ""))
-            return replace(span, end_s=at_s, usage=_usage(fields), endpoint=endpoint)
+            usage, fusion = _usage(fields), _fusion(fields.get("fusion"))
+            return replace(span, end_s=at_s, usage=usage, fusion=fusion, endpoint=endpoint)
         case "error":
             return replace(span, end_s=at_s, error=str(fields.get("error", "")))
     return span
@@ -255,5 +257,19 @@ def _usage(fields: Mapping[str, Any]) -> Usage:
         "decode_tokens",
         "num_items",
         "remembered_items",
+        "fused_tokens",
     )
     return Usage(**{name: int(fields.get(name, 0)) for name in names})
+
+
+def _fusion(fields: Mapping[str, Any] | None) -> FusionReport | None:
+    if not fields:
+        return None
+    return FusionReport(
+        plan=str(fields.get("plan", "?")),
+        num_chunks=int(fields.get("num_chunks", 0)),
+        num_encoded=int(fields.get("num_encoded", 0)),
+        num_tokens=int(fields.get("num_tokens", 0)),
+        rows=tuple(map(int, fields.get("rows", ()))),
+        saved_s=float(fields.get("saved_s", 0.0)),
+    )

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from teola.viewer.critical_path import CriticalPath, critical_path
 from teola.viewer.formats import count, percent, seconds, tokens
+from teola.viewer.fusion import fused_prompts, fusion_line
 from teola.viewer.model import Trace, whole_usage
 from teola.viewer.tables import name_cell, number_table
 
@@ -26,6 +27,8 @@ def header(trace: Trace) -> RenderableType:
         (f"  {trace.began}", "dim"),
     )
     lines = [first, Text(f"{sizes(trace)}, {tokens(whole_usage(trace))}")]
+    if prompts := fused_prompts(trace):
+        lines.append(Text(fusion_line(prompts)))
     if trace.error:
         lines.append(Text(trace.error, "red"))
     if trace.warning:

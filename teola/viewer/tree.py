@@ -13,7 +13,7 @@ from teola.viewer.formats import number_or_blank, percent, seconds
 from teola.viewer.model import Span, Trace, total_usage, whole_usage
 from teola.viewer.tables import name_cell, number_table
 
-_KINDS = ("prefill", "cached", "decode")
+_KINDS = ("prefill", "cached", "fused", "decode")
 _PLACES_FROM_WIDTH = 90
 
 

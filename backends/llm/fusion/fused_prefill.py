@@ -166,6 +166,9 @@ class Fuser:
         parts.running.add(part_id)
         try:
             return await self._execute(replace(request, id=part_id, inputs=inputs))
+        except asyncio.CancelledError:
+            self._abort(part_id)  # the engine knows no part by the request's id
+            raise
         finally:
             parts.running.discard(part_id)
 

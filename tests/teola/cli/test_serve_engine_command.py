@@ -48,16 +48,30 @@ def test_adapters_are_names_with_folders() -> None:
         adapters_of(["terse"])
 
 
-def test_lora_on_the_command_line_gives_the_server_its_adapters(
-    teola: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a server is made of, which is not served."""
     given: list[Any] = []
-    monkeypatch.setattr(
-        "teola.serving.served_engines.ServedEngines", lambda *args: given.extend(args)
-    )
-    monkeypatch.setattr("teola.serving.process.serve", lambda *_: None)
 
+    def note(*args: Any, is_exact: bool) -> None:
+        given.extend((*args, is_exact))
+
+    monkeypatch.setattr("teola.serving.served_engines.ServedEngines", note)
+    monkeypatch.setattr("teola.serving.process.serve", lambda *_: None)
+    return given
+
+
+def test_lora_on_the_command_line_gives_the_server_its_adapters(
+    teola: Callable[..., Any], given: list[Any]
+) -> None:
     done = teola("serve-engine", "fake:", "--lora", "a=adapters/a", "--lora", "b=adapters/b")
 
     assert done.code == 0
-    assert given[-1] == {"a": "adapters/a", "b": "adapters/b"}
+    assert given[-2:] == [{"a": "adapters/a", "b": "adapters/b"}, False]
+
+
+def test_exact_on_the_command_line_forbids_fusion(
+    teola: Callable[..., Any], given: list[Any]
+) -> None:
+    assert teola("serve-engine", "fake:", "--exact").code == 0
+    assert given[-1] is True

@@ -6,20 +6,22 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 
 from backends.fake.llm import FakeLLM
 from backends.fake.retrieval import FakeEmbedder, FakeReranker
+from backends.llm.factory import create
 from teola.serving.app import make_app
 from teola.serving.served_engines import ServedEngines
 
+T = TypeVar("T")
 BIN = Path(sys.executable).parent
 
 
@@ -137,3 +139,49 @@ def serving(*words: str) -> Iterator[Process]:
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., Any]:
     return serving
+
+
+class TinyTalk:
+    """Speaks with a server of the tiny model in this process; `options` are the engine's."""
+
+    def __init__(self, folder: Path, *, is_exact: bool = False, **options: Any) -> None:
+        options = {"dtype": "float32", "kernels": "torch", "kv_tokens": 1024, **options}
+        self.engine = create("llm", f"local:{folder}", options)
+        self.engines = ServedEngines([("local:tiny", self.engine)], max_queued=4, is_exact=is_exact)
+        self.app = make_app(self.engines)
+        self._loop = asyncio.new_event_loop()
+        self.run(self.engines.start())
+        self._transport = httpx.ASGITransport(self.app)
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        async def main() -> httpx.Response:
+            async with httpx.AsyncClient(transport=self._transport, base_url="http://s") as client:
+                return await (client.get(path) if body is None else client.post(path, json=body))
+
+        return self.run(main())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+    def close(self) -> None:
+        self.run(self.engines.close())
+        self._loop.close()
+
+
+@pytest.fixture(scope="module")
+def talk_tiny(tiny_folder: Callable[..., Path]) -> Iterator[Callable[..., TinyTalk]]:
+    """Makes servers of the tiny model; options are the engine's."""
+    made: list[TinyTalk] = []
+
+    def make(**options: Any) -> TinyTalk:
+        made.append(TinyTalk(tiny_folder(), **options))
+        return made[-1]
+
+    yield make
+    for talk in made:
+        talk.close()
+
+
+@pytest.fixture(scope="module")
+def tiny_server(talk_tiny: Callable[..., TinyTalk]) -> TinyTalk:
+    return talk_tiny()

@@ -1,51 +1,14 @@
 """What clients that keep token ids need of the server: its fields, and `/v1/select`."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
-
-from backends.llm.factory import create
-from teola.serving.app import make_app
-from teola.serving.served_engines import ServedEngines
 
 PROMPT = [10, 20, 30, 40] * 10
 
 
-class Talk:
-    """Speaks with a server of the tiny model in this process."""
-
-    def __init__(self, folder: Path) -> None:
-        options = {"dtype": "float32", "kernels": "torch", "kv_tokens": 1024}
-        self._engine = create("llm", f"local:{folder}", options)
-        self._engines = ServedEngines([("local:tiny", self._engine)], max_queued=4)
-        self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(self._engines.start())
-        self._transport = httpx.ASGITransport(make_app(self._engines))
-
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        async def main() -> httpx.Response:
-            async with httpx.AsyncClient(transport=self._transport, base_url="http://s") as client:
-                return await (client.get(path) if body is None else client.post(path, json=body))
-
-        return self._loop.run_until_complete(main())
-
-    def close(self) -> None:
-        self._loop.run_until_complete(self._engines.close())
-        self._loop.close()
-
-
-@pytest.fixture(scope="module")
-def tiny_server(tiny_folder: Callable[..., Path]) -> Iterator[Talk]:
-    talk = Talk(tiny_folder())
-    yield talk
-    talk.close()
-
-
-def test_a_choice_has_its_token_ids_and_why_it_stopped(tiny_server: Talk) -> None:
+def test_a_choice_has_its_token_ids_and_why_it_stopped(tiny_server: Any) -> None:
     body = {"prompt": PROMPT, "max_tokens": 5, "temperature": 0, "ignore_eos": True}
     plain = tiny_server.ask("/v1/completions", body).json()["choices"][0]
     assert "token_ids" not in plain
@@ -62,7 +25,7 @@ def test_a_choice_has_its_token_ids_and_why_it_stopped(tiny_server: Talk) -> Non
     assert choice["token_ids"] == ids[: ids.index(ids[3])]
 
 
-def test_a_stream_ends_with_the_token_ids(tiny_server: Talk) -> None:
+def test_a_stream_ends_with_the_token_ids(tiny_server: Any) -> None:
     body = {"prompt": PROMPT, "max_tokens": 5, "temperature": 0, "return_token_ids": True}
     whole = tiny_server.ask("/v1/completions", body).json()["choices"][0]
     lines = tiny_server.ask("/v1/completions", {**body, "stream": True}).text.split("\n\n")
@@ -70,7 +33,7 @@ def test_a_stream_ends_with_the_token_ids(tiny_server: Talk) -> None:
     assert f'"token_ids":{whole["token_ids"]}'.replace(" ", "") in lines[-3]
 
 
-def test_logprobs_may_name_tokens_by_their_ids(tiny_server: Talk) -> None:
+def test_logprobs_may_name_tokens_by_their_ids(tiny_server: Any) -> None:
     body = {
         "prompt": PROMPT,
         "max_tokens": 3,
@@ -89,7 +52,7 @@ def test_logprobs_may_name_tokens_by_their_ids(tiny_server: Talk) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_no_tokens_computes_the_prompt_and_nothing_else(tiny_server: Talk, n: int) -> None:
+def test_no_tokens_computes_the_prompt_and_nothing_else(tiny_server: Any, n: int) -> None:
     prompt = [50 + n, 60, 70] * 20
     body = {"prompt": prompt, "max_tokens": 0, "return_token_ids": True, "n": n}
     answer = tiny_server.ask("/v1/completions", body).json()
@@ -102,15 +65,13 @@ def test_no_tokens_computes_the_prompt_and_nothing_else(tiny_server: Talk, n: in
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == 48
 
 
-def test_a_model_says_what_its_engine_can(tiny_server: Talk) -> None:
+def test_a_model_says_what_its_engine_can(tiny_server: Any) -> None:
     (card,) = tiny_server.ask("/v1/models").json()["data"]
     assert {"prefill", "select", "token_ids"} <= set(card["capabilities"])
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, "A prompt."])
-def test_select_answers_the_likeliest_choice_with_all_scores(
-    tiny_server: Talk, prompt: Any
-) -> None:
+def test_select_answers_the_likeliest_choice_with_all_scores(tiny_server: Any, prompt: Any) -> None:
     body = {"prompt": prompt, "choices": ["yes", "no, never"]}
     mean = tiny_server.ask("/v1/select", body).json()
     total = tiny_server.ask("/v1/select", {**body, "score": "sum"}).json()
@@ -132,7 +93,7 @@ def test_select_answers_the_likeliest_choice_with_all_scores(
     ],
 )
 def test_a_wrong_select_names_its_field(
-    tiny_server: Talk, change: dict[str, Any], param: str
+    tiny_server: Any, change: dict[str, Any], param: str
 ) -> None:
     body = {"prompt": PROMPT, "choices": ["a"], **change}
     answer = tiny_server.ask("/v1/select", body)

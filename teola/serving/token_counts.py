@@ -1,0 +1,70 @@
+"""The tokens of an HTTP request, as OpenAI's `usage` has them."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from backends.base import Context, FusionReport, Result
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Prompts count once, however many answers are written for each."""
+
+    prompt: int = 0
+    cached: int = 0  # of those of the prompts
+    completion: int = 0
+    fused: int = 0  # of those of the prompts
+    reports: tuple[FusionReport, ...] = ()  # of fused prompts
+
+    def __add__(self, other: "TokenCounts") -> "TokenCounts":
+        return TokenCounts(
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.completion + other.completion,
+            self.fused + other.fused,
+            self.reports + other.reports,
+        )
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """OpenAI's `usage`; for a fused prompt with what that saved."""
+        found = {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+        }
+        if not self.reports:
+            return found
+        details = {"cached_tokens": self.cached, "fused_tokens": self.fused}
+        fusion = asdict(total_report(self.reports))
+        return {**found, "prompt_tokens_details": details, "fusion": fusion}
+
+
+def prompt_counts(prefill: Result) -> TokenCounts:
+    """Of a prompt that was prefilled. Chunks may be cached in whole pages, padded: no more counts
+    as cached than the prompt has."""
+    context: Context = prefill.outputs[0]
+    usage, report = prefill.usage, prefill.fusion
+    return TokenCounts(
+        context.num_tokens,
+        min(usage.cached_tokens, context.num_tokens),
+        fused=usage.fused_tokens,
+        reports=() if report is None else (report,),
+    )
+
+
+def total_report(reports: Iterable[FusionReport]) -> FusionReport:
+    """Of prompts of one request, which have one plan."""
+    first, *others = reports
+    for other in others:
+        first = replace(
+            first,
+            num_chunks=first.num_chunks + other.num_chunks,
+            num_encoded=first.num_encoded + other.num_encoded,
+            num_tokens=first.num_tokens + other.num_tokens,
+            rows=tuple(map(sum, zip(first.rows, other.rows, strict=True))),
+            saved_s=first.saved_s + other.saved_s,
+        )
+    return first

@@ -1,0 +1,236 @@
+"""`fusion`: the KV of a prompt's chunks is reused wherever they stand."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHAT, COMPLETE, SELECT = "/v1/chat/completions", "/v1/completions", "/v1/select"
+PASSAGES = ("The sea is deep and cold here. ", "A bell rang twice; nobody came. ", "Odd. ")
+
+
+def chunk(text: str) -> dict[str, str]:
+    return {"type": "chunk", "text": text}
+
+
+def text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def pieces(*passages: str) -> list[dict[str, str]]:
+    return [text("Answer from "), text("these. "), *map(chunk, passages), text("What rang?")]
+
+
+def chat(passages: tuple[str, ...] = PASSAGES, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": pieces(*passages)}]
+    return {"messages": messages, "max_tokens": 8, "temperature": 0, "ignore_eos": True, **more}
+
+
+def answer_of(response: Any) -> str:
+    assert response.status_code == 200, response.text
+    return str(response.json()["choices"][0]["message"]["content"])
+
+
+@pytest.fixture
+def fresh(talk_tiny: Callable[..., Any]) -> Any:
+    return talk_tiny()
+
+
+def test_a_chat_says_what_fusion_saved(fresh: Any) -> None:
+    first = fresh.ask(CHAT, chat(fusion="lego(4)")).json()["usage"]
+    again = fresh.ask(CHAT, chat(PASSAGES[::-1], fusion="lego(4)")).json()["usage"]
+
+    report = again["fusion"]
+    assert (first["fusion"]["num_encoded"], report["num_encoded"]) == (3, 0)
+    assert (report["plan"], report["num_chunks"]) == ("lego(4)", 3)
+    assert report["num_tokens"] == again["prompt_tokens"]
+    in_chunks = sum(map(len, PASSAGES))  # a token a byte
+    fused = again["prompt_tokens_details"]["fused_tokens"]
+    assert 0.5 * in_chunks < fused <= in_chunks - 3 * 4
+    assert len(report["rows"]) == 2
+    assert all(0 < rows <= again["prompt_tokens"] - fused for rows in report["rows"])
+    cached = again["prompt_tokens_details"]["cached_tokens"]
+    assert 0.5 * in_chunks < cached <= again["prompt_tokens"]
+
+
+def test_chunks_computed_again_as_a_whole_give_the_exact_answer(fresh: Any) -> None:
+    fused = fresh.ask(CHAT, chat(fusion="lego(999)"))
+    assert answer_of(fused) == answer_of(fresh.ask(CHAT, chat()))
+
+
+def test_without_fusion_a_chunk_is_its_text(fresh: Any) -> None:
+    marked = fresh.ask(CHAT, chat())
+    plain = {"role": "user", "content": "Answer from these. " + "".join(PASSAGES) + "What rang?"}
+    unmarked = fresh.ask(CHAT, {**chat(), "messages": [plain]})
+    assert answer_of(marked) == answer_of(unmarked)
+    assert marked.json()["usage"]["prompt_tokens"] == unmarked.json()["usage"]["prompt_tokens"]
+    assert "fusion" not in marked.json()["usage"]
+    assert "fused_tokens" not in marked.json()["usage"]["prompt_tokens_details"]
+
+
+def test_several_answers_go_on_from_one_fused_prompt(fresh: Any) -> None:
+    alone = answer_of(fresh.ask(CHAT, chat(fusion="reuse")))
+    both = fresh.ask(CHAT, chat(fusion="reuse", n=2)).json()
+    assert [choice["message"]["content"] for choice in both["choices"]] == [alone, alone]
+    assert both["usage"]["fusion"]["num_chunks"] == 3
+
+
+def test_a_fused_answer_streams_stops_and_keeps_to_its_form(fresh: Any) -> None:
+    whole = answer_of(fresh.ask(CHAT, chat(fusion="reuse", max_tokens=24)))
+
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    lines = fresh.ask(CHAT, chat(fusion="reuse", max_tokens=24, **options)).text.split("\n\n")[:-2]
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    deltas = [event["choices"][0]["delta"] for event in events if event["choices"]]
+    assert "".join(delta.get("content", "") for delta in deltas) == whole
+    assert events[-1]["usage"]["fusion"]["plan"] == "reuse"
+
+    stop = whole[3:5]
+    stopped = answer_of(fresh.ask(CHAT, chat(fusion="reuse", max_tokens=24, stop=stop)))
+    assert stopped == whole.partition(stop)[0]
+
+    choices = ["the bell", "the sea"]
+    assert answer_of(fresh.ask(CHAT, chat(fusion="reuse", choices=choices))) in choices
+
+
+def test_a_completion_takes_its_prompt_in_pieces(fresh: Any) -> None:
+    tokens = fresh.ask("/tokenize", {"prompt": pieces(*PASSAGES)}).json()["tokens"]
+    in_ids = [{"type": "tokens", "tokens": tokens[:19]}, *pieces(*PASSAGES)[2:]]
+    body = {"max_tokens": 8, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+    fused = [
+        fresh.ask(COMPLETE, {**body, "prompt": prompt, "fusion": "reuse"}).json()
+        for prompt in (pieces(*PASSAGES), [pieces(*PASSAGES)], in_ids)
+    ]
+    ids = [answer["choices"][0]["token_ids"] for answer in fused]
+    assert ids[0] == ids[1] == ids[2]
+    assert fused[2]["usage"]["prompt_tokens"] == len(tokens)
+
+    exact = fresh.ask(COMPLETE, {**body, "prompt": pieces(*PASSAGES)}).json()
+    plain = fresh.ask(COMPLETE, {**body, "prompt": tokens}).json()
+    assert exact["choices"] == plain["choices"]
+
+
+def test_usage_is_summed_over_the_prompts_of_a_request(fresh: Any) -> None:
+    prompts = [pieces(*PASSAGES), pieces(*PASSAGES[:2])]
+    usage = fresh.ask(COMPLETE, {"prompt": prompts, "fusion": "reuse"}).json()["usage"]
+    assert usage["fusion"]["num_chunks"] == 5
+    assert usage["fusion"]["num_tokens"] == usage["prompt_tokens"]
+    assert len(usage["fusion"]["rows"]) == 2
+
+
+def test_no_tokens_encode_chunks_ahead(fresh: Any) -> None:
+    body = {"prompt": pieces(*PASSAGES), "fusion": "reuse"}
+    ahead = fresh.ask(COMPLETE, {**body, "max_tokens": 0}).json()["usage"]["fusion"]
+    body["prompt"] = pieces(*PASSAGES[::-1])
+    later = fresh.ask(COMPLETE, {**body, "max_tokens": 1}).json()["usage"]["fusion"]
+    assert (ahead["num_encoded"], later["num_encoded"]) == (3, 0)
+
+
+def test_select_scores_after_a_fused_prompt(fresh: Any) -> None:
+    body = {"prompt": pieces(*PASSAGES), "choices": ["the bell", "the sea"], "score": "sum"}
+    fused = fresh.ask(SELECT, {**body, "fusion": "reuse"}).json()
+    whole = fresh.ask(SELECT, {**body, "fusion": "lego(999)"}).json()
+    exact = fresh.ask(SELECT, body).json()
+    assert whole["scores"] == pytest.approx(exact["scores"], abs=1e-4)
+    assert fused["usage"]["prompt_tokens_details"]["fused_tokens"] > 0
+    assert fused["scores"] != exact["scores"]
+
+
+def test_metrics_count_fused_tokens_and_encoded_chunks(fresh: Any) -> None:
+    details = [
+        fresh.ask(CHAT, chat(fusion="reuse")).json()["usage"]["prompt_tokens_details"]
+        for _ in range(2)
+    ]
+    fused = sum(detail["fused_tokens"] for detail in details)
+    metrics = fresh.ask("/metrics").text.splitlines()
+    assert f"teola_fused_tokens_total {float(fused)}" in metrics
+    assert "teola_encoded_chunks_total 3.0" in metrics
+
+
+@pytest.mark.parametrize(("path", "body"), [(CHAT, chat()), (COMPLETE, {"prompt": pieces("a")})])
+@pytest.mark.parametrize("plan", ["fastest", "lego", "lego(x)"])
+def test_an_unknown_plan_names_the_field(
+    tiny_server: Any, path: str, body: dict[str, Any], plan: str
+) -> None:
+    response = tiny_server.ask(path, {**body, "fusion": plan})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "fusion")
+    assert repr(plan) in error["message"]
+
+
+@pytest.mark.parametrize("wrong", ["", 3, ["reuse"]])
+def test_a_plan_that_is_no_text_names_the_field(tiny_server: Any, wrong: Any) -> None:
+    response = tiny_server.ask(CHAT, chat(fusion=wrong))
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "fusion")
+
+
+def test_the_request_of_the_docs_is_answered(fresh: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs/server.md").read_text()
+    body = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    usage = fresh.ask(CHAT, body).json()["usage"]
+    assert usage["fusion"]["num_chunks"] == 2
+    assert usage["fusion"]["plan"] == body["fusion"]
+
+
+def test_an_engine_without_fusion_refuses_it_and_takes_chunks(talk: Callable[..., Any]) -> None:
+    server = talk()
+    refused = server.post(CHAT, {"messages": chat()["messages"], "fusion": "reuse"})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "fusion")
+    assert error["message"] == "talker does not offer fusion"
+    assert server.post(CHAT, {"messages": chat()["messages"]}).status_code == 200
+
+
+def test_a_server_may_keep_to_exact_answers(talk_tiny: Callable[..., Any]) -> None:
+    server = talk_tiny(is_exact=True)
+    refused = server.ask(CHAT, chat(fusion="reuse"))
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "fusion")
+    assert "exact answers only" in error["message"]
+    (card,) = server.ask("/v1/models").json()["data"]
+    assert "fusion" not in card["capabilities"]
+    assert server.ask(CHAT, chat()).status_code == 200
+
+
+def test_a_client_that_leaves_ends_its_fused_prefill(talk_tiny: Callable[..., Any]) -> None:
+    server = talk_tiny(token_budget=4)
+    sent: list[Any] = []
+
+    async def main() -> None:
+        core = server.engine._core
+        left = asyncio.Event()
+        asked = chat(fusion="reuse")
+        asked["messages"].insert(0, {"role": "system", "content": "Be brief. " * 25})
+        messages = [{"type": "http.request", "body": json.dumps(asked).encode()}]
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        head = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "query_string": b""}
+        asking = asyncio.create_task(server.app(head, receive, send))
+        await until(lambda: core.num_steps > 3)
+        left.set()
+        await asking
+        await until(lambda: not core.has_work)
+        assert core.num_steps < 60  # its first part alone has 250 tokens
+        server.engine.flush_cache()
+        await until(lambda: core.cache.pool.num_free == core.cache.pool.num_pages)
+        core.check_integrity()
+
+    server.run(main())
+    assert sent[0]["status"] == 499
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_true():
+            await asyncio.sleep(0.001)

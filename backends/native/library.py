@@ -195,7 +195,7 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.teola_model_free.argtypes = (c_void_p,)
     lib.teola_forward.restype = c_int32
     lib.teola_forward.argtypes = (c_void_p, POINTER(StepStruct))
-    lib.teola_link.restype = None
+    lib.teola_link.restype = c_int32
     lib.teola_link.argtypes = (c_void_p, POINTER(LinkStruct))
     lib.teola_bert_create.restype = c_void_p
     lib.teola_bert_create.argtypes = (POINTER(BertConfigStruct), POINTER(BertLayerStruct), c_int32)

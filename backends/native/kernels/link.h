@@ -1,4 +1,8 @@
 // KV of some tokens to other places of the pool: keys are turned by the distance, values copied.
+//
+// An item of work is 16 slots of the target on some layers. Slots of a page lie side by side, so a
+// vector is one word of 16 tokens; where source and target stand differently in their pages, it is
+// read from two of the source. Every word is computed alone: threads and vectors change no bit.
 #pragma once
 
 #include "attention.h"
@@ -19,105 +23,188 @@ extern "C" struct TeolaLink {
 template <bool BF>
 class PageView {
  public:
-  PageView(const TeolaLink& l, int layer, int is_value) : D_(l.head_dim), size_(l.page_size) {
-    const size_t page_bytes = size_t(D_) * size_ * l.num_kv_heads * (BF ? 2 : 4);
-    base_ = l.kv + (size_t(layer) * 2 + is_value) * l.num_pages * page_bytes;
-    page_bytes_ = page_bytes;
+  PageView(const TeolaLink& l, int layer, int is_value) {
+    const size_t words = size_t(l.head_dim) / (BF ? 2 : 1);
+    per_sub_ = SUBPAGE * words;
+    per_head_ = per_sub_ * (l.page_size / SUBPAGE);
+    per_page_ = per_head_ * l.num_kv_heads;
+    size_ = l.page_size;
+    first_ = reinterpret_cast<Word*>(l.kv) + (size_t(layer) * 2 + is_value) * l.num_pages * per_page_;
   }
 
-  // The words of 16 slots, and which of the slots a token has.
+  // The words of the 16 slots around a token.
   Word* words(const int32_t* pages, int token, int head) const {
-    const size_t sub_words = size_t(SUBPAGE) * D_ / (BF ? 2 : 1);
-    const size_t at = size_t(head) * (size_ / SUBPAGE) + token % size_ / SUBPAGE;
-    return reinterpret_cast<Word*>(base_ + pages[token / size_] * page_bytes_) + at * sub_words;
+    return first_ + pages[token / size_] * per_page_ + head * per_head_ +
+           token % size_ / SUBPAGE * per_sub_;
   }
 
  private:
-  uint8_t* base_;
-  size_t page_bytes_;
-  int D_, size_;
+  Word* first_;
+  size_t per_page_, per_head_, per_sub_;
+  int size_;
 };
 
-template <bool BF>
-inline float read_key(const Word* words, int slot, int d) {
-  if constexpr (BF) {
-    const Word pair = words[(d / 2) * SUBPAGE + slot];
-    const uint32_t bits = d % 2 ? pair & 0xffff0000u : pair << 16;
-    float x;
-    std::memcpy(&x, &bits, 4);
-    return x;
-  } else {
-    return reinterpret_cast<const float*>(words)[d * SUBPAGE + slot];
-  }
+// Sixteen slots of the target. Slot j takes the token at place `from` + j of the source.
+struct LinkedSlots {
+  int to, from;    // of slot 0, whose token may be none of the link's
+  int begin, end;  // slots that are written
+
+  int shift() const { return from & (SUBPAGE - 1); }
+
+  // Slot j's token stands among the 16 of `low` at (shift + j), or among those of `high` behind them.
+  int low() const { return from - shift() + (shift() + begin < SUBPAGE ? 0 : SUBPAGE); }
+  int high() const { return from - shift() + (shift() + end > SUBPAGE ? SUBPAGE : 0); }
+};
+
+inline LinkedSlots linked_slots(const TeolaLink& l, int i) {
+  const int to = l.to / SUBPAGE * SUBPAGE + i * SUBPAGE;
+  const int end = l.to + l.num_tokens - to;
+  return {to, l.first + to - l.to, std::max(0, l.to - to), std::min(SUBPAGE, end)};
 }
 
 // The turn from one position to another: forward by the new angle and back by the old one, as they
-// were rounded for the keys that are computed there.
-struct Turn {
-  std::vector<float> cos, sin;  // [D / 2]
+// were rounded for the keys that are computed there. [D / 2][16 slots].
+struct Turns {
+  float *cos, *sin;
 
-  explicit Turn(int half) : cos(half), sin(half) {}
-
-  void set(const TeolaLink& l, int from, int to) {
+  Turns(const TeolaLink& l, const LinkedSlots& slots, Buffer& memory) {
     const int half = l.head_dim / 2;
-    const float *c0 = l.cos + size_t(from) * half, *s0 = l.sin + size_t(from) * half;
-    const float *c1 = l.cos + size_t(to) * half, *s1 = l.sin + size_t(to) * half;
-    for (int i = 0; i < half; i++) {
-      cos[i] = c1[i] * c0[i] + s1[i] * s0[i];
-      sin[i] = s1[i] * c0[i] - c1[i] * s0[i];
+    cos = memory.get<float>(size_t(half) * SUBPAGE * 2), sin = cos + size_t(half) * SUBPAGE;
+    for (int slot = slots.begin; slot < slots.end; slot++)
+      for (int d = 0; d < half; d += 16) put(l, slots, slot, d, std::min(16, half - d));
+  }
+
+ private:
+  void put(const TeolaLink& l, const LinkedSlots& slots, int slot, int d, int n) {
+    const size_t half = l.head_dim / 2;
+    const size_t from = (slots.from + slot) * half + d, to = (slots.to + slot) * half + d;
+    const F16 c0 = load_first(l.cos + from, n), s0 = load_first(l.sin + from, n);
+    const F16 c1 = load_first(l.cos + to, n), s1 = load_first(l.sin + to, n);
+    alignas(64) float c[16], s[16];
+    store(c, fma(s1, s0, c1 * c0));
+    store(s, fnma(c1, s0, s1 * c0));
+    for (int i = 0; i < n; i++) {
+      cos[(d + i) * SUBPAGE + slot] = c[i];
+      sin[(d + i) * SUBPAGE + slot] = s[i];
     }
   }
 };
 
 template <bool BF>
-void turn_key(int half, const Turn& turn, const Word* from, int slot, Word* to, int to_slot) {
-  for (int d = 0; d < half; d += 2) {
-    float low[2], high[2];
-    for (int i = 0; i < 2; i++) {
-      const float x = read_key<BF>(from, slot, d + i), y = read_key<BF>(from, slot, d + half + i);
-      low[i] = x * turn.cos[d + i] - y * turn.sin[d + i];
-      high[i] = y * turn.cos[d + i] + x * turn.sin[d + i];
+class Linking {
+ public:
+  Linking(const TeolaLink& l, const LinkedSlots& slots, Scratchpad& pad)
+      : l_(l), slots_(slots), turns_(l, slots, pad.state), pad_(pad) {}
+
+  void layer(int layer) {
+    const PageView<BF> keys(l_, layer, 0), values(l_, layer, 1);
+    for (int h = 0; h < l_.num_kv_heads; h++)
+      turn_keys(keys.words(l_.pages, slots_.low(), h), keys.words(l_.pages, slots_.high(), h),
+                keys.words(l_.to_pages, slots_.to, h));
+    for (int h = 0; h < l_.num_kv_heads; h++)
+      copy_values(values.words(l_.pages, slots_.low(), h), values.words(l_.pages, slots_.high(), h),
+                  values.words(l_.to_pages, slots_.to, h));
+  }
+
+ private:
+  static constexpr int PER_WORD = BF ? 2 : 1;
+
+  struct Rows {  // row i: the words of the target's 16 slots
+    const Word* first;
+    int stride;
+    I16 operator[](int i) const { return loadu_ints(first + size_t(i) * stride); }
+  };
+
+  Rows key_rows(const Word* low, const Word* high) const {
+    if (!slots_.shift()) return {low, SUBPAGE};
+    const int num = l_.head_dim / PER_WORD;
+    Word* both = pad_.wide.template get<Word>(size_t(num) * 2 * SUBPAGE);
+    for (int i = 0; i < num; i++) {
+      store_ints(both + i * 2 * SUBPAGE, load_ints(low + i * SUBPAGE));
+      store_ints(both + i * 2 * SUBPAGE + SUBPAGE, load_ints(high + i * SUBPAGE));
     }
-    if constexpr (BF) {
-      to[d / 2 * SUBPAGE + to_slot] = to_bf16(low[0]) | Word(to_bf16(low[1])) << 16;
-      to[(d + half) / 2 * SUBPAGE + to_slot] = to_bf16(high[0]) | Word(to_bf16(high[1])) << 16;
-    } else {
-      float* out = reinterpret_cast<float*>(to);
-      for (int i = 0; i < 2; i++) {
-        out[(d + i) * SUBPAGE + to_slot] = low[i];
-        out[(d + half + i) * SUBPAGE + to_slot] = high[i];
+    return {both + slots_.shift(), 2 * SUBPAGE};
+  }
+
+  void turn_keys(const Word* low, const Word* high, Word* to) const {
+    const Rows rows = key_rows(low, high);
+    const int half = l_.head_dim / PER_WORD / 2;
+    for (int i = 0; i < half; i++) {
+      const I16 x = rows[i], y = rows[half + i];
+      if constexpr (BF) {
+        const Pair even = turned(low_bf16(x), low_bf16(y), 2 * i);
+        const Pair odd = turned(high_bf16(x), high_bf16(y), 2 * i + 1);
+        put(to + i * SUBPAGE, bf16_words(even.x, odd.x));
+        put(to + (half + i) * SUBPAGE, bf16_words(even.y, odd.y));
+      } else {
+        const Pair pair = turned(as_floats(x), as_floats(y), i);
+        put(to + i * SUBPAGE, as_ints(pair.x));
+        put(to + (half + i) * SUBPAGE, as_ints(pair.y));
       }
     }
   }
-}
 
-template <bool BF>
-void copy_value(int head_dim, const Word* from, int slot, Word* to, int to_slot) {
-  if constexpr (BF) {
-    const auto* x = reinterpret_cast<const uint16_t*>(from) + size_t(slot / 2) * head_dim * 2 + slot % 2;
-    auto* y = reinterpret_cast<uint16_t*>(to) + size_t(to_slot / 2) * head_dim * 2 + to_slot % 2;
-    for (int d = 0; d < head_dim; d++) y[d * 2] = x[d * 2];
-  } else {
-    std::memcpy(to + size_t(to_slot) * head_dim, from + size_t(slot) * head_dim, size_t(head_dim) * 4);
+  struct Pair {
+    F16 x, y;
+  };
+
+  Pair turned(F16 x, F16 y, int d) const {
+    const F16 c = load(turns_.cos + d * SUBPAGE), s = load(turns_.sin + d * SUBPAGE);
+    return {fnma(y, s, x * c), fma(x, s, y * c)};
   }
-}
 
-// Layers apart: a word of two values is written by one thread.
-template <bool BF>
-void link(const TeolaLink& l, Pool& pool) {
-  pool.run(l.num_layers, [&](int layer, int) {
-    const PageView<BF> keys(l, layer, 0), values(l, layer, 1);
-    Turn turn(l.head_dim / 2);
-    for (int t = 0; t < l.num_tokens; t++) {
-      const int from = l.first + t, to = l.to + t;
-      turn.set(l, from, to);
-      for (int h = 0; h < l.num_kv_heads; h++) {
-        turn_key<BF>(l.head_dim / 2, turn, keys.words(l.pages, from, h), from % SUBPAGE,
-                     keys.words(l.to_pages, to, h), to % SUBPAGE);
-        copy_value<BF>(l.head_dim, values.words(l.pages, from, h), from % SUBPAGE,
-                       values.words(l.to_pages, to, h), to % SUBPAGE);
-      }
+  void put(Word* to, I16 words) const {
+    if (slots_.end - slots_.begin < SUBPAGE) {
+      const I16 old = load_ints(to);
+      words = select(first_lanes(slots_.end), words, old);
+      words = select(first_lanes(slots_.begin), old, words);
     }
+    store_ints(to, words);
+  }
+
+  // Where a slot's token stands among the 32 of two neighbours.
+  int place(int slot) const { return slots_.shift() + slot; }
+
+  const Word* value_row(const Word* low, const Word* high, int slot) const {
+    const int at = place(slot) % SUBPAGE / PER_WORD;
+    return (place(slot) < SUBPAGE ? low : high) + size_t(at) * l_.head_dim;
+  }
+
+  void copy_values(const Word* low, const Word* high, Word* to) const {
+    const size_t D = l_.head_dim;
+    for (int slot = slots_.begin / PER_WORD * PER_WORD; slot < slots_.end; slot += PER_WORD) {
+      Word* row = to + slot / PER_WORD * D;
+      if constexpr (BF) copy_pair(low, high, slot, row);
+      else std::memcpy(row, value_row(low, high, slot), D * sizeof(Word));
+    }
+  }
+
+  // Values of two slots, of which one may keep what it has.
+  void copy_pair(const Word* low, const Word* high, int slot, Word* to) const {
+    const bool has_first = slot >= slots_.begin, has_second = slot + 1 < slots_.end;
+    const Word* x = has_first ? value_row(low, high, slot) : to;
+    const Word* y = has_second ? value_row(low, high, slot + 1) : to;
+    const int right = has_first && place(slot) % 2 ? 16 : 0;
+    const int left = has_second && place(slot) % 2 ? 16 : 0;
+    for (int d = 0; d < l_.head_dim; d += 16) {
+      const I16 first = shift_right(load_ints(x + d), right) & set1_int(0xffff);
+      const I16 second = shift_left(load_ints(y + d), left) & set1_int(0xffff0000);
+      store_ints(to + d, first | second);
+    }
+  }
+
+  const TeolaLink& l_;
+  LinkedSlots slots_;
+  Turns turns_;
+  Scratchpad& pad_;
+};
+
+template <bool BF>
+void link(const TeolaLink& l, Pool& pool, std::vector<Scratchpad>& pads) {
+  const int num_items = (l.to + l.num_tokens - 1) / SUBPAGE - l.to / SUBPAGE + 1;
+  pool.run(l.num_tokens > 0 ? num_items : 0, [&](int item, int thread) {
+    Linking<BF> linking(l, linked_slots(l, item), pads[thread]);
+    for (int layer = 0; layer < l.num_layers; layer++) linking.layer(layer);
   });
 }
 

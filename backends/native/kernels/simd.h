@@ -50,6 +50,14 @@ inline F16 rounded_to_bf16(F16 x) {
   return high_bf16(bits + set1_int(0x7fff) + odd);
 }
 
+// Words of two bfloat16: to nearest, ties to even; NaN stays NaN.
+inline I16 bf16_words(F16 low, F16 high) {
+  const auto bits = [](F16 x) {
+    return select(is_nan(x), set1_int(0x7fc00000), as_ints(rounded_to_bf16(x)));
+  };
+  return shift_right(bits(low), 16) | bits(high);
+}
+
 // What a product does with words of two bfloat16: `Pairs`, and pairs(x) makes one of 16 words.
 // With a dot instruction they stay words; without, they are spread once and used by every row.
 #ifdef TEOLA_HAS_BF16_DOT

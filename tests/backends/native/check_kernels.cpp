@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <numeric>
 #include <random>
+#include <tuple>
 
 #include "api.cpp"
 #include "product_grouped.cpp"
@@ -446,6 +447,82 @@ void check_model(bool is_bf16, int full, int stored, double allowed) {
   }
 }
 
+// ---------------------------------------------------------------- KV linked to other places
+
+// Where dimension d of a token's key or value lies: in halves of words where BF.
+template <bool BF>
+size_t kv_place(const TeolaLink& l, int layer, int is_value, const int32_t* pages, int token, int head,
+                int d) {
+  const int per_word = BF ? 2 : 1, slot = token % SUBPAGE, page = pages[token / l.page_size];
+  const size_t subs = l.page_size / SUBPAGE;
+  size_t at = (size_t(layer) * 2 + is_value) * l.num_pages + page;
+  at = ((at * l.num_kv_heads + head) * subs + token % l.page_size / SUBPAGE) * SUBPAGE * l.head_dim;
+  if (is_value) return at + (size_t(slot / per_word) * l.head_dim + d) * per_word + slot % per_word;
+  return at + (size_t(d / per_word) * SUBPAGE + slot) * per_word + d % per_word;
+}
+
+template <bool BF>
+float kv_number(const uint8_t* kv, size_t place) {
+  if (BF) return from_bf16(reinterpret_cast<const uint16_t*>(kv)[place]);
+  return reinterpret_cast<const float*>(kv)[place];
+}
+
+template <bool BF>
+void put_kv(uint8_t* kv, size_t place, float x) {
+  if (BF) reinterpret_cast<uint16_t*>(kv)[place] = to_bf16(x);
+  else reinterpret_cast<float*>(kv)[place] = x;
+}
+
+template <bool BF>
+void link_plainly(const TeolaLink& l, const uint8_t* old, uint8_t* kv) {
+  const int half = l.head_dim / 2;
+  for (int i = 0; i < l.num_layers * l.num_tokens * l.num_kv_heads * half; i++) {
+    const int d = i % half, head = i / half % l.num_kv_heads;
+    const int token = i / half / l.num_kv_heads % l.num_tokens;
+    const int layer = i / half / l.num_kv_heads / l.num_tokens;
+    const auto angle = [&](const float* of, int place) { return of[size_t(place + token) * half + d]; };
+    const float c0 = angle(l.cos, l.first), s0 = angle(l.sin, l.first);
+    const float c1 = angle(l.cos, l.to), s1 = angle(l.sin, l.to);
+    const float cos = std::fma(s1, s0, c1 * c0), sin = std::fma(-c1, s0, s1 * c0);
+    size_t from[4], to[4];  // of the key's two dimensions, and the value's
+    for (int j = 0; j < 4; j++) {
+      from[j] = kv_place<BF>(l, layer, j / 2, l.pages, l.first + token, head, d + j % 2 * half);
+      to[j] = kv_place<BF>(l, layer, j / 2, l.to_pages, l.to + token, head, d + j % 2 * half);
+    }
+    const float x = kv_number<BF>(old, from[0]), y = kv_number<BF>(old, from[1]);
+    put_kv<BF>(kv, to[0], std::fma(-y, sin, x * cos));
+    put_kv<BF>(kv, to[1], std::fma(x, sin, y * cos));
+    for (int j = 2; j < 4; j++) put_kv<BF>(kv, to[j], kv_number<BF>(old, from[j]));
+  }
+}
+
+template <bool BF>
+void check_link() {
+  constexpr int LINK_LAYERS = 2, HEADS = 2, SIZE = 48, PAGES = 12, MOST = 512;
+  const size_t count = size_t(LINK_LAYERS) * 2 * PAGES * 32 * HEADS * SIZE, bytes = count * (BF ? 2 : 4);
+  const Lines kv(bytes);
+  std::vector<uint8_t> old(bytes), expected;
+  for (size_t i = 0; i < count; i++) put_kv<BF>(old.data(), i, random_float());
+  std::vector<float> cos, sin;
+  for (int i = 0; i < MOST * SIZE / 2; i++) {
+    const float angle = random_float(3.0f);
+    cos.push_back(std::cos(angle)), sin.push_back(std::sin(angle));
+  }
+  Pool pool(2);
+  std::vector<Scratchpad> pads(pool.size());
+  const int32_t pages[] = {4, 0, 3, 1, 5, 2}, to_pages[] = {9, 6, 11, 7, 10, 8};
+  for (auto [first, to, num] : {std::tuple{0, 32, 64}, {3, 5, 70}, {70, 1, 15}, {8, 31, 1}, {1, 120, 40}, {5, 5, 0}}) {
+    const TeolaLink l{kv.bytes, PAGES, LINK_LAYERS, HEADS, SIZE, 32,
+                      pages, to_pages, first, to, num, cos.data(), sin.data()};
+    std::memcpy(kv.bytes, old.data(), bytes);
+    teola::link<BF>(l, pool, pads);
+    expected = old;
+    link_plainly<BF>(l, old.data(), expected.data());
+    expect(!std::memcmp(kv.bytes, expected.data(), bytes), "bits of linked KV", num);
+  }
+  std::free(kv.bytes);
+}
+
 }  // namespace
 
 int main() {
@@ -457,6 +534,7 @@ int main() {
   check_short_product();
   check_model(false, F32, F32, 1e-5);
   for (int stored : {BF16, Q8, Q4, Q8_INT8, Q4_INT8}) check_model(true, BF16, stored, 0.05);
+  check_link<false>(), check_link<true>();
   std::printf("%d failures\n", failures);
   return std::min(failures, 100);
 }

@@ -149,7 +149,8 @@ class NativeModel:
             cos=self._cos.ctypes.data,
             sin=self._sin.ctypes.data,
         )
-        self._lib.teola_link(self._handle, ctypes.byref(what))
+        if self._lib.teola_link(self._handle, ctypes.byref(what)):
+            raise MemoryError("no memory to link keys and values")
 
     def _bind(self, batch: StepBatch, kv: NativeKVPool) -> None:
         """Point the structure at the step's arrays. A builder's stay where they are, so that this

@@ -12,6 +12,7 @@ from backends.base import Kind
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, check_scheme
 from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.fusion_option import check_fusion
 from frontend_dsl.value import is_mangled, is_symbolic
 from frontend_dsl.where import user_frame
 
@@ -46,21 +47,29 @@ class Composed:
 class LLM(Component):
     """A language model: `LLM("local:smollm2-135m")`, `LLM("local:/models/qwen.gguf")`.
 
-    `name` is what `--engine NAME=URL` overrides; by default the variable that holds it. Other
-    keyword arguments are the engine's options (`dtype=`, `device=`, `kv_tokens=` ...).
+    `name` is what `--engine NAME=URL` overrides; by default the variable that holds it. `fusion`
+    is how its prompts read the KV of joined items (`tl.join`) that other prompts had in other
+    places: "auto", a plan like "query(0.15)", or "exact"; without it, joins that say so are
+    "auto". Other keyword arguments are the engine's options (`dtype=`, `device=` ...).
     """
 
     kind = "llm"
     adapter: str | None = None  # None: the model as it is
+    fusion: str | None = None  # None: as joins and the app say
 
-    def __init__(self, url: str, *, name: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, url: str, *, name: str | None = None, fusion: str | None = None, **options: Any
+    ) -> None:
         for option in SAMPLING:
             if option in options:
                 raise ConfigError(
                     f"{option}= is no option of a model: it belongs to a prompt, as in "
                     f"@tl.prompt(llm, {option}={options[option]!r})"
                 )
+        if fusion is not None:
+            _check_fusion(fusion)
         super().__init__(url, name=name, **options)
+        self.fusion = fusion
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
         """A model is not called itself. Raises TraceError."""
@@ -78,6 +87,13 @@ class LLM(Component):
         adapted = copy.copy(self)
         adapted.adapter = adapter
         return adapted
+
+
+def _check_fusion(fusion: object) -> None:
+    try:
+        check_fusion(fusion, "fusion= of a model")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def no_llm(given: object, decorator: str = "") -> str:

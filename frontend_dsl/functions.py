@@ -6,31 +6,54 @@ from typing import Any, Literal, TypeVar, cast
 from backends.documents import Doc
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
+from frontend_dsl.errors import TraceError
+from frontend_dsl.fusion_option import check_reuse
 from frontend_dsl.join_template import check_template
 from frontend_dsl.origins import calls_behind
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import iterable, tracing
 from frontend_dsl.value import Value, is_symbolic, item_of, type_of
+from frontend_dsl.where import user_frame
 from graph_opt.graph import Json, Ref
 
 T = TypeVar("T")
 
 
-def join(items: Sequence[Any], template: str = "{text}", sep: str = "\n") -> str:
+def join(
+    items: Sequence[Any],
+    template: str = "{text}",
+    sep: str = "\n",
+    *,
+    reuse: str | None = None,
+) -> str:
     """One text from many items: the template once for each, with `sep` between.
 
     Fields: `{i}` counts from 1, `{text}` the item; of a Doc also `{id}`, `{score}` and its
     metadata; of a model, a dataclass or a dict its fields. A brace that stands for itself is
     doubled. Raises TraceError for a template that the items cannot fill; a field that an item does
     not have, as the metadata of a document, is an error of the run.
+
+    `reuse="fuse"` lets a prompt read an item's KV from other prompts, wherever it stood there: much
+    faster, and not exact. By which plan the model or the app says (`fusion=`), else it is "auto";
+    `reuse` may name the plan itself, and "exact" forbids it. See docs/fusion.md.
     """
     tracer = tracing("tl.join")
     with tracer.call("join"):
-        attrs = {"template": template, "sep": sep}
+        attrs: dict[str, Json] = {"template": template, "sep": sep}
+        if reuse is not None:
+            attrs["reuse"] = _checked_reuse(reuse)
         given = iterable(items, "tl.join")
         if not is_symbolic(template):
             check_template(template, item_of(type_of(given)))
         return cast(str, tracer.emit("join", (given,), attrs, "join", str))
+
+
+def _checked_reuse(reuse: object) -> str:
+    try:
+        check_reuse(reuse)
+    except ValueError as error:
+        raise TraceError(str(error), *user_frame()) from None
+    return str(reuse)
 
 
 def flatten(lists: Sequence[Sequence[T]], *, unique: bool = False) -> list[T]:

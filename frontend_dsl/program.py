@@ -17,6 +17,7 @@ from typing import Any, Protocol, get_args
 
 from backends.errors import ConfigError
 from backends.registry import EngineSpec
+from frontend_dsl.fusion_option import check_fusion
 from frontend_dsl.signature import ArgumentError
 from graph_opt.graph import Graph
 from graph_opt.objective import Kind
@@ -56,6 +57,7 @@ class RunOptions:
     fakes: tuple[Any, ...] = ()  # of the `tl.fake` blocks around the run
     policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
+    fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
@@ -65,11 +67,20 @@ class RunOptions:
             raise ConfigError(f'memo is True, False, "disk" or a folder, not {self.memo!r}')
         if self.salt is not None and (not isinstance(self.salt, str) or self.salt == ""):
             raise ConfigError(f"salt is a text that names a tenant, or None; not {self.salt!r}")
+        if self.fusion is not None:
+            _check_fusion(self.fusion)
         for name, url in self.engines.items():
             if not isinstance(url, str):
                 raise ConfigError(f"engines= gives {name!r} a URL, like 'fake:'; got {url!r}")
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ConfigError(f"timeout_s is {self.timeout_s}; it must be above 0, or None")
+
+
+def _check_fusion(fusion: object) -> None:
+    try:
+        check_fusion(fusion, "fusion= of an app")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

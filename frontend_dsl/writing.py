@@ -9,9 +9,8 @@ from frontend_dsl.forms import Form
 from frontend_dsl.recovery import emit_bodies
 from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Context, Value, type_name
-from graph_opt.graph import Json, Marker
+from graph_opt.graph import SPACE, Json, Marker
 
-SPACE = Marker("sp")
 NOT_VALID = "Your answer is not valid: "
 ASK_AGAIN = ". Write the whole answer again."
 
@@ -96,7 +95,8 @@ def prefill(
         engine: dict[str, Json] = {"engine": tracer.symbols.engine(llm)}
         context = tracer.emit("context", (), engine, f"{name}.empty", Context)
     args = (context, *parts)
-    on = {**on_engine(tracer, llm), **(attrs or {})}
+    reuse: dict[str, Json] = {} if llm.fusion is None else {"reuse": llm.fusion}
+    on = {**on_engine(tracer, llm), **reuse, **(attrs or {})}
     return tracer.emit("prefill", args, on, f"{name}.prompt", Context)
 
 

@@ -10,6 +10,23 @@ from graph_opt.graph import Graph, Node
 
 
 @dataclass(frozen=True, slots=True)
+class PlanQuality:
+    """What a check of a model found of one plan of KV cache fusion."""
+
+    r: float  # recovered fraction: 1 is exact, 0 as far off as full reuse
+    cost: float  # share of a full prefill that is computed
+
+
+@dataclass(frozen=True, slots=True)
+class FusionFacts:
+    """What passes may know of KV cache fusion."""
+
+    default: str | None = None  # the app's, for the prompts of models that have none
+    models: Mapping[str, str] = field(default_factory=dict)  # engine -> its model, for people
+    plans: Mapping[str, Mapping[str, PlanQuality]] = field(default_factory=dict)  # where checked
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Nothing known is no hindrance: an engine that is not listed can do everything."""
 
@@ -17,6 +34,7 @@ class Facts:
     cost: CostModel | None = None  # None: nothing was profiled, do what pays as a rule
     profiled: frozenset[str] | None = None  # engines whose costs are measured; None: all
     devices: Mapping[str, str] = field(default_factory=dict)  # engine -> what it computes on
+    fusion: FusionFacts = FusionFacts()
 
     def can(self, node: Node, what: str) -> bool:
         """Whether the node's engine has this capability."""

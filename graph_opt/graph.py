@@ -31,9 +31,14 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A part of a prompt that the engine spells: a chat turn (`@user`) or a space (`@sp`)."""
+    """A part of a prompt that the engine spells: a chat turn (`@user`) or a space (`@sp`); or a
+    word on the part behind it: `@chunks` says that its KV is reused wherever it stands."""
 
     word: str
+
+
+SPACE, CHUNKS = Marker("sp"), Marker("chunks")
+OF_NEXT_PART = (SPACE, CHUNKS)  # no cut comes between these and the part behind them
 
 
 Arg: TypeAlias = "Ref | Marker | Json"

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from graph_opt.graph import Arg, Graph, Json, Node, Ref
+from graph_opt.graph import OF_NEXT_PART, Arg, Graph, Json, Node, Ref
 from graph_opt.ops import CONTEXT_TYPE, OPS
 from graph_opt.rewrite import fresh_name, substitute
 
+OF_FUSION = ("fusion", "fusion_from")  # attrs of a request that reads chunks
 OF_CONVERSATION = ("tools", "tool_choice")  # attrs that hold for what continues a context too
 
 
@@ -99,3 +100,16 @@ def prefill_for(select: Node, prompt: Prompt, graph: Graph) -> Node:
 def conversation_attrs(node: Node) -> dict[str, Json]:
     """Those that also hold for what continues the node's context."""
     return {name: node.attrs[name] for name in OF_CONVERSATION if name in node.attrs}
+
+
+def part_start(args: Sequence[Arg], index: int) -> int:
+    """Where the part at this index begins: with the markers that belong to it."""
+    while args[index - 1] in OF_NEXT_PART:
+        index -= 1
+    return index
+
+
+def without_fusion(node: Node) -> Node:
+    """The node as one that reads no chunks."""
+    attrs = {name: value for name, value in node.attrs.items() if name not in OF_FUSION}
+    return node if len(attrs) == len(node.attrs) else replace(node, attrs=attrs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, get_args
 
 from graph_opt.errors import GraphError
-from graph_opt.graph import Arg, Json, Marker, Node, Ref
+from graph_opt.graph import CHUNKS, Arg, Json, Marker, Node, Ref
 from graph_opt.objective import Kind
 from graph_opt.ops import (
     APPLIED,
@@ -23,7 +23,7 @@ from graph_opt.ops import (
 
 VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 ATTR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MARKERS = ("user", "system", "assistant", "tool", "sp")
+MARKERS = ("user", "system", "assistant", "tool", "sp", "chunks")
 PARSERS = ("json", "lines")
 SCORES = ("mean", "sum")  # of a choice: over its tokens' log-probabilities
 
@@ -123,7 +123,7 @@ def _check_signature(node: Node) -> None:
     for key in op.required_attrs:
         if key not in node.attrs:
             _fail(node, f"has no attr {key!r}; set it")
-    for key in ("engine", "type", "items", "fn"):
+    for key in ("engine", "type", "items", "fn", "reuse", "fusion"):
         if not isinstance(node.attrs.get(key, ""), str):
             _fail(node, f"attr {key!r} is {node.attrs[key]!r}; it must be a string")
     if node.op == "elements":
@@ -215,10 +215,11 @@ def _check_marker(node: Node, index: int, marker: Marker) -> None:
         _fail(node, f"arg {index} is @{marker.word}; markers are for the parts of a prompt")
     if marker.word not in MARKERS:
         _fail(node, f"unknown marker @{marker.word}; known are {', '.join(MARKERS)}")
-    if marker.word == "sp":
-        following = node.args[index + 1] if index + 1 < len(node.args) else None
-        if not isinstance(following, Ref | str):
-            _fail(node, "@sp must be followed by a value or a string in the same node")
+    following = node.args[index + 1] if index + 1 < len(node.args) else None
+    if marker.word == "sp" and not isinstance(following, Ref | str) and following != CHUNKS:
+        _fail(node, "@sp must be followed by a value or a string in the same node")
+    if marker == CHUNKS and not isinstance(following, Ref):
+        _fail(node, "@chunks must be followed by a value in the same node")
 
 
 def _check_contexts(node: Node, scope: _Scope) -> None:

@@ -6,8 +6,10 @@ from typing import Any, cast
 from uuid import uuid4
 
 from backends.base import Part, Request, Role, Turn
-from graph_opt.graph import Arg, Marker, Node
+from graph_opt.graph import CHUNKS, SPACE, Arg, Marker, Node
 from graph_opt.ops import OPS
+from runtime.chunked_text import ChunkedText
+from runtime.fusing import attrs_where_it_pays
 from runtime.ops.table import OP_RUNS
 from runtime.scope import arg_value
 from runtime.value_text import to_text
@@ -20,7 +22,7 @@ def request_attrs(
     node: Node, symbols: Mapping[str, Any], without: Collection[str] = ()
 ) -> Mapping[str, Any]:
     """The attrs of all requests of a node, `without` some of its own."""
-    left_out = {"engine", "objective", *without}
+    left_out = {"engine", "objective", "reuse", *without}
     attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
     of_op = OP_RUNS[node.op].request_attrs
     return attrs if of_op is None else of_op(attrs, symbols)
@@ -33,11 +35,12 @@ def make_request(
     emit: Callable[[str], None] | None = None,
 ) -> Request:
     """The request of an engine node whose inputs are all in `values`."""
+    inputs = _inputs(node, values)
     return Request(
         id=new_request_id(),
         op=node.op,
-        inputs=_inputs(node, values),
-        attrs=attrs,
+        inputs=inputs,
+        attrs=attrs_where_it_pays(attrs, inputs),
         num_items=_num_items(node, OP_RUNS[node.op].items_arg, values),
         emit=emit,
     )
@@ -58,15 +61,21 @@ def _inputs(node: Node, values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def prompt_parts(args: Sequence[Arg], values: Mapping[str, Any]) -> Iterator[Part]:
     """The pieces of a prompt as the engine takes them."""
-    space = ""
+    space, is_chunked = "", False
     for arg in args:
-        if isinstance(arg, Marker) and arg.word == "sp":
+        if arg == SPACE:
             space = " "
+        elif arg == CHUNKS:
+            is_chunked = True
         elif isinstance(arg, Marker):
             yield Turn(cast(Role, arg.word))
         else:
-            yield space + to_text(arg_value(arg, values))
-            space = ""
+            value = arg_value(arg, values)
+            if is_chunked and isinstance(value, ChunkedText):
+                yield from value.behind(space)
+            else:
+                yield space + to_text(value)
+            space, is_chunked = "", False
 
 
 def _num_items(node: Node, items_arg: int | None, values: Mapping[str, Any]) -> int:

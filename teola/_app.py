@@ -23,6 +23,7 @@ def app(
     timeout_s: float | None = None,
     objective: Kind = "latency",
     engines: Mapping[str, str] | None = None,
+    fusion: str | None = None,
 ) -> "AppMaker": ...
 
 
@@ -34,19 +35,22 @@ def app(
     timeout_s: float | None = None,
     objective: Kind = "latency",
     engines: Mapping[str, str] | None = None,
+    fusion: str | None = None,
 ) -> Any:
     """Make a typed function an LLM app: traced once, compiled to a graph of primitives.
 
     Arguments of type int, float, bool, enum or Literal specialise the graph; all others are known
     only when the app runs. `optimize=False` runs the plain graph, one call after another.
     With `objective="throughput"` its work comes after all that somebody waits for, in full batches.
-    `engines` replaces engines by name with other URLs.
+    `engines` replaces engines by name with other URLs. `fusion` is how prompts read the KV of
+    joined items, where their model does not say: see `LLM`.
     """
     options: dict[str, Any] = {
         "optimize": optimize,
         "timeout_s": timeout_s,
         "objective": objective,
         "engines": dict(engines or {}),
+        "fusion": fusion,
     }
     return make_app(_runner, function, **options)
 

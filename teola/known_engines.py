@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from backends.base import Capability, Engine, EngineInfo
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
-from graph_opt.facts import Facts
+from graph_opt.analysis.fusion_choices import wants_fusion
+from graph_opt.facts import Facts, FusionFacts, PlanQuality
 from graph_opt.graph import Graph
 from runtime.cost.graph_cost import GraphCost
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
@@ -90,8 +91,11 @@ class KnownEngines:
         caching = {name for name in clients if self.engines[name].caches_prefixes}
         return GraphCost.of(graph, latencies, clients, caching)
 
-    def facts(self, graph: Graph) -> Facts:
-        """What passes may know; costs only of engines that were profiled."""
+    def facts(self, graph: Graph, fusion: str | None = None) -> Facts:
+        """What passes may know; costs only of engines that were profiled. `fusion` is the app's.
+
+        Raises ConfigError for a fusion profile that cannot be read.
+        """
         able = {
             name: frozenset[str](engine.info.capabilities)
             for name, engine in self.engines.items()
@@ -100,7 +104,26 @@ class KnownEngines:
         profiled = {name for name, engine in self.engines.items() if engine.latency.is_profiled}
         devices = {name: placed.device for name, placed in self.placed.items()}
         cost = self.cost(graph) if profiled else None
-        return Facts(able, cost, frozenset(profiled), devices)
+        fusing = self._fusion(fusion) if wants_fusion(graph, fusion) else FusionFacts(fusion)
+        return Facts(able, cost, frozenset(profiled), devices, fusing)
+
+    def _fusion(self, default: str | None) -> FusionFacts:
+        """What checks of the models found."""
+        from backends.fusion_profile import load  # late: most apps fuse nothing
+
+        infos = {name: known.info for name, known in self.engines.items()}
+        models = {
+            name: info.model
+            for name, info in infos.items()
+            if info and "fusion" in info.capabilities
+        }
+        found = {name: load(model) for name, model in models.items()}
+        plans = {
+            name: {plan: PlanQuality(its.r, its.cost) for plan, its in profile.plans.items()}
+            for name, profile in found.items()
+            if profile is not None
+        }
+        return FusionFacts(default, models, plans)
 
 
 class EngineBook:

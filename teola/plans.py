@@ -72,14 +72,15 @@ class PlanCache:
         known = self._book.known(engines)
         passes = _passes(options) if options.optimize else None
         plans = self._plans.setdefault(program.plan_key, BoundedCache(MAX_PLANS))
-        key = (known.key, passes, options.objective)
+        key = (known.key, passes, options.objective, options.fusion)
         return plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
 
     def explained(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
         engines = engines_of(program, options)
         known = self._book.known(engines)
-        plan = make_plan(as_written(on_its_engines(program.graph, known)), known, _passes(options))
+        graph = as_written(on_its_engines(program.graph, known))
+        plan = make_plan(graph, known, _passes(options), options.fusion)
         return replace(plan, objective=options.objective)
 
 
@@ -141,7 +142,7 @@ def _make(
 ) -> ReadyPlan:
     graph = as_written(on_its_engines(graph, known))
     if options.optimize:
-        graph = optimize(graph, _passes(options), known.facts(graph))
+        graph = optimize(graph, _passes(options), known.facts(graph, options.fusion))
     hints = hints_of(graph, known.cost(graph), options.objective)
     return ReadyPlan(
         engines, known, layout_of(graph, hints, keep_heads=options.optimize), options.optimize

@@ -21,6 +21,7 @@ from backends.base import (
     Usage,
 )
 from backends.errors import ConfigError, EngineError, RequestRejected, RequestTooLong
+from backends.fake.chunk_cache import ChunkCache
 from backends.fake.engine import FakeEngine
 from backends.fake.pattern import shortest_match
 from backends.fake.prefix_cache import PrefixCache
@@ -45,7 +46,12 @@ REMOTE: Mapping[str, frozenset[Capability]] = {  # what servers can do, by what 
     "sglang": _WITH_CONTEXTS,
     "vllm": frozenset({*_WITH_CONTEXTS, "shares_in_flight"}),
 }
-_KNOWN = _WITH_CONTEXTS | {"generate", "shares_in_flight", "pin"}
+_OPTIONAL: Mapping[str, Capability] = {  # options that add one
+    "decode_parts": "decode_parts",
+    "pin": "pin",
+    "chunks": "fusion",
+}
+_KNOWN = _WITH_CONTEXTS | {"generate", "shares_in_flight", "pin", "fusion"}
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -73,7 +79,8 @@ class FakeLLM(FakeEngine):
     Options: `replies`, a mapping from a regular expression (searched in the whole prompt) to the
     reply (an exception is raised), or a `Script`; `token_s`, seconds a decoded word;
     `prefill_token_s`, seconds a prefilled word; `max_context_tokens` in words. With
-    `decode_parts=True` a decode may bring its prompt along. Without a matching reply an answer
+    `decode_parts=True` a decode may bring its prompt along; with `chunks=True` a prefill takes the
+    attribute `fusion`, and computes a word of a chunk once. Without a matching reply an answer
     held to a form is the smallest document of its JSON schema, the shortest text that its pattern
     matches, or one of its choices; where a tool must be called, the first one with the smallest
     arguments. Replies hold tool calls in the Hermes format, and so do prompts.
@@ -93,6 +100,7 @@ class FakeLLM(FakeEngine):
         "max_context_tokens",
         "decode_parts",
         "pin",
+        "chunks",
         "capabilities",
     )
 
@@ -106,6 +114,7 @@ class FakeLLM(FakeEngine):
         shares = "shares_in_flight" in self._able
         token_s = float(options.get("prefill_token_s", 0.0))
         self._cache = PrefixCache(token_s, shares_in_flight=shares)
+        self._chunks = ChunkCache()
 
     async def pin(self, context: FakeContext) -> int:
         """Note that the context was pinned."""
@@ -143,11 +152,23 @@ class FakeLLM(FakeEngine):
     async def _prefill(self, request: Request) -> Result:
         tools = _tools_of(request)
         text, added = self._read(request, tools)
+        if "fusion" in request.attrs:
+            return await self._fused(request, self._context(text, tools))
         if not self._is_remote:
             usage = await self._compute_here(added)
         else:
             usage = await self._compute(text) if request.attrs.get("ahead") else Usage()
         return Result((self._context(text, tools),), usage)
+
+    async def _fused(self, request: Request, context: FakeContext) -> Result:
+        if "fusion" not in self._able:
+            raise RequestRejected("this fake llm has not the capability 'fusion'")
+        parent, *parts = request.inputs
+        texts = [part if isinstance(part, str) else _text_of(part, None) for part in parts]
+        before = "" if parent is None else parent.text
+        usage, report = self._chunks.prefill(before, texts, request.attrs["fusion"])
+        await self._wait_for(usage.prefill_tokens)
+        return Result((context,), usage, fusion=report)
 
     async def _decode(self, request: Request) -> Result:
         tools = _tools_of(request)
@@ -194,9 +215,12 @@ class FakeLLM(FakeEngine):
 
     async def _compute_here(self, added: str) -> Usage:
         num_new = len(added.split())
-        self.num_computed_tokens += num_new
-        await asyncio.sleep(self.options.get("prefill_token_s", 0.0) * num_new)
+        await self._wait_for(num_new)
         return Usage(prefill_tokens=num_new)
+
+    async def _wait_for(self, num_tokens: int) -> None:
+        self.num_computed_tokens += num_tokens
+        await asyncio.sleep(self.options.get("prefill_token_s", 0.0) * num_tokens)
 
     async def _compute(self, prompt: str) -> Usage:
         """Have the server compute a prompt."""
@@ -342,7 +366,7 @@ def _capabilities(url: str, options: Mapping[str, Any]) -> frozenset[Capability]
             f"unknown capabilities {given!r} of {url!r}; known: {', '.join(sorted(_KNOWN))}, "
             f"or one of the sets {', '.join(REMOTE)}"
         )
-    more: set[Capability] = {name for name in ("decode_parts", "pin") if options.get(name)}
+    more: set[Capability] = {name for option, name in _OPTIONAL.items() if options.get(option)}
     return (able or _EMBEDDED) | more
 
 

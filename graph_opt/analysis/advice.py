@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graph_opt.analysis.readiness import readiness
-from graph_opt.graph import Arg, Graph, Marker, Node, Origin, Ref
+from graph_opt.graph import OF_NEXT_PART, Arg, Graph, Marker, Node, Origin, Ref
 from graph_opt.ops import OPS
 from graph_opt.paths import bodies_of
 from graph_opt.tokens import num_tokens
@@ -113,7 +113,7 @@ def _turns(parts: Sequence[Arg]) -> Iterator[list[Arg]]:
     for part in parts:
         if not isinstance(part, Marker):
             turn.append(part)
-        elif part.word != "sp":
+        elif part not in OF_NEXT_PART:
             yield turn
             turn = []
     yield turn

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from graph_opt.graph import Arg, Graph, Marker, Node, Ref
+from graph_opt.graph import Arg, Graph, Node, Ref
 from graph_opt.ops import OPS
 from graph_opt.paths import walk
+from graph_opt.prompts import part_start
 from graph_opt.text import json_text
 from graph_opt.tokens import num_tokens
 
@@ -35,10 +36,7 @@ def constant_end(node: Node, graph: Graph) -> int:
     """Where the constant head of a prompt ends in the node's args; 1 for one that has none."""
     if graph.producer(node.inputs[0]).op != "context":
         return 1
-    parts = list(_constants(node))
-    if parts and parts[-1] == Marker("sp"):  # belongs to the value that follows
-        parts.pop()
-    return 1 + len(parts)
+    return part_start(node.args, 1 + len(list(_constants(node))))
 
 
 def _head(node: Node, graph: Graph) -> Head | None:

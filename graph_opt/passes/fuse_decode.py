@@ -57,6 +57,7 @@ def _goes_with(prefill: Node, decode: Node, graph: Graph) -> bool:
     return (
         is_alone
         and "ahead" not in prefill.attrs
+        and "fusion" not in prefill.attrs  # chunks are read by a prefill
         and prefill.name not in graph.outputs
         and prefill.attrs.get("adapter") == decode.attrs.get("adapter")
         and decode.attrs.get("tools") in (None, prefill.attrs.get("tools"))

@@ -21,8 +21,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from graph_opt.facts import NO_FACTS, Facts
-from graph_opt.graph import Arg, Graph, Marker, Node, Ref
+from graph_opt.graph import Arg, Graph, Node, Ref
 from graph_opt.ops import CONTEXT_TYPE
+from graph_opt.prompts import part_start
 from graph_opt.rewrite import Replacement, fresh_name, in_bodies, rewrite
 from graph_opt.text import arg_text, json_text
 from graph_opt.tokens import num_tokens
@@ -113,7 +114,7 @@ class _Hoisting:
         """Where the first part comes that is of the item."""
         for index, part in enumerate(node.args[1:], 1):
             if isinstance(part, Ref) and part.name not in self.outside:
-                return index - 1 if node.args[index - 1] == Marker("sp") else index
+                return part_start(node.args, index)
         return len(node.args)
 
     def extend(self, head: _Head, node: Node, parts: Sequence[Arg]) -> _Head:

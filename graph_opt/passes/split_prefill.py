@@ -21,7 +21,8 @@ from graph_opt.analysis.constant_heads import constant_end
 from graph_opt.analysis.readiness import readiness
 from graph_opt.cost_model import CostModel
 from graph_opt.facts import NO_FACTS, Facts
-from graph_opt.graph import Arg, Graph, Marker, Node, Ref
+from graph_opt.graph import CHUNKS, Arg, Graph, Marker, Node, Ref
+from graph_opt.prompts import part_start, without_fusion
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite
 from graph_opt.text import arg_text, json_text
 from graph_opt.tokens import num_tokens
@@ -45,7 +46,8 @@ def split_prefill(graph: Graph, facts: Facts = NO_FACTS, min_head_tokens: int = 
         late = _late_parts(node, graph, ranks, shared, min_head_tokens)
         if facts.cost_of(node) is not None and facts.device_binds(graph, node):
             late = iter(())  # while the rest comes, the device is busy with that
-        cuts = list(_between_texts(node.args, sorted({*late, *shared})))
+        wanted = _before_chunks(node.args, {*late, *shared})
+        cuts = list(_between_texts(node.args, sorted(wanted)))
         if facts.has(node, "pin"):  # the runtime has the engine keep heads that never change
             cuts = [cut for cut in cuts if cut > constant_end(node, graph)]
         cost = facts.cost_of(node)
@@ -66,7 +68,7 @@ def _late_parts(
         if rank <= latest:
             continue
         latest = rank
-        before = _before_space(node.args, index)
+        before = part_start(node.args, index)
         start = max([start, *(cut for cut in cuts if cut <= before)])
         if _is_worth(node.args[start:before], min_head_tokens):
             yield before
@@ -78,7 +80,7 @@ def _shared_heads(node: Node, counts: Counter[Hashable], min_head_tokens: int) -
     num_alike = [counts[head] for head in _heads(node)]
     for end in range(2, len(node.args)):
         if num_alike[end] < num_alike[end - 1] and _is_worth(node.args[1:end], min_head_tokens):
-            yield _before_space(node.args, end)
+            yield part_start(node.args, end)
 
 
 def _count_heads(graph: Graph) -> Counter[Hashable]:
@@ -93,12 +95,16 @@ def _heads(node: Node) -> Iterator[Hashable]:
         yield head
 
 
-def _before_space(args: Sequence[Arg], cut: int) -> int:
-    return cut - 1 if args[cut - 1] == Marker("sp") else cut
-
-
 def _is_worth(parts: Sequence[Arg], min_head_tokens: int) -> bool:
     return num_tokens(parts) >= max(1, min_head_tokens)
+
+
+def _before_chunks(args: Sequence[Arg], cuts: set[int]) -> set[int]:
+    """Chunks stay with all that follows, which says what of them is computed again."""
+    if CHUNKS not in args:
+        return cuts
+    first = part_start(args, args.index(CHUNKS))
+    return {min(cut, first) for cut in cuts}
 
 
 def _between_texts(args: Sequence[Arg], cuts: Sequence[int]) -> Iterator[int]:
@@ -139,5 +145,6 @@ def _pieces(node: Node, cuts: Sequence[int], graph: Graph) -> Iterator[Node]:
         is_last = end == len(node.args)
         name = node.name if is_last else fresh_name(graph, f"{node.name}.{number}")
         args = (context, *node.args[start:end])
-        yield replace(node, outputs=(name,), args=args, after=after)
+        piece = replace(node, outputs=(name,), args=args, after=after)
+        yield piece if CHUNKS in args else without_fusion(piece)
         context, after = Ref(name), ()

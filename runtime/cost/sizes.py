@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graph_opt.graph import Arg, Json, Marker, Node, Ref
+from graph_opt.graph import OF_NEXT_PART, Arg, Json, Marker, Node, Ref
 from graph_opt.tokens import BYTES_PER_TOKEN
 
 TEXT_TOKENS = 16.0  # of a text that is an input or that a tool returns
@@ -61,7 +61,7 @@ def size_of(arg: Arg, sizes: Mapping[str, Size]) -> Size:
     if isinstance(arg, Ref):
         return sizes.get(arg.name, UNKNOWN)
     if isinstance(arg, Marker):
-        return Size(TURN_TOKENS if arg.word != "sp" else 0.0)
+        return Size(0.0 if arg in OF_NEXT_PART else TURN_TOKENS)
     if isinstance(arg, list):
         return list_of(float(len(arg)), largest(size_of(item, sizes) for item in arg))
     return Size(num_tokens(arg) if isinstance(arg, str) else 1.0)

@@ -20,8 +20,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from pydantic import BaseModel
 
-from backends.base import Tokens, Turn
+from backends.base import Chunk, Tokens, Turn
 from backends.documents import Doc, Index
+from runtime.chunked_text import ChunkedText
 
 DIGEST_BYTES = 20
 STABLE_MODULES = ("backends.", "frontend_dsl.")  # what they define is the same in every process
@@ -139,6 +140,8 @@ def _feed_tokens(to: Hash, value: Tokens) -> None:
 
 _FEEDS: dict[type, Callable[[Hash, Any], None]] = {
     str: _feed_text,
+    Chunk: _feed_text,
+    ChunkedText: _feed_text,
     bytes: _feed_bytes,
     type(None): _feed_scalar,
     bool: _feed_scalar,

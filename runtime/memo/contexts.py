@@ -15,7 +15,7 @@ from backends.base import Request, Result
 from runtime.memo.content import NoContent, digest
 
 _EMPTY = b"empty"
-_KEPT_WITH = ("adapter", "cache_salt", "tools", "tool_choice")
+_KEPT_WITH = ("adapter", "cache_salt", "tools", "tool_choice", "fusion")
 
 
 class ContextContents:

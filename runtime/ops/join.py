@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from backends.documents import Doc
 from graph_opt.graph import Node
+from runtime.chunked_text import chunked
 from runtime.cost.sizes import Size, num_tokens
 from runtime.ops.base import OpRun
 from runtime.value_text import to_text
@@ -16,19 +17,28 @@ from runtime.value_text import to_text
 def _run(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:  # noqa: ARG001
     template = str(node.attrs.get("template", "{text}"))
     separator = str(node.attrs.get("sep", "\n"))
-    return separator.join(_filled(template, i, item) for i, item in enumerate(args[0], start=1))
+    items = [_Item(template, i, item) for i, item in enumerate(args[0], start=1)]
+    if node.attrs.get("chunks"):
+        return chunked(template, separator, [item.fill for item in items])
+    return separator.join(item.fill(template) for item in items)
 
 
-def _filled(template: str, i: int, item: Any) -> str:
-    known = _fields(i, item)
-    try:
-        return template.format_map(known)
-    except KeyError as error:
-        has = ", ".join(map(str, known))
-        raise LookupError(
-            f"the template {template!r} names {{{error.args[0]}}}, which item {i} does not have; "
-            f"it has {has}"
-        ) from None
+class _Item:
+    """The fields that an item has for the template."""
+
+    def __init__(self, template: str, i: int, item: Any) -> None:
+        self._template = template
+        self._known = _fields(i, item)
+
+    def fill(self, part: str) -> str:
+        """A part of the template, or all of it."""
+        try:
+            return part.format_map(self._known)
+        except KeyError as error:
+            raise LookupError(
+                f"the template {self._template!r} names {{{error.args[0]}}}, which item "
+                f"{self._known['i']} does not have; it has {', '.join(map(str, self._known))}"
+            ) from None
 
 
 def _fields(i: int, item: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from graph_opt.analysis.fusion_choices import FusionChoice
 from graph_opt.analysis.readiness import num_engine_ops
 from graph_opt.draw import to_json
 from graph_opt.graph import Graph
@@ -19,7 +20,7 @@ from teola.cli.failures import reported
 from teola.cli.options import COMMON, Option
 from teola.cli.results import json_text
 from teola.estimate import Estimate
-from teola.plan import Plan, bound_text, change, gain_text, longest_chain
+from teola.plan import Plan, bound_text, change, fusion_line, gain_text, longest_chain
 from teola.viewer.expected import advice_lines, path_table, work_table
 from teola.viewer.formats import count
 from teola.viewer.graph_text import graph_lines, print_lines, styled
@@ -50,6 +51,7 @@ def as_json(made: Plan) -> dict[str, Any]:
         "passes": [_report_json(*each) for each in passes],
         "after": {**_graph_json(made.after), "expected": _estimate_json(made.expected_after)},
         "sources": {name: engine.latency.source for name, engine in made.engines.items()},
+        "fusion": [_fusion_json(choice) for choice in made.fusion],
         "advice": [
             {"node": a.node, "message": a.message, "num_tokens": a.num_tokens} for a in made.advice
         ],
@@ -75,6 +77,10 @@ def show(console: Console, made: Plan) -> None:
     _title(console, "expected work of the engines")
     console.print(work_table(made))
     console.print(Text.assemble(("at least ", "bold"), bound_text(made.expected_after)))
+    if made.fusion:
+        console.print()
+        _title(console, "fusion")
+        console.print(*map(fusion_line, made.fusion), sep="\n", soft_wrap=True, markup=False)
     if made.advice:
         console.print()
         _title(console, "advice")
@@ -150,6 +156,18 @@ def _estimate_json(estimate: Estimate) -> dict[str, Any]:
         "device_s": dict(estimate.device_s),
         "bound_s": estimate.bound_s,
         "bound_by": estimate.bound_by,
+    }
+
+
+def _fusion_json(choice: FusionChoice) -> dict[str, Any]:
+    exact_s, fused_s = choice.times_s or (None, None)
+    return {
+        "node": choice.node,
+        "plan": choice.plan or "exact",
+        "reason": choice.reason,
+        "from_tokens": choice.from_tokens,
+        "exact_s": exact_s,
+        "fused_s": fused_s,
     }
 
 

@@ -11,16 +11,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from backends.base import EngineInfo, Outcome, Request, Result, Usage
+from backends.base import EngineInfo, Outcome, Request, Result
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.fusion_reports import total_report
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
-from backends.remote.token_mode.call import Call, ServerFacts
+from backends.remote.token_mode.call import Call, Cost, ServerFacts
 from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
 from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
@@ -109,7 +110,8 @@ class TokenLLM:
             max_context_tokens=limit,
         )
         self._dialect = dialect
-        self._reader = RequestReader(prompts, self._info.model, limit)
+        fuses = "fusion" in self._info.capabilities
+        self._reader = RequestReader(prompts, self._info.model, limit, fuses=fuses)
 
     def _enter(self, request: Request) -> "asyncio.Task[Outcome]":
         task = asyncio.create_task(self._run(request), name=f"{request.op} {request.id}")
@@ -153,19 +155,18 @@ class TokenLLM:
             return Result((context,))
         prompt = reader.prompt_of(context, request.id, request.priority)
         cost = await self._abortable(request.id, dialect.warm_up(prompt))
-        return Result((context,), Usage(cost.num_computed, cost.num_cached, cost.num_decoded))
+        return Result((context,), cost.usage, fusion=cost.fusion)
 
     async def _decode(self, request: Request, decode: Decode) -> Result:
         dialect, reader = self._started()
         calls = [replace(c, streams=c.streams or dialect.must_stream(c)) for c in decode.calls]
         dialect.check(calls[0])
-        usage = Usage()
+        before = Cost()
         if len(calls) > 1 and "shares_in_flight" not in self._info.capabilities:
             prompt = reader.prompt_of(decode.prompt, request.id, request.priority)
-            cost = await self._abortable(request.id, dialect.warm_up(prompt))
-            usage = Usage(cost.num_computed, cost.num_cached, cost.num_decoded)
+            before = await self._abortable(request.id, dialect.warm_up(prompt))
         outputs = await all_of(self._output(call, request.emit) for call in calls)
-        return _result_of(decode, calls, outputs, usage)
+        return _result_of(decode, calls, outputs, before)
 
     async def _output(self, call: Call, emit: Emit | None) -> Output:
         """Runs one call to its end, which the server sees or we do."""
@@ -203,8 +204,7 @@ class TokenLLM:
         best = scores.index(max(scores))
         text, ids = select.choices[best]
         context = select.context.extended(ids, select.context.turn)
-        usage = Usage(cost.num_computed, cost.num_cached, cost.num_decoded)
-        return Result((text, scores, context), usage)
+        return Result((text, scores, context), cost.usage, fusion=cost.fusion)
 
     async def _abortable(self, call_id: str, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -234,24 +234,27 @@ class TokenLLM:
 
 
 def _result_of(
-    decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Usage
+    decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Cost
 ) -> Result:
     turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
     contexts = [
         decode.prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs
     ]
     cached = sum(min(output.num_cached or 0, num_prompt) for output in outputs)
-    usage = Usage(
-        prefill_tokens=before.prefill_tokens + num_prompt * len(calls) - cached,
-        cached_tokens=before.cached_tokens + cached,
-        decode_tokens=before.decode_tokens + sum(output.num_decoded for output in outputs),
+    cost = before + Cost(
+        num_prompt * len(calls) - cached,
+        cached,
+        sum(output.num_decoded for output in outputs),
+        sum(output.num_fused for output in outputs),
+        total_report(output.fusion for output in outputs),
     )
     samples = tuple(output.sample for output in outputs)
     was_cut = any(sample.finish_reason == "length" for sample in samples)
     ended = samples[0].finish_reason if len(samples) == 1 else "stop"
     texts = [output.output for output in outputs]
     values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
-    return Result(values, usage, "length" if was_cut else ended, samples)
+    finish = "length" if was_cut else ended
+    return Result(values, cost.usage, finish, samples, fusion=cost.fusion)
 
 
 async def _read(request: Request, read: Callable[[Request], T]) -> T:

@@ -1,10 +1,10 @@
 """The tokens of an HTTP request, as OpenAI's `usage` has them."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from backends.base import Context, FusionReport, Result
+from backends.fusion_reports import total_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class TokenCounts:
             "total_tokens": self.prompt + self.completion,
             "prompt_tokens_details": {"cached_tokens": self.cached},
         }
-        if not self.reports:
+        report = total_report(self.reports)
+        if report is None:
             return found
         details = {"cached_tokens": self.cached, "fused_tokens": self.fused}
-        fusion = asdict(total_report(self.reports))
-        return {**found, "prompt_tokens_details": details, "fusion": fusion}
+        return {**found, "prompt_tokens_details": details, "fusion": asdict(report)}
 
 
 def prompt_counts(prefill: Result) -> TokenCounts:
@@ -53,18 +53,3 @@ def prompt_counts(prefill: Result) -> TokenCounts:
         fused=usage.fused_tokens,
         reports=() if report is None else (report,),
     )
-
-
-def total_report(reports: Iterable[FusionReport]) -> FusionReport:
-    """Of prompts of one request, which have one plan."""
-    first, *others = reports
-    for other in others:
-        first = replace(
-            first,
-            num_chunks=first.num_chunks + other.num_chunks,
-            num_encoded=first.num_encoded + other.num_encoded,
-            num_tokens=first.num_tokens + other.num_tokens,
-            rows=tuple(map(sum, zip(first.rows, other.rows, strict=True))),
-            saved_s=first.saved_s + other.saved_s,
-        )
-    return first

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backends.base import FusionReport, Usage, total
+from backends.fusion_reports import report_from
 from graph_opt.errors import GraphError
 from graph_opt.text import parse
 from runtime.events import Event
@@ -228,7 +229,7 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
             return replace(span, first_token_s=at_s)
         case "end":
             endpoint = str(fields.get("endpoint", ""))
-            usage, fusion = _usage(fields), _fusion(fields.get("fusion"))
+            usage, fusion = _usage(fields), report_from(fields.get("fusion"))
             return replace(span, end_s=at_s, usage=usage, fusion=fusion, endpoint=endpoint)
         case "error":
             return replace(span, end_s=at_s, error=str(fields.get("error", "")))
@@ -260,16 +261,3 @@ def _usage(fields: Mapping[str, Any]) -> Usage:
         "fused_tokens",
     )
     return Usage(**{name: int(fields.get(name, 0)) for name in names})
-
-
-def _fusion(fields: Mapping[str, Any] | None) -> FusionReport | None:
-    if not fields:
-        return None
-    return FusionReport(
-        plan=str(fields.get("plan", "?")),
-        num_chunks=int(fields.get("num_chunks", 0)),
-        num_encoded=int(fields.get("num_encoded", 0)),
-        num_tokens=int(fields.get("num_tokens", 0)),
-        rows=tuple(map(int, fields.get("rows", ()))),
-        saved_s=float(fields.get("saved_s", 0.0)),
-    )

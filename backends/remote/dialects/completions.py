@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
+from backends.base import FusionReport
 from backends.errors import EngineError
+from backends.fusion_reports import report_from
 from backends.remote.client import Client
 from backends.remote.dialects.answer_fields import Fields
 from backends.remote.token_mode.call import Call, Cost, Delta, Prompt, TokenScore
@@ -73,9 +75,16 @@ def delta_of(event: Any, where: str, call: Call, *, takes_text: bool) -> Delta:
     what its tokens say."""
     answer = Fields(event, where)
     cached, decoded = usage_of(answer)
+    num_fused, fusion = fusion_of(answer)
     choices = answer.items("choices")
     if not choices:  # the usage after the last token
-        return Delta(num_cached=cached, num_decoded=decoded, text="" if takes_text else None)
+        return Delta(
+            num_cached=cached,
+            num_decoded=decoded,
+            text="" if takes_text else None,
+            num_fused=num_fused,
+            fusion=fusion,
+        )
     choice = Fields(choices[0], f"{where} choices[0]")
     ids = choice.ids("token_ids") if choice.value.get("token_ids") is not None else []
     finish = choice.value.get("finish_reason")
@@ -92,6 +101,8 @@ def delta_of(event: Any, where: str, call: Call, *, takes_text: bool) -> Delta:
         stop=stop if is_ours else None,
         num_cached=cached,
         num_decoded=decoded,
+        num_fused=num_fused,
+        fusion=fusion,
     )
 
 
@@ -106,11 +117,21 @@ def usage_of(answer: Fields) -> tuple[int | None, int | None]:
     return cached, fields.count("completion_tokens")
 
 
+def fusion_of(answer: Fields) -> tuple[int, FusionReport | None]:
+    """Fused tokens and what they saved, where teola's server reused chunks."""
+    usage = answer.value.get("usage")
+    report = report_from(usage.get("fusion")) if isinstance(usage, Mapping) else None
+    if report is None:
+        return 0, None
+    return answer.object("usage").object("prompt_tokens_details").count("fused_tokens") or 0, report
+
+
 def cost_of(event: Any, where: str, num_prompt: int) -> Cost:
     """Of a request whose output is not wanted."""
-    cached, decoded = usage_of(Fields(event, where))
+    answer = Fields(event, where)
+    cached, decoded = usage_of(answer)
     known = min(cached or 0, num_prompt)
-    return Cost(num_prompt - known, known, decoded or 0)
+    return Cost(num_prompt - known, known, decoded or 0, *fusion_of(answer))
 
 
 def scores_of(choice: Fields, num_top: int) -> list[TokenScore]:

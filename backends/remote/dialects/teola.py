@@ -20,11 +20,12 @@ from backends.remote.dialects.identify import another_kind, looks_like
 from backends.remote.dialects.prometheus import MetricsPage
 from backends.remote.dialects.token_dialect import ALWAYS
 from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, ServerFacts
+from backends.remote.token_mode.chunks import pieces_of
 
 _SELECT = "/v1/select"
 _NEEDED = ("prefill", "fork", "token_ids")
 _OPTIONAL: frozenset[Capability] = frozenset(
-    ("structured", "seed", "cached_tokens", "select", "logprobs", "adapters")
+    ("structured", "seed", "cached_tokens", "select", "logprobs", "adapters", "fusion")
 )
 
 
@@ -78,6 +79,8 @@ class Teola:
             self._check_able("logprobs", "logprobs")
         if call.adapter is not None:
             self._check_able("adapters", f"adapter {call.adapter!r}")
+        if call.fusion is not None and call.chunks:
+            self._check_able("fusion", f"fusion {call.fusion!r}")
 
     def must_stream(self, call: Call) -> bool:  # noqa: ARG002 - a TokenDialect
         return False
@@ -103,8 +106,7 @@ class Teola:
         if len(scores) != len(choices):
             raise EngineError(f"{self._root} scored {len(scores)} of {len(choices)} choices")
         cost = completions.cost_of(answer.value, _SELECT, len(prompt.ids))
-        num_new = sum(len(choice.ids) for choice in choices)
-        return scores, Cost(cost.num_computed + num_new, cost.num_cached)
+        return scores, cost + Cost(sum(len(choice.ids) for choice in choices))
 
     async def load(self) -> EngineLoad:
         page = MetricsPage(await self._client.get_text("/metrics"))
@@ -126,6 +128,8 @@ class Teola:
 
     def _prompt_fields(self, prompt: Prompt) -> dict[str, Any]:
         fields = completions.prompt_fields(prompt, self._model)
+        if prompt.fusion is not None and prompt.chunks:
+            fields |= {"prompt": list(pieces_of(prompt)), "fusion": prompt.fusion}
         return {**fields, "priority": prompt.priority} if prompt.priority else fields
 
     async def _card(self) -> Mapping[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from backends.base import Capability
+from backends.base import Capability, FusionReport, Usage
+from backends.fusion_reports import total_report
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.remote.token_mode.tool_structure import ToolStructure
@@ -20,6 +21,14 @@ class TokenScore(NamedTuple):
     top: Sequence[tuple[int, float]] = ()
 
 
+class ChunkAt(NamedTuple):
+    """A chunk's tokens [start, end) of a prompt, and the text that they come from."""
+
+    start: int
+    end: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """Token ids at a server."""
@@ -29,6 +38,8 @@ class Prompt:
     priority: int = 0  # larger is more urgent
     adapter: str | None = None
     salt: str = ""  # "": shared by all
+    fusion: str | None = None  # the plan by which `chunks` are reused; None: all is exact
+    chunks: Sequence[ChunkAt] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +72,8 @@ class Delta:
     stop: str | int | None = None  # the stop string or token that ended it
     num_cached: int | None = None  # None: not said, or not known
     num_decoded: int | None = None  # sampled in all
+    num_fused: int = 0  # of a fused prompt
+    fusion: FusionReport | None = None
 
 
 class Choice(NamedTuple):
@@ -77,12 +90,22 @@ class Cost:
     num_computed: int = 0  # of prompts
     num_cached: int = 0
     num_decoded: int = 0  # thrown away
+    num_fused: int = 0
+    fusion: FusionReport | None = None
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             self.num_computed + other.num_computed,
             self.num_cached + other.num_cached,
             self.num_decoded + other.num_decoded,
+            self.num_fused + other.num_fused,
+            total_report((self.fusion, other.fusion)),
+        )
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            self.num_computed, self.num_cached, self.num_decoded, fused_tokens=self.num_fused
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from backends.llm.requests.open_turn import Open
 from backends.llm.requests.prompt_encoder import PromptEncoder
+from backends.remote.token_mode.call import ChunkAt
 
 
 class TokenContext:
@@ -14,9 +15,11 @@ class TokenContext:
 
     __slots__ = (
         "__weakref__",
+        "_chunks",
         "_own",
         "_parent",
         "adapter",
+        "fusion",
         "num_tokens",
         "prompts",
         "salt",
@@ -33,7 +36,10 @@ class TokenContext:
         turn: Open,
         adapter: str | None = None,
         salt: str = "",
+        fusion: str | None = None,
+        chunks: Sequence[ChunkAt] = (),
     ) -> None:
+        """`chunks` are those among its own ids, at their places in the whole."""
         self._parent = parent
         self._own = tuple(own)
         self.prompts = prompts  # whose ids these are
@@ -42,20 +48,32 @@ class TokenContext:
         self.turn = turn  # the chat turn that is open after the last token
         self.adapter = adapter  # None: the base model
         self.salt = salt  # the tenant that may go on from here; "": all
+        self.fusion = fusion  # how a server reuses the KV of the chunks; None: all is exact
+        self._chunks = tuple(chunks)
 
     @property
     def ids(self) -> list[int]:
         """All token ids, in a new list."""
-        pieces: list[Sequence[int]] = []
+        return [token for context in self._line for token in context._own]
+
+    @property
+    def chunks(self) -> list[ChunkAt]:
+        """All chunks that may be reused, in their order."""
+        return [chunk for context in self._line for chunk in context._chunks]
+
+    @property
+    def _line(self) -> Iterable["TokenContext"]:
+        """Those that it goes on from, and itself."""
+        found: list[TokenContext] = []
         at: TokenContext | None = self
         while at is not None:
-            pieces.append(at._own)
+            found.append(at)
             at = at._parent
-        return [token for piece in reversed(pieces) for token in piece]
+        return reversed(found)
 
     def extended(self, own: Iterable[int], turn: Open) -> "TokenContext":
         """This context with more tokens; costs as much as they are."""
-        return TokenContext(self.prompts, self, own, turn, self.adapter, self.salt)
+        return TokenContext(self.prompts, self, own, turn, self.adapter, self.salt, self.fusion)
 
     def release(self) -> None:
         """Nothing to give up: no server holds anything for it."""

@@ -7,7 +7,7 @@ stop token and a stop string with all that follows it.
 
 from collections.abc import Callable, Sequence
 
-from backends.base import FinishReason, Sample, TokenLogprob
+from backends.base import FinishReason, FusionReport, Sample, TokenLogprob
 from backends.errors import EngineError
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.tool_decoding import ToolDecoding
@@ -36,6 +36,8 @@ class Output:
         self._num_seen = 0  # tokens
         self._num_decoded: int | None = None  # as the server says
         self.num_cached: int | None = None
+        self.num_fused = 0
+        self.fusion: FusionReport | None = None
         self._finish: FinishReason | None = None
         self._stop: str | int | None = None
 
@@ -79,6 +81,8 @@ class Output:
             self.num_cached = delta.num_cached
         if delta.num_decoded is not None:
             self._num_decoded = delta.num_decoded
+        if delta.fusion is not None:
+            self.num_fused, self.fusion = delta.num_fused, delta.fusion
         num_shown = len(self._pieces)
         if delta.text is None:
             self._take_tokens(delta)

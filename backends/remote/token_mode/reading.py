@@ -24,6 +24,7 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.sampling import Sampling, sampling_from
 from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.remote.token_mode.call import Call, Choice, Prompt
+from backends.remote.token_mode.chunks import encode_chunks, fusion_of
 from backends.remote.token_mode.context import TokenContext
 from backends.remote.token_mode.tool_structure import structure_of
 from backends.tool_calls.tools import choose_tools
@@ -51,16 +52,23 @@ class RequestReader:
     """Reads the requests of one engine."""
 
     def __init__(
-        self, prompts: PromptEncoder, server: str, max_context_tokens: int | None = None
+        self,
+        prompts: PromptEncoder,
+        server: str,
+        max_context_tokens: int | None = None,
+        *,
+        fuses: bool = False,
     ) -> None:
+        """`fuses`: the server reuses the KV of chunks."""
         self.prompts = prompts
+        self._prefills_take = PROMPTS_TAKE | {"ahead"} | ({"fusion"} if fuses else set())
         self._server = server  # for errors
         self._max_context_tokens = max_context_tokens
 
     def prefill(self, request: Request) -> tuple[TokenContext, bool]:
         """The context and whether the server is to compute it now."""
-        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE - {"ahead"}):
-            known = ", ".join(sorted((*PROMPTS_TAKE, "ahead")))
+        if unknown := sorted(request.attrs.keys() - self._prefills_take):
+            known = ", ".join(sorted(self._prefills_take))
             raise RequestRejected(f"prefill takes no attributes but {known}, got {unknown}")
         context = self._prompt(request, self._parent(request), request.inputs[1:])
         self._check_fits(context.num_tokens, num_new=0)
@@ -97,6 +105,8 @@ class RequestReader:
             priority=priority,
             adapter=context.adapter,
             salt=context.salt,
+            fusion=context.fusion,
+            chunks=context.chunks,
         )
 
     def _decode(
@@ -129,6 +139,8 @@ class RequestReader:
             priority=request.priority,
             adapter=context.adapter,
             salt=context.salt,
+            fusion=context.fusion,
+            chunks=context.chunks,
             sampling=sampling if structure is None else _without_form(sampling),
             max_new=min(sampling.max_tokens, room),
             end_ids=() if ignores_ends else sorted(self.prompts.stop_ids),
@@ -161,16 +173,20 @@ class RequestReader:
         """The context after a parent and parts."""
         adapter = _adapter_of(request, parent)
         salt = choose_salt(request, parent)
+        fusion = fusion_of(request, parent)
         parts: list[Part] = parts_of(inputs, self._vocab_size)
         turn = parent.turn if parent is not None else None
         is_start = parent is None or not parent.num_tokens
         tools = choose_tools(request.attrs, tools_of(turn), is_start=is_start)
         turn = with_tools(turn, tools)
+        num_before = parent.num_tokens if parent is not None else 0
         if self._max_context_tokens is not None:
-            num_before = parent.num_tokens if parent is not None else 0
             self.prompts.check_bytes(parts, self._max_context_tokens - num_before, turn)
-        ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
-        return TokenContext(self.prompts, parent, ids, turn, adapter, salt)
+        if request.attrs.get("fusion") is None:
+            ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
+            return TokenContext(self.prompts, parent, ids, turn, adapter, salt, fusion)
+        ids, turn, chunks = encode_chunks(self.prompts, parts, turn, num_before)
+        return TokenContext(self.prompts, parent, ids, turn, adapter, salt, fusion, chunks)
 
     def _check_fits(self, num_prompt: int, num_new: int) -> None:
         limit = self._max_context_tokens

@@ -22,6 +22,8 @@ from teola.serving.app import make_app
 from teola.serving.served_engines import ServedEngines
 
 T = TypeVar("T")
+sys.path.insert(0, str(Path(__file__).parent))
+
 BIN = Path(sys.executable).parent
 
 
@@ -185,3 +187,19 @@ def talk_tiny(tiny_folder: Callable[..., Path]) -> Iterator[Callable[..., TinyTa
 @pytest.fixture(scope="module")
 def tiny_server(talk_tiny: Callable[..., TinyTalk]) -> TinyTalk:
     return talk_tiny()
+
+
+@pytest.fixture
+def with_pair(tiny_folder: Callable[..., Path]) -> Callable[..., None]:
+    """Runs a coroutine over a pair of engines of the tiny model."""
+
+    def run(work: Callable[[Any], Any], **options: Any) -> None:
+        from token_pair import pair_of
+
+        async def main() -> None:
+            async with asyncio.timeout(60), pair_of(tiny_folder(), **options) as pair:
+                await work(pair)
+
+        asyncio.run(main())
+
+    return run

@@ -136,6 +136,9 @@ def from_hf(raw: Mapping[str, Any]) -> ModelConfig:
         _check_sliding_window(raw.get("sliding_window"), max_positions)
     num_heads = int(raw["num_attention_heads"])
     rope = raw.get("rope_parameters") or {}
+    turned = rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0))
+    if turned != 1:
+        raise ConfigError(f"partial rotation ({turned} of the dimensions) is unsupported")
     return ModelConfig(
         num_layers=int(raw["num_hidden_layers"]),
         hidden_size=int(raw["hidden_size"]),

@@ -79,11 +79,12 @@ class LoadedModel:
         dtype: torch.dtype = torch.float32,
         kernels: str = "torch",
         keep_blocks: bool = False,
+        isa: str | None = None,
     ) -> None:
         self.found = found
         self.model: Any
         if kernels == "native":
-            self.model = NativeModel(found.config, found.source(), dtype, keep_blocks, 1)
+            self.model = NativeModel(found.config, found.source(), dtype, keep_blocks, 1, isa)
         else:
             self.model = LlamaModel(found.config, found.load(dtype, torch.device(device)))
 
@@ -93,8 +94,9 @@ class LoadedModel:
         dtype: torch.dtype = torch.float32,
         kernels: str = "torch",
         keep_blocks: bool = False,
+        isa: str | None = None,
     ) -> "LoadedModel":
-        return LoadedModel(self.found, device, dtype, kernels, keep_blocks)
+        return LoadedModel(self.found, device, dtype, kernels, keep_blocks, isa)
 
     @property
     def tokenizer(self) -> Any:

@@ -64,6 +64,10 @@ def test_rope_is_read_from_old_and_new_files() -> None:
     [
         ({"architectures": ["GemmaForCausalLM"]}, "'GemmaForCausalLM' is not supported; .*Llama"),
         ({"rope_scaling": {"type": "yarn", "factor": 2}}, "'yarn'.*default, linear, llama3"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2}}, "'dynamic'"),
+        ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "'longrope'"),
+        ({"partial_rotary_factor": 0.5}, r"partial rotation \(0.5 of the dimensions\)"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.25}}, r"partial rotation \(0.25"),
         ({"sliding_window": 1024, "architectures": ["MistralForCausalLM"]}, "window of 1024"),
         (
             {

@@ -41,10 +41,15 @@ class KVPool:
         slots = np.array(pages)[places // self.page_size] * self.page_size
         return torch.from_numpy(slots + places % self.page_size).to(self._pages.device)
 
-    def read_slots(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [T, K, D] at slots [T]."""
-        k, v = self._pages[layer].flatten(1, 2)  # [P * S, K, D] each
-        return k[slots], v[slots]
+    def read_slots(self, layers: slice, slots: Tensor) -> Tensor:
+        """Copies of keys and values [2, L, T, K, D] at slots [T]."""
+        both = self._pages[layers].flatten(2, 3)  # [L, 2, P * S, K, D]
+        return both.index_select(2, slots).transpose(0, 1)
+
+    def write_slots(self, layers: slice, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Store k and v [L, T, K, D] at slots [T]."""
+        both = self._pages[layers].flatten(2, 3)  # [L, 2, P * S, K, D]
+        both.index_copy_(2, slots, torch.stack((k, v), dim=1))
 
     def copy_page(self, source: int, target: int) -> None:
         """All layers of one page."""

@@ -16,6 +16,8 @@ from backends.llm.model.torch_model.rotary import Rope, rotate
 from backends.llm.model.weights import ROPE_FACTORS
 from backends.llm.sample.top_k_top_p import likeliest
 
+LINKED_LAYERS = 8  # at once: few launches, and copies of little memory
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchedLogits:
@@ -93,9 +95,10 @@ class LlamaModel:
         cos, sin = self.rope.turns(first + places, to + places)  # [T, 1, D] each
         source = kv.slots(pages, first, num_tokens)
         target = kv.slots(to_pages, to, num_tokens)
-        for i in range(self.config.num_layers):
-            k, v = kv.read_slots(i, source)  # [T, K, D] each
-            kv.write(i, target, rotate(k.float(), cos, sin).to(k.dtype), v)
+        for i in range(0, self.config.num_layers, LINKED_LAYERS):
+            layers = slice(i, i + LINKED_LAYERS)
+            k, v = kv.read_slots(layers, source)  # [L, T, K, D] each
+            kv.write_slots(layers, target, rotate(k.float(), cos, sin).to(k.dtype), v)
 
     def adapter_bytes(self, adapter: LoadedAdapter) -> int:
         """What an adapter takes in memory."""

@@ -18,11 +18,13 @@ def load_both(
 ) -> Callable[..., tuple[Any, Any]]:
     """A tiny model in torch, and on the CUDA path."""
 
-    def load(arch: str = "llama", **settings: Any) -> tuple[Any, Any]:
+    def load(
+        arch: str = "llama", sizes: dict[str, int] | None = None, **settings: Any
+    ) -> tuple[Any, Any]:
         from backends.llm.model.cuda.cuda_model import CudaModel
         from backends.llm.model.cuda.runner import StepLimits
 
-        plain, other = load_tiny(arch, device.type), load_tiny(arch, device.type)
+        plain, other = (load_tiny(arch, device.type, **(sizes or {})) for _ in range(2))
         weights = other.found.load(torch.float32, device)
         limits = StepLimits(**{"max_running": 4, "token_budget": 48, **settings})
         other.model = CudaModel(other.found.config, weights, limits)
@@ -110,3 +112,22 @@ def test_kv_takes_nine_tenths_of_what_the_largest_step_leaves(
     assert done == ["largest", "asked"]
     both = kv_tokens_that_fit([loaded.model, plain.model], 16, free_bytes)
     assert both == 9_000_000 // (2 * a_token)
+
+
+def test_linked_keys_and_values_are_those_of_the_torch_model(
+    load_both: Callable[..., tuple[Any, Any]],
+) -> None:
+    """On all layers, and no other place changes."""
+    pages, exported = list(range(12)), []
+    for loaded in load_both(sizes={"num_hidden_layers": 11}):
+        pool = loaded.model.make_pool(12, 16)
+        size = pool.export_pages(pages).shape[1] // 4
+        numbers = torch.randn(12, size, generator=torch.Generator().manual_seed(0))
+        pool.import_pages(pages, numbers.view(torch.uint8))
+        loaded.model.link(pool, [7, 2, 9, 4, 1], 13, [0, 11, 3, 8, 10], 24, 50)
+        exported.append(pool.export_pages(pages).view(torch.float32).cpu())
+    is_new = (exported[0] != numbers).view(12, 11, 2, 16, -1).any(dim=(1, 2, 4))
+    assert is_new.nonzero().tolist() == sorted(
+        [[0, 11, 3, 8, 10][at // 16], at % 16] for at in range(24, 74)
+    )
+    torch.testing.assert_close(exported[1], exported[0], rtol=1e-4, atol=1e-5)

@@ -98,3 +98,23 @@ def test_the_loader_takes_the_kernels_and_the_memory_that_is_free(
     core = load_core(tiny_folder(head_dim=64), LLMOptions(device="cuda"))
     assert isinstance(core.model, CudaModel)
     assert core.cache.pool.num_tokens > 32768
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_keys_linked_on_the_device_are_those_computed_there(
+    load_tiny: Callable[..., Any], dtype: torch.dtype
+) -> None:
+    """On the first layer, where KV depends on token and position alone."""
+    _, model, _ = models(load_tiny, dtype, head_dim=64)
+    ids, pages, linked = list(range(40, 90)), [3, 1, 7, 5], list(range(8, 24))
+    pool, fresh = model.make_pool(40, 16), model.make_pool(40, 16)
+    model.launch(batch_of(16, (ids, 0, pages)), pool).collect()
+    model.link(pool, pages, 7, linked, 201, 43)
+    model.launch(batch_of(16, (ids[7:], 201, linked)), fresh).collect()
+    (k, v), (want_k, want_v) = (
+        [x[201:244].float() for x in one.read(0, torch.tensor(linked, device=CUDA))]
+        for one in (pool, fresh)
+    )
+    most = 2e-6 if dtype == torch.float32 else 4e-3
+    assert (k - want_k).norm() <= most * want_k.norm()
+    assert (v - want_v).norm() <= most * want_v.norm()

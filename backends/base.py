@@ -32,7 +32,7 @@ Capability = Literal[
     "tools",  # prefill and decode take tools; decode's text is then the canonical turn
     "itl",  # steps are sized by the time that a decode wants between tokens, its `itl_s`
     "tool_grammar",  # calls are well-formed, and their arguments fit the tool's schema
-    "fusion",  # prefill takes `fusion`: the KV of its chunks is reused wherever they stand
+    "fusion",  # prefill takes `fusion`: the KV of its chunks is reused wherever they stand; encode
 ]
 
 
@@ -126,6 +126,7 @@ class Request:
     | rerank | query str, list[Doc] | k | list[Doc], best first |
     | prefill | Context or None, then Parts | see below | Context |
     | decode | Context or None, then Parts | see below | str, Context; for n > 1 lists of them |
+    | encode | Context or None, then Parts | adapter, cache_salt, tools | int |
     | generate | Parts | those of decode | str; for n > 1 a list of them |
     | select | Context, list[str] | score | str, list[float], Context |
     | call | anything | fn (a callable), kwargs (names of the last inputs) | anything |
@@ -141,6 +142,10 @@ class Request:
     A prefill takes adapter, cache_salt, tools and tool_choice as a decode does, and `fusion`, the
     plan by which the KV of the prompt's chunks is reused wherever they stand: "reuse" or
     "lego(k)", which computes the first k tokens of each again. Left out, all of it is exact.
+
+    encode computes the KV of the Chunks, each behind what stands before the first of them, and
+    leaves it in the engine's cache for fused prefills of the same beginning; all else behind the
+    first is passed over. It says how many chunks were not there. Engines with `fusion` run it.
 
     All attrs of decode may be left out:
 

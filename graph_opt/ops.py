@@ -76,6 +76,7 @@ _TABLE = (
         "decode", "llm", 2, 1, None, _ENGINE, writes_text=True, prompt_from=1
     ),
     Op("select", "llm", 3, 2, 2, _ENGINE),  # context, choices -> text, scores, context
+    Op("encode", "llm", 1, 2, None, _ENGINE, prompt_from=1),  # context, parts -> chunks computed
     Op("generate", "llm", 1, 0, None, _ENGINE, writes_text=True, prompt_from=0),  # parts -> text
     Op(  # text -> a value of a type
         "parse", min_args=1, max_args=1, required_attrs=("type",), is_guard=True

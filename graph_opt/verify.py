@@ -223,7 +223,7 @@ def _check_marker(node: Node, index: int, marker: Marker) -> None:
 
 
 def _check_contexts(node: Node, scope: _Scope) -> None:
-    takes_context = node.op in ("prefill", "decode", "select")
+    takes_context = node.op in ("prefill", "decode", "select", "encode")
     for index, arg in enumerate(node.args):
         if takes_context and index == 0:
             _check_engine(node, arg, scope)

@@ -70,6 +70,10 @@ class EngineScheduler:
     def num_slots(self) -> int:
         return self._info.num_slots
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._running
+
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""
         if self._is_closed:

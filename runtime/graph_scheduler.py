@@ -14,6 +14,7 @@ from typing import Any
 from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
+from runtime.asides import Asides
 from runtime.dispatch import make_request, request_attrs
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
@@ -58,6 +59,7 @@ class Query:
         self._engines = engines
         self._teller = Teller(name, listener, self.fail)
         self._tell = self._teller.tell
+        self._asides = Asides(name, self._teller)
         self._root = Scope(Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail))
         self._separate: SeparateValues | None = None
         if outputs is not None and outputs.on_error is not None:
@@ -88,10 +90,12 @@ class Query:
         self._end(error)
 
     def _end(self, error: QueryError) -> None:
+        self._asides.end()
         self.result.set_exception(error)
         self._tell("done", fields={"status": type(error).__name__, "error": str(error)})
 
     def _succeed(self, results: list[Any]) -> None:
+        self._asides.end()
         self.result.set_result(results)
         self._tell("done", fields={"status": "ok"})
 
@@ -296,6 +300,9 @@ class Query:
         self._submit(scope, node, scope.path + node.name + suffix, request, on_result)
 
     def _submit_whole(self, scope: Scope, node: Node) -> None:
+        if node.attrs.get("when_idle"):
+            self._submit_aside(scope, node)
+            return
         lost = failure_of_context(node, scope.values)
         if lost is not None:
             self._lose(scope, node, lost)
@@ -325,6 +332,17 @@ class Query:
 
         self._submit(scope, node, scope.path + node.name, request, on_result)
 
+    def _submit_aside(self, scope: Scope, node: Node) -> None:
+        """Run a node that nobody waits for, if its engine has nothing else to do."""
+        engine = str(node.attrs["engine"])
+        scheduler = self._engines[engine]
+        if scheduler.is_idle and failure_of_context(node, scope.values) is None:
+            request = make_request(node, scope.values, request_attrs(node, self.symbols))
+            request.priority = BULK_PRIORITY
+            hint, path = scope.layout.hints[node.name], scope.path + node.name
+            self._asides.submit(engine, scheduler, request, hint, path)
+        self.finish(scope, node, (0,))
+
     def _submit(
         self,
         scope: Scope,
@@ -335,6 +353,8 @@ class Query:
     ) -> None:
         if scope.is_stopped(node):
             return
+        if "fusion" in request.attrs:  # what was computed ahead for it is there by now, or late
+            self._asides.end()
         engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
         scheduler = self._engines[engine]
         hint = scope.layout.hints[node.name]

@@ -68,6 +68,10 @@ class Scheduler(Protocol):
     def num_slots(self) -> int:
         """How many batches run at once."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits or runs."""
+
     def submit(self, job: Job) -> None:
         """Queue a job; its callbacks are called later, never within."""
 

@@ -24,3 +24,7 @@ class SchedulerLayer(Generic[S]):
     @property
     def num_slots(self) -> int:
         return self._scheduler.num_slots
+
+    @property
+    def is_idle(self) -> bool:
+        return self._scheduler.is_idle

@@ -11,6 +11,7 @@ from typing import Any
 
 from backends.base import (
     Capability,
+    Chunk,
     EngineInfo,
     FinishReason,
     Request,
@@ -143,6 +144,8 @@ class FakeLLM(FakeEngine):
             return await self._prefill(request)
         if request.op == "decode":
             return await self._decode(request)
+        if request.op == "encode" and "fusion" in self._able:
+            return await self._encode(request)
         if request.op == "generate" and "generate" in self._able:
             return await self._generate(request)
         if request.op == "select" and "select" in self._able:
@@ -169,6 +172,21 @@ class FakeLLM(FakeEngine):
         usage, report = self._chunks.prefill(before, texts, request.attrs["fusion"])
         await self._wait_for(usage.prefill_tokens)
         return Result((context,), usage, fusion=report)
+
+    async def _encode(self, request: Request) -> Result:
+        parent, *parts = request.inputs
+        texts = [part if isinstance(part, str) else _text_of(part, None) for part in parts]
+        chunks = [text for text in texts if isinstance(text, Chunk)]
+        head = texts[: texts.index(chunks[0])] if chunks else []
+        prefix = "".join([parent.text if parent is not None else "", *head])
+        num_new, num_words = 0, 0
+        for chunk in chunks:
+            more, computed = self._chunks.encode(prefix, [chunk])
+            num_new, num_words = num_new + more, num_words + computed
+            await self._wait_for(computed)
+            if request.id in self._aborted:
+                raise EngineError("the request was aborted")
+        return Result((num_new,), Usage(prefill_tokens=num_words))
 
     async def _decode(self, request: Request) -> Result:
         tools = _tools_of(request)

@@ -7,11 +7,11 @@ are validated and tokenised before that (`requests.preparation_threads`).
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
@@ -115,7 +115,7 @@ class LLMEngine:
             return [self._not_running() for _ in requests]
         loop = asyncio.get_running_loop()
         running = [
-            self._fuser.prefill(request) if _is_fused(request) else self._enter(request, loop)
+            self._run_chunks(request) if _has_chunks(request) else self._enter(request, loop)
             for request in requests
         ]
         try:
@@ -207,6 +207,10 @@ class LLMEngine:
             raise self._not_running()
         return await future
 
+    def _run_chunks(self, request: Request) -> Coroutine[Any, Any, Outcome]:
+        fuser = self._fuser
+        return fuser.encode(request) if request.op == "encode" else fuser.prefill(request)
+
     async def _execute_one(self, request: Request) -> Outcome:
         return await self._enter(request, asyncio.get_running_loop())
 
@@ -234,8 +238,8 @@ class LLMEngine:
         return EngineUnavailable(f"engine {self._info.model} is not running: call start()")
 
 
-def _is_fused(request: Request) -> bool:
-    return request.op == "prefill" and "fusion" in request.attrs
+def _has_chunks(request: Request) -> bool:
+    return request.op == "encode" or (request.op == "prefill" and "fusion" in request.attrs)
 
 
 def _end_thread(inbox: Inbox, thread: threading.Thread) -> None:

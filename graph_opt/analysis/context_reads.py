@@ -161,7 +161,7 @@ class _Readings:
         if node.bodies:
             yield from self.in_bodies(node, path)
             return
-        if node.op not in ("prefill", "decode", "select"):
+        if node.op not in ("prefill", "decode", "select", "encode"):
             return
         prefill = self.walk.prefills.get(path + node.name)
         own = [Reading(self.walk.starts[path + node.name], 1.0)]

@@ -16,6 +16,7 @@ from runtime.ops.decode import DECODE
 from runtime.ops.delete import DELETE
 from runtime.ops.elements import ELEMENTS
 from runtime.ops.embed import EMBED
+from runtime.ops.encode import ENCODE
 from runtime.ops.first import FIRST
 from runtime.ops.flatten import FLATTEN
 from runtime.ops.format import FORMAT
@@ -40,6 +41,7 @@ OP_RUNS: Mapping[str, OpRun] = {
     "prefill": PREFILL,
     "decode": DECODE,
     "select": SELECT,
+    "encode": ENCODE,
     "generate": GENERATE,
     "parse": PARSE,
     "elements": ELEMENTS,

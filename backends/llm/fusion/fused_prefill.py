@@ -111,6 +111,29 @@ class Fuser:
             return replace(outcome, usage=usage, fusion=report)
         return outcome
 
+    async def encode(self, request: Request) -> Outcome:
+        """How many of the chunks were not there; all of them are now."""
+        parts = request.inputs[1:]
+        first = next((i for i, part in enumerate(parts) if isinstance(part, Chunk)), None)
+        if first is None:
+            return Result((0,))
+        if request.id in self._live:
+            return RequestRejected(f"request id {request.id!r} is running already")
+        self._live[request.id] = _Parts()
+        made: list[Result] = []
+        try:
+            as_prefill = replace(request, op="prefill")
+            outcome = await self._encoded_chunks(as_prefill, parts[:first], parts[first:], made)
+        finally:
+            del self._live[request.id]
+            for result in made:
+                result.outputs[0].release()
+        if isinstance(outcome, Exception):
+            return outcome
+        usages = [result.usage for result in made]
+        num_new = sum(usage.prefill_tokens > self._page_size for usage in usages[bool(first) :])
+        return Result((num_new,), total(usages))
+
     def _report(self, plan: str, num_chunks: int, num_encoded: int, last: Result) -> FusionReport:
         costs, num_tokens = self._costs(), last.outputs[0].num_tokens
         computed, fused = last.usage.prefill_tokens, last.usage.fused_tokens
@@ -133,6 +156,21 @@ class Fuser:
         made: list[Result],
     ) -> Outcome:
         """`made` takes the results whose contexts are not handed on."""
+        found = await self._encoded_chunks(request, before, parts, made)
+        if isinstance(found, Exception):
+            return found
+        prefix, chunks = found
+        encoded = {
+            text: self._encoded(prefix, text, context, padding, plan)
+            for text, (context, padding) in chunks.items()
+        }
+        linked = [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+        return await self._run(request, "", prefix, *linked)
+
+    async def _encoded_chunks(
+        self, request: Request, before: Items[Part], parts: Items[Part], made: list[Result]
+    ) -> tuple[Prefix | None, dict[str, tuple[Prefix, int]]] | Exception:
+        """The prefix, and behind it each chunk with its padding; or what went wrong."""
         prefix = request.inputs[0]
         if before:
             outcome = await self._run(request, "prefix", prefix, *before)
@@ -148,14 +186,13 @@ class Fuser:
                 for i, (text, padding) in enumerate(zip(texts, paddings, strict=True))
             )
         )
-        encoded: dict[str, Encoded] = {}
-        made += [outcome for outcome in outcomes if isinstance(outcome, Result)]
-        for text, padding, outcome in zip(texts, paddings, outcomes, strict=True):
-            if not isinstance(outcome, Result):
+        results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        made += results
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
                 return outcome
-            encoded[text] = self._encoded(prefix, text, outcome.outputs[0], padding, plan)
-        linked = [encoded[part] if isinstance(part, Chunk) else part for part in parts]
-        return await self._run(request, "", prefix, *linked)
+        contexts = [result.outputs[0] for result in results]
+        return prefix, dict(zip(texts, zip(contexts, paddings, strict=True), strict=True))
 
     async def _run(self, request: Request, name: str, *inputs: Any) -> Outcome:
         """Part `name` of the request; the last, without a name, is the request itself."""

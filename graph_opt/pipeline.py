@@ -18,6 +18,7 @@ from graph_opt.graph import Graph
 from graph_opt.passes.coalesce import coalesce
 from graph_opt.passes.cull import cull
 from graph_opt.passes.deduplicate import deduplicate
+from graph_opt.passes.encode_ahead import encode_ahead
 from graph_opt.passes.fuse_chunks import fuse_chunks
 from graph_opt.passes.fuse_decode import fuse_decode
 from graph_opt.passes.prune_dependencies import prune_dependencies
@@ -36,6 +37,7 @@ PASSES: tuple[Pass, ...] = (
     prune_dependencies,  # the program's order hides what is independent from all that follow
     deduplicate,  # equal contexts become one, so that prompts of one context can be compared
     fuse_chunks,  # before prompts are cut: those of chunks are not, and behind what they share
+    encode_ahead,  # while the whole head of a fused prompt still stands in it
     split_prefill,  # needs true ranks, so after pruning, and one context, so after merging
     deduplicate,  # shares the equal heads that the split has made
     warm_up,  # knows by now who shares a head and who waits; what it writes out is pruned next

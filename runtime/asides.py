@@ -1,13 +1,14 @@
 """Requests that a query makes for later work: nobody waits for them, and none may fail it."""
 
 from collections.abc import Callable
-from functools import partial
 
 from backends.base import Outcome, Request, Result
 from runtime.hints import Hint
 from runtime.job import Job, Scheduler, Started
 from runtime.scope import release
 from runtime.telling import Teller
+
+_NOTHING = Result(())  # of one that failed or was stopped
 
 
 class Asides:
@@ -28,15 +29,18 @@ class Asides:
             self._teller.tell("start", path, request.op, fields)
 
         def done(outcome: Outcome) -> None:
-            was_wanted = self._running.pop(request.id, None) is not None
-            if isinstance(outcome, Result):
-                for value in outcome.outputs:
-                    release(value)
-                if was_wanted:
-                    self._teller.tell_end(path, request.op, outcome)
+            result = outcome if isinstance(outcome, Result) else _NOTHING
+            for value in result.outputs:
+                release(value)
+            if self._running.pop(request.id, None) is not None:
+                self._teller.tell_end(path, request.op, result)
+
+        def stop() -> None:
+            scheduler.cancel(job)
+            self._teller.tell_end(path, request.op, _NOTHING)
 
         job = Job(request, self._query, hint, started, done)
-        self._running[request.id] = partial(scheduler.cancel, job)
+        self._running[request.id] = stop
         self._teller.tell("ready", path, request.op, {"engine": engine, "items": 1})
         scheduler.submit(job)
 

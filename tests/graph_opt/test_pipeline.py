@@ -64,6 +64,7 @@ def test_each_pass_is_reported() -> None:
         "prune_dependencies: 7 changed (%vectors, %index, %e0, %e1, ...)",
         "deduplicate: 1 removed (%a0), 1 changed (%a1)",
         "fuse_chunks: nothing to do",
+        "encode_ahead: nothing to do",
         "split_prefill: 3 added (%e1.0, %a1.0, %a1.1), 2 changed (%e1, %a1)",
         "deduplicate: 1 removed (%a1.0), 1 changed (%a1.1)",
         "warm_up: nothing to do",

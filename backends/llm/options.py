@@ -7,6 +7,7 @@ from pydantic import Field
 from backends.llm.kv.eviction import EvictionName
 from backends.options import Options
 
+KVTierFormat = Literal["raw", "int8", "cachegen"]
 PolicyName = Literal["fcfs", "sarathi", "lpm", "mlfq", "slo"]
 
 
@@ -38,4 +39,6 @@ class LLMOptions(Options):
     host_kv_tokens: int | None = Field(None, ge=1)  # evicted KV kept in host memory
     disk_kv: str | None = None  # folder for evicted KV, kept over restarts
     disk_kv_bytes: int = Field(10 << 30, ge=1)  # most bytes there, of all models and processes
+    # form of KV there; int8 and cachegen are smaller and lossy: see `tiers.quantizers`
+    kv_tier_format: KVTierFormat = "raw"
     context_len: int | None = Field(None, ge=1)  # below the model's own, to bound one request

@@ -35,11 +35,12 @@ def write_page(path: Path, key: bytes, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def read_page(path: Path, key: bytes, num_bytes: int) -> memoryview:
-    """Raises BadPage, and OSError where the file cannot be read."""
+def read_page(path: Path, key: bytes, num_bytes: int | None) -> memoryview:
+    """Raises BadPage, and OSError where the file cannot be read. `num_bytes` None: of any length,
+    which the checksum covers."""
     found = memoryview(path.read_bytes())
     content = found[HEADER_BYTES:]
-    if found[: len(_MAGIC)] != _MAGIC or len(content) != num_bytes:
+    if found[: len(_MAGIC)] != _MAGIC or len(content) != (num_bytes or len(content)):
         raise BadPage("it is no page of this engine")
     if found[len(_MAGIC) : HEADER_BYTES] != _checksum(key, content):
         raise BadPage("its checksum is wrong")
@@ -61,13 +62,14 @@ class DiskTier:
     """Changed by the transfer thread alone; any thread may ask what it holds. Several processes
     may share a folder: equal names are equal pages, and a page that has gone is not found."""
 
-    def __init__(self, shared: KVFolder, page_bytes: int) -> None:
+    def __init__(self, shared: KVFolder, page_bytes: int | None) -> None:
+        """`page_bytes` None: pages have any length."""
         self.folder = shared.folder
         self.num_bad = 0
         self._shared = shared
         self._page_bytes = page_bytes
-        self._file_bytes = page_bytes + HEADER_BYTES
-        self._last_used: OrderedDict[bytes, None] = OrderedDict()  # least recently used first
+        self._last_used: OrderedDict[bytes, int] = OrderedDict()  # bytes; least recently used first
+        self.num_bytes = 0
         self._is_broken = False
         self._has_warned = False
         with shared.locked():
@@ -78,10 +80,6 @@ class DiskTier:
 
     def __len__(self) -> int:
         return len(self._last_used)
-
-    @property
-    def num_bytes(self) -> int:
-        return len(self._last_used) * self._file_bytes
 
     def put(self, key: bytes, content: bytes) -> bool:
         """Write a page; False when it is not kept. A disk that takes none is warned of once."""
@@ -99,33 +97,47 @@ class DiskTier:
             return False
 
     def _write(self, key: bytes, content: bytes) -> bool:
-        self._forget(self._shared.take(self._file_bytes))
+        file_bytes = HEADER_BYTES + len(content)
+        self._forget(self._shared.take(file_bytes))
         try:
             write_page(self._path(key), key, content)
         except OSError:
-            self._shared.give_back(self._file_bytes)
+            self._shared.give_back(file_bytes)
             raise
-        self._last_used[key] = None
+        self._hold(key, file_bytes)
         while self.num_bytes > self._shared.max_bytes:  # others have removed some of these
-            self._last_used.popitem(last=False)
+            self._lose(next(iter(self._last_used)))
         return True
+
+    def _hold(self, key: bytes, file_bytes: int) -> None:
+        self._last_used[key] = file_bytes
+        self.num_bytes += file_bytes
+
+    def _lose(self, key: bytes) -> int:
+        file_bytes = self._last_used.pop(key, 0)
+        self.num_bytes -= file_bytes
+        return file_bytes
 
     def _forget(self, removed: Iterable[Path]) -> None:
         for path in removed:
             key = _key_of(path) if path.parent == self.folder else None
             if key is not None:
-                self._last_used.pop(key, None)
+                self._lose(key)
 
     def get(self, key: bytes) -> memoryview | None:
         """The page's bytes, or None where it has gone or is not what it was."""
         try:
             return read_page(self._path(key), key, self._page_bytes)
         except BadPage as error:
-            self._reject(self._path(key), str(error))
+            self.reject(key, str(error))
         except OSError:
-            pass  # another process has removed it
-        self._last_used.pop(key, None)
+            self._lose(key)  # another process has removed it
         return None
+
+    def reject(self, key: bytes, why: str) -> None:
+        """It is not what it should be; it is removed."""
+        self._reject(self._path(key), why)
+        self._lose(key)
 
     def touch(self, key: bytes) -> None:
         """It counts as used, after a restart too."""
@@ -135,24 +147,25 @@ class DiskTier:
             try:
                 os.utime(self._path(key), ns=(now, now))
             except OSError:
-                self._last_used.pop(key)
+                self._lose(key)
 
     def drop(self, key: bytes) -> None:
-        self._last_used.pop(key)
+        file_bytes = self._lose(key)
         with contextlib.suppress(OSError), self._shared.locked():
             self._path(key).unlink()
-            self._shared.give_back(self._file_bytes)
+            self._shared.give_back(file_bytes)
 
     def clear(self) -> None:
         for key in list(self._last_used):
             self.drop(key)
 
     def check_integrity(self) -> None:
+        assert self.num_bytes == sum(self._last_used.values()), "the sum of bytes is off"
         assert self.num_bytes <= self._shared.max_bytes, "more pages than allowed"
         assert self._shared.num_bytes <= self._shared.max_bytes, "more on disk than allowed"
 
     def _scan(self) -> None:
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[int, bytes, int]] = []
         for path in self.folder.iterdir():
             key = _key_of(path)
             try:
@@ -161,12 +174,17 @@ class DiskTier:
                 continue  # another process has removed or renamed it
             if path.suffix == _UNFINISHED and time.time() - stat.st_mtime < _UNFINISHED_S:
                 continue  # another process may be writing it
-            if key is None or stat.st_size != self._file_bytes:
+            if key is None or not self._may_be_page(stat.st_size):
                 self._reject(path, "it is no page of this engine")
             else:
-                found.append((stat.st_mtime_ns, key))
-        for _, key in sorted(found):
-            self._last_used[key] = None
+                found.append((stat.st_mtime_ns, key, stat.st_size))
+        for _, key, file_bytes in sorted(found):
+            self._hold(key, file_bytes)
+
+    def _may_be_page(self, file_bytes: int) -> bool:
+        if self._page_bytes is None:
+            return file_bytes > HEADER_BYTES
+        return file_bytes == HEADER_BYTES + self._page_bytes
 
     def _reject(self, path: Path, why: str) -> None:
         self.num_bad += 1

@@ -1,4 +1,4 @@
-"""Evicted pages in host memory: one buffer of slots, the least recently used going first."""
+"""Evicted pages in host memory, one a slot; the least recently used goes first."""
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 class HostTier:
     """Changed by the transfer thread alone; any thread may ask what it holds."""
 
-    def __init__(self, num_pages: int, page_bytes: int, is_pinned: bool) -> None:
+    def __init__(self, num_pages: int, page_bytes: int | None, is_pinned: bool) -> None:
+        """`page_bytes`: of pages given as tensors, which lie in one buffer; None: pages are bytes
+        of any length."""
         assert num_pages >= 1, "a host tier without pages"
         self.num_pages = num_pages
-        self._rows = _buffer(num_pages, page_bytes, is_pinned)  # uint8 [P, bytes]
+        self._rows: Tensor | list[bytes] = [b""] * num_pages
+        if page_bytes is not None:
+            self._rows = _buffer(num_pages, page_bytes, is_pinned)  # uint8 [P, bytes]
         self._slots: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
         self._free = list(range(num_pages - 1, -1, -1))
 
@@ -29,22 +33,22 @@ class HostTier:
     def is_full(self) -> bool:
         return not self._free
 
-    def put(self, key: bytes, row: "Tensor") -> None:
-        """Copy a page [bytes] in; the caller has made room."""
+    def put(self, key: bytes, row: "Tensor | bytes") -> None:
+        """Copy a page in; the caller has made room."""
         assert key not in self._slots, "written once"
         slot = self._free.pop()
-        self._rows[slot].copy_(row)
+        self._set(slot, row)
         self._slots[key] = slot
 
-    def get(self, key: bytes) -> "Tensor | None":
-        """The page [bytes], until the next `put`; it counts as used."""
+    def get(self, key: bytes) -> "Tensor | bytes | None":
+        """The page, until the next `put`; it counts as used."""
         slot = self._slots.get(key)
         if slot is None:
             return None
         self._slots.move_to_end(key)
         return self._rows[slot]
 
-    def oldest(self) -> "tuple[bytes, Tensor]":
+    def oldest(self) -> "tuple[bytes, Tensor | bytes]":
         key, slot = next(iter(self._slots.items()))
         return key, self._rows[slot]
 
@@ -53,7 +57,18 @@ class HostTier:
         return list(self._slots)
 
     def drop(self, key: bytes) -> None:
-        self._free.append(self._slots.pop(key))
+        slot = self._slots.pop(key)
+        self._free.append(slot)
+        if isinstance(self._rows, list):
+            self._rows[slot] = b""
+
+    def _set(self, slot: int, row: "Tensor | bytes") -> None:
+        if isinstance(self._rows, list):
+            assert isinstance(row, bytes), "slots of any length take bytes"
+            self._rows[slot] = row
+        else:
+            assert not isinstance(row, bytes), "slots of one length take tensors"
+            self._rows[slot].copy_(row)
 
     def check_integrity(self) -> None:
         slots = [*self._slots.values(), *self._free]

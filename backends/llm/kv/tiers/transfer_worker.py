@@ -5,11 +5,10 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
+from backends.llm.kv.tiers.page_codec import PageCodec
 from backends.llm.stats import CacheStats
 
 if TYPE_CHECKING:
@@ -37,14 +36,17 @@ class TransferWorker:
         self,
         store: PageStore,
         page_bytes: int,
+        codec: PageCodec,
         host: HostTier | None,
         disk: DiskTier | None,
         stats: CacheStats,
     ) -> None:
+        """Pages of `page_bytes` in the pool are kept as `codec` encodes them, once."""
         self.host = host
         self.disk = disk
         self._store = store
         self._page_bytes = page_bytes
+        self._codec = codec
         self._stats = stats
         self._queued: dict[bytes, Tensor] = {}  # key -> row [bytes], not yet saved
         self._saves: deque[bytes] = deque()
@@ -100,9 +102,9 @@ class TransferWorker:
         self.drain()
         if self.disk is not None and self.host is not None:
             for key in self.host.in_order():
-                row = self.host.get(key)
-                assert row is not None, "listed but not held"
-                self._to_disk(key, row)
+                kept = self.host.get(key)
+                assert kept is not None, "listed but not held"
+                self._to_disk(key, kept)
         with self._wake:
             self._is_closed = True
             self._wake.notify_all()
@@ -141,22 +143,23 @@ class TransferWorker:
                     del self._queued[key]
 
     def _keep(self, key: bytes) -> None:
-        row = self._queued[key]
+        kept = self._codec.encode(self._queued[key])
         if self.host is None:
-            self._to_disk(key, row)
+            self._to_disk(key, kept)
             return
         while self.host.is_full:
-            oldest, old_row = self.host.oldest()
-            self._to_disk(oldest, old_row)
+            oldest, of_oldest = self.host.oldest()
+            self._to_disk(oldest, of_oldest)
             self.host.drop(oldest)
-        self.host.put(key, row)
-        self._stats.bytes_to_host += self._page_bytes
+        self.host.put(key, kept)
+        self._stats.bytes_to_host += len(kept)
 
-    def _to_disk(self, key: bytes, row: "Tensor") -> None:
+    def _to_disk(self, key: bytes, kept: "Tensor | bytes") -> None:
         if self.disk is None or key in self.disk:
             return
-        if self.disk.put(key, row.cpu().numpy().tobytes()):
-            self._stats.bytes_to_disk += self._page_bytes
+        content = kept if isinstance(kept, bytes) else kept.cpu().numpy().tobytes()
+        if self.disk.put(key, content):
+            self._stats.bytes_to_disk += len(content)
 
     def _bring(self, load: Load) -> None:
         import torch
@@ -181,23 +184,34 @@ class TransferWorker:
         if self.disk is not None:  # the end first: a prefix is of more use than what follows it
             for key in reversed(load.keys[: load.num_pages]):
                 self.disk.touch(key)
-        self._stats.bytes_from_host += load.num_host * self._page_bytes
-        self._stats.bytes_from_disk += load.num_disk * self._page_bytes
 
     def _read(self, keys: list[bytes], rows: "Tensor") -> list[str]:
         """Fill rows [P, bytes] in order until a page is missing; says where each came from."""
         sources: list[str] = []
         for key, row in zip(keys, rows.unbind(0), strict=True):
             held = self._queued.get(key)
-            if held is None and self.host is not None:
-                held = self.host.get(key)
             if held is not None:
                 row.copy_(held)
                 sources.append("host")
-                continue
-            content = self.disk.get(key) if self.disk is not None and key in self.disk else None
-            if content is None:
+            elif self.host is not None and (kept := self.host.get(key)) is not None:
+                self._codec.decode(kept, row)
+                self._stats.bytes_from_host += len(kept)
+                sources.append("host")
+            elif self._read_disk(key, row):
+                sources.append("disk")
+            else:
                 break
-            row.numpy()[:] = np.frombuffer(content, np.uint8)
-            sources.append("disk")
         return sources
+
+    def _read_disk(self, key: bytes, row: "Tensor") -> bool:
+        if self.disk is None or key not in self.disk:
+            return False
+        if (content := self.disk.get(key)) is None:
+            return False
+        try:
+            self._codec.decode(content, row)
+        except ValueError as error:
+            self.disk.reject(key, str(error))
+            return False
+        self._stats.bytes_from_disk += len(content)
+        return True

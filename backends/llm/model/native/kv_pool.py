@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backends.llm.model.config import ModelConfig, bytes_per_token
 from backends.llm.model.dtypes import DType
+from backends.llm.model.native.page_layout import NativePageLayout
 from backends.native.library import zeroed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class NativeKVPool:
         assert page_size % 16 == 0, "the kernels read keys in vectors of 16"
         self.page_size = page_size
         self.num_pages = num_pages
+        self.page_layout = NativePageLayout(config, page_size, dtype)
         self.bytes_per_page = bytes_per_token(config, dtype) * page_size
         shape = (config.num_layers, 2, num_pages, -1)
         memory = zeroed(self.bytes_per_page * num_pages)

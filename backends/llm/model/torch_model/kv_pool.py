@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from backends.llm.model.config import ModelConfig
+from backends.llm.model.torch_model.page_layout import TorchPageLayout
 
 
 class KVPool:
@@ -22,6 +23,7 @@ class KVPool:
     ) -> None:
         self.page_size = page_size
         shape = (config.num_layers, 2, num_pages, page_size, config.num_kv_heads, config.head_dim)
+        self.page_layout = TorchPageLayout((page_size, *shape[:2], *shape[4:]), dtype)
         self._pages = _zeros(shape, dtype, device)  # [L, 2, P, S, K, D]
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:

@@ -25,6 +25,7 @@ from backends.llm.kv.pins import Pins
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
+from backends.llm.kv.tiers.page_codec import Raw
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.tier_transfer import LowerTierIndex, TierTransfer
 from backends.llm.kv.tiers.transfer_worker import TransferWorker
@@ -110,7 +111,7 @@ class Cache(RuleBasedStateMachine):
             root = Path(self.folder.name) / "kv"
             shared = KVFolder(root, "a" * 16, "b" * 16, self.disk_pages * (page_bytes + 24))
             disk = DiskTier(shared, page_bytes)
-        worker = TransferWorker(self.kv, page_bytes, host, disk, self.stats)
+        worker = TransferWorker(self.kv, page_bytes, Raw(page_bytes), host, disk, self.stats)
         keys = PageKeys("a model", PAGE)
         return TierTransfer(LowerTierIndex(self.kv, keys, worker, self.stats))
 
@@ -280,7 +281,7 @@ def test_pages_that_no_step_wrote_are_never_saved() -> None:
     kv = FakeKV(4, PAGE)
     stats = CacheStats()
     host = HostTier(8, 8 * PAGE, is_pinned=False)
-    worker = TransferWorker(kv, 8 * PAGE, host, None, stats)
+    worker = TransferWorker(kv, 8 * PAGE, Raw(8 * PAGE), host, None, stats)
     transfer = TierTransfer(LowerTierIndex(kv, PageKeys("a model", PAGE), worker, stats))
     cache = KVCache(4, PAGE, kv.copy_page, lower=transfer, stats=stats)
     writer, sibling, other = PageTable(), PageTable(), PageTable()

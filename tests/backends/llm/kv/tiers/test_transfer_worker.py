@@ -9,6 +9,7 @@ from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import HEADER_BYTES, DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
+from backends.llm.kv.tiers.page_codec import Raw
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES
 from backends.llm.kv.tiers.transfer_worker import TransferWorker
 from backends.llm.stats import CacheStats
@@ -45,7 +46,7 @@ def save(worker: TransferWorker, *numbers: int) -> None:
 
 def test_of_pages_that_were_brought_the_last_of_the_prefix_goes_first(tmp_path: Path) -> None:
     store, stats, disk = Store(), CacheStats(), disk_of(tmp_path, 3)
-    worker = TransferWorker(store, PAGE_BYTES, None, disk, stats)
+    worker = TransferWorker(store, PAGE_BYTES, Raw(PAGE_BYTES), None, disk, stats)
     save(worker, 1, 2, 3)
     load = Load([key_of(n) for n in (1, 2, 3)], [10, 11, 12])
     worker.load(load)
@@ -59,7 +60,9 @@ def test_of_pages_that_were_brought_the_last_of_the_prefix_goes_first(tmp_path: 
 
 def test_what_leaves_the_host_goes_to_disk_and_so_does_the_rest_at_the_end(tmp_path: Path) -> None:
     disk = disk_of(tmp_path, 9)
-    worker = TransferWorker(Store(), PAGE_BYTES, HostTier(2, PAGE_BYTES, False), disk, CacheStats())
+    worker = TransferWorker(
+        Store(), PAGE_BYTES, Raw(PAGE_BYTES), HostTier(2, PAGE_BYTES, False), disk, CacheStats()
+    )
     save(worker, 1, 2, 3)
     assert [key_of(n) in disk for n in (1, 2, 3)] == [True, False, False]
     worker.close()
@@ -68,7 +71,7 @@ def test_what_leaves_the_host_goes_to_disk_and_so_does_the_rest_at_the_end(tmp_p
 
 def test_a_load_ends_at_the_first_page_that_is_missing(tmp_path: Path) -> None:
     store, stats = Store(), CacheStats()
-    worker = TransferWorker(store, PAGE_BYTES, None, disk_of(tmp_path, 9), stats)
+    worker = TransferWorker(store, PAGE_BYTES, Raw(PAGE_BYTES), None, disk_of(tmp_path, 9), stats)
     save(worker, 1, 3)
     load = Load([key_of(n) for n in (1, 2, 3)], [10, 11, 12])
     worker.load(load)

@@ -24,6 +24,8 @@ class PlanQuality(BaseModel):
     cost: float = Field(ge=0, le=1)  # share of a full prefill's token-layers that is computed
     r_low: float | None = None  # the 95 % interval of r
     r_high: float | None = None
+    kl: float | None = Field(None, ge=0)  # nats a token, from the exact distributions
+    top1: float | None = Field(None, ge=0, le=1)  # places with the same likeliest token
 
 
 class FusionProfile(BaseModel):
@@ -33,6 +35,7 @@ class FusionProfile(BaseModel):
 
     model: str  # the engine's URL, `EngineInfo.model`: "local:smollm2-135m"
     plans: dict[str, PlanQuality]
+    floor: float = 0  # of r: engines refuse plans below it
     num_tokens: int | None = None  # of the prompts that it was measured on, the mean
     made: str = ""  # ISO 8601
 

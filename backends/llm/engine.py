@@ -7,14 +7,15 @@ are validated and tokenised before that (`requests.preparation_threads`).
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
-from backends.errors import EngineUnavailable
+from backends.errors import EngineUnavailable, RequestRejected
+from backends.fusion_gate import FusionGate
 from backends.llm.fusion.fused_prefill import Fuser
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
@@ -71,6 +72,7 @@ class LLMEngine:
         device: str = "",
         capabilities: frozenset[Capability] = CAPABILITIES,
         page_size: int = 16,
+        fusion_gate: FusionGate | None = None,
     ) -> None:
         self._load = load
         self._preparation: Preparation = PreparationThreads(read_limit_s)
@@ -80,6 +82,7 @@ class LLMEngine:
         self._outbox = Outbox()  # the thread's
         self._starting = asyncio.Lock()
         self._fuser = Fuser(self._execute_one, self._abort_one, page_size, self._running_core)
+        self._fusion_gate = fusion_gate
         self._info = EngineInfo(
             kind="llm",
             model=model,
@@ -156,19 +159,29 @@ class LLMEngine:
     async def pin(self, context: Context) -> int:
         """Never evict the KV that the context has now, until its release; how many tokens.
         Raises EngineOverloaded where pins would take too much."""
-        return await self._between_steps(lambda core: core.pins.pin(context))
+        return await self.between_steps(lambda core: core.pins.pin(context))
+
+    async def between_steps(self, run: Callable[[SteppedCore], T]) -> T:
+        """What `run` gives on the engine's thread. Raises what it raised, and EngineUnavailable."""
+        if self._core is None or self._inbox.is_closed:
+            raise self._not_running()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if not self._inbox.send(Call(run, future, loop)):
+            raise self._not_running()
+        return await future
 
     async def load_adapter(self, name: str, folder: str | Path) -> None:
         """Let requests name a LoRA adapter, from the folder that PEFT saved. Steps go on while it
         is read. Raises ConfigError for files that do not fit the model."""
         path = Path(folder).expanduser()
         read = await asyncio.to_thread(self._running_core().read_adapter, path)
-        await self._between_steps(lambda core: core.load_adapter(name, path, read))
+        await self.between_steps(lambda core: core.load_adapter(name, path, read))
 
     async def unload_adapter(self, name: str) -> None:
         """Forget an adapter's name; requests that have come still end with it. Raises ConfigError
         for an unknown name."""
-        await self._between_steps(lambda core: core.unload_adapter(name))
+        await self.between_steps(lambda core: core.unload_adapter(name))
 
     async def close(self) -> None:
         """Stop the thread, fail what still runs, free the model."""
@@ -198,18 +211,15 @@ class LLMEngine:
             await in_thread_or_here(None, self._thread.join)
         self._thread = None
 
-    async def _between_steps(self, run: Callable[[SteppedCore], T]) -> T:
-        if self._core is None or self._inbox.is_closed:
-            raise self._not_running()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        if not self._inbox.send(Call(run, future, loop)):
-            raise self._not_running()
-        return await future
-
-    def _run_chunks(self, request: Request) -> Coroutine[Any, Any, Outcome]:
-        fuser = self._fuser
-        return fuser.encode(request) if request.op == "encode" else fuser.prefill(request)
+    async def _run_chunks(self, request: Request) -> Outcome:
+        if request.op == "encode":
+            return await self._fuser.encode(request)
+        try:
+            if self._fusion_gate is not None:
+                self._fusion_gate.check(request.attrs["fusion"])
+        except RequestRejected as error:
+            return error
+        return await self._fuser.prefill(request)
 
     async def _execute_one(self, request: Request) -> Outcome:
         return await self._enter(request, asyncio.get_running_loop())

@@ -6,6 +6,7 @@ from typing import Any
 from backends.base import Engine
 from backends.devices import device_name
 from backends.errors import ConfigError
+from backends.fusion_gate import FusionGate
 from backends.llm.engine import LLMEngine
 from backends.llm.options import LLMOptions
 from backends.llm.worker import SteppedCore
@@ -36,4 +37,5 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
         load,
         device=device_name(settings.device),
         page_size=settings.page_size,
+        fusion_gate=FusionGate(url, settings.fusion_floor),
     )

@@ -42,3 +42,4 @@ class LLMOptions(Options):
     # form of KV there; int8 and cachegen are smaller and lossy: see `tiers.quantizers`
     kv_tier_format: KVTierFormat = "raw"
     context_len: int | None = Field(None, ge=1)  # below the model's own, to bound one request
+    fusion_floor: float | None = Field(None, le=1)  # least R of a fusion plan; None: the profile's

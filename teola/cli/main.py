@@ -275,6 +275,28 @@ def doctor(
     show_health(with_speed, as_json, no_color, debug)
 
 
+@app.command("fusion-check")
+def fusion_check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="local:smollm2-135m")],
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(help="Check this plan, as query(0.15); repeatable. Left out: the usual ones."),
+    ] = None,
+    questions: Annotated[int, typer.Option(min=2, max=20, help="So many of those bundled.")] = 20,
+    floor: Annotated[
+        float, typer.Option(max=1, help="Engines refuse plans that recover less.")
+    ] = 0.05,
+    dtype: Annotated[str, typer.Option(help="Of the model; auto: what engines use.")] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON.")] = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Measure what KV cache fusion loses on a model, plan by plan, and keep it as its profile."""
+    from teola.cli.fusion_check_command import check_fusion
+
+    check_fusion(model, plan or [], questions, floor, dtype, as_json, no_color, debug)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

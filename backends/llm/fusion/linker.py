@@ -29,9 +29,10 @@ class Linker:
         links = tuple(link for link in kept if link.num_tokens > 0 and _is_there(link))
         sequence.links = ()
         if links and self._cache.reserve(table, links[-1].end):
+            links = tuple(filter(_is_there, links))  # room may have cost a source
             for link in links:
                 self._bring(link, table)
-            sequence.links, table.is_private = links, True
+            sequence.links, table.is_private = links, table.is_private or bool(links)
         sequence.num_fused = sum(link.num_tokens for link in sequence.links)
         sequence.skip_linked()
 

@@ -1,49 +1,14 @@
-"""A core that runs fused prefills one after another."""
+"""Drivers of fused prompts, and the numerics that they run in."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from fused_driver import FusedDriver
 
-from backends.base import Chunk, Outcome, Request, Result
-from backends.llm.fusion.fused_prefill import Fuser
 from backends.native.instruction_sets import isas_here
-
-Fused = Callable[..., Result]
-
-
-class FusedDriver:
-    """Over a driver of a core."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-        self.num_prefills = 0
-        self.on_last: Callable[[], None] = lambda: None  # before the step that reads the chunks
-        page_size = driver.core.cache.pool.page_size
-        self._fuser = Fuser(self._execute, self._abort, page_size, lambda: driver.core)
-
-    def prefill(
-        self, fusion: str, prefix: Any, chunks: Sequence[str], rest: str, **attrs: Any
-    ) -> Outcome:
-        """Of a prefix (a text, or a context), chunks and what follows them."""
-        self.num_prefills += 1
-        before = (None, prefix) if isinstance(prefix, str) else (prefix,)
-        inputs = (*before, *map(Chunk, chunks), rest)
-        attrs = {"fusion": fusion, **attrs}
-        request = Request(f"{self.num_prefills:031x}f", "prefill", inputs, attrs)
-        return asyncio.run(self._fuser.prefill(request))
-
-    async def _execute(self, request: Request) -> Outcome:
-        if "." not in request.id:
-            self.on_last()
-        self.driver.core.add(request)
-        (outcome,) = self.driver.run(request.id)
-        return outcome
-
-    def _abort(self, request_id: str) -> None:
-        self.driver.core.abort(request_id)
+from backends.native.library import library
 
 
 @pytest.fixture
@@ -51,6 +16,7 @@ def fused() -> Callable[[Any], FusedDriver]:
     return FusedDriver
 
 
+NATIVE = pytest.mark.skipif(library() is None, reason="no kernels here")
 KINDS = [
     ("torch", "float32"),
     ("torch", "bfloat16"),
@@ -71,3 +37,17 @@ def numerics(request: pytest.FixtureRequest) -> dict[str, Any]:
 def every(numerics: dict[str, Any], load_tiny: Callable[..., Any]) -> Any:
     """A tiny model on each of them."""
     return load_tiny(head_dim=16).moved(**numerics)
+
+
+@pytest.fixture(
+    params=[
+        ("torch", "float32"),
+        pytest.param(("native", "float32"), marks=NATIVE),
+        pytest.param(("native", "bfloat16"), marks=NATIVE),
+    ],
+    ids="-".join,
+)
+def some(request: pytest.FixtureRequest, load_tiny: Callable[..., Any]) -> Any:
+    """A tiny model in torch, and on the instruction set that runs here by default."""
+    kernels, dtype = request.param
+    return load_tiny(head_dim=16).moved(kernels=kernels, dtype=getattr(torch, dtype))

@@ -15,6 +15,7 @@ from frontend_dsl.approver import approved_by
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.breaks import AsyncRun, Shape
 from frontend_dsl.callables import result_type, written_function
+from frontend_dsl.encode_ahead import EncodeAhead
 from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
@@ -202,6 +203,23 @@ class App(Generic[P, R]):
     def plan(self, *args: Any, **kwargs: Any) -> Any:
         """What the optimizer makes of the graph, pass by pass."""
         return self._runner().plan(self._program_for(args, kwargs), self.options)
+
+    def encode_ahead(self, items: Iterable[Any], **arguments: Any) -> int:
+        """Compute the KV of documents before a fused prompt reads them (`tl.join(reuse=)`), at
+        indexing time say; how many were not there.
+
+        They lie in the engine's prefix cache, as long as that has room. `arguments` are those that
+        specialise the app. Raises ConfigError where no prompt is fused behind a constant beginning.
+        """
+        return self._encoder(arguments).run(items)
+
+    async def aencode_ahead(self, items: Iterable[Any], **arguments: Any) -> int:
+        """`encode_ahead`, awaited."""
+        return await self._encoder(arguments).arun(items)
+
+    def _encoder(self, arguments: Mapping[str, Any]) -> EncodeAhead:
+        program = self._program_for((), arguments)
+        return EncodeAhead(self._runner(), program, self.options)
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """The plan as text."""

@@ -146,6 +146,10 @@ class Runner(Protocol):
 
     def plan(self, program: Program, options: RunOptions) -> Any: ...
 
+    def encoding(self, program: Program, options: RunOptions) -> Program:
+        """A program that computes the KV of its input `items` for the fused prompts of this one.
+        Raises ConfigError where there are none."""
+
     async def run_segments(
         self,
         name: str,

@@ -1,7 +1,8 @@
 """A joined text that knows its items: the parts of a prompt whose KV can be read elsewhere.
 
 Of an item all that depends on its place (`{i}`, a score), the separators and what is too short are
-plain text. So a chunk of the same item is the same text at each place of each prompt.
+plain text. So a chunk of the same item is the same text at each place of each prompt, and what
+stands before the first is the same for all items.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +27,11 @@ class ChunkedText(str):
         return text
 
     def behind(self, space: str) -> Sequence[str]:
-        """The parts with a space before the first."""
+        """The parts behind a space, which is no part of a chunk."""
         if not space or not self.parts:
             return self.parts
         first, *others = self.parts
-        spaced = f"{space}{first}"
-        return (Chunk(spaced) if isinstance(first, Chunk) else spaced, *others)
+        return (space, *self.parts) if isinstance(first, Chunk) else (space + first, *others)
 
 
 def chunked(template: str, separator: str, items: Sequence[Callable[[str], str]]) -> ChunkedText:
@@ -44,13 +44,15 @@ def chunked(template: str, separator: str, items: Sequence[Callable[[str], str]]
 
 
 def _merged(pieces: Sequence[tuple[str, bool]]) -> Iterator[str]:
-    plain = ""
+    """The first own text is a chunk however short: chunks are computed behind what precedes it,
+    which is then the same for all items."""
+    plain, least = "", 1
     for text, is_own in pieces:
-        if is_own and len(text.encode("utf-8", "replace")) >= MIN_CHUNK_BYTES:
+        if is_own and len(text.encode("utf-8", "replace")) >= least:
             if plain:
                 yield plain
             yield Chunk(text)
-            plain = ""
+            plain, least = "", MIN_CHUNK_BYTES
         else:
             plain += text
     if plain:
@@ -59,14 +61,18 @@ def _merged(pieces: Sequence[tuple[str, bool]]) -> Iterator[str]:
 
 @cache
 def _parts_of(template: str) -> Sequence[tuple[str, bool]]:
-    """The template in parts, and whether each is the same wherever its item stands."""
+    """The template in parts, and whether each is the item's own wherever that stands: its fields,
+    with the words beside them."""
     found: list[tuple[str, bool]] = []
+    is_behind_own = False
     for words, field, spec, conversion in Formatter().parse(template):
-        found.append((words.replace("{", "{{").replace("}", "}}"), True))
+        name = "i" if field is None else field.partition(".")[0].partition("[")[0]
+        is_own = name not in _OF_PLACE
+        found.append((words.replace("{", "{{").replace("}", "}}"), is_behind_own or is_own))
         if field is not None:
             shown = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            name = field.partition(".")[0].partition("[")[0]
-            found.append((f"{{{shown}}}", name not in _OF_PLACE))
+            found.append((f"{{{shown}}}", is_own))
+            is_behind_own = is_own
     return tuple(_grouped(found))
 
 

@@ -84,8 +84,10 @@ def make_plan(
         is_same = number > 0 and each is graphs[number - 1]
         again = expected[-1] if is_same else _estimate(each, known)
         expected.append(again)
-    advice = tuple(layout_advice(_pruned(reports, graph)))
     fused = tuple(_fusion_choices(reports, facts))
+    in_order = {choice.node for choice in fused if choice.plan}  # passages come first in these
+    found = layout_advice(_pruned(reports, graph))
+    advice = tuple(one for one in found if one.node not in in_order)
     return Plan(
         graph, graphs[-1], reports, tuple(expected), known.engines, known.placed, advice, fused
     )

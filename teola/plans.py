@@ -1,6 +1,6 @@
 """The plans of programs: for each set of engines, passes and objective one, made when first run."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,8 @@ from backends.registry import EngineSpec
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.program import PlanKey, Program, RunOptions
 from frontend_dsl.symbols import spec_symbol
+from graph_opt.analysis.fusion_choices import FusionChoice, fusion_choices
+from graph_opt.encoding import encoding_graph
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
@@ -82,6 +84,31 @@ class PlanCache:
         graph = as_written(on_its_engines(program.graph, known))
         plan = make_plan(graph, known, _passes(options), options.fusion)
         return replace(plan, objective=options.objective)
+
+    def encoding(self, program: Program, options: RunOptions) -> Program:
+        """A program that computes the KV of items for the program's fused prompts. Raises
+        ConfigError where it has none behind a constant head."""
+        known = self._book.known(engines_of(program, options))
+        graph = as_written(on_its_engines(program.graph, known))
+        choices = fusion_choices(graph, known.facts(graph, options.fusion))
+        made = encoding_graph(graph, choices)
+        if made is None:
+            raise ConfigError(_why_not(graph.name, choices))
+        names = {str(node.attrs["engine"]) for node in made.nodes if "engine" in node.attrs}
+        engines = {name: program.engines[name] for name in names}
+        return Program(made, engines, program.symbols, list)
+
+
+def _why_not(app: str, choices: Sequence[FusionChoice]) -> str:
+    """Why nothing can be computed before the prompts of an app come."""
+    if not choices:
+        return f'no prompt of {app}() is fused: write tl.join(docs, ..., reuse="fuse") in one'
+    reasons = [
+        f"%{choice.node}: "
+        + (choice.reason if choice.plan is None else "a value stands before its passages")
+        for choice in choices
+    ]
+    return f"no prompt of {app}() is fused behind a constant beginning; {'; '.join(reasons)}"
 
 
 def on_its_engines(graph: Graph, known: KnownEngines) -> Graph:

@@ -179,6 +179,10 @@ class AppRunner:
         """What each pass does to the program's graph, and what it should save."""
         return self._plans.explained(program, options)
 
+    def encoding(self, program: Program, options: RunOptions) -> Program:
+        """A program that computes the KV of items before the program's prompts ask for it."""
+        return self._plans.encoding(program, options)
+
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
         self._background.submit(self.aclose()).result(CLOSE_TIMEOUT_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from graph_opt.analysis.fusion_price import MIN_TOKENS, FusionPrice, computed_share
 from graph_opt.cost_model import CostModel
@@ -34,8 +34,7 @@ class FusionChoice:
     plan: str | None = None  # None: exact
     from_tokens: int | None = None  # shorter chunks are computed
     times_s: tuple[float, float] | None = None  # exact and fused, where costs are known
-    chunks: frozenset[str] = frozenset()  # the values that are chunks
-    joins: frozenset[str] = frozenset()  # the paths of the nodes that make them
+    joins: Mapping[str, str] = field(default_factory=dict)  # value -> path of its join
 
 
 def auto_floor(wish: str) -> float | None:
@@ -105,8 +104,9 @@ class _Walk:
                 f"%{path}{node.name} joins texts with reuse={different[0]!r} and "
                 f"reuse={different[1]!r}; a prompt is read by one plan: leave one of them out"
             )
-        of = frozenset(wishes), frozenset(joins[value].path for value in wishes)
-        prompt = _Prompt(node, path + node.name, *of, _is_behind_constants(node, wishes, constant))
+        paths = {value: joins[value].path for value in wishes}
+        is_behind_constants = _is_behind_constants(node, wishes, constant)
+        prompt = _Prompt(node, path + node.name, paths, is_behind_constants)
         yield _choose(prompt, different[0], self.facts)
 
     def wish(self, join: _Join, node: Node) -> str | None:
@@ -122,16 +122,14 @@ class _Walk:
 class _Prompt:
     node: Node
     path: str
-    chunks: frozenset[str]
-    joins: frozenset[str]
+    joins: Mapping[str, str]
     is_behind_constants: bool  # what stands before the chunks is the same in each query
 
     def exact(self, reason: str) -> FusionChoice:
         return FusionChoice(self.path, self.node.origin, reason)
 
     def fused(self, plan: str, reason: str) -> FusionChoice:
-        choice = self.exact(reason)
-        return replace(choice, plan=plan, chunks=self.chunks, joins=self.joins)
+        return replace(self.exact(reason), plan=plan, joins=self.joins)
 
 
 def _choose(prompt: _Prompt, wish: str, facts: Facts) -> FusionChoice:
@@ -192,7 +190,7 @@ def _times_s(
 
 
 def _price(prompt: _Prompt, cost: CostModel) -> FusionPrice:
-    return FusionPrice(prompt.node, [Ref(name) for name in prompt.chunks], cost)
+    return FusionPrice(prompt.node, [Ref(name) for name in prompt.joins], cost)
 
 
 def _captured(

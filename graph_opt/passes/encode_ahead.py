@@ -21,12 +21,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graph_opt.analysis.readiness import readiness
+from graph_opt.encoding import encoding
 from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import CHUNKS, Arg, Graph, Node, Ref
-from graph_opt.prompts import OF_CONVERSATION
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite
 
-KEPT = ("engine", "adapter", *OF_CONVERSATION)
 _CHOOSES = ("apply", "get")  # ops that take some of a list
 
 
@@ -88,15 +87,6 @@ def _is_in_time(head: Sequence[Arg], hits: Ref, graph: Graph) -> bool:
 
 def _nodes(node: Node, join: Node, hits: Ref, at: int, graph: Graph) -> tuple[Node, Node]:
     text, name = (fresh_name(graph, f"{each.name}.ahead") for each in (join, node))
-    kept = {key: value for key, value in node.attrs.items() if key in KEPT}
-    return (
-        replace(join, outputs=(text,), args=(Ref(hits.name),), after=()),
-        replace(
-            node,
-            outputs=(name,),
-            op="encode",
-            args=(*node.args[: at + 1], Ref(text)),
-            attrs={**kept, "when_idle": True},
-            after=(),
-        ),
-    )
+    candidates = replace(join, outputs=(text,), args=(Ref(hits.name),), after=())
+    encode = encoding(node, node.args[:at], text, name)
+    return candidates, replace(encode, attrs={**encode.attrs, "when_idle": True})

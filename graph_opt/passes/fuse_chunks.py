@@ -29,7 +29,7 @@ def fuse_chunks(graph: Graph, facts: Facts = NO_FACTS) -> Graph:
     fused = {choice.node: choice for choice in fusion_choices(graph, facts) if choice.plan}
     if not fused:
         return graph
-    joins = frozenset(join for choice in fused.values() for join in choice.joins)
+    joins = frozenset(join for choice in fused.values() for join in choice.joins.values())
     return _marked(graph, "", fused, joins)
 
 
@@ -51,7 +51,7 @@ def _marked(
 def _fused(node: Node, choice: FusionChoice) -> Node:
     args: list[Arg] = []
     for arg in node.args:
-        is_chunked = isinstance(arg, Ref) and arg.name in choice.chunks
+        is_chunked = isinstance(arg, Ref) and arg.name in choice.joins
         args += [CHUNKS, arg] if is_chunked else [arg]
     attrs: dict[str, Json] = {**node.attrs, "fusion": choice.plan}
     if choice.from_tokens is not None:

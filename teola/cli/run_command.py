@@ -45,6 +45,12 @@ OPTIONS = (
         "WHERE",
     ),
     Option(
+        "fusion",
+        "how prompts read the KV of joined items that others had elsewhere: auto, a plan like "
+        "query(0.15), or exact, which switches it off",
+        "PLAN",
+    ),
+    Option(
         "record",
         "append what the LLM, embedder and reranker answer to FILE, for emulated engines: "
         "emulated:h100/llama-3.1-8b?recording=FILE",
@@ -96,6 +102,8 @@ def configured(invocation: Invocation) -> Any:
         changes["trace"] = options.trace
     if options.record is not None:
         changes["record"] = options.record
+    if options.fusion is not None:
+        changes["fusion"] = options.fusion
     if options.memo is not None:
         changes["memo"] = {"memory": True, "off": False}.get(options.memo, options.memo)
     return app.using(**changes)

@@ -47,17 +47,24 @@ def test_a_score_is_text_and_other_fields_of_a_document_are_its_chunk():
     assert found == [("chunk", f"T: {A} ("), ("text", "0.5)")]
 
 
-def test_short_items_are_text():
-    assert parts(["one", A, "two"]) == [("text", "one\n"), ("chunk", A), ("text", "\ntwo")]
+def test_short_items_are_text_but_for_the_first():
+    found = parts(["one", A, "two", B])
+    assert found == [
+        ("chunk", "one"),
+        ("text", "\n"),
+        ("chunk", A),
+        ("text", "\ntwo\n"),
+        ("chunk", B),
+    ]
 
 
 def test_nothing_joined_has_no_parts():
     assert parts([]) == []
 
 
-def test_a_space_before_it_belongs_to_its_first_part():
-    assert joined([A, B], chunks=True).behind(" ") == (f" {A}", "\n", B)
-    assert isinstance(joined([A], chunks=True).behind(" ")[0], Chunk)
+def test_a_space_before_it_is_no_part_of_a_chunk() -> None:
+    assert joined([A, B], chunks=True).behind(" ") == (" ", A, "\n", B)
+    assert joined([A, B], "[{i}] {text}", chunks=True).behind(" ")[0] == " [1"
     assert joined([], chunks=True).behind(" ") == ()
 
 

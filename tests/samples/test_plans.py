@@ -22,6 +22,7 @@ from samples import (
     contextual_retrieval,
     debate,
     doc_qa,
+    fused_answers,
     judge,
     library,
     map_reduce_summary,
@@ -31,6 +32,7 @@ from samples import (
 PLANS = Path(__file__).parent / "plans"
 APPS: dict[str, Any] = {
     "doc_qa": doc_qa.ask,
+    "fused_answers": fused_answers.answers,
     "advanced_rag": advanced_rag.rag,
     "contextual_retrieval": contextual_retrieval.ask,
     "search_agent": search_agent.agent,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from samples import advanced_rag, doc_qa
+import teola as tl
+from samples import advanced_rag, doc_qa, fused_answers
 from teola.viewer.model import TraceBuilder
 
 pytestmark = pytest.mark.model
@@ -31,6 +32,34 @@ def test_the_advanced_rag_answers_alike_optimized_and_plain(question: str, conta
     optimized = advanced_rag.rag(question, DOCUMENTS)
     assert contained in optimized
     assert advanced_rag.rag.using(optimize=False)(question, DOCUMENTS) == optimized
+
+
+def test_fused_answers_read_passages_that_others_computed() -> None:
+    questions = ["Does SQLite need a server process?", "Does SQLite use a separate server?"]
+    built = TraceBuilder()
+    first, second = fused_answers.answers.using(listener=built)(questions, DOCUMENTS)
+    assert first
+    assert second
+    reports = [span.fusion for span in built.trace().spans if span.fusion is not None]
+    assert [report.plan for report in reports] == ["lego(16)", "lego(16)"]
+    assert sum(report.num_encoded for report in reports) < 10  # of five each
+
+
+def test_passages_that_were_encoded_ahead_are_there_for_the_first_answer() -> None:
+    @tl.app
+    def passages(files: list[str]) -> list[tl.Doc]:
+        return tl.split(tl.load(files), chunk_tokens=200, overlap=30, tokenizer=fused_answers.llm)
+
+    @tl.app
+    def ask(question: str, docs: list[tl.Doc]) -> str:
+        return fused_answers.answer(question, docs)
+
+    docs = passages([f"{DOCUMENTS[0]}/copyright.md"])
+    assert ask.encode_ahead(docs) == len(docs) > 3
+    built = TraceBuilder()
+    assert ask.using(listener=built)("Who owns SQLite?", docs[::-1][:3])
+    (report,) = [span.fusion for span in built.trace().spans if span.fusion is not None]
+    assert (report.num_chunks, report.num_encoded) == (3, 0)
 
 
 def test_the_questions_name_documents_that_hold_their_answers() -> None:

@@ -1,11 +1,13 @@
 """Passages that are computed before the prompt that reads them is there."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 import teola as tl
 from runtime.events import Event
+from teola.errors import ConfigError
 from teola.virtual import VirtualRun, run_virtually
 
 WORDS = 40
@@ -92,3 +94,59 @@ def test_an_engine_that_has_work_is_left_alone() -> None:
 
     _, events = events_of(ask)
     assert of_encode(events) == []
+
+
+def computed_by(app: Any, *args: Any) -> int:
+    events: list[Event] = []
+    app.using(listener=events.append)(*args)
+    return computed(events)
+
+
+def fused_app(head: str = "", join: str = "reuse", **options: Any) -> Any:
+    llm = tl.LLM("fake:", chunks=True, **options)
+
+    @tl.prompt(llm, system="Answer from the passages.")
+    def answer(question: str, docs: list[tl.Doc]) -> str:
+        before = question if head else ""
+        return f"{before}{tl.join(docs, '[{i}] {text}', reuse=join)}\nQuestion: {question}"
+
+    @tl.app
+    def ask(question: str, docs: list[tl.Doc], k: int = 3) -> str:
+        return answer(question, docs[:k])
+
+    return ask
+
+
+def test_documents_can_be_encoded_before_the_first_question() -> None:
+    ask = fused_app(latency_s=0.001)
+    assert ask.encode_ahead(DOCS) == len(DOCS)
+    assert ask.encode_ahead(DOCS[::-1]) == 0
+    fresh = computed_by(fused_app(latency_s=0.002), "why?", DOCS)
+    assert computed_by(ask, "why?", DOCS[2:]) == fresh - 3 * (WORDS + 1)
+
+
+def test_many_documents_are_encoded_in_parts() -> None:
+    many = [tl.Doc(" ".join(f"w{i}.{j}" for j in range(20))) for i in range(150)]
+    assert fused_app(latency_s=0.0011).encode_ahead(iter(many)) == 150
+
+
+def test_encoding_can_be_awaited() -> None:
+    assert asyncio.run(fused_app(latency_s=0.0012).aencode_ahead(DOCS, k=2)) == len(DOCS)
+
+
+def test_an_app_with_other_engines_encodes_on_those() -> None:
+    ask = fused_app(latency_s=0.0013).using(engines={"llm": "fake:"})
+    with pytest.raises(ConfigError, match="the engine 'llm' cannot reuse KV of chunks"):
+        ask.encode_ahead(DOCS)
+
+
+def test_engines_that_do_not_encode_may_be_replaced_too() -> None:
+    ask = asking(latency_s=0.0014).using(engines={"reranker": "fake:"})
+    assert ask.encode_ahead(DOCS) == len(DOCS)
+
+
+def test_without_a_fused_prompt_it_says_what_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"no prompt of ask\(\) is fused: write tl.join\(docs"):
+        fused_app(join="exact").encode_ahead(DOCS)
+    with pytest.raises(ConfigError, match=r"%answer.prompt: a value stands before its passages"):
+        fused_app(head="question").encode_ahead(DOCS)

@@ -24,6 +24,7 @@ class FusionFacts:
     default: str | None = None  # the app's, for the prompts of models that have none
     models: Mapping[str, str] = field(default_factory=dict)  # engine -> its model, for people
     plans: Mapping[str, Mapping[str, PlanQuality]] = field(default_factory=dict)  # where checked
+    floors: Mapping[str, float] = field(default_factory=dict)  # engine -> R that it insists on
 
 
 @dataclass(frozen=True, slots=True)

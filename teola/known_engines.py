@@ -34,6 +34,12 @@ class KnownEngine:
         return self.latency.batch_items(self.info.max_batch_items if self.info else 1)
 
     @property
+    def fusion_floor(self) -> float | None:
+        """The least R of the plans that it takes; None: that of its model's profile."""
+        floor = self.spec.options.get("fusion_floor")
+        return float(floor) if isinstance(floor, int | float) else None
+
+    @property
     def keeps_contexts(self) -> bool:
         """Whether contexts stay with the client, so that each decode sends the whole prompt."""
         if self.info is None or self.info.kind != "llm":
@@ -123,7 +129,12 @@ class KnownEngines:
             for name, profile in found.items()
             if profile is not None
         }
-        return FusionFacts(default, models, plans)
+        floors = {
+            name: profile.floor if (own := self.engines[name].fusion_floor) is None else own
+            for name, profile in found.items()
+            if profile is not None
+        }
+        return FusionFacts(default, models, plans, floors)
 
 
 class EngineBook:

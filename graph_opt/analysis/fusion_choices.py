@@ -7,6 +7,7 @@ at least the fraction R the fastest. Each wish gets a choice; without a plan the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -156,13 +157,17 @@ def _named(
 ) -> FusionChoice:
     if plan not in plans:
         return prompt.fused(plan, "asked for")
-    choice = prompt.fused(plan, f"asked for, R {plans[plan].r:.2f}")
+    reason, floor = f"asked for, R {plans[plan].r:.2f}", _floor(prompt, facts)
+    if plans[plan].r < floor:
+        reason += f": the engine refuses it, R must be {floor:.2f}"
+    choice = prompt.fused(plan, reason)
     return replace(choice, times_s=_times_s(prompt, plan, plans, facts))
 
 
 def _fastest(
     prompt: _Prompt, floor: float, plans: Mapping[str, PlanQuality], facts: Facts
 ) -> FusionChoice:
+    floor = max(floor, _floor(prompt, facts))
     good = [plan for plan, quality in plans.items() if quality.r >= floor]
     if not good:
         best = max(plans, key=lambda plan: plans[plan].r, default=None)
@@ -177,6 +182,10 @@ def _fastest(
         return prompt.exact(f"{plan} would save nothing on this engine")
     choice = prompt.fused(plan, f"the fastest of R {floor:.2f} and more, R {plans[plan].r:.2f}")
     return replace(choice, from_tokens=least, times_s=_times_s(prompt, plan, plans, facts))
+
+
+def _floor(prompt: _Prompt, facts: Facts) -> float:
+    return facts.fusion.floors.get(str(prompt.node.attrs["engine"]), -math.inf)
 
 
 def _times_s(

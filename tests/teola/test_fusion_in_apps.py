@@ -149,6 +149,14 @@ def test_auto_takes_its_plan_from_the_profile_of_the_model(prefills: Any) -> Non
 
 
 @pytest.mark.usefixtures("own_cache")
+def test_auto_keeps_to_the_floor_of_the_profile(prefills: Any) -> None:
+    plans = {"reuse": PlanQuality(r=0.5, cost=0.05), "lego(16)": PlanQuality(r=0.6, cost=0.17)}
+    save(FusionProfile(model="fake", plans=plans, floor=0.55))
+    app_on(able("l2", fusion="auto"), plain)("why?", LONG)
+    assert prefills[0][0] == "lego(16)"
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_auto_is_exact_for_short_prompts(prefills: Any) -> None:
     save_profile(**{"lego(16)": (0.6, 0.17)})
     app_on(able("m", fusion="auto"), plain)("why?", DOCS)

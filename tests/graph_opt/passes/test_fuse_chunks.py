@@ -112,6 +112,15 @@ def test_auto_takes_the_cheapest_plan_above_the_floor() -> None:
     assert found.reason == "no plan recovers R 0.80 (the best is query(0.3), 0.75)"
 
 
+def test_what_the_engine_would_refuse_is_not_chosen_and_said() -> None:
+    fusion = FusionFacts(None, {}, {"m": PLANS}, {"m": 0.6})
+    given = Facts(ABLE, fusion=fusion)
+    assert choice(rag(' [reuse="auto(0.1)"]'), given).plan == "query(0.3)"
+    named = choice(rag(' [reuse="lego(16)"]'), given)
+    assert named.plan == "lego(16)"
+    assert named.reason == "asked for, R 0.20: the engine refuses it, R must be 0.60"
+
+
 def test_an_engine_that_cannot_fuse_gets_exact_prompts_and_a_reason() -> None:
     found = choice(rag(' [reuse="lego(16)"]'), facts(m=frozenset({"prefill"})))
     assert (found.plan, found.reason) == (None, "the engine 'm' cannot reuse KV of chunks")

@@ -18,7 +18,7 @@ from backends.fusion_reports import total_report
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
-from backends.remote.dialects.token_dialect import TokenDialect
+from backends.remote.dialects.token_dialect import EncodesChunks, TokenDialect
 from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
 from backends.remote.token_mode.call import Call, Cost, ServerFacts
@@ -144,6 +144,8 @@ class TokenLLM:
             return replace(result, outputs=result.outputs[:1])
         if request.op == "select":
             return await self._select(request)
+        if request.op == "encode":
+            return await self._encode(request)
         raise RequestRejected(
             f"an LLM engine has no op {request.op!r}; it has prefill, decode, generate and select"
         )
@@ -191,6 +193,16 @@ class TokenLLM:
                 raise EngineError(f"{self._info.model} ended an answer without a reason")
             self._tell_abort(call.id)
         return output
+
+    async def _encode(self, request: Request) -> Result:
+        dialect, reader = self._started()
+        if "fusion" not in self._info.capabilities or not isinstance(dialect, EncodesChunks):
+            raise RequestRejected(f"{self._info.model} does not offer KV cache fusion")
+        prompt = await _read(request, reader.encode)
+        if not prompt.chunks:
+            return Result((0,))
+        num_new, cost = await self._abortable(request.id, dialect.encode(prompt))
+        return Result((num_new,), cost.usage)
 
     async def _select(self, request: Request) -> Result:
         dialect, reader = self._started()

@@ -17,6 +17,7 @@ from teola.serving.chat_api import chat
 from teola.serving.completions_api import complete
 from teola.serving.disconnect import ClientGone
 from teola.serving.embeddings_api import embed
+from teola.serving.encode_api import encode_chunks
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.rerank_api import rerank
 from teola.serving.select_api import select
@@ -38,6 +39,7 @@ def make_app(engines: ServedEngines, api_key: str | None = None) -> Starlette:
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", complete, methods=["POST"]),
             Route("/v1/select", select, methods=["POST"]),
+            Route("/v1/encode", encode_chunks, methods=["POST"]),
             Route("/v1/embeddings", embed, methods=["POST"]),
             Route("/v1/rerank", rerank, methods=["POST"]),
             Route("/v1/models", models),

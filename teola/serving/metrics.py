@@ -48,6 +48,11 @@ class Metrics:
         self._encoded.inc(0 if result.fusion is None else result.fusion.num_encoded)
         self._decoded.inc(usage.decode_tokens + usage.forced_tokens)
 
+    def count_encoded(self, result: Result) -> None:
+        """An encode: its tokens, and the chunks that it says were not there."""
+        self.count(result)
+        self._encoded.inc(result.outputs[0])
+
     def text(self) -> bytes:
         return generate_latest(self.registry)
 

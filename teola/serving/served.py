@@ -17,6 +17,7 @@ _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with th
     "choices": ("structured", "choices"),
     "select": ("select", "choices"),
     "fusion": ("fusion", "fusion"),
+    "encode": ("fusion", "prompt"),
 }
 
 
@@ -95,7 +96,7 @@ class Served:
         asked = {*attrs, *fused(fusion)}
         for attr, (capability, field) in _NEEDS.items():
             if attr in asked and capability not in able:
-                self._refuse(field, field)
+                self._refuse(field, field if field != "prompt" else "KV cache fusion")
         if "token_ids" not in able and any(isinstance(part, Tokens) for part in parts):
             self._refuse("prompt", "token ids")
 

@@ -23,6 +23,7 @@ from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, S
 from backends.remote.token_mode.chunks import pieces_of
 
 _SELECT = "/v1/select"
+_ENCODE = "/v1/encode"
 _NEEDED = ("prefill", "fork", "token_ids")
 _OPTIONAL: frozenset[Capability] = frozenset(
     ("structured", "seed", "cached_tokens", "select", "logprobs", "adapters", "fusion")
@@ -92,6 +93,16 @@ class Teola:
         body = {**self._prompt_fields(prompt), "max_tokens": 0}
         answer = await self._client.post(completions.PATH, body, is_safe=True)
         return completions.cost_of(answer, completions.PATH, len(prompt.ids))
+
+    async def encode(self, prompt: Prompt) -> tuple[int, Cost]:
+        """Compute the chunks' KV; how many were not there."""
+        fields = self._prompt_fields(prompt)
+        del fields["request_id"]
+        body = {**fields, "prompt": list(pieces_of(prompt))}
+        answer = Fields(await self._client.post(_ENCODE, body, is_safe=True), _ENCODE)
+        num_tokens = answer.object("usage").count("prompt_tokens") or 0
+        cost = completions.cost_of(answer.value, _ENCODE, num_tokens)
+        return answer.count("num_encoded") or 0, cost
 
     async def abort(self, call_id: str) -> None:
         """The closed connection has said it."""

@@ -1,7 +1,7 @@
 """What token mode needs to know of a server."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backends.base import Capability
 from backends.engine_load import EngineLoad
@@ -23,6 +23,14 @@ ALWAYS: frozenset[Capability] = frozenset(
         "tools",
     )
 )  # what every server of token mode has
+
+
+@runtime_checkable
+class EncodesChunks(Protocol):
+    """What a dialect with `fusion` offers too."""
+
+    async def encode(self, prompt: Prompt) -> tuple[int, Cost]:
+        """Compute the KV of a prompt's chunks; how many were not there. Raises EngineErrors."""
 
 
 class TokenDialect(Protocol):

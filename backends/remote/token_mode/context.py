@@ -62,6 +62,11 @@ class TokenContext:
         return [chunk for context in self._line for chunk in context._chunks]
 
     @property
+    def own_chunks(self) -> Sequence[ChunkAt]:
+        """Those behind what it goes on from."""
+        return self._chunks
+
+    @property
     def _line(self) -> Iterable["TokenContext"]:
         """Those that it goes on from, and itself."""
         found: list[TokenContext] = []

@@ -74,6 +74,14 @@ class RequestReader:
         self._check_fits(context.num_tokens, num_new=0)
         return context, bool(request.attrs.get("ahead"))
 
+    def encode(self, request: Request) -> Prompt:
+        """What stands before the chunks, and the chunks, which may be more than a context takes."""
+        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE):
+            raise RequestRejected(f"encode takes no attributes {unknown}")
+        context = self._prompt(request, self._parent(request), request.inputs[1:])
+        prompt = self.prompt_of(context, request.id, request.priority)
+        return replace(prompt, fusion=None, chunks=context.own_chunks)
+
     def decode(self, request: Request) -> Decode:
         return self._decode(request, self._parent(request), request.inputs[1:])
 
@@ -180,9 +188,10 @@ class RequestReader:
         tools = choose_tools(request.attrs, tools_of(turn), is_start=is_start)
         turn = with_tools(turn, tools)
         num_before = parent.num_tokens if parent is not None else 0
-        if self._max_context_tokens is not None:
+        is_encode = request.op == "encode"
+        if self._max_context_tokens is not None and not is_encode:
             self.prompts.check_bytes(parts, self._max_context_tokens - num_before, turn)
-        if request.attrs.get("fusion") is None:
+        if request.attrs.get("fusion") is None and not is_encode:
             ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
             return TokenContext(self.prompts, parent, ids, turn, adapter, salt, fusion)
         ids, turn, chunks = encode_chunks(self.prompts, parts, turn, num_before)

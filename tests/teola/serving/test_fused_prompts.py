@@ -129,6 +129,24 @@ def test_no_tokens_encode_chunks_ahead(fresh: Any) -> None:
     assert (ahead["num_encoded"], later["num_encoded"]) == (3, 0)
 
 
+def test_chunks_are_encoded_before_a_prompt_asks(fresh: Any) -> None:
+    body = {"prompt": [*pieces(), *map(chunk, PASSAGES)]}
+    body["prompt"] = body["prompt"][:2] + body["prompt"][3:]
+    answers = [fresh.ask("/v1/encode", body).json() for _ in range(2)]
+    assert [answer["num_encoded"] for answer in answers] == [3, 0]
+    assert answers[1]["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+    later = fresh.ask(COMPLETE, {"prompt": pieces(*PASSAGES[::-1]), "fusion": "reuse"}).json()
+    assert later["usage"]["fusion"]["num_encoded"] == 0
+    assert "teola_encoded_chunks_total 3.0" in fresh.ask("/metrics").text.splitlines()
+
+
+@pytest.mark.parametrize("prompt", ["text", [1, 2], [], [{"type": "chunk"}]])
+def test_a_wrong_encode_names_its_field(tiny_server: Any, prompt: Any) -> None:
+    response = tiny_server.ask("/v1/encode", {"prompt": prompt})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"].startswith("prompt")
+
+
 def test_select_scores_after_a_fused_prompt(fresh: Any) -> None:
     body = {"prompt": pieces(*PASSAGES), "choices": ["the bell", "the sea"], "score": "sum"}
     fused = fresh.ask(SELECT, {**body, "fusion": "reuse"}).json()
@@ -181,6 +199,10 @@ def test_an_engine_without_fusion_refuses_it_and_takes_chunks(talk: Callable[...
     error = refused.json()["error"]
     assert (refused.status_code, error["param"]) == (400, "fusion")
     assert error["message"] == "talker does not offer fusion"
+    refused = server.post("/v1/encode", {"prompt": pieces("a")})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "prompt")
+    assert error["message"] == "talker does not offer KV cache fusion"
     assert server.post(CHAT, {"messages": chat()["messages"]}).status_code == 200
 
 

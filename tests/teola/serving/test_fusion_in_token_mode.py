@@ -89,6 +89,34 @@ def test_a_prefill_that_runs_ahead_encodes_the_chunks(with_pair: Callable[..., N
     with_pair(work)
 
 
+def test_chunks_are_encoded_without_a_prompt(with_pair: Callable[..., None]) -> None:
+    async def work(pair: Pair) -> None:
+        for num_new in (3, 0):
+            encoded = await ask(pair.remote, "encode", None, *HEAD, *CHUNKS)
+            assert encoded.outputs == (num_new,)
+        assert (await ask(pair.remote, "encode", None, *HEAD)).outputs == (0,)
+        fused_prompt = await fused(pair.remote, *HEAD, *CHUNKS[::-1], *REST)
+        assert fused_prompt.fusion is not None
+        assert fused_prompt.fusion.num_encoded == 0
+        many = [Chunk(f"Passage {i} is about {i} ships. ") for i in range(30)]  # 900 tokens
+        assert (await ask(pair.remote, "encode", None, *HEAD, *many)).outputs == (30,)
+        with pytest.raises(RequestRejected, match="encode takes no attributes"):
+            await ask(pair.remote, "encode", None, *HEAD, *CHUNKS, fusion="reuse")
+
+    with_pair(work)
+
+
+def test_chunks_behind_a_context_are_encoded_there(with_pair: Callable[..., None]) -> None:
+    async def work(pair: Pair) -> None:
+        head = (await ask(pair.remote, "prefill", None, *HEAD)).outputs[0]
+        assert (await ask(pair.remote, "encode", head, *CHUNKS)).outputs == (3,)
+        assert (await ask(pair.remote, "encode", None, *HEAD, *CHUNKS)).outputs == (0,)
+        fused_head = (await ask(pair.remote, "prefill", head, CHUNKS[0], fusion="reuse")).outputs[0]
+        assert (await ask(pair.remote, "encode", fused_head, *CHUNKS[1:])).outputs == (2,)
+
+    with_pair(work)
+
+
 def test_choices_are_scored_behind_a_fused_prompt(with_pair: Callable[..., None]) -> None:
     async def work(pair: Pair) -> None:
         results = []
@@ -138,6 +166,8 @@ def test_a_server_without_fusion_is_not_asked_for_it(with_pair: Callable[..., No
         assert "fusion" not in pair.remote.info.capabilities
         with pytest.raises(RequestRejected, match="prefill takes no attributes but"):
             await fused(pair.remote, *HEAD, *CHUNKS, *REST)
+        with pytest.raises(RequestRejected, match="does not offer KV cache fusion"):
+            await ask(pair.remote, "encode", None, *HEAD, *CHUNKS)
 
     with_pair(work, is_exact=True)
 

@@ -1,0 +1,52 @@
+"""`POST /v1/encode`: the KV of chunks, computed before a prompt asks for it.
+
+OpenAI has no such route. Each chunk is encoded behind what stands before the first of them, as the
+engine's `encode`; fused prompts that begin so read it.
+"""
+
+from typing import Annotated
+from uuid import uuid4
+
+from pydantic import Field
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse, Response
+
+from backends.base import Request
+from backends.errors import EngineError
+from backends.request_limits import MAX_NAME_CHARS
+from teola.serving.api_errors import from_engine
+from teola.serving.disconnect import while_connected
+from teola.serving.fields import INT_END, Fields, read
+from teola.serving.prompt_parts import PromptPart, parts_of
+from teola.serving.served_engines import engines_of
+from teola.serving.token_counts import TokenCounts
+
+
+class EncodeFields(Fields):
+    """The head that prompts share, then chunks."""
+
+    model: str | None = None
+    prompt: Annotated[list[PromptPart], Field(min_length=1)]
+    priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
+    cache_salt: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
+
+
+async def encode_chunks(request: HTTPRequest) -> Response:
+    """How many of the chunks were not there."""
+    fields = await read(request, EncodeFields)
+    engines = engines_of(request)
+    llm = engines.find("llm", fields.model)
+    parts = parts_of(fields.prompt)
+    llm.check_can(parts, {"encode": True})
+    attrs = llm.prompt_attrs(fields.model, fields.cache_salt)
+    job = Request(uuid4().hex, "encode", (None, *parts), attrs, priority=fields.priority)
+    try:
+        with llm.admission.admitted(1):
+            result = await while_connected(request.receive, llm.run(job))
+    except EngineError as error:
+        raise from_engine(error, "prompt") from error
+    engines.metrics.count_encoded(result)
+    usage, num_encoded = result.usage, result.outputs[0]
+    counts = TokenCounts(usage.prefill_tokens + usage.cached_tokens, usage.cached_tokens)
+    head = {"object": "encode", "model": llm.name_for(fields.model)}
+    return JSONResponse({**head, "num_encoded": num_encoded, "usage": counts.body})

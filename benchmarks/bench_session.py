@@ -1,13 +1,16 @@
 """A session: many questions over one corpus, on the real models.
 
-    python benchmarks/bench_session.py [--questions 20] [--apps doc_qa,...]
+    python benchmarks/bench_session.py [--questions 20] [--apps doc_qa,...] [--plans ...]
 
 Each question is asked three ways in turn, in changing order: plain, optimized, and by a program
 written by hand with asyncio that indexes once itself (`hand_apps.py`). The ways share the engines
 but neither KV nor remembered work, since each is a tenant of its own (`salt`). Seconds are means
 over the questions after the first. The bound is what the trace of the optimized run says no
 schedule of the same work can beat: the longer of its critical path without waiting and the time
-that its device worked. The last line is JSON.
+that its device worked.
+
+Then the same questions about SQLite are answered from twelve passages each, with no KV reused, with
+the prefix cache alone, and with KV cache fusion (`fused_session.py`). The last line is JSON.
 """
 
 import argparse
@@ -27,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from backends.base import Usage, total
+from benchmarks import fused_session
 from benchmarks.hand_apps import HandSession
 from runtime.events import Event
 from samples import advanced_rag, contextual_retrieval, doc_qa, search_agent
@@ -82,6 +86,7 @@ FOR_THE_WEB = (
 )
 
 TEXT_OPS = ("embed", "rerank")
+PLANS = "reuse;lego(16)"
 
 
 @dataclass(frozen=True)
@@ -229,12 +234,14 @@ def _work(series: Series) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=20)
-    parser.add_argument("--apps", default=",".join(CASES))
+    parser.add_argument("--apps", default=",".join(CASES), help="may be empty")
+    parser.add_argument("--plans", default=PLANS, help="of KV cache fusion, by semicolons")
+    parser.add_argument("--passages", type=int, default=12, help="of a question, for the plans")
     args = parser.parse_args()
     columns = ("plain", "optimized", "hand", "bound", "first", "second")
     table = Table("app", *columns, "opt/bound", "opt/plain", "opt/hand", "first/second", "equal")
     rows: dict[str, Any] = {}
-    for name in args.apps.split(","):
+    for name in filter(None, args.apps.split(",")):
         row = rows[name] = bench(name, args.questions)
         print(json.dumps({name: row}), file=sys.stderr, flush=True)
         ratios = (
@@ -245,8 +252,34 @@ def main() -> None:
         )
         cells = (f"{row[f'{column}_s']:.3f} s" for column in columns)
         table.add_row(name, *cells, *(f"{r:.2f}x" for r in ratios), str(row["answers_equal"]))
-    Console(width=140).print(table)
+    console = Console(width=140)
+    if rows:
+        console.print(table)
+    if plans := list(filter(None, args.plans.split(";"))):
+        asked = list(ABOUT_SQLITE[: args.questions])
+        rows["fusion"] = fused_session.bench(asked, DOCUMENTS, args.passages, plans)
+        console.print(fusion_table(rows["fusion"]))
     print(json.dumps(rows))
+
+
+def fusion_table(found: Mapping[str, Any]) -> Table:
+    columns = ("TTFT", "to nothing", "to prefix", "seconds", "same text", "token F1", "computed")
+    title = f"{found['questions']} questions, prompts of {found['prompt_tokens']} tokens"
+    table = Table("reused", *columns, "chunks encoded", "encoding", title=title)
+    for way, row in found["ways"].items():
+        table.add_row(
+            way,
+            f"{row['ttft_s'] * 1e3:.0f} ms",
+            f"{row['ttft_ratio']:.2f}x",
+            f"{row['ttft_ratio_to_prefix']:.2f}x",
+            f"{row['seconds']:.3f} s, {row['seconds_ratio']:.2f}x",
+            f"{row['same_text']:.2f}",
+            f"{row['token_f1']:.2f}",
+            str(row["computed"]),
+            str(row["encoded"]),
+            f"{row['encode_s']:.1f} s",
+        )
+    return table
 
 
 if __name__ == "__main__":

@@ -101,6 +101,22 @@ def test_one_that_is_given_up_leaves_nothing(tiny: Any, by_caller: bool) -> None
     asyncio.run(main())
 
 
+def test_nothing_is_computed_for_a_caller_that_is_cancelled(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, token_budget=1) as engine:
+            task = asyncio.create_task(engine.execute([fused(["x" * 300, "y" * 300], "?")]))
+            while not (engine._core and engine._core.has_work):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            (after,) = await engine.execute([Request("c" * 32, "prefill", (None, "ab"), {})])
+            assert isinstance(after, Result)
+            assert not engine._core.has_work
+
+    asyncio.run(main())
+
+
 def test_a_chunk_that_does_not_fit_fails_its_request_alone(tiny: Any) -> None:
     async def main() -> None:
         async with running(tiny, context_len=300) as engine:

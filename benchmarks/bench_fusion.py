@@ -38,7 +38,17 @@ from backends.llm.options import LLMOptions
 from backends.models.fetch import locate
 
 DATA = Path(__file__).parent / "data/musique/questions.jsonl.gz"
-MODES = (None, "reuse", "lego(4)", "lego(16)", "lego(32)")
+MODES = (
+    None,
+    "reuse",
+    "lego(4)",
+    "lego(16)",
+    "random(0.15)",
+    "query(0.15)",
+    "query(0.3)",
+    "blend(0.15)",
+    "gradual(0.15)",
+)
 NUM_NEW = 16
 console = Console()
 
@@ -143,7 +153,8 @@ def take_time(
             num_tokens = prefill.outputs[0].num_tokens
             prefill.outputs[0].release()
             figures[mode].tokens.append(num_tokens)
-            figures[mode].cost.append(prefill.usage.prefill_tokens / num_tokens)
+            rows = prefill.fusion.rows if prefill.fusion else (prefill.usage.prefill_tokens,)
+            figures[mode].cost.append(statistics.mean(rows) / num_tokens)
             if mode is None:  # else the next would find this one's passages behind each other
                 prompts.core.flush()
                 prompts.prefill(case, "reuse").outputs[0].release()

@@ -8,7 +8,7 @@ from backends.emulated.roofline import Roofline, Rows
 from backends.emulated.timeline import StepTimer
 from backends.errors import ConfigError
 from backends.llm.lora.adapter import LoadedAdapter
-from backends.llm.model.batch import NO_TOKEN, StepBatch, StepOutput
+from backends.llm.model.batch import NO_TOKEN, Floats, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.step_model import Done
 
@@ -58,6 +58,22 @@ class RooflineModel:
     def make_pool(self, num_pages: int, page_size: int) -> EmptyPool:  # noqa: ARG002
         return EmptyPool(page_size)
 
+    @property
+    def frequencies(self) -> Floats:
+        return np.zeros(self.config.head_dim // 2, np.float32)
+
+    def read(
+        self,
+        kv: EmptyPool,  # noqa: ARG002
+        layer: int,  # noqa: ARG002
+        pages: list[int],  # noqa: ARG002
+        first: int,  # noqa: ARG002
+        num_tokens: int,
+    ) -> tuple[Floats, Floats]:
+        """All alike: no token is more worth computing again than another."""
+        nothing = np.zeros((num_tokens, 1, 2), np.float32)
+        return nothing, nothing
+
     def link(
         self,
         kv: EmptyPool,
@@ -76,5 +92,8 @@ class RooflineModel:
         """Takes the step's time."""
         spans = [Rows(span.num_rows, span.num_keys) for span in batch.spans]
         num_wanted = len(batch.wanted)
-        self._timer.spend(self._roofline.step_s(spans, num_wanted))
-        return Done(StepOutput(np.full(num_wanted, NO_TOKEN), None))
+        layers = self.config.num_layers
+        share = 1.0 if batch.stop_layer is None else batch.stop_layer / layers
+        self._timer.spend(self._roofline.step_s(spans, num_wanted) * share)
+        masses = tuple(np.ones(batch.spans[w.span].num_keys, np.float32) for w in batch.watches)
+        return Done(StepOutput(np.full(num_wanted, NO_TOKEN), None, masses))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.llm.lora.adapter import LoadedAdapter
-from backends.llm.model.batch import Ints, StepBatch, StepOutput
+from backends.llm.model.batch import Floats, Ints, StepBatch, StepOutput, Watch
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.step_model import Done
 
@@ -64,6 +64,22 @@ class PagedModel:
     def make_pool(self, num_pages: int, page_size: int) -> TokenPool:
         return TokenPool(num_pages, page_size)
 
+    @property
+    def frequencies(self) -> Floats:
+        return np.zeros(1, np.float32)
+
+    def read(
+        self,
+        kv: TokenPool,
+        layer: int,  # noqa: ARG002
+        pages: list[int],
+        first: int,
+        num_tokens: int,
+    ) -> tuple[Floats, Floats]:
+        found = kv.tokens.reshape(-1)[kv.places(pages)[first : first + num_tokens]]
+        both = found.astype(np.float32)[:, None, None].repeat(2, -1)
+        return both, both
+
     def link(
         self,
         kv: TokenPool,
@@ -86,10 +102,20 @@ class PagedModel:
             pages, slots = np.divmod(batch.positions[rows], kv.page_size)
             kv.tokens[batch.pages_of(span)[pages], slots] = batch.tokens[rows]
         tokens = self._tokens(batch, kv)
+        masses = [self._mass(batch, watch, kv) for watch in batch.watches]
         logits = torch.zeros(len(batch.with_logits), CONFIG.vocab_size)  # [R, V]
         for row, token in zip(logits, tokens[batch.with_logits], strict=True):
             row[token] = 1.0
-        return Done(StepOutput(tokens, logits if len(logits) else None))
+        return Done(StepOutput(tokens, logits if len(logits) else None, tuple(masses)))
+
+    def _mass(self, batch: StepBatch, watch: Watch, kv: TokenPool) -> Floats:
+        """Every row attends to a token as much as its number says."""
+        span = batch.spans[watch.span]
+        read = kv.tokens[batch.pages_of(span)].reshape(-1)[: span.num_keys]
+        places = batch.positions[watch.start : watch.end]
+        return sum(
+            (np.where(np.arange(len(read)) <= at, read, 0) for at in places), 0 * read
+        ).astype(np.float32)
 
     def _tokens(self, batch: StepBatch, kv: TokenPool) -> Ints:
         """The next after each wanted row, [W]."""

@@ -19,7 +19,7 @@ from backends.llm.live_requests import Finished, LiveRequests, NoteContext
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.pool import AdapterPool, AdaptersInMemory
 from backends.llm.lora.reader import read_adapter
-from backends.llm.model.batch import BatchBuilder
+from backends.llm.model.batch import BatchBuilder, Watch
 from backends.llm.model.config import bytes_per_token
 from backends.llm.model.step_model import Launched, StepModel
 from backends.llm.options import LLMOptions
@@ -77,6 +77,7 @@ class LLMCore:
         read = partial(read_adapter, model=model.config, device=model.device)
         page_bytes = bytes_per_token(model.config, model.dtype) * options.page_size
         self.adapters = AdapterPool(self.cache, in_memory, page_bytes, read, model.adapter_bytes)
+        linker = Linker(self.cache, model, self.kv)
         self.planner = BatchPlanner(
             self.cache,
             self.adapters,
@@ -86,8 +87,9 @@ class LLMCore:
             options.patience_ms / 1e3,
             clock,
             latency,
-            Linker(self.cache, model, self.kv),
+            linker,
         )
+        self._watched: tuple[Watch, ...] = ()  # of the step under way
         self._clock = clock
         self._sampler = sampler
         self.speculator = open_speculation(
@@ -98,7 +100,13 @@ class LLMCore:
         self._prompts = prompts
         released: deque[PageTable] = deque()  # filled by any thread
         self.live = LiveRequests(
-            self.cache, self.planner, self.speculator, prompts, released, note_context
+            self.cache,
+            self.planner,
+            self.speculator,
+            prompts,
+            released,
+            linker.scores,
+            note_context,
         )
         self.pins = Pins(self.cache, released, options.pin_share, self.live.most_pages)
         grammars = Grammars(prompts.tokenizer, model.config.vocab_size, sorted(prompts.stop_ids))
@@ -250,13 +258,17 @@ class LLMCore:
         if not step.runs:
             return None
         self.num_steps += 1
-        return self.model.launch(self._batches.build(step.runs), self.kv)
+        batch = self._batches.build(step.runs)
+        self._watched = batch.watches
+        return self.model.launch(batch, self.kv)
 
     def _collect(self, step: Step, launched: Launched | None) -> SamplingResults:
         """The tokens of each run that wants some, when the step is done."""
         if launched is None:
             return []
         output = launched.collect()
+        for watch, mass in zip(self._watched, output.masses, strict=True):
+            step.runs[watch.span].sequence.note_mass(mass)
         return self._sampler(output, step.runs, self._prompts.tokenizer.bytes_of)
 
     def _take_loaded(self) -> None:

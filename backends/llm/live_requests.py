@@ -5,6 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Items
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backends.base import Outcome, Request, Result
 from backends.errors import EngineError, RequestRejected
 from backends.llm.kv.cache import KVCache
@@ -36,14 +39,17 @@ class LiveRequests:
         speculator: Speculator | None,
         prompts: PromptEncoder,
         released: deque[PageTable],
+        scores: Callable[[Sequence], NDArray[np.float32]],
         note_context: NoteContext | None = None,
     ) -> None:
+        """`scores` are those that a look found."""
         self.groups: dict[str, Group] = {}  # by request id
         self._cache = cache
         self._planner = planner
         self._speculator = speculator
         self._prompts = prompts
         self.released = released
+        self._scores = scores
         self._note_context = note_context
         self._num_arrivals = 0
 
@@ -90,7 +96,8 @@ class LiveRequests:
         """Its prompt is computed, or was."""
         if sequence.request.id not in self.groups:  # a sibling was refused
             return []
-        return self.end(sequence, Result((self._to_context(sequence),), sequence.usage))
+        found = () if sequence.look is None else (self._scores(sequence),)
+        return self.end(sequence, Result((self._to_context(sequence), *found), sequence.usage))
 
     def end(self, sequence: Sequence, outcome: Outcome) -> Finished:
         """Note how a sequence ended; its request's outcome when it was the last, or failed."""

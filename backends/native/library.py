@@ -80,6 +80,20 @@ class StepStruct(Structure):
         ("adapters", c_void_p),
         ("logit_places", c_void_p),
         ("likeliest", c_void_p),
+        ("stop_layer", c_int32),
+        ("num_looks", c_int32),
+        ("looks", c_void_p),
+    )
+
+
+class LookStruct(Structure):
+    _fields_ = (
+        ("span", c_int32),
+        ("start", c_int32),
+        ("end", c_int32),
+        ("first_layer", c_int32),
+        ("end_layer", c_int32),
+        ("mass", c_void_p),
     )
 
 

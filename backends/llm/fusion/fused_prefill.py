@@ -10,15 +10,20 @@ of a page, for the tree names whole pages alone.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from collections.abc import Sequence as Items
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from backends.base import Chunk, FusionReport, Outcome, Part, Request, Result, Tokens, total
+import numpy as np
+
+from backends.base import Chunk, FusionReport, Outcome, Part, Request, Result, Tokens, Usage, total
 from backends.errors import EngineError, RequestRejected
-from backends.llm.fusion.link import Encoded
-from backends.llm.fusion.plans import Plan, plan_from
+from backends.llm.fusion.link import Encoded, Stage
+from backends.llm.fusion.look import Look
+from backends.llm.fusion.named_plans import plan_from
+from backends.llm.fusion.plans import Bools, Floats, Layout, Plan
 from backends.llm.kv.page_table import PageTable
 
 _KNOWN_LENGTHS = 1 << 14
@@ -45,11 +50,14 @@ class Prefix(Protocol):
 
 
 @dataclass(slots=True)
-class _Parts:
+class _Work:
     """Of a request under way."""
 
     running: set[str] = field(default_factory=set)  # ids of the prefills
     is_aborted: bool = False
+    made: list[Result] = field(default_factory=list)  # whose contexts are not handed on
+    num_encoded: int = 0
+    looks: list[tuple[Look, Result]] = field(default_factory=list)
 
 
 class Fuser:
@@ -67,15 +75,15 @@ class Fuser:
         self._page_size = page_size
         self._costs = costs
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
-        self._live: dict[str, _Parts] = {}
+        self._live: dict[str, _Work] = {}
 
     def abort(self, request_id: str) -> bool:
         """Whether it is here."""
-        parts = self._live.get(request_id)
-        if parts is None:
+        work = self._live.get(request_id)
+        if work is None:
             return False
-        parts.is_aborted = True
-        for running in list(parts.running):
+        work.is_aborted = True
+        for running in list(work.running):
             self._abort(running)
         return True
 
@@ -88,95 +96,77 @@ class Fuser:
         except RequestRejected as error:
             return error
         if request.id in self._live:
-            return RequestRejected(f"request id {request.id!r} is running already")
+            return _running_already(request)
         request = replace(request, attrs=attrs)
-        parts = request.inputs[1:]
-        first = next((i for i, part in enumerate(parts) if isinstance(part, Chunk)), None)
-        if first is None:
+        num_chunks = sum(isinstance(part, Chunk) for part in request.inputs)
+        if not num_chunks:
             return await self._execute(request)
-        self._live[request.id] = _Parts()
-        made: list[Result] = []
-        try:
-            outcome = await self._fused(request, parts[:first], parts[first:], plan, made)
-        finally:
-            del self._live[request.id]
-            for result in made:
-                result.outputs[0].release()
-        if isinstance(outcome, Result):
-            usage = total(result.usage for result in (*made, outcome))
-            encodings = made[bool(first) :]
-            num_encoded = sum(x.usage.prefill_tokens > self._page_size for x in encodings)
-            num_chunks = sum(isinstance(part, Chunk) for part in parts)
-            report = self._report(named, num_chunks, num_encoded, outcome)
-            return replace(outcome, usage=usage, fusion=report)
-        return outcome
+        with self._work(request) as work:
+            outcome = await self._fused(request, plan)
+        if not isinstance(outcome, Result):
+            return outcome
+        usage = total(result.usage for result in (*work.made, outcome))
+        report = self._report(named, num_chunks, work, outcome)
+        return replace(outcome, usage=usage, fusion=report)
 
     async def encode(self, request: Request) -> Outcome:
         """How many of the chunks were not there; all of them are now."""
-        parts = request.inputs[1:]
-        first = next((i for i, part in enumerate(parts) if isinstance(part, Chunk)), None)
-        if first is None:
+        if not any(isinstance(part, Chunk) for part in request.inputs):
             return Result((0,))
         if request.id in self._live:
-            return RequestRejected(f"request id {request.id!r} is running already")
-        self._live[request.id] = _Parts()
-        made: list[Result] = []
-        try:
-            as_prefill = replace(request, op="prefill")
-            outcome = await self._encoded_chunks(as_prefill, parts[:first], parts[first:], made)
-        finally:
-            del self._live[request.id]
-            for result in made:
-                result.outputs[0].release()
+            return _running_already(request)
+        with self._work(request) as work:
+            outcome = await self._encode_all(replace(request, op="prefill"))
         if isinstance(outcome, Exception):
             return outcome
-        usages = [result.usage for result in made]
-        num_new = sum(usage.prefill_tokens > self._page_size for usage in usages[bool(first) :])
-        return Result((num_new,), total(usages))
+        return Result((work.num_encoded,), total(result.usage for result in work.made))
 
-    def _report(self, plan: str, num_chunks: int, num_encoded: int, last: Result) -> FusionReport:
+    @contextmanager
+    def _work(self, request: Request) -> Iterator[_Work]:
+        work = self._live[request.id] = _Work()
+        try:
+            yield work
+        finally:
+            del self._live[request.id]
+            for result in work.made:
+                result.outputs[0].release()
+
+    def _report(self, plan: str, num_chunks: int, work: _Work, last: Result) -> FusionReport:
         costs, num_tokens = self._costs(), last.outputs[0].num_tokens
         computed, fused = last.usage.prefill_tokens, last.usage.fused_tokens
+        rows = np.full(costs.num_layers, computed)
+        spent_s = costs.prefill_s(num_tokens - computed, num_tokens)
+        for look, result in work.looks:
+            seen = result.usage.prefill_tokens
+            rows[: look.stop_layer + 1] += seen
+            share = look.stop_layer / costs.num_layers
+            spent_s += share * costs.prefill_s(num_tokens - seen, num_tokens)
         exact_s = costs.prefill_s(num_tokens - computed - fused, num_tokens)
         return FusionReport(
-            plan,
-            num_chunks,
-            num_encoded,
-            num_tokens,
-            (computed,) * costs.num_layers,
-            exact_s - costs.prefill_s(num_tokens - computed, num_tokens),
+            plan, num_chunks, work.num_encoded, num_tokens, tuple(rows.tolist()), exact_s - spent_s
         )
 
-    async def _fused(
-        self,
-        request: Request,
-        before: Items[Part],
-        parts: Items[Part],
-        plan: Plan,
-        made: list[Result],
-    ) -> Outcome:
-        """`made` takes the results whose contexts are not handed on."""
-        found = await self._encoded_chunks(request, before, parts, made)
+    async def _fused(self, request: Request, plan: Plan) -> Outcome:
+        found = await self._encode_all(request)
         if isinstance(found, Exception):
             return found
-        prefix, chunks = found
-        encoded = {
-            text: self._encoded(prefix, text, context, padding, plan)
-            for text, (context, padding) in chunks.items()
-        }
-        linked = [encoded[part] if isinstance(part, Chunk) else part for part in parts]
-        return await self._run(request, "", prefix, *linked)
+        prefix, parts = found
+        return await self._in_passes(request, prefix, parts, plan)
 
-    async def _encoded_chunks(
-        self, request: Request, before: Items[Part], parts: Items[Part], made: list[Result]
-    ) -> tuple[Prefix | None, dict[str, tuple[Prefix, int]]] | Exception:
-        """The prefix, and behind it each chunk with its padding; or what went wrong."""
-        prefix = request.inputs[0]
+    async def _encode_all(
+        self, request: Request
+    ) -> tuple[Prefix | None, list[Part | Encoded]] | Exception:
+        """The context before the first chunk, and all parts behind it with every chunk encoded; or
+        why one could not be."""
+        work = self._live[request.id]
+        prefix, *parts = request.inputs
+        first = next(i for i, part in enumerate(parts) if isinstance(part, Chunk))
+        before, parts = parts[:first], parts[first:]
         if before:
             outcome = await self._run(request, "prefix", prefix, *before)
             if not isinstance(outcome, Result):
                 return outcome
-            made.append(outcome)
+            work.made.append(outcome)
             (prefix,) = outcome.outputs
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
         paddings = [self._padding(prefix, text) for text in texts]
@@ -186,28 +176,61 @@ class Fuser:
                 for i, (text, padding) in enumerate(zip(texts, paddings, strict=True))
             )
         )
-        results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
-        made += results
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
+        work.made += [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        encoded: dict[str, Encoded] = {}
+        for text, padding, outcome in zip(texts, paddings, outcomes, strict=True):
+            if not isinstance(outcome, Result):
                 return outcome
-        contexts = [result.outputs[0] for result in results]
-        return prefix, dict(zip(texts, zip(contexts, paddings, strict=True), strict=True))
+            work.num_encoded += outcome.usage.prefill_tokens > self._page_size
+            encoded[text] = self._encoded(prefix, text, outcome.outputs[0], padding)
+        return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
 
-    async def _run(self, request: Request, name: str, *inputs: Any) -> Outcome:
+    async def _in_passes(
+        self, request: Request, prefix: Prefix | None, parts: Items[Part | Encoded], plan: Plan
+    ) -> Outcome:
+        """The passes of a plan: each takes over the pages of the one before."""
+        work, layout = self._live[request.id], self._layout(parts)
+        found: list[Floats] = []
+        base: PageTable | None = None
+        for look in plan.looks(layout):
+            again = plan.choose(layout, found)
+            inputs, name = _marked(parts, layout, again), f"look{len(found)}"
+            outcome = await self._run(request, name, prefix, *inputs, stage=Stage(look, base))
+            if not isinstance(outcome, Result) or len(outcome.outputs) == 1:
+                return outcome  # of one output: nothing could be read elsewhere, so it is exact
+            context, scores = outcome.outputs
+            # What it read, the last pass reads.
+            seen = Usage(prefill_tokens=outcome.usage.prefill_tokens)
+            work.made.append(replace(outcome, usage=seen))
+            work.looks.append((look, outcome))
+            base = context.table
+            found.append(scores)
+        inputs = _marked(parts, layout, plan.choose(layout, found))
+        return await self._run(request, "", prefix, *inputs, stage=Stage(None, base))
+
+    def _layout(self, parts: Items[Part | Encoded]) -> Layout:
+        chunks = [part for part in parts if isinstance(part, Encoded)]
+        lengths = tuple(len(chunk.ids) for chunk in chunks)
+        is_exact = tuple(i == 0 for i in range(len(chunks)))
+        return Layout(lengths, is_exact, self._costs().num_layers)
+
+    async def _run(
+        self, request: Request, name: str, *inputs: Any, stage: Stage | None = None
+    ) -> Outcome:
         """Part `name` of the request; the last, without a name, is the request itself."""
-        parts = self._live[request.id]
-        if parts.is_aborted:
+        work = self._live[request.id]
+        if work.is_aborted:
             return EngineError("the request was aborted")
         part_id = f"{name}.{request.id}" if name else request.id
-        parts.running.add(part_id)
+        work.running.add(part_id)
         try:
-            return await self._execute(replace(request, id=part_id, inputs=inputs))
+            attrs = request.attrs if stage is None else {**request.attrs, "stage": stage}
+            return await self._execute(replace(request, id=part_id, inputs=inputs, attrs=attrs))
         except asyncio.CancelledError:
             self._abort(part_id)  # the engine knows no part by the request's id
             raise
         finally:
-            parts.running.discard(part_id)
+            work.running.discard(part_id)
 
     def _padding(self, prefix: Prefix | None, text: str) -> int:
         """So many tokens that all pages of the chunk are full; at least one, which has no KV."""
@@ -217,14 +240,22 @@ class Fuser:
         num_tokens = (len(prefix.ids) if prefix is not None else 0) + known
         return self._page_size - (num_tokens - 1) % self._page_size
 
-    def _encoded(
-        self, prefix: Prefix | None, text: str, context: Prefix, padding: int, plan: Plan
-    ) -> Encoded:
+    def _encoded(self, prefix: Prefix | None, text: str, context: Prefix, padding: int) -> Encoded:
         start = len(prefix.ids) if prefix is not None else 0
         end = len(context.ids) - padding
         self._lengths[text] = end - start
         self._lengths.move_to_end(text)
         if len(self._lengths) > _KNOWN_LENGTHS:
             self._lengths.popitem(last=False)
-        ids = tuple(context.ids[start:end])
-        return Encoded(ids, context.table, start, plan.num_first(len(ids)))
+        return Encoded(tuple(context.ids[start:end]), context.table, start)
+
+
+def _running_already(request: Request) -> RequestRejected:
+    return RequestRejected(f"request id {request.id!r} is running already")
+
+
+def _marked(parts: Items[Part | Encoded], layout: Layout, again: Bools) -> Iterator[Part | Encoded]:
+    """The parts, chunks with what is computed again of each."""
+    pieces = iter(np.split(again, np.cumsum(layout.lengths)))
+    for part in parts:
+        yield replace(part, again=next(pieces)) if isinstance(part, Encoded) else part

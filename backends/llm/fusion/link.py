@@ -1,11 +1,16 @@
 """What a fused prompt reads instead of computing it."""
 
-from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.llm.fusion.look import Look
 from backends.llm.kv.page_table import PageTable
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,47 +20,46 @@ class Encoded:
     ids: tuple[int, ...]
     table: PageTable  # of the context; the engine's thread alone looks inside
     start: int  # where the first of `ids` stands in that context
-    num_first: int = 0  # of its tokens, which are computed again
+    again: Bools | None = None  # [len(ids)]: which are computed again; None: none
 
 
-class Link(NamedTuple):
-    """Tokens [start, end) of a prompt; the first of them stands at `source_start` of `source`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One of the passes that a plan makes over a prompt."""
 
-    start: int
-    end: int
-    source: PageTable
-    source_start: int
+    look: Look | None = None  # what it finds out; the last pass looks for nothing
+    base: PageTable | None = None  # of the pass before, whose pages this one takes over
+
+
+class Placed(NamedTuple):
+    """Where an encoded part's first token stands in a prompt."""
+
+    part: Encoded
+    at: int
 
     @property
-    def num_tokens(self) -> int:
-        return self.end - self.start
+    def end(self) -> int:
+        return self.at + len(self.part.ids)
 
-    def after(self, num_tokens: int) -> "Link":
-        """What is left of it behind a prompt's first `num_tokens`. It starts at an even place: the
-        kernels keep the values of two tokens in one word, and write a lone one's neighbour too."""
-        start = max(self.start, num_tokens)
-        start += start % 2
-        return Link(
-            start, max(start, self.end), self.source, self.source_start + start - self.start
+    def num_exact(self, start: int) -> int:
+        """Its tokens from place `start` on, where it stands as it stood in its source."""
+        return max(0, self.end - max(start, self.at)) if self.at == self.part.start else 0
+
+    def is_there(self) -> bool:
+        """Whether its source still has KV. On the engine's thread."""
+        source = self.part.table
+        return not source.is_released and source.num_computed >= self.part.start + len(
+            self.part.ids
         )
 
 
-def link_of(part: Encoded, at: int, num_prompt: int) -> Link:
-    """Where the part's first token stands at `at`. A prompt's last two tokens are computed: one for
-    its logits, one so that there is a prefill."""
-    link = Link(at, min(at + len(part.ids), num_prompt - 2), part.table, part.start)
-    return link.after(at + part.num_first)
-
-
-def fresh_runs(links: Items[Link], start: int, num_tokens: int) -> Iterator[tuple[int, int]]:
-    """The next `num_tokens` from `start` on that no link brings, as stretches [first, end)."""
-    for link in links:
-        if link.start < start or not num_tokens:
-            continue
-        end = min(link.start, start + num_tokens)
-        if end > start:
-            yield start, end
-            num_tokens -= end - start
-        start = link.end
-    if num_tokens:
-        yield start, start + num_tokens
+def places_to_compute(placed: Items[Placed], start: int, num_tokens: int) -> list[int]:
+    """Those from `start` on that a prompt of `num_tokens` computes, but for its last token: the one
+    before it at least, so that there is a prefill."""
+    wanted = np.ones(num_tokens - 1, np.bool_)
+    for part, at in placed:
+        own = wanted[at : at + len(part.ids)]
+        own[:] = False if part.again is None else part.again[: len(own)]
+    wanted[-1] = True
+    found: list[int] = (np.flatnonzero(wanted[start:]) + start).tolist()
+    return found

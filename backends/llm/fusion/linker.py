@@ -1,10 +1,16 @@
 """Brings the KV of chunks to a prompt that begins to run. On the engine's thread."""
 
+from functools import partial
 from typing import Any
 
-from backends.llm.fusion.link import Link
+import numpy as np
+
+from backends.llm.fusion.deviation import Turn, squared_distances
+from backends.llm.fusion.link import Placed, places_to_compute
+from backends.llm.fusion.look import Attention, Deviation
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
+from backends.llm.model.rope import Angles as Floats
 from backends.llm.model.step_model import StepModel
 from backends.llm.sequence.sequence import Sequence
 
@@ -19,29 +25,76 @@ class Linker:
 
     def begin(self, sequence: Sequence) -> None:
         """Fill the pages of everything that the sequence links. Where there is no room for all of
-        it, or a source was lost, the tokens are computed: exactly, and later."""
+        it, or a source was lost, the whole prompt is computed: exactly, and later."""
         table = sequence.table
         known = max(table.num_computed, sequence.num_known)
         self._cache.match_tree(table, sequence.ids[: sequence.num_cacheable])
         if not sequence.was_preempted:
             sequence.num_cached += max(0, table.num_computed - known)
-        kept = [link.after(table.num_computed) for link in sequence.wanted_links]
-        links = tuple(link for link in kept if link.num_tokens > 0 and _is_there(link))
-        sequence.links = ()
-        if links and self._cache.reserve(table, links[-1].end):
-            links = tuple(filter(_is_there, links))  # room may have cost a source
-            for link in links:
-                self._bring(link, table)
-            sequence.links, table.is_private = links, table.is_private or bool(links)
-        sequence.num_fused = sum(link.num_tokens for link in sequence.links)
-        sequence.skip_linked()
+        start, num_tokens = table.num_computed, len(sequence.ids)
+        sequence.places = None
+        if start >= num_tokens - 1 or all(part.end <= start for part in sequence.placed):
+            return
+        if not (self._take_over(sequence) or self._bring_all(sequence, start)):
+            return
+        sequence.places = places_to_compute(sequence.placed, start, num_tokens)
+        num_read = num_tokens - 1 - start - len(sequence.places)
+        sequence.num_fused = num_read - sum(part.num_exact(start) for part in sequence.placed)
+        if not sequence.was_preempted:
+            sequence.num_cached += num_read - sequence.num_fused
+        sequence.mass = np.zeros(num_tokens, np.float32)
+        sequence.table.is_private = True
+        sequence.table.num_computed = sequence.places[0]
 
-    def _bring(self, link: Link, table: PageTable) -> None:
-        source, num_tokens = link.source, link.num_tokens
-        places = source.pages, link.source_start, table.pages, link.start
-        self._model.link(self._kv, *places, num_tokens)
+    def scores(self, sequence: Sequence) -> Floats:
+        """What the sequence's look found, for the tokens of all its chunks, one behind the other;
+        zeros for a chunk whose source was lost meanwhile."""
+        look = sequence.look
+        assert look is not None, f"{sequence} looks for nothing"
+        return np.concatenate([self._scores(sequence, look, part) for part in sequence.placed])
 
+    def _scores(self, sequence: Sequence, look: Attention | Deviation, placed: Placed) -> Floats:
+        part, at = placed
+        if isinstance(look, Attention):
+            return sequence.mass[at : placed.end]
+        if not placed.is_there():
+            return np.zeros(len(part.ids), np.float32)
+        read = partial(self._model.read, self._kv, look.layer)
+        before = read(part.table.pages, part.start, len(part.ids))
+        now = read(sequence.table.pages, at, len(part.ids))
+        if look.of == "v":
+            return squared_distances(before[1], now[1])
+        turn = Turn.by(at - part.start, self._model.frequencies)
+        return squared_distances(turn.of(before[0]), now[0])
 
-def _is_there(link: Link) -> bool:
-    source = link.source
-    return not source.is_released and source.num_computed >= link.source_start + link.num_tokens
+    def _take_over(self, sequence: Sequence) -> bool:
+        """The pages of the pass before, if it still has them."""
+        base = sequence.stage.base if sequence.stage is not None else None
+        if base is None or base.is_released or base.num_computed < len(sequence.ids) - 1:
+            return False
+        taken = self._cache.share(base, base.num_computed)
+        self._cache.drop(base)
+        self._cache.drop(sequence.table)
+        sequence.table = taken
+        return True
+
+    def _bring_all(self, sequence: Sequence, start: int) -> bool:
+        table = sequence.table
+        wanted = [part for part in sequence.placed if part.end > start]
+        if not all(part.is_there() for part in wanted):
+            return False
+        if not self._cache.reserve(table, len(sequence.ids) - 1):
+            return False
+        if not all(part.is_there() for part in wanted):  # room may have cost a source
+            return False
+        for placed in wanted:
+            self._bring(placed, max(start, placed.at), table)
+        return True
+
+    def _bring(self, placed: Placed, start: int, table: PageTable) -> None:
+        """Its tokens from place `start` on; the prompt's last token has no KV."""
+        part, at = placed
+        end = min(placed.end, len(table.pages) * self._cache.pool.page_size)
+        if end > start:
+            first = part.start + start - at
+            self._model.link(self._kv, part.table.pages, first, table.pages, start, end - start)

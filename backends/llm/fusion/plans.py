@@ -1,31 +1,81 @@
-"""Which tokens of a reused chunk are computed again. A plan is a class in `PLANS` with one method.
+"""Which tokens of reused chunks are computed again.
 
-Written by name in a request: fusion="reuse", fusion="lego(16)".
+A plan is pure: `looks` says what it wants to know of a prompt, and `choose` makes the choice from
+what they found. Named in a request as fusion="query(0.15)", with modifiers behind a plus:
+fusion="query(0.15)+first(4)". A plan of your own is a frozen dataclass of numbers in `PLANS`.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from backends.errors import RequestRejected
+import numpy as np
+from numpy.typing import NDArray
 
-MOST_ROWS = 1 << 20
+from backends.llm.fusion.look import Attention, Deviation, Look
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Ratio = float  # of all chunk tokens that are not exact
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The chunks of a prompt, whose T tokens are counted one chunk behind the other."""
+
+    lengths: tuple[int, ...]
+    is_exact: tuple[bool, ...]  # right behind the prompt's prefix, where KV is exact already
+    num_layers: int
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """[T]: the place of each token in its chunk."""
+        return np.concatenate([np.arange(0)] + [np.arange(length) for length in self.lengths])
+
+    @cached_property
+    def inexact(self) -> Bools:
+        """[T]: tokens whose KV would be another in this prompt."""
+        return np.repeat(~np.array(self.is_exact, np.bool_), self.lengths)
+
+    def none(self) -> Bools:
+        return np.zeros(self.num_tokens, np.bool_)
+
+    def best(self, scores: Floats, ratio: Ratio, among: Bools | None = None) -> Bools:
+        """The inexact tokens of the highest scores (the first of equals), `ratio` of them all."""
+        candidates = self.inexact if among is None else self.inexact & among
+        ranked = np.where(candidates, np.nan_to_num(scores), -np.inf)
+        count = min(round(ratio * int(self.inexact.sum())), int(candidates.sum()))
+        chosen = self.none()
+        chosen[np.argsort(-ranked, kind="stable")[:count]] = True
+        return chosen
 
 
 class Plan(Protocol):
-    """Static: chosen before anything is computed, and the same on all layers."""
+    """Pure, and cheap beside a step."""
 
-    def num_first(self, num_tokens: int) -> int:
-        """How many of a chunk's first tokens are computed again; its others are read."""
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        """What it wants to know, one pass after another; all tokens that it has chosen so far are
+        computed in each of them."""
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        """[T]: the tokens to compute again, from the scores [T] that the first looks found. Without
+        any: those that the first pass computes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
     """None: the most that can be saved, and the most that can be lost."""
 
-    def num_first(self, num_tokens: int) -> int:  # noqa: ARG002
-        return 0
+    def looks(self, layout: Layout) -> tuple[Look, ...]:  # noqa: ARG002
+        return ()
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:  # noqa: ARG002
+        return layout.none()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +86,93 @@ class Lego:
 
     k: int
 
-    def num_first(self, num_tokens: int) -> int:
-        return min(self.k, num_tokens)
+    def looks(self, layout: Layout) -> tuple[Look, ...]:  # noqa: ARG002
+        return ()
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:  # noqa: ARG002
+        return layout.inexact & (layout.places < self.k)
 
 
-PLANS: dict[str, Callable[..., Plan]] = {"reuse": Reuse, "lego": Lego}
+@dataclass(frozen=True, slots=True)
+class Random:
+    """Any: what every plan of the same cost has to beat."""
+
+    ratio: Ratio
+    seed: int = 0
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:  # noqa: ARG002
+        return ()
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:  # noqa: ARG002
+        scores = np.random.default_rng(self.seed).random(layout.num_tokens, np.float32)
+        return layout.best(scores, self.ratio)
 
 
-def plan_from(text: object) -> Plan:
-    """The plan that a request names. Raises RequestRejected."""
-    match = re.fullmatch(r"(\w+)(?:\((\d{1,7})\))?", text) if isinstance(text, str) else None
-    make = PLANS.get(match[1]) if match else None
-    if match is None or make is None or (match[2] is None) != (make is Reuse):
-        raise RequestRejected(f"fusion must be 'reuse' or 'lego(k)', with a number k, not {text!r}")
-    return make() if match[2] is None else make(int(match[2]))
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Those that the question attends to most over the chunks as they are (FusionRAG, arXiv
+    2601.12904, and ProphetKV, 2602.02579). `first` and `end` are layers; left out, the last third
+    of them."""
+
+    ratio: Ratio
+    first: int = -1
+    end: int = -1
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        end = layout.num_layers if self.end < 0 else min(self.end, layout.num_layers)
+        first = end - max(1, end // 3) if self.first < 0 else min(self.first, end - 1)
+        return (Attention(first, end),)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        return layout.best(found[0], self.ratio) if found else layout.none()
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Those whose keys (`v`: values) are farthest from what they are behind all that stands before
+    them, on layer `check`, up to which all are computed (CacheBlend, arXiv 2405.16444)."""
+
+    ratio: Ratio
+    check: int = 1
+    v: bool = False
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        return (Deviation(min(self.check, layout.num_layers - 1), "v" if self.v else "k"),)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        return layout.best(found[0], self.ratio) if found else layout.inexact
+
+
+_FADING = (2.0, 4 / 3, 1.0, 2 / 3)  # of the ratio, at the checks of a gradual choice
+
+
+@dataclass(frozen=True, slots=True)
+class Gradual:
+    """CacheBlend's gradual filtering: each check computes what the one before has left, and keeps
+    fewer of it. The ratio is that of most layers."""
+
+    ratio: Ratio
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        checks = (1 + i * layout.num_layers // 8 for i in range(len(_FADING)))
+        return tuple(Deviation(min(layer, layout.num_layers - 1)) for layer in checks)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        chosen = layout.inexact
+        for share, scores in zip(_FADING, found, strict=False):
+            chosen = layout.best(scores, min(1.0, share * self.ratio), among=chosen)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class WithFirst:
+    """Another plan's, and the first k of each chunk."""
+
+    plan: Plan
+    k: int
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        return self.plan.looks(layout)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        return self.plan.choose(layout, found) | Lego(self.k).choose(layout, ())

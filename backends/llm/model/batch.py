@@ -1,5 +1,6 @@
 """One step laid out for the model: runs of tokens end to end, with the pages they touch."""
 
+from bisect import bisect_left
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.llm.fusion.look import Attention
 from backends.llm.kv.page_pool import PagePool
 from backends.llm.kv.page_table import PageRows, PageTable
 from backends.llm.lora.adapter import LoadedAdapter
@@ -14,32 +16,47 @@ from backends.llm.model.dtypes import Logits
 from backends.llm.sequence.sequence import Sequence
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 
 class Run(NamedTuple):
-    """`num_tokens` tokens of a sequence that have no KV yet, computed in one step, in which a fused
-    prompt may have several runs; the next tokens after the last `num_logits` of them are wanted:
-    none of a prompt's chunk, one of a decode, one for each guess and one more of a speculation."""
+    """`num_tokens` tokens of a sequence that have no KV yet, computed in one step; the next tokens
+    after the last `num_logits` of them are wanted: none of a prompt's chunk, one of a decode, one
+    for each guess and one more of a speculation."""
 
     sequence: Sequence
     num_tokens: int
     num_logits: int
     start: int  # the place of the first
     guesses: tuple[int, ...] = ()  # the last of the tokens, where they are only guessed
+    places: Items[int] | None = None  # of the tokens, ascending; None: one behind the other
 
 
 class Span(NamedTuple):
-    """A run inside the batch; five int32 as the kernels read it."""
+    """A run inside the batch; six int32 as the kernels read it. Its rows ascend, but need not be
+    neighbours: a prompt may read the KV of tokens between them from elsewhere."""
 
     start: int  # first row
     end: int
     num_keys: int  # N: tokens up to the run's last
     first_page: int  # where its pages begin in the page table, flat
     adapter: int = -1  # its place in the batch's adapters; -1: the base model alone
+    is_linked: int = 0  # 1: the token behind its last has KV
 
     @property
     def num_rows(self) -> int:
         return self.end - self.start
+
+
+class Watch(NamedTuple):
+    """Rows whose attention is wanted: the weights of each key, summed over the rows, over heads and
+    over layers from `first_layer` up to `end_layer`."""
+
+    span: int
+    start: int
+    end: int
+    first_layer: int
+    end_layer: int
 
 
 @dataclass(slots=True)
@@ -55,6 +72,9 @@ class StepBatch:
     with_logits: Ints  # [R]: places in `wanted` whose logits are wanted too, ascending
     page_rows: PageRows
     adapters: tuple[LoadedAdapter, ...] = ()
+    watches: tuple[Watch, ...] = ()
+    stop_layer: int | None = None  # of it only keys and values are computed, and nothing behind it;
+    # None: all is
 
     def pages_of(self, span: Span) -> NDArray[np.int32]:
         """Those of a span's first N tokens, [P]."""
@@ -72,6 +92,7 @@ class StepOutput(NamedTuple):
     tokens: Ints  # [W]: the likeliest after each wanted row, the lowest of equals; NO_TOKEN where
     # its logits are not finite
     logits: "Logits | None"  # [R, V] float32 of `with_logits`, good until the next launch; or None
+    masses: tuple[Floats, ...] = ()  # of each watch [num_keys of its span]
 
 
 NO_TOKEN = -1
@@ -101,25 +122,31 @@ class BatchBuilder:
         with_logits: list[int] = []
         adapters: dict[LoadedAdapter, int] = {}
         self._page_rows.begin_step()
-        for sequence, num_tokens, num_logits, first, guesses in runs:
+        watches: list[Watch] = []
+        for sequence, num_tokens, num_logits, first, guesses, places in runs:
             row, table = len(tokens), sequence.table
-            end = first + num_tokens
-            tokens += sequence.ids[first:end]
+            end = places[-1] + 1 if places else first + num_tokens
+            if places:
+                tokens += [sequence.ids[at] for at in places]
+            else:
+                tokens += sequence.ids[first:end]
             tokens += guesses
-            positions += range(first, end)
+            positions += places or range(first, end)
+            if places and isinstance(sequence.look, Attention):
+                watches.append(_watch(sequence, sequence.look, len(spans), row, places))
             page_row = self._page_rows.place(table, -(-end // self._page_size))
             at = -1
             if sequence.adapter is not None and sequence.adapter.loaded is not None:
                 at = adapters.setdefault(sequence.adapter.loaded, len(adapters))
-            spans.append(Span(row, row + num_tokens, end, page_row * self._max_pages, at))
+            is_linked = sequence.reads(end)
+            spans.append(
+                Span(row, row + num_tokens, end, page_row * self._max_pages, at, is_linked)
+            )
             if sequence.wants_logits:
                 with_logits += range(len(wanted), len(wanted) + num_logits)
             wanted += range(row + num_tokens - num_logits, row + num_tokens)
         if len(tokens) > len(self._tokens):
             self._grow(2 * len(tokens))
-        if len(spans) > len(self._spans):  # a fused prompt has several
-            self._spans = np.empty((2 * len(spans), len(Span._fields)), np.int32)
-            self._grow(len(self._tokens))  # models look at the tokens' array for all of them
         self._spans[: len(spans)] = spans
         return StepBatch(
             _filled(self._tokens, tokens),
@@ -130,6 +157,8 @@ class BatchBuilder:
             _filled(self._with_logits, with_logits),
             self._page_rows,
             tuple(adapters),
+            tuple(watches),
+            look.stop_layer if (look := runs[0].sequence.look) is not None else None,
         )
 
     def _grow(self, num_rows: int) -> None:
@@ -137,6 +166,12 @@ class BatchBuilder:
         self._positions: Ints = np.empty(num_rows, np.int64)
         self._wanted: Ints = np.empty(num_rows, np.int64)
         self._with_logits: Ints = np.empty(num_rows, np.int64)
+
+
+def _watch(sequence: Sequence, look: Attention, span: int, row: int, places: Items[int]) -> Watch:
+    """Of the question's rows among a run's."""
+    first = bisect_left(places, sequence.look_from)
+    return Watch(span, row + first, row + len(places), look.first_layer, look.end_layer)
 
 
 def _filled(array: Ints, values: list[int]) -> Ints:

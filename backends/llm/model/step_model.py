@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from backends.llm.lora.adapter import LoadedAdapter
-from backends.llm.model.batch import StepBatch, StepOutput
+from backends.llm.model.batch import Floats, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.dtypes import Device, DType
 
@@ -70,6 +70,15 @@ class StepModel(Protocol[Pool]):
 
     def make_pool(self, num_pages: int, page_size: int) -> Pool:
         """The KV memory this model reads and writes."""
+
+    @property
+    def frequencies(self) -> Floats:
+        """Radians a place that the pairs of a key's dimensions are turned by, [D / 2]."""
+
+    def read(
+        self, kv: Pool, layer: int, pages: list[int], first: int, num_tokens: int
+    ) -> tuple[Floats, Floats]:
+        """Keys and values [T, K, D] of tokens `first` on, which lie in `pages`, as they are."""
 
     def link(
         self, kv: Pool, pages: list[int], first: int, to_pages: list[int], to: int, num_tokens: int

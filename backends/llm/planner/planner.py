@@ -6,7 +6,7 @@ step; so the first sequence can always continue, and no planned run is undone.
 """
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from itertools import islice
@@ -34,6 +34,7 @@ class Step:
     num_sequences: int = 0
     num_tokens: int = 0
     num_keys: int = 0  # keys read by all rows together
+    is_look: bool = False  # its one run ends at an early layer
     is_closed: bool = False  # no more starts: pages were taken, or are reserved
 
     @property
@@ -68,6 +69,7 @@ class BatchPlanner:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.num_preemptions = 0
+        self._next_look: Sequence | None = None  # which has the next step for itself
         self._clock = clock
         self._linker = linker
 
@@ -95,7 +97,9 @@ class BatchPlanner:
             self.policy.order([*self.running, *self.waiting], view, now_s),
             self.policy.budget(self.running, view, now_s),
         )
-        for sequence in self.policy.admit(step.lineup, view, now_s):
+        for sequence in self._admitted(step, view, now_s):
+            if self._waits_for_own_step(sequence, step):
+                continue
             if sequence.is_running and sequence.is_decoding:
                 self._place(sequence, step.budget, step)
             elif (room := step.budget - self._num_decodes(step)) > 0 and (
@@ -104,16 +108,31 @@ class BatchPlanner:
                 self._find_cached(sequence)
                 if not sequence.table.is_loading:  # else its KV is on the way, and it waits
                     self._place(sequence, room, step)
-            if step.num_sequences == self.max_running or step.budget <= 0:
+            if step.is_look or step.num_sequences == self.max_running or step.budget <= 0:
                 break
         return step
+
+    def _admitted(self, step: Step, view: View, now_s: float) -> Iterable[Sequence]:
+        """A look that found no place in the last step comes first."""
+        look, self._next_look = self._next_look, None
+        if look is not None and (look in self.running or look in self.waiting):
+            step.lineup = [look, *(s for s in step.lineup if s is not look)]
+        return self.policy.admit(step.lineup, view, now_s)
+
+    def _waits_for_own_step(self, sequence: Sequence, step: Step) -> bool:
+        """A step that ends at an early layer does so for all of its rows."""
+        wants_look = sequence.stage is not None and sequence.stage.look is not None
+        if not wants_look or (sequence.is_running and sequence.look is None) or not step.runs:
+            return False
+        self._next_look = self._next_look or sequence
+        return True
 
     def note(self, step: Step, elapsed_s: float) -> None:
         """Record a finished step in the service statistics that policies read."""
         ended_s = self._clock()
         for run in step.runs:
             run.sequence.service.serve(ended_s, elapsed_s, self.patience_s)
-        if step.runs:
+        if step.runs and not step.is_look:
             self.latency.observe(step.num_tokens, step.num_keys, elapsed_s)
 
     def view(self) -> View:
@@ -138,7 +157,7 @@ class BatchPlanner:
         else:
             sequence.table = PageTable(sequence.namespace)
         self.waiting.remove(sequence)
-        if sequence.wanted_links:
+        if sequence.placed:
             self._linker.begin(sequence)
         _insert(self.running, sequence)
         sequence.is_running = True
@@ -176,18 +195,20 @@ class BatchPlanner:
             step.num_sequences += 1
             step.ready.append(sequence)
             return
-        runs = sequence.next_runs(num_tokens)
-        (start, _), (_, end) = runs[0], runs[-1]
+        places = sequence.next_places(num_tokens)
+        start = places[0] if places else sequence.table.num_computed
+        end = places[-1] + 1 if places else start + num_tokens
         if not self._make_room(sequence, end, step):
             return
         self._publish(sequence, start, min(end, len(sequence.ids)))
         step.num_sequences += 1
-        for first, last in runs:
-            num_logits = sequence.num_logits(first, last)
-            step.runs.append(Run(sequence, last - first, num_logits, first))
-            step.num_keys += (last - first) * (first + last + 1) // 2
+        step.runs.append(
+            Run(sequence, num_tokens, sequence.num_logits(start, end), start, (), places)
+        )
+        step.num_keys += sum(places, num_tokens) if places else num_tokens * (start + end + 1) // 2
         step.budget -= num_tokens
         step.num_tokens += num_tokens
+        step.is_look = sequence.look is not None
 
     def _find_cached(self, sequence: Sequence) -> None:
         known = max(sequence.table.num_computed, sequence.num_known)

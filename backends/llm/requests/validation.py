@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 
 from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
-from backends.llm.fusion.link import Link
+from backends.llm.fusion.link import Placed, Stage
 from backends.llm.fusion.prompt import encode_fused
 from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.adapter import Adapter
@@ -77,16 +77,19 @@ class RequestValidator:
         return self._encode(parts, [], None)[0]
 
     def _prefill(self, request: Request) -> Group:
-        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE):
+        stage = request.attrs.get("stage")
+        allowed = PROMPTS_TAKE | {"stage"} if isinstance(stage, Stage) else PROMPTS_TAKE
+        if unknown := sorted(request.attrs.keys() - allowed):
             known = ", ".join(sorted(PROMPTS_TAKE))
             raise RequestRejected(f"prefill takes no attributes but {known}, got {unknown}")
         parent = self._context(request)
         adapter = choose_adapter(self._adapters, request, parent)
-        ids, turn, links = self._prompt(request, parent)
+        ids, turn, placed = self._prompt(request, parent)
         self._check_fits(len(ids), num_new=0, adapter=adapter)
         salt = choose_salt(request, parent)
         sequence = Sequence(request, 0, parent, ids, turn, adapter=adapter, salt=salt)
-        sequence.wanted_links = links
+        sequence.placed = placed
+        sequence.stage = stage
         return Group(request, [sequence], alone)
 
     def _decode(self, request: Request) -> Group:
@@ -171,7 +174,7 @@ class RequestValidator:
 
     def _prompt(
         self, request: Request, parent: LLMContext | None
-    ) -> tuple[list[int], Open, list[Link]]:
+    ) -> tuple[list[int], Open, list[Placed]]:
         """The ids of a context and of the parts after it, the turn that is then open, and what is
         read elsewhere."""
         parts = linked_parts_of(request.inputs[1:], self._vocab_size)

@@ -1,16 +1,23 @@
 """The token state of one request while it runs, and of a context between requests."""
 
 import weakref
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backends.base import Request, Usage
-from backends.llm.fusion.link import Link, fresh_runs
+from backends.llm.fusion.link import Placed, Stage
+from backends.llm.fusion.look import Look
 from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.requests.open_turn import Open
 from backends.llm.sequence.generation import Generation, Scoring
+
+_NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(slots=True)
@@ -100,9 +107,11 @@ class Sequence:
         self.table = PageTable(self.namespace)
         self.num_prefilled = 0  # prompt tokens computed, again after a loss included
         self.num_cached = 0  # new prompt tokens found in the tree
-        self.wanted_links: Items[Link] = ()  # what it would read of others, in order of place
-        self.links: Items[Link] = ()  # what was brought of it since it started
-        self.num_fused = 0  # prompt tokens of `links`
+        self.placed: Items[Placed] = ()  # parts whose KV it reads, if it can
+        self.stage: Stage | None = None  # of a fused prompt
+        self.places: list[int] | None = None  # those it computes, ascending; None: all
+        self.num_fused = 0  # prompt tokens read from other places
+        self.mass = _NOTHING  # [N]: what its look at attention has found
         self.was_preempted = False
         self.is_running = False  # holds pages; else it waits. The planner alone changes it
         self.service = ServiceStats()
@@ -140,25 +149,46 @@ class Sequence:
 
     def note_computed(self, num_tokens: int) -> None:
         """The next `num_tokens` have KV now."""
+        if self.places is not None:
+            at = bisect_left(self.places, self.table.num_computed) + num_tokens
+            self.num_prefilled += num_tokens
+            has_more = at < len(self.places)
+            self.table.num_computed = self.places[at] if has_more else len(self.ids) - 1
+            return
         first = self.table.num_computed
         self.table.num_computed += num_tokens
         if self.generation is None or not self.generation.num_sampled:
             prompt_end = min(self.table.num_computed, self.num_prompt)
             self.num_prefilled += max(0, prompt_end - first)
-        self.skip_linked()
 
-    def skip_linked(self) -> None:
-        """Go on behind the links that begin at the next token: they have KV."""
-        for link in self.links:
-            if link.start == self.table.num_computed:
-                self.table.num_computed = link.end
+    def next_places(self, num_tokens: int) -> list[int] | None:
+        """The next tokens to compute; None: one behind the other from `num_computed` on."""
+        if self.places is None:
+            return None
+        at = bisect_left(self.places, self.table.num_computed)
+        return self.places[at : at + num_tokens]
 
-    def next_runs(self, num_tokens: int) -> list[tuple[int, int]]:
-        """The next tokens to compute, as stretches [first, end) between links."""
-        start = self.table.num_computed
-        if not self.links:
-            return [(start, start + num_tokens)]
-        return list(fresh_runs(self.links, start, num_tokens))
+    def reads(self, place: int) -> bool:
+        """Whether the KV of this place was brought from elsewhere."""
+        if self.places is None or not self.places[0] <= place < len(self.ids) - 1:
+            return False
+        at = bisect_left(self.places, place)
+        return at == len(self.places) or self.places[at] != place
+
+    def note_mass(self, mass: NDArray[np.float32]) -> None:
+        """How much some rows of its question attend to the first tokens."""
+        self.mass[: len(mass)] += mass
+
+    @property
+    def look(self) -> Look | None:
+        """What it finds out instead of computing the whole prompt. None too where nothing could be
+        brought: then the whole prompt is computed."""
+        return self.stage.look if self.stage is not None and self.places is not None else None
+
+    @property
+    def look_from(self) -> int:
+        """The first place of the question, which a look at attention is about."""
+        return min(self.placed[-1].end, len(self.ids) - 2)
 
     @property
     def num_known(self) -> int:
@@ -179,8 +209,9 @@ class Sequence:
     def num_to_prefill(self) -> int:
         """Tokens before the last one that have no KV yet."""
         start = self.table.num_computed
-        linked = sum(link.num_tokens for link in self.links if link.start >= start)
-        return max(0, len(self.ids) - 1 - start - linked)
+        if self.places is not None:
+            return len(self.places) - bisect_left(self.places, start)
+        return max(0, len(self.ids) - 1 - start)
 
     @property
     def num_to_compute(self) -> int:

@@ -17,15 +17,17 @@ constexpr int KEYS = 64;     // keys of a block
 constexpr int SUBPAGE = 16;  // keys that lie side by side in a page: one vector
 
 struct Scratchpad {  // of one thread
-  Buffer queries, outputs, state, wide, sums;
+  Buffer queries, outputs, state, wide, sums, scores;
 };
 
-// Rows of queries and what they gathered so far. Row r sees the keys up to `first` + r / `group`.
+// Rows of queries and what they gathered so far. Row r sees the keys up to places[r / `group`], which
+// ascend; a prompt that reads some KV of others has gaps between them.
 struct Queries {
   const Word* words;  // [rows][D words]
   float* outputs;     // [rows][D]
   float *peaks, *totals;
-  int num_rows, group, first, head_dim;
+  int num_rows, group, head_dim;
+  const int64_t* places;
   float* sums = nullptr;  // [rows][16]: lanes of the totals until all keys are seen
 };
 
@@ -47,8 +49,7 @@ class Tiles {
   static constexpr int DEGREE = kv == Kv::FLOATS ? 6 : 4;  // bfloat16 needs no more
 
   static void all(const Queries& q, const KeyBlock& b) {
-    // Rows before see none of these keys.
-    for (int r = b.key <= q.first ? 0 : (b.key - q.first) * q.group; r < q.num_rows;) {
+    for (int r = first_to_see(q, b.key); r < q.num_rows;) {
       const int left = q.num_rows - r;
       if (left >= 6) tile<6>(q, b, r), r += 6;
       else if (left >= 3) tile<3>(q, b, r), r += 3;
@@ -56,7 +57,38 @@ class Tiles {
     }
   }
 
+  // [rows][64] of the block at `out`, whose rows lie `stride` floats apart: those of keys that a row
+  // sees, and any number for others.
+  static void scores(const Queries& q, const KeyBlock& b, float* out, size_t stride) {
+    for (int r = 0; r < q.num_rows;) {
+      const int left = q.num_rows - r;
+      if (left >= 6) r += scores_of<6>(q, b, r, out, stride);
+      else if (left >= 3) r += scores_of<3>(q, b, r, out, stride);
+      else r += scores_of<1>(q, b, r, out, stride);
+    }
+  }
+
  private:
+  template <int R>
+  static int scores_of(const Queries& q, const KeyBlock& b, int r0, float* out, size_t stride) {
+    alignas(64) float scores[R][KEYS];
+    constexpr int V = across(R);
+    for (int j = 0; j < KEYS / SUBPAGE; j += V) score<R, V>(q, b, r0, j, scores);
+    for (int r = 0; r < R; r++) std::memcpy(out + (r0 + r) * stride, scores[r], sizeof scores[r]);
+    return R;
+  }
+
+  // Rows before see none of the keys from `key` on.
+  static int first_to_see(const Queries& q, int key) {
+    const int64_t* end = q.places + q.num_rows / q.group;
+    return int(std::lower_bound(q.places, end, key) - q.places) * q.group;
+  }
+
+  // Keys of the block that a row sees, if it sees any.
+  static int num_seen(const Queries& q, int row, int key) {
+    return int(std::min<int64_t>(KEYS, q.places[row / q.group] + 1 - key));
+  }
+
   // Vectors side by side, so that a tile's sums stay in registers.
   static constexpr int across(int rows) {
     constexpr bool spreads = BF && !HAS_BF16_DOT;  // two registers for a vector of pairs
@@ -71,7 +103,7 @@ class Tiles {
     alignas(64) float scores[R][KEYS];
     alignas(64) Word weights[R][KEYS];
     F16 factors[R];
-    const int seen = std::min(KEYS, q.first + (r0 + R - 1) / q.group + 1 - b.key);  // by the last row
+    const int seen = num_seen(q, r0 + R - 1, b.key);  // by the last row
     constexpr int V = across(R);
     for (int j = 0; j < KEYS / SUBPAGE; j += V)
       if (j * SUBPAGE < seen) score<R, V>(q, b, r0, j, scores);
@@ -107,7 +139,7 @@ class Tiles {
 
   // Scores to weights, exp(score - the largest so far); what earlier sums are to be multiplied by.
   static F16 weigh(const Queries& q, int row, int key, const float* scores, Word* weights) {
-    const int seen = std::min(KEYS, q.first + row / q.group + 1 - key);  // by this row
+    const int seen = num_seen(q, row, key);
     const F16 lowest = set1(-INFINITY);
     F16 s[KEYS / SUBPAGE];
     UNROLL for (int j = 0; j < KEYS / SUBPAGE; j++)

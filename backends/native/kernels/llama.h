@@ -41,8 +41,11 @@ class Model {
     h_ = hs_.get<Word>(size_t(T) * widest);
     sums_ = sumss_.get<float>(size_t(T) * widest / GROUP + 16);
     embed(s);
-    for (int l = 0; l < c_.num_layers; l++) layer(s, l);
-    if (s.num_logits) logits(s);  // x holds the wanted rows alone by now
+    for (int l = 0; l < std::min(s.stop_layer, c_.num_layers); l++) layer(s, l);
+    if (s.stop_layer < c_.num_layers)
+      keys_and_values(s, s.stop_layer);
+    else if (s.num_logits)
+      logits(s);  // x holds the wanted rows alone by now
   }
 
  private:
@@ -144,12 +147,22 @@ class Model {
     });
   }
 
+  void qkv(const TeolaStep& s, int l) {
+    const TeolaLayer& w = layers_[l];
+    norm(w.attention_norm, w.qkv, s.num_rows);
+    product(a_, s.num_rows, w.qkv, STORE, qkv_, nullptr, deltas(s, l, QKV, a_, w.qkv.n));
+  }
+
+  void keys_and_values(const TeolaStep& s, int l) {
+    qkv(s, l);
+    attention_.place_all({s, l, qkv_, layers_[l].out, h_});
+  }
+
   void layer(const TeolaStep& s, int l) {
     const TeolaLayer& w = layers_[l];
     const bool is_last = l + 1 == c_.num_layers;
     int T = s.num_rows;
-    norm(w.attention_norm, w.qkv, T);
-    product(a_, T, w.qkv, STORE, qkv_, nullptr, deltas(s, l, QKV, a_, w.qkv.n));
+    qkv(s, l);
     const bool only_wanted = is_last && !has_adapters(s);  // no other rows go on
     if (l == 0) attention_.take_all(s);
     if (only_wanted) attention_.take_wanted(s);

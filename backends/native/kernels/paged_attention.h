@@ -4,6 +4,9 @@
 // An item that takes all rows of a span writes their keys and values itself, just before it reads
 // them, where no other span of the step can read them: a decode needs no phase for that. Others find
 // them in place.
+//
+// Rows stand at the places that the step says, ascending within a span: a prompt that reads some KV of
+// others has gaps. A row sees the keys up to its own place.
 #pragma once
 
 #include "attention.h"
@@ -56,9 +59,18 @@ class PagedAttention {
     }
   }
 
+  // Keys and values of all rows go to their pages, and nothing else is done.
+  void place_all(const Pass& p) {
+    clear(p.s);
+    place(p);
+    if (looks_at(p)) look(p);
+  }
+
   // Of the rows taken; keys and values of all rows go to their pages.
   void run(const Pass& p) {
+    if (looks_at(p)) is_whole_.assign(size_t(p.s.num_spans), false);
     place(p);
+    if (looks_at(p)) look(p);
     pool_.run(int(items_.size()), [&](int i, int thread) {
       const size_t next = std::min(size_t(i + pool_.size()), items_.size() - 1);  // likely this thread's
       run(p, items_[i], items_[next], pads_[thread]);
@@ -88,14 +100,11 @@ class PagedAttention {
     for (int h = 0; h < c_.num_kv_heads; h++) items_.push_back({span, h, begin, end});
   }
 
-  // Whether no other span reads what this one writes. Others may share a page from the step on that
-  // fills it, and so may the runs of a fused prompt, which follow each other, all their pages.
+  // Whether no other span reads what this one writes: others may share a page from the step on that
+  // fills it.
   static bool is_alone(const TeolaStep& s, int i) {
     const TeolaSpan& span = s.spans[i];
-    const int first = span.num_keys - (span.end - span.start);
-    if (first / s.page_size != span.num_keys / s.page_size) return false;
-    const auto shares = [&](int other) { return s.spans[other].page_start == span.page_start; };
-    return !(i > 0 && shares(i - 1)) && !(i + 1 < s.num_spans && shares(i + 1));
+    return s.positions[span.start] / s.page_size == span.num_keys / s.page_size;
   }
 
   Subpage subpage(const Pass& p, const TeolaSpan& span, int position, int head) const {
@@ -151,7 +160,8 @@ class PagedAttention {
     rotate(p.s, row, key);
     if constexpr (BF) {
       uint16_t* v = reinterpret_cast<uint16_t*>(to.values) + size_t(at / 2) * D * 2 + at % 2;
-      const bool is_alone = at % 2 == 0 && row + 1 == span.end;  // the other half of its words is stale
+      // The other half of its words is stale, where no link wrote it.
+      const bool is_alone = at % 2 == 0 && row + 1 == span.end && !span.is_linked;
       for (int i = 0; i < D; i += 2)
         to.keys[(i / 2) * SUBPAGE + at] = to_bf16(key[i]) | Word(to_bf16(key[i + 1])) << 16;
       for (int i = 0; i < D; i++) v[i * 2] = to_bf16(value[i]);
@@ -173,18 +183,103 @@ class PagedAttention {
     float* o = pad.outputs.get<float>(size_t(num) * D);
     float* peak = pad.state.get<float>(size_t(num) * 2);
     float* total = peak + num;
-    const int first = span.num_keys - (span.end - item.begin);
-    const int num_keys = first + (item.end - item.begin);
+    const int num_keys = keys_of(p, item);
     gather_queries(p, item, q);
     if (is_whole_[item.span])
       for (int row = item.begin; row < item.end; row++) place(p, span, row, item.head);
     std::memset(o, 0, size_t(num) * D * 4);
     std::fill(peak, peak + num, -INFINITY);
     std::fill(total, total + num, 0.0f);
-    attend<BF>(Queries{q, o, peak, total, num, group(), first, D}, num_keys,
+    attend<BF>(Queries{q, o, peak, total, num, group(), D, p.s.positions + item.begin}, num_keys,
                [&](int key) { return key < num_keys ? block(p, item, key) : block(p, next, 0); },
                pad);
     for (int r = 0; r < num; r++) put(p, item, r, o + size_t(r) * D, 1.0f / total[r]);
+  }
+
+  // ---------------------------------------------------------------- looks
+
+  static bool looks_at(const TeolaLook& look, int layer) {
+    return look.first_layer <= layer && layer < look.end_layer;
+  }
+
+  static bool looks_at(const Pass& p) {
+    const auto looks = p.s.looks;
+    return std::any_of(looks, looks + p.s.num_looks, [&](auto& x) { return looks_at(x, p.layer); });
+  }
+
+  // Weights of a layer's attention, added to the looks' masses. Queries are not turned yet.
+  void look(const Pass& p) {
+    struct Part {
+      const TeolaLook* look;
+      Item item;
+      size_t at;  // of its own sums
+    };
+    std::vector<Part> parts;
+    size_t num_sums = 0;
+    for (const TeolaLook* look = p.s.looks; look < p.s.looks + p.s.num_looks; look++) {
+      if (!looks_at(*look, p.layer)) continue;
+      for (int begin = look->start; begin < look->end; begin += rows_per_item())
+        for (int head = 0; head < c_.num_kv_heads; head++) {
+          parts.push_back({look, {look->span, head, begin, std::min(look->end, begin + rows_per_item())}, num_sums});
+          num_sums += size_t(p.s.spans[look->span].num_keys);
+        }
+    }
+    float* sums = masses_.get<float>(num_sums);
+    std::memset(sums, 0, num_sums * 4);
+    pool_.run(int(parts.size()), [&](int i, int thread) {
+      look(p, parts[i].item, sums + parts[i].at, pads_[thread]);
+    });
+    for (const Part& part : parts) {  // in one order, however many threads there are
+      const int num_keys = keys_of(p, part.item);
+      for (int key = 0; key < num_keys; key++) part.look->mass[key] += sums[part.at + key];
+    }
+  }
+
+  void look(const Pass& p, const Item& item, float* mass, Scratchpad& pad) {
+    const int D = c_.head_dim, num = (item.end - item.begin) * group(), num_keys = keys_of(p, item);
+    const size_t stride = size_t(num_keys + KEYS - 1) / KEYS * KEYS;
+    Word* words = pad.queries.get<Word>(size_t(num) * D / PER_WORD);
+    float* scores = pad.scores.get<float>(num * stride);
+    copy_queries(p, item, words, pad);
+    const Queries q{words, nullptr, nullptr, nullptr, num, group(), D, p.s.positions + item.begin};
+    for (int key = 0; key < num_keys; key += KEYS) {
+      KeyBlock b = block(p, item, key), next = block(p, item, std::min(key + KEYS, num_keys - 1));
+      b.next = &next;
+      Tiles<BF ? Kv::PAIRS : Kv::FLOATS>::scores(q, b, scores + key, stride);
+    }
+    for (int r = 0; r < num; r++)
+      add_weights(scores + r * stride, int(q.places[r / group()]) + 1, mass);
+  }
+
+  // Scores of the keys that a row sees to weights, which are added to `mass`.
+  static void add_weights(float* scores, int seen, float* mass) {
+    const auto at = [&](int i) {
+      return select(first_lanes(seen - i), loadu(scores + i), set1(-INFINITY));
+    };
+    F16 peak = set1(-INFINITY), total = zeros();
+    for (int i = 0; i < seen; i += 16) peak = max(peak, at(i));
+    const F16 largest = set1(reduce_max(peak));
+    for (int i = 0; i < seen; i += 16) {
+      const F16 e = exp2_16<4>((at(i) - largest) * set1(LOG2_E));
+      storeu(scores + i, e);
+      total = total + e;
+    }
+    const F16 scale = set1(1.0f / reduce_add(total));
+    for (int i = 0; i < seen; i += 16)
+      store_first(mass + i, fma(loadu(scores + i), scale, load_first(mass + i, seen - i)), seen - i);
+  }
+
+  // As `gather_queries` has them; those of the step stay as they are.
+  void copy_queries(const Pass& p, const Item& item, Word* q, Scratchpad& pad) const {
+    const int D = c_.head_dim;
+    const F16 scale = set1(1.0f / std::sqrt(float(D)));
+    float* x = pad.outputs.get<float>(size_t(D));
+    for (int row = item.begin; row < item.end; row++)
+      for (int g = 0; g < group(); g++, q += D / PER_WORD) {
+        std::memcpy(x, head_of(p, row, item.head * group() + g), size_t(D) * 4);
+        rotate(p.s, row, x);
+        for (int i = 0; i < D; i += 16) store_words<BF>(q + i / PER_WORD, loadu(x + i) * scale);
+      }
   }
 
   // Rotated, scaled and in words: [rows][group][D].
@@ -199,9 +294,11 @@ class PagedAttention {
       }
   }
 
+  static int keys_of(const Pass& p, const Item& item) { return int(p.s.positions[item.end - 1]) + 1; }
+
   KeyBlock block(const Pass& p, const Item& item, int key) const {
     const TeolaSpan& span = p.s.spans[item.span];
-    const int last = span.num_keys - (span.end - item.end) - 1;
+    const int last = keys_of(p, item) - 1;
     KeyBlock b{key, {}, {}};
     for (int j = 0; j < KEYS / SUBPAGE; j++) {
       const int at = std::min(key + j * SUBPAGE, last / SUBPAGE * SUBPAGE);
@@ -227,6 +324,7 @@ class PagedAttention {
   Pool& pool_;
   std::vector<Scratchpad> pads_;
   std::vector<Item> items_;
+  Buffer masses_;
   std::vector<bool> is_whole_;  // spans whose items write their keys and values
 };
 

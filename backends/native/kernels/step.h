@@ -26,6 +26,15 @@ extern "C" struct TeolaSpan {
   int32_t num_keys;    // up to the last row's own
   int32_t page_start;  // into the list of pages
   int32_t adapter;     // into the step's adapters, or -1
+  int32_t is_linked;   // keys and values behind the last row are there, or zero
+};
+
+// How much rows attend to each key: the sum of their weights over heads, and over layers from
+// first_layer up to end_layer, is added to `mass`.
+extern "C" struct TeolaLook {
+  int32_t span, start, end;  // rows of the span
+  int32_t first_layer, end_layer;
+  float* mass;  // [num_keys of the span]
 };
 
 // What a LoRA adapter adds to a projection: b (a x). a.n == 0 where it adds nothing.
@@ -48,6 +57,10 @@ extern "C" struct TeolaStep {
   const TeolaDelta* const* adapters;  // each [L][4]: qkv, out, gate_up, down
   const int32_t* logit_places;  // [R]: rows of `logits`, or -1
   int64_t* likeliest;           // [R]: written; -1 where the logits are not finite
+  int32_t stop_layer;  // of it only keys and values are computed, and nothing after it; or the number
+                       // of layers: all is
+  int32_t num_looks;
+  const TeolaLook* looks;
 };
 
 }  // namespace teola

@@ -366,7 +366,7 @@ class Runner {
     std::vector<int32_t> pages;
     for (const Part& part : parts) {
       spans.push_back({int(tokens.size()), int(tokens.size()) + part.end - part.begin, part.end,
-                       int(pages.size()), -1});
+                       int(pages.size()), -1, 0});
       for (int i = 0; i < PAGES; i++) pages.push_back((part.text * PAGES + i) * 7 % num_pages());
       for (int at = part.begin; at < part.end; at++) {
         wanted.push_back(int64_t(tokens.size()));
@@ -380,7 +380,7 @@ class Runner {
     TeolaStep step{};
     step.num_rows = step.num_logits = int(tokens.size());
     step.num_spans = int(spans.size());
-    step.page_size = PAGE;
+    step.page_size = PAGE, step.stop_layer = LAYERS;
     step.tokens = tokens.data(), step.positions = positions.data();
     step.spans = spans.data(), step.pages = pages.data(), step.logit_rows = wanted.data();
     step.cos = model_.cos.data(), step.sin = model_.sin.data();

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from backends.llm.lora.adapter import LoadedAdapter
-from backends.llm.model.batch import StepBatch
+from backends.llm.model.batch import Floats, StepBatch
 from backends.llm.model.config import ModelConfig, bytes_per_token
 from backends.llm.model.cuda.kv_pool import CudaKVPool
 from backends.llm.model.cuda.runner import CudaStep, Runner, StepLimits
@@ -53,6 +53,16 @@ class CudaModel:
     def make_pool(self, num_pages: int, page_size: int) -> CudaPool:
         """The KV memory this model reads and writes; captures the graphs that write to it."""
         return CudaPool(self._net, num_pages, page_size, self.limits)
+
+    @property
+    def frequencies(self) -> Floats:
+        return self._net.frequencies
+
+    def read(
+        self, kv: CudaPool, layer: int, pages: list[int], first: int, num_tokens: int
+    ) -> tuple[Floats, Floats]:
+        """Keys and values [T, K, D] of tokens `first` on."""
+        return self._net.read(kv, layer, pages, first, num_tokens)
 
     def link(
         self,

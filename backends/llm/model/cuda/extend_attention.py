@@ -1,7 +1,8 @@
 """Paged attention of runs of several rows behind a cached prefix, ragged and causal.
 
-A tile is up to `TILE_ROWS` rows of one run. It reads the run's pages from the first token to its
-own last row: the step's KV is in the pool already. Keys after that are never read.
+A tile is up to `TILE_ROWS` rows of one run, at ascending positions that need not be neighbours. It
+reads the pages from the first token to its own last row: the step's KV is in the pool already.
+Keys after that are never read.
 """
 
 import triton
@@ -11,10 +12,12 @@ from torch import Tensor
 from backends.llm.model.cuda.tiling import TILE_ROWS, tiling
 
 
-def extend_attention(q: Tensor, kv: Tensor, table: Tensor, tiles: Tensor, out: Tensor) -> None:
+def extend_attention(
+    q: Tensor, kv: Tensor, table: Tensor, positions: Tensor, tiles: Tensor, out: Tensor
+) -> None:
     """Writes the tiles' rows of out [T, H * D] from those of q [T, H, D] (contiguous but for its
-    rows) over kv [2, P, S, K, D]. A tile is an int32 row of tiles [n, 4]: its first row in the
-    batch, its number of rows, the position of the first, and the row of the page table."""
+    rows), which stand at positions [T], over kv [2, P, S, K, D]. A tile is an int32 row of tiles
+    [n, 3]: its first row in the batch, its number of rows, and the row of the page table."""
     _, _, page_size, num_kv_heads, head_dim = kv.shape
     num_heads, sizes = q.shape[1], tiling(head_dim, kv.dtype)
     parts = TILE_ROWS // sizes.rows
@@ -23,6 +26,7 @@ def extend_attention(q: Tensor, kv: Tensor, table: Tensor, tiles: Tensor, out: T
         kv[0],
         kv[1],
         table,
+        positions,
         tiles,
         out,
         head_dim**-0.5,
@@ -48,6 +52,7 @@ def _attend(
     keys,
     values,
     table,
+    positions,
     tiles,
     out,
     scale,
@@ -63,7 +68,7 @@ def _attend(
     ROWS: tl.constexpr,
     PARTS: tl.constexpr,
 ):
-    tile = tiles + tl.program_id(0) // PARTS * 4
+    tile = tiles + tl.program_id(0) // PARTS * 3
     skipped = tl.program_id(0) % PARTS * ROWS
     head = tl.program_id(1)
     kv_head = head // GROUP
@@ -71,10 +76,10 @@ def _attend(
     if num_rows <= 0:
         return
     first_row = tl.load(tile).to(tl.int64) + skipped
-    position = tl.load(tile + 2) + skipped
-    pages = table + tl.load(tile + 3).to(tl.int64) * table_stride
-    end = position + num_rows
+    pages = table + tl.load(tile + 2).to(tl.int64) * table_stride
     members = tl.arange(0, ROWS)
+    places = tl.load(positions + first_row + members, mask=members < num_rows, other=0)
+    end = tl.max(places, 0) + 1
     dims = tl.arange(0, DIM_TILE)
     mask = (members[:, None] < num_rows) & (dims[None, :] < DIM)
     at_rows = first_row + members[:, None]
@@ -92,7 +97,7 @@ def _attend(
         key = tl.load(keys + where, mask=held, other=0.0)  # [N, D]
         value = tl.load(values + where, mask=held, other=0.0)
         scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale  # [rows, N]
-        visible = inside[None, :] & (at[None, :] <= position + members[:, None])
+        visible = inside[None, :] & (at[None, :] <= places[:, None])
         scores = tl.where(visible, scores, float("-inf"))
         higher = tl.maximum(top, tl.max(scores, 1))
         weights = tl.exp(scores - higher[:, None])

@@ -27,6 +27,7 @@ from backends.llm.model.cuda.step_plan import (
 )
 from backends.llm.model.cuda.tiling import TILE_ROWS
 from backends.llm.model.cuda.transfers import StepUpload, TokenDownload
+from backends.llm.model.torch_model.attention import plan_watched
 from backends.llm.model.torch_model.llama import LlamaModel
 from backends.llm.sample.top_k_top_p import likeliest
 
@@ -47,11 +48,13 @@ class CudaStep:
     download: TokenDownload
     which: Ints | None  # those of the tokens that were wanted; None for all
     logits: Tensor | None  # [R, V]
+    masses: tuple[Tensor, ...] = ()
 
     def collect(self) -> StepOutput:
         """Waits for the step's event."""
         tokens = self.download.wait()
-        return StepOutput(tokens if self.which is None else tokens[self.which], self.logits)
+        masses = tuple(mass.cpu().numpy() for mass in self.masses)
+        return StepOutput(tokens if self.which is None else tokens[self.which], self.logits, masses)
 
 
 class Runner:
@@ -92,9 +95,12 @@ class Runner:
 
     def _launch_any(self, batch: StepBatch) -> CudaStep:
         step = self._send(plan_step(batch, self._table))
-        logits = self._forward.logits(step, plan_adapters(batch, self._device))  # [W, V]
+        watched = plan_watched(batch, self._device)
+        lora = plan_adapters(batch, self._device)
+        logits = self._forward.logits(step, lora, watched, batch.stop_layer)  # [W, V]
         self._download.start(_likeliest(logits))
-        return CudaStep(self._download, None, _some(logits, step.with_logits))
+        masses = tuple(one.mass for one in watched)
+        return CudaStep(self._download, None, _some(logits, step.with_logits), masses)
 
     def run_largest(self) -> None:
         """Compute a step of the most tokens, of nobody: it allocates what any step may."""

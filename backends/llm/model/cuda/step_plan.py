@@ -1,6 +1,6 @@
 """A step as int32 arrays, end to end in one vector that is copied to the device at once.
 
-    tokens, positions, slots [T] | rows, table rows, keys [B] | tiles [n, 4] | wanted [W] |
+    tokens, positions, slots [T] | rows, table rows, keys [B] | tiles [n, 3] | wanted [W] |
     places of `wanted` with logits [R] | places in the page table, their pages [C]
 
 Each part begins at a multiple of 16 bytes: Triton compiles a kernel once more for pointers that are
@@ -20,7 +20,7 @@ from backends.llm.model.cuda.kv_pool import DevicePageTable, Int32s
 from backends.llm.model.cuda.tiling import TILE_ROWS
 
 _ALIGNED = 4  # int32s
-Tile = tuple[int, int, int, int]  # first row, number of rows, position of the first, table row
+Tile = tuple[int, int, int]  # first row, number of rows, table row
 
 
 class Sizes(NamedTuple):
@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
         lengths = (
             *(self.tokens,) * 3,
             *(self.singles,) * 3,
-            4 * self.tiles,
+            3 * self.tiles,
             self.wanted,
             self.with_logits,
             *(self.changes,) * 2,
@@ -73,7 +73,7 @@ class DeviceStep(NamedTuple):
     rows: Tensor  # [B]: rows that attend alone
     table_rows: Tensor  # [B]
     num_keys: Tensor  # [B]
-    tiles: Tensor  # [n, 4]: rows that attend together
+    tiles: Tensor  # [n, 3]: rows that attend together
     wanted: Tensor  # [W]
     with_logits: Tensor  # [R]
     places: Tensor  # [C]: changes of the page table
@@ -89,7 +89,7 @@ def plan_step(batch: StepBatch, table: DevicePageTable) -> StepPlan:
         if span.num_rows == 1:
             singles.append((span.start, row, span.num_keys))
         else:
-            tiles += tiles_of(span.start, span.num_rows, span.num_keys - span.num_rows, row)
+            tiles += tiles_of(span.start, span.num_rows, row)
     rows = np.array(singles, np.int32).reshape(-1, 3).T  # [3, B]
     changes = table.changes(batch)
     sizes = Sizes(
@@ -146,8 +146,7 @@ def plan_padding(table: DevicePageTable, size: int) -> StepPlan:
 def plan_prompt_of_nobody(table: DevicePageTable, num_tokens: int, num_wanted: int) -> StepPlan:
     """Tiles of nobody that fill a step; their KV goes to the scratch page."""
     tiles = [
-        (first, num_rows, 0, table.scratch_row)
-        for first, num_rows, _, _ in tiles_of(0, num_tokens, 0, 0)
+        (first, num_rows, table.scratch_row) for first, num_rows, _ in tiles_of(0, num_tokens, 0)
     ]
     zeros, wanted = np.zeros(num_tokens, np.int32), np.arange(min(num_wanted, num_tokens))
     nobody = np.empty(0, np.int32)
@@ -192,7 +191,12 @@ def _filled_up(
 
 def is_all_decodes(batch: StepBatch) -> bool:
     """Single rows of the base model: what a captured graph computes."""
-    return len(batch.tokens) == len(batch.spans) and not batch.adapters
+    return (
+        len(batch.tokens) == len(batch.spans)
+        and not batch.adapters
+        and not batch.watches
+        and batch.stop_layer is None
+    )
 
 
 def slots_of(batch: StepBatch) -> Int32s:
@@ -205,10 +209,10 @@ def slots_of(batch: StepBatch) -> Int32s:
     return slots.astype(np.int32)
 
 
-def tiles_of(first_row: int, num_rows: int, position: int, table_row: int) -> list[Tile]:
+def tiles_of(first_row: int, num_rows: int, table_row: int) -> list[Tile]:
     """A run of rows cut into tiles of the extend kernel."""
     return [
-        (first_row + at, min(TILE_ROWS, num_rows - at), position + at, table_row)
+        (first_row + at, min(TILE_ROWS, num_rows - at), table_row)
         for at in range(0, num_rows, TILE_ROWS)
     ]
 

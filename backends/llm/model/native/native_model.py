@@ -28,6 +28,7 @@ from backends.native.library import (
     Format,
     LayerStruct,
     LinkStruct,
+    LookStruct,
     StepStruct,
     library,
 )
@@ -73,8 +74,8 @@ class NativeModel:
         self.dtype = dtype
         self._lib = lib
         self._numerics = f"{build(isa).isa} {'blocks' if keep_blocks else 'full'}"
-        self._frequencies = frequencies(config, _rope_factors(source))  # [D / 2]
-        self._cos, self._sin = angle_table(self._frequencies, _FIRST_ANGLES)  # [P, D / 2] each
+        self.frequencies = frequencies(config, _rope_factors(source))  # [D / 2]
+        self._cos, self._sin = angle_table(self.frequencies, _FIRST_ANGLES)  # [P, D / 2] each
         self._tokens: Ints = np.empty(0, np.int64)
         self._places = np.empty(0, np.int32)
         self._logits = np.empty((0, config.vocab_size), np.float32)
@@ -117,10 +118,32 @@ class NativeModel:
         step = self._step
         step.num_rows, step.num_spans = len(batch.tokens), len(batch.spans)
         step.num_logits = num_wanted
+        stop, layers = batch.stop_layer, self.config.num_layers
+        step.stop_layer = layers if stop is None else stop
+        masses = self._watch(batch)
         if self._lib.teola_forward(self._handle, ctypes.byref(step)):
             raise MemoryError("no memory for a step's activations")
         logits = self._logits[:num_logits] if num_logits else None
-        return Done(StepOutput(self._tokens[:num_wanted], logits))
+        return Done(StepOutput(self._tokens[:num_wanted], logits, masses))
+
+    def read(
+        self, kv: NativeKVPool, layer: int, pages: list[int], first: int, num_tokens: int
+    ) -> tuple[Floats, Floats]:
+        """Keys and values [T, K, D] of tokens `first` on."""
+        return kv.read(layer, pages, first, num_tokens)
+
+    def _watch(self, batch: StepBatch) -> tuple[Floats, ...]:
+        """Where the kernels add up the attention that is wanted."""
+        masses = [np.zeros(batch.spans[watch.span].num_keys, np.float32) for watch in batch.watches]
+        looks = (LookStruct * len(masses))(
+            *(
+                LookStruct(*watch, mass.ctypes.data)
+                for watch, mass in zip(batch.watches, masses, strict=True)
+            )
+        )
+        self._looks = looks  # alive while the kernels read it
+        self._step.num_looks, self._step.looks = len(masses), ctypes.addressof(looks)
+        return tuple(masses)
 
     def link(
         self,
@@ -184,7 +207,7 @@ class NativeModel:
 
     def _grow_angles(self, num_positions: int) -> None:
         if num_positions > len(self._cos):
-            self._cos, self._sin = angle_table(self._frequencies, 2 * num_positions)
+            self._cos, self._sin = angle_table(self.frequencies, 2 * num_positions)
             self._step.cos, self._step.sin = self._cos.ctypes.data, self._sin.ctypes.data
 
 

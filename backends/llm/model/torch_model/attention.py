@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backends.llm.model.batch import Span, StepBatch
+from backends.llm.model.batch import Span, StepBatch, Watch
 from backends.llm.model.torch_model.kv_pool import KVPool
 
 
@@ -35,12 +35,35 @@ class SingleRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """Rows whose attention is wanted."""
+
+    watch: Watch
+    pages: Tensor  # [P]
+    visible: Tensor  # [Q, N] bool
+    mass: Tensor  # [N]: what was found so far
+
+    def look(self, q: Tensor, layer: int, kv: KVPool) -> None:
+        """Add a layer's weights; queries q [T, H, D]."""
+        watch = self.watch
+        if not watch.first_layer <= layer < watch.end_layer:
+            return
+        k, _ = kv.read(layer, self.pages)  # [P * S, K, D]
+        own = q[watch.start : watch.end].float()  # [Q, H, D]
+        keys = k[: len(self.mass)].float().repeat_interleave(own.shape[1] // k.shape[1], 1)
+        scores = torch.einsum("qhd,nhd->hqn", own, keys) * q.shape[-1] ** -0.5
+        weights = scores.masked_fill_(~self.visible, -torch.inf).softmax(-1)  # [H, Q, N]
+        self.mass.add_(weights.sum((0, 1)))
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionPlan:
     """The same for every layer of a step."""
 
     slots: Tensor  # [T]: where each token's KV goes
     singles: tuple[SingleRows, ...]
     segments: tuple[Segment, ...]
+    watched: tuple[Watched, ...]
 
 
 def plan_attention(batch: StepBatch, page_size: int, device: torch.device) -> AttentionPlan:
@@ -48,14 +71,20 @@ def plan_attention(batch: StepBatch, page_size: int, device: torch.device) -> At
     slots: list[int] = []
     for span in batch.spans:
         pages = batch.pages_of(span).tolist()
-        for at in range(span.num_keys - span.num_rows, span.num_keys):
+        for at in batch.positions[span.start : span.end].tolist():
             page, offset = divmod(at, page_size)
             slots.append(pages[page] * page_size + offset)
     return AttentionPlan(
         slots=torch.tensor(slots, device=device),
         singles=tuple(_single_groups(batch, page_size, device)),
         segments=tuple(_segment(batch, s, device) for s in batch.spans if s.num_rows > 1),
+        watched=plan_watched(batch, device),
     )
+
+
+def plan_watched(batch: StepBatch, device: torch.device) -> tuple[Watched, ...]:
+    """What a step is asked to find out."""
+    return tuple(_watched(batch, watch, device) for watch in batch.watches)
 
 
 def attend(q: Tensor, layer: int, kv: KVPool, plan: AttentionPlan) -> Tensor:
@@ -105,11 +134,26 @@ def _several(q: Tensor, layer: int, kv: KVPool, segment: Segment) -> Tensor:
 
 
 def _segment(batch: StepBatch, span: Span, device: torch.device) -> Segment:
-    start, visible = span.num_keys - span.num_rows, None
-    if start:
-        keys = torch.arange(span.num_keys, device=device)  # [N]
-        visible = keys <= torch.arange(start, span.num_keys, device=device)[:, None]  # [Q, N]
+    visible = None
+    if span.num_rows < span.num_keys:
+        visible = _visible(batch, span.start, span.end, span.num_keys, device)
     return Segment(span, torch.tensor(batch.pages_of(span), device=device), visible)
+
+
+def _visible(batch: StepBatch, start: int, end: int, num_keys: int, device: torch.device) -> Tensor:
+    """[Q, N]: a key is not behind its query."""
+    places = torch.tensor(batch.positions[start:end], device=device)  # [Q]
+    return torch.arange(num_keys, device=device) <= places[:, None]
+
+
+def _watched(batch: StepBatch, watch: Watch, device: torch.device) -> Watched:
+    span = batch.spans[watch.span]
+    return Watched(
+        watch,
+        torch.tensor(batch.pages_of(span), device=device),
+        _visible(batch, watch.start, watch.end, span.num_keys, device),
+        torch.zeros(span.num_keys, device=device),
+    )
 
 
 def _single_groups(batch: StepBatch, page_size: int, device: torch.device) -> Iterator[SingleRows]:

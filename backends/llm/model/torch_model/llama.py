@@ -8,7 +8,7 @@ from torch import Tensor
 
 from backends.llm.lora.adapter import LoadedAdapter
 from backends.llm.lora.segments import AdapterRows, add_deltas, plan_adapters
-from backends.llm.model.batch import Ints, StepBatch, StepOutput
+from backends.llm.model.batch import Floats, Ints, StepBatch, StepOutput
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.torch_model.attention import AttentionPlan, attend, plan_attention
 from backends.llm.model.torch_model.kv_pool import KVPool
@@ -25,17 +25,19 @@ class LaunchedLogits:
 
     logits: Tensor
     with_logits: Ints  # [R]: places of those that are wanted themselves
+    masses: tuple[Tensor, ...] = ()
 
     @torch.inference_mode()
     def collect(self) -> StepOutput:
         """Waits for the device."""
         tokens = likeliest(self.logits).cpu().numpy()  # [W]
+        masses = tuple(mass.cpu().numpy() for mass in self.masses)
         if not len(self.with_logits):
-            return StepOutput(tokens, None)
+            return StepOutput(tokens, None, masses)
         if len(self.with_logits) == len(self.logits):
-            return StepOutput(tokens, self.logits)
+            return StepOutput(tokens, self.logits, masses)
         places = torch.from_numpy(self.with_logits).to(self.logits.device)
-        return StepOutput(tokens, self.logits[places])
+        return StepOutput(tokens, self.logits[places], masses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,17 @@ class LlamaModel:
         """The KV memory this model reads and writes."""
         return KVPool(self.config, num_pages, page_size, self.dtype, self.device)
 
+    @property
+    def frequencies(self) -> Floats:
+        return self.rope.frequencies
+
+    def read(
+        self, kv: KVPool, layer: int, pages: list[int], first: int, num_tokens: int
+    ) -> tuple[Floats, Floats]:
+        """Keys and values [T, K, D] of tokens `first` on."""
+        k, v = kv.read_slots(layer, kv.slots(pages, first, num_tokens))
+        return k.float().cpu().numpy(), v.float().cpu().numpy()
+
     @torch.inference_mode()
     def link(
         self,
@@ -107,17 +120,21 @@ class LlamaModel:
     @torch.inference_mode()
     def launch(self, batch: StepBatch, kv: KVPool) -> LaunchedLogits:
         """Run a step."""
-        return LaunchedLogits(self._logits(batch, kv), batch.with_logits)
-
-    def _logits(self, batch: StepBatch, kv: KVPool) -> Tensor:
-        """Writes the step's KV; logits [W, V] (float32) of the wanted rows."""
         plan = plan_attention(batch, kv.page_size, self.device)
+        masses = tuple(watched.mass for watched in plan.watched)
+        return LaunchedLogits(self._logits(batch, kv, plan), batch.with_logits, masses)
+
+    def _logits(self, batch: StepBatch, kv: KVPool, plan: AttentionPlan) -> Tensor:
+        """Writes the step's KV; logits [W, V] (float32) of the wanted rows."""
         lora = plan_adapters(batch, self.device)
         x = F.embedding(torch.from_numpy(batch.tokens).to(self.device), self.embedding)  # [T, E]
         cos, sin = self.rope.angles(torch.from_numpy(batch.positions).to(self.device))  # [T, 1, D]
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.layers[: batch.stop_layer]):
             x = x + self._attention(x, i, layer, cos, sin, kv, plan, lora)
             x = x + self._mlp(x, i, layer, lora)
+        if (stop := batch.stop_layer) is not None:
+            self._queries(x, stop, self.layers[stop], cos, sin, kv, plan, lora)
+            return x.new_empty(0, len(self.head)).float()
         wanted = torch.from_numpy(batch.wanted).to(self.device)  # [W]
         rows = self._norm(x[wanted], self.norm)  # [W, E]
         return F.linear(rows, self.head).float()
@@ -133,6 +150,22 @@ class LlamaModel:
         plan: AttentionPlan,
         lora: tuple[AdapterRows, ...],
     ) -> Tensor:
+        q = self._queries(x, i, layer, cos, sin, kv, plan, lora)  # [T, H, D]
+        attended = attend(q, i, kv, plan)  # [T, H * D]
+        return add_deltas(F.linear(attended, layer.out), attended, lora, i, "out")  # [T, E]
+
+    def _queries(
+        self,
+        x: Tensor,
+        i: int,
+        layer: Layer,
+        cos: Tensor,
+        sin: Tensor,
+        kv: KVPool,
+        plan: AttentionPlan,
+        lora: tuple[AdapterRows, ...],
+    ) -> Tensor:
+        """Writes keys and values."""
         num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
         normed = self._norm(x, layer.attention_norm)  # [T, E]
         qkv = F.linear(normed, layer.qkv, layer.qkv_bias)  # [T, (H + 2K) * D]
@@ -141,8 +174,9 @@ class LlamaModel:
         turned = rotate(heads[:, : num_heads + num_kv_heads], cos, sin)  # [T, H + K, D]
         q, k = turned[:, :num_heads], turned[:, num_heads:]  # [T, H, D], [T, K, D]
         kv.write(i, plan.slots, k, heads[:, num_heads + num_kv_heads :])
-        attended = attend(q, i, kv, plan)  # [T, H * D]
-        return add_deltas(F.linear(attended, layer.out), attended, lora, i, "out")  # [T, E]
+        for watched in plan.watched:
+            watched.look(q, i, kv)
+        return q
 
     def _mlp(self, x: Tensor, i: int, layer: Layer, lora: tuple[AdapterRows, ...]) -> Tensor:
         normed = self._norm(x, layer.mlp_norm)  # [T, E]

@@ -14,7 +14,8 @@ class Rope:
         self, config: ModelConfig, device: torch.device, factors: Tensor | None = None
     ) -> None:
         given = None if factors is None else factors.float().cpu().numpy()
-        self._frequencies = torch.from_numpy(frequencies(config, given)).to(device)  # [D / 2]
+        self.frequencies = frequencies(config, given)  # [D / 2]
+        self._frequencies = torch.from_numpy(self.frequencies).to(device)
 
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [T, 1, D] of positions [T]."""

@@ -129,25 +129,27 @@ def test_runs_see_their_prefix_and_what_is_before_them(
     from backends.llm.model.cuda.step_plan import tiles_of
 
     torch.manual_seed(0)
-    runs = [(0, 0, 70), (1, 33, 5), (2, 130, 40)]  # sequence, cached, computed
-    paged = Paged([cached + computed for _, cached, computed in runs], shape, dtype)
-    q = paged.queries(2 + sum(computed for *_, computed in runs))
+    runs = [range(70), range(33, 38), range(130, 170), [3, 4, 40, 90, 91, 200]]  # places
+    paged = Paged([run[-1] + 1 for run in runs], shape, dtype)
+    q = paged.queries(2 + sum(map(len, runs)))
     tiles, row = [], 1
-    for i, cached, computed in runs:
-        tiles += tiles_of(row, computed, cached, i)
-        row += computed
+    for i, run in enumerate(runs):
+        tiles += tiles_of(row, len(run), i)
+        row += len(run)
+    positions = [0, *(at for run in runs for at in run), 0]
     out = torch.full((len(q), paged.num_heads * paged.head_dim), 7.0, dtype=dtype, device=device)
     extend_attention(
         q.to(device),
         paged.kv.to(device),
         paged.table.to(device),
+        torch.tensor(positions, dtype=torch.int32, device=device),
         torch.tensor(tiles, dtype=torch.int32, device=device),
         out,
     )
     row = 1
-    for i, cached, computed in runs:
-        for at in range(computed):
-            expected = paged.plain(q[row], i, cached + at + 1)
+    for i, run in enumerate(runs):
+        for at in run:
+            expected = paged.plain(q[row], i, at + 1)
             assert (out[row].cpu().double() - expected).abs().max() < TOLERANCE[dtype]
             row += 1
     assert (out[[0, -1]] == 7).all()

@@ -20,7 +20,7 @@ KIND, CAPABILITY = {kind!r}, {capability}
 DTYPE = dict(bf16=torch.bfloat16, fp16=torch.float16, fp32=torch.float32)[KIND]
 FLOAT32 = ("sums", "tops", "totals", "cos", "sin")
 VALUES = ("q", "keys", "values", "out", "heads", "x", "change", "weight", "gate_up")
-INTS = ("table", "rows", "table_rows", "num_keys", "tiles", "slots")
+INTS = ("table", "positions", "rows", "table_rows", "num_keys", "tiles", "slots")
 
 
 def kind_of(name, constants):

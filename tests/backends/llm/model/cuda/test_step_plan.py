@@ -44,7 +44,7 @@ def test_a_mixed_step_sends_single_rows_and_tiles_to_their_kernels() -> None:
     assert step["rows"] == [3, 4]
     assert step["table_rows"] == [1, 2]
     assert step["num_keys"] == [7, 1]
-    assert step["tiles"] == [[0, 3, 4, 0]]
+    assert step["tiles"] == [[0, 3, 0]]
     assert step["wanted"] == [0, 1, 2, 3, 4]
     assert step["with_logits"] == [1]
     assert step["places"] == [0, 1, 8, 9, 16]
@@ -52,7 +52,7 @@ def test_a_mixed_step_sends_single_rows_and_tiles_to_their_kernels() -> None:
 
 
 def test_long_runs_are_cut_into_tiles() -> None:
-    assert tiles_of(10, 70, 5, 3) == [(10, 64, 5, 3), (74, 6, 69, 3)]
+    assert tiles_of(10, 70, 3) == [(10, 64, 3), (74, 6, 3)]
 
 
 def test_decodes_are_filled_up_with_rows_that_touch_only_the_scratch_page() -> None:
@@ -78,7 +78,7 @@ def test_padding_alone_and_the_largest_step_touch_only_the_scratch_page() -> Non
     assert (padding["slots"], padding["table_rows"]) == ([396, 396], [4, 4])
     largest = sent(plan_prompt_of_nobody(table, 80, num_wanted=3))
     assert set(largest["slots"]) == {396}
-    assert largest["tiles"] == [[0, 64, 0, 4], [64, 16, 0, 4]]
+    assert largest["tiles"] == [[0, 64, 4], [64, 16, 4]]
     assert largest["wanted"] == [0, 1, 2]
 
 

@@ -1,0 +1,37 @@
+"""What a plan may learn of a prompt before it chooses the tokens to compute again.
+
+A look is a pass over the prompt that ends as soon as it knows: of its last layer only keys and
+values are computed.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How much the question attends to each token: the weights of its rows, summed over heads and
+    over layers from `first_layer` up to `end_layer`. All chunks are read as they are."""
+
+    first_layer: int
+    end_layer: int
+
+    @property
+    def stop_layer(self) -> int:
+        return self.end_layer - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far each chunk token's keys or values are on a layer from those that were read: the sum
+    of squares over heads and dimensions. Rows that were not computed are where they were."""
+
+    layer: int
+    of: Literal["k", "v"] = "k"
+
+    @property
+    def stop_layer(self) -> int:
+        return self.layer
+
+
+Look = Attention | Deviation

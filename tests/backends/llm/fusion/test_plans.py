@@ -1,0 +1,117 @@
+"""Plans choose tokens from scores, and are named in requests."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.errors import RequestRejected
+from backends.llm.fusion.look import Attention, Deviation
+from backends.llm.fusion.named_plans import plan_from
+from backends.llm.fusion.plans import Blend, Gradual, Layout, Lego, Query, Random, WithFirst
+
+LAYOUT = Layout((4, 6, 5), (True, False, False), num_layers=30)
+RISING = np.arange(15, dtype=np.float32)
+
+
+def chosen(plan: Any, *found: Any) -> list[int]:
+    return list(np.flatnonzero(plan.choose(LAYOUT, found)))
+
+
+def test_lego_computes_the_first_tokens_of_each_chunk_that_is_not_exact() -> None:
+    assert chosen(Lego(2)) == [4, 5, 10, 11]
+    assert chosen(Lego(99)) == list(range(4, 15))
+
+
+def test_a_ratio_is_one_of_the_tokens_that_are_not_exact() -> None:
+    assert chosen(Query(3 / 11), RISING) == [12, 13, 14]
+    assert chosen(Query(3 / 11), -RISING) == [4, 5, 6]
+    assert chosen(Query(1.0), RISING) == list(range(4, 15))
+
+
+def test_of_equal_scores_the_first_are_chosen() -> None:
+    assert chosen(Query(2 / 11), np.zeros(15, np.float32)) == [4, 5]
+
+
+def test_scores_that_are_no_numbers_come_last() -> None:
+    scores = np.where(RISING < 8, np.nan, RISING - 20)
+    assert 14 in chosen(Query(1 / 11), np.where(np.isnan(scores), np.nan, RISING))
+
+
+def test_a_question_is_looked_at_before_anything_is_chosen() -> None:
+    assert chosen(Query(0.5)) == []
+    assert Query(0.5).looks(LAYOUT) == (Attention(20, 30),)
+    assert Query(0.5, first=3, end=9).looks(LAYOUT) == (Attention(3, 9),)
+    assert Query(0.5, first=3, end=99).looks(LAYOUT) == (Attention(3, 30),)
+
+
+def test_blend_computes_all_up_to_its_check() -> None:
+    assert chosen(Blend(0.5)) == list(range(4, 15))
+    assert Blend(0.5, check=2, v=True).looks(LAYOUT) == (Deviation(2, "v"),)
+    assert chosen(Blend(2 / 11), RISING) == [13, 14]
+
+
+def test_a_gradual_choice_is_nested() -> None:
+    plan, random = Gradual(0.3), np.random.default_rng(0)
+    found, before = [], set(range(4, 15))
+    layers = [look.layer for look in plan.looks(LAYOUT) if isinstance(look, Deviation)]
+    assert layers == sorted(set(layers))
+    for _ in layers:
+        found.append(random.random(15, np.float32))
+        now = set(chosen(plan, *found))
+        assert now < before or len(now) <= 2
+        before = now
+    assert len(before) == round(0.2 * 11)
+
+
+def test_random_tokens_depend_on_the_seed_alone() -> None:
+    assert chosen(Random(0.4)) == chosen(Random(0.4)) != chosen(Random(0.4, seed=1))
+    assert len(chosen(Random(0.4))) == round(0.4 * 11)
+
+
+def test_a_modifier_adds_to_what_its_plan_chooses() -> None:
+    assert chosen(WithFirst(Query(1 / 11), 1), RISING) == [4, 10, 14]
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("lego(16)", Lego(16)),
+        (" query( 0.15 ) ", Query(0.15)),
+        ("query(0.15, first=2, end=12)", Query(0.15, 2, 12)),
+        ("blend(0.2, v=true)", Blend(0.2, v=True)),
+        ("random(.5, seed=3)", Random(0.5, 3)),
+        ("query(0.15)+first(4)", WithFirst(Query(0.15), 4)),
+    ],
+)
+def test_a_plan_is_named(text: str, plan: Any) -> None:
+    assert plan_from(text) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "'' is no plan; there are reuse, lego"),
+        ("lego", "lego needs k"),
+        ("lego()", "lego needs k"),
+        ("lego(-1)", "k must be a whole number, not '-1'"),
+        ("lego(1.5)", "k must be a whole number"),
+        ("reuse(3)", "reuse takes nothing, not '3'"),
+        ("blend(15)", "ratio is a share from 0 to 1, not 15"),
+        ("blend(x)", "ratio must be a share from 0 to 1, not 'x'"),
+        ("blend(0.1, v=1)", "v must be true or false"),
+        ("blend(0.1, ratio=0.2)", "blend takes ratio, check, v, not 'ratio=0.2'"),
+        ("blend(0.1, 1, true, 4)", "not '4'"),
+        ("magic(1)", "'magic(1)' is no plan"),
+        ("reuse+last(3)", "'last(3)' is no modifier; there are first(k)"),
+        ("reuse+", "'' is no modifier"),
+        ("lego(" + "9" * 300 + ")", "short text"),
+        (7, "short text"),
+        (None, "short text"),
+    ],
+)
+def test_a_text_that_names_no_plan_is_refused(text: Any, why: str) -> None:
+    with pytest.raises(RequestRejected) as caught:
+        plan_from(text)
+    assert why in str(caught.value)
+    assert str(caught.value).startswith(f"fusion={text!r}")

@@ -15,7 +15,7 @@ def check_fusion(text: object, what: str) -> None:
         raise ValueError(f"{what} is {HOW}; not {text!r}")
     if text == EXACT or auto_floor(text) is not None:
         return
-    from backends.llm.fusion.plans import plan_from  # late: most apps name none
+    from backends.llm.fusion.named_plans import plan_from  # late: most apps name none
 
     try:
         plan_from(text)

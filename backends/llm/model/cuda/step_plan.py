@@ -220,7 +220,7 @@ def tiles_of(first_row: int, num_rows: int, table_row: int) -> list[Tile]:
 def device_step(ints: Tensor, sizes: Sizes) -> DeviceStep:
     """The parts of a step that lies in the vector `ints`."""
     parts = [ints[where] for where in sizes.slices]
-    parts[6] = parts[6].view(-1, 4)
+    parts[6] = parts[6].view(-1, 3)
     return DeviceStep(*parts)
 
 

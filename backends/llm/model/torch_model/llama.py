@@ -90,8 +90,9 @@ class LlamaModel:
         self, kv: KVPool, layer: int, pages: list[int], first: int, num_tokens: int
     ) -> tuple[Floats, Floats]:
         """Keys and values [T, K, D] of tokens `first` on."""
-        k, v = kv.read_slots(layer, kv.slots(pages, first, num_tokens))
-        return k.float().cpu().numpy(), v.float().cpu().numpy()
+        both = kv.read_slots(slice(layer, layer + 1), kv.slots(pages, first, num_tokens))
+        k, v = both[:, 0].float().cpu().numpy()
+        return k, v
 
     @torch.inference_mode()
     def link(

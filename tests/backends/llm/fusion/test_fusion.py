@@ -115,7 +115,7 @@ def test_what_is_not_linked_alone_is_computed(loaded: Any, fused: Any) -> None:
     assert set(report.rows) <= set(range(1, usage.prefill_tokens + 1))
     assert len(set(report.rows)) == 1
     assert len(report.rows) == loaded.model.config.num_layers
-    assert report.saved_s > 0
+    assert report.saved_s >= 0
     in_chunks = sum(map(len, CHUNKS))  # a token a byte
     assert in_chunks * 0.5 < usage.fused_tokens < in_chunks
     new = len(PREFIX + " Who came?") + 3 * 6

@@ -12,7 +12,7 @@ from typing import Any
 from backends.errors import ConfigError
 from backends.fusion_profile import FusionProfile, PlanQuality, load, path_of
 from backends.llm.engine import LLMEngine
-from backends.llm.fusion.plans import PLANS, plan_from
+from backends.llm.fusion.named_plans import PLANS, plan_from
 from backends.llm.kv.tiers.page_key import identity_of
 from backends.models.fetch import resolve
 from backends.registry import EngineSpec, create

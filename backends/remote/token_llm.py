@@ -48,6 +48,7 @@ class TokenLLM:
         self._load = load
         self._dialect: TokenDialect | None = None
         self._reader: RequestReader | None = None
+        self._is_exact = False  # fusion was promised, and the server cannot
         self._starting = asyncio.Lock()
         self._is_closed = False
         self._running: dict[str, asyncio.Task[Outcome]] = {}
@@ -104,13 +105,12 @@ class TokenLLM:
         await check_same_tokenizer(dialect, prompts, self._info.model)
         lengths = (self._info.max_context_tokens, facts.max_context_tokens)
         limit = min((length for length in lengths if length is not None), default=None)
-        self._info = replace(
-            self._info,
-            capabilities=self._info.capabilities | facts.capabilities,
-            max_context_tokens=limit,
-        )
+        fuses = "fusion" in facts.capabilities
+        self._is_exact = "fusion" in self._info.capabilities and not fuses
+        lacks = {"fusion"} if self._is_exact else set()
+        able = (self._info.capabilities | facts.capabilities) - lacks
+        self._info = replace(self._info, capabilities=able, max_context_tokens=limit)
         self._dialect = dialect
-        fuses = "fusion" in self._info.capabilities
         self._reader = RequestReader(prompts, self._info.model, limit, fuses=fuses)
 
     def _enter(self, request: Request) -> "asyncio.Task[Outcome]":
@@ -152,6 +152,9 @@ class TokenLLM:
 
     async def _prefill(self, request: Request) -> Result:
         dialect, reader = self._started()
+        if self._is_exact:
+            attrs = {name: value for name, value in request.attrs.items() if name != "fusion"}
+            request = replace(request, attrs=attrs)
         context, is_ahead = await _read(request, reader.prefill)
         if not is_ahead or not context.num_tokens:
             return Result((context,))

@@ -68,7 +68,7 @@ def _reranker_behind(join: Node, graph: Graph) -> Node | None:
 
 def _pays(node: Node, rerank: Node, facts: Facts) -> bool:
     llm, reranker = (facts.devices.get(str(each.attrs["engine"])) for each in (node, rerank))
-    if facts.has(node, "warm_up") or llm is None or llm == reranker:
+    if llm is None or llm == reranker:
         return False
     cost, other = facts.cost_of(node), facts.cost_of(rerank)
     if cost is None or other is None:

@@ -81,6 +81,8 @@ class _Deciding:
         return paying
 
     def pays(self, prefill: Prefill, readings: Sequence[Reading]) -> bool:
+        if "fusion" in prefill.node.attrs:  # a server would read its chunks twice
+            return False
         if not readings or not self.is_long(prefill.node, prefill.parts):
             return False
         first_s = min(reading.start_s for reading in readings)
@@ -174,8 +176,8 @@ class _Writing:
 
     def may_vanish(self, node: Node) -> bool:
         """Whether nobody outside gets its context, and all that read it take its parts and name
-        its adapter; a select takes none."""
-        if node.name in self.graph.outputs:
+        its adapter; a select takes none. Chunks are named in a prefill alone."""
+        if node.name in self.graph.outputs or "fusion" in node.attrs:
             return False
         adapter = node.attrs.get("adapter")
         for reader in self.graph.consumers(node.name):

@@ -25,6 +25,8 @@ def _client_load(node: Node, sizes: Sizes, held: float) -> tuple[Load, ...]:
 
 
 def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:
+    if any(result.fusion is not None for result in results):  # its tokens are no exact prefill's
+        return ()
     num_new = sum(result.usage.prefill_tokens for result in results)
     before = [context_len(request.inputs[0]) for request in requests]
     num_before = sum(before) + sum(result.usage.cached_tokens for result in results)

@@ -34,7 +34,12 @@ class Teola:
     """One teola server."""
 
     name = "teola"
-    capabilities: frozenset[Capability] = ALWAYS | {"shares_in_flight", "seed", "cached_tokens"}
+    capabilities: frozenset[Capability] = ALWAYS | {
+        "shares_in_flight",
+        "seed",
+        "cached_tokens",
+        "fusion",  # prompts are planned before the server is asked: see TokenLLM
+    }
 
     def __init__(self, client: Client, model: str) -> None:
         self._client = client

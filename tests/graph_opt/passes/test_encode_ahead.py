@@ -20,8 +20,8 @@ class Cost:
         return self._rerank_s if node.op == "rerank" else 0.01
 
 
-def facts(devices: dict[str, str] | None = None, cost: Cost | None = None, *able: str) -> Facts:
-    return Facts({"m": frozenset(able)}, cost, devices=APART if devices is None else devices)
+def facts(devices: dict[str, str] | None = None, cost: Cost | None = None) -> Facts:
+    return Facts(cost=cost, devices=APART if devices is None else devices)
 
 
 BEFORE = """
@@ -58,10 +58,6 @@ def test_engines_of_one_device_have_no_time_for_it(devices: dict[str, str]) -> N
 def test_a_quick_reranker_leaves_no_time_for_it() -> None:
     assert_keeps(lambda g: encode_ahead(g, facts(None, Cost(0.01))), REUSING)
     assert "encode" in str(encode_ahead(graph(REUSING), facts(None, Cost(0.02))))
-
-
-def test_a_server_that_is_sent_whole_prompts_is_not_asked() -> None:
-    assert_keeps(lambda g: encode_ahead(g, facts(None, None, "warm_up")), REUSING)
 
 
 @pytest.mark.parametrize(

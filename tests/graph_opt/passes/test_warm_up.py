@@ -60,6 +60,24 @@ def test_a_pure_function_is_nothing_to_wait_for(attrs: str, waits: bool) -> None
     assert ("ahead" in str(after)) == waits
 
 
+def test_a_fused_prefill_names_its_chunks_and_stays() -> None:
+    fused = ASK.replace("%d @assistant [", '@chunks %d "Why?" @assistant [fusion="reuse", ')
+    short = HEAD.replace(LONG, "Be brief.")
+    read = '%c1 = prefill %c0 @system "Be brief." @user @chunks %d "Why?" @assistant '
+    assert_rewrites(
+        run,
+        lines(INPUT, short, SEARCH, fused, "return %t"),
+        lines(
+            INPUT,
+            '%c0 = context [engine="m"]',
+            SEARCH,
+            read + '[engine="m", fusion="reuse"]',
+            '%t, %c2 = decode %c1 [engine="m", max_tokens=9]',
+            "return %t",
+        ),
+    )
+
+
 def test_a_short_head_is_written_into_its_reader() -> None:
     short = HEAD.replace(LONG, "Be brief.")
     assert_rewrites(

@@ -162,10 +162,15 @@ def test_a_prompt_has_one_plan(with_pair: Callable[..., None]) -> None:
 
 
 def test_a_server_without_fusion_is_not_asked_for_it(with_pair: Callable[..., None]) -> None:
+    """Prompts were planned before it said so, and are exact then."""
+
     async def work(pair: Pair) -> None:
         assert "fusion" not in pair.remote.info.capabilities
-        with pytest.raises(RequestRejected, match="prefill takes no attributes but"):
-            await fused(pair.remote, *HEAD, *CHUNKS, *REST)
+        result = await fused(pair.remote, *HEAD, *CHUNKS, *REST)
+        assert (result.fusion, result.usage.fused_tokens) == (None, 0)
+        plain = await ask(pair.remote, "prefill", None, *HEAD, *CHUNKS, *REST)
+        exact = await ask(pair.remote, "decode", plain.outputs[0], **DECODE)
+        assert ids_of(result) == ids_of(exact)
         with pytest.raises(RequestRejected, match="does not offer KV cache fusion"):
             await ask(pair.remote, "encode", None, *HEAD, *CHUNKS)
 

@@ -58,6 +58,8 @@ def test_capabilities_before_the_start_are_those_of_every_server(tiny_tokenizer:
     assert {"seed", "adapters"}.isdisjoint(sglang)
     assert "cached_tokens" in sglang & teola
     assert "cached_tokens" not in vllm
+    assert "fusion" in teola
+    assert "fusion" not in sglang | vllm
 
 
 @pytest.mark.parametrize(

@@ -10,24 +10,28 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from backends.base import EngineInfo, Outcome, Part, Request, Result, total
+from backends.base import Capability, EngineInfo, Outcome, Part, Request, Result, total
 from backends.errors import (
     EngineError,
     EngineUnavailable,
     RequestRejected,
 )
+from backends.fusion_reports import total_report
 from backends.rate_limits import RateReport
 from backends.remote.client import Client
 from backends.remote.dialects.text_dialect import TextDialect
 from backends.remote.engine_info import info_of
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.messages import check_answerable, read_prompt
+from backends.remote.plan_named import plan_named
 from backends.remote.text_call import TextCall, read_call
 from backends.remote.text_context import (
     TextContext,
+    as_texts,
     context_of,
     estimated_tokens,
     kept,
+    parts_for,
     toolset_of,
 )
 from backends.remote.text_exchange import TextExchange
@@ -76,10 +80,11 @@ class ChatLLM:
                 return
             found = await probe(self._client, self._url)
             self._exchange.priority_sign = found.priority_sign
-            able = self._info.capabilities
+            more: set[Capability] = {"cached_tokens"} if found.counts_cached else set()
+            more |= {"fusion"} if found.fuses else set()
             self._info = replace(
                 self._info,
-                capabilities=able | {"cached_tokens"} if found.counts_cached else able,
+                capabilities=self._info.capabilities | more,
                 max_context_tokens=self._options.context_len or found.max_context_tokens,
             )
             self._model = found.model
@@ -135,18 +140,23 @@ class ChatLLM:
             return self._prefill(request)
         if request.op == "decode":
             parent = context_of(request, self._owner)
-            parts = (*(parent.parts if parent else ()), *request.inputs[1:])
+            parts = (*(parent.parts if parent else ()), *parts_for(request))
             result, prompt_tokens = await self._write(setup, request, parent, parts)
             contexts = self._contexts(result, parts, request, parent, prompt_tokens)
             return replace(result, outputs=(result.outputs[0], contexts))
         if request.op == "generate":
-            return (await self._write(setup, request, None, request.inputs))[0]
+            return (await self._write(setup, request, None, as_texts(request.inputs)))[0]
         if request.op == "select":
             return await self._select(request)
+        if request.op == "encode":
+            return await self._encode(request)
         raise RequestRejected(
             f"an LLM engine in text mode has no op {request.op!r}; it has prefill, decode and "
             "generate, and select where a server scores texts"
         )
+
+    async def _encode(self, request: Request) -> Result:  # noqa: ARG002
+        raise RequestRejected(f"{self._server.name} does not offer KV cache fusion")
 
     async def _select(self, request: Request) -> Result:  # noqa: ARG002
         raise RequestRejected(
@@ -156,14 +166,15 @@ class ChatLLM:
         )
 
     def _prefill(self, request: Request) -> Result:
-        unknown = {name for name, value in request.attrs.items() if value} - _PREFILL_ATTRS
+        takes = _PREFILL_ATTRS | (self._info.capabilities & {"fusion"})
+        unknown = {name for name, value in request.attrs.items() if value} - takes
         if unknown:
             raise RequestRejected(
                 f"prefill takes no attribute {min(unknown)!r} here; it takes "
-                f"{', '.join(sorted(_PREFILL_ATTRS))}"
+                f"{', '.join(sorted(takes))}"
             )
         parent = context_of(request, self._owner)
-        parts = (*(parent.parts if parent else ()), *request.inputs[1:])
+        parts = (*(parent.parts if parent else ()), *parts_for(request))
         tools = toolset_of(request, parent)
         read_prompt(parts, has_tools=tools is not None)  # refused now, not when it is read
         new = estimated_tokens(request.inputs[1:])
@@ -184,6 +195,7 @@ class ChatLLM:
             kept(request, parent, "adapter"),
             kept(request, parent, "cache_salt"),
             toolset_of(request, parent),
+            plan_named(request.attrs.get("fusion"), parent.fusion if parent else None),
         )
 
     def _contexts(
@@ -227,6 +239,7 @@ class ChatLLM:
             total([found[0].usage for found in answers]),
             "length" if is_cut else samples[0].finish_reason,
             samples,
+            fusion=total_report(found[0].fusion for found in answers),
         )
         return result, answers[0][1]
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backends.base import FinishReason, Sample, TokenLogprob, ToolCall, Usage
+from backends.base import FinishReason, FusionReport, Sample, TokenLogprob, ToolCall, Usage
 from backends.errors import ContentRefused, EngineError
+from backends.fusion_reports import report_from
 
 UNKNOWN_ID = -1  # of a token: chat APIs say its text only
 
@@ -93,6 +94,7 @@ class Drafts:
     by_index: dict[int, Draft] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     prompt_tokens: int | None = None  # as the server counts them
+    fusion: FusionReport | None = None  # of teola's server
     told: str | None = None  # the canonical turn that a stream was told as, with tools
 
     def of(self, index: int) -> Draft:
@@ -110,6 +112,11 @@ class Drafts:
         known = max(0, min(cached or 0, num_prompt))
         self.prompt_tokens = prompt
         self.usage = Usage(num_prompt - known, known, max(0, written or 0))
+
+    def count_fused(self, fused: Any, report: Any) -> None:
+        """Tokens of a fused prompt, and what that saved; None is none."""
+        self.usage = replace(self.usage, fused_tokens=max(0, fused or 0))
+        self.fusion = report_from(report)
 
 
 def chat_logprob(token: Mapping[str, Any]) -> TokenLogprob:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backends.base import Part, Role, Tokens, ToolCall, Turn
+from backends.base import Chunk, Part, Role, Tokens, ToolCall, Turn
 from backends.errors import RequestRejected
 from backends.tool_calls.turn import ToolTurn, read_turn, turn_text
 
@@ -24,11 +24,13 @@ class Message:
     content: str
     calls: tuple[ToolCall, ...] = ()  # of an assistant turn
     answers: ToolCall | None = None  # by a tool turn
+    pieces: tuple[str, ...] = ()  # of the content, where some of them are chunks
 
     @property
     def body(self) -> dict[str, Any]:
-        """As OpenAI writes it."""
-        found: dict[str, Any] = {"role": self.role, "content": self.content}
+        """As OpenAI writes it; with chunks as teola's server takes them."""
+        content = content_parts(self.pieces) if self.pieces else self.content
+        found: dict[str, Any] = {"role": self.role, "content": content}
         if self.calls:
             found["tool_calls"] = [
                 {
@@ -47,6 +49,7 @@ class Prompt:
 
     text: str = ""  # of a prompt without turns
     turns: tuple[Message, ...] = ()  # the last one is open
+    pieces: tuple[str, ...] = ()  # of the text, where some of them are chunks
 
     @property
     def is_begun(self) -> bool:
@@ -60,6 +63,10 @@ class Prompt:
         if self.turns and self.turns[-1] == Message("assistant", ""):
             return self.turns[:-1]
         return self.turns
+
+    @property
+    def has_chunks(self) -> bool:
+        return bool(self.pieces) or any(message.pieces for message in self.turns)
 
     @property
     def size_chars(self) -> int:
@@ -84,8 +91,20 @@ def read_prompt(parts: Iterable[object], has_tools: bool = False) -> Prompt:
             f"the prompt begins with text outside of any turn ({text[:40]!r}), which chat messages "
             "cannot hold: put a turn before it"
         )
-    messages = [Message(role, "".join(texts)) for role, texts in turns]
-    return Prompt(text, tuple(_with_calls(messages) if has_tools else _without_tools(messages)))
+    messages = [Message(role, "".join(texts), pieces=_pieces(texts)) for role, texts in turns]
+    said = tuple(_with_calls(messages) if has_tools else _without_tools(messages))
+    return Prompt(text, said, _pieces(head))
+
+
+def content_parts(pieces: Iterable[str]) -> list[dict[str, str]]:
+    """Texts and chunks, marked as such."""
+    return [
+        {"type": "chunk" if isinstance(piece, Chunk) else "text", "text": piece} for piece in pieces
+    ]
+
+
+def _pieces(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(texts) if any(isinstance(text, Chunk) for text in texts) else ()
 
 
 def _with_calls(messages: Iterable[Message]) -> Iterator[Message]:
@@ -128,12 +147,12 @@ def check_answerable(prompt: Prompt) -> None:
 def parts_of(prompt: Prompt) -> tuple[Part, ...]:
     """The parts that make this prompt."""
     if not prompt.turns:
-        return (prompt.text,) if prompt.text else ()
+        return prompt.pieces or ((prompt.text,) if prompt.text else ())
     found: list[Part] = []
     for message in prompt.turns:
         said = turn_text(ToolTurn(message.content, message.calls)) if message.calls else None
         text = said or message.content
-        found += [Turn(message.role), *([text] if text else [])]
+        found += [Turn(message.role), *(message.pieces or ([text] if text else []))]
     return tuple(found)
 
 

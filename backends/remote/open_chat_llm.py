@@ -9,20 +9,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from backends.base import Request, Result, Usage
+from backends.base import Request, Result
 from backends.engine_load import EngineLoad
 from backends.errors import RequestRejected
 from backends.llm.requests.inputs import choices_of, score_of
 from backends.remote.chat_llm import ChatLLM
 from backends.remote.client import Client
 from backends.remote.dialects.answer_fields import Fields
+from backends.remote.dialects.completions import cost_of
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.llm_options import RemoteLLMOptions
-from backends.remote.messages import Prompt, read_prompt
-from backends.remote.text_context import TextContext, context_of
-from backends.remote.token_mode.call import Choice, Cost
+from backends.remote.messages import Prompt, content_parts, read_prompt
+from backends.remote.text_context import TextContext, as_texts, context_of, kept
+from backends.remote.token_mode.call import Choice
 from backends.remote.token_mode.call import Prompt as TokenPrompt
 from backends.remote.url import RemoteURL
+
+_ENCODE = "/v1/encode"
 
 
 class OpenChatLLM(ChatLLM):
@@ -68,7 +71,27 @@ class OpenChatLLM(ChatLLM):
         context = self._context(
             (*parent.parts, best.text), len(ids) + len(best.ids), request, parent
         )
-        return Result((best.text, scores, context), _usage(cost))
+        return Result((best.text, scores, context), cost.usage)
+
+    async def _encode(self, request: Request) -> Result:
+        if "fusion" not in self._info.capabilities:
+            return await super()._encode(request)
+        if unknown := sorted(request.attrs.keys() - {"adapter", "cache_salt"}):
+            raise RequestRejected(f"encode takes no attributes {unknown} here")
+        parent = context_of(request, self._owner)
+        prompt = read_prompt((*as_texts(parent.parts if parent else ()), *request.inputs[1:]))
+        if not prompt.has_chunks:
+            return Result((0,))
+        body = {
+            "model": kept(request, parent, "adapter") or self._model,
+            "priority": request.priority,
+            **_encodable(prompt),
+        }
+        if salt := kept(request, parent, "cache_salt"):
+            body["cache_salt"] = salt
+        answer = Fields(await self._client.post(_ENCODE, body, is_safe=True), _ENCODE)
+        cost = cost_of(answer.value, _ENCODE, answer.object("usage").count("prompt_tokens") or 0)
+        return Result((answer.count("num_encoded") or 0,), cost.usage)
 
     async def _probed(self) -> TokenDialect:
         async with self._connecting:
@@ -116,5 +139,7 @@ def _tokenizable(prompt: Prompt, goes_on: dict[str, bool]) -> dict[str, Any]:
     return {"messages": messages, **({"add_generation_prompt": True} if is_open else goes_on)}
 
 
-def _usage(cost: Cost) -> Usage:
-    return Usage(cost.num_computed, cost.num_cached, cost.num_decoded)
+def _encodable(prompt: Prompt) -> dict[str, Any]:
+    if not prompt.turns:
+        return {"prompt": content_parts(prompt.pieces)}
+    return {"messages": [message.body for message in prompt.turns]}

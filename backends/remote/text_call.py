@@ -27,6 +27,7 @@ class TextCall:
     adapter: str | None = None
     cache_salt: str | None = None
     priority: int = 0
+    fusion: str | None = None  # of a prompt with chunks
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -68,4 +69,5 @@ def read_call(request: Request, prompt: Prompt, parent: TextContext | None) -> T
         adapter=kept(request, parent, "adapter"),
         cache_salt=kept(request, parent, "cache_salt"),
         priority=request.priority,
+        fusion=parent.fusion if parent is not None and prompt.has_chunks else None,
     )

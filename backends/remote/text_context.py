@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backends.base import Part, Request, Turn
+from backends.base import Chunk, Part, Request, Turn
 from backends.errors import RequestRejected
 from backends.tool_calls.tools import Toolset, choose_tools
 
@@ -21,6 +21,7 @@ class TextContext:
     adapter: str | None = None
     cache_salt: str | None = None
     tools: Toolset | None = None
+    fusion: str | None = None  # how the server reuses the KV of the chunks among the parts
 
     def release(self) -> None:
         """Nothing to give up."""
@@ -51,6 +52,17 @@ def kept(request: Request, parent: TextContext | None, name: str) -> str | None:
     if not is_first and given is not None and given != before:
         raise RequestRejected(f"{name} {given!r} cannot go on from a context of {before!r}")
     return before if given is None else given
+
+
+def parts_for(request: Request) -> tuple[Part, ...]:
+    """The request's own parts; chunks are texts where it asks for no fusion."""
+    parts: tuple[Part, ...] = request.inputs[1:]
+    return parts if request.attrs.get("fusion") is not None else as_texts(parts)
+
+
+def as_texts(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Without chunks."""
+    return tuple(str(part) if isinstance(part, Chunk) else part for part in parts)
 
 
 def estimated_tokens(parts: Iterable[Part]) -> int:

@@ -174,7 +174,7 @@ def _result(call: TextCall, form: Form, drafts: Drafts) -> Result:
         is_turn = call.toolset is not None
         outputs.append(drafts.told or whole_answer(content, draft) if is_turn else content)
         samples.append(sample)
-    return Result(tuple(outputs), drafts.usage, None, tuple(samples))
+    return Result(tuple(outputs), drafts.usage, None, tuple(samples), fusion=drafts.fusion)
 
 
 def _output(draft: Draft, form: Form, is_whole: bool) -> str:

@@ -38,6 +38,8 @@ def _identity(call: TextCall, server: TextServer) -> dict[str, Any]:
     if call.cache_salt is not None:
         hint = "prefixes of several tenants cannot be kept apart there"
         found[server.cache_salt or refuse("cache_salt", server.name, hint)] = call.cache_salt
+    if call.fusion is not None:
+        found["fusion"] = call.fusion
     if server.request_id:
         found[server.request_id] = call.id
     if server.priority and call.priority:

@@ -23,6 +23,7 @@ class Probed:
     max_context_tokens: int | None = None
     counts_cached: bool = False  # answers say how many prompt tokens came from a cache
     priority_sign: int = 1  # 0: the server takes no priorities, or does not say so
+    fuses: bool = False  # it reuses the KV of chunks
 
 
 async def probe(client: Client, url: RemoteURL) -> Probed:
@@ -45,7 +46,9 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     if url.scheme in _OPEN and cards and card is None:
         raise EngineUnavailable(_no_model(client, model, [str(one.get("id")) for one in cards]))
     length = card.get("max_model_len") if card else None
-    found = Probed(model, length if isinstance(length, int) else None)
+    able = card.get("capabilities") if card and url.scheme == "teola" else None
+    fuses = isinstance(able, list) and "fusion" in able
+    found = Probed(model, length if isinstance(length, int) else None, fuses=fuses)
     return await _with_settings(found, client) if url.scheme == "sglang" else found
 
 

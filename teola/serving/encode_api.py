@@ -4,17 +4,17 @@ OpenAI has no such route. Each chunk is encoded behind what stands before the fi
 engine's `encode`; fused prompts that begin so read it.
 """
 
-from typing import Annotated
 from uuid import uuid4
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
-from backends.base import Request
+from backends.base import Part, Request
 from backends.errors import EngineError
 from backends.request_limits import MAX_NAME_CHARS
 from teola.serving.api_errors import from_engine
+from teola.serving.chat_api import Message, conversation
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
 from teola.serving.prompt_parts import PromptPart, parts_of
@@ -23,12 +23,25 @@ from teola.serving.token_counts import TokenCounts
 
 
 class EncodeFields(Fields):
-    """The head that prompts share, then chunks."""
+    """The head that prompts share, then chunks: in pieces, or as the messages of a chat."""
 
     model: str | None = None
-    prompt: Annotated[list[PromptPart], Field(min_length=1)]
+    prompt: list[PromptPart] | None = Field(None, min_length=1)
+    messages: list[Message] | None = Field(None, min_length=1)
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
     cache_salt: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "EncodeFields":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+    @property
+    def parts(self) -> list[Part]:
+        if self.messages is not None:
+            return conversation(self.messages, opens_answer=False)
+        return parts_of(self.prompt or ())
 
 
 async def encode_chunks(request: HTTPRequest) -> Response:
@@ -36,7 +49,7 @@ async def encode_chunks(request: HTTPRequest) -> Response:
     fields = await read(request, EncodeFields)
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
-    parts = parts_of(fields.prompt)
+    parts, given = fields.parts, "prompt" if fields.messages is None else "messages"
     llm.check_can(parts, {"encode": True})
     attrs = llm.prompt_attrs(fields.model, fields.cache_salt)
     job = Request(uuid4().hex, "encode", (None, *parts), attrs, priority=fields.priority)
@@ -44,7 +57,7 @@ async def encode_chunks(request: HTTPRequest) -> Response:
         with llm.admission.admitted(1):
             result = await while_connected(request.receive, llm.run(job))
     except EngineError as error:
-        raise from_engine(error, "prompt") from error
+        raise from_engine(error, given) from error
     engines.metrics.count_encoded(result)
     usage, num_encoded = result.usage, result.outputs[0]
     counts = TokenCounts(usage.prefill_tokens + usage.cached_tokens, usage.cached_tokens)

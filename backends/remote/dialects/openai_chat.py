@@ -102,6 +102,7 @@ def count_usage(usage: Any, drafts: Drafts) -> None:
         details = usage.get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens")
         drafts.count(usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))
+        drafts.count_fused(details.get("fused_tokens"), usage.get("fusion"))
 
 
 def add_end(choice: Mapping[str, Any], draft: Draft) -> None:

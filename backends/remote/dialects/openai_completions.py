@@ -8,6 +8,7 @@ from backends.remote.answer_form import completion_form
 from backends.remote.dialects.openai_chat import add_end, count_usage
 from backends.remote.dialects.text_dialect import Written
 from backends.remote.drafts import Draft, Drafts, completion_logprobs
+from backends.remote.messages import content_parts
 from backends.remote.servers import TextServer
 from backends.remote.text_call import TextCall
 from backends.remote.text_fields import refuse, shared_fields
@@ -30,7 +31,7 @@ class OpenAICompletions:
             refuse("tools", "plain completions", "use api='chat'")
         form = completion_form(call, self._server.forms)
         body = {
-            "prompt": call.prompt.text,
+            "prompt": content_parts(call.prompt.pieces) or call.prompt.text,
             **shared_fields(call, self._model, self._server),
             "max_tokens": call.sampling.max_tokens,
             "temperature": call.sampling.temperature,

@@ -3,26 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from backends.base import Chunk, Part, Request
-from backends.errors import RequestRejected
+from backends.base import Chunk, Part
 from backends.llm.requests.open_turn import Open, ToolTurns
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.remote.token_mode.call import ChunkAt, Prompt
-from backends.remote.token_mode.context import TokenContext
-
-
-def fusion_of(request: Request, parent: TokenContext | None) -> str | None:
-    """The plan that the request names, or its context's. Raises RequestRejected for two plans."""
-    named = request.attrs.get("fusion")
-    if named is not None and (not isinstance(named, str) or not named):
-        raise RequestRejected(f"fusion must name a plan, not {named!r}")
-    before = None if parent is None else parent.fusion
-    if named is not None and before is not None and named != before:
-        raise RequestRejected(
-            f"this context was made with fusion {before!r}, and a server reuses all chunks of a "
-            f"prompt by one plan: prefill the whole prompt with {named!r}"
-        )
-    return before if named is None else named
 
 
 def encode_chunks(

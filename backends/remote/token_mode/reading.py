@@ -23,8 +23,9 @@ from backends.llm.requests.open_turn import tools_of, with_tools
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.requests.sampling import Sampling, sampling_from
 from backends.llm.sequence.tool_decoding import ToolDecoding
+from backends.remote.plan_named import plan_named
 from backends.remote.token_mode.call import Call, Choice, Prompt
-from backends.remote.token_mode.chunks import encode_chunks, fusion_of
+from backends.remote.token_mode.chunks import encode_chunks
 from backends.remote.token_mode.context import TokenContext
 from backends.remote.token_mode.tool_structure import structure_of
 from backends.tool_calls.tools import choose_tools
@@ -181,7 +182,7 @@ class RequestReader:
         """The context after a parent and parts."""
         adapter = _adapter_of(request, parent)
         salt = choose_salt(request, parent)
-        fusion = fusion_of(request, parent)
+        fusion = plan_named(request.attrs.get("fusion"), parent.fusion if parent else None)
         parts: list[Part] = parts_of(inputs, self._vocab_size)
         turn = parent.turn if parent is not None else None
         is_start = parent is None or not parent.num_tokens

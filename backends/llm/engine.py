@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable, RequestRejected
-from backends.fusion_gate import FusionGate
 from backends.llm.fusion.fused_prefill import Fuser
+from backends.llm.fusion_gate import FusionGate
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
 from backends.llm.worker import (

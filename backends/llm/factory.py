@@ -6,8 +6,8 @@ from typing import Any
 from backends.base import Engine
 from backends.devices import device_name
 from backends.errors import ConfigError
-from backends.fusion_gate import FusionGate
 from backends.llm.engine import LLMEngine
+from backends.llm.fusion_gate import FusionGate
 from backends.llm.options import LLMOptions
 from backends.llm.worker import SteppedCore
 from backends.models.fetch import check_url, resolve

@@ -285,7 +285,7 @@ def fusion_check(
     questions: Annotated[int, typer.Option(min=2, max=20, help="So many of those bundled.")] = 20,
     floor: Annotated[
         float, typer.Option(max=1, help="Engines refuse plans that recover less.")
-    ] = 0.05,
+    ] = 0.1,
     dtype: Annotated[str, typer.Option(help="Of the model; auto: what engines use.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON.")] = False,
     no_color: NoColor = False,

@@ -34,7 +34,7 @@ _USUAL = (
     "blend(0.15)",
     "blend(0.3)",
 )
-DEFAULT_FLOOR = 0.05  # of R: a plan that brings back less is hardly better than "reuse"
+DEFAULT_FLOOR = 0.1  # of R: a plan that brings back less is hardly better than "reuse"
 
 Losses = Mapping[str, Sequence[Loss]]  # by plan, an entry a question
 

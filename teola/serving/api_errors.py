@@ -5,6 +5,7 @@
 499 the client is gone · 500 the engine failed · 503 not ready, or closing
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,8 +88,9 @@ def from_engine(error: Exception, prompt_field: str) -> ApiError:
     if isinstance(error, RequestTooLong):
         return invalid(prompt_field, text, "context_length_exceeded")
     if isinstance(error, RequestRejected):
-        first_word = text.partition(" ")[0]
-        return invalid(_FIELD_OF.get(first_word, prompt_field), text)
+        first_word = re.match(r"\w*", text)
+        assert first_word is not None, "it matches the empty text"
+        return invalid(_FIELD_OF.get(first_word[0], prompt_field), text)
     if isinstance(error, EngineOverloaded):
         return ApiError(429, text, code="overloaded")
     if isinstance(error, EngineUnavailable):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from backends.errors import RequestRejected
-from backends.fusion_gate import FusionGate, upper_bound
 from backends.fusion_profile import FusionProfile, PlanQuality, path_of, save
+from backends.llm.fusion_gate import FusionGate, upper_bound
 
 MODEL = "local:tiny"
 PLANS = {
@@ -54,7 +54,11 @@ def test_a_plan_that_computes_less_than_one_below_the_floor_is_below_it_too() ->
     [
         ("reuse", "reuse"),
         ("query(0.15)", "query(0.15)"),
+        ("query(ratio=.150)", "query(0.15)"),
+        (" query( 0.30 ) + first(4)", "query(0.3)+first(4)"),
+        ("query(0.15, first=3)", None),
         ("query(0.05)", "query(0.15)"),
+        ("fastest", None),
         ("query(0.2)", "query(0.3)"),
         ("query(0.2)+first(4)", "query(0.3)+first(4)"),
         ("query(0.5)", None),

@@ -1,12 +1,13 @@
 """Refuses plans of KV cache fusion that lose too much on a model, by what its check found."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import astuple
+from typing import Any
 
 from backends.errors import ConfigError, RequestRejected
-from backends.fusion_profile import FusionProfile, PlanQuality, load
-
-_PLAN = re.compile(r"(\w+)\(([\d.]+)\)(.*)")
+from backends.fusion_profile import FusionProfile, load
+from backends.llm.fusion.named_plans import plan_from
+from backends.llm.fusion.plans import WithFirst
 
 
 class FusionGate:
@@ -45,19 +46,33 @@ class FusionGate:
         return self._profile
 
 
-def upper_bound(plan: str, plans: Mapping[str, PlanQuality]) -> str | None:
-    """The plan that was checked and keeps at least as much: itself, or the least of its kind that
-    computes more."""
-    if plan in plans:
-        return plan
-    wanted = _PLAN.fullmatch(plan)
-    larger: dict[str, float] = {}
-    for name in plans:
-        found = _PLAN.fullmatch(name)
-        if wanted and found and (found[1], found[3]) == (wanted[1], wanted[3]):
-            size = float(found[2])
-            larger |= {name: size} if size > float(wanted[2]) else {}
-    return min(larger, key=larger.__getitem__, default=None)
+def upper_bound(text: str, checked: Iterable[str]) -> str | None:
+    """The plan that was checked and keeps at least as much, however it is spelled: itself, or the
+    least of its kind that computes more."""
+    wanted = _sized(text)
+    larger = {name: found for name in checked if (found := _sized(name)) and wanted}
+    fits = {
+        name: size
+        for name, (kind, size) in larger.items()
+        if wanted is not None and kind == wanted[0] and size >= wanted[1]
+    }
+    return min(fits, key=fits.__getitem__, default=None)
+
+
+def _sized(text: str) -> tuple[Any, float] | None:
+    """A plan without its first number, and that number; None for what is no plan now."""
+    try:
+        return _without_size(plan_from(text))
+    except RequestRejected:
+        return None
+
+
+def _without_size(plan: Any) -> tuple[Any, float]:
+    if isinstance(plan, WithFirst):
+        kind, size = _without_size(plan.plan)
+        return (plan.k, kind), size
+    size, *rest = (*astuple(plan), 0)
+    return (type(plan), *rest), size
 
 
 def _best(profile: FusionProfile, floor: float) -> str:

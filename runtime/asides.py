@@ -1,8 +1,10 @@
 """Requests that a query makes for later work: nobody waits for them, and none may fail it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from backends.base import Outcome, Request, Result
+from graph_opt.graph import Node
 from runtime.hints import Hint
 from runtime.job import Job, Scheduler, Started
 from runtime.scope import release
@@ -12,40 +14,54 @@ _NOTHING = Result(())  # of one that failed or was stopped
 
 
 class Asides:
-    """Of one query. What has not ended with it is stopped."""
+    """Of one query. Such a request is stopped when the node comes that it is ahead of, and with the
+    query."""
 
     def __init__(self, query: str, teller: Teller) -> None:
         self._query = query
         self._teller = teller
-        self._running: dict[str, Callable[[], None]] = {}  # by request id: how to stop it
+        self._running: dict[str, _Aside] = {}  # by request id
 
     def submit(
-        self, engine: str, scheduler: Scheduler, request: Request, hint: Hint, path: str
+        self, engine: str, scheduler: Scheduler, request: Request, hint: Hint, path: str, node: Node
     ) -> None:
-        """Run a request of the node at this path, on what the app calls `engine`."""
+        """Run the request of a node on what the app calls `engine`; `path` is its scope's."""
 
         def started(at: Started) -> None:
             fields = {"engine": engine, "batch": at.batch, "batch_size": at.batch_size}
-            self._teller.tell("start", path, request.op, fields)
+            self._teller.tell("start", path + node.name, node.op, fields)
 
         def done(outcome: Outcome) -> None:
             result = outcome if isinstance(outcome, Result) else _NOTHING
             for value in result.outputs:
                 release(value)
             if self._running.pop(request.id, None) is not None:
-                self._teller.tell_end(path, request.op, result)
+                self._teller.tell_end(path + node.name, node.op, result)
 
         def stop() -> None:
             scheduler.cancel(job)
-            self._teller.tell_end(path, request.op, _NOTHING)
+            self._teller.tell_end(path + node.name, node.op, _NOTHING)
 
         job = Job(request, self._query, hint, started, done)
-        self._running[request.id] = stop
-        self._teller.tell("ready", path, request.op, {"engine": engine, "items": 1})
+        self._running[request.id] = _Aside(f"{path}{node.attrs['ahead_of']}", stop)
+        fields = {"engine": engine, "items": request.num_items}
+        self._teller.tell("ready", path + node.name, node.op, fields)
         scheduler.submit(job)
+
+    def end_of(self, path: str) -> None:
+        """Stop what is ahead of the node at this path, which is there."""
+        late = [key for key, aside in self._running.items() if aside.ahead_of == path]
+        for key in late:
+            self._running.pop(key).stop()
 
     def end(self) -> None:
         """Stop all that runs."""
         running, self._running = self._running, {}
-        for stop in running.values():
-            stop()
+        for aside in running.values():
+            aside.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    ahead_of: str
+    stop: Callable[[], None]

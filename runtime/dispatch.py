@@ -9,7 +9,6 @@ from backends.base import Part, Request, Role, Turn
 from graph_opt.graph import CHUNKS, SPACE, Arg, Marker, Node
 from graph_opt.ops import OPS
 from runtime.chunked_text import ChunkedText
-from runtime.fusing import attrs_where_it_pays
 from runtime.ops.table import OP_RUNS
 from runtime.scope import arg_value
 from runtime.value_text import to_text
@@ -22,7 +21,7 @@ def request_attrs(
     node: Node, symbols: Mapping[str, Any], without: Collection[str] = ()
 ) -> Mapping[str, Any]:
     """The attrs of all requests of a node, `without` some of its own."""
-    left_out = {"engine", "objective", "reuse", "when_idle", *without}
+    left_out = {"engine", "objective", "reuse", "ahead_of", *without}
     attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
     of_op = OP_RUNS[node.op].request_attrs
     return attrs if of_op is None else of_op(attrs, symbols)
@@ -35,12 +34,11 @@ def make_request(
     emit: Callable[[str], None] | None = None,
 ) -> Request:
     """The request of an engine node whose inputs are all in `values`."""
-    inputs = _inputs(node, values)
     return Request(
         id=new_request_id(),
         op=node.op,
-        inputs=inputs,
-        attrs=attrs_where_it_pays(attrs, inputs),
+        inputs=_inputs(node, values),
+        attrs=attrs,
         num_items=_num_items(node, OP_RUNS[node.op].items_arg, values),
         emit=emit,
     )

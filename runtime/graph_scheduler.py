@@ -300,7 +300,7 @@ class Query:
         self._submit(scope, node, scope.path + node.name + suffix, request, on_result)
 
     def _submit_whole(self, scope: Scope, node: Node) -> None:
-        if node.attrs.get("when_idle"):
+        if "ahead_of" in node.attrs:
             self._submit_aside(scope, node)
             return
         lost = failure_of_context(node, scope.values)
@@ -339,8 +339,8 @@ class Query:
         if scheduler.is_idle and failure_of_context(node, scope.values) is None:
             request = make_request(node, scope.values, request_attrs(node, self.symbols))
             request.priority = BULK_PRIORITY
-            hint, path = scope.layout.hints[node.name], scope.path + node.name
-            self._asides.submit(engine, scheduler, request, hint, path)
+            hint = scope.layout.hints[node.name]
+            self._asides.submit(engine, scheduler, request, hint, scope.path, node)
         self.finish(scope, node, (0,))
 
     def _submit(
@@ -353,8 +353,7 @@ class Query:
     ) -> None:
         if scope.is_stopped(node):
             return
-        if "fusion" in request.attrs:  # what was computed ahead for it is there by now, or late
-            self._asides.end()
+        self._asides.end_of(path)  # what was to be done ahead of it is there by now, or late
         engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
         scheduler = self._engines[engine]
         hint = scope.layout.hints[node.name]

@@ -12,6 +12,7 @@ from runtime.cost.latency import EngineLatency
 from runtime.engine_scheduler import EngineScheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
+from runtime.fusing import ChunkHistory, Fusing
 from runtime.graph_scheduler import Query
 from runtime.job import Scheduler
 from runtime.layout import Layout
@@ -46,6 +47,7 @@ class Runtime:
         self.memos = Memos()
         self._heads = PinnedHeads()
         self._warm_ups: dict[EngineScheduler, WarmUps] = {}
+        self._chunks: dict[EngineScheduler, ChunkHistory] = {}
 
     async def run(
         self,
@@ -107,9 +109,18 @@ class Runtime:
         for key, scheduler in gone.items():
             self._models.pop(key, None)
             self._warm_ups.pop(scheduler, None)
+            self._chunks.pop(scheduler, None)
         await close_all(gone)
 
     def _gate(
+        self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
+    ) -> Scheduler:
+        gate = self._remembering(scheduler, spec, memo, salt)
+        if spec.kind != "llm":
+            return gate
+        return Fusing(gate, self._chunks.setdefault(scheduler, ChunkHistory()))
+
+    def _remembering(
         self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
     ) -> Scheduler:
         able = scheduler.engine.info.capabilities
@@ -128,6 +139,7 @@ class Runtime:
         self.memos.close()
         self._heads.close()
         self._warm_ups.clear()
+        self._chunks.clear()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)
 

@@ -11,7 +11,7 @@ prompt waits for it, and none gets another answer by it.
     %best = rerank %q %hits [engine="r", k=3]
     %text = join %best [chunks=true]
     %text.ahead = join %hits [chunks=true]
-    %c1.ahead = encode %c0 "Passages:" @chunks %text.ahead [engine="m", when_idle=true]
+    %c1.ahead = encode %c0 "Passages:" @chunks %text.ahead [ahead_of="c1", engine="m"]
     %c1 = prefill %c0 "Passages:" @chunks %text %q [engine="m", fusion="lego(16)"]
 """
 
@@ -89,4 +89,4 @@ def _nodes(node: Node, join: Node, hits: Ref, at: int, graph: Graph) -> tuple[No
     text, name = (fresh_name(graph, f"{each.name}.ahead") for each in (join, node))
     candidates = replace(join, outputs=(text,), args=(Ref(hits.name),), after=())
     encode = encoding(node, node.args[:at], text, name)
-    return candidates, replace(encode, attrs={**encode.attrs, "when_idle": True})
+    return candidates, replace(encode, attrs={**encode.attrs, "ahead_of": node.name})

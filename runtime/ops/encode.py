@@ -15,7 +15,7 @@ def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:  # noqa: ARG001
 
 def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
     """In time that the engine has no other use for it costs nothing."""
-    if node.attrs.get("when_idle"):
+    if "ahead_of" in node.attrs:
         return ()
     return (prompt_load(node.args[1:], sizes, size_of(node.args[0], sizes).total),)
 

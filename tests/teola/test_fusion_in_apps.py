@@ -164,6 +164,18 @@ def test_auto_is_exact_for_short_prompts(prefills: Any) -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
+def test_auto_is_exact_while_no_document_comes_again(prefills: Any) -> None:
+    save_profile(**{"lego(16)": (0.6, 0.17)})
+    ask = app_on(able("m2", fusion="auto"), plain)
+    for i in range(20):
+        ask("why?", [tl.Doc(words(f"{name}{i}.", 150)) for name in "abcde"])
+    assert [plan for plan, _ in prefills][:: len(prefills) - 1] == ["lego(16)", None]
+    for _ in range(8):
+        ask("why?", LONG)
+    assert prefills[-1][0] == "lego(16)"
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_auto_without_a_profile_is_exact_and_explain_says_what_to_run(prefills: Any) -> None:
     ask = app_on(able("n", fusion="auto"), plain)
     ask("why?", LONG)

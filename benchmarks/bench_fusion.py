@@ -1,13 +1,18 @@
-"""What KV cache fusion saves and what it loses: MuSiQue questions over 12 passages each.
+"""What KV cache fusion saves and what it loses, plan by plan.
 
-    python benchmarks/bench_fusion.py [--questions 40] [--passages 12] [--trials 3]
+    python benchmarks/bench_fusion.py [--data musique|nq] [--questions 100] [--passages 12]
+                                      [--passage-tokens 120] [--plans all|beyond|...] [--timed 4]
 
-Loss, in float32: mean KL divergence from the exact prompt's next-token distributions to those of
-the fused one over the 16 tokens that the exact one writes, R = 1 - KL / KL(reuse) with a bootstrap
-interval over questions, and the share of places with the same likeliest token.
+Loss, in float32: the mean KL divergence from the exact prompt's next-token distributions to those
+of the fused one over the 16 tokens that the exact one writes; R = 1 - KL / KL(reuse) with a 95 %
+bootstrap interval over questions; the share of places with the same likeliest token; how much less
+likely the reference answer is (nats a token).
 Time, in the default dtype: seconds of a prefill and the first token with the chunks' KV in the
 pool, all modes in turn, medians; `exact` has the prefix cached. Cost is the share of the prompt's
-tokens that are computed. Last line: a JSON list.
+token-layers that are computed.
+`alone:` encodes chunks behind nothing, `similar:` behind the prefix and the passage that shares the
+most words. What --rows names keeps every measured row, and a second run goes on from there.
+Last line: a JSON list. `--svg` draws R against cost.
 """
 
 import argparse
@@ -17,219 +22,341 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backends.base import Chunk, Outcome, Request, Result, Turn
-from backends.llm.core import LLMCore
-from backends.llm.fusion.fused_prefill import Fuser
-from backends.llm.loader import load_core
-from backends.llm.model.batch import batch_of
-from backends.llm.options import LLMOptions
-from backends.models.fetch import locate
+from backends.base import Chunk, Part, Result, Turn
+from backends.llm.engine import LLMEngine
+from backends.llm.fusion.fused_prefill import Behind, Fuser
+from backends.registry import EngineSpec, create
+from benchmarks.fusion_plot import draw
+from teola.fusion_check.loss import cost_of, kl_of, top1_of
+from teola.fusion_check.probe import Probe
+from teola.fusion_check.recovered import recovered
 
-DATA = Path(__file__).parent / "data/musique/questions.jsonl.gz"
-MODES = (
-    None,
-    "reuse",
-    "lego(4)",
-    "lego(16)",
-    "random(0.15)",
-    "query(0.15)",
-    "query(0.3)",
-    "blend(0.15)",
-    "gradual(0.15)",
-)
+DATA = Path(__file__).parent / "data"
+PLANS = {
+    "all": (
+        *("reuse", "lego(1)", "lego(4)", "lego(16)", "lego(32)"),
+        *("random(0.15)", "random(0.3)", "query(0.05)", "query(0.15)", "query(0.3)", "query(0.5)"),
+        *("blend(0.15)", "blend(0.15, v=true)", "blend(0.3)", "gradual(0.15)"),
+        *("alone:reuse", "alone:lego(16)"),
+    ),
+    "beyond": (
+        *("reuse", "query(0.15)", "query(0.15, first=10, end=20)", "query(0.15, first=5, end=15)"),
+        *("query(0.15, first=0, end=10)", "query(0.15, first=14, end=15)", "query(0.15)+first(4)"),
+        *("query(0.12)+first(4)", "similar:reuse", "similar:query(0.15)"),
+    ),
+    "few": ("reuse", "lego(16)", "query(0.15)", "blend(0.15)"),
+}
 NUM_NEW = 16
+HEAD = (Turn("user"), "Answer the question from the passages.\n\n")
 console = Console()
 
 
-@dataclass
-class Figures:
-    """Of one mode, an entry a question."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of one mode on one question."""
 
-    kl: list[float] = field(default_factory=list)
-    same: list[float] = field(default_factory=list)
-    cost: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-
-class Prompts:
-    """Runs prefills and decodes of one core, one after another."""
-
-    def __init__(self, core: LLMCore) -> None:
-        self.core = core
-        self._num_requests = 0
-        page_size = core.cache.pool.page_size
-        self._fuser = Fuser(self._execute, lambda _: None, page_size, lambda: core)
-
-    def prefill(self, case: dict[str, Any], fusion: str | None) -> Result:
-        """Of a question behind its passages."""
-        passages = [Chunk(f"{text}\n\n") for text in case["passages"]]
-        head = (None, Turn("user"), "Answer the question from the passages.\n\n")
-        rest = (f"Question: {case['question']}", Turn("assistant"))
-        request = self._request("prefill", (*head, *passages, *rest), fusion=fusion)
-        if fusion is None:
-            return _result(asyncio.run(self._execute(request)))
-        return _result(asyncio.run(self._fuser.prefill(request)))
-
-    def decode(self, context: Any, num_new: int) -> Result:
-        attrs = {"max_tokens": num_new, "ignore_eos": True}
-        return _result(asyncio.run(self._execute(self._request("decode", (context,), **attrs))))
-
-    def logits(self, context: Any, tokens: Sequence[int]) -> torch.Tensor:
-        """[N + 1, V]: after the context and after each of the tokens that follow it."""
-        cache, ids = self.core.cache, [context.ids[-1], *tokens]
-        table = cache.fork(context.table)
-        assert table.num_computed == len(context.ids) - 1, "the context lost its KV"
-        assert cache.reserve(table, table.num_computed + len(ids)), "the pool is full"
-        batch = batch_of(cache.pool.page_size, (ids, table.num_computed, table.pages))
-        logits = self.core.model.launch(batch, self.core.kv).collect().logits
-        assert logits is not None, "asked for of all rows"
-        cache.drop(table)
-        return torch.tensor(np.asarray(logits))
-
-    def _request(self, op: str, inputs: tuple[Any, ...], **attrs: Any) -> Request:
-        self._num_requests += 1
-        given = {name: value for name, value in attrs.items() if value is not None}
-        return Request(f"{self._num_requests:032x}", op, inputs, given)
-
-    async def _execute(self, request: Request) -> Outcome:
-        self.core.add(request)
-        while True:
-            for done, outcome in self.core.step():
-                if done.id == request.id:
-                    return outcome
+    question: int
+    mode: str
+    tokens: int
+    cost: float
+    kl: float
+    top1: float
+    nll: float  # of the reference answer, nats a token
 
 
-def _result(outcome: Outcome) -> Result:
-    if not isinstance(outcome, Result):
-        raise outcome
-    return outcome
+@dataclass(frozen=True, slots=True)
+class Case:
+    passages: tuple[str, ...]
+    question: str
+    answer: str
+
+    def prompt(self, reverse: bool = False, again: str = "") -> list[Part]:
+        """`again` makes it another prompt than that of before."""
+        order = self.passages[::-1] if reverse else self.passages
+        chunks = [Chunk(f"{text}\n\n") for text in order]
+        return [*HEAD, *chunks, f"Question: {self.question}{again}", Turn("assistant")]
 
 
-def lose(prompts: Prompts, case: dict[str, Any], figures: dict[str | None, Figures]) -> None:
-    """Measure the loss on one question."""
-    exact = torch.empty(0)
-    tokens: list[int] = []
-    for mode in MODES:
-        context = prompts.prefill(case, mode).outputs[0]
-        if mode is None:
-            tokens = prompts.decode(context, NUM_NEW).outputs[1].ids[context.num_tokens :]
-            exact = prompts.logits(context, tokens[:-1]).log_softmax(-1)
-        found = prompts.logits(context, tokens[:-1]).log_softmax(-1)
-        figures[mode].kl.append(float((exact.exp() * (exact - found)).sum(-1).mean()))
-        same = (exact.argmax(-1) == found.argmax(-1)).float().mean()
-        figures[mode].same.append(float(same))
+def cases(args: argparse.Namespace, engine: LLMEngine) -> list[Case]:
+    with gzip.open(DATA / args.data / "questions.jsonl.gz", "rt", encoding="utf-8") as lines:
+        found = [json.loads(line) for line in lines][: args.questions]
+    return [
+        Case(
+            tuple(
+                _cut(engine, text, args.passage_tokens) for text in x["passages"][: args.passages]
+            ),
+            x["question"],
+            (x.get("answers") or [x["answer"]])[0],
+        )
+        for x in found
+    ]
+
+
+def _cut(engine: LLMEngine, text: str, num_tokens: int) -> str:
+    ids = engine.encode([text])
+    return engine.decode(ids[:num_tokens]) if len(ids) > num_tokens else text
+
+
+def behind_nothing(text: str, texts: Sequence[str]) -> None:
+    """How a chunk alone is encoded."""
+
+
+def behind_similar(text: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The passage that shares the most of its words."""
+    words = set(text.lower().split())
+    others = [other for other in texts if other != text]
+    if not others:
+        return ()
+    return (max(others, key=lambda o: len(words & set(o.lower().split())) / len(set(o.split()))),)
+
+
+ENCODINGS: dict[str, Behind | None] = {
+    "": None,
+    "alone": behind_nothing,
+    "similar": behind_similar,
+}
+
+
+class Modes:
+    """Prefills of one engine: a plan behind what its chunks are encoded behind."""
+
+    def __init__(self, engine: LLMEngine) -> None:
+        self.engine = engine
+        self.probe = Probe(engine)
+        make: Callable[..., Fuser] = partial(
+            Fuser, engine._execute_one, engine._abort_one, 16, engine._running_core
+        )
+        self._fusers = {name: make(behind) for name, behind in ENCODINGS.items()}
+
+    async def prefill(self, mode: str, prompt: Sequence[Part]) -> Result:
+        encoding, _, plan = mode.rpartition(":")
+        self.engine._fuser = self._fusers[encoding]
+        return await self.probe.prefill(prompt, None if plan == "exact" else plan)
+
+
+async def lose(modes: Modes, number: int, case: Case, wanted: Sequence[str]) -> list[Row]:
+    """The rows of one question."""
+    answer = modes.engine.encode([case.answer])
+    exact = (await modes.prefill("exact", case.prompt())).outputs[0]
+    tokens = await modes.probe.continuation(exact, NUM_NEW)
+    right = await modes.probe.logprobs(exact, tokens[:-1])
+    rows = [Row(number, "exact", exact.num_tokens, 1.0, 0, 1, await _nll(modes, exact, answer))]
+    exact.release()
+    modes.probe.flush()  # else the next would find all of it, exact
+    for mode in wanted:
+        result = await modes.prefill(mode, case.prompt())
+        (context,) = result.outputs
+        found = await modes.probe.logprobs(context, tokens[:-1])
+        cost = cost_of(result.fusion) if result.fusion else 1.0
+        nll = await _nll(modes, context, answer)
+        rows.append(
+            Row(
+                number,
+                mode,
+                context.num_tokens,
+                cost,
+                kl_of(right, found),
+                top1_of(right, found),
+                nll,
+            )
+        )
         context.release()
-        if mode is None:  # else the next would find all of it, exact
-            prompts.core.flush()
-    prompts.core.flush()
+    modes.probe.flush()
+    return rows
 
 
-def take_time(
-    prompts: Prompts, case: dict[str, Any], figures: dict[str | None, Figures], trials: int
-) -> None:
-    """Measure the seconds to the first token on one question."""
-    prompts.prefill(case, "reuse").outputs[0].release()  # the chunks' KV is in the pool
-    for trial in range(trials):
-        for mode in MODES if trial % 2 else MODES[::-1]:
-            other = {**case, "passages": case["passages"][::-1]}  # in places they never had
-            other["question"] += " " * (trial + 1) + str(mode)  # and no prompt of before
-            began = time.perf_counter()
-            prefill = prompts.prefill(other, mode)
-            prompts.decode(prefill.outputs[0], 1)
-            figures[mode].seconds.append(time.perf_counter() - began)
-            num_tokens = prefill.outputs[0].num_tokens
-            prefill.outputs[0].release()
-            figures[mode].tokens.append(num_tokens)
-            rows = prefill.fusion.rows if prefill.fusion else (prefill.usage.prefill_tokens,)
-            figures[mode].cost.append(statistics.mean(rows) / num_tokens)
-            if mode is None:  # else the next would find this one's passages behind each other
-                prompts.core.flush()
-                prompts.prefill(case, "reuse").outputs[0].release()
-    prompts.core.flush()
+async def _nll(modes: Modes, context: Any, answer: Sequence[int]) -> float:
+    found = await modes.probe.logprobs(context, answer[:-1])
+    return -float(np.mean(found[np.arange(len(answer)), list(answer)]))
 
 
-def interval(mode: Figures, reuse: Figures) -> tuple[float, float]:
-    """95 % of R, resampling questions."""
-    random = np.random.default_rng(0)
-    own, base = np.array(mode.kl), np.array(reuse.kl)
-    picks = random.integers(0, len(own), (2000, len(own)))
-    found = 1 - own[picks].mean(1) / base[picks].mean(1)
-    low, high = np.quantile(found, (0.025, 0.975))
-    return float(low), float(high)
+async def quality(args: argparse.Namespace, plans: Sequence[str]) -> list[Row]:
+    """Of all questions; rows that a file has are not measured again."""
+    kept = [Row(**json.loads(line)) for line in _lines(args.rows)]
+    known = {(row.question, row.mode) for row in kept}
+    engine = engine_of("float32")
+    await engine.start()
+    modes = Modes(engine)
+    try:
+        for number, case in enumerate(track(cases(args, engine), "loss", console=console)):
+            missing = [plan for plan in plans if (number, plan) not in known]
+            rows = await lose(modes, number, case, missing) if missing else []
+            kept += [row for row in rows if (number, row.mode) not in known]
+            _keep(args.rows, [row for row in rows if (number, row.mode) not in known])
+    finally:
+        await engine.close()
+    return [row for row in kept if row.mode in ("exact", *plans)]
+
+
+def _lines(path: Path | None) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path is not None and path.exists() else []
+
+
+def _keep(path: Path | None, rows: Sequence[Row]) -> None:
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+
+
+def engine_of(dtype: str) -> LLMEngine:
+    options = {"dtype": dtype, "fusion_floor": -np.inf, "kv_tokens": 32768}
+    engine = create(EngineSpec("llm", "local:smollm2-135m", options))
+    assert isinstance(engine, LLMEngine), "local: is embedded"
+    return engine
+
+
+async def times(args: argparse.Namespace, plans: Sequence[str]) -> dict[str, list[float]]:
+    """Seconds to the first token."""
+    found: dict[str, list[float]] = {mode: [] for mode in ("exact", *plans)}
+    engine = engine_of("auto")
+    await engine.start()
+    modes = Modes(engine)
+    try:
+        for case in cases(args, engine)[: args.timed]:
+            for trial in range(args.trials):
+                for mode in _in_turn(list(found), trial):
+                    found[mode].append(await _first_token_s(modes, mode, case, trial))
+    finally:
+        await engine.close()
+    return found
+
+
+def _in_turn(modes: list[str], trial: int) -> Iterator[str]:
+    yield from modes if trial % 2 else modes[::-1]
+
+
+async def _first_token_s(modes: Modes, mode: str, case: Case, trial: int) -> float:
+    """With the chunks' KV in the pool, in places that they never had, of a prompt that is new."""
+    modes.probe.flush()
+    if mode == "exact":
+        await _released(modes, "exact", list(HEAD))
+    else:
+        encoding = mode.rpartition(":")[0]
+        for _ in range(2):  # the first learns how long the chunks are
+            await _released(modes, f"{encoding}:reuse".lstrip(":"), case.prompt())
+    prompt = case.prompt(reverse=True, again=" " * trial)
+    began = time.perf_counter()
+    (context,) = (await modes.prefill(mode, prompt)).outputs
+    await modes.probe.continuation(context, 1)
+    elapsed_s = time.perf_counter() - began
+    context.release()
+    return elapsed_s
+
+
+async def _released(modes: Modes, mode: str, prompt: Sequence[Part]) -> None:
+    (await modes.prefill(mode, prompt)).outputs[0].release()
+
+
+def summed_up(rows: Sequence[Row], seconds: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """One entry a mode."""
+    by_mode: dict[str, list[Row]] = {}
+    for row in rows:
+        by_mode.setdefault(row.mode, []).append(row)
+    exact_s = statistics.median(seconds["exact"]) if seconds.get("exact") else None
+    found = []
+    for mode, own in by_mode.items():
+        base = by_mode["alone:reuse" if mode.startswith("alone:") else "reuse"]
+        same = min(len(own), len(base))
+        r = recovered([x.kl for x in own[:same]], [x.kl for x in base[:same]])
+        exact_nll = statistics.mean(x.nll for x in by_mode["exact"][: len(own)])
+        entry = {
+            "mode": mode,
+            "n": len(own),
+            "tokens": round(statistics.mean(x.tokens for x in own)),
+            "cost": round(statistics.mean(x.cost for x in own), 4),
+            "kl": round(statistics.mean(x.kl for x in own), 4),
+            "R_kl": round(r.r, 3),
+            "R_kl_ci": [round(r.low, 3), round(r.high, 3)],
+            "top1": round(statistics.mean(x.top1 for x in own), 3),
+            "nll_more": round(statistics.mean(x.nll for x in own) - exact_nll, 3),
+        }
+        if seconds.get(mode) and exact_s is not None:
+            entry["ttft_s"] = round(statistics.median(seconds[mode]), 4)
+            entry["ttft_ratio"] = round(exact_s / statistics.median(seconds[mode]), 2)
+        found.append(entry)
+    return found
+
+
+def paired(rows: Sequence[Row], one: str, other: str) -> str:
+    """Mean difference of KL with its 95 % bootstrap interval."""
+    kls = {(row.mode, row.question): row.kl for row in rows}
+    both = [q for mode, q in kls if mode == one and (other, q) in kls]
+    if not both:
+        return ""
+    gaps = np.array([kls[one, q] - kls[other, q] for q in both])
+    picks = np.random.default_rng(0).integers(0, len(gaps), (2000, len(gaps)))
+    low, high = np.quantile(gaps[picks].mean(1), (0.025, 0.975))
+    return f"KL({one}) - KL({other}) = {gaps.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+PAIRS = (
+    *(("blend(0.15)", "random(0.15)"), ("query(0.15)", "blend(0.15)"), ("reuse", "alone:reuse")),
+    *(("lego(16)", "reuse"), ("query(0.15)+first(4)", "query(0.15)")),
+    *(("query(0.15, first=10, end=20)", "query(0.15)"), ("similar:query(0.15)", "query(0.15)")),
+)
+
+
+def show(entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
+    table = Table("mode", "cost", "KL", "R (95 %)", "top-1", "answer NLL", "TTFT", "ratio")
+    for x in entries:
+        low, high = x["R_kl_ci"]
+        table.add_row(
+            x["mode"],
+            f"{x['cost']:.3f}",
+            f"{x['kl']:.4f}",
+            f"{x['R_kl']:.2f} ({low:.2f} to {high:.2f})",
+            f"{x['top1']:.3f}",
+            f"{x['nll_more']:+.3f}",
+            f"{x['ttft_s'] * 1e3:.0f} ms" if "ttft_s" in x else "",
+            f"{x['ttft_ratio']:.1f}" if "ttft_ratio" in x else "",
+        )
+    console.print(f"{entries[0]['tokens']} tokens, {entries[0]['n']} questions")
+    console.print(table)
+    for pair in PAIRS:
+        if text := paired(rows, *pair):
+            console.print(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--questions", type=int, default=40)
+    parser.add_argument("--data", choices=("musique", "nq"), default="musique")
+    parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--passages", type=int, default=12)
-    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--passage-tokens", type=int, default=1000)
+    parser.add_argument("--plans", default="all", help="all, beyond, few, or plans with ; between")
     parser.add_argument("--timed", type=int, default=4, help="questions whose seconds are taken")
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--rows", type=Path, help="a JSONL file that keeps what was measured")
+    parser.add_argument("--svg", type=Path, help="draw R against cost")
     args = parser.parse_args()
-    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
-        cases = [json.loads(line) for line in lines][: args.questions]
-    for case in cases:
-        case["passages"] = case["passages"][: args.passages]
-    figures: dict[str | None, Figures] = {mode: Figures() for mode in MODES}
-    path = locate("smollm2-135m")
-    with console.status("loss") as status:
-        prompts = Prompts(load_core(path, LLMOptions(dtype="float32")))
-        for i, case in enumerate(cases):
-            lose(prompts, case, figures)
-            status.update(f"loss: {i + 1} of {len(cases)} questions")
-    with console.status("time") as status:
-        prompts = Prompts(load_core(path, LLMOptions()))
-        for i, case in enumerate(cases[: args.timed]):
-            take_time(prompts, case, figures, args.trials)
-            status.update(f"time: {i + 1} of {args.timed} questions")
-    show(figures)
-
-
-def show(figures: dict[str | None, Figures]) -> None:
-    table = Table(
-        "mode", "tokens", "cost", "KL", "R (95 %)", "same likeliest", "TTFT", title="fusion"
-    )
-    rows = []
-    exact_s = statistics.median(figures[None].seconds)
-    for mode, own in figures.items():
-        kl, reuse = statistics.mean(own.kl), statistics.mean(figures["reuse"].kl)
-        low, high = interval(own, figures["reuse"])
-        ratio = exact_s / statistics.median(own.seconds)
-        row = {
-            "mode": mode or "exact",
-            "n": round(statistics.mean(own.tokens)),
-            "cost": round(statistics.mean(own.cost), 3),
-            "kl": round(kl, 4),
-            "R_kl": round(1 - kl / reuse, 3),
-            "R_kl_ci": [round(low, 3), round(high, 3)],
-            "top1": round(statistics.mean(own.same), 3),
-            "ttft_s": round(statistics.median(own.seconds), 4),
-            "ttft_ratio": round(ratio, 2),
-        }
-        rows.append(row)
-        table.add_row(
-            row["mode"],
-            str(row["n"]),
-            f"{row['cost']:.3f}",
-            f"{kl:.4f}",
-            f"{row['R_kl']:.2f} ({low:.2f} to {high:.2f})",
-            f"{row['top1']:.3f}",
-            f"{row['ttft_s'] * 1e3:.0f} ms, {ratio:.1f}x",
+    plans = PLANS.get(args.plans) or tuple(x.strip() for x in args.plans.split(";"))
+    rows = asyncio.run(quality(args, plans)) if args.questions else []
+    args.questions = max(args.questions, args.timed)
+    seconds = asyncio.run(times(args, plans)) if args.timed else {}
+    if not rows:
+        medians = {mode: round(statistics.median(own), 4) for mode, own in seconds.items()}
+        print(
+            json.dumps({mode: [s, round(medians["exact"] / s, 2)] for mode, s in medians.items()})
         )
-    console.print(table)
-    print(json.dumps(rows))
+        return
+    entries = summed_up(rows, seconds)
+    show(entries, rows)
+    if args.svg is not None:
+        args.svg.write_text(draw(entries), encoding="utf-8")
+    print(json.dumps(entries))
 
 
 if __name__ == "__main__":

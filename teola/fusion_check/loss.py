@@ -36,7 +36,7 @@ async def losses(
         (context,) = result.outputs
         found = await probe.logprobs(context, tokens[:-1])
         cost = 1.0 if result.fusion is None else cost_of(result.fusion)
-        yield plan, Loss(_kl(wanted, found), _top1(wanted, found), cost, context.num_tokens)
+        yield plan, Loss(kl_of(wanted, found), top1_of(wanted, found), cost, context.num_tokens)
         context.release()
     probe.flush()
 
@@ -46,9 +46,11 @@ def cost_of(report: FusionReport) -> float:
     return min(1.0, sum(report.rows) / (len(report.rows) * report.num_tokens))
 
 
-def _kl(wanted: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
+def kl_of(wanted: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
+    """Mean divergence of rows of log-probabilities [N, V] from those that are wanted, in nats."""
     return max(0.0, float((np.exp(wanted) * (wanted - found)).sum(-1).mean()))
 
 
-def _top1(wanted: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
+def top1_of(wanted: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
+    """The share of rows with the same likeliest token."""
     return float((wanted.argmax(-1) == found.argmax(-1)).mean())

@@ -30,6 +30,8 @@ _KNOWN_LENGTHS = 1 << 14
 _PADDING = 0  # a token of every vocabulary
 
 Execute = Callable[[Request], Awaitable[Outcome]]
+# Which of a prompt's chunks a chunk is encoded behind, after the prefix; None: behind nothing.
+Behind = Callable[[str, Items[str]], Items[str] | None]
 
 
 class Costs(Protocol):
@@ -69,11 +71,14 @@ class Fuser:
         abort: Callable[[str], None],
         page_size: int,
         costs: Callable[[], Costs],
+        behind: Behind | None = None,
     ) -> None:
+        """`behind`: not the prefix alone, for comparison."""
         self._execute = execute
         self._abort = abort
         self._page_size = page_size
         self._costs = costs
+        self._behind = behind
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
         self._live: dict[str, _Work] = {}
 
@@ -169,21 +174,37 @@ class Fuser:
             work.made.append(outcome)
             (prefix,) = outcome.outputs
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
-        paddings = [self._padding(prefix, text) for text in texts]
-        outcomes = await asyncio.gather(
-            *(
-                self._run(request, str(i), prefix, text, Tokens((_PADDING,) * padding))
-                for i, (text, padding) in enumerate(zip(texts, paddings, strict=True))
-            )
+        found = await asyncio.gather(
+            *(self._encode(request, i, prefix, texts) for i in range(len(texts)))
         )
-        work.made += [outcome for outcome in outcomes if isinstance(outcome, Result)]
         encoded: dict[str, Encoded] = {}
-        for text, padding, outcome in zip(texts, paddings, outcomes, strict=True):
+        for text, part in zip(texts, found, strict=True):
+            if not isinstance(part, Encoded):
+                return part
+            encoded[text] = part
+        return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+
+    async def _encode(
+        self, request: Request, number: int, prefix: Prefix | None, texts: Items[str]
+    ) -> Encoded | Exception:
+        work, text = self._live[request.id], texts[number]
+        before = self._behind(text, texts) if self._behind is not None else ()
+        if before is None:
+            prefix = None
+        elif before:
+            outcome = await self._run(request, f"{number}b", prefix, *map(str, before))
             if not isinstance(outcome, Result):
                 return outcome
-            work.num_encoded += outcome.usage.prefill_tokens > self._page_size
-            encoded[text] = self._encoded(prefix, text, outcome.outputs[0], padding)
-        return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+            work.made.append(outcome)
+            (prefix,) = outcome.outputs
+        padding = self._padding(prefix, text)
+        filling = Tokens((_PADDING,) * padding)
+        outcome = await self._run(request, str(number), prefix, text, filling)
+        if not isinstance(outcome, Result):
+            return outcome
+        work.made.append(outcome)
+        work.num_encoded += outcome.usage.prefill_tokens > self._page_size
+        return self._encoded(prefix, text, outcome.outputs[0], padding)
 
     async def _in_passes(
         self, request: Request, prefix: Prefix | None, parts: Items[Part | Encoded], plan: Plan
@@ -211,7 +232,7 @@ class Fuser:
     def _layout(self, parts: Items[Part | Encoded]) -> Layout:
         chunks = [part for part in parts if isinstance(part, Encoded)]
         lengths = tuple(len(chunk.ids) for chunk in chunks)
-        is_exact = tuple(i == 0 for i in range(len(chunks)))
+        is_exact = tuple(i == 0 and self._behind is None for i in range(len(chunks)))
         return Layout(lengths, is_exact, self._costs().num_layers)
 
     async def _run(

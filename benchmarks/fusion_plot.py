@@ -66,7 +66,7 @@ def _axes(most: float) -> list[str]:
         lines.append(f'<text x="{x - 8:.1f}" y="{floor + 16:.1f}">{i / 10:.1f}</text>')
     middle = (LEFT + end) / 2
     lines.append(
-        f'<text x="{middle - 90:.0f}" y="{HEIGHT - 12}">token-layers computed, of all</text>'
+        f'<text x="{middle - 90:.0f}" y="{HEIGHT - 12}">share of token-layers computed</text>'
     )
     lines.append(
         f'<text transform="translate(16 {HEIGHT / 2:.0f}) rotate(-90)">R, recovered of the KL</text>'

@@ -56,10 +56,10 @@ class Fusing(SchedulerLayer[Scheduler]):
     def submit(self, job: Job) -> None:
         """Queue a job, exact where fusion does not pay."""
         request = job.request
-        if request.op == "encode":
-            self._history.see(_chunks_of(request))
-        elif "fusion" in request.attrs:
+        if "fusion" in request.attrs:
             self._settle(job, request)
+        elif chunks := _chunks_of(request):  # they are encoded ahead
+            self._history.see(chunks)
         self._scheduler.submit(job)
 
     def cancel(self, job: Job) -> None:

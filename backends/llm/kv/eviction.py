@@ -6,9 +6,13 @@
 | `lfu` | least frequently used, the older one among equals | few prefixes are hot for long |
 | `pgdsf` | least worth: uses x seconds to compute again / size | lengths of prompts differ |
 
-`pgdsf` is prefix-aware GDSF (RAGCache, arXiv 2404.12457): a token deep in a long prompt takes
-longer to compute than one at its start, so it is worth more. What stays unused ages: scores start
-from the highest score that was evicted before the last use. Counts of `lfu` do not age.
+`pgdsf` is prefix-aware GDSF (RAGCache, arXiv 2404.12457): clock + frequency x cost / size, where
+the clock is the highest score that was evicted before the last use. So what stays unused ages, and
+a token deep in a long prompt, which takes longer to compute than one at its start, is worth more.
+The pool and the host tier have a clock each, and only leaves go. One thing differs: RAGCache
+averages the cost of a node over the requests that missed it, which each computed other tokens too.
+Here it is the node's own, by the latency model: where it stands in its prompt never changes, so all
+misses of it cost the same. Counts of `lfu` do not age.
 """
 
 import heapq

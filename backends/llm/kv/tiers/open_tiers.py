@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backends.errors import ConfigError
+from backends.llm.kv.eviction import POLICIES
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
@@ -42,7 +43,8 @@ def open_tiers(
     if options.host_kv_tokens is not None:
         num_pages = max(1, options.host_kv_tokens // options.page_size)
         row_bytes = None if codec.name else page_bytes
-        host = HostTier(num_pages, row_bytes, is_pinned=example.is_cuda)
+        policy = POLICIES[options.eviction]
+        host = HostTier(num_pages, row_bytes, example.is_cuda, policy)
     disk = None
     if options.disk_kv is not None:
         root = Path(options.disk_kv).expanduser()

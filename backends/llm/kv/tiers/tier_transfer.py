@@ -10,6 +10,7 @@ from typing import NamedTuple
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import Load, PageTable
 from backends.llm.kv.radix import RadixNode
+from backends.llm.kv.tiers.host import Origin
 from backends.llm.kv.tiers.page_key import PageKeys
 from backends.llm.kv.tiers.transfer_worker import PageStore, TransferWorker
 from backends.llm.stats import CacheStats
@@ -28,7 +29,14 @@ class LowerTierIndex:
         self._store = store
         self._stats = stats
 
-    def save(self, keys: list[bytes], pages: list[int], *, is_patient: bool = False) -> None:
+    def save(
+        self,
+        keys: list[bytes],
+        pages: list[int],
+        origins: list[Origin],
+        *,
+        is_patient: bool = False,
+    ) -> None:
         """Copy pages that are held nowhere below; the copies are moved later. When the queue is
         full the last pages are not kept, unless the caller is patient."""
         unknown = [i for i, key in enumerate(keys) if key not in self.worker]
@@ -42,9 +50,8 @@ class LowerTierIndex:
                 self.worker.drain()
                 continue
             now, unknown = unknown[:room], unknown[room:]  # no more than may wait
-            self.worker.save(
-                [keys[i] for i in now], self._store.export_pages([pages[i] for i in now])
-            )
+            rows = self._store.export_pages([pages[i] for i in now])
+            self.worker.save([keys[i] for i in now], rows, [origins[i] for i in now])
             self._stats.saved_pages += len(now)
 
     def find(self, last: bytes, ids: list[int], start: int, page_size: int) -> list[bytes]:
@@ -132,7 +139,15 @@ class TierTransfer:
         keys = self.tiers.keys.of(node)
         last = range(len(keys))[-num_last:]
         at = [i for i in last if node.pages[i] not in cache.unwritten][::-1]
-        self.tiers.save([keys[i] for i in at], [node.pages[i] for i in at], is_patient=is_patient)
+        assert node.parent is not None, "a root has no page"
+        before = [self.tiers.keys.last(node.parent), *keys]
+        use = node.use
+        self.tiers.save(
+            [keys[i] for i in at],
+            [node.pages[i] for i in at],
+            [Origin(before[i], use.num_uses, use.seconds_per_token) for i in at],
+            is_patient=is_patient,
+        )
 
     def load_rest(self, cache: KVCache, table: PageTable, ids: list[int]) -> Load | None:
         """The load that brings the pages after those of the table, started if need be. None where

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import DiskTier
-from backends.llm.kv.tiers.host import HostTier
+from backends.llm.kv.tiers.host import HostTier, Origin
 from backends.llm.kv.tiers.page_codec import PageCodec
 from backends.llm.stats import CacheStats
 
@@ -49,6 +49,7 @@ class TransferWorker:
         self._codec = codec
         self._stats = stats
         self._queued: dict[bytes, Tensor] = {}  # key -> row [bytes], not yet saved
+        self._origins: dict[bytes, Origin] = {}  # of those that are queued
         self._saves: deque[bytes] = deque()
         self._loads: deque[Load] = deque()
         self._wake = threading.Condition()
@@ -65,11 +66,12 @@ class TransferWorker:
     def num_queued(self) -> int:
         return len(self._queued)
 
-    def save(self, keys: list[bytes], rows: "Tensor") -> None:
+    def save(self, keys: list[bytes], rows: "Tensor", origins: list[Origin]) -> None:
         """Keep pages rows [P, bytes] below, none of which is held there."""
         with self._wake:
-            for key, row in zip(keys, rows.unbind(0), strict=True):
+            for key, row, origin in zip(keys, rows.unbind(0), origins, strict=True):
                 self._queued[key] = row
+                self._origins[key] = origin
                 self._saves.append(key)
             self._start()
 
@@ -140,7 +142,7 @@ class TransferWorker:
                     load.is_done = True
                     self._loaded.set()
                 elif key is not None:
-                    del self._queued[key]
+                    del self._queued[key], self._origins[key]
 
     def _keep(self, key: bytes) -> None:
         kept = self._codec.encode(self._queued[key])
@@ -148,10 +150,10 @@ class TransferWorker:
             self._to_disk(key, kept)
             return
         while self.host.is_full:
-            oldest, of_oldest = self.host.oldest()
-            self._to_disk(oldest, of_oldest)
-            self.host.drop(oldest)
-        self.host.put(key, kept)
+            lowest, of_lowest = self.host.lowest()
+            self._to_disk(lowest, of_lowest)
+            self.host.drop(lowest)
+        self.host.put(key, kept, self._origins[key])
         self._stats.bytes_to_host += len(kept)
 
     def _to_disk(self, key: bytes, kept: "Tensor | bytes") -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import HEADER_BYTES, DiskTier
-from backends.llm.kv.tiers.host import HostTier
+from backends.llm.kv.tiers.host import UNKNOWN, HostTier
 from backends.llm.kv.tiers.kv_folder import KVFolder
 from backends.llm.kv.tiers.page_codec import Raw
 from backends.llm.kv.tiers.page_key import DIGEST_BYTES
@@ -40,7 +40,8 @@ def disk_of(folder: Path, num_pages: int) -> DiskTier:
 
 
 def save(worker: TransferWorker, *numbers: int) -> None:
-    worker.save([key_of(n) for n in numbers], Store().export_pages(list(numbers)))
+    rows = Store().export_pages(list(numbers))
+    worker.save([key_of(n) for n in numbers], rows, [UNKNOWN] * len(numbers))
     worker.drain()
 
 

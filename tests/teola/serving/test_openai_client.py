@@ -111,6 +111,25 @@ def test_a_second_equal_prompt_is_taken_from_the_cache(client: OpenAI) -> None:
     assert num_prompt - 17 <= warm < num_prompt  # all its whole pages
 
 
+def test_chunks_are_reused_in_another_order(client: OpenAI) -> None:
+    passages = [{"type": "chunk", "text": f"{text} " * 20} for text in ("Bees hum.", "Cows moo.")]
+
+    def ask(content: Any) -> Any:
+        messages: Any = [
+            {"role": "user", "content": [{"type": "text", "text": "Read: "}, *content]}
+        ]
+        body = {"fusion": "query(0.15)"}
+        return client.chat.completions.create(
+            model=MODEL, messages=messages, max_tokens=8, extra_body=body
+        ).usage.model_dump()  # type: ignore[union-attr]
+
+    question = {"type": "text", "text": "Who hums?"}
+    first, second = ask([*passages, question]), ask([*passages[::-1], question])
+    assert (first["fusion"]["num_encoded"], second["fusion"]["num_encoded"]) == (2, 0)
+    assert second["prompt_tokens_details"]["fused_tokens"] > 50
+    assert 0 < second["fusion"]["rows"][-1] < second["prompt_tokens"] / 2
+
+
 def test_a_conversation_goes_on_from_the_cache(client: OpenAI) -> None:
     messages = user(LONG + "Then say hello.")
     first = client.chat.completions.create(

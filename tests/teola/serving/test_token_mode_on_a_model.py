@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 import teola as tl
-from backends.base import Request, Result, Turn
+from backends.base import Chunk, Request, Result, Turn
 from backends.errors import EngineError, RequestRejected
 from backends.registry import EngineSpec, create
 from samples import advanced_rag, doc_qa
@@ -93,6 +93,27 @@ async def everything(engine: Any) -> list[Any]:
 def test_the_server_gives_the_tokens_of_the_embedded_engine(server: Any) -> None:
     async def work(local: Any, remote: Any) -> None:
         assert await everything(remote) == await everything(local)
+
+    with_both(server, work)
+
+
+@pytest.mark.parametrize("plan", ["reuse", "lego(16)", "query(0.15)", "blend(0.15)+first(4)"])
+def test_a_fused_prompt_has_the_tokens_of_the_embedded_engine(server: Any, plan: str) -> None:
+    """Bit by bit the same plan: what is looked at and what is chosen."""
+    passages = [Chunk(f"[{text}] " * 12) for text in ("Bees make honey", "Cows give milk", "Rome")]
+
+    async def work(local: Any, remote: Any) -> None:
+        for chunks in (passages, passages[::-1]):
+            parts = (Turn("user"), "Read this. ", *chunks, "Who makes honey?", Turn("assistant"))
+            found = []
+            for engine in (local, remote):
+                context = (await ask(engine, "prefill", None, *parts, fusion=plan)).outputs[0]
+                result = await ask(engine, "decode", context, max_tokens=16)
+                found.append((result.outputs[0], list(result.outputs[1].ids)))
+                last = result
+            assert found[0] == found[1]
+            assert last.fusion is not None
+            assert (last.fusion.plan, len(last.fusion.rows)) == (plan, 30)
 
     with_both(server, work)
 

@@ -69,6 +69,6 @@ def _axes(most: float) -> list[str]:
         f'<text x="{middle - 90:.0f}" y="{HEIGHT - 12}">share of token-layers computed</text>'
     )
     lines.append(
-        f'<text transform="translate(16 {HEIGHT / 2:.0f}) rotate(-90)">R, recovered of the KL</text>'
+        f'<text transform="translate(16 {HEIGHT / 2:.0f}) rotate(-90)">R of KL</text>',
     )
     return lines

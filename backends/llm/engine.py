@@ -146,6 +146,7 @@ class LLMEngine:
 
     def flush_cache(self) -> None:
         """Drop every prefix without a holder, before the next request."""
+        self._fuser.forget()
         self._inbox.send(Flush())
 
     def cache_stats(self) -> CacheStats:
@@ -185,6 +186,7 @@ class LLMEngine:
 
     async def close(self) -> None:
         """Stop the thread, fail what still runs, free the model."""
+        self._fuser.forget()
         self._inbox.close()
         self._preparation.close()
         await self._join_worker()

@@ -27,6 +27,8 @@ from backends.llm.fusion.plans import Bools, Floats, Layout, Plan
 from backends.llm.kv.page_table import PageTable
 
 _KNOWN_LENGTHS = 1 << 14
+_KEPT_PREFIXES = 64
+_NOTHING = Usage()
 _PADDING = 0  # a token of every vocabulary
 
 Execute = Callable[[Request], Awaitable[Outcome]]
@@ -50,6 +52,8 @@ class Prefix(Protocol):
     ids: list[int]
     table: PageTable
 
+    def release(self) -> None: ...
+
 
 @dataclass(slots=True)
 class _Work:
@@ -58,6 +62,7 @@ class _Work:
     running: set[str] = field(default_factory=set)  # ids of the prefills
     is_aborted: bool = False
     made: list[Result] = field(default_factory=list)  # whose contexts are not handed on
+    prefix: Usage = _NOTHING  # of a prefix that is kept
     num_encoded: int = 0
     looks: list[tuple[Look, Result]] = field(default_factory=list)
 
@@ -80,6 +85,7 @@ class Fuser:
         self._costs = costs
         self._behind = behind
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
+        self._prefixes: OrderedDict[tuple[Items[Part], str | None], Prefix] = OrderedDict()
         self._live: dict[str, _Work] = {}
 
     def abort(self, request_id: str) -> bool:
@@ -110,7 +116,7 @@ class Fuser:
             outcome = await self._fused(request, plan)
         if not isinstance(outcome, Result):
             return outcome
-        usage = total(result.usage for result in (*work.made, outcome))
+        usage = total((work.prefix, *(result.usage for result in (*work.made, outcome))))
         report = self._report(named, num_chunks, work, outcome)
         return replace(outcome, usage=usage, fusion=report)
 
@@ -124,7 +130,8 @@ class Fuser:
             outcome = await self._encode_all(replace(request, op="prefill"))
         if isinstance(outcome, Exception):
             return outcome
-        return Result((work.num_encoded,), total(result.usage for result in work.made))
+        usage = total((work.prefix, *(result.usage for result in work.made)))
+        return Result((work.num_encoded,), usage)
 
     @contextmanager
     def _work(self, request: Request) -> Iterator[_Work]:
@@ -163,26 +170,52 @@ class Fuser:
     ) -> tuple[Prefix | None, list[Part | Encoded]] | Exception:
         """The context before the first chunk, and all parts behind it with every chunk encoded; or
         why one could not be."""
-        work = self._live[request.id]
         prefix, *parts = request.inputs
         first = next(i for i, part in enumerate(parts) if isinstance(part, Chunk))
         before, parts = parts[:first], parts[first:]
         if before:
-            outcome = await self._run(request, "prefix", prefix, *before)
-            if not isinstance(outcome, Result):
-                return outcome
-            work.made.append(outcome)
-            (prefix,) = outcome.outputs
+            found = await self._prefix(request, before)
+            if isinstance(found, Exception):
+                return found
+            prefix = found
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
-        found = await asyncio.gather(
+        parts_or_errors = await asyncio.gather(
             *(self._encode(request, i, prefix, texts) for i in range(len(texts)))
         )
         encoded: dict[str, Encoded] = {}
-        for text, part in zip(texts, found, strict=True):
+        for text, part in zip(texts, parts_or_errors, strict=True):
             if not isinstance(part, Encoded):
                 return part
             encoded[text] = part
         return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+
+    async def _prefix(self, request: Request, before: Items[Part]) -> Prefix | Exception:
+        """The context of what precedes the first chunk. That of a prompt's start is kept: the tree
+        would know no tokens behind its last full page."""
+        work = self._live[request.id]
+        key = (tuple(before), request.attrs.get("cache_salt"))
+        is_kept = request.inputs[0] is None and not request.attrs.keys() - {"cache_salt"}
+        if is_kept and (kept := self._prefixes.get(key)) is not None:
+            self._prefixes.move_to_end(key)
+            work.prefix = Usage(cached_tokens=len(kept.ids) - 1)
+            return kept
+        outcome = await self._run(request, "prefix", request.inputs[0], *before)
+        if not isinstance(outcome, Result):
+            return outcome
+        prefix: Prefix = outcome.outputs[0]
+        if not is_kept:
+            work.made.append(outcome)
+            return prefix
+        work.prefix = outcome.usage
+        self._prefixes[key] = prefix
+        if len(self._prefixes) > _KEPT_PREFIXES:
+            self._prefixes.popitem(last=False)[1].release()
+        return prefix
+
+    def forget(self) -> None:
+        """Keep no context of an earlier prompt."""
+        while self._prefixes:
+            self._prefixes.popitem()[1].release()
 
     async def _encode(
         self, request: Request, number: int, prefix: Prefix | None, texts: Items[str]

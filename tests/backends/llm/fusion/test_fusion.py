@@ -122,6 +122,19 @@ def test_what_is_not_linked_alone_is_computed(loaded: Any, fused: Any) -> None:
     assert usage.prefill_tokens <= new
 
 
+def test_the_prefix_of_a_prompt_is_computed_once(loaded: Any, fused: Any) -> None:
+    """Though it fills no page."""
+    driver = loaded.driver(stops=False)
+    twice = fused(driver)
+    for rest in (" Who?", " Where?", " When?"):
+        usage = result(twice.prefill("reuse", "Read. ", CHUNKS, rest)).usage
+        num_tokens = len("Read. " + "".join(CHUNKS) + rest)
+        assert usage.prefill_tokens + usage.cached_tokens + usage.fused_tokens >= num_tokens - 1
+    assert usage.prefill_tokens <= len(rest)
+    again = result(twice.prefill("reuse", "Read. ", CHUNKS, " When?"))
+    assert tokens_of(again, driver) == tokens_of(again, driver)
+
+
 def test_small_steps_give_the_bits_of_large_ones(loaded: Any, fused: Any) -> None:
     def answer(**options: Any) -> list[int]:
         driver = loaded.driver(stops=False, **options)

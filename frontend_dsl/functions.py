@@ -25,6 +25,7 @@ def join(
     sep: str = "\n",
     *,
     reuse: str | None = None,
+    reorder: bool = False,
 ) -> str:
     """One text from many items: the template once for each, with `sep` between.
 
@@ -36,6 +37,9 @@ def join(
     `reuse="fuse"` lets a prompt read an item's KV from other prompts, wherever it stood there: much
     faster, and not exact. By which plan the model or the app says (`fusion=`), else it is "auto";
     `reuse` may name the plan itself, and "exact" forbids it. See docs/fusion.md.
+
+    With `reorder=True` a prompt may take the items in another order: the one in which earlier
+    prompts took them, so that a prefix cache finds more. That is exact.
     """
     tracer = tracing("tl.join")
     with tracer.call("join"):
@@ -45,6 +49,8 @@ def join(
         given = iterable(items, "tl.join")
         if not is_symbolic(template):
             check_template(template, item_of(type_of(given)))
+        if reorder:
+            given = tracer.emit("order", (given,), {}, "order", type_of(given))
         return cast(str, tracer.emit("join", (given,), attrs, "join", str))
 
 

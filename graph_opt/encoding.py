@@ -13,11 +13,10 @@ from graph_opt.analysis.fusion_choices import FusionChoice
 from graph_opt.graph import CHUNKS, Arg, Graph, Json, Node, Ref
 from graph_opt.ops import CONTEXT_TYPE
 from graph_opt.paths import walk
-from graph_opt.prompts import OF_CONVERSATION
+from graph_opt.prompts import kept_attrs
 from graph_opt.text import arg_text, json_text
 
 ITEMS = "items"  # the graph's input
-_KEPT = ("engine", "adapter", *OF_CONVERSATION)
 
 
 def encoding_graph(graph: Graph, choices: Sequence[FusionChoice]) -> Graph | None:
@@ -48,11 +47,6 @@ def encoding(prefill: Node, head: Sequence[Arg], text: str, name: str) -> Node:
     return replace(
         prefill, outputs=(name,), op="encode", args=args, attrs=kept_attrs(prefill), after=()
     )
-
-
-def kept_attrs(prefill: Node) -> dict[str, Json]:
-    """Those of a prefill that the KV of its chunks depends on."""
-    return {name: value for name, value in prefill.attrs.items() if name in _KEPT}
 
 
 def _fused(

@@ -108,6 +108,7 @@ _TABLE = (
     # Plain values.
     Op("get", min_args=1, max_args=1, required_attrs=("path",)),
     Op("join", min_args=1, max_args=1),
+    Op("order", min_args=1, max_args=1),  # a list -> its items in an order that prompts share
     Op("format"),
     Op("flatten", min_args=1, max_args=1, elementwise=(0,), streams_out=True),
     Op("concat", min_args=1, all_elementwise=True, streams_out=True),  # lists... -> a list

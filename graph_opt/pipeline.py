@@ -21,6 +21,7 @@ from graph_opt.passes.deduplicate import deduplicate
 from graph_opt.passes.encode_ahead import encode_ahead
 from graph_opt.passes.fuse_chunks import fuse_chunks
 from graph_opt.passes.fuse_decode import fuse_decode
+from graph_opt.passes.order_documents import order_documents
 from graph_opt.passes.prune_dependencies import prune_dependencies
 from graph_opt.passes.share_prefixes import share_prefixes
 from graph_opt.passes.split_prefill import split_prefill
@@ -31,7 +32,8 @@ from graph_opt.passes.warm_up import warm_up
 Pass: TypeAlias = "Callable[..., Graph]"  # (graph) or (graph, facts=...) -> graph
 
 PASSES: tuple[Pass, ...] = (
-    coalesce,  # first: where there is no KV to control, nothing below has contexts to look at
+    order_documents,  # while each prompt is whole, with its head
+    coalesce,  # early: where there is no KV to control, nothing below has contexts to look at
     share_prefixes,  # before culling, which leaves captures without readers
     cull,  # before pruning: no order is kept for unused nodes
     prune_dependencies,  # the program's order hides what is independent from all that follow

@@ -102,6 +102,12 @@ def conversation_attrs(node: Node) -> dict[str, Json]:
     return {name: node.attrs[name] for name in OF_CONVERSATION if name in node.attrs}
 
 
+def kept_attrs(prefill: Node) -> dict[str, Json]:
+    """Those of a prefill that the KV of its prompt depends on."""
+    kept = ("engine", "adapter", *OF_CONVERSATION)
+    return {name: value for name, value in prefill.attrs.items() if name in kept}
+
+
 def part_start(args: Sequence[Arg], index: int) -> int:
     """Where the part at this index begins: with the markers that belong to it."""
     while args[index - 1] in OF_NEXT_PART:

@@ -25,6 +25,7 @@ from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
+from runtime.prefix_orders import Order, PrefixOrders
 from runtime.scope import Above, Body, Scope, arg_value, bind, given_as, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
@@ -50,8 +51,10 @@ class Query:
         symbols: Mapping[str, Any],
         listener: Listener | None = None,
         outputs: Outputs | None = None,
+        order: Order | None = None,
     ) -> None:
         self.name = name
+        self.order = order or partial(PrefixOrders().order, None)
         self.app = layout.graph.name
         self._outputs = outputs
         self.symbols = symbols

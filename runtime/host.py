@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from backends.base import Result
 from graph_opt.graph import Node
+from runtime.prefix_orders import Order
 from runtime.scope import Body, Scope
 
 
@@ -14,6 +15,10 @@ class Host(Protocol):
     @property
     def symbols(self) -> Mapping[str, Any]:
         """What the graph's names stand for: functions, types, constants."""
+
+    @property
+    def order(self) -> Order:
+        """Puts documents in the order in which earlier prompts of a head took them."""
 
     def open_body(self, scope: Scope, node: Node, body: Body) -> None:
         """Start a body of the node, unless it stands behind a failure."""

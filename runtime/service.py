@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from runtime.pinned_heads import PinnedHeads
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 from runtime.policy.choices import PolicyChoices
+from runtime.prefix_orders import PrefixOrders
 from runtime.recorded import Record, RecordedScheduler
 from runtime.warm_ups import WarmUps
 
@@ -48,6 +50,7 @@ class Runtime:
         self._heads = PinnedHeads()
         self._warm_ups: dict[EngineScheduler, WarmUps] = {}
         self._chunks: dict[EngineScheduler, ChunkHistory] = {}
+        self._orders = PrefixOrders()
 
     async def run(
         self,
@@ -88,7 +91,8 @@ class Runtime:
                 gates = {name: RecordedScheduler(gate, record) for name, gate in gates.items()}
             self._heads.ask(layout.heads, schedulers, salt)
             name = f"q{next(self._names)}"
-            query = Query(name, layout, inputs, gates, symbols, listener, outputs)
+            order = partial(self._orders.order, salt)
+            query = Query(name, layout, inputs, gates, symbols, listener, outputs, order)
             return await _result(query, about or {}, timeout_s)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:

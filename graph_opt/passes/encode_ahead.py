@@ -26,7 +26,7 @@ from graph_opt.facts import NO_FACTS, Facts
 from graph_opt.graph import CHUNKS, Arg, Graph, Node, Ref
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite
 
-_CHOOSES = ("apply", "get")  # ops that take some of a list
+_CHOOSES = ("apply", "get", "order")  # ops that take some of a list
 
 
 def encode_ahead(graph: Graph, facts: Facts = NO_FACTS) -> Graph:

@@ -27,6 +27,7 @@ from runtime.ops.input import INPUT
 from runtime.ops.join import JOIN
 from runtime.ops.loop import LOOP
 from runtime.ops.map import MAP
+from runtime.ops.order import ORDER
 from runtime.ops.pack import PACK
 from runtime.ops.parse import PARSE
 from runtime.ops.prefill import PREFILL
@@ -60,6 +61,7 @@ OP_RUNS: Mapping[str, OpRun] = {
     "within": WITHIN,
     "get": GET,
     "join": JOIN,
+    "order": ORDER,
     "format": FORMAT,
     "flatten": FLATTEN,
     "concat": CONCAT,

@@ -58,6 +58,7 @@ def test_each_pass_is_reported() -> None:
     assert reports[0].before == graph(PLAIN)
     assert reports[-1].after == graph(OPTIMIZED)
     assert [report.summary for report in reports] == [
+        "order_documents: nothing to do",
         "coalesce: nothing to do",
         "share_prefixes: nothing to do",
         "cull: nothing to do",

@@ -1,5 +1,6 @@
 """Apps whose prompts read the KV of documents from wherever it was computed."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,22 @@ def test_a_joined_text_that_a_tool_reads_too_is_a_text() -> None:
 
     _, passages = ask(DOCS)
     assert passages == "\n".join(f"[{i}] {doc.text}" for i, doc in enumerate(DOCS, 1))
+
+
+def test_documents_whose_order_is_free_come_as_a_prompt_before_had_them(prefills: Any) -> None:
+    def free(docs: Any) -> str:
+        return tl.join(docs, "[{i}] {text}", reorder=True)
+
+    ask = app_on(tl.LLM("fake:u"), free)
+    for docs in (DOCS[:3], [DOCS[3], *DOCS[2::-1]], DOCS[1:3]):
+        ask("why?", docs)
+    ask.using(optimize=False)("why?", DOCS[2::-1])
+    ask.using(salt="another tenant")("why?", DOCS[2::-1])
+    read = [re.findall(r"\b(ant|bee|cow|dog)0\b", str(parts)) for _, parts in prefills]
+    assert read == [
+        ["ant", "bee", "cow"],
+        ["ant", "bee", "cow", "dog"],
+        ["bee", "cow"],
+        ["cow", "bee", "ant"],
+        ["cow", "bee", "ant"],
+    ]

@@ -105,6 +105,11 @@ def cases(args: argparse.Namespace, engine: LLMEngine) -> list[Case]:
     ]
 
 
+def _joined(passages: Sequence[str], count: int) -> Iterator[str]:
+    for i in range(0, len(passages), count):
+        yield "\n\n".join(passages[i : i + count])
+
+
 def _cut(engine: LLMEngine, text: str, num_tokens: int) -> str:
     ids = engine.encode([text])
     return engine.decode(ids[:num_tokens]) if len(ids) > num_tokens else text
@@ -335,6 +340,7 @@ def main() -> None:
     parser.add_argument("--data", choices=("musique", "nq"), default="musique")
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--passages", type=int, default=12)
+    parser.add_argument("--join", type=int, default=1, help="passages of one chunk")
     parser.add_argument("--passage-tokens", type=int, default=1000)
     parser.add_argument("--plans", default="all", help="all, beyond, few, or plans with ; between")
     parser.add_argument("--timed", type=int, default=4, help="questions whose seconds are taken")

@@ -23,7 +23,7 @@ from backends.errors import EngineError, RequestRejected
 from backends.llm.fusion.link import Encoded, Stage
 from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
-from backends.llm.fusion.plans import Bools, Floats, Layout, Plan
+from backends.llm.fusion.plans import Arranging, Bools, Exact, Floats, Layout, Plan
 from backends.llm.kv.page_table import PageTable
 
 _KNOWN_LENGTHS = 1 << 14
@@ -110,7 +110,7 @@ class Fuser:
             return _running_already(request)
         request = replace(request, attrs=attrs)
         num_chunks = sum(isinstance(part, Chunk) for part in request.inputs)
-        if not num_chunks:
+        if not num_chunks or isinstance(plan, Exact):
             return await self._execute(request)
         with self._work(request) as work:
             outcome = await self._fused(request, plan)
@@ -259,6 +259,9 @@ class Fuser:
             work.looks.append((look, outcome))
             base = context.table
             found.append(scores)
+        if isinstance(plan, Arranging):
+            base, parts = None, list(_arranged(parts, plan.order(layout, found)))
+            layout = self._layout(parts)
         inputs = _marked(parts, layout, plan.choose(layout, found))
         return await self._run(request, "", prefix, *inputs, stage=Stage(None, base))
 
@@ -306,6 +309,17 @@ class Fuser:
 
 def _running_already(request: Request) -> RequestRejected:
     return RequestRejected(f"request id {request.id!r} is running already")
+
+
+def _arranged(parts: Items[Part | Encoded], order: Items[int]) -> Iterator[Part | Encoded]:
+    """With those of the chunks alone, in this order, where chunks were."""
+    chunks = [part for part in parts if isinstance(part, Encoded)]
+    left = iter([chunks[i] for i in order])
+    for part in parts:
+        if not isinstance(part, Encoded):
+            yield part
+        elif (chunk := next(left, None)) is not None:
+            yield chunk
 
 
 def _marked(parts: Items[Part | Encoded], layout: Layout, again: Bools) -> Iterator[Part | Encoded]:

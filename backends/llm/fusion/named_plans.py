@@ -6,15 +6,29 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from backends.errors import RequestRejected
-from backends.llm.fusion.plans import Blend, Gradual, Lego, Plan, Query, Random, Reuse, WithFirst
+from backends.llm.fusion.plans import (
+    Arranging,
+    Blend,
+    Exact,
+    Focus,
+    Gradual,
+    Lego,
+    Plan,
+    Query,
+    Random,
+    Reuse,
+    WithFirst,
+)
 
 PLANS: dict[str, type[Any]] = {
+    "exact": Exact,
     "reuse": Reuse,
     "lego": Lego,
     "random": Random,
     "query": Query,
     "blend": Blend,
     "gradual": Gradual,
+    "focus": Focus,
 }
 MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {"first": WithFirst}
 _MOST_CHARS = 200
@@ -32,6 +46,8 @@ def plan_from(text: object) -> Plan:
         if match is None or match[1] not in MODIFIERS:
             known = ", ".join(f"{name}(k)" for name in MODIFIERS)
             raise _rejected(text, f"{modifier.strip()!r} is no modifier; there are {known}")
+        if isinstance(plan, Arranging):
+            raise _rejected(text, f"{name.strip()} changes the prompt and takes no modifier")
         plan = MODIFIERS[match[1]](plan, int(match[2]))
     return plan
 

@@ -8,7 +8,7 @@ fusion="query(0.15)+first(4)". A plan of your own is a frozen dataclass of numbe
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Layout:
 
 
 class Plan(Protocol):
-    """Pure, and cheap beside a step."""
+    """Pure, and cheap beside a step. One that may drop or move chunks is an `Arranging` too."""
 
     def looks(self, layout: Layout) -> tuple[Look, ...]:
         """What it wants to know, one pass after another; all tokens that it has chosen so far are
@@ -65,6 +65,25 @@ class Plan(Protocol):
     def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
         """[T]: the tokens to compute again, from the scores [T] that the first looks found. Without
         any: those that the first pass computes."""
+
+
+@runtime_checkable
+class Arranging(Protocol):
+    """A plan that changes the prompt itself."""
+
+    def order(self, layout: Layout, found: Items[Floats]) -> tuple[int, ...]:
+        """The chunks that stay, by number, in their new order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """All: an ordinary prefill, whose KV others find."""
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:  # noqa: ARG002
+        return ()
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:  # noqa: ARG002
+        return layout.inexact
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +160,28 @@ class Blend:
 
     def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
         return layout.best(found[0], self.ratio) if found else layout.inexact
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """None, and only the `keep` chunks that the question attends to most are left in the prompt, at
+    new places: in their order, or with `sort` the best one last, right before the question
+    (CacheFocus, arXiv 2502.11101, without its pruning between layers)."""
+
+    keep: int
+    sort: bool = False
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        return Query(0).looks(layout)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:  # noqa: ARG002
+        return layout.none()
+
+    def order(self, layout: Layout, found: Items[Floats]) -> tuple[int, ...]:
+        starts = np.cumsum((0, *layout.lengths[:-1]))
+        masses = np.add.reduceat(found[0], starts) / np.maximum(layout.lengths, 1)
+        best = np.argsort(-masses, kind="stable")[: max(1, self.keep)].tolist()
+        return tuple(best[::-1] if self.sort else sorted(best))
 
 
 _FADING = (2.0, 4 / 3, 1.0, 2 / 3)  # of the ratio, at the checks of a gradual choice

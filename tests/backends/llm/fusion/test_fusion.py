@@ -122,6 +122,34 @@ def test_what_is_not_linked_alone_is_computed(loaded: Any, fused: Any) -> None:
     assert usage.prefill_tokens <= new
 
 
+def test_focus_leaves_chunks_out_and_computes_nothing_of_the_others(
+    loaded: Any, fused: Any
+) -> None:
+    driver = loaded.driver(stops=False)
+    outcome = result(fused(driver).prefill("focus(2)", PREFIX, CHUNKS, QUESTION))
+    (context,) = outcome.outputs
+    prompts = [
+        list(f"{PREFIX}{a}{b}{QUESTION}".encode())
+        for i, a in enumerate(CHUNKS)
+        for b in CHUNKS[i + 1 :]
+    ]
+    text = driver.core.decode(context.ids)
+    assert text.startswith(PREFIX)
+    assert text.endswith(QUESTION)
+    assert text.encode() in [bytes(prompt) for prompt in prompts]
+    last = fused(loaded.driver(stops=False)).prefill("focus(2, sort=true)", PREFIX, CHUNKS, "?")
+    assert len(result(last).outputs[0].ids) < len(PREFIX + "".join(CHUNKS) + "?")
+
+
+def test_exact_is_an_ordinary_prefill(loaded: Any, fused: Any) -> None:
+    driver = loaded.driver(stops=False)
+    outcome = result(fused(driver).prefill("exact", PREFIX, CHUNKS, QUESTION))
+    assert outcome.fusion is None
+    assert tokens_of(outcome, driver) == exact_tokens(loaded)
+    again = result(fused(driver).prefill("exact", PREFIX, CHUNKS, QUESTION))
+    assert again.usage.prefill_tokens < 16, "the tree has it"
+
+
 def test_the_prefix_of_a_prompt_is_computed_once(loaded: Any, fused: Any) -> None:
     """Though it fills no page."""
     driver = loaded.driver(stops=False)

@@ -8,7 +8,17 @@ import pytest
 from backends.errors import RequestRejected
 from backends.llm.fusion.look import Attention, Deviation
 from backends.llm.fusion.named_plans import plan_from
-from backends.llm.fusion.plans import Blend, Gradual, Layout, Lego, Query, Random, WithFirst
+from backends.llm.fusion.plans import (
+    Blend,
+    Exact,
+    Focus,
+    Gradual,
+    Layout,
+    Lego,
+    Query,
+    Random,
+    WithFirst,
+)
 
 LAYOUT = Layout((4, 6, 5), (True, False, False), num_layers=30)
 RISING = np.arange(15, dtype=np.float32)
@@ -69,6 +79,15 @@ def test_random_tokens_depend_on_the_seed_alone() -> None:
     assert len(chosen(Random(0.4))) == round(0.4 * 11)
 
 
+def test_focus_keeps_the_chunks_that_draw_most_attention_for_their_length() -> None:
+    scores = np.repeat(np.array((3.0, 1.0, 2.0), np.float32), LAYOUT.lengths)
+    assert Focus(2).order(LAYOUT, [scores]) == (0, 2)
+    assert Focus(2, sort=True).order(LAYOUT, [scores]) == (2, 0)
+    assert Focus(9, sort=True).order(LAYOUT, [scores]) == (1, 2, 0)
+    assert Focus(0).order(LAYOUT, [scores]) == (0,)
+    assert chosen(Focus(2), scores) == []
+
+
 def test_a_modifier_adds_to_what_its_plan_chooses() -> None:
     assert chosen(WithFirst(Query(1 / 11), 1), RISING) == [4, 10, 14]
 
@@ -76,6 +95,8 @@ def test_a_modifier_adds_to_what_its_plan_chooses() -> None:
 @pytest.mark.parametrize(
     ("text", "plan"),
     [
+        ("exact", Exact()),
+        ("focus(3, sort=true)", Focus(3, sort=True)),
         ("lego(16)", Lego(16)),
         (" query( 0.15 ) ", Query(0.15)),
         ("query(0.15, first=2, end=12)", Query(0.15, 2, 12)),
@@ -91,7 +112,7 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "'' is no plan; there are reuse, lego"),
+        ("", "'' is no plan; there are exact, reuse, lego"),
         ("lego", "lego needs k"),
         ("lego()", "lego needs k"),
         ("lego(-1)", "k must be a whole number, not '-1'"),
@@ -105,6 +126,7 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
         ("magic(1)", "'magic(1)' is no plan"),
         ("reuse+last(3)", "'last(3)' is no modifier; there are first(k)"),
         ("reuse+", "'' is no modifier"),
+        ("focus(2)+first(1)", "focus(2) changes the prompt and takes no modifier"),
         ("lego(" + "9" * 300 + ")", "short text"),
         (7, "short text"),
         (None, "short text"),

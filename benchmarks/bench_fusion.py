@@ -93,15 +93,11 @@ class Case:
 def cases(args: argparse.Namespace, engine: LLMEngine) -> list[Case]:
     with gzip.open(DATA / args.data / "questions.jsonl.gz", "rt", encoding="utf-8") as lines:
         found = [json.loads(line) for line in lines][: args.questions]
+    texts = [_joined(x["passages"][: args.passages], args.join) for x in found]
+    cut = [tuple(_cut(engine, text, args.passage_tokens) for text in own) for own in texts]
+    answers = [(x.get("answers") or [x["answer"]])[0] for x in found]
     return [
-        Case(
-            tuple(
-                _cut(engine, text, args.passage_tokens) for text in x["passages"][: args.passages]
-            ),
-            x["question"],
-            (x.get("answers") or [x["answer"]])[0],
-        )
-        for x in found
+        Case(own, x["question"], answer) for own, x, answer in zip(cut, found, answers, strict=True)
     ]
 
 
@@ -354,9 +350,12 @@ def main() -> None:
     seconds = asyncio.run(times(args, plans)) if args.timed else {}
     if not rows:
         medians = {mode: round(statistics.median(own), 4) for mode, own in seconds.items()}
-        print(
-            json.dumps({mode: [s, round(medians["exact"] / s, 2)] for mode, s in medians.items()})
-        )
+        exact_s = medians["exact"]
+        entries = [
+            {"mode": mode, "ttft_s": own_s, "ttft_ratio": round(exact_s / own_s, 2)}
+            for mode, own_s in medians.items()
+        ]
+        print(json.dumps(entries))
         return
     entries = summed_up(rows, seconds)
     show(entries, rows)

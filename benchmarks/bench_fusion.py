@@ -10,8 +10,8 @@ likely the reference answer is (nats a token).
 Time, in the default dtype: seconds of a prefill and the first token with the chunks' KV in the
 pool, all modes in turn, medians; `exact` has the prefix cached. Cost is the share of the prompt's
 token-layers that are computed.
-`alone:` encodes chunks behind nothing, `similar:` behind the prefix and the passage that shares the
-most words. What --rows names keeps every measured row, and a second run goes on from there.
+`similar:` encodes chunks behind the prefix and the passage that shares the most words. What --rows
+names keeps every measured row, and a second run goes on from there.
 Last line: a JSON list. `--svg` draws R against cost.
 """
 
@@ -50,12 +50,13 @@ PLANS = {
         *("reuse", "lego(1)", "lego(4)", "lego(16)", "lego(32)"),
         *("random(0.15)", "random(0.3)", "query(0.05)", "query(0.15)", "query(0.3)", "query(0.5)"),
         *("blend(0.15)", "blend(0.15, v=true)", "blend(0.3)", "gradual(0.15)"),
-        *("alone:reuse", "alone:lego(16)"),
+        *("reuse+alone", "lego(4)+alone", "lego(8)+alone", "lego(16)+alone"),
     ),
     "beyond": (
         *("reuse", "query(0.15)", "query(0.15, first=10, end=20)", "query(0.15, first=5, end=15)"),
         *("query(0.15, first=0, end=10)", "query(0.15, first=14, end=15)", "query(0.15)+first(4)"),
         *("query(0.12)+first(4)", "similar:reuse", "similar:query(0.15)"),
+        *("query(0.05)+first(4)+alone", "query(0.15)+first(4)+alone", "query(0.1)+first(8)+alone"),
     ),
     "few": ("reuse", "lego(16)", "query(0.15)", "blend(0.15)"),
 }
@@ -126,7 +127,6 @@ def behind_similar(text: str, texts: Sequence[str]) -> tuple[str, ...]:
 
 ENCODINGS: dict[str, Behind | None] = {
     "": None,
-    "alone": behind_nothing,
     "similar": behind_similar,
 }
 
@@ -269,7 +269,7 @@ def summed_up(rows: Sequence[Row], seconds: dict[str, list[float]]) -> list[dict
     exact_s = statistics.median(seconds["exact"]) if seconds.get("exact") else None
     found = []
     for mode, own in by_mode.items():
-        base = by_mode["alone:reuse" if mode.startswith("alone:") else "reuse"]
+        base = by_mode["reuse"]
         same = min(len(own), len(base))
         r = recovered([x.kl for x in own[:same]], [x.kl for x in base[:same]])
         exact_nll = statistics.mean(x.nll for x in by_mode["exact"][: len(own)])
@@ -304,8 +304,9 @@ def paired(rows: Sequence[Row], one: str, other: str) -> str:
 
 
 PAIRS = (
-    *(("blend(0.15)", "random(0.15)"), ("query(0.15)", "blend(0.15)"), ("reuse", "alone:reuse")),
-    *(("lego(16)", "reuse"), ("query(0.15)+first(4)", "query(0.15)")),
+    *(("blend(0.15)", "random(0.15)"), ("query(0.15)", "blend(0.15)"), ("reuse", "reuse+alone")),
+    *(("lego(16)+alone", "lego(16)"), ("lego(8)+alone", "query(0.05)"), ("lego(16)", "reuse")),
+    *(("lego(16)+alone", "blend(0.15)"), ("query(0.15)+first(4)", "query(0.15)")),
     *(("query(0.15, first=10, end=20)", "query(0.15)"), ("similar:query(0.15)", "query(0.15)")),
 )
 

@@ -24,7 +24,7 @@ def encoding_graph(graph: Graph, choices: Sequence[FusionChoice]) -> Graph | Non
     head."""
     found: dict[str, tuple[Node, Node, Sequence[Arg]]] = {}
     for join, prefill, head in _fused(graph, choices):
-        key: Json = [dict(join.attrs), kept_attrs(prefill), *map(arg_text, head)]
+        key: Json = [dict(join.attrs), _encode_attrs(prefill), *map(arg_text, head)]
         found.setdefault(json_text(key), (join, prefill, head))
     if not found:
         return None
@@ -45,8 +45,15 @@ def encoding(prefill: Node, head: Sequence[Arg], text: str, name: str) -> Node:
     """The node that encodes a joined text behind the context and the head of a fused prefill."""
     args = (*head, CHUNKS, Ref(text))
     return replace(
-        prefill, outputs=(name,), op="encode", args=args, attrs=kept_attrs(prefill), after=()
+        prefill, outputs=(name,), op="encode", args=args, attrs=_encode_attrs(prefill), after=()
     )
+
+
+def _encode_attrs(prefill: Node) -> dict[str, Json]:
+    """With the plan where it says how chunks are encoded."""
+    plan = str(prefill.attrs.get("fusion", ""))
+    is_alone = "alone" in (modifier.strip() for modifier in plan.split("+"))
+    return {**kept_attrs(prefill), **({"fusion": plan} if is_alone else {})}
 
 
 def _fused(
@@ -61,4 +68,5 @@ def _fused(
             continue
         if inner.producer(prefill.inputs[0]).op == "context":
             join, _ = nodes[choice.joins[first]]
-            yield join, prefill, prefill.args[1 : prefill.args.index(Ref(first))]
+            planned = replace(prefill, attrs={**prefill.attrs, "fusion": choice.plan})
+            yield join, planned, prefill.args[1 : prefill.args.index(Ref(first))]

@@ -23,7 +23,7 @@ from backends.errors import EngineError, RequestRejected
 from backends.llm.fusion.link import Encoded, Stage
 from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
-from backends.llm.fusion.plans import Arranging, Bools, Exact, Floats, Layout, Plan
+from backends.llm.fusion.plans import Alone, Arranging, Bools, Exact, Floats, Layout, Plan
 from backends.llm.kv.page_table import PageTable
 
 _KNOWN_LENGTHS = 1 << 14
@@ -32,8 +32,8 @@ _NOTHING = Usage()
 _PADDING = 0  # a token of every vocabulary
 
 Execute = Callable[[Request], Awaitable[Outcome]]
-# Which of a prompt's chunks a chunk is encoded behind, after the prefix; None: behind nothing.
-Behind = Callable[[str, Items[str]], Items[str] | None]
+# Which of a prompt's chunks a chunk is encoded behind, after the prefix.
+Behind = Callable[[str, Items[str]], Items[str]]
 
 
 class Costs(Protocol):
@@ -61,6 +61,7 @@ class _Work:
 
     running: set[str] = field(default_factory=set)  # ids of the prefills
     is_aborted: bool = False
+    is_alone: bool = False  # chunks are encoded behind nothing
     made: list[Result] = field(default_factory=list)  # whose contexts are not handed on
     prefix: Usage = _NOTHING  # of a prefix that is kept
     num_encoded: int = 0
@@ -113,6 +114,7 @@ class Fuser:
         if not num_chunks or isinstance(plan, Exact):
             return await self._execute(request)
         with self._work(request) as work:
+            work.is_alone = isinstance(plan, Alone)
             outcome = await self._fused(request, plan)
         if not isinstance(outcome, Result):
             return outcome
@@ -124,10 +126,16 @@ class Fuser:
         """How many of the chunks were not there; all of them are now."""
         if not any(isinstance(part, Chunk) for part in request.inputs):
             return Result((0,))
+        attrs = dict(request.attrs)
+        try:
+            is_alone = "fusion" in attrs and isinstance(plan_from(attrs.pop("fusion")), Alone)
+        except RequestRejected as error:
+            return error
         if request.id in self._live:
             return _running_already(request)
         with self._work(request) as work:
-            outcome = await self._encode_all(replace(request, op="prefill"))
+            work.is_alone = is_alone
+            outcome = await self._encode_all(replace(request, op="prefill", attrs=attrs))
         if isinstance(outcome, Exception):
             return outcome
         usage = total((work.prefix, *(result.usage for result in work.made)))
@@ -222,9 +230,9 @@ class Fuser:
     ) -> Encoded | Exception:
         work, text = self._live[request.id], texts[number]
         before = self._behind(text, texts) if self._behind is not None else ()
-        if before is None:
+        if work.is_alone:
             prefix = None
-        elif before:
+        if before:
             outcome = await self._run(request, f"{number}b", prefix, *map(str, before))
             if not isinstance(outcome, Result):
                 return outcome
@@ -243,7 +251,8 @@ class Fuser:
         self, request: Request, prefix: Prefix | None, parts: Items[Part | Encoded], plan: Plan
     ) -> Outcome:
         """The passes of a plan: each takes over the pages of the one before."""
-        work, layout = self._live[request.id], self._layout(parts)
+        work = self._live[request.id]
+        layout = self._layout(parts, work)
         found: list[Floats] = []
         base: PageTable | None = None
         for look in plan.looks(layout):
@@ -261,14 +270,15 @@ class Fuser:
             found.append(scores)
         if isinstance(plan, Arranging):
             base, parts = None, list(_arranged(parts, plan.order(layout, found)))
-            layout = self._layout(parts)
+            layout = self._layout(parts, work)
         inputs = _marked(parts, layout, plan.choose(layout, found))
         return await self._run(request, "", prefix, *inputs, stage=Stage(None, base))
 
-    def _layout(self, parts: Items[Part | Encoded]) -> Layout:
+    def _layout(self, parts: Items[Part | Encoded], work: _Work) -> Layout:
         chunks = [part for part in parts if isinstance(part, Encoded)]
         lengths = tuple(len(chunk.ids) for chunk in chunks)
-        is_exact = tuple(i == 0 and self._behind is None for i in range(len(chunks)))
+        is_behind_prefix = self._behind is None and not work.is_alone
+        is_exact = tuple(i == 0 and is_behind_prefix for i in range(len(chunks)))
         return Layout(lengths, is_exact, self._costs().num_layers)
 
     async def _run(

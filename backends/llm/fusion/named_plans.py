@@ -7,6 +7,7 @@ from typing import Any
 
 from backends.errors import RequestRejected
 from backends.llm.fusion.plans import (
+    Alone,
     Arranging,
     Blend,
     Exact,
@@ -30,6 +31,7 @@ PLANS: dict[str, type[Any]] = {
     "gradual": Gradual,
     "focus": Focus,
 }
+ALONE = "alone"
 MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {"first": WithFirst}
 _MOST_CHARS = 200
 _CALL = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
@@ -41,15 +43,19 @@ def plan_from(text: object) -> Plan:
         raise _rejected(text, "it must be a short text")
     name, *modifiers = text.split("+")
     plan: Plan = _made(text, name)
+    is_alone = False
     for modifier in modifiers:
-        match = re.fullmatch(r"\s*(\w+)\((\d{1,7})\)\s*", modifier)
-        if match is None or match[1] not in MODIFIERS:
-            known = ", ".join(f"{name}(k)" for name in MODIFIERS)
-            raise _rejected(text, f"{modifier.strip()!r} is no modifier; there are {known}")
         if isinstance(plan, Arranging):
             raise _rejected(text, f"{name.strip()} changes the prompt and takes no modifier")
-        plan = MODIFIERS[match[1]](plan, int(match[2]))
-    return plan
+        match = re.fullmatch(r"\s*(\w+)\((\d{1,7})\)\s*", modifier)
+        if modifier.strip() == ALONE:
+            is_alone = True
+        elif match is not None and match[1] in MODIFIERS:
+            plan = MODIFIERS[match[1]](plan, int(match[2]))
+        else:
+            known = ", ".join((*(f"{name}(k)" for name in MODIFIERS), ALONE))
+            raise _rejected(text, f"{modifier.strip()!r} is no modifier; there are {known}")
+    return Alone(plan) if is_alone else plan
 
 
 def _made(text: str, call: str) -> Plan:

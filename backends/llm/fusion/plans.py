@@ -217,3 +217,18 @@ class WithFirst:
 
     def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
         return self.plan.choose(layout, found) | Lego(self.k).choose(layout, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Another plan's, of chunks that were encoded alone and not behind the prompt's prefix: their
+    KV serves prompts of any prefix. Each then begins with a token that draws attention as the start
+    of a prompt does, so a few of the first have to be computed again."""
+
+    plan: Plan
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        return self.plan.looks(layout)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        return self.plan.choose(layout, found)

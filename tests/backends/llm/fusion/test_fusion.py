@@ -141,6 +141,29 @@ def test_focus_leaves_chunks_out_and_computes_nothing_of_the_others(
     assert len(result(last).outputs[0].ids) < len(PREFIX + "".join(CHUNKS) + "?")
 
 
+def test_chunks_encoded_alone_serve_prompts_of_any_prefix(loaded: Any, fused: Any) -> None:
+    driver = loaded.driver(stops=False)
+    prompts = fused(driver)
+    chunks = CHUNKS[:2]
+    prompts.prefill("lego(4)+alone", PREFIX, chunks, QUESTION)
+    prompts.prefill("lego(4)+alone", PREFIX, chunks, QUESTION)  # it knows how long they are
+    outcome = result(prompts.prefill("lego(4)+alone", "Another beginning. ", chunks, QUESTION))
+    assert outcome.fusion is not None
+    assert outcome.fusion.num_encoded == 0
+    assert outcome.usage.fused_tokens == len("".join(chunks)) - 8
+    behind = result(prompts.prefill("lego(4)", "Another beginning. ", chunks, QUESTION))
+    assert behind.fusion is not None
+    assert behind.fusion.num_encoded == 2
+
+
+@pytest.mark.parametrize("fusion", ["lego(99)+alone", "query(1)+alone", "blend(1)+alone"])
+def test_alone_and_computed_again_as_a_whole_is_exact(loaded: Any, fused: Any, fusion: str) -> None:
+    driver = loaded.driver(stops=False)
+    outcome = result(fused(driver).prefill(fusion, PREFIX, CHUNKS, QUESTION))
+    assert outcome.usage.fused_tokens == 0
+    assert tokens_of(outcome, driver) == exact_tokens(loaded)
+
+
 def test_exact_is_an_ordinary_prefill(loaded: Any, fused: Any) -> None:
     driver = loaded.driver(stops=False)
     outcome = result(fused(driver).prefill("exact", PREFIX, CHUNKS, QUESTION))

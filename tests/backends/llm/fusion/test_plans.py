@@ -9,6 +9,7 @@ from backends.errors import RequestRejected
 from backends.llm.fusion.look import Attention, Deviation
 from backends.llm.fusion.named_plans import plan_from
 from backends.llm.fusion.plans import (
+    Alone,
     Blend,
     Exact,
     Focus,
@@ -96,6 +97,8 @@ def test_a_modifier_adds_to_what_its_plan_chooses() -> None:
     ("text", "plan"),
     [
         ("exact", Exact()),
+        ("lego(8) + alone", Alone(Lego(8))),
+        ("query(0.1)+alone+first(2)", Alone(WithFirst(Query(0.1), 2))),
         ("focus(3, sort=true)", Focus(3, sort=True)),
         ("lego(16)", Lego(16)),
         (" query( 0.15 ) ", Query(0.15)),
@@ -124,7 +127,7 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
         ("blend(0.1, ratio=0.2)", "blend takes ratio, check, v, not 'ratio=0.2'"),
         ("blend(0.1, 1, true, 4)", "not '4'"),
         ("magic(1)", "'magic(1)' is no plan"),
-        ("reuse+last(3)", "'last(3)' is no modifier; there are first(k)"),
+        ("reuse+last(3)", "'last(3)' is no modifier; there are first(k), alone"),
         ("reuse+", "'' is no modifier"),
         ("focus(2)+first(1)", "focus(2) changes the prompt and takes no modifier"),
         ("lego(" + "9" * 300 + ")", "short text"),

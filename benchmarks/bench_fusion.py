@@ -245,9 +245,10 @@ async def _first_token_s(modes: Modes, mode: str, case: Case, trial: int) -> flo
     if mode == "exact":
         await _released(modes, "exact", list(HEAD))
     else:
-        encoding = mode.rpartition(":")[0]
+        encoding, _, plan = mode.rpartition(":")
+        ahead = "reuse+alone" if plan.endswith("+alone") else "reuse"
         for _ in range(2):  # the first learns how long the chunks are
-            await _released(modes, f"{encoding}:reuse".lstrip(":"), case.prompt())
+            await _released(modes, f"{encoding}:{ahead}".lstrip(":"), case.prompt())
     prompt = case.prompt(reverse=True, again=" " * trial)
     began = time.perf_counter()
     (context,) = (await modes.prefill(mode, prompt)).outputs

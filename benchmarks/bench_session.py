@@ -86,7 +86,7 @@ FOR_THE_WEB = (
 )
 
 TEXT_OPS = ("embed", "rerank")
-PLANS = "reuse;lego(16)"
+PLANS = "reuse;lego(16);query(0.15);blend(0.15)"
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,23 @@ def test_chunks_come_back_from_a_lower_tier(
     assert tokens(driver, again.outputs[0]) == expected
 
 
+@pytest.mark.parametrize("kv_tier_format", ["int8", "cachegen"])
+def test_chunks_come_back_in_a_lossy_form(
+    tiered: Callable[..., Any], fused: Any, kv_tier_format: str
+) -> None:
+    driver = tiered(host_kv_tokens=1024, kv_tier_format=kv_tier_format)
+    both = fused(driver)
+    first = asked(both)
+    num_fused = first.usage.fused_tokens
+    first.outputs[0].release()
+    evict_all(driver)
+    again = asked(both)
+    assert again.fusion is not None
+    assert (again.fusion.num_encoded, again.usage.fused_tokens) == (0, num_fused)
+    assert driver.core.cache_stats().host_hit_tokens >= sum(map(len, CHUNKS)) - 3 * 16
+    assert len(tokens(driver, again.outputs[0])) == 10
+
+
 def test_chunks_that_were_lost_are_computed_again(tiered: Callable[..., Any], fused: Any) -> None:
     driver = tiered()
     both = fused(driver)

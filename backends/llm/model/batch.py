@@ -67,7 +67,7 @@ class StepBatch:
     tokens: Ints  # [T]
     positions: Ints  # [T]
     spans: list[Span]  # S of them, which cover all T rows
-    span_table: NDArray[np.int32]  # [S, 5]: the spans
+    span_table: NDArray[np.int32]  # [S, 6]: the spans
     wanted: Ints  # [W]: rows after which the next token is wanted, ascending
     with_logits: Ints  # [R]: places in `wanted` whose logits are wanted too, ascending
     page_rows: PageRows

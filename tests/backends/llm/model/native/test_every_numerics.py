@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backends.llm.lora.adapter import Delta, LayerDeltas, LoadedAdapter
-from backends.llm.model.batch import StepBatch, batch_of
+from backends.llm.model.batch import Span, StepBatch, batch_of
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
 from backends.llm.model.torch_model.llama import LlamaModel
@@ -81,7 +81,7 @@ class Steps:
         places = [used.index(p.adapter) if p.adapter >= 0 else -1 for p in parts]
         spans = [s._replace(adapter=at) for s, at in zip(batch.spans, places, strict=True)]
         table = batch.span_table.copy()
-        table[:, -1] = places
+        table[:, Span._fields.index("adapter")] = places
         adapters = tuple(self.adapters[i] for i in used)
         return replace(batch, spans=spans, span_table=table, adapters=adapters)
 

@@ -5,8 +5,8 @@
     run-graph samples/fused_answers.py:answers ... --fusion exact    # to compare
 
 Passages come back in other places and orders, where a prefix cache finds nothing. With `reuse`
-their KV is read wherever it stood, and of each passage only the first tokens are computed again.
-Answers are not quite those of exact prompts: see docs/fusion.md. In a service,
+their KV is read wherever it stood, and of each passage only what the question looks at most is
+computed again. Answers are not quite those of exact prompts: see docs/fusion.md. In a service,
 `answers.encode_ahead(docs)` computes the passages before the first question comes.
 """
 
@@ -20,7 +20,7 @@ store = tl.Store("local:", embedder=tl.Embedder("local:all-minilm-l6-v2"))
     llm, max_tokens=48, system="Answer the question from the passages, in one sentence.", stop="\n"
 )
 def answer(question: str, docs: list[tl.Doc]) -> str:
-    return f"{tl.join(docs, '[{i}] {text}', reuse='lego(16)')}\n\nQuestion: {question}"
+    return f"{tl.join(docs, '[{i}] {text}', reuse='query(0.15)')}\n\nQuestion: {question}"
 
 
 @tl.app

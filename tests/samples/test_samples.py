@@ -41,7 +41,7 @@ def test_fused_answers_read_passages_that_others_computed() -> None:
     assert first
     assert second
     reports = [span.fusion for span in built.trace().spans if span.fusion is not None]
-    assert [report.plan for report in reports] == ["lego(16)", "lego(16)"]
+    assert [report.plan for report in reports] == ["query(0.15)", "query(0.15)"]
     assert sum(report.num_encoded for report in reports) < 10  # of five each
 
 

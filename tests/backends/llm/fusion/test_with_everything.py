@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Request, Result
+from backends.base import Outcome, Request, Result
 from backends.errors import EngineError, RequestRejected
 
 PREFIX = "Read this. "
@@ -128,6 +128,25 @@ def test_an_abort_in_any_step_leaves_nothing_and_others_go_on(some: Any, fused: 
         if is_through:
             break
     assert num_aborted > 8
+
+
+def test_an_abort_between_two_parts_ends_the_request(tiny: Any, fused: Any) -> None:
+    """After the prefix was computed, and before a chunk is asked for."""
+    both = fused(tiny.driver(stops=False))
+    request, parts = both.request("reuse", PREFIX, CHUNKS, QUESTION), []
+    execute = both._fuser._execute
+
+    async def then_aborted(part: Request) -> Outcome:
+        parts.append(part)
+        outcome = await execute(part)
+        both.abort(request.id)
+        return outcome
+
+    both._fuser._execute = then_aborted
+    (outcome,) = both.run(request)
+    assert isinstance(outcome, EngineError)
+    assert "aborted" in str(outcome)
+    assert len(parts) == 1
 
 
 @pytest.mark.parametrize("salts", [("ann", "bob"), ("", "bob"), ("ann", "")])

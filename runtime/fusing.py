@@ -12,6 +12,7 @@ from typing import Any
 from backends.base import Chunk, FusionReport, Outcome, Request, Result
 from runtime.cost.sizes import num_tokens
 from runtime.job import Job, Scheduler
+from runtime.ops.table import OP_RUNS
 from runtime.scheduler_layer import SchedulerLayer
 
 WEIGHT = 0.1  # of the newest prompt
@@ -56,7 +57,7 @@ class Fusing(SchedulerLayer[Scheduler]):
     def submit(self, job: Job) -> None:
         """Queue a job, exact where fusion does not pay."""
         request = job.request
-        if "fusion" in request.attrs:
+        if "fusion" in request.attrs and OP_RUNS[request.op].extends_context:
             self._settle(job, request)
         elif chunks := _chunks_of(request):  # they are encoded ahead
             self._history.see(chunks)

@@ -46,6 +46,11 @@ def auto_floor(wish: str) -> float | None:
     return DEFAULT_FLOOR if found[1] is None else float(found[1])
 
 
+def is_alone(plan: str) -> bool:
+    """Whether a plan encodes chunks behind nothing, so that prompts of any beginning share them."""
+    return "alone" in (modifier.strip() for modifier in plan.split("+"))
+
+
 def wants_fusion(graph: Graph, default: str | None) -> bool:
     """Whether anything in the graph or its bodies may ask for it."""
     if default is not None:
@@ -144,11 +149,6 @@ def _choose(prompt: _Prompt, wish: str, facts: Facts) -> FusionChoice:
         model = facts.fusion.models.get(engine, engine)
         reason = f"what plans lose on {model} is not known: run `teola fusion-check {model}`"
         return prompt.exact(reason)
-    if not prompt.is_behind_constants:
-        return prompt.exact(
-            "what stands before the passages differs from query to query, so KV behind it is never "
-            "read again; put the question behind the passages"
-        )
     return _fastest(prompt, floor, plans, facts)
 
 
@@ -173,6 +173,13 @@ def _fastest(
         best = max(plans, key=lambda plan: plans[plan].r, default=None)
         found = "none was checked" if best is None else f"the best is {best}, {plans[best].r:.2f}"
         return prompt.exact(f"no plan recovers R {floor:.2f} ({found})")
+    if not prompt.is_behind_constants:
+        good = list(filter(is_alone, good))
+    if not good:
+        return prompt.exact(
+            "what stands before the passages differs from query to query, so KV behind it is never "
+            "read again; put the question behind the passages"
+        )
     plan = min(good, key=lambda plan: (plans[plan].cost, -plans[plan].r))
     cost = facts.cost_of(prompt.node)
     least: int | None = MIN_TOKENS

@@ -85,3 +85,8 @@ def test_what_was_encoded_ahead_has_been_seen() -> None:
     submitted(history, unlike(0), op="encode")
     assert history.see([Chunk(text) for text in unlike(0)]) == 1.0
     assert history.see(unlike(1)) == 0.0
+
+
+def test_how_chunks_are_encoded_ahead_is_left_as_it_is() -> None:
+    attrs = {"fusion": "reuse+alone"}
+    assert submitted(ChunkHistory(), [TEXT], op="encode", **attrs) == attrs

@@ -141,6 +141,14 @@ def test_auto_is_exact_where_no_other_query_has_the_same_prefix() -> None:
     assert "put the question behind the passages" in found.reason
 
 
+def test_auto_takes_what_is_encoded_behind_nothing_where_prefixes_differ() -> None:
+    plans = {**PLANS, "query(0.3)+alone": PlanQuality(0.6, 0.4)}
+    given = Facts(ABLE, fusion=FusionFacts(None, {}, {"m": plans}))
+    lines = rag(' [reuse="fuse"]', head='@user "Question:" %q "Passages:"')
+    assert choice(lines, given).plan == "query(0.3)+alone"
+    assert choice(rag(' [reuse="fuse"]'), given).plan == "query(0.15)"
+
+
 def test_where_costs_are_known_the_least_length_is_where_fusion_is_faster() -> None:
     found = choice(rag(' [reuse="fuse"]'), facts(cost=TokenCost()))
     # (1 - 0.19) x 1 ms a token against two calls of 10.25 ms: 25 tokens, to the next power

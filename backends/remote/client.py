@@ -35,6 +35,7 @@ _GENERATIONS = frozenset(
     (
         "/v1/chat/completions",
         "/v1/completions",
+        "/v1/encode",
         "/v1/responses",
         "/generate",
         "/api/chat",

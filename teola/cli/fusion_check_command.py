@@ -35,20 +35,28 @@ def check_fusion(
 ) -> None:
     """The whole command; ends the process when anything fails."""
     with reported(debug):
-        with optional_imports("local"):
-            from teola.fusion_check.check import Settings, finish, journal_path, url_of
-            from teola.fusion_check.questions import read_questions
-        questions = read_questions(most=num_questions)
-        settings = Settings(url_of(model), questions, plans, floor, dtype)
         console = stderr_console(no_color)
-        profile = finish(settings, _measured(settings, console))
-        path = save(profile)
-        journal_path(settings.url).unlink(missing_ok=True)
+        if model.startswith("teola:"):
+            path = save(profile := _served(model))
+        else:
+            with optional_imports("local"):
+                from teola.fusion_check.check import Settings, finish, journal_path, url_of
+                from teola.fusion_check.questions import read_questions
+            questions = read_questions(most=num_questions)
+            settings = Settings(url_of(model), questions, plans, floor, dtype)
+            path = save(profile := finish(settings, _measured(settings, console)))
+            journal_path(settings.url).unlink(missing_ok=True)
         if as_json:
             print(json_text(profile, indent=2))
         else:
             stdout_console(no_color).print(_table(profile))
         console.print(f"kept in {path}", style="dim", soft_wrap=True)
+
+
+def _served(url: str) -> FusionProfile:
+    from teola.fusion_check.served_profile import fetch
+
+    return asyncio.run(fetch(url))
 
 
 def _measured(settings: Settings, console: Console) -> Losses:
@@ -70,7 +78,7 @@ def _measured(settings: Settings, console: Console) -> Losses:
 def _table(profile: FusionProfile) -> Table:
     """Cheapest first."""
     table = number_table("plan", ["cost", "KL", "same likeliest", "R", "95 %"], "")
-    table.title = f"{profile.model}, prompts of {profile.num_tokens:,} tokens"
+    table.title = f"{profile.model}, prompts of {profile.num_tokens or 0:,} tokens"
     for plan, its in sorted(profile.plans.items(), key=lambda item: item[1].cost):
         table.add_row(
             plan,

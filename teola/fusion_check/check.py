@@ -66,7 +66,10 @@ def url_of(model: str) -> str:
     """A name of the catalogue as the URL of its engine. Raises ConfigError for a server's."""
     url = model if ":" in model else f"local:{model}"
     if url.partition(":")[0] not in ("local", "hf"):
-        raise ConfigError(f"fusion-check runs embedded models (local:, hf:), not {model!r}")
+        raise ConfigError(
+            f"fusion-check runs embedded models (local:, hf:), and copies the profile of teola:// "
+            f"servers; {model!r} is neither"
+        )
     return url
 
 

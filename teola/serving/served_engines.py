@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
+from backends.fusion_profile import FusionProfile, load
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
 from teola.serving.kv_metrics import (
@@ -111,7 +112,10 @@ class ServedEngines:
             "capabilities": sorted(served.capabilities),
         }
         length = served.engine.info.max_context_tokens
-        return card if length is None else {**card, "max_model_len": length}
+        if length is not None:
+            card["max_model_len"] = length
+        profile = _fusion_profile(served)
+        return card if profile is None else {**card, "fusion": profile.model_dump(mode="json")}
 
     def find(self, kind: Kind, model: str | None) -> Served:
         """The engine of a kind, which `model` must name if it is given. Raises ApiError."""
@@ -129,6 +133,16 @@ class ServedEngines:
             code="model_not_found",
             param="model",
         )
+
+
+def _fusion_profile(served: Served) -> FusionProfile | None:
+    """What a check of the model found, if there was one."""
+    if "fusion" not in served.capabilities:
+        return None
+    try:
+        return load(served.engine.info.model)
+    except ConfigError:
+        return None
 
 
 def _none_of(kind: Kind) -> str:

@@ -97,7 +97,7 @@ def test_what_is_no_plan_and_no_embedded_model_is_refused() -> None:
         assert Settings("local:x", QUESTIONS, ("fastest",)).all_plans
     assert url_of("smollm2-135m") == "local:smollm2-135m"
     with pytest.raises(ConfigError, match="fusion-check runs embedded models"):
-        url_of("teola://host/model")
+        url_of("vllm://host/model")
 
 
 def test_the_usual_plans_begin_with_reuse() -> None:

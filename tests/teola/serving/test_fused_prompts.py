@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+
+from backends.base import Request
+from backends.errors import EngineUnavailable
+from backends.fake.llm import FakeLLM
+from backends.fusion_profile import FusionProfile, PlanQuality, save
+from teola.fusion_check.served_profile import fetch
 
 CHAT, COMPLETE, SELECT = "/v1/chat/completions", "/v1/completions", "/v1/select"
 PASSAGES = ("The sea is deep and cold here. ", "A bell rang twice; nobody came. ", "Odd. ")
@@ -91,6 +98,11 @@ def test_a_fused_answer_streams_stops_and_keeps_to_its_form(fresh: Any) -> None:
     stop = whole[3:5]
     stopped = answer_of(fresh.ask(CHAT, chat(fusion="reuse", max_tokens=24, stop=stop)))
     assert stopped == whole.partition(stop)[0]
+
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    shaped = answer_of(fresh.ask(CHAT, chat(fusion="reuse", max_tokens=24, response_format=form)))
+    assert json.loads(shaped)["n"] in (1, 2)
 
     choices = ["the bell", "the sea"]
     assert answer_of(fresh.ask(CHAT, chat(fusion="reuse", choices=choices))) in choices
@@ -215,6 +227,58 @@ def test_a_server_may_keep_to_exact_answers(talk_tiny: Callable[..., Any]) -> No
     (card,) = server.ask("/v1/models").json()["data"]
     assert "fusion" not in card["capabilities"]
     assert server.ask(CHAT, chat()).status_code == 200
+
+
+@pytest.fixture
+def checked(fresh: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A server whose model has a profile."""
+    monkeypatch.setenv("TEOLA_CACHE", str(tmp_path))
+    plans = {"reuse": PlanQuality(r=0, cost=0.1), "lego(16)": PlanQuality(r=0.3, cost=0.4)}
+    save(FusionProfile(model=fresh.engine.info.model, plans=plans, floor=0.2))
+    return fresh
+
+
+def test_a_plan_below_the_models_floor_is_a_400(checked: Any) -> None:
+    refused = checked.ask(CHAT, chat(fusion="reuse"))
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "fusion")
+    assert "the floor is 0.2; name a better plan (lego(16))" in error["message"]
+    assert checked.ask(CHAT, chat(fusion="lego(16)")).status_code == 200
+
+
+def test_a_server_shows_what_the_check_of_its_model_found(checked: Any) -> None:
+    fetched = checked.run(fetch("teola://server:80", httpx.ASGITransport(checked.app)))
+    assert fetched.model == "teola://server:80"
+    assert (fetched.floor, fetched.plans["lego(16)"].r) == (0.2, 0.3)
+
+
+def test_a_server_without_a_profile_says_how_to_make_one(
+    tiny_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEOLA_CACHE", str(tmp_path))
+    with pytest.raises(EngineUnavailable, match="has no fusion profile of tiny: run `teola fusion"):
+        tiny_server.run(fetch("teola://server:80/tiny", httpx.ASGITransport(tiny_server.app)))
+
+
+def test_priority_and_adapter_reach_the_prefill_and_the_plan_it_alone(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = FakeLLM("fake:talker", {"chunks": True})
+    seen: list[Request] = []
+    answer = llm.answer
+
+    async def noted(request: Request) -> Any:
+        seen.append(request)
+        return await answer(request)
+
+    monkeypatch.setattr(llm, "answer", noted)
+    body = {"messages": chat()["messages"], "fusion": "lego(4)", "priority": 7, "cache_salt": "a"}
+    assert talk(llm=llm).post(CHAT, body).status_code == 200
+    prefill, decode = seen
+    assert (prefill.op, prefill.priority, decode.priority) == ("prefill", 7, 7)
+    assert prefill.attrs == {"fusion": "lego(4)", "cache_salt": "a"}
+    assert "fusion" not in decode.attrs
+    assert [type(part).__name__ for part in prefill.inputs[2:-1]] == ["str", *["Chunk"] * 3, "str"]
 
 
 def test_a_client_that_leaves_ends_its_fused_prefill(talk_tiny: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ struct AnyModel {
   std::unique_ptr<Pool> pool;
   std::unique_ptr<Model<false>> f32;
   std::unique_ptr<Model<true>> bf16;
-  std::vector<Scratchpad> link_pads;
+  std::unique_ptr<LinkScratch> linking;
 };
 
 struct AnyBert {
@@ -134,7 +134,7 @@ void* teola_model_create(const TeolaConfig* config, const TeolaLayer* layers, co
   try {
     auto model = std::make_unique<AnyModel>();
     model->pool = std::make_unique<Pool>(std::max(1, num_threads));
-    model->link_pads.resize(model->pool->size());
+    model->linking = std::make_unique<LinkScratch>(model->pool->size());
     if (config->is_bf16)
       model->bf16 = std::make_unique<Model<true>>(*config, layers, norm, *head, *embedding,
                                                   *model->pool);
@@ -165,8 +165,8 @@ int32_t teola_forward(void* model, const TeolaStep* step) {
 int32_t teola_link(void* model, const TeolaLink* what) {
   try {
     auto* m = static_cast<AnyModel*>(model);
-    if (m->bf16) teola::link<true>(*what, *m->pool, m->link_pads);
-    else teola::link<false>(*what, *m->pool, m->link_pads);
+    if (m->bf16) teola::link<true>(*what, *m->pool, *m->linking);
+    else teola::link<false>(*what, *m->pool, *m->linking);
     return 0;
   } catch (...) {
     return 1;

@@ -1,8 +1,8 @@
 // KV of some tokens to other places of the pool: keys are turned by the distance, values copied.
 //
-// An item of work is 16 slots of the target on some layers. Slots of a page lie side by side, so a
-// vector is one word of 16 tokens; where source and target stand differently in their pages, it is
-// read from two of the source. Every word is computed alone: threads and vectors change no bit.
+// Slots of a page lie side by side, so a vector is one word of 16 tokens of the target; where source and
+// target stand differently in their pages, it is read from two vectors of the source. Angles are found
+// once for all layers. Every word is computed alone: threads and vectors change no bit.
 #pragma once
 
 #include "attention.h"
@@ -63,19 +63,21 @@ inline LinkedSlots linked_slots(const TeolaLink& l, int i) {
 }
 
 // The turn from one position to another: forward by the new angle and back by the old one, as they
-// were rounded for the keys that are computed there. [D / 2][16 slots].
+// were rounded for the keys that are computed there. [D / 2][16 slots] each.
 struct Turns {
   float *cos, *sin;
 
-  Turns(const TeolaLink& l, const LinkedSlots& slots, Buffer& memory) {
+  static size_t size(const TeolaLink& l) { return size_t(l.head_dim) * SUBPAGE; }
+  Turns(const TeolaLink& l, float* memory) : cos(memory), sin(memory + size(l) / 2) {}
+
+  void find(const TeolaLink& l, const LinkedSlots& slots) const {
     const int half = l.head_dim / 2;
-    cos = memory.get<float>(size_t(half) * SUBPAGE * 2), sin = cos + size_t(half) * SUBPAGE;
     for (int slot = slots.begin; slot < slots.end; slot++)
       for (int d = 0; d < half; d += 16) put(l, slots, slot, d, std::min(16, half - d));
   }
 
  private:
-  void put(const TeolaLink& l, const LinkedSlots& slots, int slot, int d, int n) {
+  void put(const TeolaLink& l, const LinkedSlots& slots, int slot, int d, int n) const {
     const size_t half = l.head_dim / 2;
     const size_t from = (slots.from + slot) * half + d, to = (slots.to + slot) * half + d;
     const F16 c0 = load_first(l.cos + from, n), s0 = load_first(l.sin + from, n);
@@ -90,11 +92,19 @@ struct Turns {
   }
 };
 
+struct LinkScratch {
+  Buffer turns;
+  std::vector<Buffer> rows;  // of each thread
+
+  explicit LinkScratch(int num_threads) : rows(num_threads) {}
+};
+
+// 16 slots of the target.
 template <bool BF>
 class Linking {
  public:
-  Linking(const TeolaLink& l, const LinkedSlots& slots, Scratchpad& pad)
-      : l_(l), slots_(slots), turns_(l, slots, pad.state), pad_(pad) {}
+  Linking(const TeolaLink& l, const LinkedSlots& slots, Turns turns, Buffer& memory)
+      : l_(l), slots_(slots), turns_(turns), memory_(memory) {}
 
   void layer(int layer) {
     const PageView<BF> keys(l_, layer, 0), values(l_, layer, 1);
@@ -118,7 +128,7 @@ class Linking {
   Rows key_rows(const Word* low, const Word* high) const {
     if (!slots_.shift()) return {low, SUBPAGE};
     const int num = l_.head_dim / PER_WORD;
-    Word* both = pad_.wide.template get<Word>(size_t(num) * 2 * SUBPAGE);
+    Word* both = memory_.template get<Word>(size_t(num) * 2 * SUBPAGE);
     for (int i = 0; i < num; i++) {
       store_ints(both + i * 2 * SUBPAGE, load_ints(low + i * SUBPAGE));
       store_ints(both + i * 2 * SUBPAGE + SUBPAGE, load_ints(high + i * SUBPAGE));
@@ -196,15 +206,24 @@ class Linking {
   const TeolaLink& l_;
   LinkedSlots slots_;
   Turns turns_;
-  Scratchpad& pad_;
+  Buffer& memory_;
 };
 
 template <bool BF>
-void link(const TeolaLink& l, Pool& pool, std::vector<Scratchpad>& pads) {
-  const int num_items = (l.to + l.num_tokens - 1) / SUBPAGE - l.to / SUBPAGE + 1;
-  pool.run(l.num_tokens > 0 ? num_items : 0, [&](int item, int thread) {
-    Linking<BF> linking(l, linked_slots(l, item), pads[thread]);
-    for (int layer = 0; layer < l.num_layers; layer++) linking.layer(layer);
+void link(const TeolaLink& l, Pool& pool, LinkScratch& scratch) {
+  if (l.num_tokens <= 0) return;
+  constexpr int VECTORS = 8;  // of an item: side by side in the source too, and of one layer
+  const int num = (l.to + l.num_tokens - 1) / SUBPAGE - l.to / SUBPAGE + 1;
+  const int parts = (num + VECTORS - 1) / VECTORS;
+  float* memory = scratch.turns.get<float>(Turns::size(l) * num);
+  const auto turns = [&](int i) { return Turns(l, memory + Turns::size(l) * i); };
+  pool.ranges(num, VECTORS, [&](int begin, int end) {
+    for (int i = begin; i < end; i++) turns(i).find(l, linked_slots(l, i));
+  });
+  pool.run(parts * l.num_layers, [&](int item, int thread) {
+    const int first = item % parts * VECTORS;
+    for (int i = first; i < std::min(num, first + VECTORS); i++)
+      Linking<BF>(l, linked_slots(l, i), turns(i), scratch.rows[thread]).layer(item / parts);
   });
 }
 

@@ -509,13 +509,13 @@ void check_link() {
     cos.push_back(std::cos(angle)), sin.push_back(std::sin(angle));
   }
   Pool pool(2);
-  std::vector<Scratchpad> pads(pool.size());
+  LinkScratch scratch(pool.size());
   const int32_t pages[] = {4, 0, 3, 1, 5, 2}, to_pages[] = {9, 6, 11, 7, 10, 8};
   for (auto [first, to, num] : {std::tuple{0, 32, 64}, {3, 5, 70}, {70, 1, 15}, {8, 31, 1}, {1, 120, 40}, {5, 5, 0}}) {
     const TeolaLink l{kv.bytes, PAGES, LINK_LAYERS, HEADS, SIZE, 32,
                       pages, to_pages, first, to, num, cos.data(), sin.data()};
     std::memcpy(kv.bytes, old.data(), bytes);
-    teola::link<BF>(l, pool, pads);
+    teola::link<BF>(l, pool, scratch);
     expected = old;
     link_plainly<BF>(l, old.data(), expected.data());
     expect(!std::memcmp(kv.bytes, expected.data(), bytes), "bits of linked KV", num);

@@ -16,6 +16,9 @@ class Attention:
     first_layer: int
     end_layer: int
 
+    def __post_init__(self) -> None:
+        assert 0 <= self.first_layer < self.end_layer, f"{self} is at no layer"
+
     @property
     def stop_layer(self) -> int:
         return self.end_layer - 1
@@ -28,6 +31,9 @@ class Deviation:
 
     layer: int
     of: Literal["k", "v"] = "k"
+
+    def __post_init__(self) -> None:
+        assert self.layer >= 0, f"{self} is at no layer"
 
     @property
     def stop_layer(self) -> int:

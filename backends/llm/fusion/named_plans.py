@@ -1,6 +1,7 @@
 """Plans by name, as requests write them: "lego(16)", "blend(0.15, v=true)+first(4)"."""
 
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -75,7 +76,10 @@ def _made(text: str, call: str) -> Plan:
     missing = [f.name for f in known.values() if f.default is MISSING and f.name not in values]
     if missing:
         raise _rejected(text, f"{match[1]} needs {missing[0]}")
-    plan: Plan = kind(**values)
+    try:
+        plan: Plan = kind(**values)
+    except ValueError as error:
+        raise _rejected(text, f"{call.strip()}: {error}") from error
     return plan
 
 
@@ -96,5 +100,9 @@ def _number(text: str, field: Field[Any], value: str) -> float | int | bool:
     raise _rejected(text, f"{field.name} must be {wanted}, not {value!r}")
 
 
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _MOST_CHARS
+
+
 def _rejected(text: object, why: str) -> RequestRejected:
-    return RequestRejected(f"fusion={text!r}: {why}")
+    return RequestRejected(f"fusion={_SHOWN.repr(text)}: {why}")

@@ -137,6 +137,10 @@ class Query:
     first: int = -1
     end: int = -1
 
+    def __post_init__(self) -> None:
+        if 0 <= self.end <= max(0, self.first):
+            raise ValueError(f"there is no layer from {max(0, self.first)} up to {self.end}")
+
     def looks(self, layout: Layout) -> tuple[Look, ...]:
         end = layout.num_layers if self.end < 0 else min(self.end, layout.num_layers)
         first = end - max(1, end // 3) if self.first < 0 else min(self.first, end - 1)
@@ -178,8 +182,8 @@ class Focus:
         return layout.none()
 
     def order(self, layout: Layout, found: Items[Floats]) -> tuple[int, ...]:
-        starts = np.cumsum((0, *layout.lengths[:-1]))
-        masses = np.add.reduceat(found[0], starts) / np.maximum(layout.lengths, 1)
+        of_chunks = np.split(found[0], np.cumsum(layout.lengths[:-1]))
+        masses = np.array([mass.sum() / max(1, len(mass)) for mass in of_chunks])
         best = np.argsort(-masses, kind="stable")[: max(1, self.keep)].tolist()
         return tuple(best[::-1] if self.sort else sorted(best))
 

@@ -89,6 +89,13 @@ def test_focus_keeps_the_chunks_that_draw_most_attention_for_their_length() -> N
     assert chosen(Focus(2), scores) == []
 
 
+@pytest.mark.parametrize("lengths", [(0, 4, 0), (4, 0, 0), (0, 0, 4), (0,)])
+def test_focus_gives_a_chunk_without_tokens_no_attention(lengths: tuple[int, ...]) -> None:
+    layout = Layout(lengths, (False,) * len(lengths), num_layers=30)
+    found = [np.ones(sum(lengths), np.float32)]
+    assert Focus(1).order(layout, found) == (lengths.index(max(lengths)),)
+
+
 def test_a_modifier_adds_to_what_its_plan_chooses() -> None:
     assert chosen(WithFirst(Query(1 / 11), 1), RISING) == [4, 10, 14]
 
@@ -130,7 +137,8 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
         ("reuse+last(3)", "'last(3)' is no modifier; there are first(k), alone"),
         ("reuse+", "'' is no modifier"),
         ("focus(2)+first(1)", "focus(2) changes the prompt and takes no modifier"),
-        ("lego(" + "9" * 300 + ")", "short text"),
+        ("query(0.1, end=0)", "query(0.1, end=0): there is no layer from 0 up to 0"),
+        ("query(0.1, 5, 5)+first(2)", "there is no layer from 5 up to 5"),
         (7, "short text"),
         (None, "short text"),
     ],
@@ -140,3 +148,12 @@ def test_a_text_that_names_no_plan_is_refused(text: Any, why: str) -> None:
         plan_from(text)
     assert why in str(caught.value)
     assert str(caught.value).startswith(f"fusion={text!r}")
+
+
+@pytest.mark.parametrize("text", ["lego(" + "9" * 300, "x" * 10_000_000, {"a": "b" * 10_000_000}])
+def test_a_refusal_shows_a_part_of_a_long_text(text: Any) -> None:
+    with pytest.raises(
+        RequestRejected, match=r"fusion=.*\.\.\..*: it must be a short text"
+    ) as caught:
+        plan_from(text)
+    assert len(str(caught.value)) < 300

@@ -20,6 +20,7 @@ from backends.remote.dialects.completions import cost_of
 from backends.remote.dialects.token_dialect import TokenDialect
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.messages import Prompt, content_parts, read_prompt
+from backends.remote.plan_named import plan_named
 from backends.remote.text_context import TextContext, as_texts, context_of, kept
 from backends.remote.token_mode.call import Choice
 from backends.remote.token_mode.call import Prompt as TokenPrompt
@@ -76,7 +77,7 @@ class OpenChatLLM(ChatLLM):
     async def _encode(self, request: Request) -> Result:
         if "fusion" not in self._info.capabilities:
             return await super()._encode(request)
-        if unknown := sorted(request.attrs.keys() - {"adapter", "cache_salt"}):
+        if unknown := sorted(request.attrs.keys() - {"adapter", "cache_salt", "fusion"}):
             raise RequestRejected(f"encode takes no attributes {unknown} here")
         parent = context_of(request, self._owner)
         prompt = read_prompt((*as_texts(parent.parts if parent else ()), *request.inputs[1:]))
@@ -89,6 +90,8 @@ class OpenChatLLM(ChatLLM):
         }
         if salt := kept(request, parent, "cache_salt"):
             body["cache_salt"] = salt
+        if fusion := plan_named(request.attrs.get("fusion"), None):
+            body["fusion"] = fusion
         answer = Fields(await self._client.post(_ENCODE, body, is_safe=True), _ENCODE)
         cost = cost_of(answer.value, _ENCODE, answer.object("usage").count("prompt_tokens") or 0)
         return Result((answer.count("num_encoded") or 0,), cost.usage)

@@ -1,7 +1,8 @@
 """`POST /v1/encode`: the KV of chunks, computed before a prompt asks for it.
 
 OpenAI has no such route. Each chunk is encoded behind what stands before the first of them, as the
-engine's `encode`; fused prompts that begin so read it.
+engine's `encode`; fused prompts that begin so read it. A plan with `+alone` encodes it behind
+nothing, for prompts of that plan.
 """
 
 from uuid import uuid4
@@ -17,7 +18,8 @@ from teola.serving.api_errors import from_engine
 from teola.serving.chat_api import Message, conversation
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
-from teola.serving.prompt_parts import PromptPart, parts_of
+from teola.serving.prompt_parts import Fusion, PromptPart, parts_of
+from teola.serving.served import fused
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 
@@ -28,6 +30,7 @@ class EncodeFields(Fields):
     model: str | None = None
     prompt: list[PromptPart] | None = Field(None, min_length=1)
     messages: list[Message] | None = Field(None, min_length=1)
+    fusion: Fusion | None = None  # the prompts' plan, which may say how chunks are encoded
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
     cache_salt: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
 
@@ -50,8 +53,8 @@ async def encode_chunks(request: HTTPRequest) -> Response:
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
     parts, given = fields.parts, "prompt" if fields.messages is None else "messages"
-    llm.check_can(parts, {"encode": True})
-    attrs = llm.prompt_attrs(fields.model, fields.cache_salt)
+    llm.check_can(parts, {"encode": True}, fusion=fields.fusion)
+    attrs = {**llm.prompt_attrs(fields.model, fields.cache_salt), **fused(fields.fusion)}
     job = Request(uuid4().hex, "encode", (None, *parts), attrs, priority=fields.priority)
     try:
         with llm.admission.admitted(1):

@@ -77,11 +77,12 @@ class RequestReader:
 
     def encode(self, request: Request) -> Prompt:
         """What stands before the chunks, and the chunks, which may be more than a context takes."""
-        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE):
+        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE - {"fusion"}):
             raise RequestRejected(f"encode takes no attributes {unknown}")
+        fusion = plan_named(request.attrs.get("fusion"), None)
         context = self._prompt(request, self._parent(request), request.inputs[1:])
         prompt = self.prompt_of(context, request.id, request.priority)
-        return replace(prompt, fusion=None, chunks=context.own_chunks)
+        return replace(prompt, fusion=fusion, chunks=context.own_chunks)
 
     def decode(self, request: Request) -> Decode:
         return self._decode(request, self._parent(request), request.inputs[1:])
@@ -182,17 +183,18 @@ class RequestReader:
         """The context after a parent and parts."""
         adapter = _adapter_of(request, parent)
         salt = choose_salt(request, parent)
-        fusion = plan_named(request.attrs.get("fusion"), parent.fusion if parent else None)
+        is_encode = request.op == "encode"
+        named = None if is_encode else request.attrs.get("fusion")
+        fusion = plan_named(named, parent.fusion if parent else None)
         parts: list[Part] = parts_of(inputs, self._vocab_size)
         turn = parent.turn if parent is not None else None
         is_start = parent is None or not parent.num_tokens
         tools = choose_tools(request.attrs, tools_of(turn), is_start=is_start)
         turn = with_tools(turn, tools)
         num_before = parent.num_tokens if parent is not None else 0
-        is_encode = request.op == "encode"
         if self._max_context_tokens is not None and not is_encode:
             self.prompts.check_bytes(parts, self._max_context_tokens - num_before, turn)
-        if request.attrs.get("fusion") is None and not is_encode:
+        if named is None and not is_encode:
             ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
             return TokenContext(self.prompts, parent, ids, turn, adapter, salt, fusion)
         ids, turn, chunks = encode_chunks(self.prompts, parts, turn, num_before)

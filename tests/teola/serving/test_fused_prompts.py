@@ -152,6 +152,20 @@ def test_chunks_are_encoded_before_a_prompt_asks(fresh: Any) -> None:
     assert "teola_encoded_chunks_total 3.0" in fresh.ask("/metrics").text.splitlines()
 
 
+def test_chunks_of_a_plan_with_alone_are_encoded_behind_nothing(fresh: Any) -> None:
+    plan, passages = "lego(4)+alone", list(map(chunk, PASSAGES))
+    for head, num_new in (("One head. ", 3), ("And another. ", 0)):
+        body = {"prompt": [{"type": "text", "text": head}, *passages], "fusion": plan}
+        assert fresh.ask("/v1/encode", body).json()["num_encoded"] == num_new
+    later = fresh.ask(COMPLETE, {"prompt": pieces(*PASSAGES), "fusion": plan}).json()
+    assert later["usage"]["fusion"]["num_encoded"] == 0
+
+
+def test_an_encode_with_an_unknown_plan_is_a_400(tiny_server: Any) -> None:
+    response = tiny_server.ask("/v1/encode", {"prompt": pieces(*PASSAGES), "fusion": "magic"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "fusion")
+
+
 @pytest.mark.parametrize("prompt", ["text", [1, 2], [], [{"type": "chunk"}]])
 def test_a_wrong_encode_names_its_field(tiny_server: Any, prompt: Any) -> None:
     response = tiny_server.ask("/v1/encode", {"prompt": prompt})

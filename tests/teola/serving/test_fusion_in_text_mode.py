@@ -120,6 +120,23 @@ def test_chunks_are_encoded_without_a_prompt(
     with_pair(work)
 
 
+def test_chunks_encoded_behind_nothing_are_there_for_other_heads(
+    with_pair: Callable[..., None],
+) -> None:
+    async def work(pair: Pair) -> None:
+        engine, plan = await text_engine(pair), "lego(4)+alone"
+        assert (await ask(engine, "encode", None, *HEAD, *CHUNKS, fusion=plan)).outputs == (3,)
+        other = (Turn("user"), "Say what these say. ")
+        result = await fused(engine, *other, *CHUNKS[::-1], *REST, fusion=plan)
+        assert result.fusion is not None
+        assert result.fusion.num_encoded == 0
+        with pytest.raises(RequestRejected, match="encode takes no attributes"):
+            await ask(engine, "encode", None, *HEAD, *CHUNKS, stop="x")
+        await engine.close()
+
+    with_pair(work)
+
+
 def test_a_server_without_fusion_is_not_asked_for_it(with_pair: Callable[..., None]) -> None:
     async def work(pair: Pair) -> None:
         engine = await text_engine(pair)

@@ -101,7 +101,29 @@ def test_chunks_are_encoded_without_a_prompt(with_pair: Callable[..., None]) -> 
         many = [Chunk(f"Passage {i} is about {i} ships. ") for i in range(30)]  # 900 tokens
         assert (await ask(pair.remote, "encode", None, *HEAD, *many)).outputs == (30,)
         with pytest.raises(RequestRejected, match="encode takes no attributes"):
-            await ask(pair.remote, "encode", None, *HEAD, *CHUNKS, fusion="reuse")
+            await ask(pair.remote, "encode", None, *HEAD, *CHUNKS, stop="x")
+        with pytest.raises(RequestRejected, match="fusion must name a plan, not 3"):
+            await ask(pair.remote, "encode", None, *HEAD, *CHUNKS, fusion=3)
+
+    with_pair(work)
+
+
+def test_chunks_encoded_behind_nothing_are_there_for_other_heads(
+    with_pair: Callable[..., None],
+) -> None:
+    async def work(pair: Pair) -> None:
+        plan, other = "lego(4)+alone", (Turn("user"), "Say what these say. ")
+        for num_new in (3, 0):
+            encoded = await ask(pair.remote, "encode", None, *HEAD, *CHUNKS, fusion=plan)
+            assert encoded.outputs == (num_new,)
+        result = await fused(pair.remote, *other, *CHUNKS, *REST, fusion=plan)
+        assert result.fusion is not None
+        assert result.fusion.num_encoded == 0
+        behind = await fused(pair.remote, *other, *CHUNKS, *REST, fusion="lego(4)")
+        assert behind.fusion is not None
+        assert behind.fusion.num_encoded > 0
+        head = (await ask(pair.remote, "prefill", None, *other, CHUNKS[0], fusion="reuse")).outputs
+        assert (await ask(pair.remote, "encode", *head, *CHUNKS, fusion=plan)).outputs == (0,)
 
     with_pair(work)
 

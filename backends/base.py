@@ -139,7 +139,7 @@ class Request:
     decode. Its prefill costs nothing, unless `ahead` is true: then the server computes the prompt
     into its prefix cache, and the prefill ends when it has.
 
-    A prefill takes adapter, cache_salt, tools and tool_choice as a decode does, and `fusion`, the
+    A prefill takes adapter, cache_salt and the three of tools as a decode does, and `fusion`, the
     plan by which the KV of the prompt's chunks is reused wherever they stand: "reuse" or
     "lego(k)", which computes the first k tokens of each again. Left out, all of it is exact.
 
@@ -165,6 +165,7 @@ class Request:
     | cache_salt | KV is shared only under the same text; left out: the context's, as above |
     | tools | list of {"name", "description", "parameters": JSON schema}; see below |
     | tool_choice | "auto" (the default), "none", "required" or the name of a tool |
+    | parallel_tool_calls | False: a turn has one call at most |
     | speculate | guess tokens ahead: False never, True always; left out: where the engine's pay |
     | n | samples with the seeds seed, seed + 1 ...; each as a decode of its own would be; no emit |
 

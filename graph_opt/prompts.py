@@ -14,7 +14,8 @@ from graph_opt.ops import CONTEXT_TYPE, OPS
 from graph_opt.rewrite import fresh_name, substitute
 
 OF_FUSION = ("fusion", "fusion_from")  # attrs of a request that reads chunks
-OF_CONVERSATION = ("tools", "tool_choice")  # attrs that hold for what continues a context too
+# attrs that hold for what continues a context too
+OF_CONVERSATION = ("tools", "tool_choice", "parallel_tool_calls")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ from backends.remote.text_setup import (
 from backends.remote.together import all_of
 from backends.remote.url import RemoteURL
 
-_PREFILL_ATTRS = frozenset(("adapter", "cache_salt", "tools", "tool_choice"))
+_PREFILL_ATTRS = frozenset(("adapter", "cache_salt", "tools", "tool_choice", "parallel_tool_calls"))
 
 
 class ChatLLM:

@@ -38,7 +38,6 @@ class TextServer:
     priority: str = ""
     is_low_first: bool = False  # a small priority is the urgent one
     abort_path: str = ""  # takes the request's id; empty: closing the connection aborts
-    has_tools: bool = True
     has_texts: bool = True  # /v1/completions takes prompts without turns
     seeds_count_up: bool = True  # n samples have the seeds seed, seed + 1 ...
     counts_cached: bool = False  # always says how many prompt tokens came from a cache
@@ -90,7 +89,6 @@ TEOLA = TextServer(
     adapter="model",
     cache_salt="cache_salt",
     priority="priority",
-    has_tools=False,
     counts_cached=True,
 )
 OLLAMA = TextServer(

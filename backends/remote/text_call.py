@@ -11,7 +11,7 @@ from backends.remote.messages import Prompt
 from backends.remote.text_context import TextContext, kept, toolset_of
 from backends.tool_calls.tools import Tool, Toolset
 
-_APART = frozenset(("adapter", "cache_salt", "tools", "tool_choice"))
+_APART = frozenset(("adapter", "cache_salt", "tools", "tool_choice", "parallel_tool_calls"))
 _NEUTRAL = Sampling()
 
 
@@ -36,6 +36,11 @@ class TextCall:
     @property
     def tool_choice(self) -> str:
         return "auto" if self.toolset is None else self.toolset.choice
+
+    @property
+    def is_parallel(self) -> bool:
+        """A turn may hold several calls."""
+        return self.toolset is None or self.toolset.is_parallel
 
     @property
     def changed(self) -> dict[str, Any]:

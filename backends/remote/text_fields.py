@@ -25,6 +25,11 @@ def shared_fields(call: TextCall, model: str, server: TextServer) -> dict[str, A
     return {**found, **_identity(call, server)}
 
 
+def one_call(call: TextCall) -> dict[str, Any]:
+    """OpenAI's `parallel_tool_calls`, where it says something."""
+    return {} if call.is_parallel else {"parallel_tool_calls": False}
+
+
 def refuse(name: str, server: str, instead: str = "") -> Any:
     """Raises RequestRejected."""
     raise RequestRejected(f"{name} is not offered by {server}{instead and f': {instead}'}")

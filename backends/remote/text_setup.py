@@ -68,7 +68,7 @@ def capabilities_of(url: RemoteURL, options: RemoteLLMOptions) -> frozenset[Capa
     able = set(_ALL)
     if options.api != "completions" or url.scheme != "openai":
         able.add("structured")
-    if server.has_tools and options.api != "completions":
+    if options.api != "completions":
         able.add("tools")
     if server.counts_cached or is_openai_itself(url):
         able.add("cached_tokens")

@@ -78,7 +78,7 @@ class HermesFormat:
     def grammar(self, toolset: Toolset, content: str | None, literal: Literal) -> str:
         tag, end = literal(OPEN), f"{literal('}' + chr(10))} {literal(CLOSE)}"
         calls = f"calls: {literal(chr(10))} call more{{0,{MAX_CALLS - 1}}}"
-        if toolset.choice not in ("auto", "required"):
+        if toolset.takes_one_call:
             calls = f"calls: {literal(chr(10))} call"
         rules = [
             calls,

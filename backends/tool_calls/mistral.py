@@ -87,7 +87,7 @@ class MistralFormat:
 
     def grammar(self, toolset: Toolset, content: str | None, literal: Literal) -> str:
         end = f"{literal(', ' + json.dumps('id') + ': ' + chr(34))} ID {literal(chr(34) + '}')}"
-        most = MAX_CALLS - 1 if toolset.choice in ("auto", "required") else 0
+        most = 0 if toolset.takes_one_call else MAX_CALLS - 1
         more = f" ({literal(', ')} call){{0,{most}}}" if most else ""
         rules = (
             f"calls: {literal(TAG)} {literal(' [')} call{more} {literal(']')}",
@@ -142,7 +142,7 @@ class NamedFormat:
     def grammar(self, toolset: Toolset, content: str | None, literal: Literal) -> str:
         names = enumerate(tool.name for tool in toolset.callable)
         options = " | ".join(f"{literal(name)} {literal(ARGS)} args_{n}" for n, name in names)
-        most = MAX_CALLS if toolset.choice in ("auto", "required") else 1
+        most = 1 if toolset.takes_one_call else MAX_CALLS
         rules = (
             f"calls: call{{1,{most}}}",
             f"call: {literal(TAG)} ({options})",

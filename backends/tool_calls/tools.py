@@ -34,6 +34,7 @@ class Toolset:
 
     tools: tuple[Tool, ...]
     choice: str = "auto"  # "none", "required" or the name of a tool
+    is_parallel: bool = True  # a turn may hold several calls
 
     @cached_property
     def key(self) -> str:
@@ -52,6 +53,11 @@ class Toolset:
     def is_call_required(self) -> bool:
         return self.choice not in ("auto", "none")
 
+    @property
+    def takes_one_call(self) -> bool:
+        """At most: a tool that is named is called once."""
+        return not self.is_parallel or self.choice not in ("auto", "required")
+
 
 def choose_tools(
     attrs: Mapping[str, Any], before: Toolset | None, *, is_start: bool
@@ -59,7 +65,7 @@ def choose_tools(
     """The tools that hold for a request: its own, or its context's (`before`), which no other may
     follow. None: decodes give plain text. Raises RequestRejected."""
     given, choice = attrs.get("tools"), attrs.get("tool_choice")
-    if given is None and choice is None:
+    if given is None and choice is None and attrs.get("parallel_tool_calls") is None:
         return before
     tools = read_tools(given or ())
     if given is None and before is not None:
@@ -71,7 +77,7 @@ def choose_tools(
             "the prefill that opens the conversation, or prefill the whole prompt with them"
         )
     checked = read_choice("auto" if choice is None else choice, tools)
-    return Toolset(tools, checked) if tools else None
+    return Toolset(tools, checked, _is_parallel(attrs)) if tools else None
 
 
 def read_tools(given: object) -> tuple[Tool, ...]:
@@ -97,6 +103,13 @@ def read_choice(given: object, tools: Sequence[Tool]) -> str:
             f"there are {have}"
         )
     return str(given)
+
+
+def _is_parallel(attrs: Mapping[str, Any]) -> bool:
+    given = attrs.get("parallel_tool_calls")
+    if not isinstance(given, bool | None):
+        raise RequestRejected(f"parallel_tool_calls must be true or false, not {given!r}")
+    return given is not False
 
 
 def _tool(given: object) -> Tool:

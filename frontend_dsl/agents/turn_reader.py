@@ -6,7 +6,7 @@ shape that other engines are held to, whose arguments are an object.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _CONTENT = re.compile(r'\{\s*"content"\s*:\s*"')
@@ -23,6 +23,7 @@ class Call:
 
     name: str
     arguments: str  # JSON
+    id: str = field(default="", compare=False)  # of engines with tools
 
 
 class TurnReader:
@@ -115,7 +116,7 @@ class TurnReader:
 def _call_of(said: Any) -> Call:
     given = said.get("arguments", "{}")
     text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-    return Call(str(said.get("name")), text)
+    return Call(str(said.get("name")), text, str(said.get("id", "")))
 
 
 def _decoded(raw: str) -> tuple[str, int]:

@@ -15,7 +15,14 @@ from backends.base import Request, Result
 from runtime.memo.content import NoContent, digest
 
 _EMPTY = b"empty"
-_KEPT_WITH = ("adapter", "cache_salt", "tools", "tool_choice", "fusion")
+_KEPT_WITH = (
+    "adapter",
+    "cache_salt",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "fusion",
+)
 
 
 class ContextContents:

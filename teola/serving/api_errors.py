@@ -30,8 +30,10 @@ _SAME = (
     "logit_bias",
     "logprobs",
     "fusion",
+    "tools",
+    "tool_choice",
 )
-_FIELD_OF = {"schema": "response_format", **{name: name for name in _SAME}}
+_FIELD_OF = {"schema": "response_format", "tool": "tools", **{name: name for name in _SAME}}
 
 
 class ApiError(Exception):

@@ -2,61 +2,29 @@
 
 from collections.abc import Sequence
 from time import time
-from typing import Annotated, Any, Literal
+from typing import Any
 from uuid import uuid4
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backends.base import Part, Turn
+from backends.base import Part, ToolCall
 from backends.request_limits import MAX_PARTS
 from teola.serving.answer import PieceFrames, answer, frame
+from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import DecodeFields
-from teola.serving.fields import INT_END, Fields, read
+from teola.serving.fields import INT_END, read
 from teola.serving.generation import Answer, Generation, Piece
 from teola.serving.logprobs import chat_logprobs
-from teola.serving.prompt_parts import TextPart, joined
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
+from teola.serving.tool_fields import HasTools, tool_attrs
 
-Role = Literal["system", "developer", "user", "assistant"]
 _MAX_MESSAGES = MAX_PARTS // 4  # each opens a turn, and may be several parts
 
 
-def _as_parts(value: object) -> object:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-
-class Message(Fields):
-    """One turn of a conversation."""
-
-    role: Role
-    content: Annotated[list[TextPart], BeforeValidator(_as_parts)]
-    name: str | None = None  # no template here writes it
-    refusal: None = None  # an assistant's message may be sent back as it came
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
-    tool_calls: None = None
-    logprobs: Any = None
-
-    @property
-    def parts(self) -> list[Part]:
-        """The turn's markup by the engine, then the text: in one piece but for its chunks."""
-        role: Literal["system", "user", "assistant"] = (
-            "system" if self.role == "developer" else self.role
-        )
-        return [Turn(role), *joined(self.content)]
-
-
-def conversation(messages: Sequence[Message], opens_answer: bool) -> list[Part]:
-    """A conversation as the parts of a prompt; `opens_answer` writes the assistant's markup."""
-    found = [part for message in messages for part in message.parts]
-    return [*found, Turn("assistant")] if opens_answer else found
-
-
-class ChatFields(DecodeFields):
+class ChatFields(DecodeFields, HasTools):
     """The body of a chat completion."""
 
     messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES)
@@ -79,7 +47,7 @@ class ChatFields(DecodeFields):
     @property
     def parts(self) -> list[Part]:
         opens_answer = self.add_generation_prompt and not self.continue_final_message
-        return conversation(self.messages, opens_answer)
+        return conversation(self.messages, opens_answer, has_tools=bool(self.tools))
 
 
 class ChatShape:
@@ -96,7 +64,7 @@ class ChatShape:
         choices = [
             {
                 "index": answer.index,
-                "message": {"role": "assistant", "content": answer.text, "refusal": None},
+                "message": _message(answer),
                 "logprobs": _logprobs(answer),
                 "finish_reason": answer.finish_reason,
             }
@@ -113,7 +81,11 @@ class ChatShape:
         return frame(self._chunk(index, {"role": "assistant", "content": ""}, None))
 
     def piece(self, piece: Piece) -> bytes:
-        return self._pieces.of(piece)
+        text = self._pieces.of(piece) if piece.text else b""
+        if not piece.calls:
+            return text
+        deltas = [{"index": number, **_call(call)} for number, call in piece.calls]
+        return text + frame(self._chunk(piece.index, {"tool_calls": deltas}, None))
 
     def closing(self, answer: Answer) -> bytes:
         return frame(self._chunk(answer.index, {}, answer.finish_reason, _logprobs(answer)))
@@ -130,6 +102,18 @@ class ChatShape:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         chunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
         return {**chunk, "usage": None} if self._includes_usage else chunk
+
+
+def _message(answer: Answer) -> dict[str, Any]:
+    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    if not answer.calls:
+        return message
+    return {**message, "content": answer.text or None, "tool_calls": [*map(_call, answer.calls)]}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _logprobs(answer: Answer) -> Any:
@@ -151,7 +135,10 @@ async def chat(request: Request) -> Response:
         n=fields.n,
         service=fields.service,
         fusion=fields.fusion,
-        prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
+        prompt_attrs={
+            **llm.prompt_attrs(fields.model, fields.cache_salt),
+            **tool_attrs(fields, fields.messages),
+        },
     )
     shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)
     return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

@@ -15,7 +15,7 @@ from backends.base import Part, Request
 from backends.errors import EngineError
 from backends.request_limits import MAX_NAME_CHARS
 from teola.serving.api_errors import from_engine
-from teola.serving.chat_api import Message, conversation
+from teola.serving.chat_message import Message, conversation
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
 from teola.serving.prompt_parts import Fusion, PromptPart, parts_of

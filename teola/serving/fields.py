@@ -35,10 +35,10 @@ IGNORED = frozenset(
 
 _ONLY_OURS = "write regex, choices or response_format instead"
 UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless values, why not
-    "tools": (([],), "this server runs no tool calls; describe the tools in the prompt"),
-    "tool_choice": (("none", "auto"), "this server runs no tool calls"),
-    "functions": (([],), "this server runs no function calls"),
-    "function_call": (("none", "auto"), "this server runs no function calls"),
+    "tools": (([],), "tools are for /v1/chat/completions"),
+    "tool_choice": (("none", "auto"), "tools are for /v1/chat/completions"),
+    "functions": (([],), "write tools instead"),
+    "function_call": (("none", "auto"), "write tool_choice instead"),
     "modalities": ((["text"],), "models here write text only"),
     "audio": ((), "models here write text only"),
     "web_search_options": ((), "this server searches nothing"),

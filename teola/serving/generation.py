@@ -9,8 +9,19 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
-from backends.base import Context, Engine, FinishReason, Part, Request, Result, TokenLogprob, Tokens
+from backends.base import (
+    Context,
+    Engine,
+    FinishReason,
+    Part,
+    Request,
+    Result,
+    TokenLogprob,
+    Tokens,
+    ToolCall,
+)
 from backends.remote.together import all_of
+from teola.serving.answer_turn import AnswerTurn
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
 from teola.serving.served import BY_ARRIVAL, Served, Service, fused
@@ -22,10 +33,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some text of one answer, as it comes."""
+    """Some text of one answer, as it comes; with tools also calls, each whole, by their numbers."""
 
     index: int
     text: str
+    calls: tuple[tuple[int, ToolCall], ...] = ()
 
 
 @runtime_checkable
@@ -47,6 +59,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] | None = None  # None: not asked for
     token_ids: tuple[int, ...] | None = None  # what a context holds of it; None: not asked for
     stop: str | int | None = None  # the stop string or token that ended it
+    calls: tuple[ToolCall, ...] = ()  # of tools
 
 
 OnEvent = Callable[[Piece | Answer], None]
@@ -73,7 +86,8 @@ class Generation:
 
         Raises ApiError for what the engine does not offer.
         """
-        llm.check_can(chain.from_iterable(prompts), attrs or {}, service, fusion=fusion)
+        asked = {**(attrs or {}), **prompt_attrs}
+        llm.check_can(chain.from_iterable(prompts), asked, service, fusion=fusion)
         self._llm = llm
         self._metrics = metrics
         self._prompts = prompts
@@ -83,7 +97,9 @@ class Generation:
         self._n = n
         self._service = service
         can_join = "decode_parts" in llm.engine.info.capabilities
-        is_joined = n == 1 and can_join and attrs is not None and fusion is None
+        self._has_tools = "tools" in prompt_attrs  # whose markup only a prefill writes
+        is_alone = n == 1 and attrs is not None and fusion is None
+        is_joined = is_alone and can_join and not self._has_tools
         self._tokenizer = _tokenizer_of(llm.engine) if is_joined else None
         self.counts = TokenCounts()  # final when `run` has returned
 
@@ -146,9 +162,13 @@ class Generation:
         meter: AnswerMeter,
         on_event: OnEvent,
     ) -> Answer:
+        turn = AnswerTurn() if self._has_tools else None
+
         def emit(text: str) -> None:
             meter.piece()
-            on_event(Piece(index, text))
+            said, calls = (text, ()) if turn is None else turn.feed(text)
+            if said or calls:
+                on_event(Piece(index, said, calls))
 
         attrs = self._attrs
         assert attrs is not None, "the prompts are not to be answered"
@@ -167,7 +187,12 @@ class Generation:
         written = usage.decode_tokens + usage.forced_tokens
         self.counts += TokenCounts(0, cached, written)
         stop = sample.stop if sample is not None else None
-        answer = Answer(index, text, result.finish_reason, logprobs, token_ids, stop)
+        calls: tuple[ToolCall, ...] = ()
+        if turn is not None:
+            if rest := turn.rest(text):
+                emit(rest)
+            text, calls = turn.content, tuple(turn.calls)
+        answer = Answer(index, text, result.finish_reason, logprobs, token_ids, stop, calls)
         on_event(answer)
         return answer
 

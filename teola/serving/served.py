@@ -18,6 +18,7 @@ _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with th
     "select": ("select", "choices"),
     "fusion": ("fusion", "fusion"),
     "encode": ("fusion", "prompt"),
+    "tools": ("tools", "tools"),
 }
 
 

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from backends.base import Part
 from backends.errors import EngineError
 from teola.serving.api_errors import ApiError, from_engine
-from teola.serving.chat_api import Message, conversation
+from teola.serving.chat_message import Message, conversation
 from teola.serving.fields import Fields, TokenId, read
 from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served import Served

@@ -12,7 +12,8 @@ from backends.request_limits import MAX_NAME_CHARS, MAX_PARTS, check_size
 
 Score = Literal["mean", "sum"]  # of the log-probabilities of a choice's tokens
 ALL_TAKE = frozenset(("adapter", "cache_salt"))  # attributes of prefill, decode and select
-PROMPTS_TAKE = ALL_TAKE | {"tools", "tool_choice"}  # of prefill and decode
+TOOLS_TAKE = frozenset(("tools", "tool_choice", "parallel_tool_calls"))
+PROMPTS_TAKE = ALL_TAKE | TOOLS_TAKE  # of prefill and decode
 
 
 def parts_of(inputs: Items[object], vocab_size: int) -> list[Part]:

@@ -136,6 +136,8 @@ def _tools(call: TextCall) -> dict[str, Any]:
         refuse("tools", f"{_NAME} for a prompt without turns", "put the prompt into a user turn")
     if call.tool_choice != "auto":
         refuse(f"tool_choice {call.tool_choice!r}", _NAME, "it has auto and none")
+    if not call.is_parallel:
+        refuse("parallel_tool_calls=False", _NAME)
     return {"tools": [{"type": "function", "function": tool.function} for tool in call.tools]}
 
 

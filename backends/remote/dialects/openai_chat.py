@@ -10,7 +10,7 @@ from backends.remote.drafts import Draft, Drafts, chat_logprob
 from backends.remote.messages import Message
 from backends.remote.servers import TextServer
 from backends.remote.text_call import TextCall
-from backends.remote.text_fields import refuse, shared_fields
+from backends.remote.text_fields import one_call, shared_fields
 
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
@@ -70,11 +70,7 @@ class OpenAIChat:
         return {"temperature": call.sampling.temperature} if is_sent else {}
 
     def _tools(self, call: TextCall) -> dict[str, Any]:
-        if not call.tools:
-            return {}
-        if not self._server.has_tools:
-            refuse("tools", self._server.name)
-        return chat_tools(call)
+        return chat_tools(call) if call.tools else {}
 
     def _going_on(self, call: TextCall) -> Mapping[str, Any]:
         if not call.prompt.is_begun:
@@ -93,7 +89,7 @@ def chat_tools(call: TextCall) -> dict[str, Any]:
     if choice not in ("auto", "none", "required"):
         choice = {"type": "function", "function": {"name": choice}}
     tools = [{"type": "function", "function": tool.function} for tool in call.tools]
-    return {"tools": tools, "tool_choice": choice}
+    return {"tools": tools, "tool_choice": choice, **one_call(call)}
 
 
 def count_usage(usage: Any, drafts: Drafts) -> None:

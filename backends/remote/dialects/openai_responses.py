@@ -9,7 +9,7 @@ from backends.remote.dialects.text_dialect import Written
 from backends.remote.drafts import Draft, Drafts, chat_logprob
 from backends.remote.messages import Message
 from backends.remote.text_call import TextCall
-from backends.remote.text_fields import refuse
+from backends.remote.text_fields import one_call, refuse
 
 _TAKEN = frozenset(("max_tokens", "temperature", "top_p", "logprobs", "schema", "choices", "n"))
 _NAME = "OpenAI's responses API"
@@ -118,7 +118,7 @@ def _tools(call: TextCall) -> dict[str, Any]:
     if choice not in ("auto", "none", "required"):
         choice = {"type": "function", "name": choice}
     tools = [{"type": "function", **tool.function, "strict": False} for tool in call.tools]
-    return {"tools": tools, "tool_choice": choice}
+    return {"tools": tools, "tool_choice": choice, **one_call(call)}
 
 
 def _add(response: Mapping[str, Any], drafts: Drafts, is_event: bool) -> str:

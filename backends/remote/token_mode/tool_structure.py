@@ -52,7 +52,7 @@ def _structural_tag(form: CallFormat, tools: Toolset, sampling: Sampling) -> str
         return None
     begin, end, trigger = form.wrapping
     tags = [_tag(tool, begin, end) for tool in tools.callable]
-    once = form.name == "llama" or tools.choice not in ("auto", "required")
+    once = form.name == "llama" or tools.takes_one_call
     choice = {"at_least_one": tools.is_call_required, "stop_after_first": once}
     calls: dict[str, Any] = {
         "type": "triggered_tags",

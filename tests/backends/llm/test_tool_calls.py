@@ -65,6 +65,24 @@ def test_a_required_call_is_well_formed_and_its_arguments_fit(
         check(one)
 
 
+def test_one_call_at_most_is_made_where_no_more_are_wanted(tiny: Any) -> None:
+    driver = tiny.driver(kv_tokens=8192)
+    nums = []
+    for parallel in (None, False):
+        attrs = {"tool_choice": "required", "temperature": 1.5, "max_tokens": 900}
+        jobs = [
+            driver.submit(
+                "decode", None, *ASK, tools=TOOLS, seed=seed, parallel_tool_calls=parallel, **attrs
+            )
+            for seed in range(2)
+        ]
+        nums.append([len(turn_of(found.outputs[0]).calls) for found in driver.run(*jobs)])
+    assert max(nums[0]) > 1
+    assert nums[1] == [1, 1]
+    with pytest.raises(RequestRejected, match="parallel_tool_calls must be true or false"):
+        driver.decode(None, *ASK, tools=TOOLS, parallel_tool_calls=1)
+
+
 def test_no_call_is_made_where_none_is_wanted(tiny: Any) -> None:
     driver = tiny.driver(kv_tokens=8192)
     said = (Turn("assistant"), '<tool_call>\n{"name": "stop", "arguments": {}}\n</tool_')

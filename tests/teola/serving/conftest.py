@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+import uvicorn
 
 from backends.fake.llm import FakeLLM
 from backends.fake.retrieval import FakeEmbedder, FakeReranker
 from backends.llm.factory import create
 from teola.serving.app import make_app
+from teola.serving.listening import listen, url_of
 from teola.serving.served_engines import ServedEngines
 
 T = TypeVar("T")
@@ -63,6 +66,20 @@ class Talker:
     def _client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://server")
+
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        """The URL of the app on a port of its own, for clients that bring their own transport."""
+        listener = listen("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(self.app, lifespan="off", log_level="error"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield url_of(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
+            listener.close()
 
 
 def events_of(text: str) -> list[Any]:

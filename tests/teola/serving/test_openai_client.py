@@ -317,6 +317,68 @@ def test_errors_are_the_clients_own_classes(client: OpenAI, server: Any) -> None
         other.models.list()
 
 
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city.",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}, "days": {"type": "integer"}},
+            "required": ["city", "days"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_a_required_call_fits_its_schema_and_its_answer_is_read_from_the_cache(
+    client: OpenAI,
+) -> None:
+    messages = user(LONG + "What is the weather in Rome?")
+    asked: Any = {"model": MODEL, "tools": [WEATHER], "temperature": 0, "max_tokens": 60}
+    first = client.chat.completions.create(
+        messages=messages, tool_choice="required", parallel_tool_calls=False, **asked
+    )
+    (choice,) = first.choices
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls is not None
+    (call,) = choice.message.tool_calls
+    assert call.function.name == "weather"
+    arguments = json.loads(call.function.arguments)
+    assert arguments.keys() == {"city", "days"}
+    assert arguments["city"] in ("Paris", "Rome")
+
+    messages += [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    last = client.chat.completions.create(messages=messages, tool_choice="none", **asked)
+    assert last.choices[0].message.tool_calls is None
+    assert first.usage is not None
+    assert last.usage is not None
+    assert last.usage.prompt_tokens_details is not None
+    assert last.usage.prompt_tokens_details.cached_tokens is not None
+    assert last.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens - 16
+
+
+def test_a_streamed_call_says_what_the_whole_one_says(client: OpenAI) -> None:
+    asked: Any = {
+        "model": MODEL,
+        "messages": user("Weather?"),
+        "tools": [WEATHER],
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+        "temperature": 0,
+        "max_tokens": 60,
+    }
+    whole = client.chat.completions.create(**asked).choices[0].message.tool_calls
+    with client.chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion().choices[0].message.tool_calls
+    assert whole is not None
+    assert streamed is not None
+    assert [call.function.arguments for call in streamed] == [
+        call.function.arguments for call in whole
+    ]
+
+
 def test_models_embeddings_and_reranking(client: OpenAI, server: Any) -> None:
     assert {model.id for model in client.models.list()} >= {MODEL, "all-minilm-l6-v2"}
     assert client.models.retrieve(MODEL).id == MODEL

@@ -18,6 +18,7 @@ from teola.serving.api_errors import from_engine
 LENGTH = "context_length_exceeded"
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
+TOOL = {"type": "function", "function": {"name": "find"}}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,12 @@ HELLO = [{"role": "user", "content": "hello"}]
         ({"regex": "a", "choices": ["b"]}, None, "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": None}, "messages", "missing_required_parameter"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "invalid_value"),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "messages.0.tool_call_id",
+            "invalid_value",
+        ),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages.0.content", "missing_required_parameter"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -47,7 +53,15 @@ HELLO = [{"role": "user", "content": "hello"}]
             "invalid_value",
         ),
         ({"temprature": 1}, "temprature", "unknown_parameter"),
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function", "missing_required_parameter"),
+        ({"tools": [{"type": "custom"}]}, "tools.0.type", "invalid_value"),
+        ({"tools": [TOOL, TOOL]}, "tools", "invalid_value"),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}},
+            "tool_choice",
+            "invalid_value",
+        ),
         ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
         ({"modalities": ["audio"]}, "modalities", "unsupported_parameter"),
         ({"guided_json": {}}, "guided_json", "unsupported_parameter"),

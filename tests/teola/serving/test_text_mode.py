@@ -19,6 +19,7 @@ from backends.remote.chat_llm import ChatLLM
 from backends.remote.client import Client
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.url import parse_url
+from backends.tool_calls.turn import read_turn
 
 pytestmark = [pytest.mark.server, pytest.mark.model]
 
@@ -68,9 +69,12 @@ def asked(engine: Any, parts: Sequence[Part], op: str = "decode", **attrs: Any) 
     return outcome
 
 
+def local_engine() -> Any:
+    return create(EngineSpec("llm", f"local:{MODEL}", {"kv_tokens": 2048}))
+
+
 def local(parts: Sequence[Part], **attrs: Any) -> Result:
-    engine = create(EngineSpec("llm", f"local:{MODEL}", {"kv_tokens": 2048}))
-    return asked(engine, parts, **attrs)
+    return asked(local_engine(), parts, **attrs)
 
 
 def at(server: Any, scheme: str = "openai", model: str = MODEL) -> str:
@@ -144,6 +148,33 @@ def test_structured_output_comes_in_its_form(server: Any, scheme: str) -> None:
     assert isinstance(json.loads(listed), list)
     choice = asked(remote(url), CHAT, "generate", choices=["red", "blue"]).outputs[0]
     assert choice in ("red", "blue")
+
+
+@pytest.mark.parametrize("scheme", ["openai", "teola"])
+def test_tools_are_offered_and_answered_as_at_the_embedded_engine(server: Any, scheme: str) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+    }
+    attrs = {"tools": [{"name": "weather", "parameters": parameters}], "tool_choice": "required"}
+    attrs |= {"parallel_tool_calls": False, "max_tokens": 60}
+    parts = (Turn("user"), "What is the weather?", Turn("assistant"))
+    said = [
+        asked(engine, parts, **attrs) for engine in (remote(at(server, scheme)), local_engine())
+    ]
+    theirs, ours = (result.samples[0].tool_calls for result in said)
+    assert [(c.name, c.arguments) for c in theirs] == [(c.name, c.arguments) for c in ours]
+    assert len(theirs) == 1
+
+    more = (*parts, said[0].outputs[0], Turn("tool"), "It rains.", Turn("assistant"))
+    attrs |= {"tool_choice": "none", "max_tokens": 12}
+    answers = [
+        asked(engine, more, **attrs) for engine in (remote(at(server, scheme)), local_engine())
+    ]
+    texts = [read_turn(answer.outputs[0]) for answer in answers]
+    assert texts[0] is not None
+    assert texts[0] == texts[1]
 
 
 def test_forms_of_our_own_server_are_the_embedded_engines(server: Any) -> None:

@@ -276,7 +276,11 @@ TEXT: frozenset[Capability] = frozenset(
         ("ollama://localhost/m", {}, {"structured", "tools", "seed"}),
         ("vllm://localhost/m", {}, {"structured", "tools", "seed", "adapters"}),
         ("sglang://localhost/m", {}, {"structured", "tools", "seed", "adapters"}),
-        ("teola://localhost/m", {}, {"structured", "seed", "adapters", "cached_tokens"}),
+        (
+            "teola://localhost/m",
+            {},
+            {"structured", "tools", "seed", "adapters", "cached_tokens"},
+        ),
         ("openai://localhost:1/m", {"repeatable": True}, {"structured", "tools", "repeatable"}),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from scripted_server import USER, Hang, Script, Status, engine_at, talk
 
 from backends.base import Request, Sample, Usage
-from backends.errors import EngineError, EngineUnavailable, RequestRejected
+from backends.errors import EngineError, EngineUnavailable
 from backends.tool_calls.format import with_spacing
 
 LOW_FIRST = "schedule_low_priority_values_first"
@@ -174,11 +174,12 @@ def test_the_stop_that_ended_an_answer_is_told_if_it_was_asked_for() -> None:
     assert end_of_turn.result.samples == (Sample("stop"),)
 
 
-def test_teolas_server_takes_speculation_and_no_tools() -> None:
+def test_teolas_server_takes_speculation_and_tools_one_call_or_many() -> None:
     assert ask("teola", completion("x"), speculate=False).body["speculate"] is False
-    refused = ask("teola", completion("x"), tools=[{"name": "w"}])
-    assert isinstance(refused.error, RequestRejected)
-    assert str(refused.error).startswith("tools")
+    body = ask("teola", completion("x"), tools=[{"name": "w"}], parallel_tool_calls=False).body
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["w"]
+    assert body["parallel_tool_calls"] is False
+    assert "parallel_tool_calls" not in ask("teola", completion("x"), tools=[{"name": "w"}]).body
 
 
 def test_seeded_samples_are_one_request_where_the_server_counts_the_seeds_up() -> None:

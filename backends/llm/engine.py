@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
-from backends.errors import EngineUnavailable, RequestRejected
+from backends.errors import EngineUnavailable
 from backends.llm.fusion.fused_prefill import Fuser
 from backends.llm.fusion_gate import FusionGate
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
@@ -28,6 +28,7 @@ from backends.llm.worker import (
     SteppedCore,
     Submit,
     Worker,
+    as_failure,
     settle,
 )
 from backends.local_engine import in_thread_or_here
@@ -214,17 +215,20 @@ class LLMEngine:
         self._thread = None
 
     async def _run_chunks(self, request: Request) -> Outcome:
-        if request.op == "encode":
-            return await self._fuser.encode(request)
         try:
+            if request.op == "encode":
+                return await self._fuser.encode(request)
             if self._fusion_gate is not None:
                 self._fusion_gate.check(request.attrs["fusion"])
-        except RequestRejected as error:
-            return error
-        return await self._fuser.prefill(request)
+            return await self._fuser.prefill(request)
+        except Exception as error:  # a plan's own: others of the batch still get their outcomes
+            return as_failure(error, f"{request.op} of chunks failed")
 
     async def _execute_one(self, request: Request) -> Outcome:
-        return await self._enter(request, asyncio.get_running_loop())
+        try:
+            return await self._enter(request, asyncio.get_running_loop())
+        except EngineUnavailable as error:  # closed between two parts of a request
+            return error
 
     def _enter(
         self, request: Request, loop: asyncio.AbstractEventLoop

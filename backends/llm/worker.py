@@ -212,7 +212,7 @@ class Worker:
         try:
             return [(request.id, outcome) for request, outcome in self._core.step()]
         except Exception as error:  # our own mistake: requests still get an outcome
-            failure = _wrapped(error, "the engine failed")
+            failure = as_failure(error, "the engine failed")
             for request_id in self._live:
                 self._abort(request_id)
             return [(request_id, failure) for request_id in self._live]
@@ -256,11 +256,7 @@ class Worker:
         try:
             self._core.submit(submit.prepared)
         except Exception as error:
-            failure = (
-                error
-                if isinstance(error, EngineError)
-                else _wrapped(error, "a request could not be taken in")
-            )
+            failure = as_failure(error, "a request could not be taken in")
             self._outbox.call(submit.loop, settle, submit.future, failure)
         else:
             self._live[submit.prepared.request.id] = submit
@@ -288,7 +284,10 @@ def settle_with(future: "asyncio.Future[T]", error: Exception) -> None:
         future.set_exception(error)
 
 
-def _wrapped(error: Exception, what: str) -> EngineError:
+def as_failure(error: Exception, what: str) -> EngineError:
+    """The outcome of a request that a mistake of ours ended; errors of engines as they are."""
+    if isinstance(error, EngineError):
+        return error
     failure = EngineError(f"{what}: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure

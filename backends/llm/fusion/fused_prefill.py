@@ -25,6 +25,7 @@ from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
 from backends.llm.fusion.plans import Alone, Arranging, Bools, Exact, Floats, Layout, Plan
 from backends.llm.kv.page_table import PageTable
+from backends.llm.sequence.sequence import LLMContext
 
 _KNOWN_LENGTHS = 1 << 14
 _KEPT_PREFIXES = 64
@@ -44,15 +45,6 @@ class Costs(Protocol):
 
     def prefill_s(self, start: int, end: int) -> float:
         """Seconds to compute tokens [start, end) of a prompt."""
-
-
-class Prefix(Protocol):
-    """A context."""
-
-    ids: list[int]
-    table: PageTable
-
-    def release(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -86,7 +78,7 @@ class Fuser:
         self._costs = costs
         self._behind = behind
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
-        self._prefixes: OrderedDict[tuple[Items[Part], str | None], Prefix] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[Items[Part], str | None], LLMContext] = OrderedDict()
         self._live: dict[str, _Work] = {}
 
     def abort(self, request_id: str) -> bool:
@@ -110,9 +102,9 @@ class Fuser:
         if request.id in self._live:
             return _running_already(request)
         request = replace(request, attrs=attrs)
-        num_chunks = sum(isinstance(part, Chunk) for part in request.inputs)
-        if not num_chunks or isinstance(plan, Exact):
-            return await self._execute(request)
+        num_chunks = sum(isinstance(part, Chunk) for part in request.inputs[1:])
+        if not num_chunks or isinstance(plan, Exact) or not _is_prompt(request):
+            return await self._execute(request)  # which refuses what is no prompt
         with self._work(request) as work:
             work.is_alone = isinstance(plan, Alone)
             outcome = await self._fused(request, plan)
@@ -124,8 +116,6 @@ class Fuser:
 
     async def encode(self, request: Request) -> Outcome:
         """How many of the chunks were not there; all of them are now."""
-        if not any(isinstance(part, Chunk) for part in request.inputs):
-            return Result((0,))
         attrs = dict(request.attrs)
         try:
             is_alone = "fusion" in attrs and isinstance(plan_from(attrs.pop("fusion")), Alone)
@@ -133,9 +123,14 @@ class Fuser:
             return error
         if request.id in self._live:
             return _running_already(request)
+        request = replace(request, op="prefill", attrs=attrs)
+        if not _is_prompt(request):
+            return await self._execute(request)
+        if not any(isinstance(part, Chunk) for part in request.inputs):
+            return Result((0,))
         with self._work(request) as work:
             work.is_alone = is_alone
-            outcome = await self._encode_all(replace(request, op="prefill", attrs=attrs))
+            outcome = await self._encode_all(request)
         if isinstance(outcome, Exception):
             return outcome
         usage = total((work.prefix, *(result.usage for result in work.made)))
@@ -175,7 +170,7 @@ class Fuser:
 
     async def _encode_all(
         self, request: Request
-    ) -> tuple[Prefix | None, list[Part | Encoded]] | Exception:
+    ) -> tuple[LLMContext | None, list[Part | Encoded]] | Exception:
         """The context before the first chunk, and all parts behind it with every chunk encoded; or
         why one could not be."""
         prefix, *parts = request.inputs
@@ -197,7 +192,7 @@ class Fuser:
             encoded[text] = part
         return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
 
-    async def _prefix(self, request: Request, before: Items[Part]) -> Prefix | Exception:
+    async def _prefix(self, request: Request, before: Items[Part]) -> LLMContext | Exception:
         """The context of what precedes the first chunk. That of a prompt's start is kept: the tree
         would know no tokens behind its last full page."""
         work = self._live[request.id]
@@ -210,7 +205,7 @@ class Fuser:
         outcome = await self._run(request, "prefix", request.inputs[0], *before)
         if not isinstance(outcome, Result):
             return outcome
-        prefix: Prefix = outcome.outputs[0]
+        prefix: LLMContext = outcome.outputs[0]
         if not is_kept:
             work.made.append(outcome)
             return prefix
@@ -226,7 +221,7 @@ class Fuser:
             self._prefixes.popitem()[1].release()
 
     async def _encode(
-        self, request: Request, number: int, prefix: Prefix | None, texts: Items[str]
+        self, request: Request, number: int, prefix: LLMContext | None, texts: Items[str]
     ) -> Encoded | Exception:
         work, text = self._live[request.id], texts[number]
         before = self._behind(text, texts) if self._behind is not None else ()
@@ -248,7 +243,7 @@ class Fuser:
         return self._encoded(prefix, text, outcome.outputs[0], padding)
 
     async def _in_passes(
-        self, request: Request, prefix: Prefix | None, parts: Items[Part | Encoded], plan: Plan
+        self, request: Request, prefix: LLMContext | None, parts: Items[Part | Encoded], plan: Plan
     ) -> Outcome:
         """The passes of a plan: each takes over the pages of the one before."""
         work = self._live[request.id]
@@ -299,7 +294,7 @@ class Fuser:
         finally:
             work.running.discard(part_id)
 
-    def _padding(self, prefix: Prefix | None, text: str) -> int:
+    def _padding(self, prefix: LLMContext | None, text: str) -> int:
         """So many tokens that all pages of the chunk are full; at least one, which has no KV."""
         known = self._lengths.get(text)
         if known is None:
@@ -307,7 +302,9 @@ class Fuser:
         num_tokens = (len(prefix.ids) if prefix is not None else 0) + known
         return self._page_size - (num_tokens - 1) % self._page_size
 
-    def _encoded(self, prefix: Prefix | None, text: str, context: Prefix, padding: int) -> Encoded:
+    def _encoded(
+        self, prefix: LLMContext | None, text: str, context: LLMContext, padding: int
+    ) -> Encoded:
         start = len(prefix.ids) if prefix is not None else 0
         end = len(context.ids) - padding
         self._lengths[text] = end - start
@@ -315,6 +312,14 @@ class Fuser:
         if len(self._lengths) > _KNOWN_LENGTHS:
             self._lengths.popitem(last=False)
         return Encoded(tuple(context.ids[start:end]), context.table, start)
+
+
+def _is_prompt(request: Request) -> bool:
+    """Whether its inputs and its tenant are of the right kinds; the engine refuses others."""
+    context, parts = (request.inputs or (None,))[0], request.inputs[1:]
+    is_context = context is None or isinstance(context, LLMContext)
+    is_tenant = isinstance(request.attrs.get("cache_salt"), str | None)
+    return is_context and is_tenant and all(isinstance(part, Part) for part in parts)
 
 
 def _running_already(request: Request) -> RequestRejected:
@@ -334,6 +339,8 @@ def _arranged(parts: Items[Part | Encoded], order: Items[int]) -> Iterator[Part 
 
 def _marked(parts: Items[Part | Encoded], layout: Layout, again: Bools) -> Iterator[Part | Encoded]:
     """The parts, chunks with what is computed again of each."""
+    is_mask = again.shape == (layout.num_tokens,) and again.dtype == np.bool_
+    assert is_mask, f"a plan chose {again.dtype}{again.shape} of {layout.num_tokens} tokens"
     pieces = iter(np.split(again, np.cumsum(layout.lengths)))
     for part in parts:
         yield replace(part, again=next(pieces)) if isinstance(part, Encoded) else part

@@ -156,9 +156,9 @@ class BatchPlanner:
             sequence.table = self.cache.fork(parent.table)
         else:
             sequence.table = PageTable(sequence.namespace)
-        self.waiting.remove(sequence)
         if sequence.placed:
             self._linker.begin(sequence)
+        self.waiting.remove(sequence)
         _insert(self.running, sequence)
         sequence.is_running = True
         return True

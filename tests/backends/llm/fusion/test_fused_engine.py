@@ -1,17 +1,20 @@
 """Fused prefills of an engine: side by side, aborted, cancelled, refused, and as plain text."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import pytest
 
 from backends.base import Chunk, Outcome, Request, Result
-from backends.errors import EngineError, RequestTooLong
+from backends.errors import EngineError, EngineUnavailable, RequestRejected, RequestTooLong
 from backends.llm.core import LLMCore
 from backends.llm.engine import LLMEngine
+from backends.llm.fusion.named_plans import PLANS
+from backends.llm.fusion.plans import Bools, Floats, Layout, Reuse
 
 PREFIX = "Read this. "
 CHUNKS = [f"Passage {i} tells of {i} ships and a storm." for i in range(6)]
@@ -135,5 +138,95 @@ def test_a_small_pool_gives_room_to_all_in_turn(tiny: Any) -> None:
             requests = [fused(CHUNKS[i : i + 3], f" {i}?") for i in range(4)] * 1
             outcomes = await engine.execute(requests)
             assert all(isinstance(outcome, Result) for outcome in outcomes), outcomes
+
+    asyncio.run(main())
+
+
+BAD_INPUTS: dict[str, tuple[Any, ...]] = {
+    "a chunk as context": (Chunk(CHUNKS[0]), Chunk(CHUNKS[0])),
+    "only a chunk as context": (Chunk(CHUNKS[0]),),
+    "a text as context": ("abc", Chunk(CHUNKS[0])),
+    "a number as context": (5, PREFIX, Chunk(CHUNKS[0])),
+    "a list before the chunks": (None, ["a"], Chunk(CHUNKS[0])),
+    "a list behind the chunks": (None, Chunk(CHUNKS[0]), ["a"]),
+    "nothing before the chunks": (None, None, Chunk(CHUNKS[0])),
+}
+BAD_ATTRS: list[dict[str, Any]] = [
+    {"cache_salt": ["x"]},
+    {"cache_salt": 5},
+    {"cache_salt": ""},
+    {"stage": "look"},
+    {"adapter": ["x"]},
+    {"tools": 5},
+    {"temperature": 1},
+]
+GOOD = (None, PREFIX, *map(Chunk, CHUNKS[:2]))
+
+
+@pytest.mark.parametrize("op", ["prefill", "encode"])
+def test_what_is_no_prompt_is_refused_and_others_are_answered(tiny: Any, op: str) -> None:
+    """Also where its chunks are known."""
+    plan = {"fusion": "lego(4)"} if op == "prefill" else {}
+
+    def asked(inputs: tuple[Any, ...], attrs: Any) -> Request:
+        return Request(f"{next(NUMBERS):032x}", op, inputs, {**plan, **attrs})
+
+    async def main() -> None:
+        async with running(tiny) as engine:
+            wrong = [asked(inputs, {}) for inputs in BAD_INPUTS.values()]
+            wrong += [asked(GOOD, attrs) for attrs in BAD_ATTRS]
+            (first,) = await engine.execute([asked(GOOD, {})])
+            *refused, last = await engine.execute([*wrong, asked(GOOD, {})])
+            assert isinstance(first, Result)
+            assert isinstance(last, Result)
+            assert [type(outcome) for outcome in refused] == [RequestRejected] * len(wrong)
+
+    asyncio.run(main())
+
+
+@dataclass(frozen=True)
+class Broken(Reuse):
+    """A plan with a mistake of its own."""
+
+    def choose(self, layout: Layout, found: Sequence[Floats]) -> Bools:
+        return layout.none()[: len(found) - 5]
+
+
+def test_a_plan_that_fails_fails_its_request_alone(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "broken", Broken)
+
+    async def main() -> None:
+        async with running(tiny) as engine:
+            wrong, right = await engine.execute(
+                [fused(CHUNKS[:2], "?", "broken"), fused(CHUNKS[:2], "?")]
+            )
+            assert isinstance(wrong, EngineError)
+            assert "prefill of chunks failed" in str(wrong)
+            assert isinstance(right, Result)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("num_parts", range(1, 9))
+def test_an_engine_closed_between_two_parts_of_a_prompt_answers_it(
+    tiny: Any, num_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its prefix, a chunk, a look, or what is left."""
+
+    async def main() -> None:
+        async with running(tiny) as engine:
+            plain, parts = engine._enter, count(1)
+
+            def enter(request: Request, loop: asyncio.AbstractEventLoop) -> Any:
+                if next(parts) == num_parts:
+                    engine._inbox.close()
+                    engine._core = None
+                return plain(request, loop)
+
+            monkeypatch.setattr(engine, "_enter", enter)
+            (outcome,) = await engine.execute([fused(CHUNKS[:3], "?", "gradual(0.3)")])
+            assert isinstance(outcome, EngineUnavailable), outcome
 
     asyncio.run(main())

@@ -22,7 +22,7 @@ Capability = Literal[
     "stream",  # decode emits text while it runs
     "abort",  # a running request can be stopped
     "cached_tokens",  # usage says how many prompt tokens came from a cache
-    "token_ids",  # prompts may be given as token ids
+    "token_ids",  # prompts, or texts to embed, may be given as token ids
     "select",  # choices are scored by their log-probabilities
     "logprobs",  # decode reports log-probabilities
     "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
@@ -118,7 +118,7 @@ class Request:
 
     | op | inputs | attrs | outputs |
     |---|---|---|---|
-    | embed | str, or list of str or Doc | | float32 [D] or [N, D], unit length |
+    | embed | str, or list of str, Doc or Tokens | | float32 [D] or [N, D], unit length |
     | ingest | list[Doc], float32 [N, D] or None | | Index |
     | search | Index or None (all), str, float32 [D] or None; where | k, mode, where | list[Doc] |
     | count | | | int |
@@ -247,6 +247,7 @@ class Result:
     samples: tuple[Sample, ...] = ()  # decode only, n of them
     endpoint: str = ""  # the one that answered, of an engine with several
     fusion: FusionReport | None = None  # of a prefill with the attribute `fusion`
+    cut: tuple[int, ...] = ()  # embed: the places of texts whose ends the model does not read
 
 
 Outcome = Result | Exception

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from backends.errors import ConfigError, EngineUnavailable, RequestTooLong
+from backends.errors import ConfigError, EngineUnavailable, RequestRejected, RequestTooLong
 
 Ids = NDArray[np.int32]
 CHARS_PER_TOKEN = 32  # of a text, read at first
@@ -31,6 +31,7 @@ class TextTokens:
     ids: Ids  # [T]
     types: Ids  # [T]
     is_word: NDArray[np.bool_]  # [T], a token of the text itself: not [CLS] or [SEP]
+    is_cut: bool = False  # more of it was there than the model reads
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +72,24 @@ class BertTokenizer:
         if self._warning not in _given:
             self._warn_of_cuts(encodings)
         return [_tokens(encoding) for encoding in encodings]
+
+    def marked(self, ids: Sequence[int]) -> TextTokens:
+        """Token ids of a text as the model reads it; its marks may be among them. Raises
+        RequestRejected for ids that are not this model's."""
+        num_ids = self._tokenizer.get_vocab_size()
+        if wrong := [token for token in ids if not 0 <= token < num_ids]:
+            raise RequestRejected(
+                f"{self._folder.name} has no token {wrong[0]}; its ids go from 0 to {num_ids - 1}: "
+                "ids of another model's tokenizer say nothing here, so send texts"
+            )
+        first, last = self._tokenizer.encode("").ids
+        own = [*ids]
+        if len(own) > 1 and (own[0], own[-1]) == (first, last):
+            own = own[1:-1]
+        kept = own[: self.max_len - NUM_MARKS]
+        whole = np.array([first, *kept, last], np.int32)
+        is_word = np.array([False, *(True for _ in kept), False])
+        return TextTokens(whole, np.zeros_like(whole), is_word, len(kept) < len(own))
 
     def _beginning(self, text: Text) -> Text:
         """So much of it that the model reads the same; so the time that a text takes is bounded.
@@ -140,6 +159,7 @@ def _tokens(encoding: Encoding) -> TextTokens:
         np.array(encoding.ids, np.int32),
         np.array(encoding.type_ids, np.int32),
         np.array(encoding.special_tokens_mask, np.int32) == 0,
+        bool(encoding.overflowing),
     )
 
 

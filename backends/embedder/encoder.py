@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.base import Tokens
 from backends.bert.config import check_tokens
 from backends.bert.encoder import Bert, load_bert
 from backends.bert.options import BertOptions
@@ -51,6 +52,18 @@ class SentenceEncoder:
         tokens = self._tokenizer.encode(list(texts))
         check_tokens(self._bert.config, tokens)
         return tokens
+
+    def read_items(self, items: Sequence[str | Tokens]) -> list[TextTokens]:
+        """The same, where token ids may stand for texts. Raises RequestRejected."""
+        read = iter(self.read([item for item in items if isinstance(item, str)]))
+        return [
+            next(read) if isinstance(item, str) else self._tokenizer.marked(item.ids)
+            for item in items
+        ]
+
+    def is_cut(self, text: TextTokens) -> bool:
+        """The model reads its beginning only."""
+        return text.is_cut
 
     def embed(self, texts: Sequence[TextTokens]) -> Vectors:
         """Unit vectors [N, H]."""

@@ -25,7 +25,7 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
         url,
         settings.max_batch_items,
         NUM_SLOTS,
-        frozenset({"repeatable"}),
+        frozenset({"repeatable", "token_ids"}),
         device=device_name(settings.device),
     )
     return TextEngine(info, lambda: _load(url, settings))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from backends.base import Request
+from backends.base import Request, Tokens
 from backends.documents import Doc
 from backends.errors import RequestRejected
 from backends.text_check import check_texts
@@ -16,6 +16,15 @@ def is_one(request: Request) -> bool:
 
 def texts_of(request: Request) -> list[str]:
     """The texts to embed. Raises RequestRejected for anything else."""
+    items = items_of(request)
+    texts = [item for item in items if isinstance(item, str)]
+    if len(texts) < len(items):
+        raise RequestRejected("this embedder takes texts, and no token ids")
+    return texts
+
+
+def items_of(request: Request) -> list[str | Tokens]:
+    """The same, where token ids may stand for texts."""
     if request.op != "embed":
         raise RequestRejected(f"an embedder runs 'embed', not {request.op!r}")
     if len(request.inputs) != 1:
@@ -25,8 +34,8 @@ def texts_of(request: Request) -> list[str]:
     if not isinstance(items, list | tuple):
         raise RequestRejected(f"'embed' takes a str or a list, got {type(value).__name__}")
     for item in items:
-        if not isinstance(item, str | Doc):
+        if not isinstance(item, str | Doc | Tokens):
             raise RequestRejected(f"'embed' takes str or Doc items, got {type(item).__name__}")
     texts = [item.text if isinstance(item, Doc) else item for item in items]
-    check_texts(texts)
+    check_texts(text for text in texts if isinstance(text, str))
     return texts

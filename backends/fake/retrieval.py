@@ -26,16 +26,21 @@ def embed_text(text: str) -> Array:
 
 
 class FakeEmbedder(FakeEngine):
+    """With the option `max_words` it reads no more of a text."""
+
     kind = "embedder"
+    own_options = ("max_words",)
 
     async def answer(self, request: Request) -> Result:
         (value,) = request.inputs
-        if isinstance(value, str):
-            return Result((embed_text(value),), Usage(num_items=1))
-        texts = [item.text if isinstance(item, Doc) else item for item in value]
-        rows = [embed_text(text) for text in texts]
+        items = [value] if isinstance(value, str) else value
+        words = [(item.text if isinstance(item, Doc) else item).split() for item in items]
+        most = self.options.get("max_words")
+        rows = [embed_text(" ".join(each[:most])) for each in words]
         vectors = np.stack(rows) if rows else np.zeros((0, DIMENSIONS), np.float32)
-        return Result((vectors,), Usage(num_items=len(texts)))
+        cut = tuple(at for at, each in enumerate(words) if most is not None and len(each) > most)
+        usage = Usage(num_items=len(words))
+        return Result((vectors[0] if isinstance(value, str) else vectors,), usage, cut=cut)
 
 
 class FakeReranker(FakeEngine):

@@ -1,6 +1,7 @@
 """`POST /v1/embeddings`."""
 
 import base64
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -11,48 +12,92 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backends.base import Request as EngineRequest
+from backends.base import Result, Tokens
 from backends.errors import EngineError
 from teola.serving.api_errors import from_engine, invalid
-from teola.serving.decode_fields import listed
 from teola.serving.disconnect import while_connected
-from teola.serving.fields import INT_END, Fields, read
+from teola.serving.fields import INT_END, Fields, TokenId, read
 from teola.serving.served_engines import engines_of
+
+Vectors = NDArray[np.float32]  # [N, D]
+
+
+def _as_inputs(value: object) -> object:
+    """A list of inputs, whichever of OpenAI's four forms is given."""
+    is_one = isinstance(value, str) or (
+        isinstance(value, list) and value and all(type(item) is int for item in value)
+    )
+    return [value] if is_one else value
 
 
 class EmbeddingFields(Fields):
-    """Texts; token ids are refused, since they would be another model's."""
+    """Texts, or token ids of the embedder's own tokenizer."""
 
     model: str | None = None
-    input: Annotated[list[str], BeforeValidator(listed), Field(min_length=1, max_length=4096)]
+    input: Annotated[
+        list[str] | list[Annotated[list[TokenId], Field(min_length=1)]],
+        BeforeValidator(_as_inputs),
+        Field(min_length=1, max_length=4096),
+    ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1, lt=INT_END)
 
+    @property
+    def items(self) -> list[str | Tokens]:
+        return [item if isinstance(item, str) else Tokens(tuple(item)) for item in self.input]
+
 
 async def embed(request: Request) -> Response:
-    """One unit vector a text, in order."""
+    """One unit vector an input, in order; those whose ends the model did not read are marked."""
     fields = await read(request, EmbeddingFields)
     engines = engines_of(request)
     served = engines.find("embedder", fields.model)
-    job = EngineRequest(uuid4().hex, "embed", (fields.input,), num_items=len(fields.input))
+    items = fields.items
+    if "token_ids" not in served.capabilities and any(isinstance(item, Tokens) for item in items):
+        raise invalid("input", f"{served.name} does not offer token ids", "unsupported_parameter")
+    job = EngineRequest(uuid4().hex, "embed", (items,), num_items=len(items))
     try:
         with served.admission.admitted(1):
             result = await while_connected(request.receive, served.run(job))
     except EngineError as error:
         raise from_engine(error, "input") from error
-    vectors: NDArray[np.float32] = result.outputs[0]  # [N, D]
-    if fields.dimensions not in (None, vectors.shape[1]):
-        has = f"the vectors of {served.name} have {vectors.shape[1]} dimensions, and are not cut"
-        raise invalid("dimensions", has)
-    found = [
-        {"object": "embedding", "index": index, "embedding": _written(vector, fields)}
+    vectors = _cut(result.outputs[0], fields.dimensions, served.name)
+    return JSONResponse({"model": served.name, **_body(result, vectors, fields.encoding_format)})
+
+
+def _body(result: Result, vectors: Vectors, encoding: str) -> dict[str, Any]:
+    data: list[dict[str, Any]] = [
+        {"object": "embedding", "index": index, "embedding": _written(vector, encoding)}
         for index, vector in enumerate(vectors)
     ]
+    for index in result.cut:
+        data[index]["truncated"] = True
     num_tokens = result.usage.prefill_tokens  # 0 where a server of others does not say
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-    return JSONResponse({"object": "list", "data": found, "model": served.name, "usage": usage})
+    return {"object": "list", "data": data, "usage": usage, **_warning(result.cut, len(data))}
 
 
-def _written(vector: NDArray[np.float32], fields: EmbeddingFields) -> Any:
-    if fields.encoding_format == "float":
+def _warning(cut: Sequence[int], num: int) -> dict[str, str]:
+    if not cut:
+        return {}
+    said = f"{len(cut)} of {num} inputs have more tokens than the model reads: their ends were left"
+    return {"warning": f"{said} out, and their entries in data have truncated: true"}
+
+
+def _cut(vectors: Vectors, dimensions: int | None, name: str) -> Vectors:
+    """The first so many dimensions, of unit length again."""
+    most = vectors.shape[1]
+    if dimensions is None or dimensions == most:
+        return vectors
+    if dimensions > most:
+        raise invalid("dimensions", f"the vectors of {name} have {most} dimensions, and no more")
+    first = vectors[:, :dimensions]
+    lengths = np.linalg.norm(first, axis=1, keepdims=True)
+    unit: Vectors = first / np.maximum(lengths, np.float32(1e-12))
+    return unit
+
+
+def _written(vector: NDArray[np.float32], encoding: str) -> Any:
+    if encoding == "float":
         return vector.tolist()
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()

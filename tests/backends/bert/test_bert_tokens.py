@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from backends.bert.tokens import CHARS_PER_TOKEN, MAX_WORD_CHARS, BertTokenizer
-from backends.errors import RequestTooLong
+from backends.errors import RequestRejected, RequestTooLong
 
 
 @pytest.fixture
@@ -92,6 +92,24 @@ def test_beginnings_give_the_tokens_of_whole_texts(wordpiece: Path) -> None:
         ):
             assert given.ids.tolist() == theirs.ids
             assert given.types.tolist() == theirs.type_ids
+
+
+def test_token_ids_are_read_as_their_text_with_its_marks_or_without(wordpiece: Path) -> None:
+    tokenizer = BertTokenizer(wordpiece, 8)
+    (whole,) = tokenizer.encode(["a b a"])
+    for ids in (whole.ids[1:-1], whole.ids):
+        marked = tokenizer.marked(ids.tolist())
+        assert marked.ids.tolist() == whole.ids.tolist()
+        assert marked.types.tolist() == whole.types.tolist()
+        assert marked.is_word.tolist() == whole.is_word.tolist()
+        assert not marked.is_cut
+    (cut,) = tokenizer.encode(["a " * 9])
+    long = tokenizer.marked(whole.ids[1:2].tolist() * 9)
+    assert long.ids.tolist() == cut.ids.tolist()
+    assert long.is_cut
+    assert cut.is_cut
+    with pytest.raises(RequestRejected, match="has no token 100000; its ids go from 0 to"):
+        tokenizer.marked([100_000])
 
 
 def test_a_text_of_millions_of_blanks_is_refused(wordpiece: Path) -> None:

@@ -99,10 +99,12 @@ def talk() -> Callable[..., Talker]:
         ready: bool = True,
         llm: FakeLLM | None = None,
         adapters: Mapping[str, str] | None = None,
+        embedder_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Talker:
         llm = llm or FakeLLM("fake:talker", options)
-        others = [("fake:vectors", FakeEmbedder("fake:vectors", {}))]
+        embedder = FakeEmbedder("fake:vectors", embedder_options or {})
+        others = [("fake:vectors", embedder)]
         others += [("fake:ranker", FakeReranker("fake:ranker", {}))]
         engines = ServedEngines(
             [("fake:talker", llm), *others], max_queued, adapters=adapters or {}

@@ -317,6 +317,20 @@ def test_errors_are_the_clients_own_classes(client: OpenAI, server: Any) -> None
         other.models.list()
 
 
+def test_embeddings_count_their_tokens_take_ids_and_say_what_was_cut(client: OpenAI) -> None:
+    texts = ["hello world", "dog " * 300]
+    made = client.embeddings.create(model="all-minilm-l6-v2", input=texts)
+    assert made.usage.prompt_tokens == 4 + 256
+    assert [item.model_dump().get("truncated") for item in made.data] == [None, True]
+    ids = [7592, 2088]  # of "hello world" in BERT's vocabulary
+    from_ids = client.embeddings.create(model="all-minilm-l6-v2", input=[ids, ids])
+    assert from_ids.data[1].embedding == pytest.approx(made.data[0].embedding, abs=1e-5)
+    short = client.embeddings.create(model="all-minilm-l6-v2", input=ids, dimensions=64)
+    assert len(short.data[0].embedding) == 64
+    with pytest.raises(openai.BadRequestError, match="ids of another model"):
+        client.embeddings.create(model="all-minilm-l6-v2", input=[100_000])
+
+
 WEATHER: Any = {
     "type": "function",
     "function": {

@@ -41,12 +41,29 @@ def test_base64_holds_the_same_floats(talk: Callable[..., Any]) -> None:
     np.testing.assert_array_equal(vector, embed_text("a cat"))
 
 
+def test_fewer_dimensions_are_the_first_ones_of_unit_length(talk: Callable[..., Any]) -> None:
+    body = {"input": "a cat and a dog", "dimensions": 40}
+    vector = np.array(talk().post("/v1/embeddings", body).json()["data"][0]["embedding"])
+
+    first = embed_text("a cat and a dog")[:40]
+    np.testing.assert_allclose(vector, first / np.linalg.norm(first), rtol=1e-6)
+
+
+def test_an_input_whose_end_is_not_read_is_marked(talk: Callable[..., Any]) -> None:
+    server = talk(embedder_options={"max_words": 2})
+    body = server.post("/v1/embeddings", {"input": ["a cat", "a dog barks"]}).json()
+
+    assert [item.get("truncated", False) for item in body["data"]] == [False, True]
+    assert body["warning"].startswith("1 of 2 inputs have more tokens than the model reads")
+    assert "warning" not in server.post("/v1/embeddings", {"input": "a cat"}).json()
+
+
 @pytest.mark.parametrize(
     ("wrong", "param"),
     [
         ({"input": []}, "input"),
-        ({"input": [[1, 2]]}, "input.0"),
-        ({"dimensions": 9}, "dimensions"),
+        ({"input": [[1, 2]]}, "input"),  # the scripted engine has no token ids
+        ({"dimensions": 65}, "dimensions"),
         ({"dimensions": 10**400}, "dimensions"),
     ],
 )

@@ -43,13 +43,12 @@ class TokenCounts:
 
 
 def prompt_counts(prefill: Result) -> TokenCounts:
-    """Of a prompt that was prefilled. Chunks may be cached in whole pages, padded: no more counts
-    as cached than the prompt has."""
+    """Of a prompt that was prefilled."""
     context: Context = prefill.outputs[0]
     usage, report = prefill.usage, prefill.fusion
     return TokenCounts(
         context.num_tokens,
-        min(usage.cached_tokens, context.num_tokens),
+        usage.cached_tokens,
         fused=usage.fused_tokens,
         reports=() if report is None else (report,),
     )

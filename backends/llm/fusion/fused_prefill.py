@@ -55,7 +55,8 @@ class _Work:
     is_aborted: bool = False
     is_alone: bool = False  # chunks are encoded behind nothing
     made: list[Result] = field(default_factory=list)  # whose contexts are not handed on
-    prefix: Usage = _NOTHING  # of a prefix that is kept
+    prefix: Usage = _NOTHING
+    encoded: list[Usage] = field(default_factory=list)  # of chunks
     num_encoded: int = 0
     looks: list[tuple[Look, Result]] = field(default_factory=list)
 
@@ -110,7 +111,10 @@ class Fuser:
             outcome = await self._fused(request, plan)
         if not isinstance(outcome, Result):
             return outcome
-        usage = total((work.prefix, *(result.usage for result in (*work.made, outcome))))
+        # What was found of chunks and in looks, the last pass reads: it counts there.
+        asides = (*work.encoded, *(result.usage for _, result in work.looks))
+        computed = (Usage(prefill_tokens=usage.prefill_tokens) for usage in asides)
+        usage = total((work.prefix, *computed, outcome.usage))
         report = self._report(named, num_chunks, work, outcome)
         return replace(outcome, usage=usage, fusion=report)
 
@@ -133,8 +137,7 @@ class Fuser:
             outcome = await self._encode_all(request)
         if isinstance(outcome, Exception):
             return outcome
-        usage = total((work.prefix, *(result.usage for result in work.made)))
-        return Result((work.num_encoded,), usage)
+        return Result((work.num_encoded,), total((work.prefix, *work.encoded)))
 
     @contextmanager
     def _work(self, request: Request) -> Iterator[_Work]:
@@ -206,10 +209,10 @@ class Fuser:
         if not isinstance(outcome, Result):
             return outcome
         prefix: LLMContext = outcome.outputs[0]
+        work.prefix = outcome.usage
         if not is_kept:
             work.made.append(outcome)
             return prefix
-        work.prefix = outcome.usage
         self._prefixes[key] = prefix
         if len(self._prefixes) > _KEPT_PREFIXES:
             self._prefixes.popitem(last=False)[1].release()
@@ -232,6 +235,7 @@ class Fuser:
             if not isinstance(outcome, Result):
                 return outcome
             work.made.append(outcome)
+            work.encoded.append(outcome.usage)
             (prefix,) = outcome.outputs
         padding = self._padding(prefix, text)
         filling = Tokens((_PADDING,) * padding)
@@ -239,7 +243,9 @@ class Fuser:
         if not isinstance(outcome, Result):
             return outcome
         work.made.append(outcome)
-        work.num_encoded += outcome.usage.prefill_tokens > self._page_size
+        work.encoded.append(outcome.usage)
+        is_new = outcome.usage.prefill_tokens >= padding  # more than what fills no page
+        work.num_encoded += bool(text) and is_new
         return self._encoded(prefix, text, outcome.outputs[0], padding)
 
     async def _in_passes(
@@ -257,9 +263,7 @@ class Fuser:
             if not isinstance(outcome, Result) or len(outcome.outputs) == 1:
                 return outcome  # of one output: nothing could be read elsewhere, so it is exact
             context, scores = outcome.outputs
-            # What it read, the last pass reads.
-            seen = Usage(prefill_tokens=outcome.usage.prefill_tokens)
-            work.made.append(replace(outcome, usage=seen))
+            work.made.append(outcome)
             work.looks.append((look, outcome))
             base = context.table
             found.append(scores)

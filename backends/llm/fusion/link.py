@@ -41,9 +41,10 @@ class Placed(NamedTuple):
     def end(self) -> int:
         return self.at + len(self.part.ids)
 
-    def num_exact(self, start: int) -> int:
-        """Its tokens from place `start` on, where it stands as it stood in its source."""
-        return max(0, self.end - max(start, self.at)) if self.at == self.part.start else 0
+    @property
+    def is_exact(self) -> bool:
+        """Whether it stands as it stood in its source."""
+        return self.at == self.part.start
 
     def is_there(self) -> bool:
         """Whether its source still has KV. On the engine's thread."""
@@ -51,6 +52,16 @@ class Placed(NamedTuple):
         return not source.is_released and source.num_computed >= self.part.start + len(
             self.part.ids
         )
+
+
+def num_moved(placed: Items[Placed], start: int, computed: Items[int], num_tokens: int) -> int:
+    """How many tokens from `start` on have KV of other places. The prompt's last has none."""
+    is_moved = np.zeros(num_tokens - 1, np.bool_)
+    for part in placed:
+        is_moved[part.at : part.end] = not part.is_exact
+    is_moved[:start] = False
+    is_moved[list(computed)] = False
+    return int(is_moved.sum())
 
 
 def places_to_compute(placed: Items[Placed], start: int, num_tokens: int) -> list[int]:

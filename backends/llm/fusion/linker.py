@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from backends.llm.fusion.deviation import Turn, squared_distances
-from backends.llm.fusion.link import Placed, places_to_compute
+from backends.llm.fusion.link import Placed, num_moved, places_to_compute
 from backends.llm.fusion.look import Attention, Deviation
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
@@ -26,25 +26,36 @@ class Linker:
     def begin(self, sequence: Sequence) -> None:
         """Fill the pages of everything that the sequence links. Where there is no room for all of
         it, or a source was lost, the whole prompt is computed: exactly, and later."""
-        table = sequence.table
-        known = max(table.num_computed, sequence.num_known)
-        self._cache.match_tree(table, sequence.ids[: sequence.num_cacheable])
+        known = max(sequence.table.num_computed, sequence.num_known)
+        self._cache.match_tree(sequence.table, sequence.ids[: sequence.num_cacheable])
+        start = self._link(sequence)
+        sequence.places, sequence.num_fused = None, 0
         if not sequence.was_preempted:
-            sequence.num_cached += max(0, table.num_computed - known)
-        start, num_tokens = table.num_computed, len(sequence.ids)
-        sequence.places = None
-        if start >= num_tokens - 1 or all(part.end <= start for part in sequence.placed):
-            return
-        if not (self._take_over(sequence) or self._bring_all(sequence, start)):
-            return
+            found = sequence.table.num_computed if start is None else start
+            sequence.num_cached += max(0, found - known)
+        if start is not None:
+            self._read(sequence, start)
+
+    def _link(self, sequence: Sequence) -> int | None:
+        """Where what is exact ends and chunks are read; None where the whole prompt is computed."""
+        start = sequence.table.num_computed
+        if start >= len(sequence.ids) - 1 or all(part.end <= start for part in sequence.placed):
+            return None
+        if (taken := self._take_over(sequence)) is not None:
+            return taken
+        return start if self._bring_all(sequence, start) else None
+
+    def _read(self, sequence: Sequence, start: int) -> None:
+        """Let the sequence compute what is not brought, from place `start` on."""
+        table, num_tokens = sequence.table, len(sequence.ids)
         sequence.places = places_to_compute(sequence.placed, start, num_tokens)
         num_read = num_tokens - 1 - start - len(sequence.places)
-        sequence.num_fused = num_read - sum(part.num_exact(start) for part in sequence.placed)
+        sequence.num_fused = num_moved(sequence.placed, start, sequence.places, num_tokens)
         if not sequence.was_preempted:
             sequence.num_cached += num_read - sequence.num_fused
         sequence.mass = np.zeros(num_tokens, np.float32)
-        sequence.table.is_private = True
-        sequence.table.num_computed = sequence.places[0]
+        table.is_private, table.num_exact = True, start
+        table.num_computed = sequence.places[0]
 
     def scores(self, sequence: Sequence) -> Floats:
         """What the sequence's look found, for the tokens of all its chunks, one behind the other;
@@ -67,16 +78,17 @@ class Linker:
         turn = Turn.by(at - part.start, self._model.frequencies)
         return squared_distances(turn.of(before[0]), now[0])
 
-    def _take_over(self, sequence: Sequence) -> bool:
-        """The pages of the pass before, if it still has them."""
+    def _take_over(self, sequence: Sequence) -> int | None:
+        """The pages of the pass before, if it still has them. Where it began to read chunks: what
+        others computed since then is not in them."""
         base = sequence.stage.base if sequence.stage is not None else None
         if base is None or base.is_released or base.num_computed < len(sequence.ids) - 1:
-            return False
-        taken = self._cache.share(base, base.num_computed)
+            return None
+        start, taken = base.num_exact, self._cache.share(base, base.num_computed)
         self._cache.drop(base)
         self._cache.drop(sequence.table)
         sequence.table = taken
-        return True
+        return start
 
     def _bring_all(self, sequence: Sequence, start: int) -> bool:
         table = sequence.table

@@ -60,7 +60,7 @@ class PageTable:
 
     __slots__ = (
         *("is_private", "is_released", "load", "namespace", "node"),
-        *("num_computed", "num_listed", "pages", "row", "use"),
+        *("num_computed", "num_exact", "num_listed", "pages", "row", "use"),
     )
 
     def __init__(self, namespace: Namespace = SHARED) -> None:
@@ -72,6 +72,7 @@ class PageTable:
         self.use = Use()  # as an idle context
         self.is_released = False  # its context is gone
         self.is_private = False  # its KV is not exactly its tokens': the tree never names it
+        self.num_exact = 0  # first tokens before those that a fused prompt reads elsewhere
         self.row = -1  # where `PageRows` lists the pages for the model; -1: nowhere yet
         self.num_listed = 0  # first pages that stand there as they are here
 

@@ -1,0 +1,99 @@
+"""Fused prompts of odd shapes, and what they count."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from backends.base import Chunk, Result
+
+PREFIX = "Read this. "
+CHUNKS = tuple(f"Passage {i} tells of {i} ships and a storm." for i in range(4))
+SEPARATOR = " *** And another one has this to tell: "
+PLANS = (  # none looks at the last layer, whose rows are then those of the last pass
+    *("reuse", "lego(9999999)", "query(0.15, end=4)", "query(1, end=1)", "blend(0.15)", "blend(1)"),
+    *("gradual(0.3)", "random(0.3)", "query(0.2, end=3)+first(3)", "blend(0.2, v=true)+first(2)"),
+    *("reuse+alone", "lego(4)+alone", "query(0.3, end=4)+alone", "blend(0.3)+alone", "exact+alone"),
+    *("focus(2)", "focus(2, sort=true)"),
+)
+SHAPES: dict[str, tuple[tuple[str, ...], str]] = {
+    "several": (CHUNKS, " What?"),
+    "one": (CHUNKS[:1], " What?"),
+    "one, no question": (CHUNKS[:1], ""),
+    "several, no question": (CHUNKS, ""),
+    "a token each": (("a", "b", "a"), "?"),
+    "empty ones": (("", CHUNKS[0], "", CHUNKS[1], ""), "?"),
+    "only an empty one": (("",), "?"),
+    "the same twice": ((CHUNKS[1], CHUNKS[0], CHUNKS[1], CHUNKS[1]), "?"),
+}
+
+
+def result(outcome: Any) -> Result:
+    assert isinstance(outcome, Result), outcome
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def deep(load_tiny: Callable[..., Any]) -> Any:
+    """Of enough layers that looks end on several."""
+    return load_tiny(head_dim=16, num_hidden_layers=6).moved(kernels="native")
+
+
+def tokens(driver: Any, context: Any) -> list[int]:
+    decoded = driver.decode(context, max_tokens=12, ignore_eos=True)
+    return list(decoded.outputs[1].ids[context.num_tokens :])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("plan", "prefix"),
+    [*((plan, PREFIX) for plan in PLANS), *((plan, "") for plan in PLANS[::5])],
+)
+def test_tokens_of_a_prompt_are_computed_cached_or_fused(
+    deep: Any, fused: Any, plan: str, shape: str, prefix: str
+) -> None:
+    """Each is one of these, if its chunks are there. Those of looks are computed twice."""
+    driver, (chunks, rest) = deep.driver(stops=False), SHAPES[shape]
+    both = fused(driver)
+    parts = [part for part in (prefix, *map(Chunk, chunks), rest) if part or type(part) is Chunk]
+    for num_known in (0, len(set(chunks) - {""})):
+        (outcome,) = both.run(both.plain("prefill", None, *parts, fusion=plan))
+        usage, report = result(outcome).usage, result(outcome).fusion
+        counts = usage.prefill_tokens, usage.cached_tokens, usage.fused_tokens
+        num_needed = outcome.outputs[0].num_tokens - 1
+        assert min(counts) >= 0
+        assert usage.cached_tokens + usage.fused_tokens < max(1, num_needed)
+        assert report.num_tokens == num_needed + 1
+        if num_known:
+            assert report.num_encoded == 0
+            assert usage.prefill_tokens == report.rows[0]
+            read = usage.cached_tokens + usage.fused_tokens
+            if "focus" not in plan:  # whose looks see chunks that are then left out
+                assert report.rows[-1] + read == num_needed
+        else:
+            assert report.num_encoded == len(set(chunks) - {""})
+        assert list(report.rows) == sorted(report.rows, reverse=True)
+
+
+@pytest.mark.parametrize("plan", ["query(0.15)", "blend(0.15)", "gradual(0.3)"])
+def test_an_exact_prompt_between_two_passes_changes_nothing(
+    deep: Any, fused: Any, plan: str
+) -> None:
+    """Its KV is in the tree and not in the pages that the last pass takes over: their last layers
+    have nothing yet of what is no chunk."""
+    found = []
+    for is_between in (False, True):
+        driver = deep.driver(stops=False)
+        both = fused(driver)
+        seen: list[Any] = []
+
+        def ask(driver: Any = driver, seen: list[Any] = seen) -> None:
+            seen.append(driver.prefill(None, PREFIX + SEPARATOR.join(CHUNKS[:3]) + " What came?"))
+
+        both.on_last = ask if is_between else lambda: None
+        between = [x for chunk in CHUNKS[1:] for x in (SEPARATOR, Chunk(chunk))]
+        parts = (PREFIX, Chunk(CHUNKS[0]), *between, " What came?")
+        (outcome,) = both.run(both.plain("prefill", None, *parts, fusion=plan))
+        assert len(seen) == is_between
+        found.append(tokens(driver, result(outcome).outputs[0]))
+    assert found[0] == found[1]

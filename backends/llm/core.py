@@ -129,6 +129,11 @@ class LLMCore:
         """Of the model."""
         return self.model.config.num_layers
 
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What a text has before it that begins a prompt."""
+        return self._prompts.start_ids
+
     def prefill_s(self, start: int, end: int) -> float:
         """Expected seconds to compute tokens [start, end) of a prompt. Any thread may ask."""
         return self.planner.latency.prefill_s(start, end)

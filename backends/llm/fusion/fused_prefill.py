@@ -20,6 +20,7 @@ import numpy as np
 
 from backends.base import Chunk, FusionReport, Outcome, Part, Request, Result, Tokens, Usage, total
 from backends.errors import EngineError, RequestRejected
+from backends.llm.fusion.asked import from_nothing, is_prompt
 from backends.llm.fusion.link import Encoded, Stage
 from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
@@ -42,6 +43,10 @@ class Costs(Protocol):
 
     @property
     def num_layers(self) -> int: ...
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What a text has before it that begins a prompt, and no chunk has."""
 
     def prefill_s(self, start: int, end: int) -> float:
         """Seconds to compute tokens [start, end) of a prompt."""
@@ -104,7 +109,7 @@ class Fuser:
             return _running_already(request)
         request = replace(request, attrs=attrs)
         num_chunks = sum(isinstance(part, Chunk) for part in request.inputs[1:])
-        if not num_chunks or isinstance(plan, Exact) or not _is_prompt(request):
+        if not num_chunks or isinstance(plan, Exact) or not is_prompt(request):
             return await self._execute(request)  # which refuses what is no prompt
         with self._work(request) as work:
             work.is_alone = isinstance(plan, Alone)
@@ -128,7 +133,7 @@ class Fuser:
         if request.id in self._live:
             return _running_already(request)
         request = replace(request, op="prefill", attrs=attrs)
-        if not _is_prompt(request):
+        if not is_prompt(request):
             return await self._execute(request)
         if not any(isinstance(part, Chunk) for part in request.inputs):
             return Result((0,))
@@ -176,17 +181,22 @@ class Fuser:
     ) -> tuple[LLMContext | None, list[Part | Encoded]] | Exception:
         """The context before the first chunk, and all parts behind it with every chunk encoded; or
         why one could not be."""
-        prefix, *parts = request.inputs
+        parts = request.inputs[1:]
         first = next(i for i, part in enumerate(parts) if isinstance(part, Chunk))
-        before, parts = parts[:first], parts[first:]
-        if before:
-            found = await self._prefix(request, before)
+        prefix = await self._before(request, parts[:first])
+        if isinstance(prefix, Exception):
+            return prefix
+        behind = prefix
+        if self._live[request.id].is_alone:
+            request = from_nothing(request)
+            found = await self._before(request, ())
             if isinstance(found, Exception):
                 return found
-            prefix = found
+            behind = found
+        parts = parts[first:]
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
         parts_or_errors = await asyncio.gather(
-            *(self._encode(request, i, prefix, texts) for i in range(len(texts)))
+            *(self._encode(request, i, behind, texts) for i in range(len(texts)))
         )
         encoded: dict[str, Encoded] = {}
         for text, part in zip(texts, parts_or_errors, strict=True):
@@ -194,6 +204,14 @@ class Fuser:
                 return part
             encoded[text] = part
         return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+
+    async def _before(self, request: Request, parts: Items[Part]) -> LLMContext | Exception | None:
+        """The context of what precedes a chunk, which then begins no prompt."""
+        context = await self._prefix(request, parts) if parts else request.inputs[0]
+        if isinstance(context, Exception) or (context is not None and context.ids):
+            return context
+        start_ids = self._costs().start_ids
+        return await self._prefix(request, [*parts, Tokens(start_ids)]) if start_ids else context
 
     async def _prefix(self, request: Request, before: Items[Part]) -> LLMContext | Exception:
         """The context of what precedes the first chunk. That of a prompt's start is kept: the tree
@@ -203,13 +221,13 @@ class Fuser:
         is_kept = request.inputs[0] is None and not request.attrs.keys() - {"cache_salt"}
         if is_kept and (kept := self._prefixes.get(key)) is not None:
             self._prefixes.move_to_end(key)
-            work.prefix = Usage(cached_tokens=len(kept.ids) - 1)
+            work.prefix = total((work.prefix, Usage(cached_tokens=max(0, len(kept.ids) - 1))))
             return kept
         outcome = await self._run(request, "prefix", request.inputs[0], *before)
         if not isinstance(outcome, Result):
             return outcome
         prefix: LLMContext = outcome.outputs[0]
-        work.prefix = outcome.usage
+        work.prefix = total((work.prefix, outcome.usage))
         if not is_kept:
             work.made.append(outcome)
             return prefix
@@ -228,8 +246,6 @@ class Fuser:
     ) -> Encoded | Exception:
         work, text = self._live[request.id], texts[number]
         before = self._behind(text, texts) if self._behind is not None else ()
-        if work.is_alone:
-            prefix = None
         if before:
             outcome = await self._run(request, f"{number}b", prefix, *map(str, before))
             if not isinstance(outcome, Result):
@@ -316,14 +332,6 @@ class Fuser:
         if len(self._lengths) > _KNOWN_LENGTHS:
             self._lengths.popitem(last=False)
         return Encoded(tuple(context.ids[start:end]), context.table, start)
-
-
-def _is_prompt(request: Request) -> bool:
-    """Whether its inputs and its tenant are of the right kinds; the engine refuses others."""
-    context, parts = (request.inputs or (None,))[0], request.inputs[1:]
-    is_context = context is None or isinstance(context, LLMContext)
-    is_tenant = isinstance(request.attrs.get("cache_salt"), str | None)
-    return is_context and is_tenant and all(isinstance(part, Part) for part in parts)
 
 
 def _running_already(request: Request) -> RequestRejected:

@@ -73,8 +73,14 @@ class PromptEncoder:
                 out += part.ids
             elif part:
                 ids, turn = self._written(part, turn)
-                out += self._start(is_start and not out) + ids
+                out += ids if out or not is_start else [*self.start_ids, *ids]
         return out, turn
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What a text has before it that begins a sequence."""
+        bos = self.tokenizer.bos_id
+        return (bos,) if self.tokenizer.add_bos and bos is not None else ()
 
     def _opened(self, turn: Open, role: Role) -> tuple[str, Open]:
         """The markup that leaves a turn and opens the next."""
@@ -102,10 +108,6 @@ class PromptEncoder:
             for piece in form.written(turn)
         )
         return [token for ids in encoded for token in ids]
-
-    def _start(self, is_start: bool) -> list[int]:
-        bos = self.tokenizer.bos_id
-        return [bos] if self.tokenizer.add_bos and is_start and bos is not None else []
 
 
 def open_prompts(path: Path) -> PromptEncoder:

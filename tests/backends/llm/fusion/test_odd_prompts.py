@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Chunk, Result
+from backends.base import Chunk, Result, Turn
 
 PREFIX = "Read this. "
 CHUNKS = tuple(f"Passage {i} tells of {i} ships and a storm." for i in range(4))
@@ -97,3 +97,41 @@ def test_an_exact_prompt_between_two_passes_changes_nothing(
         assert len(seen) == is_between
         found.append(tokens(driver, result(outcome).outputs[0]))
     assert found[0] == found[1]
+
+
+BOS = 256
+
+
+@pytest.fixture
+def begun(deep: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Every text that begins a prompt has a token before it."""
+    monkeypatch.setattr(deep.tokenizer, "bos_id", BOS)
+    monkeypatch.setattr(deep.tokenizer, "add_bos", True)
+    return deep
+
+
+@pytest.mark.parametrize("plan", ["reuse", "query(0.2)", "lego(4)+alone", "exact+alone"])
+@pytest.mark.parametrize("first", [(None, PREFIX), (None, Turn("user")), (None, ""), (None,)])
+def test_no_chunk_begins_as_a_prompt_does(
+    begun: Any, fused: Any, plan: str, first: tuple[Any, ...]
+) -> None:
+    driver = begun.driver(stops=False)
+    both, inputs = fused(driver), (*first, *map(Chunk, CHUNKS), "?")
+    plain = driver.prefill(*inputs)
+    for _ in range(2):
+        (outcome,) = both.run(both.plain("prefill", *inputs, fusion=plan))
+        assert result(outcome).outputs[0].ids == plain.ids
+        assert min(outcome.usage.cached_tokens, outcome.usage.fused_tokens) >= 0
+    if "exact" in plan:
+        assert tokens(driver, outcome.outputs[0]) == tokens(driver, plain)
+    assert plain.ids.count(BOS) == (Turn("user") not in first)  # whose template has another
+
+
+def test_chunks_alone_behind_an_empty_context(begun: Any, fused: Any) -> None:
+    driver = begun.driver(stops=False)
+    both, empty = fused(driver), driver.prefill(None)
+    for context in (None, empty, driver.prefill(empty)):
+        inputs = (context, *map(Chunk, CHUNKS), "?")
+        (outcome,) = both.run(both.plain("prefill", *inputs, fusion="lego(2)+alone"))
+        assert result(outcome).outputs[0].ids == driver.prefill(None, *inputs[1:]).ids
+    assert outcome.fusion.num_encoded == 0

@@ -2,6 +2,7 @@
 
 EngineError
 ├── EngineUnavailable     not started, gone, or its model or package is missing here
+├── RequestAborted        its caller wants no answer any more
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
 ├── NoReply               a test's script, `tl.fake`, has no reply for a prompt
@@ -17,9 +18,19 @@ EngineError
 ConfigError               an unknown scheme, model or option: wrong before anything ran
 """
 
+from backends.base import Usage
+
 
 class EngineError(RuntimeError):
     """A request failed at an engine."""
+
+
+class RequestAborted(EngineError):
+    """Its caller wants no answer any more. `usage`: what the engine had computed for it."""
+
+    def __init__(self, message: str = "the request was aborted", usage: Usage = Usage()) -> None:  # noqa: B008 - frozen
+        super().__init__(message)
+        self.usage = usage
 
 
 class EngineUnavailable(EngineError):

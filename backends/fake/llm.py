@@ -21,7 +21,7 @@ from backends.base import (
     Turn,
     Usage,
 )
-from backends.errors import ConfigError, EngineError, RequestRejected, RequestTooLong
+from backends.errors import ConfigError, RequestAborted, RequestRejected, RequestTooLong
 from backends.fake.chunk_cache import ChunkCache
 from backends.fake.engine import FakeEngine
 from backends.fake.pattern import shortest_match
@@ -185,7 +185,7 @@ class FakeLLM(FakeEngine):
             num_new, num_words = num_new + more, num_words + computed
             await self._wait_for(computed)
             if request.id in self._aborted:
-                raise EngineError("the request was aborted")
+                raise RequestAborted
         return Result((num_new,), Usage(prefill_tokens=num_words))
 
     async def _decode(self, request: Request) -> Result:
@@ -283,10 +283,10 @@ class FakeLLM(FakeEngine):
         turn = _turn_stream(tools) if tools is not None else None
         emit = request.emit if "stream" in self._able else None
         text = ""
-        for word in words[:limit]:
+        for num_written, word in enumerate(words[:limit]):
             await asyncio.sleep(self.options.get("token_s", 0.0))
             if request.id in self._aborted:
-                raise EngineError("the request was aborted")
+                raise RequestAborted(usage=Usage(decode_tokens=num_written))
             text += word
             _show(emit, word if turn is None else turn.feed(word))
         if turn is not None:

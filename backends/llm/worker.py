@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from backends.base import Outcome, Part, Request
-from backends.errors import EngineError, EngineUnavailable
+from backends.errors import EngineError, EngineUnavailable, RequestAborted
 from backends.llm.requests.preparation_threads import Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
 
@@ -247,7 +247,8 @@ class Worker:
             elif isinstance(command, Flush):
                 self._flush()
             elif self._abort(command.request_id) and command.request_id in self._live:
-                self._deliver(command.request_id, EngineError("the request was aborted"))
+                usage = self._live[command.request_id].prepared.usage
+                self._deliver(command.request_id, RequestAborted(usage=usage))
 
     def _flush(self) -> None:
         try:

@@ -128,15 +128,38 @@ def serve_engine(
     exact: Annotated[
         bool, typer.Option("--exact", help="Refuse KV cache fusion, which changes answers.")
     ] = False,
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.01, help="MiB of a request's body; larger ones get 413.")
+    ] = 16.0,
+    max_body_items: Annotated[
+        int, typer.Option(min=1, help="Items of all lists and objects of a body together.")
+    ] = 2**18,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="One more takes the place of the longest idle.")
+    ] = 1024,
+    header_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the head of a request.")
+    ] = 10.0,
+    body_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the body of a request.")
+    ] = 30.0,
+    access_log: Annotated[
+        str | None, typer.Option(metavar="FILE", help="One line of JSON a request; -: stderr.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
     from teola.cli.serve_engine_command import serve_engine as serve_urls
+    from teola.serving.limits import MIB, Limits
 
     urls = (llm, embedder, reranker)
     words, loras = option or [], lora or []
     address = (host, port)
-    serve_urls(urls, words, loras, name, address, api_key, max_queued, drain, exact, debug)
+    limits = Limits(
+        round(max_body_mb * MIB), max_body_items, max_connections, header_timeout, body_timeout
+    )
+    bounds = (max_queued, drain, exact, limits, access_log)
+    serve_urls(urls, words, loras, name, address, api_key, *bounds, debug)
 
 
 @app.command()

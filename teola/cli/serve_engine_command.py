@@ -10,6 +10,7 @@ from backends.base import Engine, Kind
 from backends.optional import optional_imports
 from backends.registry import EngineSpec, create
 from teola.cli.failures import UsageError, reported
+from teola.serving.limits import Limits
 
 KEY_VARIABLE = "TEOLA_API_KEY"
 
@@ -24,6 +25,8 @@ def serve_engine(
     max_queued: int,
     drain_s: float,
     exact: bool,
+    limits: Limits,
+    access_log: str | None,
     debug: bool,
 ) -> None:
     """The whole command; ends the process when anything fails."""
@@ -37,7 +40,7 @@ def serve_engine(
         engines = make_engines(kinds, engine_options(words))
         adapters = adapters_of(loras)
         served = ServedEngines(engines, max_queued, name, adapters, is_exact=exact)
-        settings = ServerSettings(*address, key, drain_s)
+        settings = ServerSettings(*address, key, drain_s, limits, access_log)
         serve(served, settings, lambda text: print(text, file=sys.stderr, flush=True))
 
 

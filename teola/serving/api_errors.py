@@ -1,7 +1,8 @@
 """Every failure as OpenAI's error body, with the status that clients retry, or do not, by.
 
 400 the request is wrong (`param` names the field; code `context_length_exceeded` when too long)
-401 the key · 404 the model or the path · 413 the body · 429 the queue is full, come again
+401 the key · 404 the model or the path · 408 the body came too slowly · 413 it is too large
+429 the queue is full, come again
 499 the client is gone · 500 the engine failed · 503 not ready, or closing
 """
 
@@ -75,7 +76,7 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
 
 def from_validation(error: ValidationError) -> ApiError:
     """The first thing that pydantic found wrong, under the field's path: `messages.0.content`."""
-    first = error.errors(include_url=False)[0]
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"]) or None
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     message = first["msg"].removeprefix("Value error, ")

@@ -1,34 +1,41 @@
-"""The routes, the key, and errors in one shape."""
+"""The routes, and errors in one shape."""
 
-from hmac import compare_digest
+from collections.abc import Callable
 from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backends.errors import ConfigError
+from teola.serving.access_log import Access
 from teola.serving.api_errors import ApiError, from_engine
+from teola.serving.bodies import Bodies
 from teola.serving.chat_api import chat
 from teola.serving.completions_api import complete
-from teola.serving.disconnect import ClientGone
+from teola.serving.disconnect import ClientGone, mark_gone
+from teola.serving.edge import Edge
 from teola.serving.embeddings_api import embed
 from teola.serving.encode_api import encode_chunks
+from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.rerank_api import rerank
 from teola.serving.select_api import select
 from teola.serving.served_engines import ServedEngines, engines_of
 from teola.serving.tokens_api import detokenize, tokenize
 
-OPEN_PATHS = ("/health", "/metrics")  # for probes and scrapers, who have no key
 
-
-def make_app(engines: ServedEngines, api_key: str | None = None) -> Starlette:
-    """An ASGI app over `engines`, which its caller starts and closes; None lets everybody in.
+def make_app(
+    engines: ServedEngines,
+    api_key: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    note: Callable[[Access], None] | None = None,
+) -> Starlette:
+    """An ASGI app over `engines`, which its caller starts and closes. Without a key everybody is
+    let in; `note` is told of each request that was answered.
 
     Raises ConfigError for an empty key.
     """
@@ -49,15 +56,17 @@ def make_app(engines: ServedEngines, api_key: str | None = None) -> Starlette:
             Route("/health", health),
             Route("/metrics", metrics),
         ],
-        middleware=[Middleware(_Edge, engines=engines, api_key=api_key)],
+        middleware=[Middleware(Edge, metrics=engines.metrics, api_key=api_key, note=note)],
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,
             ClientGone: _client_gone,
+            ClientDisconnect: _client_gone,  # while its body came
             Exception: _own_mistake,
         },
     )
     app.state.engines = engines
+    app.state.bodies = Bodies(limits)
     return app
 
 
@@ -87,49 +96,6 @@ async def model(request: Request) -> Response:
     raise ApiError(404, f"there is no model {name!r} here", code="model_not_found", param="model")
 
 
-class _Edge:
-    """Counts every request, and turns those without the key away."""
-
-    def __init__(self, app: ASGIApp, engines: ServedEngines, api_key: str | None) -> None:
-        self._app = app
-        self._engines = engines
-        self._api_key = None if api_key is None else api_key.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-
-        has_started = False
-
-        def count(status: int) -> None:
-            path = getattr(scope.get("route"), "path", "other")
-            self._engines.metrics.count_request(path, status)
-
-        async def counting(message: Message) -> None:
-            nonlocal has_started
-            if message["type"] == "http.response.start":
-                has_started = True
-                count(message["status"])
-            await send(message)
-
-        if self._is_allowed(scope):
-            try:
-                return await self._app(scope, receive, counting)
-            except Exception:  # answered by `_own_mistake`, which Starlette calls further out
-                if not has_started:
-                    count(500)
-                raise
-        message = "send the server's key as `Authorization: Bearer KEY`"
-        refusal = ApiError(401, message, code="invalid_api_key")
-        return await refusal.response()(scope, receive, counting)
-
-    def _is_allowed(self, scope: Scope) -> bool:
-        if self._api_key is None or scope["path"] in OPEN_PATHS:
-            return True
-        scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and compare_digest(key.lstrip(b" "), self._api_key)
-
-
 async def _api_error(_: Request, error: Exception) -> Response:
     return cast(ApiError, error).response()
 
@@ -145,6 +111,7 @@ async def _http_error(request: Request, raised: Exception) -> Response:
 
 
 async def _client_gone(request: Request, _: Exception) -> Response:
+    mark_gone(request.scope)
     engines_of(request).metrics.count_abort()
     return Response(status_code=499)
 

@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -27,6 +28,8 @@ _MAX_MESSAGES = MAX_PARTS // 4  # each opens a turn, and may be several parts
 class ChatFields(DecodeFields, HasTools):
     """The body of a chat completion."""
 
+    derived = ("parts",)
+
     messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES)
     add_generation_prompt: bool = True
     continue_final_message: bool = False  # the answer goes on where the last message ends
@@ -44,7 +47,7 @@ class ChatFields(DecodeFields, HasTools):
             raise ValueError("top_logprobs needs logprobs: true")
         return self
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         opens_answer = self.add_generation_prompt and not self.continue_final_message
         return conversation(self.messages, opens_answer, has_tools=bool(self.tools))

@@ -5,6 +5,7 @@ Fields for clients that keep token ids, as vLLM names them: `return_token_ids`, 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from time import time
 from typing import Annotated, Any
 from uuid import uuid4
@@ -37,6 +38,8 @@ def _as_prompts(value: object) -> object:
 class CompletionFields(DecodeFields):
     """The body of a completion."""
 
+    derived = ("prompts",)
+
     prompt: Annotated[
         list[str] | list[list[TokenId]] | list[list[PromptPart]],
         Field(min_length=1, max_length=_MAX_PROMPTS),
@@ -48,7 +51,7 @@ class CompletionFields(DecodeFields):
     return_tokens_as_token_ids: bool = False  # of log-probabilities
     logprobs: int | None = Field(None, ge=0, le=20)
 
-    @property
+    @cached_property
     def prompts(self) -> list[list[Part]]:
         return [parts_of(prompt) for prompt in self.prompt]
 

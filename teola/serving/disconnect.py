@@ -4,13 +4,25 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 T = TypeVar("T")
 
 
+_GONE = "teola.gone"
+
+
 class ClientGone(Exception):
     """Nobody is left to be answered."""
+
+
+def mark_gone(scope: Scope) -> None:
+    """For the access log: this request's client went away."""
+    scope[_GONE] = True
+
+
+def is_gone(scope: Scope) -> bool:
+    return _GONE in scope
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -5,6 +5,7 @@ engine's `encode`; fused prompts that begin so read it. A plan with `+alone` enc
 nothing, for prompts of that plan.
 """
 
+from functools import cached_property
 from uuid import uuid4
 
 from pydantic import Field, model_validator
@@ -27,6 +28,8 @@ from teola.serving.token_counts import TokenCounts
 class EncodeFields(Fields):
     """The head that prompts share, then chunks: in pieces, or as the messages of a chat."""
 
+    derived = ("parts",)
+
     model: str | None = None
     prompt: list[PromptPart] | None = Field(None, min_length=1)
     messages: list[Message] | None = Field(None, min_length=1)
@@ -40,7 +43,7 @@ class EncodeFields(Fields):
             raise ValueError("give either prompt or messages")
         return self
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         if self.messages is not None:
             return conversation(self.messages, opens_answer=False)

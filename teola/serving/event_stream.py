@@ -7,7 +7,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from teola.serving.disconnect import ClientGone, while_connected
+from teola.serving.disconnect import ClientGone, mark_gone, while_connected
 from teola.serving.generation import Answer, Generation, Piece
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -60,7 +60,7 @@ class EventStream(Response):
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
         async def write(frame: bytes) -> None:
@@ -73,4 +73,5 @@ class EventStream(Response):
         try:
             await while_connected(receive, body())
         except ClientGone:
+            mark_gone(scope)
             self._on_gone()

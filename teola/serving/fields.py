@@ -6,15 +6,16 @@ refused at all others (`UNSUPPORTED`), or unknown and refused, as OpenAI does: a
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, from_json
 from starlette.requests import Request
 
 from teola.serving.api_errors import ApiError, from_validation, invalid
+from teola.serving.bodies import bodies_of
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
 INT_END = 2**31  # engines hold counts and token ids in 32 bits
 
 TokenId = Annotated[int, Field(ge=0, lt=INT_END)]
@@ -57,10 +58,31 @@ UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless v
 }
 
 
+def _stop_at_first_error(schema: Any) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") == "list":
+            schema["fail_fast"] = True
+        for part in schema.values():
+            _stop_at_first_error(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _stop_at_first_error(part)
+
+
 class Fields(BaseModel):
-    """A request's body. JSON's types are taken as they are: "5" is no number."""
+    """A request's body. JSON's types are taken as they are: "5" is no number. A list stops at its
+    first error: a message for each of a million items would take seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    derived: ClassVar[tuple[str, ...]] = ()  # cached properties that take long: read with the body
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler, /
+    ) -> CoreSchema:
+        schema = handler(source)
+        _stop_at_first_error(schema)
+        return schema
 
 
 FieldsT = TypeVar("FieldsT", bound=Fields)
@@ -68,16 +90,25 @@ FieldsT = TypeVar("FieldsT", bound=Fields)
 
 async def read(request: Request, model: type[FieldsT]) -> FieldsT:
     """The body of `request`. Raises ApiError, which names the field."""
+    return await bodies_of(request).read(request, partial(parse, model))
+
+
+def parse(model: type[FieldsT], body: bytes) -> FieldsT:
+    """The fields of a body, and what is derived from them. Any thread may call. Raises ApiError,
+    which names the field."""
     try:
-        body = from_json(await _body(request))
+        content = from_json(body)
     except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
-    if not isinstance(body, dict):
+    if not isinstance(content, dict):
         raise ApiError(400, "the body must be a JSON object", code="invalid_json")
     try:
-        return model.model_validate(_supported(body, model))
+        fields = model.model_validate(_supported(content, model))
+        for name in fields.derived:
+            getattr(fields, name)
     except ValidationError as error:
         raise from_validation(error) from None
+    return fields
 
 
 def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
@@ -89,20 +120,9 @@ def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
             found[name] = value
         elif name not in UNSUPPORTED:
             known = ", ".join(model.model_fields)
+            name = name[:100]
             raise invalid(name, f"unknown field {name!r}; known are {known}", "unknown_parameter")
         elif value not in UNSUPPORTED[name][0]:
             why = UNSUPPORTED[name][1]
             raise invalid(name, f"{name} is not supported: {why}", "unsupported_parameter")
     return found
-
-
-async def _body(request: Request) -> bytes:
-    pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
-            raise ApiError(
-                413, f"the body is longer than {MAX_BODY_BYTES} bytes", code="request_too_large"
-            )
-        pieces.append(piece)
-    return b"".join(pieces)

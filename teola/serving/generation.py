@@ -26,7 +26,7 @@ from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
 from teola.serving.served import BY_ARRIVAL, Served, Service, fused
 from teola.serving.token_counts import TokenCounts, prompt_counts
-from teola.serving.tokenizing import HasTokenizer, encode
+from teola.serving.tokenizing import HasTokenizer
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class Generation:
         answers: list[Answer] = []
         try:
             if self._tokenizer is not None:
-                ids = await encode(self._tokenizer, self._prompts[prompt])
+                ids = await self._llm.tokenizing.encode(self._tokenizer, self._prompts[prompt])
                 self.counts += TokenCounts(len(ids))
                 inputs = (None, Tokens(tuple(ids)))
                 answers = [await self._answer(prompt, 0, inputs, len(ids), meters[0], on_event)]

@@ -1,18 +1,39 @@
 """Listening for HTTP, and ending at a signal."""
 
+import asyncio
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
 from backends.errors import ConfigError
 
+_SPARE_FILES = 256  # beside connections: models, tiers, connections to other servers
+
 
 class SignalServer(uvicorn.Server):
     """Ends with the process' own exit code: uvicorn would raise the signal again when it is done,
-    before the engines are closed."""
+    before the engines are closed. `end_running` is called when requests still run `drain_s` after
+    the signal."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain_s: float = 0.0,
+        end_running: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(config)
+        self._drain_s = drain_s
+        self._end_running = end_running
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._drain_s, self._end_running)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -32,6 +53,20 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+def most_connections(wanted: int) -> int:
+    """So many of them as this process may have files open; raises its soft limit as needed."""
+    with suppress(ImportError, OSError, ValueError):  # a system without such limits
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < wanted + _SPARE_FILES:
+            most = wanted + _SPARE_FILES
+            soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            return max(1, min(wanted, soft - _SPARE_FILES))
+    return wanted
 
 
 def url_of(listener: socket.socket) -> str:

@@ -6,7 +6,7 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from backends.base import Result
+from backends.base import Result, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -22,6 +22,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "HTTP requests", ("path", "status"))
         self._aborted = self._counter("requests_aborted", "HTTP requests whose client went away")
+        self._closed = self._counter("connections_closed", "By the server, and why", ("reason",))
         self.waiting = self._gauge("num_requests_waiting", "Answers without a token yet")
         self.running = self._gauge("num_requests_running", "Answers that are being written")
         self._prefilled = self._counter("prefilled_tokens", "Prompt tokens computed")
@@ -36,16 +37,23 @@ class Metrics:
     def count_request(self, path: str, status: int) -> None:
         self._requests.labels(path, str(status)).inc()
 
+    def count_closed(self, reason: str) -> None:
+        """A connection that the server ended before its client did."""
+        self._closed.labels(reason).inc()
+
     def count_abort(self) -> None:
         self._aborted.inc()
 
     def count(self, result: Result) -> None:
         """The tokens of a prefill, a decode or a select."""
-        usage = result.usage
+        self.count_usage(result.usage)
+        self._encoded.inc(0 if result.fusion is None else result.fusion.num_encoded)
+
+    def count_usage(self, usage: Usage) -> None:
+        """The tokens of a request, whether it came to its end or was aborted."""
         self._prefilled.inc(usage.prefill_tokens)
         self._cached.inc(usage.cached_tokens)
         self._fused.inc(usage.fused_tokens)
-        self._encoded.inc(0 if result.fusion is None else result.fusion.num_encoded)
         self._decoded.inc(usage.decode_tokens + usage.forced_tokens)
 
     def count_encoded(self, result: Result) -> None:

@@ -1,7 +1,8 @@
 """The server as a process: it listens at once, loads, serves, and at SIGTERM drains and ends.
 
 While the models load, every request is answered with 503. A first SIGTERM or Ctrl-C stops
-listening and lets running requests finish for `drain_s`; then they are aborted. A second Ctrl-C
+listening and lets running requests finish for `drain_s`; then they are answered with an error, a
+stream with an error event. A second Ctrl-C
 does not wait.
 """
 
@@ -9,15 +10,20 @@ import asyncio
 import gc
 import socket
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from teola.serving.access_log import AccessLog, open_log
 from teola.serving.app import make_app
-from teola.serving.listening import SignalServer, listen, url_of
+from teola.serving.connections import Connections
+from teola.serving.limits import DEFAULT_LIMITS, Limits
+from teola.serving.listening import SignalServer, listen, most_connections, url_of
 from teola.serving.served_engines import ServedEngines
+
+_LAST_WRITES_S = 5  # for errors to reach their clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +34,41 @@ class ServerSettings:
     port: int = 30000  # 0: a free one
     api_key: str | None = None
     drain_s: float = 30.0
+    limits: Limits = DEFAULT_LIMITS
+    access_log: str | None = None  # a file, or "-" for standard error
 
 
 def serve(engines: ServedEngines, settings: ServerSettings, say: Callable[[str], None]) -> None:
     """Serve until a signal ends it. Raises ConfigError, or what kept an engine from loading."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # series that nobody reads
+    with ExitStack() as at_end:
+        log = open_log(settings.access_log, at_end) if settings.access_log else None
+        _serve_until_signal(engines, settings, log, say)
+
+
+def _serve_until_signal(
+    engines: ServedEngines,
+    settings: ServerSettings,
+    log: AccessLog | None,
+    say: Callable[[str], None],
+) -> None:
+    most = most_connections(settings.limits.max_connections)
+    limits = replace(settings.limits, max_connections=most)
     listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
-        make_app(engines, settings.api_key),
+        make_app(engines, settings.api_key, limits, log.note if log else None),
+        http=Connections(limits, engines.metrics.count_closed).protocol,
+        ws="none",
         lifespan="off",
         log_level="warning",
         access_log=False,
         timeout_keep_alive=60,  # clients keep connections for their next request
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_graceful_shutdown=round(settings.drain_s) + _LAST_WRITES_S,
         server_header=False,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(engines, SignalServer(config), listener, say))
+        server = SignalServer(config, settings.drain_s, engines.end_running)
+        runner.run(_serve(engines, server, listener, say))
 
 
 async def _serve(

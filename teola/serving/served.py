@@ -1,14 +1,15 @@
 """One engine of a server: its name, what it offers, and its admission control."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from backends.base import Capability, Engine, Part, Request, Result, Tokens
 from teola.serving.admission import Admission
 from teola.serving.api_errors import invalid
+from teola.serving.running import Running
+from teola.serving.tokenizing import TokenizerThreads
 
 _NEEDS: Mapping[str, tuple[Capability, str]] = {  # by decode attribute, with the client's field
     "logprobs": ("logprobs", "logprobs"),
@@ -52,7 +53,9 @@ class Served:
     url: str
     engine: Engine
     admission: Admission
+    running: Running
     is_exact: bool = False  # lossy answers are refused, whatever the engine can
+    tokenizing: TokenizerThreads = field(default_factory=TokenizerThreads)
 
     @property
     def max_context_tokens(self) -> int:
@@ -60,15 +63,9 @@ class Served:
         return self.engine.info.max_context_tokens or 2**20
 
     async def run(self, request: Request) -> Result:
-        """At once: engines make their own batches. Cancelling the caller aborts the request.
-
-        Raises what the engine gave for it.
-        """
-        try:
-            (outcome,) = await self.engine.execute([request])
-        except asyncio.CancelledError:
-            self.engine.abort(request.id)
-            raise
+        """The engine's result. Cancelling the caller aborts the request. Raises what the engine
+        gave for it."""
+        outcome = await self.running.run(request)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -95,9 +92,9 @@ class Served:
         if service.itl_s is not None and "itl" not in able:
             self._refuse("itl_ms", "itl_ms")
         asked = {*attrs, *fused(fusion)}
-        for attr, (capability, field) in _NEEDS.items():
+        for attr, (capability, name) in _NEEDS.items():
             if attr in asked and capability not in able:
-                self._refuse(field, field if field != "prompt" else "KV cache fusion")
+                self._refuse(name, name if name != "prompt" else "KV cache fusion")
         if "token_ids" not in able and any(isinstance(part, Tokens) for part in parts):
             self._refuse("prompt", "token ids")
 

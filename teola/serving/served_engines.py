@@ -21,6 +21,7 @@ from teola.serving.kv_metrics import (
     StatsCollector,
 )
 from teola.serving.metrics import Metrics
+from teola.serving.running import Running
 from teola.serving.served import HasAdapters, Served, short_name
 
 _ARTICLE: Mapping[Kind, str] = {
@@ -55,6 +56,7 @@ class ServedEngines:
                 url,
                 engine,
                 Admission(engine.info.num_slots + max_queued),
+                Running(engine, self.metrics.count_usage),
                 is_exact,
             )
             for url, engine in engines
@@ -81,8 +83,16 @@ class ServedEngines:
                 await self._load_adapters(served)
         self.is_ready = True
 
+    def end_running(self) -> None:
+        """Answer all that runs with an error; nothing new is taken."""
+        self.is_ready = False
+        for served in self.served:
+            served.running.end()
+
     async def close(self) -> None:
         self.is_ready = False
+        for served in self.served:
+            served.tokenizing.close()
         await asyncio.gather(*(served.engine.close() for served in self.served))
 
     async def _load_adapters(self, llm: Served) -> None:

@@ -1,12 +1,19 @@
-"""Token ids of prompts, from an engine that shows its tokenizer."""
+"""Token ids of prompts, from an engine that shows its tokenizer, on threads of its own."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar, runtime_checkable
 
-from backends.base import Part
+from backends.base import Part, Tokens
+from teola.serving.admission import Admission
 
-_LONG_CHARS = 4000  # about a millisecond: longer texts are not tokenised on the event loop
+G = TypeVar("G")
+T = TypeVar("T")
+_LIGHT_SIZE = 4000  # about a millisecond: what is longer is not tokenised on the event loop
+_SHORT_SIZE = 65_536  # some milliseconds
+_TURN_SIZE = 32
+_MAX_WAITING = 64
 
 
 @runtime_checkable
@@ -20,8 +27,36 @@ class HasTokenizer(Protocol):
         """Text of ids, markup included. Raises RequestRejected."""
 
 
-async def encode(tokenizer: HasTokenizer, parts: Sequence[Part]) -> list[int]:
-    """As `tokenizer.encode`, and the loop is never blocked for long."""
-    if sum(len(part) for part in parts if isinstance(part, str)) > _LONG_CHARS:
-        return await asyncio.to_thread(tokenizer.encode, parts)
-    return tokenizer.encode(parts)
+class TokenizerThreads:
+    """Of one engine: a thread for short texts and one for long ones, which therefore delay only
+    each other. `admission` bounds the clients that ask for nothing but token ids."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(_MAX_WAITING)
+        self._short = ThreadPoolExecutor(1, thread_name_prefix="tokenize short")
+        self._long = ThreadPoolExecutor(1, thread_name_prefix="tokenize long")
+
+    async def encode(self, tokenizer: HasTokenizer, parts: Sequence[Part]) -> list[int]:
+        """As `tokenizer.encode`, and the loop is never blocked for long."""
+        return await self._run(sum(map(_size, parts)), tokenizer.encode, parts)
+
+    async def decode(self, tokenizer: HasTokenizer, ids: Sequence[int]) -> str:
+        """As `tokenizer.decode`, and the loop is never blocked for long."""
+        return await self._run(len(ids), tokenizer.decode, ids)
+
+    def close(self) -> None:
+        """What waits is cancelled."""
+        for threads in (self._short, self._long):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, size: int, work: Callable[[G], T], given: G) -> T:
+        if size <= _LIGHT_SIZE:
+            return work(given)
+        threads = self._short if size <= _SHORT_SIZE else self._long
+        return await asyncio.get_running_loop().run_in_executor(threads, work, given)
+
+
+def _size(part: Part) -> int:
+    if isinstance(part, str):
+        return len(part)
+    return len(part.ids) if isinstance(part, Tokens) else _TURN_SIZE

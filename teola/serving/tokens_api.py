@@ -1,5 +1,7 @@
 """`POST /tokenize` and `POST /detokenize`, with vLLM's fields."""
 
+from functools import cached_property
+
 from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,11 +14,13 @@ from teola.serving.fields import Fields, TokenId, read
 from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served import Served
 from teola.serving.served_engines import engines_of
-from teola.serving.tokenizing import HasTokenizer, encode
+from teola.serving.tokenizing import HasTokenizer
 
 
 class TokenizeFields(Fields):
     """A text, or the messages of a chat."""
+
+    derived = ("parts",)
 
     model: str | None = None
     prompt: str | list[PromptPart] | None = None
@@ -29,7 +33,7 @@ class TokenizeFields(Fields):
             raise ValueError("give either prompt or messages")
         return self
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         if self.messages is None:
             return parts_of(self.prompt or "")
@@ -48,7 +52,8 @@ async def tokenize(request: Request) -> Response:
     fields = await read(request, TokenizeFields)
     served = engines_of(request).find("llm", fields.model)
     try:
-        ids = await encode(_tokenizer(served), fields.parts)
+        with served.tokenizing.admission.admitted(1):
+            ids = await served.tokenizing.encode(_tokenizer(served), fields.parts)
     except EngineError as error:
         raise from_engine(error, "prompt" if fields.messages is None else "messages") from error
     body = {"tokens": ids, "count": len(ids), "max_model_len": served.max_context_tokens}
@@ -60,9 +65,11 @@ async def detokenize(request: Request) -> Response:
     fields = await read(request, DetokenizeFields)
     served = engines_of(request).find("llm", fields.model)
     try:
-        return JSONResponse({"prompt": _tokenizer(served).decode(fields.tokens)})
+        with served.tokenizing.admission.admitted(1):
+            text = await served.tokenizing.decode(_tokenizer(served), fields.tokens)
     except EngineError as error:
         raise from_engine(error, "tokens") from error
+    return JSONResponse({"prompt": text})
 
 
 def _tokenizer(served: Served) -> HasTokenizer:

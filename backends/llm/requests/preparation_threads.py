@@ -11,8 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from backends.base import Outcome, Request, Tokens
-from backends.errors import EngineError, EngineOverloaded, EngineUnavailable, RequestRejected
+from backends.base import Outcome, Request, Tokens, Usage
+from backends.errors import (
+    EngineError,
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestAborted,
+    RequestRejected,
+)
 from backends.llm.requests.open_turn import tools_of
 
 _LIGHT_CHARS = 4096  # tokenised in less time than a thread takes to wake
@@ -25,6 +31,10 @@ class Prepared(Protocol):
 
     @property
     def request(self) -> Request: ...
+
+    @property
+    def usage(self) -> Usage:
+        """What it has cost so far."""
 
 
 Prepare = Callable[[Request], Prepared]
@@ -107,7 +117,7 @@ class PreparationThreads:
         """Answer a request that is being read; False when none is."""
         outcome = self._reading.pop(request_id, None)
         if outcome is not None:
-            _settle(outcome, EngineError("the request was aborted"))
+            _settle(outcome, RequestAborted())
         return outcome is not None
 
     def close(self) -> None:

@@ -25,6 +25,11 @@ class Group:
         self._results: dict[Sequence, Result] = {}
         self._join = join
 
+    @property
+    def usage(self) -> Usage:
+        """What it has cost so far."""
+        return total(sequence.usage for sequence in self._order)
+
     def end(self, sequence: Sequence, result: Result) -> Result | None:
         """Note a sequence's result; the request's own with the last."""
         self._results[sequence] = result

@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 
 from backends.base import Context, Engine, Request, Result
-from backends.errors import ConfigError, EngineError, EngineUnavailable, RequestRejected
+from backends.errors import (
+    ConfigError,
+    EngineError,
+    EngineUnavailable,
+    RequestAborted,
+    RequestRejected,
+)
 from backends.llm.engine import LLMEngine
 from backends.llm.factory import create
 
@@ -100,7 +106,7 @@ def test_pieces_arrive_on_the_loop_in_order_and_before_the_outcome(tiny: Any) ->
     asyncio.run(main())
 
 
-def test_an_aborted_request_ends_in_an_engine_error_and_frees_its_pages(tiny: Any) -> None:
+def test_an_aborted_request_tells_what_it_computed_and_frees_its_pages(tiny: Any) -> None:
     async def main() -> None:
         async with running(tiny) as (engine, core):
             started = asyncio.Event()
@@ -110,7 +116,8 @@ def test_an_aborted_request_ends_in_an_engine_error_and_frees_its_pages(tiny: An
             await started.wait()
             engine.abort(long.id)
             (outcome,) = await running_task
-            assert isinstance(outcome, EngineError)
+            assert isinstance(outcome, RequestAborted)
+            assert 0 < outcome.usage.decode_tokens < 450
             assert "aborted" in str(outcome)
             engine.abort("unknown")
             await result_of(engine, request("prefill", context, "d"))

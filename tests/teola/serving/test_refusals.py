@@ -137,15 +137,6 @@ def test_a_body_that_is_no_json_object_is_refused(talk: Callable[..., Any], body
     assert answer.json()["error"]["code"] == "invalid_json"
 
 
-def test_a_body_that_is_too_long_is_413(
-    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("teola.serving.fields.MAX_BODY_BYTES", 100)
-    refused = talk().post(CHAT, {"messages": [{"role": "user", "content": "a" * 100}]})
-    assert refused.status_code == 413
-    assert refused.json()["error"]["code"] == "request_too_large"
-
-
 def test_an_unknown_model_is_404_and_names_those_that_are_here(talk: Callable[..., Any]) -> None:
     for path in (CHAT, COMPLETE, "/tokenize"):
         body = {"model": "gpt-7", "messages": HELLO}

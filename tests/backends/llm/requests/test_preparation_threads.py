@@ -12,9 +12,9 @@ import pytest
 
 from backends.base import Request, Result
 from backends.errors import (
-    EngineError,
     EngineOverloaded,
     EngineUnavailable,
+    RequestAborted,
     RequestRejected,
     RequestTooLong,
 )
@@ -109,7 +109,7 @@ def test_what_is_being_read_can_be_aborted_and_closed(tiny: Any, how: str) -> No
             else:
                 await engine.close()
             (outcome,) = await task
-            expected = EngineError if how == "abort" else EngineUnavailable
+            expected = RequestAborted if how == "abort" else EngineUnavailable
             assert type(outcome) is expected
             slow.release.set()
 

@@ -1,7 +1,7 @@
 """The graph that computes the KV of items behind the heads of an app's fused prompts.
 
 It takes the items and gives the number of chunks that were computed, for each different head. Where
-a value stands before the chunks, nothing can be computed ahead.
+a value stands before the chunks, nothing can be computed ahead, but by plans with `+alone`.
 """
 
 from __future__ import annotations
@@ -58,14 +58,15 @@ def _encode_attrs(prefill: Node) -> dict[str, Json]:
 def _fused(
     graph: Graph, choices: Sequence[FusionChoice]
 ) -> Iterator[tuple[Node, Node, Sequence[Arg]]]:
-    """The first join of each fused prefill, the prefill, and the constants before the join."""
+    """The first join of each fused prefill, the prefill, and the constants that it begins with."""
     nodes = {path: (node, inner) for path, node, inner in walk(graph)}
     for choice in choices:
         prefill, inner = nodes[choice.node]
-        first = prefill.inputs[1]
-        if choice.plan is None or first not in choice.joins:
+        if choice.plan is None:
             continue
-        if inner.producer(prefill.inputs[0]).op == "context":
-            join, _ = nodes[choice.joins[first]]
+        first, text = prefill.inputs[1], next(v for v in prefill.inputs[1:] if v in choice.joins)
+        is_behind_constants = first == text and inner.producer(prefill.inputs[0]).op == "context"
+        if is_behind_constants or is_alone(choice.plan):
+            join, _ = nodes[choice.joins[text]]
             planned = replace(prefill, attrs={**prefill.attrs, "fusion": choice.plan})
             yield join, planned, prefill.args[1 : prefill.args.index(Ref(first))]

@@ -150,3 +150,8 @@ def test_without_a_fused_prompt_it_says_what_is_missing() -> None:
         fused_app(join="exact").encode_ahead(DOCS)
     with pytest.raises(ConfigError, match=r"%answer.prompt: a value stands before its passages"):
         fused_app(head="question").encode_ahead(DOCS)
+
+
+def test_behind_nothing_they_are_encoded_whatever_stands_before_them() -> None:
+    app = fused_app(head="question", join="lego(4)+alone", latency_s=0.0015)
+    assert app.encode_ahead(DOCS) == len(DOCS)

@@ -93,6 +93,7 @@ class Usage:
     num_items: int = 0  # texts embedded, pairs scored, documents written ...
     remembered_items: int = 0  # answered from earlier work of equal content, at no cost
     fused_tokens: int = 0  # prompt tokens whose KV came from another place: not exact
+    wasted_tokens: int = 0  # computed ahead of this prompt on a guess of it, for nothing
 
 
 def total(usages: Iterable[Usage]) -> Usage:

@@ -180,10 +180,12 @@ class App(Generic[P, R]):
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
-        listener, trace, memo, record, salt, policy, approve, fusion. A `policy` ("fcfs",
-        "topology", "application_aware") orders what waits at the app's engines, for all apps, while
-        a query of this one runs; ConfigError if one that runs asked for another. `fusion` is that
-        of models which have none (see `LLM`); "exact" switches it off.
+        listener, trace, memo, record, salt, policy, approve, fusion, prefill_ahead. A `policy`
+        ("fcfs", "topology", "application_aware") orders what waits at the app's engines, for all
+        apps, while a query of this one runs; ConfigError if one that runs asked for another.
+        `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
+        `prefill_ahead` says whether prompts are computed in the order of a search while its
+        documents are reranked.
         """
         known = [field.name for field in fields(RunOptions)]
         for name in changes:

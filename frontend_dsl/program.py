@@ -58,6 +58,7 @@ class RunOptions:
     policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
+    prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
@@ -69,6 +70,8 @@ class RunOptions:
             raise ConfigError(f"salt is a text that names a tenant, or None; not {self.salt!r}")
         if self.fusion is not None:
             _check_fusion(self.fusion)
+        if self.prefill_ahead not in (None, True, False):
+            raise ConfigError(f"prefill_ahead is True, False or None, not {self.prefill_ahead!r}")
         for name, url in self.engines.items():
             if not isinstance(url, str):
                 raise ConfigError(f"engines= gives {name!r} a URL, like 'fake:'; got {url!r}")

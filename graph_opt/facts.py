@@ -36,6 +36,7 @@ class Facts:
     profiled: frozenset[str] | None = None  # engines whose costs are measured; None: all
     devices: Mapping[str, str] = field(default_factory=dict)  # engine -> what it computes on
     fusion: FusionFacts = FusionFacts()
+    prefill_ahead: bool | None = None  # the app's; None: where costs say that it pays
 
     def can(self, node: Node, what: str) -> bool:
         """Whether the node's engine has this capability."""

@@ -22,6 +22,7 @@ from graph_opt.passes.encode_ahead import encode_ahead
 from graph_opt.passes.fuse_chunks import fuse_chunks
 from graph_opt.passes.fuse_decode import fuse_decode
 from graph_opt.passes.order_documents import order_documents
+from graph_opt.passes.prefill_ahead import prefill_ahead
 from graph_opt.passes.prune_dependencies import prune_dependencies
 from graph_opt.passes.share_prefixes import share_prefixes
 from graph_opt.passes.split_prefill import split_prefill
@@ -46,7 +47,8 @@ PASSES: tuple[Pass, ...] = (
     prune_dependencies,  # where values were merged, data now keeps what only control kept
     stream_decode,  # streams last: they change how values are read, not what is done
     stream_stages,  # extends the streams of the pass before
-    fuse_decode,  # last: what is no prefill any more can neither be cut nor shared
+    fuse_decode,  # late: what is no prefill any more can neither be cut nor shared
+    prefill_ahead,  # last: of prompts as they are sent; a guess is shared with nothing
 )
 
 

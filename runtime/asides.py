@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
+from runtime.guesses import Guess
 from runtime.hints import Hint
 from runtime.job import Job, Scheduler, Started
 from runtime.scope import release
@@ -21,17 +22,30 @@ class Asides:
         self._query = query
         self._teller = teller
         self._running: dict[str, _Aside] = {}  # by request id
+        self._guesses: dict[str, Guess] = {}  # by the path of the node that each is ahead of
 
     def submit(
-        self, engine: str, scheduler: Scheduler, request: Request, hint: Hint, path: str, node: Node
+        self,
+        engine: str,
+        scheduler: Scheduler,
+        request: Request,
+        hint: Hint,
+        path: str,
+        node: Node,
+        guess: Guess | None = None,
     ) -> None:
         """Run the request of a node on what the app calls `engine`; `path` is its scope's."""
+        ahead_of = f"{path}{node.attrs['ahead_of']}"
+        if guess is not None:
+            self._guesses[ahead_of] = guess
 
         def started(at: Started) -> None:
             fields = {"engine": engine, "batch": at.batch, "batch_size": at.batch_size}
             self._teller.tell("start", path + node.name, node.op, fields)
 
         def done(outcome: Outcome) -> None:
+            if guess is not None:
+                guess.ended(outcome)
             result = outcome if isinstance(outcome, Result) else _NOTHING
             for value in result.outputs:
                 release(value)
@@ -43,16 +57,17 @@ class Asides:
             self._teller.tell_end(path + node.name, node.op, _NOTHING)
 
         job = Job(request, self._query, hint, started, done)
-        self._running[request.id] = _Aside(f"{path}{node.attrs['ahead_of']}", stop)
+        self._running[request.id] = _Aside(ahead_of, stop)
         fields = {"engine": engine, "items": request.num_items}
         self._teller.tell("ready", path + node.name, node.op, fields)
         scheduler.submit(job)
 
-    def end_of(self, path: str) -> None:
-        """Stop what is ahead of the node at this path, which is there."""
+    def end_of(self, path: str) -> Guess | None:
+        """Stop what is ahead of the node at this path, which is there; the guess of its prompt."""
         late = [key for key, aside in self._running.items() if aside.ahead_of == path]
         for key in late:
             self._running.pop(key).stop()
+        return self._guesses.pop(path, None)
 
     def end(self) -> None:
         """Stop all that runs."""

@@ -21,7 +21,7 @@ def request_attrs(
     node: Node, symbols: Mapping[str, Any], without: Collection[str] = ()
 ) -> Mapping[str, Any]:
     """The attrs of all requests of a node, `without` some of its own."""
-    left_out = {"engine", "objective", "reuse", "ahead_of", *without}
+    left_out = {"engine", "objective", "reuse", "ahead_of", "asked", *without}
     attrs: dict[str, Any] = {name: v for name, v in node.attrs.items() if name not in left_out}
     of_op = OP_RUNS[node.op].request_attrs
     return attrs if of_op is None else of_op(attrs, symbols)

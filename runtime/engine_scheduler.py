@@ -71,8 +71,8 @@ class EngineScheduler:
         return self._info.num_slots
 
     @property
-    def is_idle(self) -> bool:
-        return not self._waiting and not self._running
+    def num_jobs(self) -> int:
+        return len(self._waiting) + len(self._running)
 
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""

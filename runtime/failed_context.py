@@ -29,6 +29,11 @@ def passes_failure_on(node: Node) -> bool:
     return OPS[node.op].engine_kind == "llm" and not may_fail(node)
 
 
+def lacks_input(node: Node, values: Mapping[str, Any]) -> bool:
+    """Whether something failed that the node reads, which is ahead of another."""
+    return any(isinstance(values[name], FailedContext) for name in node.inputs)
+
+
 def failure_of_context(node: Node, values: Mapping[str, Any]) -> Exception | None:
     """Why the context that an LLM's node reads has failed, if it has."""
     if OPS[node.op].engine_kind != "llm" or not node.inputs:

@@ -18,8 +18,14 @@ from runtime.asides import Asides
 from runtime.dispatch import make_request, request_attrs
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
-from runtime.failed_context import FailedContext, failure_of_context, passes_failure_on
+from runtime.failed_context import (
+    FailedContext,
+    failure_of_context,
+    lacks_input,
+    passes_failure_on,
+)
 from runtime.failures import Failure, FailureKey, error_at, top_of
+from runtime.guesses import Guess, GuessHistory
 from runtime.job import Job, Scheduler, Started
 from runtime.layout import Layout
 from runtime.ops.table import OP_RUNS
@@ -52,8 +58,11 @@ class Query:
         listener: Listener | None = None,
         outputs: Outputs | None = None,
         order: Order | None = None,
+        guesses: Mapping[str, GuessHistory] | None = None,
     ) -> None:
+        """`guesses` are those at the engines, by what the app calls them."""
         self.name = name
+        self._guesses = guesses or {}
         self.order = order or partial(PrefixOrders().order, None)
         self.app = layout.graph.name
         self._outputs = outputs
@@ -336,14 +345,20 @@ class Query:
         self._submit(scope, node, scope.path + node.name, request, on_result)
 
     def _submit_aside(self, scope: Scope, node: Node) -> None:
-        """Run a node that nobody waits for, if its engine has nothing else to do."""
+        """Run a node that nobody waits for, if its engine has the time."""
         engine = str(node.attrs["engine"])
         scheduler = self._engines[engine]
-        if scheduler.is_idle and failure_of_context(node, scope.values) is None:
+        is_guess = OP_RUNS[node.op].extends_context
+        history = self._guesses.get(engine) or GuessHistory()
+        is_free = not scheduler.num_jobs
+        if is_guess:
+            is_free = history.may_begin(node.attrs, scheduler.num_jobs)
+        if is_free and not lacks_input(node, scope.values):
             request = make_request(node, scope.values, request_attrs(node, self.symbols))
             request.priority = BULK_PRIORITY
             hint = scope.layout.hints[node.name]
-            self._asides.submit(engine, scheduler, request, hint, scope.path, node)
+            guess = Guess(history) if is_guess else None
+            self._asides.submit(engine, scheduler, request, hint, scope.path, node, guess)
         self.finish(scope, node, (0,))
 
     def _submit(
@@ -356,7 +371,9 @@ class Query:
     ) -> None:
         if scope.is_stopped(node):
             return
-        self._asides.end_of(path)  # what was to be done ahead of it is there by now, or late
+        # What was to be done ahead of it is there by now, or late.
+        guess = self._asides.end_of(path)
+        settled = guess.settled if guess is not None else _as_it_is
         engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
         scheduler = self._engines[engine]
         hint = scope.layout.hints[node.name]
@@ -366,7 +383,9 @@ class Query:
             query=self.name,
             hint=hint,
             on_start=lambda started: self._on_start(scope, node, path, started),
-            on_done=lambda out: self._on_done(scope, node, path, request.id, out, on_result),
+            on_done=lambda out: self._on_done(
+                scope, node, path, request.id, settled(out), on_result
+            ),
             may_remember=node.name in scope.layout.remembered,
         )
         if self._teller.is_heard:
@@ -442,6 +461,9 @@ class Query:
     def fail_at(self, scope: Scope, node: Node, error: Exception) -> None:
         if scope.is_stopped(node):
             return
+        if "ahead_of" in node.attrs:  # it harms nobody
+            self.finish(scope, node, (FailedContext(error),))
+            return
         path = scope.path + node.name
         self._tell("error", path, node.op, {"error": f"{type(error).__name__}: {error}"})
         top, _ = top_of(scope, node)
@@ -481,3 +503,7 @@ class Query:
                 self.guard(scope, node, lambda: growing.grow(text))
 
         return emit
+
+
+def _as_it_is(outcome: Outcome) -> Outcome:
+    return outcome

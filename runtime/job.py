@@ -69,8 +69,8 @@ class Scheduler(Protocol):
         """How many batches run at once."""
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits or runs."""
+    def num_jobs(self) -> int:
+        """How many wait or run."""
 
     def submit(self, job: Job) -> None:
         """Queue a job; its callbacks are called later, never within."""

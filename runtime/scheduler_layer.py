@@ -26,5 +26,5 @@ class SchedulerLayer(Generic[S]):
         return self._scheduler.num_slots
 
     @property
-    def is_idle(self) -> bool:
-        return self._scheduler.is_idle
+    def num_jobs(self) -> int:
+        return self._scheduler.num_jobs

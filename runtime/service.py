@@ -15,6 +15,7 @@ from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.fusing import ChunkHistory, Fusing
 from runtime.graph_scheduler import Query
+from runtime.guesses import GuessHistory
 from runtime.job import Scheduler
 from runtime.layout import Layout
 from runtime.memo.fingerprint import fingerprint_of
@@ -50,6 +51,7 @@ class Runtime:
         self._heads = PinnedHeads()
         self._warm_ups: dict[EngineScheduler, WarmUps] = {}
         self._chunks: dict[EngineScheduler, ChunkHistory] = {}
+        self._guesses: dict[EngineScheduler, GuessHistory] = {}
         self._orders = PrefixOrders()
 
     async def run(
@@ -92,7 +94,8 @@ class Runtime:
             self._heads.ask(layout.heads, schedulers, salt)
             name = f"q{next(self._names)}"
             order = partial(self._orders.order, salt)
-            query = Query(name, layout, inputs, gates, symbols, listener, outputs, order)
+            guesses = self._guesses_at(schedulers, engines)
+            query = Query(name, layout, inputs, gates, symbols, listener, outputs, order, guesses)
             return await _result(query, about or {}, timeout_s)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:
@@ -114,7 +117,17 @@ class Runtime:
             self._models.pop(key, None)
             self._warm_ups.pop(scheduler, None)
             self._chunks.pop(scheduler, None)
+            self._guesses.pop(scheduler, None)
         await close_all(gone)
+
+    def _guesses_at(
+        self, schedulers: Mapping[str, EngineScheduler], engines: Mapping[str, EngineSpec]
+    ) -> Mapping[str, GuessHistory]:
+        return {
+            name: self._guesses.setdefault(scheduler, GuessHistory())
+            for name, scheduler in schedulers.items()
+            if engines[name].kind == "llm"
+        }
 
     def _gate(
         self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
@@ -144,6 +157,7 @@ class Runtime:
         self._heads.close()
         self._warm_ups.clear()
         self._chunks.clear()
+        self._guesses.clear()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)
 

@@ -53,6 +53,8 @@ class Teller:
             fields["remembered_items"] = usage.remembered_items
         if usage.fused_tokens:
             fields["fused_tokens"] = usage.fused_tokens
+        if usage.wasted_tokens:
+            fields["wasted_tokens"] = usage.wasted_tokens
         if result.fusion is not None:
             fields["fusion"] = asdict(result.fusion)
         if result.finish_reason is not None:

@@ -24,6 +24,7 @@ def app(
     objective: Kind = "latency",
     engines: Mapping[str, str] | None = None,
     fusion: str | None = None,
+    prefill_ahead: bool | None = None,
 ) -> "AppMaker": ...
 
 
@@ -36,6 +37,7 @@ def app(
     objective: Kind = "latency",
     engines: Mapping[str, str] | None = None,
     fusion: str | None = None,
+    prefill_ahead: bool | None = None,
 ) -> Any:
     """Make a typed function an LLM app: traced once, compiled to a graph of primitives.
 
@@ -43,7 +45,8 @@ def app(
     only when the app runs. `optimize=False` runs the plain graph, one call after another.
     With `objective="throughput"` its work comes after all that somebody waits for, in full batches.
     `engines` replaces engines by name with other URLs. `fusion` is how prompts read the KV of
-    joined items, where their model does not say: see `LLM`.
+    joined items, where their model does not say: see `LLM`. With `prefill_ahead=True` prompts are
+    computed in the order of a search while a reranker orders its documents: docs/fusion.md.
     """
     options: dict[str, Any] = {
         "optimize": optimize,
@@ -51,6 +54,7 @@ def app(
         "objective": objective,
         "engines": dict(engines or {}),
         "fusion": fusion,
+        "prefill_ahead": prefill_ahead,
     }
     return make_app(_runner, function, **options)
 

@@ -97,8 +97,11 @@ class KnownEngines:
         caching = {name for name in clients if self.engines[name].caches_prefixes}
         return GraphCost.of(graph, latencies, clients, caching)
 
-    def facts(self, graph: Graph, fusion: str | None = None) -> Facts:
-        """What passes may know; costs only of engines that were profiled. `fusion` is the app's.
+    def facts(
+        self, graph: Graph, fusion: str | None = None, prefill_ahead: bool | None = None
+    ) -> Facts:
+        """What passes may know; costs only of engines that were profiled. `fusion` and
+        `prefill_ahead` are the app's.
 
         Raises ConfigError for a fusion profile that cannot be read.
         """
@@ -111,7 +114,7 @@ class KnownEngines:
         devices = {name: placed.device for name, placed in self.placed.items()}
         cost = self.cost(graph) if profiled else None
         fusing = self._fusion(fusion) if wants_fusion(graph, fusion) else FusionFacts(fusion)
-        return Facts(able, cost, frozenset(profiled), devices, fusing)
+        return Facts(able, cost, frozenset(profiled), devices, fusing, prefill_ahead)
 
     def _fusion(self, default: str | None) -> FusionFacts:
         """What checks of the models found."""

@@ -6,6 +6,7 @@ from html import escape
 from typing import get_args
 
 from graph_opt.analysis.advice import Advice, layout_advice
+from graph_opt.analysis.ahead_choices import AheadChoice, ahead_choices
 from graph_opt.analysis.critical_path import critical_path
 from graph_opt.analysis.fusion_choices import FusionChoice, fusion_choices
 from graph_opt.analysis.objectives import deduce_objectives
@@ -36,6 +37,7 @@ class Plan:
     placed: Mapping[str, Placed] = field(default_factory=dict)  # engines that compute on a device
     advice: tuple[Advice, ...] = ()  # on the layout of prompts
     fusion: tuple[FusionChoice, ...] = ()  # of prompts that ask for KV cache fusion
+    ahead: tuple[AheadChoice, ...] = ()  # of prompts with reranked documents
     objective: Kind = "latency"  # of the query
 
     @property
@@ -62,6 +64,7 @@ class Plan:
                 f"after: {describe(self.after)}\n{to_text(self.after, origins=True)}",
                 "expected:\n" + "\n".join(f"  {line}" for line in _expected_lines(self)),
                 *(["fusion:\n" + "\n".join(map(fusion_line, self.fusion))] if self.fusion else []),
+                *(["ahead:\n" + "\n".join(map(ahead_line, self.ahead))] if self.ahead else []),
                 *(["objectives:\n" + "\n".join(objectives)] if objectives else []),
                 *(["advice:\n" + "\n".join(map(advice_line, self.advice))] if self.advice else []),
             ]
@@ -73,10 +76,11 @@ def make_plan(
     known: KnownEngines | None = None,
     passes: Sequence[Pass] = PASSES,
     fusion: str | None = None,
+    prefill_ahead: bool | None = None,
 ) -> Plan:
     """Run the passes, keep what each did, and estimate what that changes."""
     known = known or KnownEngines()
-    facts = known.facts(graph, fusion)
+    facts = known.facts(graph, fusion, prefill_ahead)
     reports = tuple(explain_passes(graph, passes, facts))
     graphs = [graph, *(report.after for report in reports)]
     expected: list[Estimate] = []
@@ -88,8 +92,17 @@ def make_plan(
     in_order = {choice.node for choice in fused if choice.plan}  # passages come first in these
     found = layout_advice(_pruned(reports, graph))
     advice = tuple(one for one in found if one.node not in in_order)
+    ahead = tuple(_ahead_choices(reports, facts))
     return Plan(
-        graph, graphs[-1], reports, tuple(expected), known.engines, known.placed, advice, fused
+        graph,
+        graphs[-1],
+        reports,
+        tuple(expected),
+        known.engines,
+        known.placed,
+        advice,
+        fused,
+        ahead,
     )
 
 
@@ -136,6 +149,13 @@ def fusion_line(choice: FusionChoice) -> str:
     if choice.times_s is not None:
         line += f"; {change(*choice.times_s)} where its chunks were computed before"
     return line
+
+
+def ahead_line(choice: AheadChoice) -> str:
+    """`%answer (app.py:12): computed with the search's order while it is reranked: asked for`."""
+    where = f" ({choice.origin.file}:{choice.origin.line})" if choice.origin else ""
+    what = "computed in the order of the search meanwhile" if choice.is_made else "waits"
+    return f"  %{choice.node}{where}: {what}: {choice.reason}"
 
 
 def change(before_s: float, after_s: float) -> str:
@@ -203,6 +223,11 @@ def _fusion_choices(reports: tuple[PassReport, ...], facts: Facts) -> list[Fusio
     """What the pass saw, where it ran."""
     seen = [report.before for report in reports if report.name == "fuse_chunks"]
     return fusion_choices(seen[0], facts) if seen else []
+
+
+def _ahead_choices(reports: tuple[PassReport, ...], facts: Facts) -> list[AheadChoice]:
+    seen = [report.before for report in reports if report.name == "prefill_ahead"]
+    return ahead_choices(seen[0], facts) if seen else []
 
 
 def _pruned(reports: tuple[PassReport, ...], graph: Graph) -> Graph:

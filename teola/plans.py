@@ -74,7 +74,7 @@ class PlanCache:
         known = self._book.known(engines)
         passes = _passes(options) if options.optimize else None
         plans = self._plans.setdefault(program.plan_key, BoundedCache(MAX_PLANS))
-        key = (known.key, passes, options.objective, options.fusion)
+        key = (known.key, passes, options.objective, options.fusion, options.prefill_ahead)
         return plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
 
     def explained(self, program: Program, options: RunOptions) -> Plan:
@@ -82,7 +82,7 @@ class PlanCache:
         engines = engines_of(program, options)
         known = self._book.known(engines)
         graph = as_written(on_its_engines(program.graph, known))
-        plan = make_plan(graph, known, _passes(options), options.fusion)
+        plan = make_plan(graph, known, _passes(options), options.fusion, options.prefill_ahead)
         return replace(plan, objective=options.objective)
 
     def encoding(self, program: Program, options: RunOptions) -> Program:
@@ -169,7 +169,8 @@ def _make(
 ) -> ReadyPlan:
     graph = as_written(on_its_engines(graph, known))
     if options.optimize:
-        graph = optimize(graph, _passes(options), known.facts(graph, options.fusion))
+        facts = known.facts(graph, options.fusion, options.prefill_ahead)
+        graph = optimize(graph, _passes(options), facts)
     hints = hints_of(graph, known.cost(graph), options.objective)
     return ReadyPlan(
         engines, known, layout_of(graph, hints, keep_heads=options.optimize), options.optimize

@@ -10,7 +10,7 @@ prompt waits for it, and none gets another answer by it.
     ->
     %best = rerank %q %hits [engine="r", k=3]
     %text = join %best [chunks=true]
-    %text.ahead = join %hits [chunks=true]
+    %text.ahead = join %hits [ahead_of="c1", chunks=true]
     %c1.ahead = encode %c0 "Passages:" @chunks %text.ahead [ahead_of="c1", engine="m"]
     %c1 = prefill %c0 "Passages:" @chunks %text %q [engine="m", fusion="lego(16)"]
 """
@@ -23,7 +23,7 @@ from dataclasses import replace
 from graph_opt.analysis.readiness import readiness
 from graph_opt.encoding import encoding
 from graph_opt.facts import NO_FACTS, Facts
-from graph_opt.graph import CHUNKS, Arg, Graph, Node, Ref
+from graph_opt.graph import CHUNKS, Arg, Graph, Json, Node, Ref
 from graph_opt.rewrite import fresh_name, in_bodies, rewrite
 
 _CHOOSES = ("apply", "get", "order")  # ops that take some of a list
@@ -87,6 +87,8 @@ def _is_in_time(head: Sequence[Arg], hits: Ref, graph: Graph) -> bool:
 
 def _nodes(node: Node, join: Node, hits: Ref, at: int, graph: Graph) -> tuple[Node, Node]:
     text, name = (fresh_name(graph, f"{each.name}.ahead") for each in (join, node))
-    candidates = replace(join, outputs=(text,), args=(Ref(hits.name),), after=())
+    mark: dict[str, Json] = {"ahead_of": node.name}
+    attrs = {**join.attrs, **mark}
+    candidates = replace(join, outputs=(text,), args=(Ref(hits.name),), attrs=attrs, after=())
     encode = encoding(node, node.args[:at], text, name)
-    return candidates, replace(encode, attrs={**encode.attrs, "ahead_of": node.name})
+    return candidates, replace(encode, attrs={**encode.attrs, **mark})

@@ -17,11 +17,15 @@ def _size(node: Node, args: Sequence[Size]) -> Sequence[Size]:
 
 
 def _load(node: Node, sizes: Sizes) -> tuple[Load, ...]:
+    """One on a guess takes time that the engine has no other use for."""
+    if "ahead_of" in node.attrs:
+        return ()
     return (prompt_load(node.args[1:], sizes, size_of(node.args[0], sizes).total),)
 
 
 def _client_load(node: Node, sizes: Sizes, held: float) -> tuple[Load, ...]:
-    return (uncached_load(node, sizes, held),) if node.attrs.get("ahead") else ()
+    is_request = node.attrs.get("ahead") and "ahead_of" not in node.attrs
+    return (uncached_load(node, sizes, held),) if is_request else ()
 
 
 def _measured(requests: Sequence[Request], results: Sequence[Result]) -> tuple[Load, ...]:

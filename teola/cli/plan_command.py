@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from graph_opt.analysis.ahead_choices import AheadChoice
 from graph_opt.analysis.fusion_choices import FusionChoice
 from graph_opt.analysis.readiness import num_engine_ops
 from graph_opt.draw import to_json
@@ -20,7 +21,15 @@ from teola.cli.failures import reported
 from teola.cli.options import COMMON, Option
 from teola.cli.results import json_text
 from teola.estimate import Estimate
-from teola.plan import Plan, bound_text, change, fusion_line, gain_text, longest_chain
+from teola.plan import (
+    Plan,
+    ahead_line,
+    bound_text,
+    change,
+    fusion_line,
+    gain_text,
+    longest_chain,
+)
 from teola.viewer.expected import advice_lines, path_table, work_table
 from teola.viewer.formats import count
 from teola.viewer.graph_text import graph_lines, print_lines, styled
@@ -52,6 +61,7 @@ def as_json(made: Plan) -> dict[str, Any]:
         "after": {**_graph_json(made.after), "expected": _estimate_json(made.expected_after)},
         "sources": {name: engine.latency.source for name, engine in made.engines.items()},
         "fusion": [_fusion_json(choice) for choice in made.fusion],
+        "ahead": [_ahead_json(choice) for choice in made.ahead],
         "advice": [
             {"node": a.node, "message": a.message, "num_tokens": a.num_tokens} for a in made.advice
         ],
@@ -81,6 +91,10 @@ def show(console: Console, made: Plan) -> None:
         console.print()
         _title(console, "fusion")
         console.print(*map(fusion_line, made.fusion), sep="\n", soft_wrap=True, markup=False)
+    if made.ahead:
+        console.print()
+        _title(console, "ahead")
+        console.print(*map(ahead_line, made.ahead), sep="\n", soft_wrap=True, markup=False)
     if made.advice:
         console.print()
         _title(console, "advice")
@@ -169,6 +183,10 @@ def _fusion_json(choice: FusionChoice) -> dict[str, Any]:
         "exact_s": exact_s,
         "fused_s": fused_s,
     }
+
+
+def _ahead_json(choice: AheadChoice) -> dict[str, Any]:
+    return {"node": choice.node, "is_made": choice.is_made, "reason": choice.reason}
 
 
 def _report_json(report: PassReport, before: Estimate, after: Estimate) -> dict[str, Any]:

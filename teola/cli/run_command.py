@@ -176,6 +176,7 @@ def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping
             "prefilled": usage["prefill_tokens"],
             "cached": usage["cached_tokens"],
             "fused": usage["fused_tokens"],
+            "wasted": usage["wasted_tokens"],
             "decoded": usage["decode_tokens"],
         },
         "remembered_items": usage["remembered_items"],

@@ -27,9 +27,10 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def tokens(usage: Usage) -> str:
     """`38 prefilled, 0 cached, 14 decoded tokens`, and what was fused or needed no work at all."""
     fused = f", {usage.fused_tokens:,} fused" if usage.fused_tokens else ""
+    wasted = f", {usage.wasted_tokens:,} wasted" if usage.wasted_tokens else ""
     remembered = f", {count(usage.remembered_items, 'item')} remembered"
     return (
-        f"{usage.prefill_tokens:,} prefilled, {usage.cached_tokens:,} cached{fused}, "
+        f"{usage.prefill_tokens:,} prefilled, {usage.cached_tokens:,} cached{fused}{wasted}, "
         f"{usage.decode_tokens:,} decoded tokens{remembered if usage.remembered_items else ''}"
     )
 

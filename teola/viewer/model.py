@@ -259,5 +259,6 @@ def _usage(fields: Mapping[str, Any]) -> Usage:
         "num_items",
         "remembered_items",
         "fused_tokens",
+        "wasted_tokens",
     )
     return Usage(**{name: int(fields.get(name, 0)) for name in names})

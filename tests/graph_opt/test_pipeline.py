@@ -73,6 +73,7 @@ def test_each_pass_is_reported() -> None:
         "stream_decode: nothing to do",
         "stream_stages: nothing to do",
         "fuse_decode: 2 removed (%e1, %a1), 2 changed (%rewritten, %answer)",
+        "prefill_ahead: nothing to do",
     ]
 
 

@@ -44,7 +44,7 @@ def test_the_candidates_are_encoded_behind_the_head_of_the_prompt() -> None:
     assert_rewrites(
         lambda g: encode_ahead(g, facts()),
         REUSING,
-        f"""{BEFORE}%text.ahead = join %hits [chunks=true, sep="#"]
+        f"""{BEFORE}%text.ahead = join %hits [ahead_of="c1", chunks=true, sep="#"]
     %c1.ahead = encode %c0 @user "Passages:" @sp @chunks %text.ahead [ahead_of="c1", engine="m"]
     {PROMPT}{AFTER}""",
     )

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from backends.errors import EngineError, RequestRejected
 from backends.llm.model.dtypes import Logits
 from backends.llm.requests.sampling import GrammarSource
+from backends.llm.sample.pattern_size import MAX_PATTERN_SIZE, pattern_size, patterns_of
 from backends.llm.text.tokenizer import Tokenizer
 from backends.tool_calls.format import SPACING
 
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_NOT_ALLOWED = "doesn't satisfy the grammar"
+_READABLE = {"NoExtensionBias": "no text can satisfy it, or not from here on"}
+
+
 class Matcher:
     """How far one output has come in its grammar."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, kind: str) -> None:
         self.native = matcher
+        self._kind = kind  # of its source
 
     @property
     def is_finished(self) -> bool:
@@ -41,14 +47,19 @@ class Matcher:
         return tokens
 
     def consume(self, token_id: int) -> None:
-        """Advance by a token the mask allowed. Raises EngineError when the matcher gave up."""
+        """Advance by a token the mask allowed. Raises as `check`."""
         self.native.consume_token(token_id)
         self.check()
 
     def check(self) -> None:
-        """Raises EngineError when the matcher gave up."""
-        if self.native.is_error():
-            raise EngineError(f"structured output failed: {first_line(self.native)}")
+        """Raises RequestRejected when the matcher gave up, as it does on a grammar that needs too
+        much work or that no text satisfies; EngineError for a token that the mask forbids."""
+        if not self.native.is_error():
+            return
+        why = first_line(self.native)
+        if _NOT_ALLOWED in why:
+            raise EngineError(f"structured output failed: {why}")
+        raise RequestRejected(f"{self._kind} cannot be followed: {_READABLE.get(why, why)}")
 
     def undo(self) -> None:
         """Go back by one token."""
@@ -141,7 +152,7 @@ class Grammars:
                 self._compiled.popitem(last=False)
         if known is None:
             self._fill(found, source)
-        return Matcher(found.result().deep_copy())
+        return Matcher(found.result().deep_copy(), source.kind)
 
     def _fill(self, found: "Future[LLMatcher]", source: GrammarSource) -> None:
         try:
@@ -156,9 +167,9 @@ class Grammars:
             raise RequestRejected(
                 f"{source.kind} has {len(source.text)} characters; {MAX_GRAMMAR_CHARS} are allowed"
             )
+        _check_patterns(source)
         matcher = LLMatcher(self._llguidance_tokenizer(), _grammar_of(source), log_level=0)
-        if matcher.is_error():
-            raise RequestRejected(f"{source.kind} cannot be followed: {first_line(matcher)}")
+        Matcher(matcher, source.kind).check()
         return matcher
 
     def _llguidance_tokenizer(self) -> LLTokenizer:
@@ -169,6 +180,18 @@ class Grammars:
                     tokenizer.to_json(), n_vocab=vocab_size, eos_token=stop_ids or None
                 )
             return self._tokenizer
+
+
+def _check_patterns(source: GrammarSource) -> None:
+    patterns: Iterable[str] = [source.text] if source.kind == "regex" else ()
+    if source.kind == "schema":
+        patterns = patterns_of(source.text)
+    for pattern in patterns:
+        if (size := pattern_size(pattern)) > MAX_PATTERN_SIZE:
+            raise RequestRejected(
+                f"{source.kind} has the pattern {pattern[:40]!r}, which stands for {size} "
+                f"characters with its repeats written out; {MAX_PATTERN_SIZE} are allowed"
+            )
 
 
 def _grammar_of(source: GrammarSource) -> str:

@@ -10,8 +10,10 @@ likely the reference answer is (nats a token).
 Time, in the default dtype: seconds of a prefill and the first token with the chunks' KV in the
 pool, all modes in turn, medians; `exact` has the prefix cached. Cost is the share of the prompt's
 token-layers that are computed.
-`similar:` encodes chunks behind the prefix and the passage that shares the most words. What --rows
-names keeps every measured row, and a second run goes on from there.
+`similar:` encodes chunks behind the prefix and the passage that shares the most words. `craft`
+takes each from an earlier question's prompt with two others before it, `together:craft` all from
+one in which they stood in reverse between others. What --rows names keeps every measured row, and a
+second run goes on from there.
 Last line: a JSON list. `--svg` draws R against cost.
 """
 
@@ -51,6 +53,7 @@ PLANS = {
         *("random(0.15)", "random(0.3)", "query(0.05)", "query(0.15)", "query(0.3)", "query(0.5)"),
         *("blend(0.15)", "blend(0.15, v=true)", "blend(0.3)", "gradual(0.15)"),
         *("reuse+alone", "lego(4)+alone", "lego(8)+alone", "lego(16)+alone"),
+        *("craft(0.15)", "craft(0.3)", "together:craft(0.15)"),
     ),
     "beyond": (
         *("reuse", "query(0.15)", "query(0.15, first=10, end=20)", "query(0.15, first=5, end=15)"),
@@ -90,6 +93,17 @@ class Case:
         chunks = [Chunk(f"{text}\n\n") for text in order]
         return [*HEAD, *chunks, f"Question: {self.question}{again}", Turn("assistant")]
 
+    def older_prompts(self, other: "Case", together: bool) -> Iterator[list[Part]]:
+        """Another question's, which had these passages among its own: each in a prompt of its own
+        behind two others, or all of them in one, the last first."""
+        own = [[*other.passages[:2], text] for text in self.passages]
+        if together:
+            pairs = zip(other.passages, self.passages[::-1], strict=False)
+            own = [[text for pair in pairs for text in pair]]
+        for order in own:
+            chunks = [Chunk(f"{text}\n\n") for text in order]
+            yield [*HEAD, *chunks, f"Question: {other.question}", Turn("assistant")]
+
 
 def cases(args: argparse.Namespace, engine: LLMEngine) -> list[Case]:
     with gzip.open(DATA / args.data / "questions.jsonl.gz", "rt", encoding="utf-8") as lines:
@@ -128,6 +142,7 @@ def behind_similar(text: str, texts: Sequence[str]) -> tuple[str, ...]:
 ENCODINGS: dict[str, Behind | None] = {
     "": None,
     "similar": behind_similar,
+    "together": None,
 }
 
 
@@ -148,7 +163,9 @@ class Modes:
         return await self.probe.prefill(prompt, None if plan == "exact" else plan)
 
 
-async def lose(modes: Modes, number: int, case: Case, wanted: Sequence[str]) -> list[Row]:
+async def lose(
+    modes: Modes, number: int, case: Case, other: Case, wanted: Sequence[str]
+) -> list[Row]:
     """The rows of one question."""
     answer = modes.engine.encode([case.answer])
     exact = (await modes.prefill("exact", case.prompt())).outputs[0]
@@ -158,6 +175,9 @@ async def lose(modes: Modes, number: int, case: Case, wanted: Sequence[str]) -> 
     exact.release()
     modes.probe.flush()  # else the next would find all of it, exact
     for mode in wanted:
+        if "craft" in mode:
+            for older in case.older_prompts(other, mode.startswith("together")):
+                await _released(modes, mode, older)
         result = await modes.prefill(mode, case.prompt())
         (context,) = result.outputs
         found = await modes.probe.logprobs(context, tokens[:-1])
@@ -192,9 +212,10 @@ async def quality(args: argparse.Namespace, plans: Sequence[str]) -> list[Row]:
     await engine.start()
     modes = Modes(engine)
     try:
-        for number, case in enumerate(track(cases(args, engine), "loss", console=console)):
+        found = cases(args, engine)
+        for number, case in enumerate(track(found, "loss", console=console)):
             missing = [plan for plan in plans if (number, plan) not in known]
-            rows = await lose(modes, number, case, missing) if missing else []
+            rows = await lose(modes, number, case, found[number - 1], missing) if missing else []
             kept += [row for row in rows if (number, row.mode) not in known]
             _keep(args.rows, [row for row in rows if (number, row.mode) not in known])
     finally:
@@ -247,6 +268,8 @@ async def _first_token_s(modes: Modes, mode: str, case: Case, trial: int) -> flo
     else:
         encoding, _, plan = mode.rpartition(":")
         ahead = "reuse+alone" if plan.endswith("+alone") else "reuse"
+        if plan.startswith("craft"):
+            ahead = plan
         for _ in range(2):  # the first learns how long the chunks are
             await _released(modes, f"{encoding}:{ahead}".lstrip(":"), case.prompt())
     prompt = case.prompt(reverse=True, again=" " * trial)

@@ -89,7 +89,7 @@ class LLMCore:
             latency,
             linker,
         )
-        self._watched: tuple[Watch, ...] = ()  # of the step under way
+        self._watched: list[tuple[Watch, int]] = []  # of the step under way, and the first's place
         self._clock = clock
         self._sampler = sampler
         self.speculator = open_speculation(
@@ -264,7 +264,7 @@ class LLMCore:
             return None
         self.num_steps += 1
         batch = self._batches.build(step.runs)
-        self._watched = batch.watches
+        self._watched = [(watch, int(batch.positions[watch.start])) for watch in batch.watches]
         return self.model.launch(batch, self.kv)
 
     def _collect(self, step: Step, launched: Launched | None) -> SamplingResults:
@@ -272,8 +272,8 @@ class LLMCore:
         if launched is None:
             return []
         output = launched.collect()
-        for watch, mass in zip(self._watched, output.masses, strict=True):
-            step.runs[watch.span].sequence.note_mass(mass)
+        for (watch, place), mass in zip(self._watched, output.masses, strict=True):
+            step.runs[watch.span].sequence.note_mass(place, mass)
         return self._sampler(output, step.runs, self._prompts.tokenizer.bytes_of)
 
     def _take_loaded(self) -> None:

@@ -10,10 +10,11 @@ of a page, for the tree names whole pages alone.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +25,17 @@ from backends.llm.fusion.asked import from_nothing, is_prompt
 from backends.llm.fusion.link import Encoded, Stage
 from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
-from backends.llm.fusion.plans import Alone, Arranging, Bools, Exact, Floats, Layout, Plan
+from backends.llm.fusion.plans import (
+    Alone,
+    Arranging,
+    Bools,
+    Exact,
+    Floats,
+    FromRequests,
+    Layout,
+    Plan,
+)
+from backends.llm.fusion.record import Record, Records
 from backends.llm.kv.page_table import PageTable
 from backends.llm.sequence.sequence import LLMContext
 
@@ -63,6 +74,7 @@ class _Work:
     prefix: Usage = _NOTHING
     encoded: list[Usage] = field(default_factory=list)  # of chunks
     num_encoded: int = 0
+    records: dict[str, Record] = field(default_factory=dict)  # of chunks from earlier prompts
     looks: list[tuple[Look, Result]] = field(default_factory=list)
 
 
@@ -85,6 +97,7 @@ class Fuser:
         self._behind = behind
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
         self._prefixes: OrderedDict[tuple[Items[Part], str | None], LLMContext] = OrderedDict()
+        self._records = Records()
         self._live: dict[str, _Work] = {}
 
     def abort(self, request_id: str) -> bool:
@@ -170,40 +183,112 @@ class Fuser:
         )
 
     async def _fused(self, request: Request, plan: Plan) -> Outcome:
+        if isinstance(plan, FromRequests):
+            return await self._from_requests(request, plan)
         found = await self._encode_all(request)
         if isinstance(found, Exception):
             return found
         prefix, parts = found
         return await self._in_passes(request, prefix, parts, plan)
 
+    async def _from_requests(self, request: Request, plan: FromRequests) -> Outcome:
+        """With chunks as they were computed in other prompts; or exact, and recorded."""
+        found = await self._behind_prefix(request)
+        if isinstance(found, Exception):
+            return found
+        prefix, parts = found
+        texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
+        work, key = self._live[request.id], _record_key(request, prefix)
+        for i, text in enumerate(texts):
+            overhead = partial(plan.overhead, before=texts[:i])
+            record = self._records.best(key, text, overhead)
+            if record is None:
+                return await self._recorded(request, key, prefix, texts, plan)
+            work.records[text] = record
+        ways = [(text, work.records[text].before) for text in texts]
+        encoded = await self._encode_each(request, prefix, ways)
+        if isinstance(encoded, Exception):
+            return encoded
+        return await self._in_passes(request, prefix, _put_in(parts, encoded), plan)
+
+    async def _recorded(
+        self,
+        request: Request,
+        key: Hashable,
+        prefix: LLMContext | None,
+        texts: Items[str],
+        plan: FromRequests,
+    ) -> Outcome:
+        """All computed, one chunk behind the other, and then again for what they attended to."""
+        work = self._live[request.id]
+        work.records.clear()
+        encoded: dict[str, Encoded] = {}
+        for i, text in enumerate(texts):  # each begins with what the one before computed
+            found = await self._encode_each(request, prefix, [(text, texts[:i])])
+            if isinstance(found, Exception):
+                return found
+            encoded |= found
+        chunks = list(encoded.values())
+        layout = self._layout(chunks, work)
+        (look,) = plan.looks(layout)
+        inputs = *_marked(chunks, layout, plan.choose(layout, ())), Tokens((_PADDING,) * 2)
+        outcome = await self._run(request, "look", prefix, *inputs, stage=Stage(look))
+        if not isinstance(outcome, Result):
+            return outcome
+        work.made.append(outcome)
+        work.looks.append((look, outcome))
+        if len(outcome.outputs) > 1:
+            own = np.split(outcome.outputs[1], np.cumsum(layout.lengths)[:-1])
+            for i, (text, seen) in enumerate(zip(texts, own, strict=True)):
+                before, lengths = tuple(texts[:i]), layout.lengths[:i]
+                record = Record(before, lengths, seen[:, :i], float(seen[:, i].sum()))
+                self._records.add(key, text, record)
+        return await self._run(request, "", *request.inputs)
+
     async def _encode_all(
         self, request: Request
     ) -> tuple[LLMContext | None, list[Part | Encoded]] | Exception:
         """The context before the first chunk, and all parts behind it with every chunk encoded; or
         why one could not be."""
-        parts = request.inputs[1:]
-        first = next(i for i, part in enumerate(parts) if isinstance(part, Chunk))
-        prefix = await self._before(request, parts[:first])
-        if isinstance(prefix, Exception):
-            return prefix
+        found = await self._behind_prefix(request)
+        if isinstance(found, Exception):
+            return found
+        prefix, parts = found
         behind = prefix
         if self._live[request.id].is_alone:
             request = from_nothing(request)
-            found = await self._before(request, ())
-            if isinstance(found, Exception):
-                return found
-            behind = found
-        parts = parts[first:]
+            behind_nothing = await self._before(request, ())
+            if isinstance(behind_nothing, Exception):
+                return behind_nothing
+            behind = behind_nothing
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
+        others = self._behind or _no_others
+        ways = [(text, others(text, texts)) for text in texts]
+        encoded = await self._encode_each(request, behind, ways)
+        return encoded if isinstance(encoded, Exception) else (prefix, _put_in(parts, encoded))
+
+    async def _behind_prefix(
+        self, request: Request
+    ) -> tuple[LLMContext | None, Items[Part]] | Exception:
+        """The context before the first chunk, and the parts from there on."""
+        parts = request.inputs[1:]
+        first = next(i for i, part in enumerate(parts) if isinstance(part, Chunk))
+        prefix = await self._before(request, parts[:first])
+        return prefix if isinstance(prefix, Exception) else (prefix, parts[first:])
+
+    async def _encode_each(
+        self, request: Request, behind: LLMContext | None, ways: Items[tuple[str, Items[str]]]
+    ) -> dict[str, Encoded] | Exception:
+        """Chunks behind a context, each with those that stand between."""
         parts_or_errors = await asyncio.gather(
-            *(self._encode(request, i, behind, texts) for i in range(len(texts)))
+            *(self._encode(request, i, behind, *way) for i, way in enumerate(ways))
         )
         encoded: dict[str, Encoded] = {}
-        for text, part in zip(texts, parts_or_errors, strict=True):
+        for (text, _), part in zip(ways, parts_or_errors, strict=True):
             if not isinstance(part, Encoded):
                 return part
             encoded[text] = part
-        return prefix, [encoded[part] if isinstance(part, Chunk) else part for part in parts]
+        return encoded
 
     async def _before(self, request: Request, parts: Items[Part]) -> LLMContext | Exception | None:
         """The context of what precedes a chunk, which then begins no prompt."""
@@ -237,15 +322,20 @@ class Fuser:
         return prefix
 
     def forget(self) -> None:
-        """Keep no context of an earlier prompt."""
+        """Keep nothing of earlier prompts."""
+        self._records.clear()
         while self._prefixes:
             self._prefixes.popitem()[1].release()
 
     async def _encode(
-        self, request: Request, number: int, prefix: LLMContext | None, texts: Items[str]
+        self,
+        request: Request,
+        number: int,
+        prefix: LLMContext | None,
+        text: str,
+        before: Items[str],
     ) -> Encoded | Exception:
-        work, text = self._live[request.id], texts[number]
-        before = self._behind(text, texts) if self._behind is not None else ()
+        work = self._live[request.id]
         if before:
             outcome = await self._run(request, f"{number}b", prefix, *map(str, before))
             if not isinstance(outcome, Result):
@@ -292,9 +382,14 @@ class Fuser:
     def _layout(self, parts: Items[Part | Encoded], work: _Work) -> Layout:
         chunks = [part for part in parts if isinstance(part, Encoded)]
         lengths = tuple(len(chunk.ids) for chunk in chunks)
-        is_behind_prefix = self._behind is None and not work.is_alone
-        is_exact = tuple(i == 0 and is_behind_prefix for i in range(len(chunks)))
-        return Layout(lengths, is_exact, self._costs().num_layers)
+        texts = tuple(chunk.text for chunk in chunks)
+        records = tuple(work.records[text] for text in texts) if work.records else ()
+        if records:
+            is_exact = tuple(record.before == texts[:i] for i, record in enumerate(records))
+        else:
+            is_behind_prefix = self._behind is None and not work.is_alone
+            is_exact = tuple(i == 0 and is_behind_prefix for i in range(len(chunks)))
+        return Layout(lengths, is_exact, self._costs().num_layers, texts, records)
 
     async def _run(
         self, request: Request, name: str, *inputs: Any, stage: Stage | None = None
@@ -331,7 +426,21 @@ class Fuser:
         self._lengths.move_to_end(text)
         if len(self._lengths) > _KNOWN_LENGTHS:
             self._lengths.popitem(last=False)
-        return Encoded(tuple(context.ids[start:end]), context.table, start)
+        return Encoded(tuple(context.ids[start:end]), context.table, start, text)
+
+
+def _no_others(text: str, texts: Items[str]) -> tuple[str, ...]:  # noqa: ARG001
+    return ()
+
+
+def _record_key(request: Request, prefix: LLMContext | None) -> Hashable:
+    """What KV depends on beside a chunk and those before it."""
+    ids = tuple(prefix.ids) if prefix is not None else ()
+    return ids, request.attrs.get("adapter"), request.attrs.get("cache_salt")
+
+
+def _put_in(parts: Items[Part], encoded: Mapping[str, Encoded]) -> list[Part | Encoded]:
+    return [encoded[part] if isinstance(part, Chunk) else part for part in parts]
 
 
 def _running_already(request: Request) -> RequestRejected:
@@ -353,6 +462,11 @@ def _marked(parts: Items[Part | Encoded], layout: Layout, again: Bools) -> Itera
     """The parts, chunks with what is computed again of each."""
     is_mask = again.shape == (layout.num_tokens,) and again.dtype == np.bool_
     assert is_mask, f"a plan chose {again.dtype}{again.shape} of {layout.num_tokens} tokens"
-    pieces = iter(np.split(again, np.cumsum(layout.lengths)))
+    pieces = np.split(again, np.cumsum(layout.lengths)[:-1])
+    marks = iter(zip(pieces, layout.is_exact, strict=True))
     for part in parts:
-        yield replace(part, again=next(pieces)) if isinstance(part, Encoded) else part
+        if isinstance(part, Encoded):
+            own, is_exact = next(marks)
+            yield replace(part, again=own, is_exact=is_exact)
+        else:
+            yield part

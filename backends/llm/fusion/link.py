@@ -20,7 +20,9 @@ class Encoded:
     ids: tuple[int, ...]
     table: PageTable  # of the context; the engine's thread alone looks inside
     start: int  # where the first of `ids` stands in that context
+    text: str = ""
     again: Bools | None = None  # [len(ids)]: which are computed again; None: none
+    is_exact: bool = False  # its KV is what the prompt's own would be
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +45,8 @@ class Placed(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether it stands as it stood in its source."""
-        return self.at == self.part.start
+        """Whether it stands as it stood in its source, behind the same."""
+        return self.part.is_exact and self.at == self.part.start
 
     def is_there(self) -> bool:
         """Whether its source still has KV. On the engine's thread."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from backends.llm.fusion.deviation import Turn, squared_distances
 from backends.llm.fusion.link import Placed, num_moved, places_to_compute
-from backends.llm.fusion.look import Attention, Deviation
+from backends.llm.fusion.look import Attention, Contact, Look
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.model.rope import Angles as Floats
@@ -27,7 +27,8 @@ class Linker:
         """Fill the pages of everything that the sequence links. Where there is no room for all of
         it, or a source was lost, the whole prompt is computed: exactly, and later."""
         known = max(sequence.table.num_computed, sequence.num_known)
-        self._cache.match_tree(sequence.table, sequence.ids[: sequence.num_cacheable])
+        if sequence.stage is None or not isinstance(sequence.stage.look, Contact):
+            self._cache.match_tree(sequence.table, sequence.ids[: sequence.num_cacheable])
         start = self._link(sequence)
         sequence.places, sequence.num_fused = None, 0
         if not sequence.was_preempted:
@@ -53,20 +54,22 @@ class Linker:
         sequence.num_fused = num_moved(sequence.placed, start, sequence.places, num_tokens)
         if not sequence.was_preempted:
             sequence.num_cached += num_read - sequence.num_fused
-        sequence.mass = np.zeros(num_tokens, np.float32)
+        is_contact = isinstance(sequence.look, Contact)
+        size = (num_tokens, len(sequence.placed)) if is_contact else num_tokens
+        sequence.mass = np.zeros(size, np.float32)
         table.is_private, table.num_exact = True, start
         table.num_computed = sequence.places[0]
 
     def scores(self, sequence: Sequence) -> Floats:
-        """What the sequence's look found, for the tokens of all its chunks, one behind the other;
-        zeros for a chunk whose source was lost meanwhile."""
+        """What the sequence's look found, [T] or [T, C] for the tokens of all its C chunks, one
+        behind the other; zeros for a chunk whose source was lost meanwhile."""
         look = sequence.look
         assert look is not None, f"{sequence} looks for nothing"
         return np.concatenate([self._scores(sequence, look, part) for part in sequence.placed])
 
-    def _scores(self, sequence: Sequence, look: Attention | Deviation, placed: Placed) -> Floats:
+    def _scores(self, sequence: Sequence, look: Look, placed: Placed) -> Floats:
         part, at = placed
-        if isinstance(look, Attention):
+        if isinstance(look, Attention | Contact):
             return sequence.mass[at : placed.end]
         if not placed.is_there():
             return np.zeros(len(part.ids), np.float32)

@@ -40,4 +40,18 @@ class Deviation:
         return self.layer
 
 
-Look = Attention | Deviation
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How much each chunk token attends to the tokens of each chunk, itself and those before it:
+    weights summed over heads and over layers from `first_layer` up to `end_layer`. Of a prompt that
+    is computed from its first chunk on."""
+
+    first_layer: int
+    end_layer: int
+
+    @property
+    def stop_layer(self) -> int:
+        return self.end_layer - 1
+
+
+Look = Attention | Deviation | Contact

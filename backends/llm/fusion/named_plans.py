@@ -11,8 +11,10 @@ from backends.llm.fusion.plans import (
     Alone,
     Arranging,
     Blend,
+    Craft,
     Exact,
     Focus,
+    FromRequests,
     Gradual,
     Lego,
     Plan,
@@ -31,6 +33,7 @@ PLANS: dict[str, type[Any]] = {
     "blend": Blend,
     "gradual": Gradual,
     "focus": Focus,
+    "craft": Craft,
 }
 ALONE = "alone"
 MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {"first": WithFirst}
@@ -46,8 +49,8 @@ def plan_from(text: object) -> Plan:
     plan: Plan = _made(text, name)
     is_alone = False
     for modifier in modifiers:
-        if isinstance(plan, Arranging):
-            raise _rejected(text, f"{name.strip()} changes the prompt and takes no modifier")
+        if isinstance(plan, Arranging | FromRequests):
+            raise _rejected(text, f"{name.strip()} takes no modifier")
         match = re.fullmatch(r"\s*(\w+)\((\d{1,7})\)\s*", modifier)
         if modifier.strip() == ALONE:
             is_alone = True

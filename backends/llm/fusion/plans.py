@@ -5,6 +5,7 @@ what they found. Named in a request as fusion="query(0.15)", with modifiers behi
 fusion="query(0.15)+first(4)". A plan of your own is a frozen dataclass of numbers in `PLANS`.
 """
 
+import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.llm.fusion.look import Attention, Deviation, Look
+from backends.llm.fusion.look import Attention, Contact, Deviation, Look
+from backends.llm.fusion.record import Record
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -27,6 +29,8 @@ class Layout:
     lengths: tuple[int, ...]
     is_exact: tuple[bool, ...]  # right behind the prompt's prefix, where KV is exact already
     num_layers: int
+    texts: tuple[str, ...] = ()  # of the chunks; this and the next for `FromRequests` alone
+    records: tuple[Record, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -73,6 +77,15 @@ class Arranging(Protocol):
 
     def order(self, layout: Layout, found: Items[Floats]) -> tuple[int, ...]:
         """The chunks that stay, by number, in their new order."""
+
+
+@runtime_checkable
+class FromRequests(Plan, Protocol):
+    """A plan whose chunks are taken from earlier prompts. A prompt with a chunk that was in none is
+    computed exactly, and recorded by the first look."""
+
+    def overhead(self, record: Record, before: Items[str]) -> Ratio:
+        """The share to compute again where these chunks stand before it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +199,36 @@ class Focus:
         masses = np.array([mass.sum() / max(1, len(mass)) for mass in of_chunks])
         best = np.argsort(-masses, kind="stable")[: max(1, self.keep)].tolist()
         return tuple(best[::-1] if self.sort else sorted(best))
+
+
+@dataclass(frozen=True, slots=True)
+class Craft:
+    """Those that attended most to other chunks in the prompt that a chunk's KV is from: the more,
+    the more its KV is owed to chunks that do not stand before it now. Which is known beforehand
+    (Cache-Craft, SIGMOD'25, arXiv 2502.15734, without its early end for chunks that the question
+    ignores)."""
+
+    alpha: float
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        return () if layout.records else (Contact(0, layout.num_layers),)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:  # noqa: ARG002
+        if not layout.records:
+            return layout.none() | True
+        own = (self._own(layout, i) for i in range(len(layout.records)))
+        return np.concatenate([np.zeros(0, np.bool_), *own])
+
+    def overhead(self, record: Record, before: Items[str]) -> Ratio:
+        """Equation 12."""
+        return min(1.0, self.alpha * record.impact * (1 - record.overlap(before)))
+
+    def _own(self, layout: Layout, chunk: int) -> Bools:
+        record, length = layout.records[chunk], layout.lengths[chunk]
+        chosen = np.zeros(length, np.bool_)
+        share = self.overhead(record, layout.texts[:chunk])
+        chosen[record.ranked()[: math.ceil(share * length)]] = True
+        return chosen
 
 
 _FADING = (2.0, 4 / 3, 1.0, 2 / 3)  # of the ratio, at the checks of a gradual choice

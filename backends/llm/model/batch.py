@@ -1,6 +1,7 @@
 """One step laid out for the model: runs of tokens end to end, with the pages they touch."""
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.llm.fusion.look import Attention
+from backends.llm.fusion.look import Attention, Contact
 from backends.llm.kv.page_pool import PagePool
 from backends.llm.kv.page_table import PageRows, PageTable
 from backends.llm.lora.adapter import LoadedAdapter
@@ -132,8 +133,8 @@ class BatchBuilder:
                 tokens += sequence.ids[first:end]
             tokens += guesses
             positions += places or range(first, end)
-            if places and isinstance(sequence.look, Attention):
-                watches.append(_watch(sequence, sequence.look, len(spans), row, places))
+            if places and isinstance(look := sequence.look, Attention | Contact):
+                watches += _watches(sequence, look, len(spans), row, places)
             page_row = self._page_rows.place(table, -(-end // self._page_size))
             at = -1
             if sequence.adapter is not None and sequence.adapter.loaded is not None:
@@ -168,10 +169,17 @@ class BatchBuilder:
         self._with_logits: Ints = np.empty(num_rows, np.int64)
 
 
-def _watch(sequence: Sequence, look: Attention, span: int, row: int, places: Items[int]) -> Watch:
-    """Of the question's rows among a run's."""
-    first = bisect_left(places, sequence.look_from)
-    return Watch(span, row + first, row + len(places), look.first_layer, look.end_layer)
+def _watches(
+    sequence: Sequence, look: Attention | Contact, span: int, row: int, places: Items[int]
+) -> Iterator[Watch]:
+    """Of the question's rows among a run's; or one for each row of a chunk."""
+    if isinstance(look, Attention):
+        first = bisect_left(places, sequence.look_from)
+        yield Watch(span, row + first, row + len(places), look.first_layer, look.end_layer)
+        return
+    for part in sequence.placed:
+        for i in range(bisect_left(places, part.at), bisect_left(places, part.end)):
+            yield Watch(span, row + i, row + i + 1, look.first_layer, look.end_layer)
 
 
 def _filled(array: Ints, values: list[int]) -> Ints:

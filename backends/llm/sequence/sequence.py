@@ -111,7 +111,7 @@ class Sequence:
         self.stage: Stage | None = None  # of a fused prompt
         self.places: list[int] | None = None  # those it computes, ascending; None: all
         self.num_fused = 0  # prompt tokens read from other places
-        self.mass = _NOTHING  # [N]: what its look at attention has found
+        self.mass = _NOTHING  # [N], or [N, C] for C chunks: what its look at attention has found
         self.was_preempted = False
         self.is_running = False  # holds pages; else it waits. The planner alone changes it
         self.service = ServiceStats()
@@ -175,9 +175,12 @@ class Sequence:
         at = bisect_left(self.places, place)
         return at == len(self.places) or self.places[at] != place
 
-    def note_mass(self, mass: NDArray[np.float32]) -> None:
-        """How much some rows of its question attend to the first tokens."""
-        self.mass[: len(mass)] += mass
+    def note_mass(self, place: int, mass: NDArray[np.float32]) -> None:
+        """How much some rows, of which the first is that of `place`, attend to the first tokens."""
+        if self.mass.ndim == 1:
+            self.mass[: len(mass)] += mass
+        else:
+            self.mass[place] += [mass[part.at : part.end].sum() for part in self.placed]
 
     @property
     def look(self) -> Look | None:

@@ -25,6 +25,7 @@ Capability = Literal[
     "token_ids",  # prompts, or texts to embed, may be given as token ids
     "select",  # choices are scored by their log-probabilities
     "logprobs",  # decode reports log-probabilities
+    "prompt_logprobs",  # prefill reports those of the prompt's tokens
     "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
     "pin",  # `Pinning`: the KV of a context can be kept whatever else comes
     "adapters",  # prefill and decode take the name of a LoRA adapter
@@ -63,7 +64,14 @@ class Chunk(str):
     __slots__ = ()
 
 
-Part = str | Turn | Tokens  # one piece of a prompt; no token of markup is made from text
+class Marked(str):
+    """Text whose markup is markup: a prompt that its writer put into a model's template. Engines
+    with a tokenizer of their own read it."""
+
+    __slots__ = ()
+
+
+Part = str | Turn | Tokens  # one piece of a prompt; no token of markup is made from other text
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,9 @@ class Request:
 
     A prefill takes adapter, cache_salt and the three of tools as a decode does, and `fusion`, the
     plan by which the KV of the prompt's chunks is reused wherever they stand: "reuse" or
-    "lego(k)", which computes the first k tokens of each again. Left out, all of it is exact.
+    "lego(k)", which computes the first k tokens of each again. Left out, all of it is exact. An
+    exact one takes `logprobs` too: that many likeliest tokens at each of its places, none of which
+    then comes from a cache.
 
     encode computes the KV of the Chunks, each behind what stands before the first of them, and
     leaves it in the engine's cache for fused prefills of the same beginning; all else behind the
@@ -191,6 +201,8 @@ class Request:
     priority: int = 0  # larger is more urgent, among the requests of one engine
     itl_s: float | None = None  # decode: the time wanted between tokens, where the engine has "itl"
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
+    # Called before it with the log-probabilities of its tokens, by engines that have them so early
+    emit_logprobs: Callable[[tuple["TokenLogprob", ...]], None] | None = None
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -248,6 +260,8 @@ class Result:
     samples: tuple[Sample, ...] = ()  # decode only, n of them
     endpoint: str = ""  # the one that answered, of an engine with several
     fusion: FusionReport | None = None  # of a prefill with the attribute `fusion`
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()  # prefill, if asked for: of all that is new, but
+    # for the first token of a sequence
     cut: tuple[int, ...] = ()  # embed: the places of texts whose ends the model does not read
 
 

@@ -15,7 +15,9 @@ from backends.llm.worker import SteppedCore
 from backends.optional import optional_imports
 
 _log = logging.getLogger("teola.emulated")
-_LACKED: frozenset[Capability] = frozenset(("logprobs", "adapters"))  # these take real weights
+_LACKED: frozenset[Capability] = frozenset(
+    ("logprobs", "prompt_logprobs", "adapters")
+)  # these take real weights
 
 
 class EmulatedLLM(LLMEngine):

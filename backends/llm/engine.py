@@ -51,6 +51,7 @@ CAPABILITIES: frozenset[Capability] = frozenset(
         "token_ids",
         "select",
         "logprobs",
+        "prompt_logprobs",
         "adapters",
         "repeatable",
         "tools",
@@ -237,6 +238,9 @@ class LLMEngine:
         future: asyncio.Future[Outcome] = loop.create_future()
         if request.emit is not None:
             request = replace(request, emit=partial(self._outbox.call, loop, request.emit))
+        if request.emit_logprobs is not None:
+            tell = partial(self._outbox.call, loop, request.emit_logprobs)
+            request = replace(request, emit_logprobs=tell)
 
         def enter(prepared: Prepared) -> None:
             if not self._inbox.send(Submit(prepared, future, loop)):

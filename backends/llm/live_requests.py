@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.base import Outcome, Request, Result
+from backends.base import Outcome, Request, Result, TokenLogprob
 from backends.errors import EngineError, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
@@ -86,7 +86,7 @@ class LiveRequests:
         if isinstance(result, tuple):
             return self._advance(sequence, result)
         if result is not None and sequence.scoring is not None:
-            if not all(map(math.isfinite, result)):
+            if not all(map(_is_finite, result)):
                 return self.end(sequence, _not_finite(sequence.ids))
             end = sequence.table.num_computed + 1
             sequence.scoring.note(end - len(result), result)
@@ -97,7 +97,9 @@ class LiveRequests:
         if sequence.request.id not in self.groups:  # a sibling was refused
             return []
         found = () if sequence.look is None else (self._scores(sequence),)
-        return self.end(sequence, Result((self._to_context(sequence), *found), sequence.usage))
+        told = () if sequence.scoring is None else sequence.scoring.prompt_logprobs
+        outputs = (self._to_context(sequence), *found)
+        return self.end(sequence, Result(outputs, sequence.usage, prompt_logprobs=told))
 
     def end(self, sequence: Sequence, outcome: Outcome) -> Finished:
         """Note how a sequence ended; its request's outcome when it was the last, or failed."""
@@ -196,6 +198,10 @@ class LiveRequests:
 def _generation(sequence: Sequence) -> Generation:
     assert sequence.generation is not None, f"{sequence} is not a decode"
     return sequence.generation
+
+
+def _is_finite(found: float | TokenLogprob) -> bool:
+    return math.isfinite(found.logprob if isinstance(found, TokenLogprob) else found)
 
 
 def _not_finite(ids: Items[int]) -> EngineError:

@@ -11,8 +11,9 @@ from backends.errors import EngineError
 from teola.serving.api_errors import from_engine
 from teola.serving.disconnect import while_connected
 from teola.serving.event_stream import Events, EventStream, Write
-from teola.serving.generation import Answer, Generation, Piece
+from teola.serving.generation import Generation
 from teola.serving.metrics import Metrics
+from teola.serving.pieces import Answer, Piece
 from teola.serving.token_counts import TokenCounts
 
 

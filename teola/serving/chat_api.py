@@ -16,8 +16,9 @@ from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, read
-from teola.serving.generation import Answer, Generation, Piece
+from teola.serving.generation import Generation
 from teola.serving.logprobs import chat_logprobs
+from teola.serving.pieces import Answer, Piece
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 from teola.serving.tool_fields import HasTools, tool_attrs
@@ -84,14 +85,19 @@ class ChatShape:
         return frame(self._chunk(index, {"role": "assistant", "content": ""}, None))
 
     def piece(self, piece: Piece) -> bytes:
-        text = self._pieces.of(piece) if piece.text else b""
-        if not piece.calls:
-            return text
-        deltas = [{"index": number, **_call(call)} for number, call in piece.calls]
-        return text + frame(self._chunk(piece.index, {"tool_calls": deltas}, None))
+        if not (piece.calls or piece.logprobs):
+            return self._pieces.of(piece)
+        delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
+        if piece.calls:
+            calls = ({"index": number, **_call(call)} for number, call in piece.calls)
+            delta["tool_calls"] = [*calls]
+        logprobs = chat_logprobs(piece.logprobs) if piece.logprobs else None
+        return frame(self._chunk(piece.index, delta, None, logprobs))
 
     def closing(self, answer: Answer) -> bytes:
-        return frame(self._chunk(answer.index, {}, answer.finish_reason, _logprobs(answer)))
+        left = None if answer.logprobs is None else answer.logprobs[answer.num_told :]
+        logprobs = chat_logprobs(left) if left else None
+        return frame(self._chunk(answer.index, {}, answer.finish_reason, logprobs))
 
     def usage(self, counts: TokenCounts) -> bytes:
         if not self._includes_usage:

@@ -10,16 +10,19 @@ from time import time
 from typing import Annotated, Any
 from uuid import uuid4
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backends.base import Part
+from backends.base import Part, TokenLogprob
 from teola.serving.answer import PieceFrames, answer, frame
 from teola.serving.decode_fields import DecodeFields
+from teola.serving.echo import Echo, echo_of
 from teola.serving.fields import INT_END, TokenId, read
-from teola.serving.generation import Answer, Generation, Piece
-from teola.serving.logprobs import completion_logprobs
+from teola.serving.generation import Generation
+from teola.serving.logprobs import completion_logprobs, token_text
+from teola.serving.parsed_prompt import parsed
+from teola.serving.pieces import Answer, Piece
 from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
@@ -50,6 +53,18 @@ class CompletionFields(DecodeFields):
     return_token_ids: bool = False  # and why the answer stopped
     return_tokens_as_token_ids: bool = False  # of log-probabilities
     logprobs: int | None = Field(None, ge=0, le=20)
+    echo: bool = False  # the prompt stands before the answer, with its log-probabilities
+    parse_special: bool = False  # a text's markup is markup; else it is text
+
+    @model_validator(mode="after")
+    def _goes_with_echo(self) -> "CompletionFields":
+        if self.echo and self.stream:
+            raise ValueError("echo is for whole answers: leave stream out")
+        if self.fusion is not None and self.echo and self.logprobs is not None:
+            raise ValueError("log-probabilities of a prompt are exact: leave fusion out")
+        if self.fusion is not None and self.parse_special:
+            raise ValueError("parse_special makes token ids of a text: leave fusion out")
+        return self
 
     @cached_property
     def prompts(self) -> list[list[Part]]:
@@ -61,7 +76,7 @@ class CompletionShape:
 
     prompt_field = "prompt"
 
-    def __init__(self, model: str, fields: CompletionFields) -> None:
+    def __init__(self, model: str, fields: CompletionFields, echo: Echo | None = None) -> None:
         self._head = {
             "id": f"cmpl-{fields.request_id or uuid4().hex}",
             "object": "text_completion",
@@ -71,34 +86,57 @@ class CompletionShape:
         self._includes_usage = fields.includes_usage
         self._returns_ids = fields.return_token_ids
         self._names_ids = fields.return_tokens_as_token_ids
+        self._echo = echo
         self._pieces = PieceFrames(lambda index, text: self._chunk(index, text))
+        self._lengths: dict[int, int] = {}  # of the tokens' text told so far, by answer
 
     def body(self, answers: Sequence[Answer], counts: TokenCounts) -> dict[str, Any]:
-        choices = [self._choice(answer.index, answer.text, answer) for answer in answers]
+        choices = [self._whole(answer) for answer in answers]
         return {**self._head, "choices": choices, "usage": counts.body}
 
     def opening(self, index: int) -> bytes:  # noqa: ARG002 - a Shape
         return b""
 
     def piece(self, piece: Piece) -> bytes:
-        return self._pieces.of(piece)
+        if not piece.logprobs:
+            return self._pieces.of(piece)
+        told = self._told(piece.index, piece.logprobs)
+        return frame(self._chunk(piece.index, piece.text, logprobs=told))
 
     def closing(self, answer: Answer) -> bytes:
-        return frame(self._chunk(answer.index, "", answer))
+        left = None if answer.logprobs is None else answer.logprobs[answer.num_told :]
+        told = self._told(answer.index, left) if left or not answer.num_told else None
+        return frame(self._chunk(answer.index, "", answer, told))
 
     def usage(self, counts: TokenCounts) -> bytes:
         if not self._includes_usage:
             return b""
         return frame({**self._head, "choices": [], "usage": counts.body})
 
-    def _chunk(self, index: int, text: str, ended: Answer | None = None) -> dict[str, Any]:
-        chunk = {**self._head, "choices": [self._choice(index, text, ended)]}
+    def _whole(self, answer: Answer) -> dict[str, Any]:
+        echo, tokens = self._echo, answer.logprobs
+        if echo is None:
+            return self._choice(answer.index, answer.text, answer, self._told(answer.index, tokens))
+        if answer.prompt is not None:
+            tokens = tuple(echo.tokens(answer.prompt, tokens or ()))
+        told = self._told(answer.index, tokens)
+        return self._choice(answer.index, echo.text(answer.index) + answer.text, answer, told)
+
+    def _told(self, index: int, tokens: Sequence[TokenLogprob] | None) -> Any:
+        """The next log-probabilities of an answer; None: not asked for."""
+        if tokens is None:
+            return None
+        start = self._lengths.get(index, 0)
+        self._lengths[index] = start + sum(len(token_text(token)) for token in tokens)
+        return completion_logprobs(tokens, as_ids=self._names_ids, start=start)
+
+    def _chunk(
+        self, index: int, text: str, ended: Answer | None = None, logprobs: Any = None
+    ) -> dict[str, Any]:
+        chunk = {**self._head, "choices": [self._choice(index, text, ended, logprobs)]}
         return {**chunk, "usage": None} if self._includes_usage else chunk
 
-    def _choice(self, index: int, text: str, ended: Answer | None) -> dict[str, Any]:
-        logprobs = None
-        if ended is not None and ended.logprobs is not None:
-            logprobs = completion_logprobs(ended.logprobs, as_ids=self._names_ids)
+    def _choice(self, index: int, text: str, ended: Answer | None, logprobs: Any) -> dict[str, Any]:
         choice = {
             "index": index,
             "text": text,
@@ -116,16 +154,21 @@ async def complete(request: Request) -> Response:
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
     attrs = fields.attrs(fields.max_tokens, fields.logprobs) if fields.max_tokens else None
+    prompts = fields.prompts
+    echo = echo_of(llm, prompts, fields.n, fields.logprobs) if fields.echo else None
+    if fields.parse_special:
+        prompts = [await parsed(llm, parts) for parts in prompts]
     generation = Generation(
         llm,
         engines.metrics,
-        fields.prompts,
+        prompts,
         attrs,
         n=fields.n,
         service=fields.service,
         fusion=fields.fusion,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
         returns_ids=fields.return_token_ids,
+        prompt_logprobs=fields.logprobs if fields.echo else None,
     )
-    shape = CompletionShape(llm.name_for(fields.model), fields)
+    shape = CompletionShape(llm.name_for(fields.model), fields, echo)
     return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

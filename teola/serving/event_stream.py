@@ -8,7 +8,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from teola.serving.disconnect import ClientGone, mark_gone, while_connected
-from teola.serving.generation import Answer, Generation, Piece
+from teola.serving.generation import Generation
+from teola.serving.pieces import Answer, Piece
 
 Write = Callable[[bytes], Awaitable[None]]
 

@@ -48,7 +48,7 @@ UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless v
     "moderation": ((), "this server moderates nothing"),
     "best_of": ((1,), "write n to get several answers"),
     "suffix": (("",), "models here cannot fill in the middle"),
-    "echo": ((False,), "put the prompt before the answer yourself"),
+    "echo": ((False,), "it is for /v1/completions"),
     "use_beam_search": ((False,), "beam search is not offered"),
     "guided_json": ((), _ONLY_OURS),
     "guided_regex": ((), _ONLY_OURS),

@@ -2,42 +2,24 @@
 KV. A single answer is one call, where the engine takes it, which saves a step and a round trip; a
 fused prompt is always prefilled first."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
-from backends.base import (
-    Context,
-    Engine,
-    FinishReason,
-    Part,
-    Request,
-    Result,
-    TokenLogprob,
-    Tokens,
-    ToolCall,
-)
+from backends.base import Context, Engine, Part, Request, Result, Tokens, ToolCall
 from backends.remote.together import all_of
 from teola.serving.answer_turn import AnswerTurn
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
+from teola.serving.pieces import Answer, OnEvent, Pieces, Prompted
 from teola.serving.served import BY_ARRIVAL, Served, Service, fused
 from teola.serving.token_counts import TokenCounts, prompt_counts
 from teola.serving.tokenizing import HasTokenizer
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some text of one answer, as it comes; with tools also calls, each whole, by their numbers."""
-
-    index: int
-    text: str
-    calls: tuple[tuple[int, ToolCall], ...] = ()
 
 
 @runtime_checkable
@@ -47,22 +29,6 @@ class HasIds(Protocol):
     @property
     def ids(self) -> Sequence[int]:
         """Its tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One whole answer."""
-
-    index: int  # over all prompts: prompt * n + number
-    text: str
-    finish_reason: FinishReason | None
-    logprobs: tuple[TokenLogprob, ...] | None = None  # None: not asked for
-    token_ids: tuple[int, ...] | None = None  # what a context holds of it; None: not asked for
-    stop: str | int | None = None  # the stop string or token that ended it
-    calls: tuple[ToolCall, ...] = ()  # of tools
-
-
-OnEvent = Callable[[Piece | Answer], None]
 
 
 class Generation:
@@ -80,9 +46,10 @@ class Generation:
         fusion: str | None = None,
         prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
         returns_ids: bool = False,
+        prompt_logprobs: int | None = None,
     ) -> None:
-        """`attrs` are the decodes', `prompt_attrs` also the prefills', `fusion` is theirs alone;
-        without `attrs` prompts are computed and not answered.
+        """`attrs` are the decodes', `prompt_attrs` also the prefills'; `fusion` and
+        `prompt_logprobs` are theirs alone. Without `attrs` prompts are computed and not answered.
 
         Raises ApiError for what the engine does not offer.
         """
@@ -93,12 +60,14 @@ class Generation:
         self._prompts = prompts
         self._attrs = None if attrs is None else {**attrs, **prompt_attrs}
         self._returns_ids = returns_ids
-        self._prefill_attrs = {**prompt_attrs, **fused(fusion)}
+        own = {} if prompt_logprobs is None else {"logprobs": prompt_logprobs}
+        self._tells_prompt = prompt_logprobs is not None
+        self._prefill_attrs = {**prompt_attrs, **fused(fusion), **own}
         self._n = n
         self._service = service
         can_join = "decode_parts" in llm.engine.info.capabilities
         self._has_tools = "tools" in prompt_attrs  # whose markup only a prefill writes
-        is_alone = n == 1 and attrs is not None and fusion is None
+        is_alone = n == 1 and attrs is not None and fusion is None and prompt_logprobs is None
         is_joined = is_alone and can_join and not self._has_tools
         self._tokenizer = _tokenizer_of(llm.engine) if is_joined else None
         self.counts = TokenCounts()  # final when `run` has returned
@@ -142,16 +111,25 @@ class Generation:
         context: Context = prefill.outputs[0]
         self.counts += prompt_counts(prefill)
         try:
+            told = self._told(prefill)
             if self._attrs is None:
-                return [self._unanswered(prompt * self._n + k, on_event) for k in range(self._n)]
-            return await all_of(
+                indices = range(prompt * self._n, (prompt + 1) * self._n)
+                return [self._unanswered(index, told, on_event) for index in indices]
+            answers = await all_of(
                 self._answer(
                     prompt * self._n + k, k, (context,), context.num_tokens, meter, on_event
                 )
                 for k, meter in enumerate(meters)
             )
+            return [replace(answer, prompt=told) for answer in answers]
         finally:
             context.release()
+
+    def _told(self, prefill: Result) -> Prompted | None:
+        if not self._tells_prompt:
+            return None
+        context = self._shown(prefill.outputs[0], "echo")
+        return Prompted(tuple(context.ids), prefill.prompt_logprobs)
 
     async def _answer(
         self,
@@ -163,18 +141,13 @@ class Generation:
         on_event: OnEvent,
     ) -> Answer:
         turn = AnswerTurn() if self._has_tools else None
-
-        def emit(text: str) -> None:
-            meter.piece()
-            said, calls = (text, ()) if turn is None else turn.feed(text)
-            if said or calls:
-                on_event(Piece(index, said, calls))
+        pieces = Pieces(index, turn, meter, on_event)
 
         attrs = self._attrs
         assert attrs is not None, "the prompts are not to be answered"
         if number and attrs.get("seed") is not None:
             attrs = {**attrs, "seed": attrs["seed"] + number}  # answers of one prompt differ
-        result = await self._call("decode", inputs, attrs, emit)
+        result = await self._call("decode", inputs, attrs, pieces)
         text, after = result.outputs
         try:
             token_ids = self._ids_after(after, num_prompt)
@@ -190,31 +163,37 @@ class Generation:
         calls: tuple[ToolCall, ...] = ()
         if turn is not None:
             if rest := turn.rest(text):
-                emit(rest)
+                pieces.take(rest)
             text, calls = turn.content, tuple(turn.calls)
-        answer = Answer(index, text, result.finish_reason, logprobs, token_ids, stop, calls)
+        answer = Answer(
+            index, text, result.finish_reason, logprobs, token_ids, stop, calls, pieces.num_told
+        )
         on_event(answer)
         return answer
 
-    def _unanswered(self, index: int, on_event: OnEvent) -> Answer:
-        answer = Answer(index, "", "length", token_ids=() if self._returns_ids else None)
+    def _unanswered(self, index: int, prompt: Prompted | None, on_event: OnEvent) -> Answer:
+        ids = () if self._returns_ids else None
+        answer = Answer(index, "", "length", token_ids=ids, prompt=prompt)
         on_event(answer)
         return answer
 
     def _ids_after(self, context: Context, num_prompt: int) -> tuple[int, ...] | None:
         if not self._returns_ids:
             return None
+        return tuple(self._shown(context, "return_token_ids").ids[num_prompt:])
+
+    def _shown(self, context: Context, field: str) -> HasIds:
         if not isinstance(context, HasIds):
             message = f"{self._llm.name} does not show token ids"
-            raise invalid("return_token_ids", message, "unsupported_parameter")
-        return tuple(context.ids[num_prompt:])
+            raise invalid(field, message, "unsupported_parameter")
+        return context
 
     async def _call(
         self,
         op: str,
         inputs: tuple[Any, ...],
         attrs: Mapping[str, Any],
-        emit: Callable[[str], None] | None = None,
+        pieces: Pieces | None = None,
     ) -> Result:
         service = self._service
         request = Request(
@@ -224,7 +203,8 @@ class Generation:
             attrs,
             priority=service.priority,
             itl_s=service.itl_s,
-            emit=emit,
+            emit=None if pieces is None else pieces.take,
+            emit_logprobs=None if pieces is None else pieces.take_logprobs,
         )
         result = await self._llm.run(request)
         self._metrics.count(result)

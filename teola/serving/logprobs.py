@@ -1,11 +1,12 @@
 """Log-probabilities in the two shapes that OpenAI's routes give them.
 
 Tokens that are markup, such as the end of turn, have no text and are left out, unless tokens are
-written as ids.
+written as ids or the prompt stands before them.
 """
 
 from collections.abc import Iterable
 from itertools import accumulate
+from math import isnan
 from typing import Any
 
 from backends.base import TokenLogprob
@@ -20,31 +21,37 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Iterable[TokenLogprob], *, as_ids: bool = False) -> dict[str, Any]:
-    """`choices[].logprobs` of a completion; offsets count from the start of the answer. `as_ids`
+def completion_logprobs(
+    tokens: Iterable[TokenLogprob], *, as_ids: bool = False, start: int = 0
+) -> dict[str, Any]:
+    """`choices[].logprobs` of a completion; `start` is where the tokens' text begins. `as_ids`
     writes every token as vLLM does, `token_id:7`."""
     shown = [token for token in tokens if token.raw or as_ids]
-    name = _id if as_ids else _text
-    texts = [_text(token) for token in shown]
+    name = _id if as_ids else token_text
+    texts = [token_text(token) for token in shown]
     return {
         "tokens": [name(token) for token in shown],
         "token_logprobs": [_number(token) for token in shown],
-        "top_logprobs": [{name(other): _number(other) for other in t.top} for t in shown],
-        "text_offset": [0, *accumulate(len(text) for text in texts)][: len(texts)],
+        "top_logprobs": [
+            None if isnan(t.logprob) else {name(other): _number(other) for other in t.top}
+            for t in shown
+        ],
+        "text_offset": [*accumulate(map(len, texts), initial=start)][: len(texts)],
     }
 
 
+def token_text(token: TokenLogprob) -> str:
+    """Half a character is a question mark."""
+    return token.raw.decode(errors="replace")
+
+
 def _chat_token(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": _text(token), "logprob": _number(token), "bytes": list(token.raw)}
+    return {"token": token_text(token), "logprob": _number(token), "bytes": list(token.raw)}
 
 
 def _id(token: TokenLogprob) -> str:
     return f"token_id:{token.id}"
 
 
-def _text(token: TokenLogprob) -> str:
-    return token.raw.decode(errors="replace")
-
-
-def _number(token: TokenLogprob) -> float:
-    return max(token.logprob, _LEAST)
+def _number(token: TokenLogprob) -> float | None:
+    return None if isnan(token.logprob) else max(token.logprob, _LEAST)

@@ -11,6 +11,7 @@ from backends.errors import EngineError
 from teola.serving.api_errors import ApiError, from_engine
 from teola.serving.chat_message import Message, conversation
 from teola.serving.fields import Fields, TokenId, read
+from teola.serving.parsed_prompt import marked
 from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served import Served
 from teola.serving.served_engines import engines_of
@@ -26,6 +27,7 @@ class TokenizeFields(Fields):
     prompt: str | list[PromptPart] | None = None
     messages: list[Message] | None = Field(None, min_length=1)
     add_generation_prompt: bool = True
+    parse_special: bool = False  # the prompt's markup is markup; else it is text
 
     @model_validator(mode="after")
     def _one_prompt(self) -> "TokenizeFields":
@@ -36,7 +38,8 @@ class TokenizeFields(Fields):
     @cached_property
     def parts(self) -> list[Part]:
         if self.messages is None:
-            return parts_of(self.prompt or "")
+            parts = parts_of(self.prompt or "")
+            return marked(parts) if self.parse_special else parts
         return conversation(self.messages, self.add_generation_prompt)
 
 

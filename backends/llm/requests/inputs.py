@@ -63,6 +63,14 @@ def score_of(request: Request) -> Score:
     return cast(Score, score)
 
 
+def num_logprobs(request: Request) -> int | None:
+    """How many of the likeliest tokens a prefill tells; None: it tells none."""
+    given = request.attrs.get("logprobs")
+    if given is not None and type(given) is not int:
+        raise RequestRejected(f"logprobs must be int, not {given!r}")
+    return given
+
+
 class Salted(Protocol):
     """A context."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.base import Part, Role, Tokens, Turn
+from backends.base import Marked, Part, Role, Tokens, Turn
 from backends.errors import EngineUnavailable, RequestTooLong
 from backends.llm.model.gguf_file import GGUFFile
 from backends.llm.requests.open_turn import Open, ToolTurns
@@ -71,6 +71,8 @@ class PromptEncoder:
                 out += self.tokenizer.encode_markup(markup)
             elif isinstance(part, Tokens):
                 out += part.ids
+            elif isinstance(part, Marked):
+                out += self._marked(part, is_start=is_start and not out)
             elif part:
                 ids, turn = self._written(part, turn)
                 out += ids if out or not is_start else [*self.start_ids, *ids]
@@ -108,6 +110,12 @@ class PromptEncoder:
             for piece in form.written(turn)
         )
         return [token for ids in encoded for token in ids]
+
+    def _marked(self, text: str, *, is_start: bool) -> list[int]:
+        """The start of a sequence may be written in the text itself."""
+        ids = self.tokenizer.encode_markup(text)
+        start = [*self.start_ids] if is_start and text else []
+        return ids if ids[:1] == start else start + ids
 
 
 def open_prompts(path: Path) -> PromptEncoder:

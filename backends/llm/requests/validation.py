@@ -19,6 +19,7 @@ from backends.llm.requests.inputs import (
     choices_of,
     choose_salt,
     linked_parts_of,
+    num_logprobs,
     score_of,
 )
 from backends.llm.requests.open_turn import Open, tools_of, with_tools
@@ -78,16 +79,19 @@ class RequestValidator:
 
     def _prefill(self, request: Request) -> Group:
         stage = request.attrs.get("stage")
-        allowed = PROMPTS_TAKE | {"stage"} if isinstance(stage, Stage) else PROMPTS_TAKE
-        if unknown := sorted(request.attrs.keys() - allowed):
-            known = ", ".join(sorted(PROMPTS_TAKE))
+        more = "stage" if isinstance(stage, Stage) else "logprobs"
+        if unknown := sorted(request.attrs.keys() - PROMPTS_TAKE - {more}):
+            known = ", ".join(sorted({*PROMPTS_TAKE, "logprobs"}))
             raise RequestRejected(f"prefill takes no attributes but {known}, got {unknown}")
         parent = self._context(request)
         adapter = choose_adapter(self._adapters, request, parent)
         ids, turn, placed = self._prompt(request, parent)
         self._check_fits(len(ids), num_new=0, adapter=adapter)
         salt = choose_salt(request, parent)
-        sequence = Sequence(request, 0, parent, ids, turn, adapter=adapter, salt=salt)
+        scoring = _scoring_of(request, parent)
+        sequence = Sequence(
+            request, 0, parent, ids, turn, adapter=adapter, salt=salt, scoring=scoring
+        )
         sequence.placed = placed
         sequence.stage = stage
         return Group(request, [sequence], alone)
@@ -229,6 +233,14 @@ class RequestValidator:
             raise RequestTooLong(
                 f"the prompt has {num_prompt} tokens{wanted}; {what} takes {limit}: {remedy}"
             )
+
+
+def _scoring_of(request: Request, parent: LLMContext | None) -> Scoring | None:
+    """Of a prefill whose log-probabilities are asked for."""
+    num_top = Sampling(logprobs=num_logprobs(request)).logprobs
+    if num_top is None:
+        return None
+    return Scoring(max(1, parent.num_tokens if parent else 0), num_top)
 
 
 def choose_adapter(

@@ -118,7 +118,8 @@ def agree(guesses: Items[int], picks: Picks) -> Picks:
     return picks
 
 
-SamplingResult = Picks | list[float]  # a decode's tokens, or the log-probabilities of a choice's
+# A decode's tokens, or the log-probabilities of a choice's or a prompt's
+SamplingResult = Picks | list[float] | list[TokenLogprob]
 SamplingResults = list[SamplingResult | None]  # one for each run; None where nothing was wanted
 Sampler = Callable[[StepOutput, Items[Run], BytesOf], SamplingResults]  # as `sampling_results`
 
@@ -161,15 +162,24 @@ def _of_logits(logits: Logits, runs: Items[Run], bytes_of: BytesOf) -> list[Samp
     decodes = [i for i, run in enumerate(runs) if run.sequence.scoring is None]
     for i, (run, end) in enumerate(zip(runs, ends, strict=True)):
         if run.sequence.scoring is not None:
-            from backends.llm.sample.logprobs import score
-
-            results[i] = score(logits[end - run.num_logits : end], _targets(run))
+            rows, num_top = logits[end - run.num_logits : end], run.sequence.scoring.num_top
+            results[i] = _scores(rows, _targets(run), num_top, bytes_of)
     if decodes:
         at = [row for i in decodes for row in range(ends[i] - runs[i].num_logits, ends[i])]
         found = _picks(logits[at], [runs[i] for i in decodes], bytes_of)
         for i, picks in zip(decodes, found, strict=True):
             results[i] = picks
     return results
+
+
+def _scores(
+    logits: Logits, targets: list[int], num_top: int | None, bytes_of: BytesOf
+) -> list[float] | list[TokenLogprob]:
+    from backends.llm.sample.logprobs import report, score
+
+    if num_top is None:
+        return score(logits, targets)
+    return report(logits, targets, [num_top] * len(targets), bytes_of)
 
 
 def _picks(logits: Logits, runs: Items[Run], bytes_of: BytesOf) -> list[Picks]:

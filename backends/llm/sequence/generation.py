@@ -33,6 +33,7 @@ class Generation:
     num_guessed: int = 0  # tokens computed on a guess
     num_accepted: int = 0  # guesses that were sampled too
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    num_told: int = 0  # log-probabilities that were emitted
     finish_reason: FinishReason | None = None  # None: not finished
     stop: str | int | None = None  # the stop string or token that ended it
 
@@ -65,11 +66,23 @@ class Scoring:
     """The log-probabilities found so far of all tokens after the context."""
 
     num_context: int
+    num_top: int | None = None  # likeliest tokens told at each place; None: a choice's, which has
+    # scores and no tokens
     logprobs: dict[int, float] = field(default_factory=dict)  # by place in the sequence
+    tokens: dict[int, TokenLogprob] = field(default_factory=dict)  # with num_top: the same
 
-    def note(self, first: int, logprobs: Items[float]) -> None:
+    def note(self, first: int, logprobs: Items[float | TokenLogprob]) -> None:
         """Those of the tokens from place `first` on; again after a preemption."""
-        self.logprobs.update(enumerate(logprobs, first))
+        for place, found in enumerate(logprobs, first):
+            if isinstance(found, TokenLogprob):
+                self.tokens[place] = found
+            else:
+                self.logprobs[place] = found
+
+    @property
+    def prompt_logprobs(self) -> tuple[TokenLogprob, ...]:
+        """Of all tokens, in order."""
+        return tuple(self.tokens[place] for place in sorted(self.tokens))
 
     def score(self, kind: Score) -> float:
         """The sum of all, or the mean a token."""

@@ -96,4 +96,12 @@ def _emit(sequence: Sequence, generation: Generation) -> None:
         new = generation.turn.feed(new)
         new += generation.turn.finish() if generation.finish_reason is not None else ""
     if emit is not None and new:
+        _emit_logprobs(sequence, generation)
         emit(new)
+
+
+def _emit_logprobs(sequence: Sequence, generation: Generation) -> None:
+    new = tuple(generation.logprobs[generation.num_told :])
+    generation.num_told = len(generation.logprobs)
+    if sequence.request.emit_logprobs is not None and new:
+        sequence.request.emit_logprobs(new)

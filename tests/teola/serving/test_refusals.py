@@ -97,7 +97,7 @@ def test_a_wrong_field_of_a_chat_is_named(
         ({"prompt": []}, "prompt"),
         ({"prompt": 5}, "prompt"),
         ({"prompt": "x", "best_of": 3}, "best_of"),
-        ({"prompt": "x", "echo": True}, "echo"),
+        ({"prompt": "x", "echo": True, "logprobs": 1}, "echo"),  # not by this engine
         ({"prompt": "x", "suffix": "y"}, "suffix"),
         ({"prompt": [1, 2, 3]}, "prompt"),  # the scripted engine has no token ids
         ({"prompt": [10**400]}, "prompt"),

@@ -71,15 +71,17 @@ class Linker:
         part, at = placed
         if isinstance(look, Attention | Contact):
             return sequence.mass[at : placed.end]
+        scores = np.zeros(len(part.ids), np.float32)
+        num_tokens = min(placed.end, len(sequence.ids) - 1) - at  # the prompt's last has no KV
         if not placed.is_there():
-            return np.zeros(len(part.ids), np.float32)
+            return scores
         read = partial(self._model.read, self._kv, look.layer)
-        before = read(part.table.pages, part.start, len(part.ids))
-        now = read(sequence.table.pages, at, len(part.ids))
-        if look.of == "v":
-            return squared_distances(before[1], now[1])
+        before = read(part.table.pages, part.start, num_tokens)
+        now = read(sequence.table.pages, at, num_tokens)
         turn = Turn.by(at - part.start, self._model.frequencies)
-        return squared_distances(turn.of(before[0]), now[0])
+        pair = (before[1], now[1]) if look.of == "v" else (turn.of(before[0]), now[0])
+        scores[:num_tokens] = squared_distances(*pair)
+        return scores
 
     def _take_over(self, sequence: Sequence) -> int | None:
         """The pages of the pass before, if it still has them. Where it began to read chunks: what

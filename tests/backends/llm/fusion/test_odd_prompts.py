@@ -99,6 +99,20 @@ def test_an_exact_prompt_between_two_passes_changes_nothing(
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("length", [15, 16, 17])
+@pytest.mark.parametrize("plan", ["blend(0.3)", "gradual(0.45)", "query(0.3)"])
+def test_the_last_token_of_a_prompt_that_ends_in_a_chunk_is_never_chosen(
+    deep: Any, fused: Any, plan: str, length: int
+) -> None:
+    """It has no KV to be far from another: also where it would begin a page."""
+    driver = deep.driver(stops=False)
+    first, last = CHUNKS[0][:16], CHUNKS[1] + "x" * 32
+    last = last[: 32 + length - len(PREFIX)]
+    outcome = fused(driver).prefill(plan, PREFIX, (first, last), "")
+    # What is chosen, and the one before the last, from which the last is computed.
+    assert result(outcome).fusion.rows[-1] - round(0.3 * len(last)) in (0, 1, 2)
+
+
 BOS = 256
 
 

@@ -7,11 +7,12 @@ from backends.llm.sequence.sequence import LLMContext
 
 
 def is_prompt(request: Request) -> bool:
-    """Whether its inputs and its tenant are of the right kinds; the engine refuses others."""
+    """Whether its inputs and attributes are of the right kinds; the engine refuses others."""
     context, parts = (request.inputs or (None,))[0], request.inputs[1:]
     is_context = context is None or isinstance(context, LLMContext)
-    is_tenant = isinstance(request.attrs.get("cache_salt"), str | None)
-    return is_context and is_tenant and all(isinstance(part, Part) for part in parts)
+    names = (request.attrs.get(name) for name in ("adapter", "cache_salt"))
+    is_named = all(isinstance(name, str | None) for name in names)
+    return is_context and is_named and all(isinstance(part, Part) for part in parts)
 
 
 def from_nothing(request: Request) -> Request:

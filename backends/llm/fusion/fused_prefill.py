@@ -203,7 +203,9 @@ class Fuser:
             overhead = partial(plan.overhead, before=texts[:i])
             record = self._records.best(key, text, overhead)
             if record is None:
-                return await self._recorded(request, key, prefix, texts, plan)
+                work.records.clear()
+                refusal = await self._record(request, key, prefix, texts, plan)
+                return refusal or await self._run(request, "", prefix, *parts)
             work.records[text] = record
         ways = [(text, work.records[text].before) for text in texts]
         encoded = await self._encode_each(request, prefix, ways)
@@ -211,17 +213,17 @@ class Fuser:
             return encoded
         return await self._in_passes(request, prefix, _put_in(parts, encoded), plan)
 
-    async def _recorded(
+    async def _record(
         self,
         request: Request,
         key: Hashable,
         prefix: LLMContext | None,
         texts: Items[str],
         plan: FromRequests,
-    ) -> Outcome:
-        """All computed, one chunk behind the other, and then again for what they attended to."""
+    ) -> Exception | None:
+        """All computed, one chunk behind the other, and then again for what they attended to; or
+        why they could not be."""
         work = self._live[request.id]
-        work.records.clear()
         encoded: dict[str, Encoded] = {}
         for i, text in enumerate(texts):  # each begins with what the one before computed
             found = await self._encode_each(request, prefix, [(text, texts[:i])])
@@ -243,7 +245,7 @@ class Fuser:
                 before, lengths = tuple(texts[:i]), layout.lengths[:i]
                 record = Record(before, lengths, seen[:, :i], float(seen[:, i].sum()))
                 self._records.add(key, text, record)
-        return await self._run(request, "", *request.inputs)
+        return None
 
     async def _encode_all(
         self, request: Request
@@ -434,9 +436,10 @@ def _no_others(text: str, texts: Items[str]) -> tuple[str, ...]:  # noqa: ARG001
 
 
 def _record_key(request: Request, prefix: LLMContext | None) -> Hashable:
-    """What KV depends on beside a chunk and those before it."""
-    ids = tuple(prefix.ids) if prefix is not None else ()
-    return ids, request.attrs.get("adapter"), request.attrs.get("cache_salt")
+    """What KV depends on beside a chunk and those before it; also a context's tenant."""
+    if prefix is not None:
+        return tuple(prefix.ids), prefix.table.namespace
+    return (), request.attrs.get("adapter"), request.attrs.get("cache_salt")
 
 
 def _put_in(parts: Items[Part], encoded: Mapping[str, Encoded]) -> list[Part | Encoded]:

@@ -28,7 +28,7 @@ class Record:
     @property
     def impact(self) -> float:
         """How much of the KV is owed to what stood before, 0.5 to 1 (CCI, equations 9 to 11)."""
-        num_tokens, lengths = len(self.contacts), np.maximum(self.lengths, 1)
+        num_tokens, lengths = max(1, len(self.contacts)), np.maximum(self.lengths, 1)
         to_others = float((self.contacts.sum(0) / (num_tokens * lengths)).sum())
         to_own = self.own / num_tokens**2
         ratio = to_others / to_own if to_own > 0 else np.inf

@@ -153,3 +153,20 @@ def test_the_same_chunks_in_the_same_order_lose_nothing(some: Any, fused: Any) -
         assert outcome.usage.fused_tokens == 0
         assert outcome.usage.cached_tokens > 0
     assert outcome.fusion.rows[0] < 30
+
+
+def test_what_was_recorded_is_of_a_tenant_also_where_a_context_names_it(
+    some: Any, fused: Any
+) -> None:
+    driver = some.driver(stops=False)
+    both = fused(driver)
+
+    def asked(salt: str, chunks: list[str]) -> int:
+        context = driver.call("prefill", None, PREFIX, cache_salt=salt).outputs[0]
+        outcome = both.prefill("craft(0.5)", context, chunks, QUESTION)
+        assert isinstance(outcome, Result), outcome
+        return outcome.usage.fused_tokens
+
+    asked("ann", CHUNKS)
+    assert asked("bob", CHUNKS[::-1]) == 0
+    assert asked("ann", CHUNKS[::-1]) > 0

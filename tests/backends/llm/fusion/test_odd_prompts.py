@@ -14,7 +14,7 @@ PLANS = (  # none looks at the last layer, whose rows are then those of the last
     *("reuse", "lego(9999999)", "query(0.15, end=4)", "query(1, end=1)", "blend(0.15)", "blend(1)"),
     *("gradual(0.3)", "random(0.3)", "query(0.2, end=3)+first(3)", "blend(0.2, v=true)+first(2)"),
     *("reuse+alone", "lego(4)+alone", "query(0.3, end=4)+alone", "blend(0.3)+alone", "exact+alone"),
-    *("focus(2)", "focus(2, sort=true)"),
+    *("focus(2)", "focus(2, sort=true)", "craft(0.3)", "craft(1)"),
 )
 SHAPES: dict[str, tuple[tuple[str, ...], str]] = {
     "several": (CHUNKS, " What?"),
@@ -66,7 +66,7 @@ def test_tokens_of_a_prompt_are_computed_cached_or_fused(
         assert report.num_tokens == num_needed + 1
         if num_known:
             assert report.num_encoded == 0
-            assert usage.prefill_tokens == report.rows[0]
+            assert usage.prefill_tokens == report.rows[0] or "craft" in plan  # tails behind others
             read = usage.cached_tokens + usage.fused_tokens
             if "focus" not in plan:  # whose looks see chunks that are then left out
                 assert report.rows[-1] + read == num_needed

@@ -321,7 +321,9 @@ class FakeLLM(FakeEngine):
             return shortest_match(attrs["regex"])
         words = _words(prompt + json.dumps(_sampling(attrs), sort_keys=True))
         if "schema" in attrs:
-            return json.dumps(smallest(attrs["schema"], attrs["schema"].get("$defs", {}), words))
+            given = attrs["schema"]
+            schema = json.loads(given) if isinstance(given, str) else given
+            return json.dumps(smallest(schema, schema.get("$defs", {}), words))
         return words
 
 

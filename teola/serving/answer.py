@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backends.errors import EngineError
-from teola.serving.api_errors import from_engine
+from teola.serving.api_errors import ApiError, from_engine
 from teola.serving.disconnect import while_connected
 from teola.serving.event_stream import Events, EventStream, Write
 from teola.serving.generation import Generation
@@ -21,6 +21,7 @@ class Shape(Protocol):
     """What a route writes. Events are whole `data:` frames; b"" for none."""
 
     prompt_field: str  # what an error about the prompt names
+    end: bytes  # behind the last event of a stream, or an error
 
     def body(self, answers: Sequence[Answer], counts: TokenCounts) -> dict[str, Any]: ...
 
@@ -31,6 +32,8 @@ class Shape(Protocol):
     def closing(self, answer: Answer) -> bytes: ...
 
     def usage(self, counts: TokenCounts) -> bytes: ...
+
+    def failure(self, error: ApiError) -> bytes: ...
 
 
 async def answer(
@@ -86,9 +89,9 @@ async def _stream(
             while taken:
                 await write(b"".join((*frames, *(_frame_of(shape, event) for event in taken))))
                 frames, taken = [], await events.take()
-            await write(shape.usage(generation.counts) + DONE)
+            await write(shape.usage(generation.counts) + shape.end)
         except EngineError as error:
-            await write(frame(from_engine(error, shape.prompt_field).body) + DONE)
+            await write(shape.failure(from_engine(error, shape.prompt_field)) + shape.end)
         finally:
             await events.cancel()
 

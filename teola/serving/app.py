@@ -23,6 +23,7 @@ from teola.serving.encode_api import encode_chunks
 from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.rerank_api import rerank
+from teola.serving.responses_api import respond
 from teola.serving.select_api import select
 from teola.serving.served_engines import ServedEngines, engines_of
 from teola.serving.tokens_api import detokenize, tokenize
@@ -45,6 +46,7 @@ def make_app(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", complete, methods=["POST"]),
+            Route("/v1/responses", respond, methods=["POST"]),
             Route("/v1/select", select, methods=["POST"]),
             Route("/v1/encode", encode_chunks, methods=["POST"]),
             Route("/v1/embeddings", embed, methods=["POST"]),

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from backends.base import Part, ToolCall
 from backends.request_limits import MAX_PARTS
-from teola.serving.answer import PieceFrames, answer, frame
+from teola.serving.answer import DONE, PieceFrames, answer, frame
+from teola.serving.api_errors import ApiError
 from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, read
@@ -21,7 +22,7 @@ from teola.serving.logprobs import chat_logprobs
 from teola.serving.pieces import Answer, Piece
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
-from teola.serving.tool_fields import HasTools, tool_attrs
+from teola.serving.tool_fields import HasTools
 
 _MAX_MESSAGES = MAX_PARTS // 4  # each opens a turn, and may be several parts
 
@@ -58,6 +59,7 @@ class ChatShape:
     """`chat.completion`, and its chunks."""
 
     prompt_field = "messages"
+    end = DONE
 
     def __init__(self, model: str, includes_usage: bool) -> None:
         self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time()), "model": model}
@@ -105,6 +107,9 @@ class ChatShape:
         chunk = {**self._chunk(0, {}, None), "choices": [], "usage": counts.body}
         return frame(chunk)
 
+    def failure(self, error: ApiError) -> bytes:
+        return frame(error.body)
+
     def _chunk(
         self, index: int, delta: dict[str, Any], reason: str | None, logprobs: Any = None
     ) -> dict[str, Any]:
@@ -146,7 +151,7 @@ async def chat(request: Request) -> Response:
         fusion=fields.fusion,
         prompt_attrs={
             **llm.prompt_attrs(fields.model, fields.cache_salt),
-            **tool_attrs(fields, fields.messages),
+            **fields.tool_attrs(fields.messages),
         },
     )
     shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)

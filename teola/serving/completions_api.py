@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backends.base import Part, TokenLogprob
-from teola.serving.answer import PieceFrames, answer, frame
+from teola.serving.answer import DONE, PieceFrames, answer, frame
+from teola.serving.api_errors import ApiError
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.echo import Echo, echo_of
 from teola.serving.fields import INT_END, TokenId, read
@@ -75,6 +76,7 @@ class CompletionShape:
     """`text_completion`; a chunk looks like the whole."""
 
     prompt_field = "prompt"
+    end = DONE
 
     def __init__(self, model: str, fields: CompletionFields, echo: Echo | None = None) -> None:
         self._head = {
@@ -129,6 +131,9 @@ class CompletionShape:
         start = self._lengths.get(index, 0)
         self._lengths[index] = start + sum(len(token_text(token)) for token in tokens)
         return completion_logprobs(tokens, as_ids=self._names_ids, start=start)
+
+    def failure(self, error: ApiError) -> bytes:
+        return frame(error.body)
 
     def _chunk(
         self, index: int, text: str, ended: Answer | None = None, logprobs: Any = None

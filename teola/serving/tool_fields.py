@@ -62,17 +62,27 @@ class HasTools(Fields):
             raise ValueError("there are no tools to choose from: give tools")
         return value
 
+    def tool_attrs(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """Attributes of prefill and decode."""
+        functions = [tool.function for tool in self.tools or ()]
+        choice = self.tool_choice
+        named = choice.function.name if isinstance(choice, NamedChoice) else choice
+        return tool_attrs(functions, named, self.parallel_tool_calls, messages)
 
-def tool_attrs(fields: HasTools, messages: Sequence[Message]) -> dict[str, Any]:
+
+def tool_attrs(
+    tools: Sequence[FunctionFields],
+    choice: str | None,
+    is_parallel: bool,
+    messages: Sequence[Message],
+) -> dict[str, Any]:
     """Attributes of prefill and decode; none where no tool is offered and none was called."""
-    if not fields.tools:
+    if not tools:
         return _tools_of_history(messages)
-    choice = fields.tool_choice
-    tools = [tool.function.tool for tool in fields.tools]
     found = {
-        "tools": tools,
-        "tool_choice": choice.function.name if isinstance(choice, NamedChoice) else choice,
-        "parallel_tool_calls": None if fields.parallel_tool_calls else False,
+        "tools": [tool.tool for tool in tools],
+        "tool_choice": choice,
+        "parallel_tool_calls": None if is_parallel else False,
     }
     return {name: value for name, value in found.items() if value is not None}
 

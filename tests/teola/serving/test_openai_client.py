@@ -374,6 +374,32 @@ def test_a_required_call_fits_its_schema_and_its_answer_is_read_from_the_cache(
     assert last.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens - 16
 
 
+def test_responses_say_what_chats_say(client: OpenAI) -> None:
+    settings: Any = {"model": MODEL, "temperature": 0}
+    chat = client.chat.completions.create(messages=user("Hi!"), max_tokens=12, **settings)
+    made = client.responses.create(input="Hi!", max_output_tokens=12, **settings)
+    assert made.output_text == chat.choices[0].message.content
+    assert chat.usage is not None
+    assert made.usage is not None
+    assert made.usage.input_tokens == chat.usage.prompt_tokens
+    assert made.usage.output_tokens == chat.usage.completion_tokens
+    include: Any = ["message.output_text.logprobs"]
+    events = client.responses.create(
+        input="Hi!", max_output_tokens=12, include=include, stream=True, **settings
+    )
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    assert "".join(delta.delta for delta in deltas) == made.output_text
+    assert all(delta.logprobs for delta in deltas)
+    function = {"type": "function", **WEATHER["function"]}
+    called = client.responses.create(
+        input="Weather?", tools=[function], tool_choice="required", max_output_tokens=90,
+        parallel_tool_calls=False, **settings
+    )  # fmt: skip
+    (call,) = called.output
+    assert call.type == "function_call"
+    assert json.loads(call.arguments).keys() == {"city", "days"}
+
+
 def test_a_streamed_call_says_what_the_whole_one_says(client: OpenAI) -> None:
     asked: Any = {
         "model": MODEL,

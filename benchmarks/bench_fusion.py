@@ -53,6 +53,7 @@ PLANS = {
         *("random(0.15)", "random(0.3)", "query(0.05)", "query(0.15)", "query(0.3)", "query(0.5)"),
         *("blend(0.15)", "blend(0.15, v=true)", "blend(0.3)", "gradual(0.15)"),
         *("reuse+alone", "lego(4)+alone", "lego(8)+alone", "lego(16)+alone"),
+        *("reuse+context(256)", "lego(4)+context(256)", "query(0.15)+context(256)"),
         *("craft(0.15)", "craft(0.3)", "together:craft(0.15)"),
     ),
     "beyond": (
@@ -60,6 +61,10 @@ PLANS = {
         *("query(0.15, first=0, end=10)", "query(0.15, first=14, end=15)", "query(0.15)+first(4)"),
         *("query(0.12)+first(4)", "similar:reuse", "similar:query(0.15)"),
         *("query(0.05)+first(4)+alone", "query(0.15)+first(4)+alone", "query(0.1)+first(8)+alone"),
+        *(f"reuse+context({n})" for n in (16, 64, 128, 256, 512)),
+        *("reuse+context(256)+alone", "lego(4)+context(256)+alone", "lego(16)+context(256)"),
+        *("lego(8)+context(256)", "lego(4)+context(256)", "query(0.05)+context(256)"),
+        *("query(0.15)+context(256)", "query(0.3)+context(256)", "blend(0.15)+context(256)"),
     ),
     "few": ("reuse", "lego(16)", "query(0.15)", "blend(0.15)"),
 }
@@ -267,9 +272,7 @@ async def _first_token_s(modes: Modes, mode: str, case: Case, trial: int) -> flo
         await _released(modes, "exact", list(HEAD))
     else:
         encoding, _, plan = mode.rpartition(":")
-        ahead = "reuse+alone" if plan.endswith("+alone") else "reuse"
-        if plan.startswith("craft"):
-            ahead = plan
+        ahead = plan if plan.startswith("craft") else "+".join(("reuse", *_encoding(plan)))
         for _ in range(2):  # the first learns how long the chunks are
             await _released(modes, f"{encoding}:{ahead}".lstrip(":"), case.prompt())
     prompt = case.prompt(reverse=True, again=" " * trial)
@@ -279,6 +282,11 @@ async def _first_token_s(modes: Modes, mode: str, case: Case, trial: int) -> flo
     elapsed_s = time.perf_counter() - began
     context.release()
     return elapsed_s
+
+
+def _encoding(plan: str) -> Iterator[str]:
+    """The modifiers that say how chunks are encoded."""
+    return (x for x in plan.split("+")[1:] if x == "alone" or x.startswith("context"))
 
 
 async def _released(modes: Modes, mode: str, prompt: Sequence[Part]) -> None:
@@ -330,6 +338,9 @@ def paired(rows: Sequence[Row], one: str, other: str) -> str:
 PAIRS = (
     *(("blend(0.15)", "random(0.15)"), ("query(0.15)", "blend(0.15)"), ("reuse", "reuse+alone")),
     *(("lego(16)+alone", "lego(16)"), ("lego(8)+alone", "query(0.05)"), ("lego(16)", "reuse")),
+    *(("reuse+context(256)", "query(0.15)"), ("lego(4)+context(256)", "query(0.15)")),
+    *(("query(0.15)+context(256)", "query(0.3)"), ("reuse+context(256)", "reuse")),
+    *(("craft(0.15)", "query(0.15)"), ("craft(0.15)", "lego(4)+context(256)")),
     *(("lego(16)+alone", "blend(0.15)"), ("query(0.15)+first(4)", "query(0.15)")),
     *(("query(0.15, first=10, end=20)", "query(0.15)"), ("similar:query(0.15)", "query(0.15)")),
 )

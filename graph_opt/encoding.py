@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from graph_opt.analysis.fusion_choices import FusionChoice, is_alone
+from graph_opt.analysis.fusion_choices import FusionChoice, encodes_otherwise, is_alone
 from graph_opt.graph import CHUNKS, Arg, Graph, Json, Node, Ref
 from graph_opt.ops import CONTEXT_TYPE
 from graph_opt.paths import walk
@@ -52,7 +52,7 @@ def encoding(prefill: Node, head: Sequence[Arg], text: str, name: str) -> Node:
 def _encode_attrs(prefill: Node) -> dict[str, Json]:
     """With the plan where it says how chunks are encoded."""
     plan = str(prefill.attrs.get("fusion", ""))
-    return {**kept_attrs(prefill), **({"fusion": plan} if is_alone(plan) else {})}
+    return {**kept_attrs(prefill), **({"fusion": plan} if encodes_otherwise(plan) else {})}
 
 
 def _fused(

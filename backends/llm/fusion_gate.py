@@ -7,7 +7,7 @@ from typing import Any
 from backends.errors import ConfigError, RequestRejected
 from backends.fusion_profile import FusionProfile, load
 from backends.llm.fusion.named_plans import plan_from
-from backends.llm.fusion.plans import Alone, WithFirst
+from backends.llm.fusion.plans import Alone, InContext, WithFirst
 
 
 class FusionGate:
@@ -71,6 +71,9 @@ def _without_size(plan: Any) -> tuple[Any, float]:
     if isinstance(plan, WithFirst):
         kind, size = _without_size(plan.plan)
         return (plan.k, kind), size
+    if isinstance(plan, InContext):
+        kind, size = _without_size(plan.plan)
+        return (InContext, plan.num_tokens, kind), size
     if isinstance(plan, Alone):
         kind, size = _without_size(plan.plan)
         return (Alone, kind), size

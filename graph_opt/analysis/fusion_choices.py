@@ -48,7 +48,16 @@ def auto_floor(wish: str) -> float | None:
 
 def is_alone(plan: str) -> bool:
     """Whether a plan encodes chunks behind nothing, so that prompts of any beginning share them."""
-    return "alone" in (modifier.strip() for modifier in plan.split("+"))
+    return "alone" in _modifiers(plan)
+
+
+def encodes_otherwise(plan: str) -> bool:
+    """Whether a plan's chunks are encoded behind something else than the prompt's prefix."""
+    return is_alone(plan) or any(modifier.startswith("context") for modifier in _modifiers(plan))
+
+
+def _modifiers(plan: str) -> list[str]:
+    return [modifier.strip() for modifier in plan.split("+")[1:]]
 
 
 def wants_fusion(graph: Graph, default: str | None) -> bool:

@@ -27,15 +27,16 @@ _USUAL = (
     BASE,
     "lego(4)",
     "lego(16)",
-    "lego(4)+alone",
     "lego(8)+alone",
-    "lego(16)+alone",
-    "query(0.05)",
+    "reuse+context(256)",
+    "reuse+context(256)+alone",
+    "lego(4)+context(256)",
+    "lego(4)+context(256)+alone",
     "query(0.15)",
     "query(0.3)",
     "query(0.5)",
     "blend(0.15)",
-    "blend(0.3)",
+    "query(0.15)+context(256)",
 )
 DEFAULT_FLOOR = 0.1  # of R: a plan that brings back less is hardly better than "reuse"
 

@@ -26,22 +26,25 @@ from backends.llm.fusion.link import Encoded, Stage
 from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
 from backends.llm.fusion.plans import (
-    Alone,
     Arranging,
     Bools,
+    Encoding,
     Exact,
     Floats,
     FromRequests,
     Layout,
     Plan,
+    encoding_of,
 )
 from backends.llm.fusion.record import Record, Records
+from backends.llm.fusion.stand_in import stand_in
 from backends.llm.kv.page_table import PageTable
 from backends.llm.sequence.sequence import LLMContext
 
 _KNOWN_LENGTHS = 1 << 14
 _KEPT_PREFIXES = 64
 _NOTHING = Usage()
+_USUALLY = Encoding()
 _PADDING = 0  # a token of every vocabulary
 
 Execute = Callable[[Request], Awaitable[Outcome]]
@@ -62,6 +65,9 @@ class Costs(Protocol):
     def prefill_s(self, start: int, end: int) -> float:
         """Seconds to compute tokens [start, end) of a prompt."""
 
+    def encode(self, parts: Items[Part]) -> list[int]:
+        """Token ids of a prompt."""
+
 
 @dataclass(slots=True)
 class _Work:
@@ -69,7 +75,7 @@ class _Work:
 
     running: set[str] = field(default_factory=set)  # ids of the prefills
     is_aborted: bool = False
-    is_alone: bool = False  # chunks are encoded behind nothing
+    encoding: Encoding = _USUALLY  # of chunks
     made: list[Result] = field(default_factory=list)  # whose contexts are not handed on
     prefix: Usage = _NOTHING
     encoded: list[Usage] = field(default_factory=list)  # of chunks
@@ -125,7 +131,7 @@ class Fuser:
         if not num_chunks or isinstance(plan, Exact) or not is_prompt(request):
             return await self._execute(request)  # which refuses what is no prompt
         with self._work(request) as work:
-            work.is_alone = isinstance(plan, Alone)
+            work.encoding = encoding_of(plan)
             outcome = await self._fused(request, plan)
         if not isinstance(outcome, Result):
             return outcome
@@ -140,7 +146,7 @@ class Fuser:
         """How many of the chunks were not there; all of them are now."""
         attrs = dict(request.attrs)
         try:
-            is_alone = "fusion" in attrs and isinstance(plan_from(attrs.pop("fusion")), Alone)
+            encoding = encoding_of(plan_from(attrs.pop("fusion", "reuse")))
         except RequestRejected as error:
             return error
         if request.id in self._live:
@@ -151,7 +157,7 @@ class Fuser:
         if not any(isinstance(part, Chunk) for part in request.inputs):
             return Result((0,))
         with self._work(request) as work:
-            work.is_alone = is_alone
+            work.encoding = encoding
             outcome = await self._encode_all(request)
         if isinstance(outcome, Exception):
             return outcome
@@ -256,13 +262,15 @@ class Fuser:
         if isinstance(found, Exception):
             return found
         prefix, parts = found
-        behind = prefix
-        if self._live[request.id].is_alone:
+        encoding, behind = self._live[request.id].encoding, prefix
+        if encoding.is_alone:
             request = from_nothing(request)
-            behind_nothing = await self._before(request, ())
-            if isinstance(behind_nothing, Exception):
-                return behind_nothing
-            behind = behind_nothing
+        if encoding != _USUALLY:
+            num_before = 0 if encoding.is_alone else len(request.inputs) - 1 - len(parts)
+            other = await self._aside(request, request.inputs[1 : 1 + num_before])
+            if isinstance(other, Exception):
+                return other
+            behind = other
         texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
         others = self._behind or _no_others
         ways = [(text, others(text, texts)) for text in texts]
@@ -299,6 +307,19 @@ class Fuser:
             return context
         start_ids = self._costs().start_ids
         return await self._prefix(request, [*parts, Tokens(start_ids)]) if start_ids else context
+
+    async def _aside(self, request: Request, parts: Items[Part]) -> LLMContext | Exception | None:
+        """The context that chunks are encoded behind, where it is not that of the prompt."""
+        costs, work = self._costs(), self._live[request.id]
+        if not work.encoding.num_context:
+            return await self._before(request, parts)
+        start_ids = () if parts or request.inputs[0] is not None else costs.start_ids
+        others = stand_in(costs.encode, costs.start_ids, work.encoding.num_context)
+        of_prompt, work.prefix = work.prefix, _NOTHING
+        found = await self._prefix(request, [*parts, Tokens((*start_ids, *others))])
+        of_prompt, work.prefix = work.prefix, of_prompt
+        work.encoded.append(Usage(prefill_tokens=of_prompt.prefill_tokens))
+        return found
 
     async def _prefix(self, request: Request, before: Items[Part]) -> LLMContext | Exception:
         """The context of what precedes the first chunk. That of a prompt's start is kept: the tree
@@ -389,7 +410,7 @@ class Fuser:
         if records:
             is_exact = tuple(record.before == texts[:i] for i, record in enumerate(records))
         else:
-            is_behind_prefix = self._behind is None and not work.is_alone
+            is_behind_prefix = self._behind is None and work.encoding == _USUALLY
             is_exact = tuple(i == 0 and is_behind_prefix for i in range(len(chunks)))
         return Layout(lengths, is_exact, self._costs().num_layers, texts, records)
 

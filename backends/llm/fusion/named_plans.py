@@ -16,13 +16,16 @@ from backends.llm.fusion.plans import (
     Focus,
     FromRequests,
     Gradual,
+    InContext,
     Lego,
     Plan,
     Query,
     Random,
     Reuse,
     WithFirst,
+    encoding_of,
 )
+from backends.llm.fusion.stand_in import MOST_TOKENS
 
 PLANS: dict[str, type[Any]] = {
     "exact": Exact,
@@ -36,7 +39,7 @@ PLANS: dict[str, type[Any]] = {
     "craft": Craft,
 }
 ALONE = "alone"
-MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {"first": WithFirst}
+MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {"first": WithFirst, "context": InContext}
 _MOST_CHARS = 200
 _CALL = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
 
@@ -56,6 +59,8 @@ def plan_from(text: object) -> Plan:
             is_alone = True
         elif match is not None and match[1] in MODIFIERS:
             plan = MODIFIERS[match[1]](plan, int(match[2]))
+            if not 1 <= encoding_of(plan).num_context <= MOST_TOKENS and match[1] == "context":
+                raise _rejected(text, f"context takes 1 to {MOST_TOKENS} tokens, not {match[2]}")
         else:
             known = ", ".join((*(f"{name}(k)" for name in MODIFIERS), ALONE))
             raise _rejected(text, f"{modifier.strip()!r} is no modifier; there are {known}")

@@ -279,3 +279,36 @@ class Alone:
 
     def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
         return self.plan.choose(layout, found)
+
+
+@dataclass(frozen=True, slots=True)
+class InContext:
+    """Another plan's, of chunks that were encoded behind `num_tokens` more of some other text, as
+    all chunks of a prompt but the first stand behind others. What the text says matters little:
+    it is the same for all, so it is computed once."""
+
+    plan: Plan
+    num_tokens: int
+
+    def looks(self, layout: Layout) -> tuple[Look, ...]:
+        return self.plan.looks(layout)
+
+    def choose(self, layout: Layout, found: Items[Floats]) -> Bools:
+        return self.plan.choose(layout, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What chunks are encoded behind."""
+
+    is_alone: bool = False  # not the prompt's prefix
+    num_context: int = 0  # tokens of other text, right before a chunk
+
+
+def encoding_of(plan: Plan) -> Encoding:
+    is_alone, num_context = False, 0
+    while isinstance(plan, Alone | InContext | WithFirst):
+        is_alone |= isinstance(plan, Alone)
+        num_context = plan.num_tokens if isinstance(plan, InContext) else num_context
+        plan = plan.plan
+    return Encoding(is_alone, num_context)

@@ -1,6 +1,7 @@
 """Chunks whose KV is computed before a prompt asks for it."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,15 @@ def test_a_prompt_encodes_nothing_that_was_encoded_ahead(tiny: Any) -> None:
 def test_the_same_chunks_behind_another_head_are_other_chunks(tiny: Any) -> None:
     ((_,), (prompt,)) = run(tiny, [encode(CHUNKS)], [fused(CHUNKS, Turn("user"), "Look. ")])
     assert ok(prompt).fusion.num_encoded == 4  # type: ignore[union-attr]
+
+
+def test_chunks_are_encoded_ahead_behind_the_text_that_a_plan_names(tiny: Any) -> None:
+    plan = {"fusion": "reuse+context(30)"}
+    ahead, prompt = encode(CHUNKS), fused(CHUNKS[::-1])
+    ((_,), (other,)) = run(tiny, [ahead], [replace(prompt, attrs=plan)])
+    assert ok(other).fusion.num_encoded == 4  # type: ignore[union-attr]
+    ((_,), (same,)) = run(tiny, [replace(ahead, attrs=plan)], [replace(prompt, attrs=plan)])
+    assert ok(same).fusion.num_encoded == 0  # type: ignore[union-attr]
 
 
 def test_what_is_there_is_not_counted_and_not_computed_again(tiny: Any) -> None:

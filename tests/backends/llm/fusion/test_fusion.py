@@ -1,6 +1,7 @@
 """A fused prompt reads the KV of its chunks, turned to where they stand, and computes the rest."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,32 @@ def test_chunks_encoded_alone_serve_prompts_of_any_prefix(loaded: Any, fused: An
     assert behind.fusion.num_encoded == 2
 
 
-@pytest.mark.parametrize("fusion", ["lego(99)+alone", "query(1)+alone", "blend(1)+alone"])
+def test_chunks_in_context_are_others_and_the_context_is_computed_once(
+    loaded: Any, fused: Any
+) -> None:
+    prompts = fused(loaded.driver(stops=False))
+    plain = result(prompts.prefill("reuse", PREFIX, CHUNKS, QUESTION))
+    first = result(prompts.prefill("reuse+context(40)", PREFIX, CHUNKS, QUESTION))
+    again = result(prompts.prefill("reuse+context(40)", PREFIX, CHUNKS[::-1], QUESTION))
+    assert first.outputs[0].ids == plain.outputs[0].ids
+    assert first.fusion is not None
+    assert again.fusion is not None
+    assert first.usage.prefill_tokens >= 40 + len("".join(CHUNKS))
+    assert (first.fusion.num_encoded, again.fusion.num_encoded) == (len(CHUNKS), 0)
+    assert again.usage.prefill_tokens < 40
+    found = len("Odd.")  # behind the prefix, where `plain` has left it
+    assert again.usage.fused_tokens == len("".join(CHUNKS)) - found
+    read = partial(prompts.driver.core.model.read, prompts.driver.core.kv, 1)
+    of = (first.outputs[0].table.pages, plain.outputs[0].table.pages)
+    behind = len(PREFIX + CHUNKS[0]), len("".join(CHUNKS[1:]))
+    values, others = (read(pages, *behind)[1] for pages in of)
+    assert (values != others).any(2).all(), "each token has seen other tokens"
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    ["lego(99)+alone", "query(1)+alone", "blend(1)+alone", "query(1)+context(30)+alone"],
+)
 def test_alone_and_computed_again_as_a_whole_is_exact(loaded: Any, fused: Any, fusion: str) -> None:
     driver = loaded.driver(stops=False)
     outcome = result(fused(driver).prefill(fusion, PREFIX, CHUNKS, QUESTION))

@@ -12,14 +12,17 @@ from backends.llm.fusion.plans import (
     Alone,
     Blend,
     Craft,
+    Encoding,
     Exact,
     Focus,
     Gradual,
+    InContext,
     Layout,
     Lego,
     Query,
     Random,
     WithFirst,
+    encoding_of,
 )
 
 LAYOUT = Layout((4, 6, 5), (True, False, False), num_layers=30)
@@ -106,6 +109,8 @@ def test_a_modifier_adds_to_what_its_plan_chooses() -> None:
     [
         ("exact", Exact()),
         ("lego(8) + alone", Alone(Lego(8))),
+        ("lego(0)+context(256)", InContext(Lego(0), 256)),
+        ("lego(4)+alone+context(9)", Alone(InContext(Lego(4), 9))),
         ("query(0.1)+alone+first(2)", Alone(WithFirst(Query(0.1), 2))),
         ("focus(3, sort=true)", Focus(3, sort=True)),
         ("craft(0.5)", Craft(0.5)),
@@ -136,12 +141,15 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
         ("blend(0.1, ratio=0.2)", "blend takes ratio, check, v, not 'ratio=0.2'"),
         ("blend(0.1, 1, true, 4)", "not '4'"),
         ("magic(1)", "'magic(1)' is no plan"),
-        ("reuse+last(3)", "'last(3)' is no modifier; there are first(k), alone"),
+        ("reuse+last(3)", "'last(3)' is no modifier; there are first(k), context(k), alone"),
         ("reuse+", "'' is no modifier"),
         ("focus(2)+first(1)", "focus(2) takes no modifier"),
         ("query(0.1, end=0)", "query(0.1, end=0): there is no layer from 0 up to 0"),
         ("query(0.1, 5, 5)+first(2)", "there is no layer from 5 up to 5"),
         ("craft(0.5)+alone", "craft(0.5) takes no modifier"),
+        ("reuse+context(0)", "context takes 1 to 512 tokens, not 0"),
+        ("reuse+context(513)", "context takes 1 to 512 tokens, not 513"),
+        ("reuse+context", "'context' is no modifier"),
         (7, "short text"),
         (None, "short text"),
     ],
@@ -160,3 +168,18 @@ def test_a_refusal_shows_a_part_of_a_long_text(text: Any) -> None:
     ) as caught:
         plan_from(text)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("reuse", Encoding()),
+        ("lego(4)+first(2)", Encoding()),
+        ("lego(4)+alone", Encoding(is_alone=True)),
+        ("lego(4)+context(64)", Encoding(num_context=64)),
+        ("query(0.1)+context(64)+first(4)", Encoding(num_context=64)),
+        ("query(0.1)+context(64)+alone", Encoding(is_alone=True, num_context=64)),
+    ],
+)
+def test_a_plan_says_how_its_chunks_are_encoded(text: str, encoding: Encoding) -> None:
+    assert encoding_of(plan_from(text)) == encoding

@@ -11,22 +11,25 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backends.errors import ConfigError
+from teola import __version__
 from teola.serving.access_log import Access
 from teola.serving.api_errors import ApiError, from_engine
 from teola.serving.bodies import Bodies
-from teola.serving.chat_api import chat
-from teola.serving.completions_api import complete
+from teola.serving.chat_api import ChatFields, chat
+from teola.serving.completions_api import CompletionFields, complete
 from teola.serving.disconnect import ClientGone, mark_gone
 from teola.serving.edge import Edge
-from teola.serving.embeddings_api import embed
-from teola.serving.encode_api import encode_chunks
+from teola.serving.embeddings_api import EmbeddingFields, embed
+from teola.serving.encode_api import EncodeFields, encode_chunks
 from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.metrics import CONTENT_TYPE
-from teola.serving.rerank_api import rerank
+from teola.serving.openapi import Operation, document_route
+from teola.serving.rerank_api import RerankFields, rerank
+from teola.serving.response_fields import ResponseFields
 from teola.serving.responses_api import respond
-from teola.serving.select_api import select
+from teola.serving.select_api import SelectFields, select
 from teola.serving.served_engines import ServedEngines, engines_of
-from teola.serving.tokens_api import detokenize, tokenize
+from teola.serving.tokens_api import DetokenizeFields, TokenizeFields, detokenize, tokenize
 
 
 def make_app(
@@ -44,19 +47,9 @@ def make_app(
         raise ConfigError("the key is empty; give none to serve everybody")
     app = Starlette(
         routes=[
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/completions", complete, methods=["POST"]),
-            Route("/v1/responses", respond, methods=["POST"]),
-            Route("/v1/select", select, methods=["POST"]),
-            Route("/v1/encode", encode_chunks, methods=["POST"]),
-            Route("/v1/embeddings", embed, methods=["POST"]),
-            Route("/v1/rerank", rerank, methods=["POST"]),
-            Route("/v1/models", models),
+            *(operation.route for operation in OPERATIONS),
+            document_route(OPERATIONS),
             Route("/v1/models/{name:path}", model),
-            Route("/tokenize", tokenize, methods=["POST"]),
-            Route("/detokenize", detokenize, methods=["POST"]),
-            Route("/health", health),
-            Route("/metrics", metrics),
         ],
         middleware=[Middleware(Edge, metrics=engines.metrics, api_key=api_key, note=note)],
         exception_handlers={
@@ -82,6 +75,11 @@ async def health(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     return Response(engines_of(request).metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+
+async def version(_: Request) -> Response:
+    """The version of teola."""
+    return JSONResponse({"version": __version__})
 
 
 async def models(request: Request) -> Response:
@@ -120,3 +118,22 @@ async def _client_gone(request: Request, _: Exception) -> Response:
 
 async def _own_mistake(_: Request, error: Exception) -> Response:
     return from_engine(error, "").response()
+
+
+OPERATIONS = (
+    Operation("/v1/chat/completions", chat, ChatFields),
+    Operation("/v1/completions", complete, CompletionFields),
+    Operation("/v1/responses", respond, ResponseFields),
+    Operation("/v1/select", select, SelectFields),
+    Operation("/v1/encode", encode_chunks, EncodeFields),
+    Operation("/v1/embeddings", embed, EmbeddingFields),
+    Operation("/v1/rerank", rerank, RerankFields),
+    Operation("/v2/rerank", rerank, RerankFields),  # other servers' names for it
+    Operation("/rerank", rerank, RerankFields),
+    Operation("/v1/models", models),
+    Operation("/tokenize", tokenize, TokenizeFields),
+    Operation("/detokenize", detokenize, DetokenizeFields),
+    Operation("/health", health),
+    Operation("/metrics", metrics, answers="text/plain"),
+    Operation("/version", version),
+)

@@ -22,6 +22,11 @@ def _as_parts(value: object) -> object:
     return value
 
 
+Content = Annotated[
+    list[TextPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart])
+]
+
+
 class CalledFunction(Fields):
     """Which tool a call is of, and with what."""
 
@@ -59,9 +64,7 @@ class Message(Fields):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     tool_calls: list[MadeCall] | None = None
     tool_call_id: str | None = None  # the call that a tool's message answers
-    content: Annotated[list[TextPart], BeforeValidator(_as_parts)] | None = Field(
-        None, validate_default=True
-    )
+    content: Content | None = Field(None, validate_default=True)
     name: str | None = None  # no template here writes it
     refusal: None = None  # an assistant's message may be sent back as it came
     annotations: list[Any] | None = None

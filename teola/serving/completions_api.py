@@ -29,6 +29,7 @@ from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 
 _MAX_PROMPTS = 1024
+Prompts = str | list[str] | list[TokenId] | list[list[TokenId]] | list[PromptPart]
 
 
 def _as_prompts(value: object) -> object:
@@ -47,7 +48,7 @@ class CompletionFields(DecodeFields):
     prompt: Annotated[
         list[str] | list[list[TokenId]] | list[list[PromptPart]],
         Field(min_length=1, max_length=_MAX_PROMPTS),
-        BeforeValidator(_as_prompts),
+        BeforeValidator(_as_prompts, json_schema_input_type=Prompts),
     ]
     max_tokens: int = Field(16, ge=0, lt=INT_END)
     request_id: str | None = Field(None, min_length=1, max_length=128)  # the answer's id holds it

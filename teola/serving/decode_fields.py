@@ -1,16 +1,13 @@
 """The fields by which a client says how to decode, and the attributes they become."""
 
-import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from backends.request_limits import (
     MAX_BIASES,
-    MAX_CHOICES,
     MAX_NAME_CHARS,
-    MAX_REGEX_CHARS,
     MAX_STOP_CHARS,
     MAX_STOP_TOKEN_IDS,
     MAX_STOPS,
@@ -18,6 +15,7 @@ from backends.request_limits import (
 from teola.serving.fields import INT_END, Fields, TokenId
 from teola.serving.prompt_parts import Fusion
 from teola.serving.served import Service
+from teola.serving.structure_fields import HasStructure
 
 
 def listed(value: object) -> object:
@@ -28,7 +26,7 @@ def listed(value: object) -> object:
 Stops = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]],
     Field(max_length=MAX_STOPS),
-    BeforeValidator(listed),
+    BeforeValidator(listed, json_schema_input_type=str | list[str]),
 ]
 
 
@@ -39,37 +37,7 @@ class StreamOptions(Fields):
     include_obfuscation: bool = False  # read and not used: it only pads events
 
 
-class JsonSchema(Fields):
-    """What a JSON answer must look like."""
-
-    name: str = ""
-    description: str | None = None
-    json_schema: dict[str, Any] = Field(default={}, alias="schema")
-    strict: bool | None = None  # decoding is held to the schema either way
-
-
-class ResponseFormat(Fields):
-    """Text, any JSON object, or JSON of a schema."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @model_validator(mode="after")
-    def _has_schema(self) -> "ResponseFormat":
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema is given with type 'json_schema', and only then")
-        return self
-
-    @property
-    def schema_text(self) -> str | None:
-        """A JSON schema, as JSON; None for plain text."""
-        if self.type == "text":
-            return None
-        schema = self.json_schema.json_schema if self.json_schema else {"type": "object"}
-        return json.dumps(schema)
-
-
-class DecodeFields(Fields):
+class DecodeFields(HasStructure):
     """What chat and plain completions share. Defaults are OpenAI's."""
 
     model: str | None = None
@@ -98,9 +66,6 @@ class DecodeFields(Fields):
         None, min_length=1, max_length=MAX_NAME_CHARS
     )  # shares prefixes with its equals alone
     fusion: Fusion | None = None  # how the KV of chunks is reused; left out: all is exact
-    response_format: ResponseFormat | None = None
-    regex: str | None = Field(None, max_length=MAX_REGEX_CHARS)
-    choices: list[str] | None = Field(None, min_length=1, max_length=MAX_CHOICES)
 
     @field_validator("logit_bias", mode="before")
     @classmethod
@@ -111,13 +76,6 @@ class DecodeFields(Fields):
             raise ValueError("keys must be token ids")
         return {int(key): bias for key, bias in value.items()}
 
-    @model_validator(mode="after")
-    def _one_structure(self) -> "DecodeFields":
-        given = [self._schema, self.regex, self.choices]
-        if sum(structure is not None for structure in given) > 1:
-            raise ValueError("give one of response_format, regex and choices")
-        return self
-
     @property
     def includes_usage(self) -> bool:
         """A stream ends with an event of its usage."""
@@ -127,10 +85,6 @@ class DecodeFields(Fields):
     def service(self) -> Service:
         """How soon the answer is wanted."""
         return Service(self.priority, None if self.itl_ms is None else self.itl_ms / 1e3)
-
-    @property
-    def _schema(self) -> str | None:
-        return self.response_format.schema_text if self.response_format else None
 
     def attrs(self, max_tokens: int, logprobs: int | None) -> Mapping[str, Any]:
         """Attributes of a decode; those that say nothing are left out."""
@@ -150,9 +104,7 @@ class DecodeFields(Fields):
             "logit_bias": self.logit_bias or None,
             "ignore_eos": self.ignore_eos or None,
             "speculate": self.speculate,
-            "schema": self._schema,
-            "regex": self.regex,
-            "choices": self.choices,
+            **self.structure,
             "logprobs": logprobs,
         }
         return {name: value for name, value in found.items() if value is not None}

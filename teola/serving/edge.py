@@ -12,6 +12,7 @@ from teola.serving.access_log import Access
 from teola.serving.api_errors import ApiError
 from teola.serving.disconnect import is_gone
 from teola.serving.metrics import Metrics
+from teola.serving.warnings_header import warning_headers
 
 OPEN_PATHS = ("/health", "/metrics")  # for probes and scrapers, who have no key
 _ID = re.compile(rb"[!-~]{1,128}")
@@ -76,7 +77,8 @@ class _Seen:
         if message["type"] == "http.response.start":
             self.count(message["status"])
             self._first_s = perf_counter() - self._began_s
-            headers = [*message.get("headers", ()), (b"x-request-id", self._id)]
+            own = ((b"x-request-id", self._id), *warning_headers(self._scope))
+            headers = [*message.get("headers", ()), *own]
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             self._num_bytes += len(message.get("body", b""))

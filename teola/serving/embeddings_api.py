@@ -20,6 +20,7 @@ from teola.serving.fields import INT_END, Fields, TokenId, read
 from teola.serving.served_engines import engines_of
 
 Vectors = NDArray[np.float32]  # [N, D]
+Inputs = str | list[str] | list[TokenId] | list[list[TokenId]]
 
 
 def _as_inputs(value: object) -> object:
@@ -36,7 +37,7 @@ class EmbeddingFields(Fields):
     model: str | None = None
     input: Annotated[
         list[str] | list[Annotated[list[TokenId], Field(min_length=1)]],
-        BeforeValidator(_as_inputs),
+        BeforeValidator(_as_inputs, json_schema_input_type=Inputs),
         Field(min_length=1, max_length=4096),
     ]
     encoding_format: Literal["float", "base64"] = "float"

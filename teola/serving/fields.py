@@ -1,20 +1,29 @@
 """From a request's body to a pydantic model: nothing that would change the answer is dropped.
 
-A field is read, ignored because no answer depends on it (`IGNORED`), harmless at one value and
-refused at all others (`UNSUPPORTED`), or unknown and refused, as OpenAI does: a typing error in
-`temperature` must not pass in silence. null stands for a field's default.
+A field is read, ignored because no answer depends on it (`IGNORED`), ignored with a warning
+(`WITHOUT_EFFECT`), harmless at one value and refused at all others (`UNSUPPORTED`), or unknown and
+refused, as OpenAI does: a typing error in `temperature` must not pass in silence. null stands for a
+field's default.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PrivateAttr,
+    ValidationError,
+)
 from pydantic_core import CoreSchema, from_json
 from starlette.requests import Request
 
 from teola.serving.api_errors import ApiError, from_validation, invalid
 from teola.serving.bodies import bodies_of
+from teola.serving.warnings_header import warn
 
 INT_END = 2**31  # engines hold counts and token ids in 32 bits
 
@@ -34,7 +43,13 @@ IGNORED = frozenset(
     )
 )
 
-_ONLY_OURS = "write regex, choices or response_format instead"
+# Asked for by many clients for every model, whatever it is: an answer has a warning of them.
+WITHOUT_EFFECT: Mapping[str, Any] = {  # name -> the value that says nothing
+    "reasoning_effort": "none",
+    "chat_template_kwargs": {},
+    "verbosity": "medium",
+}
+
 UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless values, why not
     "tools": (([],), "tools are for /v1/chat/completions"),
     "tool_choice": (("none", "auto"), "tools are for /v1/chat/completions"),
@@ -43,18 +58,12 @@ UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless v
     "modalities": ((["text"],), "models here write text only"),
     "audio": ((), "models here write text only"),
     "web_search_options": ((), "this server searches nothing"),
-    "reasoning_effort": (("none",), "models here do not reason apart from their answer"),
-    "verbosity": ((), "say in the prompt how long the answer should be"),
     "moderation": ((), "this server moderates nothing"),
     "best_of": ((1,), "write n to get several answers"),
     "suffix": (("",), "models here cannot fill in the middle"),
     "echo": ((False,), "it is for /v1/completions"),
     "use_beam_search": ((False,), "beam search is not offered"),
-    "guided_json": ((), _ONLY_OURS),
-    "guided_regex": ((), _ONLY_OURS),
-    "guided_choice": ((), _ONLY_OURS),
-    "guided_grammar": ((), _ONLY_OURS),
-    "structured_outputs": ((), _ONLY_OURS),
+    "guided_grammar": ((), "write guided_json, guided_regex or guided_choice instead"),
 }
 
 
@@ -75,6 +84,7 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     derived: ClassVar[tuple[str, ...]] = ()  # cached properties that take long: read with the body
+    _unused: tuple[str, ...] = PrivateAttr(())  # fields that were given and have no effect
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -90,7 +100,10 @@ FieldsT = TypeVar("FieldsT", bound=Fields)
 
 async def read(request: Request, model: type[FieldsT]) -> FieldsT:
     """The body of `request`. Raises ApiError, which names the field."""
-    return await bodies_of(request).read(request, partial(parse, model))
+    fields = await bodies_of(request).read(request, partial(parse, model))
+    if fields._unused:
+        warn(request.scope, f"{', '.join(fields._unused)}: without effect on this server")
+    return fields
 
 
 def parse(model: type[FieldsT], body: bytes) -> FieldsT:
@@ -104,6 +117,7 @@ def parse(model: type[FieldsT], body: bytes) -> FieldsT:
         raise ApiError(400, "the body must be a JSON object", code="invalid_json")
     try:
         fields = model.model_validate(_supported(content, model))
+        fields._unused = tuple(name for name in WITHOUT_EFFECT if _is_unused(name, content, model))
         for name in fields.derived:
             getattr(fields, name)
     except ValidationError as error:
@@ -111,10 +125,16 @@ def parse(model: type[FieldsT], body: bytes) -> FieldsT:
     return fields
 
 
+def _is_unused(name: str, body: Mapping[str, Any], model: type[Fields]) -> bool:
+    is_asked = body.get(name) not in (None, WITHOUT_EFFECT[name])
+    return is_asked and name not in model.model_fields
+
+
 def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in body.items():
-        if value is None or (name in IGNORED and name not in model.model_fields):
+        is_passed_over = name in IGNORED or name in WITHOUT_EFFECT
+        if value is None or (is_passed_over and name not in model.model_fields):
             continue
         if name in model.model_fields:
             found[name] = value

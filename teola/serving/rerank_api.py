@@ -26,14 +26,15 @@ def _as_document(value: object) -> object:
     return {"text": value} if isinstance(value, str) else value
 
 
+Passage = Annotated[Document, BeforeValidator(_as_document, json_schema_input_type=str | Document)]
+
+
 class RerankFields(Fields):
     """A query, and passages as texts or as objects with a text."""
 
     model: str | None = None
     query: str
-    documents: list[Annotated[Document, BeforeValidator(_as_document)]] = Field(
-        min_length=1, max_length=4096
-    )
+    documents: list[Passage] = Field(min_length=1, max_length=4096)
     top_n: int | None = Field(None, ge=1, lt=INT_END)
     return_documents: bool = True
 

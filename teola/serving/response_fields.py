@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from backends.base import Part
 from backends.request_limits import MAX_NAME_CHARS, MAX_PARTS, MAX_TOOLS
@@ -13,7 +13,7 @@ from teola.serving.api_errors import ApiError, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import StreamOptions
 from teola.serving.fields import INT_END, Fields
-from teola.serving.response_input import Item, as_items, messages_of
+from teola.serving.response_input import Input, messages_of
 from teola.serving.tool_fields import FunctionFields, tool_attrs
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -77,9 +77,7 @@ class ResponseFields(Fields):
     derived = ("parts",)
 
     model: str | None = None
-    input: Annotated[list[Item], BeforeValidator(as_items)] = Field(
-        min_length=1, max_length=MAX_PARTS // 4
-    )
+    input: Input = Field(min_length=1, max_length=MAX_PARTS // 4)
     instructions: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None

@@ -28,7 +28,9 @@ def _as_parts(value: object) -> object:
     return value
 
 
-Content = Annotated[list[ContentPart], BeforeValidator(_as_parts)]
+Content = Annotated[
+    list[ContentPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[ContentPart])
+]
 
 
 class MessageItem(Fields):
@@ -86,9 +88,12 @@ Item = Annotated[
 ]
 
 
-def as_items(value: object) -> object:
-    """A text is a user's message."""
+def _as_items(value: object) -> object:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
+
+
+# A text is a user's message.
+Input = Annotated[list[Item], BeforeValidator(_as_items, json_schema_input_type=str | list[Item])]
 
 
 def messages_of(instructions: str | None, items: Sequence[Any]) -> list[Message]:

@@ -62,9 +62,11 @@ TOOL = {"type": "function", "function": {"name": "find"}}
             "tool_choice",
             "invalid_value",
         ),
-        ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
         ({"modalities": ["audio"]}, "modalities", "unsupported_parameter"),
-        ({"guided_json": {}}, "guided_json", "unsupported_parameter"),
+        ({"guided_grammar": "x"}, "guided_grammar", "unsupported_parameter"),
+        ({"guided_json": {}, "regex": "a"}, None, "invalid_value"),
+        ({"guided_choice": ["a"], "choices": ["b"]}, None, "invalid_value"),
+        ({"structured_outputs": {"grammar": "x"}}, "structured_outputs.grammar", "invalid_value"),
         ({"logprobs": True}, "logprobs", "unsupported_parameter"),  # not by this engine
         *(
             ({name: 10**400}, name, "invalid_value")

@@ -1,0 +1,92 @@
+"""What clients of other servers say: aliases, fields without effect, the version, the OpenAPI
+document."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+
+import teola as tl
+from teola.serving.decode_fields import DecodeFields
+
+CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
+HELLO = [{"role": "user", "content": "hello"}]
+SCHEMA = {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "attrs"),
+    [
+        ({"guided_json": SCHEMA}, {"schema": json.dumps(SCHEMA)}),
+        ({"guided_json": json.dumps(SCHEMA)}, {"schema": json.dumps(SCHEMA)}),
+        ({"guided_regex": "a+"}, {"regex": "a+"}),
+        ({"guided_choice": ["a", "b"]}, {"choices": ["a", "b"]}),
+        ({"structured_outputs": {"json": SCHEMA}}, {"schema": json.dumps(SCHEMA)}),
+        ({"structured_outputs": {"json_object": True}}, {"schema": json.dumps(SCHEMA)}),
+        ({"structured_outputs": {"regex": "a+"}}, {"regex": "a+"}),
+        ({"structured_outputs": {"choice": ["a"]}}, {"choices": ["a"]}),
+        ({"structured_outputs": {}}, {}),
+    ],
+)
+def test_vllms_names_of_forms_are_ours(
+    talk: Callable[..., Any], theirs: dict[str, Any], attrs: dict[str, Any]
+) -> None:
+    found = DecodeFields.model_validate(theirs).structure
+    assert found == attrs
+    assert talk().post(CHAT, {"messages": HELLO, **theirs}).status_code == 200
+
+
+def test_a_field_without_effect_is_passed_over_with_a_warning(talk: Callable[..., Any]) -> None:
+    server = talk(replies={"hello": "one"})
+    fields = {"reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": False}}
+    for path, body in ((CHAT, {"messages": HELLO}), (COMPLETE, {"prompt": "hello"})):
+        for streams in (False, True):
+            answer = server.post(path, {**body, **fields, "stream": streams})
+            assert answer.status_code == 200
+            said = answer.headers["x-teola-warning"]
+            assert said.startswith("reasoning_effort, chat_template_kwargs: without effect")
+    plain = {"messages": HELLO, "reasoning_effort": "none", "chat_template_kwargs": {}}
+    assert "x-teola-warning" not in server.post(CHAT, plain).headers
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v2/rerank"])
+def test_reranking_has_other_names(talk: Callable[..., Any], path: str) -> None:
+    body = {"query": "a cat", "documents": ["a dog", "a cat"]}
+    server = talk()
+    theirs, ours = (server.post(where, body).json()["results"] for where in (path, "/v1/rerank"))
+    assert theirs == ours
+
+
+def test_the_version_is_told(talk: Callable[..., Any]) -> None:
+    assert talk().get("/version").json() == {"version": tl.__version__}
+
+
+def test_the_document_names_every_route_and_describes_what_is_taken(
+    talk: Callable[..., Any],
+) -> None:
+    server = talk()
+    found = server.get("/openapi.json").json()
+    assert found["openapi"] == "3.1.0"
+    paths = {route.path for route in server.app.routes} - {
+        "/openapi.json",
+        "/v1/models/{name:path}",
+    }
+    assert found["paths"].keys() == paths
+    assert all(next(iter(path.values()))["summary"] for path in found["paths"].values())
+    takes = found["paths"][CHAT]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    validator = jsonschema.Draft202012Validator({**takes, "components": found["components"]})
+    tool = {"type": "function", "function": {"name": "find"}}
+    validator.validate({"messages": HELLO, "stop": "x", "tools": [tool]})
+    parts = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
+    validator.validate({"messages": parts})
+    assert not validator.is_valid({"messages": "hello"})
+    assert not validator.is_valid({"messages": HELLO, "n": 0})
+
+
+def test_the_document_and_the_version_want_the_key(talk: Callable[..., Any]) -> None:
+    server = talk(api_key="secret")
+    for path in ("/openapi.json", "/version"):
+        assert server.get(path).status_code == 401
+        assert server.get(path, authorization="Bearer secret").status_code == 200

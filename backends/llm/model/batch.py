@@ -174,8 +174,9 @@ def _watches(
 ) -> Iterator[Watch]:
     """Of the question's rows among a run's; or one for each row of a chunk."""
     if isinstance(look, Attention):
-        first = bisect_left(places, sequence.look_from)
-        yield Watch(span, row + first, row + len(places), look.first_layer, look.end_layer)
+        first, end = bisect_left(places, sequence.look_from), len(places)
+        if first < end:  # else a step without a row of the question
+            yield Watch(span, row + first, row + end, look.first_layer, look.end_layer)
         return
     for part in sequence.placed:
         for i in range(bisect_left(places, part.at), bisect_left(places, part.end)):

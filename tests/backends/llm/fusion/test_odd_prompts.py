@@ -100,6 +100,20 @@ def test_an_exact_prompt_between_two_passes_changes_nothing(
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("plan", ["query(0.2)", "blend(0.2)", "craft(0.5)"])
+def test_steps_without_a_row_of_the_question_find_nothing(deep: Any, fused: Any, plan: str) -> None:
+    found = []
+    for token_budget in (512, 16, 3):
+        driver = deep.driver(stops=False, token_budget=token_budget)
+        both = fused(driver)
+        for chunks in (CHUNKS, CHUNKS[::-1]):
+            between = [x for chunk in chunks for x in (SEPARATOR, Chunk(chunk))]
+            inputs = (None, PREFIX, *between, " What came?")
+            (outcome,) = both.run(both.plain("prefill", *inputs, fusion=plan))
+        found.append(tokens(driver, result(outcome).outputs[0]))
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("length", [15, 16, 17])
 @pytest.mark.parametrize("plan", ["blend(0.3)", "gradual(0.45)", "query(0.3)"])
 def test_the_last_token_of_a_prompt_that_ends_in_a_chunk_is_never_chosen(

@@ -32,6 +32,7 @@ _USUAL = (
     "reuse+context(256)+alone",
     "lego(4)+context(256)",
     "lego(4)+context(256)+alone",
+    "lego(16)+context(256)",
     "query(0.15)",
     "query(0.3)",
     "query(0.5)",

@@ -37,6 +37,9 @@ _SAME = (
 _FIELD_OF = {"schema": "response_format", "tool": "tools", **{name: name for name in _SAME}}
 
 
+_IS_FORM = re.compile(r"str|[\w-]+\[.*\]")
+
+
 class ApiError(Exception):
     """What a client is told."""
 
@@ -75,12 +78,22 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
 
 
 def from_validation(error: ValidationError) -> ApiError:
-    """The first thing that pydantic found wrong, under the field's path: `messages.0.content`."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
+    """The first thing that pydantic found wrong, under the field's path: `messages.0.content`. Of
+    the forms that a field may have, the one that was followed furthest tells."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    path, first = _path(found[0]), found[0]
+    for other in found[1:]:
+        if other["loc"][:1] == first["loc"][:1] and len(_path(other)) > len(path):
+            path, first = _path(other), other
+    param = ".".join(path) or None
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     message = first["msg"].removeprefix("Value error, ")
     return invalid(param, f"{param or 'the request'}: {message}", code)
+
+
+def _path(error: Any) -> list[str]:
+    """Without pydantic's names of the forms, like `list[str]`."""
+    return [str(part) for part in error["loc"] if not _IS_FORM.fullmatch(str(part))]
 
 
 def from_engine(error: Exception, prompt_field: str) -> ApiError:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar, cast
 
 from starlette.requests import Request
@@ -44,7 +45,11 @@ class Bodies:
             body = await self._received(request)
             if len(body) <= _LIGHT_BYTES:
                 return parse(body)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, parse, body)
+            return await self.apart(partial(parse, body))
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """What `work` gives, on the thread on which bodies are read."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _received(self, request: Request) -> bytes:
         limit_s = self._limits.body_timeout_s

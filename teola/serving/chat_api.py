@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backends.base import Part, ToolCall
-from backends.request_limits import MAX_PARTS
 from teola.serving.answer import DONE, PieceFrames, answer, frame
 from teola.serving.api_errors import ApiError
 from teola.serving.chat_message import Message, conversation
@@ -24,7 +23,7 @@ from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 from teola.serving.tool_fields import HasTools
 
-_MAX_MESSAGES = MAX_PARTS // 4  # each opens a turn, and may be several parts
+_MAX_MESSAGES = 4096
 
 
 class ChatFields(DecodeFields, HasTools):

@@ -36,8 +36,13 @@ def _as_prompts(value: object) -> object:
     """A list of prompts, whichever of OpenAI's four forms is given, or a prompt in pieces."""
     if isinstance(value, str):
         return [value]
-    is_one = isinstance(value, list) and value and all(type(item) in (int, dict) for item in value)
-    return [value] if is_one else value
+    if not isinstance(value, list):
+        return value
+    if value and all(type(item) in (int, dict) for item in value):
+        return [value]
+    if len(value) > _MAX_PROMPTS:  # before each is looked at
+        raise ValueError(f"there are {len(value)} prompts; at most {_MAX_PROMPTS} are allowed")
+    return value
 
 
 class CompletionFields(DecodeFields):

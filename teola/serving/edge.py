@@ -12,6 +12,7 @@ from teola.serving.access_log import Access
 from teola.serving.api_errors import ApiError
 from teola.serving.disconnect import is_gone
 from teola.serving.metrics import Metrics
+from teola.serving.turnstile import Turnstile
 from teola.serving.warnings_header import warning_headers
 
 OPEN_PATHS = ("/health", "/metrics")  # for probes and scrapers, who have no key
@@ -33,12 +34,15 @@ class Edge:
         self._metrics = metrics
         self._api_key = None if api_key is None else api_key.encode()
         self._note = note
+        self._turnstile = Turnstile()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         seen = _Seen(scope, send, self._metrics)
         try:
+            if scope["path"] not in OPEN_PATHS:
+                await self._turnstile.enter()
             if self._is_allowed(scope):
                 await self._app(scope, receive, seen.send)
             else:

@@ -1,7 +1,9 @@
 """`POST /v1/embeddings`."""
 
 import base64
+import json
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -9,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from backends.base import Request as EngineRequest
 from backends.base import Result, Tokens
 from backends.errors import EngineError
 from teola.serving.api_errors import from_engine, invalid
+from teola.serving.bodies import bodies_of
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, TokenId, read
 from teola.serving.served_engines import engines_of
 
+Vector = NDArray[np.float32]  # [D]
 Vectors = NDArray[np.float32]  # [N, D]
 Inputs = str | list[str] | list[TokenId] | list[list[TokenId]]
+_LIGHT_NUMBERS = 16_384  # written as text in some milliseconds, on the loop
 
 
 def _as_inputs(value: object) -> object:
@@ -34,6 +39,8 @@ def _as_inputs(value: object) -> object:
 class EmbeddingFields(Fields):
     """Texts, or token ids of the embedder's own tokenizer."""
 
+    derived = ("items",)
+
     model: str | None = None
     input: Annotated[
         list[str] | list[Annotated[list[TokenId], Field(min_length=1)]],
@@ -43,7 +50,7 @@ class EmbeddingFields(Fields):
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1, lt=INT_END)
 
-    @property
+    @cached_property
     def items(self) -> list[str | Tokens]:
         return [item if isinstance(item, str) else Tokens(tuple(item)) for item in self.input]
 
@@ -63,19 +70,28 @@ async def embed(request: Request) -> Response:
     except EngineError as error:
         raise from_engine(error, "input") from error
     vectors = _cut(result.outputs[0], fields.dimensions, served.name)
-    return JSONResponse({"model": served.name, **_body(result, vectors, fields.encoding_format)})
+    write = partial(_body, served.name, result, vectors, fields.encoding_format)
+    body = write() if vectors.size <= _LIGHT_NUMBERS else await bodies_of(request).apart(write)
+    return Response(body, media_type="application/json")
 
 
-def _body(result: Result, vectors: Vectors, encoding: str) -> dict[str, Any]:
-    data: list[dict[str, Any]] = [
-        {"object": "embedding", "index": index, "embedding": _written(vector, encoding)}
-        for index, vector in enumerate(vectors)
-    ]
-    for index in result.cut:
-        data[index]["truncated"] = True
+def _body(model: str, result: Result, vectors: Vectors, encoding: str) -> bytes:
+    """Written vector by vector: other threads run in between."""
     num_tokens = result.usage.prefill_tokens  # 0 where a server of others does not say
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-    return {"object": "list", "data": data, "usage": usage, **_warning(result.cut, len(data))}
+    warning = _warning(result.cut, len(vectors))
+    head = json.dumps({"object": "list", "model": model, "usage": usage, **warning})
+    cut = frozenset(result.cut)
+    entries = (
+        json.dumps(_entry(index, vector, encoding, index in cut))
+        for index, vector in enumerate(vectors)
+    )
+    return f'{head[:-1]}, "data": [{", ".join(entries)}]}}'.encode()
+
+
+def _entry(index: int, vector: Vector, encoding: str, is_cut: bool) -> dict[str, Any]:
+    entry = {"object": "embedding", "index": index, "embedding": _written(vector, encoding)}
+    return {**entry, "truncated": True} if is_cut else entry
 
 
 def _warning(cut: Sequence[int], num: int) -> dict[str, str]:
@@ -98,7 +114,7 @@ def _cut(vectors: Vectors, dimensions: int | None, name: str) -> Vectors:
     return unit
 
 
-def _written(vector: NDArray[np.float32], encoding: str) -> Any:
+def _written(vector: Vector, encoding: str) -> Any:
     if encoding == "float":
         return vector.tolist()
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()

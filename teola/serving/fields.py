@@ -6,6 +6,7 @@ refused, as OpenAI does: a typing error in `temperature` must not pass in silenc
 field's default.
 """
 
+import gc
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -110,7 +111,7 @@ def parse(model: type[FieldsT], body: bytes) -> FieldsT:
     """The fields of a body, and what is derived from them. Any thread may call. Raises ApiError,
     which names the field."""
     try:
-        content = from_json(body)
+        content = _from_json(body)
     except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
     if not isinstance(content, dict):
@@ -128,6 +129,17 @@ def parse(model: type[FieldsT], body: bytes) -> FieldsT:
 def _is_unused(name: str, body: Mapping[str, Any], model: type[Fields]) -> bool:
     is_asked = body.get(name) not in (None, WITHOUT_EFFECT[name])
     return is_asked and name not in model.model_fields
+
+
+def _from_json(body: bytes) -> Any:
+    """Without looks for garbage among the new lists: Python's lock is held to the end anyway."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return from_json(body)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ class Limits:
     """The defaults keep a server answering under any client; raise one where yours need more."""
 
     max_body_bytes: int = 16 * MIB
-    max_body_items: int = 2**18  # of all lists and objects of a body together
+    max_body_items: int = 2**18  # of all lists and objects of a body; each of these counts as eight
     max_connections: int = 1024
     header_timeout_s: float = 10.0  # from the first byte of a request, or the connection
     body_timeout_s: float = 30.0

@@ -9,6 +9,7 @@ does not wait.
 import asyncio
 import gc
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.listening import SignalServer, listen, most_connections, url_of
 from teola.serving.served_engines import ServedEngines
 
+_SWITCH_S = 0.001  # the event loop waits so long for Python's lock where threads compute
+_FULL_COLLECTION = 200  # times the middle one: it looks at all that hundreds of requests hold
 _LAST_WRITES_S = 5  # for errors to reach their clients
 
 
@@ -40,6 +43,7 @@ class ServerSettings:
 
 def serve(engines: ServedEngines, settings: ServerSettings, say: Callable[[str], None]) -> None:
     """Serve until a signal ends it. Raises ConfigError, or what kept an engine from loading."""
+    sys.setswitchinterval(_SWITCH_S)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # series that nobody reads
     with ExitStack() as at_end:
         log = open_log(settings.access_log, at_end) if settings.access_log else None
@@ -101,4 +105,5 @@ async def _load(
         raise
     gc.collect()
     gc.freeze()  # weights and modules stay: later collections need not look at them
+    gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION)
     is_ready()

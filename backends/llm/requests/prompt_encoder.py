@@ -18,6 +18,9 @@ from backends.tool_calls.format import CallFormat, Markup
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn, read_turn
 
+_BEGINNING_CHARS = 8  # of a text, for each token of room: twice the tokens of most languages
+_SPARE = 4096  # characters in which a blank is looked for
+_UNSURE_TOKENS = 64
 _JSON_BYTES = 8  # of a canonical turn, that may stand for one byte of the text: \u0041
 
 
@@ -38,9 +41,9 @@ class PromptEncoder:
         """How the model writes calls of these tools. Raises RequestRejected."""
         return self._tools.of(tools).format
 
-    def check_bytes(self, parts: Sequence[Part], most_tokens: int, turn: Open) -> None:
+    def check_length(self, parts: Sequence[Part], most_tokens: int, turn: Open) -> None:
         """Raises RequestTooLong, before anything is tokenised, for more text than so many tokens
-        can stand for."""
+        can stand for; and for a long text whose beginning alone has too many."""
         num_bytes = sum(_num_bytes(part) for part in parts if isinstance(part, str))
         if isinstance(turn, ToolTurns):
             num_bytes //= _JSON_BYTES
@@ -51,6 +54,22 @@ class PromptEncoder:
                 f"the prompt's texts have {num_bytes} bytes; {max(0, room)} tokens, which the "
                 f"context takes, stand for {longest} bytes each at most: shorten the prompt"
             )
+        if not isinstance(turn, ToolTurns):
+            for part in parts:
+                self._check_beginning(part, max(0, room))
+
+    def _check_beginning(self, part: Part, room: int) -> None:
+        num_chars = _BEGINNING_CHARS * room + _SPARE
+        if not isinstance(part, str) or len(part) < 2 * num_chars:
+            return
+        end = part.rfind(" ", num_chars - _SPARE, num_chars)
+        if end > 0 and part[end - 1] != " ":  # a blank behind a word: no later text changes these
+            num_tokens = len(self.tokenizer.encode_text(part[:end]))
+            if num_tokens > room + _UNSURE_TOKENS:
+                raise RequestTooLong(
+                    f"the first {end} of {len(part)} characters of a text have {num_tokens} "
+                    f"tokens; the context takes {room}: shorten the prompt"
+                )
 
     def encode(
         self, parts: Sequence[Part], ids: Sequence[int], turn: Open

@@ -187,7 +187,7 @@ class RequestValidator:
         return encode_fused(self._encode, parts, ids, with_tools(turn, tools))
 
     def _encode(self, parts: Items[Part], ids: list[int], turn: Open) -> tuple[list[int], Open]:
-        self._prompts.check_bytes(parts, self._most_tokens - len(ids), turn)
+        self._prompts.check_length(parts, self._most_tokens - len(ids), turn)
         longer, turn = self._prompts.encode(parts, ids, turn)
         if max(longer[len(ids) :], default=0) >= self._vocab_size:
             raise RequestRejected(

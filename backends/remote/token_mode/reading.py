@@ -193,7 +193,7 @@ class RequestReader:
         turn = with_tools(turn, tools)
         num_before = parent.num_tokens if parent is not None else 0
         if self._max_context_tokens is not None and not is_encode:
-            self.prompts.check_bytes(parts, self._max_context_tokens - num_before, turn)
+            self.prompts.check_length(parts, self._max_context_tokens - num_before, turn)
         if named is None and not is_encode:
             ids, turn = self.prompts.encode_more(parts, turn, is_start=is_start)
             return TokenContext(self.prompts, parent, ids, turn, adapter, salt, fusion)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Turn
-from backends.errors import EngineUnavailable
+from backends.errors import EngineUnavailable, RequestTooLong
 from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
 from backends.llm.requests.prompt_encoder import open_prompts
@@ -44,3 +44,25 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         open_prompts(tmp_path / "nothing")
     with pytest.raises(EngineUnavailable, match=r"has no tokenizer\.json"):
         open_prompts(tmp_path)
+
+
+def test_of_a_text_that_is_too_long_only_the_beginning_is_tokenised(
+    tiny_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = open_prompts(tiny_folder())
+    sizes: list[int] = []
+    encode = prompts.tokenizer.encode_text
+
+    def counted(text: str) -> list[int]:
+        sizes.append(len(text))
+        return encode(text)
+
+    monkeypatch.setattr(prompts.tokenizer, "encode_text", counted)
+    monkeypatch.setattr(prompts.tokenizer, "longest_token_bytes", 1000)
+    with pytest.raises(RequestTooLong, match="the first .* of 50000 characters"):
+        prompts.check_length(["word " * 10_000], 100, None)
+    assert len(sizes) == 1
+    assert sizes[0] < 5000
+    prompts.check_length(["word " * 900], 1000, None)  # may fit
+    prompts.check_length(["a" * 50_000], 100, None)  # no place where a beginning surely ends
+    assert len(sizes) == 1

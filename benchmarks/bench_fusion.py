@@ -42,6 +42,7 @@ from backends.llm.engine import LLMEngine
 from backends.llm.fusion.fused_prefill import Behind, Fuser
 from backends.registry import EngineSpec, create
 from benchmarks.fusion_plot import draw
+from teola.fusion_check.earlier import earlier_prompts
 from teola.fusion_check.loss import cost_of, kl_of, top1_of
 from teola.fusion_check.probe import Probe
 from teola.fusion_check.recovered import recovered
@@ -100,16 +101,11 @@ class Case:
         chunks = [Chunk(f"{text}\n\n") for text in order]
         return [*HEAD, *chunks, f"Question: {self.question}{again}", Turn("assistant")]
 
-    def older_prompts(self, other: "Case", together: bool) -> Iterator[list[Part]]:
-        """Another question's, which had these passages among its own: each in a prompt of its own
-        behind two others, or all of them in one, the last first."""
-        own = [[*other.passages[:2], text] for text in self.passages]
-        if together:
-            pairs = zip(other.passages, self.passages[::-1], strict=False)
-            own = [[text for pair in pairs for text in pair]]
-        for order in own:
-            chunks = [Chunk(f"{text}\n\n") for text in order]
-            yield [*HEAD, *chunks, f"Question: {other.question}", Turn("assistant")]
+    def mixed_prompt(self, other: "Case") -> list[Part]:
+        """Another question's, which had these passages among its own, the last first."""
+        pairs = zip(other.passages, self.passages[::-1], strict=False)
+        chunks = [Chunk(f"{text}\n\n") for pair in pairs for text in pair]
+        return [*HEAD, *chunks, f"Question: {other.question}", Turn("assistant")]
 
 
 def cases(args: argparse.Namespace, engine: LLMEngine) -> list[Case]:
@@ -182,11 +178,11 @@ async def lose(
     exact.release()
     modes.probe.flush()  # else the next would find all of it, exact
     for mode in wanted:
-        if "craft" in mode:
-            for older in case.older_prompts(other, mode.startswith("together")):
-                await _released(modes, mode, older)
-        if "corpus" in mode:
-            await _released(modes, mode, other.prompt())
+        earlier = earlier_prompts(mode, case.prompt(), other.prompt())
+        if mode.startswith("together"):
+            earlier = iter([case.mixed_prompt(other)])
+        for prompt in earlier:
+            await _released(modes, mode, prompt)
         result = await modes.prefill(mode, case.prompt())
         (context,) = result.outputs
         found = await modes.probe.logprobs(context, tokens[:-1])

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from backends.base import Part
 from backends.errors import ConfigError
 from backends.fusion_profile import FusionProfile, PlanQuality, load, path_of
 from backends.llm.engine import LLMEngine
-from backends.llm.fusion.named_plans import PLANS, plan_from
+from backends.llm.fusion.named_plans import plan_from
 from backends.llm.kv.tiers.page_key import identity_of
 from backends.models.fetch import resolve
 from backends.registry import EngineSpec, create
@@ -38,6 +39,10 @@ _USUAL = (
     "query(0.5)",
     "blend(0.15)",
     "query(0.15)+context(256)",
+    "reuse+corpus(256)",
+    "lego(4)+corpus(256)",
+    "lego(16)+corpus(256)",
+    "craft(0.15)",
 )
 DEFAULT_FLOOR = 0.1  # of R: a plan that brings back less is hardly better than "reuse"
 
@@ -57,8 +62,7 @@ class Settings:
     @property
     def all_plans(self) -> list[str]:
         """With the base. Raises RequestRejected for one that there is not."""
-        usual = [plan for plan in _USUAL if plan.partition("(")[0] in PLANS]
-        found = list(dict.fromkeys((BASE, *(self.plans or usual))))
+        found = list(dict.fromkeys((BASE, *(self.plans or _USUAL))))
         for plan in found:
             plan_from(plan)
         return found
@@ -83,8 +87,9 @@ async def check(settings: Settings, on_loss: Callable[[], None]) -> Losses:
     engine = _engine_of(settings)
     try:
         await engine.start()
-        for number, question in enumerate(settings.questions):
-            await _measure(Probe(engine), number, question, list(found), journal, on_loss)
+        for number in range(len(settings.questions)):
+            prompts = [settings.questions[i].prompt for i in (number, number - 1)]
+            await _measure(Probe(engine), number, prompts, list(found), journal, on_loss)
             for plan, own in found.items():
                 loss = journal.get(number, plan)
                 assert loss is not None, "measured above"
@@ -137,7 +142,7 @@ def journal_path(url: str) -> Path:
 async def _measure(
     probe: Probe,
     number: int,
-    question: Question,
+    prompts: Sequence[Sequence[Part]],
     plans: Sequence[str],
     journal: Journal,
     on_loss: Callable[[], None],
@@ -146,7 +151,8 @@ async def _measure(
     for _ in range(len(plans) - len(missing)):
         on_loss()
     if missing:
-        async for plan, loss in losses(probe, question.prompt, missing):
+        prompt, earlier = prompts
+        async for plan, loss in losses(probe, prompt, missing, earlier):
             journal.keep(number, plan, loss)
             on_loss()
 

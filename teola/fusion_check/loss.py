@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import FusionReport, Part
+from teola.fusion_check.earlier import earlier_prompts
 from teola.fusion_check.probe import Probe
 
 NUM_TOKENS = 16  # of the exact answer
@@ -23,15 +24,18 @@ class Loss:
 
 
 async def losses(
-    probe: Probe, prompt: Sequence[Part], plans: Sequence[str]
+    probe: Probe, prompt: Sequence[Part], plans: Sequence[str], other: Sequence[Part]
 ) -> AsyncIterator[tuple[str, Loss]]:
-    """Plan by plan, over the tokens that the exact prompt writes. Raises EngineError."""
+    """Plan by plan, over the tokens that the exact prompt writes; `other` is an earlier question's
+    prompt. Raises EngineError."""
     exact = (await probe.prefill(prompt, None)).outputs[0]
     tokens = await probe.continuation(exact, NUM_TOKENS)
     wanted = await probe.logprobs(exact, tokens[:-1])
     exact.release()
     probe.flush()  # else the next would find all of it, exact
     for plan in plans:
+        for earlier in earlier_prompts(plan, prompt, other):
+            (await probe.prefill(earlier, plan)).outputs[0].release()
         result = await probe.prefill(prompt, plan)
         (context,) = result.outputs
         found = await probe.logprobs(context, tokens[:-1])

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from backends.base import Chunk
 from backends.errors import ConfigError, RequestRejected
 from teola.fusion_check import check as checks
 from teola.fusion_check.check import Losses, Settings, check, finish, url_of
+from teola.fusion_check.earlier import earlier_prompts
 from teola.fusion_check.loss import Loss, losses
 from teola.fusion_check.questions import Question
 
@@ -50,10 +52,10 @@ def test_a_check_that_was_stopped_goes_on_and_measures_nothing_twice(
     measured: list[tuple[str, tuple[str, ...]]] = []
 
     async def noted(
-        probe: Any, prompt: Any, plans: Sequence[str]
+        probe: Any, prompt: Any, plans: Sequence[str], other: Any
     ) -> AsyncIterator[tuple[str, Loss]]:
         measured.append((prompt[-2], tuple(plans)))
-        async for found in losses(probe, prompt, plans):
+        async for found in losses(probe, prompt, plans, other):
             yield found
 
     monkeypatch.setattr(checks, "losses", noted)
@@ -131,3 +133,23 @@ def test_an_engine_refuses_what_the_check_found_too_lossy(url: str) -> None:
     assert "below the floor" in str(refused)
     assert isinstance(asyncio.run(outcome(ALL)), Result)
     assert isinstance(asyncio.run(outcome("reuse", fusion_floor=-0.01)), Result)
+
+
+def test_plans_that_remember_are_measured_behind_another_question(url: str) -> None:
+    found = found_by(Settings(url, QUESTIONS, ("craft(0)", "reuse+corpus(9)")))
+    for crafted, sampled in zip(found["craft(0)"], found["reuse+corpus(9)"], strict=True):
+        assert crafted.cost < 0.5
+        assert crafted.kl > 1e-4
+        assert sampled.cost < 0.5
+
+
+def test_the_earlier_prompts_of_craft_have_each_passage_behind_two_others() -> None:
+    prompt, other = (question.prompt for question in QUESTIONS)
+    made = list(earlier_prompts("craft(0.1)", prompt, other))
+    assert [[x for x in p if isinstance(x, Chunk)] for p in made] == [
+        [*[x for x in other if isinstance(x, Chunk)][:2], own]
+        for own in prompt
+        if isinstance(own, Chunk)
+    ]
+    assert list(earlier_prompts("lego(4)+corpus(9)", prompt, other)) == [list(other)]
+    assert not list(earlier_prompts("lego(4)+context(9)", prompt, other))

@@ -64,8 +64,6 @@ PLANS = {
         *("query(0.05)+first(4)+alone", "query(0.15)+first(4)+alone", "query(0.1)+first(8)+alone"),
         *(f"reuse+context({n})" for n in (16, 64, 128, 256, 512)),
         *("reuse+context(256)+alone", "lego(4)+context(256)+alone", "lego(16)+context(256)"),
-        *("reuse+corpus(256)", "lego(4)+corpus(256)", "lego(16)+corpus(256)"),
-        *("reuse+corpus(256)+alone", "query(0.15)+corpus(256)"),
         *("lego(8)+context(256)", "lego(4)+context(256)", "query(0.05)+context(256)"),
         *("query(0.15)+context(256)", "query(0.3)+context(256)", "blend(0.15)+context(256)"),
     ),
@@ -286,7 +284,7 @@ async def _first_token_s(modes: Modes, mode: str, case: Case, trial: int) -> flo
 
 def _encoding(plan: str) -> Iterator[str]:
     """The modifiers that say how chunks are encoded."""
-    return (x for x in plan.split("+")[1:] if x == "alone" or x.startswith(("context", "corpus")))
+    return (x for x in plan.split("+")[1:] if x == "alone" or x.startswith("context"))
 
 
 async def _released(modes: Modes, mode: str, prompt: Sequence[Part]) -> None:
@@ -339,8 +337,7 @@ PAIRS = (
     *(("blend(0.15)", "random(0.15)"), ("query(0.15)", "blend(0.15)"), ("reuse", "reuse+alone")),
     *(("lego(16)+alone", "lego(16)"), ("lego(8)+alone", "query(0.05)"), ("lego(16)", "reuse")),
     *(("reuse+context(256)", "query(0.15)"), ("lego(4)+context(256)", "query(0.15)")),
-    *(("query(0.15)+context(256)", "query(0.3)"), ("reuse+corpus(256)", "query(0.15)")),
-    *(("lego(4)+corpus(256)", "query(0.15)"), ("reuse+corpus(256)", "reuse+context(256)")),
+    *(("query(0.15)+context(256)", "query(0.3)"), ("reuse+context(256)", "reuse")),
     *(("craft(0.15)", "query(0.15)"), ("craft(0.15)", "lego(4)+context(256)")),
     *(("lego(16)+alone", "blend(0.15)"), ("query(0.15)+first(4)", "query(0.15)")),
     *(("query(0.15, first=10, end=20)", "query(0.15)"), ("similar:query(0.15)", "query(0.15)")),

@@ -73,7 +73,7 @@ def _without_size(plan: Any) -> tuple[Any, float]:
         return (plan.k, kind), size
     if isinstance(plan, InContext):
         kind, size = _without_size(plan.plan)
-        return (InContext, plan.num_tokens, plan.of_corpus, kind), size
+        return (InContext, plan.num_tokens, kind), size
     if isinstance(plan, Alone):
         kind, size = _without_size(plan.plan)
         return (Alone, kind), size

@@ -53,8 +53,7 @@ def is_alone(plan: str) -> bool:
 
 def encodes_otherwise(plan: str) -> bool:
     """Whether a plan's chunks are encoded behind something else than the prompt's prefix."""
-    others = ("alone", "context", "corpus")
-    return any(modifier.startswith(others) for modifier in _modifiers(plan))
+    return is_alone(plan) or any(modifier.startswith("context") for modifier in _modifiers(plan))
 
 
 def _modifiers(plan: str) -> list[str]:

@@ -33,15 +33,12 @@ _USUAL = (
     "reuse+context(256)+alone",
     "lego(4)+context(256)",
     "lego(4)+context(256)+alone",
-    "lego(16)+context(256)",
     "query(0.15)",
     "query(0.3)",
     "query(0.5)",
     "blend(0.15)",
     "query(0.15)+context(256)",
-    "reuse+corpus(256)",
-    "lego(4)+corpus(256)",
-    "lego(16)+corpus(256)",
+    "lego(16)+context(256)",
     "craft(0.15)",
 )
 DEFAULT_FLOOR = 0.1  # of R: a plan that brings back less is hardly better than "reuse"

@@ -16,7 +16,6 @@ from graph_opt.graph import CHUNKS, Node, Ref
         ({"fusion": "lego(4)+first(8)"}, {}),
         ({"fusion": "lego(4)+alone"}, {"fusion": "lego(4)+alone"}),
         ({"fusion": "reuse + context(64)"}, {"fusion": "reuse + context(64)"}),
-        ({"fusion": "lego(4)+corpus(64)"}, {"fusion": "lego(4)+corpus(64)"}),
         ({"fusion": "query(0.1) + alone + first(2)"}, {"fusion": "query(0.1) + alone + first(2)"}),
     ],
 )

@@ -37,7 +37,7 @@ from backends.llm.fusion.plans import (
     encoding_of,
 )
 from backends.llm.fusion.record import Record, Records
-from backends.llm.fusion.stand_in import Sample, StandIns
+from backends.llm.fusion.stand_in import stand_in
 from backends.llm.kv.page_table import PageTable
 from backends.llm.sequence.sequence import LLMContext
 
@@ -104,7 +104,7 @@ class Fuser:
         self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
         self._prefixes: OrderedDict[tuple[Items[Part], str | None], LLMContext] = OrderedDict()
         self._records = Records()
-        self._stand_ins = StandIns()
+        self._stand_ins: dict[int, tuple[int, ...]] = {}  # by their lengths
         self._live: dict[str, _Work] = {}
 
     def abort(self, request_id: str) -> bool:
@@ -214,8 +214,8 @@ class Fuser:
                 refusal = await self._record(request, key, prefix, texts, plan)
                 return refusal or await self._run(request, "", prefix, *parts)
             work.records[text] = record
-        ways = [(text, prefix, work.records[text].before) for text in texts]
-        encoded = await self._encode_each(request, ways)
+        ways = [(text, work.records[text].before) for text in texts]
+        encoded = await self._encode_each(request, prefix, ways)
         if isinstance(encoded, Exception):
             return encoded
         return await self._in_passes(request, prefix, _put_in(parts, encoded), plan)
@@ -233,7 +233,7 @@ class Fuser:
         work = self._live[request.id]
         encoded: dict[str, Encoded] = {}
         for i, text in enumerate(texts):  # each begins with what the one before computed
-            found = await self._encode_each(request, [(text, prefix, texts[:i])])
+            found = await self._encode_each(request, prefix, [(text, texts[:i])])
             if isinstance(found, Exception):
                 return found
             encoded |= found
@@ -263,38 +263,20 @@ class Fuser:
         if isinstance(found, Exception):
             return found
         prefix, parts = found
-        texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
-        encoding = self._live[request.id].encoding
-        behind: dict[str, LLMContext | None] = dict.fromkeys(texts, prefix)
-        key = _record_key(request, None if encoding.is_alone else prefix)
+        encoding, behind = self._live[request.id].encoding, prefix
         if encoding.is_alone:
             request = from_nothing(request)
-        num_before = 0 if encoding.is_alone else len(request.inputs) - 1 - len(parts)
-        for ids, own in self._stand_in(encoding, key, texts):
-            other = await self._aside(request, request.inputs[1 : 1 + num_before], ids)
+        if encoding != _USUALLY:
+            num_before = 0 if encoding.is_alone else len(request.inputs) - 1 - len(parts)
+            other = await self._aside(request, request.inputs[1 : 1 + num_before])
             if isinstance(other, Exception):
                 return other
-            behind |= dict.fromkeys(own, other)
+            behind = other
+        texts = list(dict.fromkeys(part for part in parts if isinstance(part, Chunk)))
         others = self._behind or _no_others
-        ways = [(text, behind[text], others(text, texts)) for text in texts]
-        encoded = await self._encode_each(request, ways)
+        ways = [(text, others(text, texts)) for text in texts]
+        encoded = await self._encode_each(request, behind, ways)
         return encoded if isinstance(encoded, Exception) else (prefix, _put_in(parts, encoded))
-
-    def _stand_in(
-        self, encoding: Encoding, key: Hashable, texts: Items[str]
-    ) -> Iterator[tuple[Items[int], Items[str]]]:
-        """Other text, and the chunks that are encoded behind it."""
-        if encoding == _USUALLY:
-            return
-        costs, num_tokens = self._costs(), encoding.num_context
-        tokenizer = costs.encode, costs.start_ids
-        sample = Sample(frozenset(texts), ())
-        if encoding.of_corpus:
-            sample = self._stand_ins.sample(key, texts, *tokenizer, num_tokens)
-        if own := [text for text in texts if text in sample.texts]:
-            yield self._stand_ins.text(*tokenizer, num_tokens), own
-        if rest := [text for text in texts if text not in sample.texts]:
-            yield sample.ids, rest
 
     async def _behind_prefix(
         self, request: Request
@@ -306,14 +288,14 @@ class Fuser:
         return prefix if isinstance(prefix, Exception) else (prefix, parts[first:])
 
     async def _encode_each(
-        self, request: Request, ways: Items[tuple[str, LLMContext | None, Items[str]]]
+        self, request: Request, behind: LLMContext | None, ways: Items[tuple[str, Items[str]]]
     ) -> dict[str, Encoded] | Exception:
-        """Chunks, each with the context that it is behind and the chunks that stand between."""
+        """Chunks behind a context, each with those that stand between."""
         parts_or_errors = await asyncio.gather(
-            *(self._encode(request, i, *way) for i, way in enumerate(ways))
+            *(self._encode(request, i, behind, *way) for i, way in enumerate(ways))
         )
         encoded: dict[str, Encoded] = {}
-        for (text, *_), part in zip(ways, parts_or_errors, strict=True):
+        for (text, _), part in zip(ways, parts_or_errors, strict=True):
             if not isinstance(part, Encoded):
                 return part
             encoded[text] = part
@@ -327,20 +309,25 @@ class Fuser:
         start_ids = self._costs().start_ids
         return await self._prefix(request, [*parts, Tokens(start_ids)]) if start_ids else context
 
-    async def _aside(
-        self, request: Request, parts: Items[Part], ids: Items[int]
-    ) -> LLMContext | Exception | None:
-        """The context of parts and other text, where it is not that of the prompt."""
-        work = self._live[request.id]
-        if not ids:
+    async def _aside(self, request: Request, parts: Items[Part]) -> LLMContext | Exception | None:
+        """The context that chunks are encoded behind, where it is not that of the prompt."""
+        costs, work = self._costs(), self._live[request.id]
+        if not work.encoding.num_context:
             return await self._before(request, parts)
-        begins = not parts and request.inputs[0] is None
-        start_ids = self._costs().start_ids if begins else ()
+        start_ids = () if parts or request.inputs[0] is not None else costs.start_ids
+        others = self._stand_in(work.encoding.num_context)
         of_prompt, work.prefix = work.prefix, _NOTHING
-        found = await self._prefix(request, [*parts, Tokens((*start_ids, *ids))])
+        found = await self._prefix(request, [*parts, Tokens((*start_ids, *others))])
         of_prompt, work.prefix = work.prefix, of_prompt
         work.encoded.append(Usage(prefill_tokens=of_prompt.prefill_tokens))
         return found
+
+    def _stand_in(self, num_tokens: int) -> tuple[int, ...]:
+        if num_tokens not in self._stand_ins:
+            costs = self._costs()
+            ids = stand_in(costs.encode, costs.start_ids, num_tokens)
+            self._stand_ins[num_tokens] = tuple(ids)
+        return self._stand_ins[num_tokens]
 
     async def _prefix(self, request: Request, before: Items[Part]) -> LLMContext | Exception:
         """The context of what precedes the first chunk. That of a prompt's start is kept: the tree
@@ -368,7 +355,6 @@ class Fuser:
     def forget(self) -> None:
         """Keep nothing of earlier prompts."""
         self._records.clear()
-        self._stand_ins.clear()
         while self._prefixes:
             self._prefixes.popitem()[1].release()
 
@@ -376,8 +362,8 @@ class Fuser:
         self,
         request: Request,
         number: int,
-        text: str,
         prefix: LLMContext | None,
+        text: str,
         before: Items[str],
     ) -> Encoded | Exception:
         work = self._live[request.id]

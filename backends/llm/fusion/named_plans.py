@@ -4,7 +4,6 @@ import re
 import reprlib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
-from functools import partial
 from typing import Any
 
 from backends.errors import RequestRejected
@@ -24,6 +23,7 @@ from backends.llm.fusion.plans import (
     Random,
     Reuse,
     WithFirst,
+    encoding_of,
 )
 from backends.llm.fusion.stand_in import MOST_TOKENS
 
@@ -39,11 +39,7 @@ PLANS: dict[str, type[Any]] = {
     "craft": Craft,
 }
 ALONE = "alone"
-MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {
-    "first": WithFirst,
-    "context": InContext,
-    "corpus": partial(InContext, of_corpus=True),
-}
+MODIFIERS: dict[str, Callable[[Plan, int], Plan]] = {"first": WithFirst, "context": InContext}
 _MOST_CHARS = 200
 _CALL = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
 
@@ -63,8 +59,8 @@ def plan_from(text: object) -> Plan:
             is_alone = True
         elif match is not None and match[1] in MODIFIERS:
             plan = MODIFIERS[match[1]](plan, int(match[2]))
-            if isinstance(plan, InContext) and not 1 <= plan.num_tokens <= MOST_TOKENS:
-                raise _rejected(text, f"{match[1]} takes 1 to {MOST_TOKENS} tokens, not {match[2]}")
+            if not 1 <= encoding_of(plan).num_context <= MOST_TOKENS and match[1] == "context":
+                raise _rejected(text, f"context takes 1 to {MOST_TOKENS} tokens, not {match[2]}")
         else:
             known = ", ".join((*(f"{name}(k)" for name in MODIFIERS), ALONE))
             raise _rejected(text, f"{modifier.strip()!r} is no modifier; there are {known}")

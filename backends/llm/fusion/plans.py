@@ -7,7 +7,7 @@ fusion="query(0.15)+first(4)". A plan of your own is a frozen dataclass of numbe
 
 import math
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -284,12 +284,11 @@ class Alone:
 @dataclass(frozen=True, slots=True)
 class InContext:
     """Another plan's, of chunks that were encoded behind `num_tokens` more of some other text, as
-    all chunks of a prompt but the first stand behind others. It is the same for all, so it is
-    computed once; `of_corpus`: the beginning of the chunks that were met first."""
+    all chunks of a prompt but the first stand behind others. What the text says matters little:
+    it is the same for all, so it is computed once."""
 
     plan: Plan
     num_tokens: int
-    of_corpus: bool = False
 
     def looks(self, layout: Layout) -> tuple[Look, ...]:
         return self.plan.looks(layout)
@@ -304,15 +303,12 @@ class Encoding:
 
     is_alone: bool = False  # not the prompt's prefix
     num_context: int = 0  # tokens of other text, right before a chunk
-    of_corpus: bool = False  # that text is of other chunks
 
 
 def encoding_of(plan: Plan) -> Encoding:
-    encoding = Encoding()
+    is_alone, num_context = False, 0
     while isinstance(plan, Alone | InContext | WithFirst):
-        if isinstance(plan, Alone):
-            encoding = replace(encoding, is_alone=True)
-        elif isinstance(plan, InContext):
-            encoding = replace(encoding, num_context=plan.num_tokens, of_corpus=plan.of_corpus)
+        is_alone |= isinstance(plan, Alone)
+        num_context = plan.num_tokens if isinstance(plan, InContext) else num_context
         plan = plan.plan
-    return encoding
+    return Encoding(is_alone, num_context)

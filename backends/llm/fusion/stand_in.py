@@ -3,22 +3,16 @@
 A chunk that is encoded right behind the beginning of a prompt has KV of a beginning, and all chunks
 of a prompt but one stand elsewhere. What it is encoded behind matters less than that there is some
 of it: a few hundred tokens of running text, the same for all chunks, so that their KV is computed
-once. Text of the same corpus is better than any other.
+once.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from itertools import cycle, islice
-from typing import NamedTuple
 
 from backends.base import Part
 
 MOST_TOKENS = 512
-_MOST_SAMPLES = 64
-_LONGEST_TOKEN = 16  # characters of a text that is cut before it is tokenised
-
-Encode = Callable[[Items[Part]], list[int]]
 
 _TEXT = """\
 The harbour of Vellamo was dredged in 1871, when the sawmills on the northern shore began to send \
@@ -55,58 +49,9 @@ her letters are kept in the library of the university.
 """
 
 
-class Sample(NamedTuple):
-    """Of a corpus."""
-
-    texts: frozenset[str]  # the chunks that it is made of
-    ids: tuple[int, ...]
-
-
-class StandIns:
-    """For one engine: a text of ours, or what was met first of a corpus."""
-
-    def __init__(self) -> None:
-        self._samples: OrderedDict[Hashable, Sample] = OrderedDict()
-        self._ours: list[int] = []
-
-    def text(self, encode: Encode, start_ids: Items[int], num_tokens: int) -> tuple[int, ...]:
-        """The first `num_tokens` of ours, by a model's tokenizer, without what begins each of its
-        prompts; from the beginning again where it ends."""
-        if not self._ours:
-            self._ours = encode([_TEXT])[len(start_ids) :]
-        return tuple(islice(cycle(self._ours), num_tokens))
-
-    def sample(
-        self,
-        key: Hashable,
-        texts: Items[str],
-        encode: Encode,
-        start_ids: Items[int],
-        num_tokens: int,
-    ) -> Sample:
-        """`num_tokens` of the chunks that came first with this key, ours before them where they are
-        too short. The same until it is forgotten."""
-        found = self._samples.get((key, num_tokens))
-        if found is None:
-            found = _first_of(texts, encode, start_ids, num_tokens)
-            missing = num_tokens - len(found.ids)
-            ids = (*self.text(encode, start_ids, missing), *found.ids)
-            found = self._samples[key, num_tokens] = Sample(found.texts, ids)
-        self._samples.move_to_end((key, num_tokens))
-        if len(self._samples) > _MOST_SAMPLES:
-            self._samples.popitem(last=False)
-        return found
-
-    def clear(self) -> None:
-        self._samples.clear()
-
-
-def _first_of(texts: Items[str], encode: Encode, start_ids: Items[int], num_tokens: int) -> Sample:
-    used: list[str] = []
-    ids: list[int] = []
-    for text in texts:
-        if len(ids) >= num_tokens:
-            break
-        used.append(text)
-        ids += encode([text[: _LONGEST_TOKEN * num_tokens]])[len(start_ids) :]
-    return Sample(frozenset(used), tuple(ids[:num_tokens]))
+def stand_in(
+    encode: Callable[[Items[Part]], list[int]], start_ids: Items[int], num_tokens: int
+) -> Items[int]:
+    """The first `num_tokens` of it, by a model's tokenizer, without what begins each of its
+    prompts; from the beginning again where it ends."""
+    return list(islice(cycle(encode([_TEXT])[len(start_ids) :]), num_tokens))

@@ -136,11 +136,9 @@ def test_an_engine_refuses_what_the_check_found_too_lossy(url: str) -> None:
 
 
 def test_plans_that_remember_are_measured_behind_another_question(url: str) -> None:
-    found = found_by(Settings(url, QUESTIONS, ("craft(0)", "reuse+corpus(9)")))
-    for crafted, sampled in zip(found["craft(0)"], found["reuse+corpus(9)"], strict=True):
+    for crafted in found_by(Settings(url, QUESTIONS, ("craft(0)",)))["craft(0)"]:
         assert crafted.cost < 0.5
         assert crafted.kl > 1e-4
-        assert sampled.cost < 0.5
 
 
 def test_the_earlier_prompts_of_craft_have_each_passage_behind_two_others() -> None:
@@ -151,5 +149,4 @@ def test_the_earlier_prompts_of_craft_have_each_passage_behind_two_others() -> N
         for own in prompt
         if isinstance(own, Chunk)
     ]
-    assert list(earlier_prompts("lego(4)+corpus(9)", prompt, other)) == [list(other)]
     assert not list(earlier_prompts("lego(4)+context(9)", prompt, other))

@@ -15,7 +15,7 @@ PLANS = (  # none looks at the last layer, whose rows are then those of the last
     *("gradual(0.3)", "random(0.3)", "query(0.2, end=3)+first(3)", "blend(0.2, v=true)+first(2)"),
     *("reuse+alone", "lego(4)+alone", "query(0.3, end=4)+alone", "blend(0.3)+alone", "exact+alone"),
     *("focus(2)", "focus(2, sort=true)", "craft(0.3)", "craft(1)"),
-    *("reuse+context(20)", "query(0.3, end=4)+context(20)+alone", "lego(2)+corpus(30)"),
+    *("reuse+context(20)", "query(0.3, end=4)+context(20)+alone"),
 )
 SHAPES: dict[str, tuple[tuple[str, ...], str]] = {
     "several": (CHUNKS, " What?"),
@@ -140,15 +140,7 @@ def begun(deep: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    "plan",
-    [
-        "reuse",
-        "query(0.2)",
-        "lego(4)+alone",
-        "exact+alone",
-        "reuse+context(9)+alone",
-        "reuse+corpus(40)",
-    ],
+    "plan", ["reuse", "query(0.2)", "lego(4)+alone", "exact+alone", "reuse+context(9)+alone"]
 )
 @pytest.mark.parametrize("first", [(None, PREFIX), (None, Turn("user")), (None, ""), (None,)])
 def test_no_chunk_begins_as_a_prompt_does(

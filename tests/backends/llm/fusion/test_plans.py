@@ -141,10 +141,7 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
         ("blend(0.1, ratio=0.2)", "blend takes ratio, check, v, not 'ratio=0.2'"),
         ("blend(0.1, 1, true, 4)", "not '4'"),
         ("magic(1)", "'magic(1)' is no plan"),
-        (
-            "reuse+last(3)",
-            "'last(3)' is no modifier; there are first(k), context(k), corpus(k), alone",
-        ),
+        ("reuse+last(3)", "'last(3)' is no modifier; there are first(k), context(k), alone"),
         ("reuse+", "'' is no modifier"),
         ("focus(2)+first(1)", "focus(2) takes no modifier"),
         ("query(0.1, end=0)", "query(0.1, end=0): there is no layer from 0 up to 0"),
@@ -153,7 +150,6 @@ def test_a_plan_is_named(text: str, plan: Any) -> None:
         ("reuse+context(0)", "context takes 1 to 512 tokens, not 0"),
         ("reuse+context(513)", "context takes 1 to 512 tokens, not 513"),
         ("reuse+context", "'context' is no modifier"),
-        ("reuse+corpus(0)+alone", "corpus takes 1 to 512 tokens, not 0"),
         (7, "short text"),
         (None, "short text"),
     ],
@@ -183,7 +179,6 @@ def test_a_refusal_shows_a_part_of_a_long_text(text: Any) -> None:
         ("lego(4)+context(64)", Encoding(num_context=64)),
         ("query(0.1)+context(64)+first(4)", Encoding(num_context=64)),
         ("query(0.1)+context(64)+alone", Encoding(is_alone=True, num_context=64)),
-        ("reuse+corpus(64)", Encoding(num_context=64, of_corpus=True)),
     ],
 )
 def test_a_plan_says_how_its_chunks_are_encoded(text: str, encoding: Encoding) -> None:

@@ -12,7 +12,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from collections.abc import Sequence as Items
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from backends.base import Chunk, FusionReport, Outcome, Part, Request, Result, Tokens, Usage, total
-from backends.errors import EngineError, RequestRejected
+from backends.errors import EngineError, RequestRejected, RequestTooLong
 from backends.llm.fusion.asked import from_nothing, is_prompt
+from backends.llm.fusion.chunk_lengths import ChunkLengths, Encoder
 from backends.llm.fusion.link import Encoded, Stage
 from backends.llm.fusion.look import Look
 from backends.llm.fusion.named_plans import plan_from
@@ -41,7 +42,6 @@ from backends.llm.fusion.stand_in import stand_in
 from backends.llm.kv.page_table import PageTable
 from backends.llm.sequence.sequence import LLMContext
 
-_KNOWN_LENGTHS = 1 << 14
 _KEPT_PREFIXES = 64
 _NOTHING = Usage()
 _USUALLY = Encoding()
@@ -52,21 +52,14 @@ Execute = Callable[[Request], Awaitable[Outcome]]
 Behind = Callable[[str, Items[str]], Items[str]]
 
 
-class Costs(Protocol):
+class Costs(Encoder, Protocol):
     """A core."""
 
     @property
     def num_layers(self) -> int: ...
 
-    @property
-    def start_ids(self) -> tuple[int, ...]:
-        """What a text has before it that begins a prompt, and no chunk has."""
-
     def prefill_s(self, start: int, end: int) -> float:
         """Seconds to compute tokens [start, end) of a prompt."""
-
-    def encode(self, parts: Items[Part]) -> list[int]:
-        """Token ids of a prompt."""
 
 
 @dataclass(slots=True)
@@ -98,10 +91,9 @@ class Fuser:
         """`behind`: not the prefix alone, for comparison."""
         self._execute = execute
         self._abort = abort
-        self._page_size = page_size
         self._costs = costs
         self._behind = behind
-        self._lengths: OrderedDict[str, int] = OrderedDict()  # tokens of chunks met before
+        self._lengths = ChunkLengths(page_size)
         self._prefixes: OrderedDict[tuple[Items[Part], str | None], LLMContext] = OrderedDict()
         self._records = Records()
         self._stand_ins: dict[int, tuple[int, ...]] = {}  # by their lengths
@@ -128,19 +120,25 @@ class Fuser:
         if request.id in self._live:
             return _running_already(request)
         request = replace(request, attrs=attrs)
-        num_chunks = sum(isinstance(part, Chunk) for part in request.inputs[1:])
-        if not num_chunks or isinstance(plan, Exact) or not is_prompt(request):
+        chunks = [part for part in request.inputs[1:] if isinstance(part, Chunk)]
+        if not chunks or isinstance(plan, Exact) or not is_prompt(request):
             return await self._execute(request)  # which refuses what is no prompt
         with self._work(request) as work:
             work.encoding = encoding_of(plan)
-            outcome = await self._fused(request, plan)
+            outcome: Outcome = RequestTooLong()
+            with suppress(RequestTooLong):  # of a text that stands in for others
+                if await self._lengths.fit(chunks, self._costs()):
+                    outcome = await self._fused(request, plan)
+            if isinstance(outcome, RequestTooLong):  # alone, without what is put around a chunk
+                work.prefix = _NOTHING
+                outcome = await self._run(request, "", *request.inputs)
         if not isinstance(outcome, Result):
             return outcome
         # What was found of chunks and in looks, the last pass reads: it counts there.
         asides = (*work.encoded, *(result.usage for _, result in work.looks))
         computed = (Usage(prefill_tokens=usage.prefill_tokens) for usage in asides)
         usage = total((work.prefix, *computed, outcome.usage))
-        report = self._report(named, num_chunks, work, outcome)
+        report = self._report(named, len(chunks), work, outcome)
         return replace(outcome, usage=usage, fusion=report)
 
     async def encode(self, request: Request) -> Outcome:
@@ -374,7 +372,7 @@ class Fuser:
             work.made.append(outcome)
             work.encoded.append(outcome.usage)
             (prefix,) = outcome.outputs
-        padding = self._padding(prefix, text)
+        padding = self._lengths.padding(len(prefix.ids) if prefix is not None else 0, text)
         filling = Tokens((_PADDING,) * padding)
         outcome = await self._run(request, str(number), prefix, text, filling)
         if not isinstance(outcome, Result):
@@ -440,23 +438,12 @@ class Fuser:
         finally:
             work.running.discard(part_id)
 
-    def _padding(self, prefix: LLMContext | None, text: str) -> int:
-        """So many tokens that all pages of the chunk are full; at least one, which has no KV."""
-        known = self._lengths.get(text)
-        if known is None:
-            return self._page_size
-        num_tokens = (len(prefix.ids) if prefix is not None else 0) + known
-        return self._page_size - (num_tokens - 1) % self._page_size
-
     def _encoded(
         self, prefix: LLMContext | None, text: str, context: LLMContext, padding: int
     ) -> Encoded:
         start = len(prefix.ids) if prefix is not None else 0
         end = len(context.ids) - padding
-        self._lengths[text] = end - start
-        self._lengths.move_to_end(text)
-        if len(self._lengths) > _KNOWN_LENGTHS:
-            self._lengths.popitem(last=False)
+        self._lengths.note(text, end - start)
         return Encoded(tuple(context.ids[start:end]), context.table, start, text)
 
 

@@ -108,7 +108,7 @@ def test_one_that_is_given_up_leaves_nothing(tiny: Any, by_caller: bool) -> None
 def test_nothing_is_computed_for_a_caller_that_is_cancelled(tiny: Any) -> None:
     async def main() -> None:
         async with running(tiny, token_budget=1) as engine:
-            task = asyncio.create_task(engine.execute([fused(["x" * 300, "y" * 300], "?")]))
+            task = asyncio.create_task(engine.execute([fused(["x" * 200, "y" * 200], "?")]))
             while not (engine._core and engine._core.has_work):
                 await asyncio.sleep(0)
             task.cancel()
@@ -128,6 +128,35 @@ def test_a_chunk_that_does_not_fit_fails_its_request_alone(tiny: Any) -> None:
             wrong, right = await engine.execute([fused(["x" * 400], "?"), fused(CHUNKS[:2], "?")])
             assert isinstance(wrong, RequestTooLong)
             assert isinstance(right, Result)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("plan", ["blend(0.2)", "lego(4)+alone", "craft(0.5)", "reuse+context(64)"])
+def test_a_prompt_that_fits_is_answered_though_its_chunks_fill_pages_that_do_not(
+    tiny: Any, plan: str
+) -> None:
+    async def main() -> None:
+        async with running(tiny, context_len=300) as engine:
+            for length in (150, 276):
+                chunks = ["x" * length, "y" * (288 - length)]
+                (outcome,) = await engine.execute([fused(chunks, "?", plan)])
+                assert isinstance(outcome, Result), outcome
+                assert outcome.outputs[0].num_tokens == 300
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("chunks", [[f"{i}: {CHUNKS[0]}" for i in range(100)], CHUNKS * 20])
+def test_nothing_is_computed_of_chunks_that_fit_no_prompt(tiny: Any, chunks: list[str]) -> None:
+    async def main() -> None:
+        async with running(tiny) as engine:
+            for part in (chunks, ["x" * 40_000], ["x" * 400, "y" * 400]):
+                (outcome,) = await engine.execute([fused(part, "?", "query(0.2)")])
+                assert isinstance(outcome, RequestTooLong)
+                assert "shorten the prompt" in str(outcome)
+            assert isinstance(engine._core, LLMCore)
+            assert engine._core.num_steps == 0
 
     asyncio.run(main())
 

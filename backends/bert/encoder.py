@@ -98,6 +98,11 @@ def _dtype(options: BertOptions, default: DtypeName) -> DtypeName:
 
 def read_bert(folder: Path) -> tuple[BertConfig, Weights]:
     """Raises EngineUnavailable where there is none, or one that does not run here."""
+    if folder.is_file():
+        raise EngineUnavailable(
+            f"{folder} is a file and holds no BERT model: give the folder of a Hugging Face model "
+            "(a .gguf is served as an LLM)"
+        )
     try:
         weights = dict(_floats(folder / "model.safetensors"))
     except (OSError, ValueError, SafetensorError) as error:

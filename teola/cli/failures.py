@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+PIPE_CLOSED = 141  # as of a command that SIGPIPE ends: the reader, `head`, had enough
 
 
 class UsageError(Exception):
@@ -27,7 +28,7 @@ def reported(debug: bool = False) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(FAILED) from None
+        raise SystemExit(PIPE_CLOSED) from None
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -12,6 +12,7 @@ from backends.request_limits import (
     MAX_STOP_TOKEN_IDS,
     MAX_STOPS,
 )
+from teola.serving.api_errors import invalid
 from teola.serving.fields import INT_END, Fields, TokenId
 from teola.serving.prompt_parts import Fusion
 from teola.serving.served import Service
@@ -87,7 +88,10 @@ class DecodeFields(HasStructure):
         return Service(self.priority, None if self.itl_ms is None else self.itl_ms / 1e3)
 
     def attrs(self, max_tokens: int, logprobs: int | None) -> Mapping[str, Any]:
-        """Attributes of a decode; those that say nothing are left out."""
+        """Attributes of a decode; those that say nothing are left out. Raises ApiError."""
+        if (self.min_tokens or 0) > max_tokens:
+            why = f"min_tokens is {self.min_tokens}, and max_tokens only {max_tokens}"
+            raise invalid("min_tokens", why)
         found: dict[str, Any] = {
             "max_tokens": max_tokens,
             "temperature": self.temperature,

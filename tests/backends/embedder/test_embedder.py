@@ -177,6 +177,13 @@ def test_an_unknown_model_is_a_config_error_and_a_missing_one_is_unavailable(
         run(engine)
 
 
+def test_a_file_of_an_llm_is_told_from_a_folder_of_an_embedder(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(EngineUnavailable, match="give the folder of a Hugging Face model"):
+        run(create("embedder", f"local:{file}", {}))
+
+
 def test_a_folder_without_a_bert_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="holds no BERT model"):
         run(create("embedder", f"local:{tmp_path}", {}))

@@ -146,6 +146,14 @@ def test_a_reader_that_closes_the_pipe_is_no_error(app_file: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_command_whose_reader_had_enough_ends_as_sigpipe_would_end_it() -> None:
+    code = "from teola.cli.failures import reported\nwith reported():\n    raise BrokenPipeError"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["trace", "gone.jsonl"], ["version"]])
 def test_light_commands_load_neither_torch_nor_numpy(words: list[str]) -> None:
     code = (

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from backends.fake.llm import FakeLLM
-from teola.serving import bodies
+from teola.serving import bodies, embeddings_api
 from teola.serving.api_errors import ApiError
 from teola.serving.app import make_app
 from teola.serving.bodies import Bodies, Budget
@@ -320,3 +320,36 @@ def test_a_client_that_goes_away_while_its_body_comes_is_a_499(
 def test_the_bounds_leave_room_for_a_long_context_as_token_ids() -> None:
     assert Limits().max_body_items > 131_072
     assert Limits().max_body_bytes > bodies._LIGHT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param"),
+    [([1, -1], "prompt.0.1"), ([[1], [2, -1]], "prompt.1.1"), (["a", 5], "prompt.1")],
+)
+def test_a_bad_token_id_is_named_by_its_place_and_not_by_pydantics_forms(
+    prompt: Any, param: str
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse(CompletionFields, json.dumps({"prompt": prompt}).encode())
+    assert refused.value.param == param
+
+
+def test_large_embeddings_are_written_off_the_loop(
+    talk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    written = embeddings_api._body
+
+    def noted(*given: Any) -> bytes:
+        names.append(threading.current_thread().name)
+        return written(*given)
+
+    monkeypatch.setattr(embeddings_api, "_body", noted)
+    server = talk()
+    few = server.post("/v1/embeddings", {"input": ["a", "b"]}).json()["data"]
+    many = server.post("/v1/embeddings", {"input": ["a", "b"] * 2000}).json()["data"]
+    assert [entry["embedding"] for entry in many] == [
+        few[0]["embedding"],
+        few[1]["embedding"],
+    ] * 2000
+    assert names == ["MainThread", "read body_0"]

@@ -29,6 +29,8 @@ TOOL = {"type": "function", "function": {"name": "find"}}
         ({"top_p": 0}, "top_p", "invalid_value"),
         ({"n": 0}, "n", "invalid_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 3, "min_tokens": 4}, "min_tokens", "invalid_value"),
+        ({"stop": ["a"] * 100_000}, "stop", "invalid_value"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, None, "invalid_value"),
         ({"stop": ["a", ""]}, "stop.1", "invalid_value"),
         ({"logit_bias": {"word": 1}}, "logit_bias", "invalid_value"),
@@ -103,6 +105,7 @@ def test_a_wrong_field_of_a_chat_is_named(
         ({"prompt": "x", "suffix": "y"}, "suffix"),
         ({"prompt": [1, 2, 3]}, "prompt"),  # the scripted engine has no token ids
         ({"prompt": [10**400]}, "prompt"),
+        ({"prompt": "x", "max_tokens": 3, "min_tokens": 4}, "min_tokens"),
         ({"prompt": "x", "max_tokens": 10**400}, "max_tokens"),
     ],
 )

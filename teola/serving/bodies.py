@@ -20,7 +20,7 @@ from teola.serving.body_items import ItemCounter
 from teola.serving.limits import Limits
 
 T = TypeVar("T")
-_BODIES_AT_ONCE = 4  # of the greatest size
+_BODIES_AT_ONCE = 3  # of the greatest size
 _BUDGET_WAIT_S = 20.0
 _FREE_BYTES = 65_536  # smaller bodies need no budget: connections are bounded
 _LIGHT_BYTES = 16_384  # read in a few milliseconds, on the loop

@@ -163,6 +163,49 @@ def serve_engine(
 
 
 @app.command()
+def serve(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="APP...", help="app.py:name, several if you like.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another engine; repeatable.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="TEOLA_API_KEY", help="Clients must send it.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web pages that may call it; *: all; repeatable."),
+    ] = None,
+    max_runs: Annotated[
+        int, typer.Option(min=1, help="Runs at once; more are refused with 429.")
+    ] = 64,
+    run_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="A run that takes longer is stopped.")
+    ] = None,
+    drain: Annotated[
+        float, typer.Option(min=1, help="Seconds for running requests after SIGTERM.")
+    ] = 30.0,
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.01, help="MiB of a request's body; larger ones get 413.")
+    ] = 16.0,
+    access_log: Annotated[
+        str | None, typer.Option(metavar="FILE", help="One line of JSON a request; -: stderr.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Serve apps over HTTP, each as a model of OpenAI's API too: teola serve app.py:name"""
+    from teola.cli.serve_command import serve_apps
+    from teola.serving.limits import MIB, Limits
+
+    limits = Limits(round(max_body_mb * MIB))
+    bounds = (max_runs, run_timeout, drain, limits, access_log)
+    serve_apps(targets or [], engine or [], (host, port), api_key, cors or [], *bounds, debug)
+
+
+@app.command()
 def evaluate(
     target: Annotated[str, typer.Argument(metavar="APP", help="app.py:name")],
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="JSONL: one object a line.")],

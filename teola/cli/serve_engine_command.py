@@ -32,6 +32,7 @@ def serve_engine(
     """The whole command; ends the process when anything fails."""
     with reported(debug):
         with optional_imports("serve"):
+            from teola.serving.app import make_app
             from teola.serving.process import ServerSettings, serve
             from teola.serving.served_engines import ServedEngines
         key = key_from(api_key, os.environ)
@@ -41,7 +42,12 @@ def serve_engine(
         adapters = adapters_of(loras)
         served = ServedEngines(engines, max_queued, name, adapters, is_exact=exact)
         settings = ServerSettings(*address, key, drain_s, limits, access_log)
-        serve(served, settings, lambda text: print(text, file=sys.stderr, flush=True))
+        serve(served, settings, say, make_app)
+
+
+def say(text: str) -> None:
+    """What people read while the server runs."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def key_from(given: str | None, environ: Mapping[str, str]) -> str | None:

@@ -1,26 +1,24 @@
-"""The routes, and errors in one shape."""
+"""The routes."""
 
 from collections.abc import Callable
-from typing import cast
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backends.errors import ConfigError
 from teola import __version__
 from teola.serving.access_log import Access
-from teola.serving.api_errors import ApiError, from_engine
+from teola.serving.api_errors import ApiError
 from teola.serving.bodies import Bodies
 from teola.serving.chat_api import ChatFields, chat
 from teola.serving.completions_api import CompletionFields, complete
-from teola.serving.disconnect import ClientGone, mark_gone
 from teola.serving.edge import Edge
 from teola.serving.embeddings_api import EmbeddingFields, embed
 from teola.serving.encode_api import EncodeFields, encode_chunks
+from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.openapi import Operation, document_route
@@ -52,13 +50,7 @@ def make_app(
             Route("/v1/models/{name:path}", model),
         ],
         middleware=[Middleware(Edge, metrics=engines.metrics, api_key=api_key, note=note)],
-        exception_handlers={
-            ApiError: _api_error,
-            HTTPException: _http_error,
-            ClientGone: _client_gone,
-            ClientDisconnect: _client_gone,  # while its body came
-            Exception: _own_mistake,
-        },
+        exception_handlers=error_answers(engines.metrics),
     )
     app.state.engines = engines
     app.state.bodies = Bodies(limits)
@@ -94,30 +86,6 @@ async def model(request: Request) -> Response:
         if name in (card["id"], card["root"]):
             return JSONResponse(card)
     raise ApiError(404, f"there is no model {name!r} here", code="model_not_found", param="model")
-
-
-async def _api_error(_: Request, error: Exception) -> Response:
-    return cast(ApiError, error).response()
-
-
-async def _http_error(request: Request, raised: Exception) -> Response:
-    """Starlette's own: an unknown path, a wrong method."""
-    error = cast(HTTPException, raised)
-    status = error.status_code
-    what = f"{request.method} {request.url.path}: {error.detail}"
-    answer = ApiError(status, what, code="not_found" if status == 404 else None).response()
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-async def _client_gone(request: Request, _: Exception) -> Response:
-    mark_gone(request.scope)
-    engines_of(request).metrics.count_abort()
-    return Response(status_code=499)
-
-
-async def _own_mistake(_: Request, error: Exception) -> Response:
-    return from_engine(error, "").response()
 
 
 OPERATIONS = (

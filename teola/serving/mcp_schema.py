@@ -1,18 +1,12 @@
 """Apps as MCP describes tools: their parameters, description and result."""
 
-import inspect
-from typing import Annotated, Any
+from typing import Any
 
 from mcp import types
-from pydantic import Field, TypeAdapter, create_model
-from pydantic.errors import PydanticUserError
+from pydantic import TypeAdapter
 
-from frontend_dsl.agents.docstrings import read_docstring
-from frontend_dsl.app import App
-from frontend_dsl.signature import MISSING
-from frontend_dsl.teams.members import type_of_answer
+from teola.app_serving.app_schema import AnyApp, description_of, input_schema, result_schema
 
-AnyApp = App[..., Any]
 RESULT = "result"  # around what is no object
 
 
@@ -26,35 +20,10 @@ def tool_of(app: AnyApp) -> types.Tool:
     )
 
 
-def description_of(app: AnyApp) -> str:
-    """What the app says of itself, or its docstring without what that says of arguments."""
-    own = getattr(app, "description", "")
-    return own or read_docstring(inspect.getdoc(app.function)).about
-
-
-def input_schema(app: AnyApp) -> dict[str, Any]:
-    """JSON schema of the arguments; those without a default are required."""
-    fields: dict[str, Any] = {}
-    said = read_docstring(inspect.getdoc(app.function)).parameters
-    for parameter in app.parameters:
-        declared = parameter.type if parameter.declared is None else parameter.declared
-        if parameter.name in said:
-            declared = Annotated[declared, Field(description=said[parameter.name])]
-        default = ... if parameter.default is MISSING else parameter.default
-        fields[parameter.name] = (declared, default)
-    schema = create_model(app.name, **fields).model_json_schema()
-    schema.pop("title", None)
-    return {**schema, "additionalProperties": False}
-
-
 def output_schema(app: AnyApp) -> dict[str, Any] | None:
     """JSON schema of the structured result, or None for an app that gives text."""
-    type_ = type_of_answer(app)
-    if type_ in (str, Any, None, type(None)):
-        return None
-    try:
-        schema = TypeAdapter(type_).json_schema(mode="serialization")
-    except PydanticUserError:  # a class that pydantic does not know
+    schema = result_schema(app)
+    if schema is None or schema == {"type": "string"}:
         return None
     if schema.get("type") == "object":
         return schema

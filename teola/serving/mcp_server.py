@@ -14,7 +14,8 @@ from backends.errors import ConfigError
 from frontend_dsl.app import App
 from frontend_dsl.program import StreamEvent
 from teola import __version__, errors
-from teola.serving.mcp_schema import AnyApp, result_of, tool_of
+from teola.app_serving.app_schema import AnyApp
+from teola.serving.mcp_schema import result_of, tool_of
 
 Context = ServerRequestContext[Any, Any]
 SHOWN_CHARS = 200  # of the text written so far, in a notification

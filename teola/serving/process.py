@@ -10,19 +10,20 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import uvicorn
 from prometheus_client import disable_created_metrics
+from starlette.applications import Starlette
 
-from teola.serving.access_log import AccessLog, open_log
-from teola.serving.app import make_app
+from teola.serving.access_log import Access, AccessLog, open_log
 from teola.serving.connections import Connections
 from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.listening import SignalServer, listen, most_connections, url_of
-from teola.serving.served_engines import ServedEngines
+from teola.serving.metrics import Metrics
 
 _SWITCH_S = 0.001  # the event loop waits so long for Python's lock where threads compute
 _FULL_COLLECTION = 200  # times the middle one: it looks at all that hundreds of requests hold
@@ -41,27 +42,54 @@ class ServerSettings:
     access_log: str | None = None  # a file, or "-" for standard error
 
 
-def serve(engines: ServedEngines, settings: ServerSettings, say: Callable[[str], None]) -> None:
-    """Serve until a signal ends it. Raises ConfigError, or what kept an engine from loading."""
+class Service(Protocol):
+    """What a server serves."""
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What it loads, for people."""
+
+    async def start(self) -> None:
+        """Load; requests are answered when this returns."""
+
+    def end_running(self) -> None:
+        """Answer all that runs with an error; nothing new is taken."""
+
+    async def close(self) -> None: ...
+
+
+ServiceT = TypeVar("ServiceT", bound=Service)
+Make = Callable[[ServiceT, str | None, Limits, Callable[[Access], None] | None], Starlette]
+
+
+def serve(
+    service: ServiceT, settings: ServerSettings, say: Callable[[str], None], make: Make[ServiceT]
+) -> None:
+    """Serve until a signal ends it what `make` makes of the service. Raises ConfigError, or what
+    kept it from loading."""
     sys.setswitchinterval(_SWITCH_S)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # series that nobody reads
     with ExitStack() as at_end:
         log = open_log(settings.access_log, at_end) if settings.access_log else None
-        _serve_until_signal(engines, settings, log, say)
+        _serve_until_signal(service, settings, log, say, make)
 
 
 def _serve_until_signal(
-    engines: ServedEngines,
+    service: ServiceT,
     settings: ServerSettings,
     log: AccessLog | None,
     say: Callable[[str], None],
+    make: Make[ServiceT],
 ) -> None:
     most = most_connections(settings.limits.max_connections)
     limits = replace(settings.limits, max_connections=most)
     listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
-        make_app(engines, settings.api_key, limits, log.note if log else None),
-        http=Connections(limits, engines.metrics.count_closed).protocol,
+        make(service, settings.api_key, limits, log.note if log else None),
+        http=Connections(limits, service.metrics.count_closed).protocol,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -71,35 +99,33 @@ def _serve_until_signal(
         server_header=False,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        server = SignalServer(config, settings.drain_s, engines.end_running)
-        runner.run(_serve(engines, server, listener, say))
+        server = SignalServer(config, settings.drain_s, service.end_running)
+        runner.run(_serve(service, server, listener, say))
 
 
 async def _serve(
-    engines: ServedEngines,
+    service: Service,
     server: "SignalServer",
     listener: socket.socket,
     say: Callable[[str], None],
 ) -> None:
     url = url_of(listener)
-    say(f"loading {', '.join(served.url for served in engines.served)}; listening on {url}")
-    loading = asyncio.create_task(_load(engines, server, lambda: say(f"ready on {url}/v1")))
+    say(f"loading {', '.join(service.names)}; listening on {url}")
+    loading = asyncio.create_task(_load(service, server, lambda: say(f"ready on {url}/v1")))
     try:
         await server.serve(sockets=[listener])
     finally:
         loading.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait((loading,))
-        await engines.close()
+        await service.close()
     if not loading.cancelled():
         loading.result()
 
 
-async def _load(
-    engines: ServedEngines, server: "SignalServer", is_ready: Callable[[], None]
-) -> None:
+async def _load(service: Service, server: "SignalServer", is_ready: Callable[[], None]) -> None:
     try:
-        await engines.start()
+        await service.start()
     except BaseException:
         server.should_exit = True
         raise

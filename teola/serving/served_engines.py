@@ -72,6 +72,11 @@ class ServedEngines:
                 name = f"recording_{engine.info.kind}"
                 register(StatsCollector(read, name, "Answers from a recording"))
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The URLs of the engines."""
+        return [served.url for served in self.served]
+
     async def start(self) -> None:
         """Load all engines, one after another: loading is bound by the same disk and cores.
 

@@ -1,0 +1,160 @@
+"""One run of an app for a client.
+
+The app runs on a loop of its own, so that what it computes delays no other answer; the state of the
+run belongs to the server's loop. A run that is cancelled has its outcome at once, and keeps its
+place among the runs of the server until it has stopped.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from time import perf_counter, time
+from typing import Any, Literal
+from uuid import uuid4
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from backends.base import Usage, total
+from runtime.events import Event
+from teola.app_serving.app_schema import AnyApp
+from teola.app_serving.inbox import Inbox
+from teola.app_serving.run_errors import CANCELLED, from_app
+from teola.app_serving.usage import counts_of, usage_of
+from teola.background import Background
+from teola.serving.api_errors import ApiError
+from teola.serving.metrics import AnswerMeter
+from teola.serving.token_counts import TokenCounts
+
+Status = Literal["completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    status: Status
+    result: Any = None  # as plain JSON
+    error: ApiError | None = None
+
+
+class Run:
+    """`start` it once. All but `_listen` and what runs the app is for the server's loop."""
+
+    def __init__(
+        self, app: AnyApp, arguments: Mapping[str, Any], meter: AnswerMeter, *, is_heard: bool
+    ) -> None:
+        """With `is_heard` its events come to `inbox`."""
+        self.id = f"run_{uuid4().hex}"
+        self.app = app
+        self.created_s = int(time())
+        self._loop = asyncio.get_running_loop()
+        self.inbox = Inbox(self._loop) if is_heard else None
+        self.ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self.stopped = asyncio.Event()
+        self._arguments = arguments
+        self._meter = meter
+        self._began_s = perf_counter()
+        self._ended_s: float | None = None
+        self._lock = Lock()
+        self._usage = Usage()
+
+    @property
+    def counts(self) -> TokenCounts:
+        """The tokens of all its primitives that ended."""
+        return counts_of(self._usage)
+
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What a client sees of it."""
+        outcome = self.ended.result() if self.ended.done() else None
+        error = outcome and outcome.error
+        return {
+            "id": self.id,
+            "object": "run",
+            "app": self.app.name,
+            "created": self.created_s,
+            "status": outcome.status if outcome else "running",
+            "result": outcome.result if outcome else None,
+            "error": error.body["error"] if error else None,
+            "usage": self.counts.body,
+            "seconds": round((self._ended_s or perf_counter()) - self._began_s, 4),
+        }
+
+    def start(self, background: Background, on_stop: Callable[["Run"], None]) -> None:
+        """Begin; `on_stop` is told on this loop when nothing of the app runs any more."""
+        self._background = background
+        background.submit(self._drive(partial(self._stop, on_stop)))
+
+    def cancel(self, why: ApiError = CANCELLED) -> None:
+        """Ends it now; an ended one stays as it is."""
+        if not self.ended.done():
+            self._settle(Outcome("cancelled", error=why))
+            self._background.submit(self._cancel_work())
+
+    async def outcome(self) -> Outcome:
+        """Its end. Cancelling the caller does not cancel the run."""
+        return await asyncio.shield(self.ended)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self.ended.done():
+            return
+        self._ended_s = perf_counter()
+        self.ended.set_result(outcome)
+        with self._lock:
+            self._meter.end(is_whole=outcome.status == "completed")
+        if self.inbox is not None:
+            self.inbox.close()
+
+    def _stop(self, on_stop: Callable[["Run"], None], outcome: Outcome) -> None:
+        self._settle(outcome)
+        self.stopped.set()
+        on_stop(self)
+
+    # on the loop of the app
+
+    async def _drive(self, stop: Callable[[Outcome], None]) -> None:
+        self._work = asyncio.ensure_future(self._outcome())
+        await asyncio.wait((self._work,))
+        cancelled = Outcome("cancelled", error=CANCELLED)
+        outcome = cancelled if self._work.cancelled() else self._work.result()
+        with suppress(RuntimeError):  # the server's loop is closed
+            self._loop.call_soon_threadsafe(stop, outcome)
+
+    async def _outcome(self) -> Outcome:
+        app = self.app.using(listener=self._listen)
+        try:
+            result = await app.arun(**self._arguments)
+            return Outcome("completed", _plain(result))
+        except Exception as error:  # the run's outcome, whatever its app raised
+            return Outcome("failed", error=from_app(self.id, self.app.name, error))
+
+    async def _cancel_work(self) -> None:
+        self._work.cancel()
+
+    # on any thread
+
+    def _listen(self, event: Event) -> None:
+        if self.app.options.listener is not None:
+            self.app.options.listener(event)
+        if event.kind == "end":
+            with self._lock:
+                self._usage = total((self._usage, usage_of(event.fields)))
+        elif event.kind == "text" and event.fields["final"]:
+            with self._lock:
+                self._meter.piece()
+        if self.inbox is not None:
+            self.inbox.put(event)
+
+
+def _plain(result: Any) -> Any:
+    try:
+        return to_jsonable_python(result, serialize_unknown=True, inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise ValueError(f"the app's result cannot be written as JSON: {error}") from error

@@ -1,0 +1,60 @@
+"""Why a run did not come to its result, as a client is told.
+
+400 an argument, a prompt that is too long, a document that cannot be read
+410 it was cancelled · 429 and 503 its engine is full, or away · 504 it took too long
+499 its client went away · 500 the app failed: a tool, an agent, the model's answer
+"""
+
+import logging
+from collections.abc import Mapping
+
+from backends.errors import (
+    EngineOverloaded,
+    EngineUnavailable,
+    RequestRejected,
+    RequestTooLong,
+)
+from frontend_dsl.agents.errors import AgentError
+from frontend_dsl.signature import ArgumentError
+from runtime.errors import NodeFailed, QueryTimeout
+from teola import errors
+from teola.serving.api_errors import ApiError, from_engine
+
+CANCELLED = ApiError(410, "the run was cancelled", code="run_cancelled")
+CLIENT_GONE = ApiError(499, "the client of the run went away", code="client_gone")
+CLOSING = ApiError(
+    503, "the server is closing; send the request to another, or again later", code="not_ready"
+)
+_FINAL = ("run_cancelled", "run_timeout", "agent_failed", "app_failed")
+_OF_ENGINES = (EngineOverloaded, EngineUnavailable, RequestRejected, RequestTooLong)
+_ARGUMENTS = "arguments"
+
+_log = logging.getLogger("teola.apps")
+
+
+def from_app(run_id: str, app: str, error: Exception) -> ApiError:
+    """An outcome of an app. What its author did not expect is logged with its stack trace."""
+    cause = error.cause if isinstance(error, NodeFailed) else error
+    if isinstance(cause, _OF_ENGINES):
+        found = from_engine(cause, _ARGUMENTS)
+        return ApiError(
+            found.status,
+            f"{app}: {found.message}",
+            code=found.code,
+            param=found.param and _ARGUMENTS,
+        )
+    if isinstance(error, ArgumentError):
+        return ApiError(400, str(error), code="invalid_value", param=_ARGUMENTS)
+    if isinstance(error, QueryTimeout):
+        return ApiError(504, str(error), code="run_timeout")
+    if isinstance(error, AgentError):
+        return ApiError(500, f"{app}: {error}", code="agent_failed")
+    is_expected = isinstance(error, errors.ALL)
+    _log.error("run %s of %s failed: %s", run_id, app, error, exc_info=not is_expected and error)
+    text = str(error) if is_expected else f"{type(error).__name__}: {error}"
+    return ApiError(500, f"{app}: {text}", code="app_failed")
+
+
+def retry_headers(error: ApiError) -> Mapping[str, str]:
+    """For OpenAI's clients, which would run a failed app again for any 5xx."""
+    return {"x-should-retry": "false"} if error.code in _FINAL else {}

@@ -1,0 +1,82 @@
+"""One app of a service: what clients see of it, and the check of their arguments."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.errors import PydanticUserError
+
+from backends.errors import ConfigError
+from frontend_dsl.signature import MISSING, AppParameter
+from teola.app_serving.app_schema import AnyApp, description_of, input_schema, result_schema
+from teola.serving.api_errors import ApiError, from_validation, invalid
+
+
+class ServedApp:
+    """Raises ConfigError for an app whose arguments cannot be JSON."""
+
+    def __init__(self, app: AnyApp) -> None:
+        self.app = app
+        self.name = app.name
+        try:
+            self.parameters = input_schema(app)
+        except PydanticUserError as error:
+            raise ConfigError(
+                f"app {app.name}() cannot be served: an argument cannot be JSON: {error.message}"
+            ) from None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What clients see of it."""
+        return {
+            "id": self.name,
+            "object": "app",
+            "description": description_of(self.app),
+            "parameters": self.parameters,
+            "result": result_schema(self.app) or {},
+        }
+
+    def prepare(self) -> None:
+        """Loads what runs it. Raises TraceError for an app that cannot be traced; one that needs
+        arguments for that, or has graph breaks, shows it when it runs."""
+        self.app._runner()
+        statics = (p for p in self.app.parameters if p.is_static)
+        if not self.app.is_async and all(p.default is not MISSING for p in statics):
+            self.app.graph()
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raises ApiError, which names the argument."""
+        by_name = {parameter.name: parameter for parameter in self.app.parameters}
+        for name in arguments:
+            if name not in by_name:
+                has = ", ".join(by_name) or "none"
+                what = f"{self.name} has no argument {name[:100]!r}; it has {has}"
+                raise invalid(_field(name[:100]), what, "unknown_parameter")
+        for parameter in by_name.values():
+            self._check(parameter, arguments)
+
+    def _check(self, parameter: AppParameter, arguments: Mapping[str, Any]) -> None:
+        name = parameter.name
+        if name in arguments:
+            _checked(self.name, parameter, arguments[name])
+        elif parameter.default is MISSING:
+            what = f"{self.name} needs the argument {name!r}"
+            raise invalid(_field(name), what, "missing_required_parameter")
+
+
+def _checked(app: str, parameter: AppParameter, value: Any) -> None:
+    try:
+        parameter.check(value)
+    except ValidationError as error:
+        found = from_validation(error)
+        inside = f".{found.param}" if found.param else ""
+        what = found.message.removeprefix(f"{found.param or 'the request'}: ")
+        field = f"{_field(parameter.name)}{inside}"
+        raise invalid(field, f"{field}: {what}", str(found.code)) from None
+    except Exception as error:  # of a validator that the app's author wrote
+        what = f"{app} cannot check {parameter.name!r}: {type(error).__name__}: {error}"
+        raise ApiError(500, what, code="app_failed") from error
+
+
+def _field(name: str) -> str:
+    return f"arguments.{name}"

@@ -1,0 +1,134 @@
+"""The apps of one server, and their runs."""
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from contextvars import copy_context
+from typing import Any, TypeVar, cast
+
+from starlette.requests import Request
+
+from backends.errors import ConfigError
+from teola.app_serving.app_schema import AnyApp
+from teola.app_serving.ended_runs import EndedRuns
+from teola.app_serving.run import Run
+from teola.app_serving.run_errors import CLOSING
+from teola.app_serving.run_metrics import RunMetrics
+from teola.app_serving.served_app import ServedApp
+from teola.background import BackgroundLoop
+from teola.serving.admission import Admission
+from teola.serving.api_errors import ApiError
+from teola.serving.metrics import AnswerMeter
+
+T = TypeVar("T")
+_STOP_S = 2.0  # for apps to stop when they are told to
+
+
+class AppService:
+    """What is set around the place where it is made, `tl.fake` say, holds in its runs."""
+
+    def __init__(self, apps: Sequence[AnyApp], max_runs: int, timeout_s: float | None = None):
+        """At most `max_runs` run at once, each for `timeout_s`. Raises ConfigError for two of one
+        name, and for an app that clients cannot call."""
+        self.metrics = RunMetrics()
+        self.created_s = int(time.time())
+        self.is_ready = False
+        self.apps = _by_name(apps if timeout_s is None else _bounded(apps, timeout_s))
+        self._admission = Admission(max_runs)
+        self._running: dict[str, Run] = {}
+        self._ended = EndedRuns()
+        self._loop = _InContext("teola-runs")
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The apps."""
+        return [*self.apps]
+
+    def app(self, name: str) -> ServedApp:
+        """Raises ApiError."""
+        if name in self.apps:
+            return self.apps[name]
+        message = f"there is no app {name[:100]!r} here; this server has {', '.join(self.apps)}"
+        raise ApiError(404, message, code="app_not_found", param="name")
+
+    def run(self, app: ServedApp, arguments: Mapping[str, Any], *, is_heard: bool) -> Run:
+        """Start a run. Raises ApiError when the server is full, or not ready."""
+        if not self.is_ready:
+            raise CLOSING
+        place = ExitStack()
+        place.enter_context(self._admission.admitted(1))
+        run = Run(app.app, arguments, AnswerMeter(self.metrics), is_heard=is_heard)
+        self._running[run.id] = run
+        run.ended.add_done_callback(lambda _: self._end(run))
+
+        def leave(stopped: Run) -> None:
+            self.metrics.count_usage(stopped.usage)
+            place.close()
+
+        run.start(self._loop, leave)
+        return run
+
+    def find(self, run_id: str) -> Run | bytes:
+        """A run, or the body of one that ended. Raises ApiError."""
+        found = self._running.get(run_id) or self._ended.get(run_id)
+        if found is None:
+            message = f"there is no run {run_id[:100]!r} here, or it ended too long ago"
+            raise ApiError(404, message, code="run_not_found", param="id")
+        return found
+
+    async def start(self) -> None:
+        """Load the runtime, and trace the apps that need no argument for it. Raises what is wrong
+        with one."""
+        for served in self.apps.values():
+            await asyncio.to_thread(served.prepare)
+        self.is_ready = True
+
+    def end_running(self) -> None:
+        """Answer all that runs with an error; nothing new is taken."""
+        self.is_ready = False
+        for run in [*self._running.values()]:
+            run.cancel(CLOSING)
+
+    async def close(self) -> None:
+        """Cancel what runs, and wait a moment until it has stopped."""
+        running = [*self._running.values()]
+        self.end_running()
+        stops = [asyncio.ensure_future(run.stopped.wait()) for run in running]
+        if stops:
+            await asyncio.wait(stops, timeout=_STOP_S)
+
+    def _end(self, run: Run) -> None:
+        del self._running[run.id]
+        outcome = run.ended.result()
+        self.metrics.count_run(run.app.name, outcome.status, run.body["seconds"])
+        self._ended.put(run.id, json.dumps(run.body).encode())
+
+
+class _InContext(BackgroundLoop):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._context = copy_context()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        return self._context.copy().run(super().submit, coroutine)
+
+
+def _by_name(apps: Sequence[AnyApp]) -> dict[str, ServedApp]:
+    by_name: dict[str, ServedApp] = {}
+    for app in apps:
+        if app.name in by_name:
+            raise ConfigError(f"two of the apps to serve are called {app.name!r}; rename one")
+        by_name[app.name] = ServedApp(app)
+    return by_name
+
+
+def _bounded(apps: Sequence[AnyApp], timeout_s: float) -> list[AnyApp]:
+    """An app's own limit stays where it is shorter."""
+    return [app.using(timeout_s=min(timeout_s, app.options.timeout_s or timeout_s)) for app in apps]
+
+
+def service_of(request: Request) -> AppService:
+    return cast(AppService, request.app.state.service)

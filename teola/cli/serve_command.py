@@ -1,0 +1,80 @@
+"""`teola serve APP...`: apps as an HTTP service."""
+
+import os
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from backends.optional import optional_imports
+from frontend_dsl.engine_names import engines_read_by
+from teola.cli.failures import UsageError, reported
+from teola.cli.serve_engine_command import key_from, say
+from teola.cli.target import AnyApp, load_app
+from teola.serving.limits import Limits
+
+_ORIGIN = re.compile(r"\*|https?://[^/\s]+")
+
+
+def serve_apps(
+    targets: Sequence[str],
+    engines: Sequence[str],
+    address: tuple[str, int],
+    api_key: str | None,
+    origins: Sequence[str],
+    max_runs: int,
+    run_timeout_s: float | None,
+    drain_s: float,
+    limits: Limits,
+    access_log: str | None,
+    debug: bool,
+) -> None:
+    """The whole command; ends the process when anything fails."""
+    with reported(debug):
+        with optional_imports("serve"):
+            from teola.app_serving.app import make_app
+            from teola.app_serving.service import AppService
+            from teola.serving.process import ServerSettings, serve
+        key = key_from(api_key, os.environ)
+        check_origins(origins)
+        if run_timeout_s is not None and not run_timeout_s > 0:
+            raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
+        apps = with_engines(load_apps(targets), engines)
+        service = AppService(apps, max_runs, run_timeout_s)
+        settings = ServerSettings(*address, key, drain_s, limits, access_log)
+        serve(service, settings, say, partial(make_app, origins=origins))
+
+
+def load_apps(targets: Sequence[str]) -> list[AnyApp]:
+    """Raises UsageError or CommandError."""
+    if not targets:
+        raise UsageError("name an app to serve: teola serve app.py:name")
+    return [load_app(target) for target in targets]
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Raises UsageError for what no browser would send."""
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise UsageError(f"--cors {origin!r}: write an origin like https://chat.example, or *")
+
+
+def with_engines(apps: Sequence[AnyApp], words: Sequence[str]) -> list[AnyApp]:
+    """The apps with other engines, each with those that it has. Raises UsageError for a name that
+    no app knows."""
+    urls = dict(_engine(word) for word in words)
+    known = [engines_read_by(app._app_function).keys() for app in apps]
+    for name in urls:
+        if not any(name in names for names in known):
+            has = ", ".join(dict.fromkeys(name for names in known for name in names)) or "none"
+            raise UsageError(f"--engine {name}=: no app has an engine {name!r}; there are {has}")
+    return [
+        app.using(engines={**app.options.engines, **{n: u for n, u in urls.items() if n in names}})
+        for app, names in zip(apps, known, strict=True)
+    ]
+
+
+def _engine(word: str) -> tuple[str, str]:
+    name, _, url = word.partition("=")
+    if not name or ":" not in url:
+        raise UsageError(f"--engine takes NAME=URL, like llm=local:smollm2-135m; got {word!r}")
+    return name, url

@@ -1,0 +1,88 @@
+"""Services of apps in this process, on a port of their own."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from teola.app_serving.app import make_app
+from teola.app_serving.service import AppService
+from teola.serving.listening import listen, url_of
+
+Serve = Callable[..., AbstractContextManager["Client"]]
+
+
+@dataclass
+class Client:
+    """Speaks with one service."""
+
+    service: AppService
+    http: httpx.Client
+    url: str
+
+    def run(self, app: str, **body: Any) -> httpx.Response:
+        return self.http.post(f"/v1/apps/{app}/runs", json=body)
+
+    def events(self, app: str, **arguments: Any) -> list[Any]:
+        """Of a stream, without the [DONE] that must end it."""
+        body = {"arguments": arguments, "stream": True}
+        text = self.http.post(f"/v1/apps/{app}/runs", json=body).text
+        frames = text.removesuffix("\n\n").split("\n\n")
+        assert frames[-1] == "data: [DONE]", text
+        return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]
+
+    def until(self, path: str, is_so: Callable[[Any], bool], seconds: float = 10.0) -> Any:
+        """What a path gives as soon as it is so."""
+        end_s = time.monotonic() + seconds
+        while not is_so(found := self.http.get(path).json()):
+            assert time.monotonic() < end_s, found
+            time.sleep(0.01)
+        return found
+
+    def metric(self, line: str) -> float:
+        """The value of a line of /metrics; 0 if there is none."""
+        for found in self.http.get("/metrics").text.splitlines():
+            if found.startswith(f"{line} "):
+                return float(found.rpartition(" ")[2])
+        return 0.0
+
+
+@contextmanager
+def _serving(
+    *apps: Any,
+    max_runs: int = 8,
+    timeout_s: float | None = None,
+    key: str | None = None,
+    is_ready: bool = True,
+    origins: tuple[str, ...] = (),
+) -> Iterator[Client]:
+    service = AppService(apps, max_runs, timeout_s)
+    if is_ready:
+        asyncio.run(service.start())
+    app = make_app(service, key, origins=origins)
+    listener = listen("127.0.0.1", 0)
+    config = uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        with httpx.Client(base_url=url_of(listener), timeout=30) as http:
+            yield Client(service, http, url_of(listener))
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """`with serve(app, ...) as client`."""
+    return _serving

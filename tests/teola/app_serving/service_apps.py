@@ -1,0 +1,80 @@
+"""Apps for services, on engines that tests replace."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+import teola as tl
+
+llm = tl.LLM("fake:")
+stopped: list[str] = []  # runs of `wait` that came to their end, whatever it was
+
+
+class Place(BaseModel):
+    name: str
+    size: Annotated[int, Field(ge=1)]
+
+
+@dataclass
+class Found:
+    place: Place
+    ratio: float
+
+
+@tl.prompt(llm, max_tokens=64)
+def say(question: str) -> str:
+    return f"Q: {question}"
+
+
+@tl.prompt(llm, max_tokens=64)
+def shorten(text: str) -> str:
+    return f"Shorten: {text}"
+
+
+@tl.app
+def ask(question: str, style: Literal["brief", "long"] = "brief") -> str:
+    """Answers a question.
+
+    Args:
+        question: What is asked.
+    """
+    return say(question)
+
+
+@tl.app
+def twice(question: str) -> str:
+    """Answers, and shortens the answer."""
+    return shorten(say(question))
+
+
+@tl.app
+def measure(place: Place, tags: list[str], limit: int = 3) -> str:
+    return say(f"{place} {tags}")
+
+
+@tl.app
+async def wait(name: str, seconds: float = 30.0) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        stopped.append(name)
+    return f"{name} waited"
+
+
+@tl.app
+async def block(seconds: float) -> str:
+    time.sleep(seconds)
+    return "blocked"
+
+
+@tl.app
+async def fail(question: str) -> str:
+    raise KeyError("a secret")
+
+
+@tl.app
+async def find(name: str) -> Found:
+    return Found(Place(name=name, size=2), float("nan"))

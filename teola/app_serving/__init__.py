@@ -1,4 +1,4 @@
-"""Apps as an HTTP service: runs with their events, and each app as a model for OpenAI's clients.
+"""Apps as an HTTP service: runs with their results and events.
 
 app            routes, and who may ask         app_schema     an app as JSON schema
 service        the apps of one server          served_app     one of them: its arguments

@@ -196,7 +196,7 @@ def serve(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Serve apps over HTTP, each as a model of OpenAI's API too: teola serve app.py:name"""
+    """Serve apps over HTTP: teola serve app.py:name"""
     from teola.cli.serve_command import serve_apps
     from teola.serving.limits import MIB, Limits
 

@@ -8,7 +8,7 @@ from backends.base import Chunk, Part
 def earlier_prompts(
     plan: str, prompt: Sequence[Part], other: Sequence[Part]
 ) -> Iterator[list[Part]]:
-    """Of `craft` one for each passage of `prompt`, behind two passages of another question's. Without
+    """Of `craft` one for each passage, which is behind two of another question there. Without
     them it would be measured on a prompt that it computes exactly."""
     if plan.strip().startswith("craft"):
         places = [i for i, part in enumerate(other) if isinstance(part, Chunk)]

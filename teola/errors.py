@@ -21,6 +21,7 @@
     EngineError               what a NodeFailed is caused by, when an engine said no
     ├── EngineUnavailable
     ├── EngineOverloaded
+    ├── RequestAborted        its caller wants no answer any more
     ├── RequestTooLong
     ├── NoReply               a test's tl.fake has no reply for a prompt
     ├── NetworkDenied         a connection inside tl.deny_network()
@@ -53,6 +54,7 @@ from backends.errors import (
     NetworkDenied,
     NoReply,
     PlanInvalid,
+    RequestAborted,
     RequestRejected,
     RequestTooLong,
 )
@@ -106,6 +108,7 @@ __all__ = [
     "QueryCancelled",
     "QueryError",
     "QueryTimeout",
+    "RequestAborted",
     "RequestRejected",
     "RequestTooLong",
     "SymbolicError",

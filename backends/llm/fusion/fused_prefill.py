@@ -247,8 +247,7 @@ class Fuser:
         if len(outcome.outputs) > 1:
             own = np.split(outcome.outputs[1], np.cumsum(layout.lengths)[:-1])
             for i, (text, seen) in enumerate(zip(texts, own, strict=True)):
-                before, lengths = tuple(texts[:i]), layout.lengths[:i]
-                record = Record(before, lengths, seen[:, :i], float(seen[:, i].sum()))
+                record = Record.of(tuple(texts[:i]), layout.lengths[:i], seen[:, : i + 1])
                 self._records.add(key, text, record)
         return None
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,21 @@ class Record:
 
     before: tuple[str, ...]  # [C], the first after the prompt's prefix
     lengths: tuple[int, ...]  # [C]: their tokens
-    contacts: Floats  # [T, C]: of each token to each of them
+    by_token: Floats  # [T]: to all of them
+    to_each: Floats  # [C]: of all tokens
     own: float  # of all tokens to the chunk itself
+
+    @classmethod
+    def of(cls, before: tuple[str, ...], lengths: tuple[int, ...], seen: Floats) -> Self:
+        """From the weights [T, C + 1] of each token on each of them, and on the chunk itself."""
+        others = seen[:, :-1]
+        return cls(before, lengths, others.sum(1), others.sum(0), float(seen[:, -1].sum()))
 
     @property
     def impact(self) -> float:
         """How much of the KV is owed to what stood before, 0.5 to 1 (CCI, equations 9 to 11)."""
-        num_tokens, lengths = max(1, len(self.contacts)), np.maximum(self.lengths, 1)
-        to_others = float((self.contacts.sum(0) / (num_tokens * lengths)).sum())
+        num_tokens, lengths = max(1, len(self.by_token)), np.maximum(self.lengths, 1)
+        to_others = float((self.to_each / (num_tokens * lengths)).sum())
         to_own = self.own / num_tokens**2
         ratio = to_others / to_own if to_own > 0 else np.inf
         return float(1 / (1 + np.exp(-ratio)))
@@ -39,7 +47,7 @@ class Record:
         their order is another (equations 6 to 8)."""
         if self.before == tuple(before):
             return 1.0
-        to_each = self.contacts.sum(0)
+        to_each = self.to_each
         again = np.array([text in before for text in self.before], np.bool_)
         if not to_each.sum() > 0:
             return 0.0
@@ -48,7 +56,7 @@ class Record:
 
     def ranked(self) -> NDArray[np.intp]:
         """[T]: the tokens, first those that attended most to other chunks (equation 14)."""
-        return np.argsort(-self.contacts.sum(1), kind="stable")
+        return np.argsort(-self.by_token, kind="stable")
 
 
 def _discordance(common: Items[str], before: Items[str]) -> float:

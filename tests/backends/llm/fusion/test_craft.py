@@ -17,7 +17,9 @@ CHUNKS = ["The sea is deep and cold here. ", "A bell rang twice; nobody came. ",
 def record(
     before: tuple[str, ...] = ("a", "b"), contacts: Any = ((2.0, 1.0), (4.0, 1.0))
 ) -> Record:
-    return Record(before, (2,) * len(before), np.array(contacts, np.float32), own=4.0)
+    own = np.full(len(contacts), 4 / len(contacts))
+    seen = np.column_stack([np.array(contacts), own]).astype(np.float32)
+    return Record.of(before, (2,) * len(before), seen)
 
 
 def test_the_impact_of_other_chunks_is_that_of_the_paper() -> None:
@@ -108,9 +110,10 @@ def test_contacts_are_the_attention_of_a_chunks_tokens(some: Any, fused: Any) ->
     assert text == CHUNKS[-1]
     config = both.driver.core.model.config
     whole = config.num_layers * config.num_heads
-    assert last.contacts.shape == (len(last.contacts), 2)
-    assert (last.contacts > 0).all()
-    weights = last.contacts.sum(1)
+    assert (last.to_each.shape, last.by_token.shape) == ((2,), (len(CHUNKS[-1]),))
+    assert (last.to_each > 0).all()
+    weights = last.by_token
+    assert weights.sum() == pytest.approx(last.to_each.sum(), rel=1e-5)
     assert (weights < whole).all()  # what is left went to the prefix and to the chunk itself
     assert last.own + weights.sum() < whole * len(weights)
     assert last.own > 0
@@ -125,7 +128,8 @@ def test_all_kernels_record_the_same(some: Any, load_tiny: Any, fused: Any) -> N
         found.append(both._fuser._records._of.popitem()[1][0])
     error = 0.05 if "bfloat16" in str(some.model.dtype) else 1e-4
     ours, right = found
-    np.testing.assert_allclose(ours.contacts, right.contacts, rtol=error, atol=error)
+    for a, b in ((ours.by_token, right.by_token), (ours.to_each, right.to_each)):
+        np.testing.assert_allclose(a, b, rtol=error, atol=error)
     assert ours.own == pytest.approx(right.own, rel=error)
 
 

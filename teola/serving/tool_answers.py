@@ -1,7 +1,7 @@
 """Which call a tool's message answers: engines take answers in the order of the calls, clients name
 the calls by their ids."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from backends.base import ToolCall
@@ -33,11 +33,13 @@ def in_order_of_calls(messages: Sequence[SaidT]) -> Iterator[SaidT]:
             raise _answers_nothing(at, messages[at])
         yield messages[at]
         num_answers = _num_answers(messages, at + 1)
-        answers = {at + 1 + number: messages[at + 1 + number] for number in range(num_answers)}
+        places: dict[str | None, list[int]] = {}  # of the answers, by their calls, the last first
+        for place in range(at + num_answers, at, -1):
+            places.setdefault(messages[place].tool_call_id, []).append(place)
         for call in messages[at].calls:
-            yield answers.pop(_answer_to(call, answers, at))
-        if answers:
-            raise _answers_nothing(*next(iter(answers.items())))
+            yield messages[_answer_to(call, places, at)]
+        if left := sorted(place for own in places.values() for place in own):
+            raise _answers_nothing(left[0], messages[left[0]])
         at += 1 + num_answers
 
 
@@ -48,11 +50,10 @@ def _num_answers(messages: Sequence[Said], start: int) -> int:
     return end - start
 
 
-def _answer_to(call: ToolCall, answers: dict[int, SaidT], at: int) -> int:
-    """The place of the answer among all messages."""
-    for place, message in answers.items():
-        if message.tool_call_id == call.id:
-            return place
+def _answer_to(call: ToolCall, places: Mapping[str | None, list[int]], at: int) -> int:
+    """The place of the answer among all messages, which is taken out."""
+    if own := places.get(call.id):
+        return own.pop()
     raise invalid(
         f"messages.{at}.tool_calls",
         f"the call {call.id!r} of {call.name!r} has no answer: behind the message with calls each "

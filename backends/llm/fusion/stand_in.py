@@ -52,6 +52,8 @@ her letters are kept in the library of the university.
 def stand_in(
     encode: Callable[[Items[Part]], list[int]], start_ids: Items[int], num_tokens: int
 ) -> Items[int]:
-    """The first `num_tokens` of it, by a model's tokenizer, without what begins each of its
-    prompts; from the beginning again where it ends."""
-    return list(islice(cycle(encode([_TEXT])[len(start_ids) :]), num_tokens))
+    """The last `num_tokens` of it, by a model's tokenizer, without what begins each of its prompts;
+    from its end again where it begins. So a chunk always stands behind the end of a paragraph:
+    behind half a sentence its KV is much worse."""
+    ids = encode([_TEXT])[len(start_ids) :]
+    return list(islice(cycle(reversed(ids)), num_tokens))[::-1]

@@ -42,7 +42,7 @@ from backends.llm.engine import LLMEngine
 from backends.llm.fusion.fused_prefill import Behind, Fuser
 from backends.registry import EngineSpec, create
 from benchmarks.fusion_plot import draw
-from teola.fusion_check.earlier import earlier_prompts
+from teola.fusion_check.earlier import earlier_prompts, how_encoded
 from teola.fusion_check.loss import cost_of, kl_of, top1_of
 from teola.fusion_check.probe import Probe
 from teola.fusion_check.recovered import recovered
@@ -175,7 +175,12 @@ async def lose(
     rows = [Row(number, "exact", exact.num_tokens, 1.0, 0, 1, await _nll(modes, exact, answer))]
     exact.release()
     modes.probe.flush()  # else the next would find all of it, exact
+    before: object = None
     for mode in wanted:
+        encoding, _, plan = mode.rpartition(":")
+        if (encoded := (encoding, how_encoded(plan))) != before:
+            modes.probe.flush()  # else it would find its first chunk exact
+        before = encoded
         earlier = earlier_prompts(mode, case.prompt(), other.prompt())
         if mode.startswith("together"):
             earlier = iter([case.mixed_prompt(other)])

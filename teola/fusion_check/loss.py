@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import FusionReport, Part
-from teola.fusion_check.earlier import earlier_prompts
+from teola.fusion_check.earlier import earlier_prompts, how_encoded
 from teola.fusion_check.probe import Probe
 
 NUM_TOKENS = 16  # of the exact answer
@@ -33,7 +33,11 @@ async def losses(
     wanted = await probe.logprobs(exact, tokens[:-1])
     exact.release()
     probe.flush()  # else the next would find all of it, exact
+    before = None
     for plan in plans:
+        if (encoded := how_encoded(plan)) != before:
+            probe.flush()  # else it would find its first chunk exact
+        before = encoded
         for earlier in earlier_prompts(plan, prompt, other):
             (await probe.prefill(earlier, plan)).outputs[0].release()
         result = await probe.prefill(prompt, plan)

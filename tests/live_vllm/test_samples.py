@@ -24,6 +24,7 @@ CALLS: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
     "chain_summary": [("summarize", (["meeting.txt"], 2))],
     "contextual_retrieval": [("ask", (YEAR, ["lts.md"]))],
     "doc_qa": [("ask", (PROCESS, SQLITE))],
+    "fused_answers": [("answers", (["Does SQLite need a server?"], SQLITE))],
     "judge": [("judge", ())],
     "library": [("index", (SQLITE,)), ("ask", (PROCESS,))],
     "map_reduce_summary": [("summarize", (["meeting.txt"],))],
@@ -67,7 +68,7 @@ def test_a_sample_answers_alike_here_and_on_the_server(
         for app_name, arguments in CALLS[name]:
             app = tl.app(getattr(module, app_name)._function)  # traced with that LLM
             uses = {"llm": engines["llm"]} if engines and app_name != "index" else {}
-            result = app.using(engines=uses)(*arguments)
+            result = app.using(engines=uses, fusion="exact")(*arguments)
         return result
 
     assert answer(llm=vllm.url) == answer()

@@ -76,7 +76,7 @@ class Linked:
         """Token by token, each product and sum rounded as a fused multiply and add rounds it."""
         keys, values = self.numbers(self.filled)
         old_keys, old_values, size = keys.copy(), values.copy(), self.pool.page_size
-        table = angle_table(self.model._frequencies, 1024)
+        table = angle_table(self.model.frequencies, 1024)
         pages, to_pages = self.places
         for i in range(num_tokens):
             source = pages[(first + i) // size], (first + i) % size

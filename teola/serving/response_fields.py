@@ -14,7 +14,7 @@ from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import StreamOptions
 from teola.serving.fields import INT_END, Fields
 from teola.serving.response_input import Input, messages_of
-from teola.serving.tool_fields import FunctionFields, tool_attrs
+from teola.serving.tool_fields import FunctionFields, has_tools, tool_attrs
 
 _LOGPROBS = "message.output_text.logprobs"
 _STATELESS = "nothing is stored here: send the whole conversation as input"
@@ -114,12 +114,7 @@ class ResponseFields(Fields):
             raise ValueError("inputs are not cut here: send what fits the context")
         return value
 
-    @field_validator("tool_choice")
-    @classmethod
-    def _has_tools(cls, value: Any, info: ValidationInfo) -> Any:
-        if value not in (None, "none", "auto") and not info.data.get("tools"):
-            raise ValueError("there are no tools to choose from: give tools")
-        return value
+    _has_tools = field_validator("tool_choice")(has_tools)
 
     @cached_property
     def messages(self) -> Sequence[Message]:

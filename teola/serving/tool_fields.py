@@ -10,6 +10,13 @@ from teola.serving.chat_message import Message
 from teola.serving.fields import Fields
 
 
+def has_tools(value: Any, info: ValidationInfo) -> Any:
+    """Validates `tool_choice` beside `tools`."""
+    if value not in (None, "none", "auto") and not info.data.get("tools"):
+        raise ValueError("there are no tools to choose from: give tools")
+    return value
+
+
 class FunctionFields(Fields):
     """What the model may call. Its arguments are held to the schema, strict or not."""
 
@@ -55,12 +62,7 @@ class HasTools(Fields):
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool = True
 
-    @field_validator("tool_choice")
-    @classmethod
-    def _has_tools(cls, value: Any, info: ValidationInfo) -> Any:
-        if value not in (None, "none", "auto") and not info.data.get("tools"):
-            raise ValueError("there are no tools to choose from: give tools")
-        return value
+    _has_tools = field_validator("tool_choice")(has_tools)
 
     def tool_attrs(self, messages: Sequence[Message]) -> dict[str, Any]:
         """Attributes of prefill and decode."""

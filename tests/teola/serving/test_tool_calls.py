@@ -101,6 +101,13 @@ def test_a_choice_is_the_engines(
     assert (made and [call["function"]["name"] for call in made]) == names
 
 
+def test_a_choice_without_tools_is_refused(talk: Callable[..., Any]) -> None:
+    refused = talk().post(CHAT, {"messages": HELLO, "tool_choice": "required"})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "tool_choice")
+    assert "give tools" in error["message"]
+
+
 def attrs_of(server: Any, monkeypatch: pytest.MonkeyPatch, body: Any) -> dict[str, Any]:
     """Those of the request that opens the conversation."""
     execute, seen = server.llm.execute, []

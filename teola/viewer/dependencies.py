@@ -23,8 +23,9 @@ def dependencies(graph: Graph, paths: Iterable[str]) -> Mapping[str, tuple[str, 
     expansion = _Expansion(paths)
     expansion.walk(graph, "", frozenset(), {})
     order = {path: index for index, path in enumerate(expansion.paths)}
-    deps = expansion.deps.items()
-    return {path: tuple(sorted(before, key=order.__getitem__)) for path, before in deps}
+    sets = dict.fromkeys(expansion.deps.values())  # the items of a map have one in common
+    in_order = {before: tuple(sorted(before, key=order.__getitem__)) for before in sets}
+    return {path: in_order[before] for path, before in expansion.deps.items()}
 
 
 class _Expansion:

@@ -21,6 +21,15 @@ RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """A try that failed and was followed by another."""
+
+    at_s: float
+    error: str
+    after_s: float  # the pause before the next try
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """One primitive at an engine: it waits from `ready_s`, runs from `start_s` to `end_s`."""
 
@@ -42,6 +51,9 @@ class Span:
     deps: tuple[str, ...] = ()  # paths of the spans it waits for, inline primitives seen through
     at: str = field(default="", compare=False)  # its query and path, as `q3.hits[2].search`
     error: str = ""
+    retries: tuple[Retry, ...] = ()
+    finish_reason: str = ""  # of a decode; "length": it was cut
+    text: str = ""  # what it wrote, in traces that keep texts
 
     @property
     def has_ended(self) -> bool:
@@ -154,6 +166,7 @@ class TraceBuilder:
 
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}  # by path
+        self._texts: dict[str, list[str]] = {}  # by path, in pieces
         self._trace = Trace(query="", app="")
         self.began_t = 0.0  # on the clock of the events
         self._graph_text = ""
@@ -169,6 +182,8 @@ class TraceBuilder:
         elif event.kind == "done":
             status, error = str(event.fields.get("status", "?")), str(event.fields.get("error", ""))
             self._trace = replace(self._trace, status=status, error=error)
+        elif event.kind == "text":
+            self._texts.setdefault(event.node, []).append(str(event.fields.get("text", "")))
         elif span := self.spans.get(event.node):
             self.spans[event.node] = _advance(span, event, at_s)
 
@@ -184,7 +199,10 @@ class TraceBuilder:
             deps = dependencies(parse(self._graph_text), self.spans)
         except GraphError as error:
             warning = f"the graph of this trace cannot be read, so it has no critical path: {error}"
-        spans = (replace(span, deps=deps.get(span.node, ())) for span in self.spans.values())
+        spans = (
+            replace(span, deps=deps.get(node, ()), text="".join(self._texts.get(node, ())))
+            for node, span in self.spans.items()
+        )
         places = {str(call): f"{file}:{line}" for call, file, line in self._origins.values()}
         return replace(self._trace, spans=tuple(spans), places=places, warning=warning)
 
@@ -230,7 +248,12 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
         case "end":
             endpoint = str(fields.get("endpoint", ""))
             usage, fusion = _usage(fields), report_from(fields.get("fusion"))
-            return replace(span, end_s=at_s, usage=usage, fusion=fusion, endpoint=endpoint)
+            why = str(fields.get("finish_reason", ""))
+            done = replace(span, end_s=at_s, usage=usage, fusion=fusion, endpoint=endpoint)
+            return replace(done, finish_reason=why)
+        case "retry":
+            retry = Retry(at_s, str(fields.get("error", "")), float(fields.get("after_s", 0.0)))
+            return replace(span, retries=(*span.retries, retry))
         case "error":
             return replace(span, end_s=at_s, error=str(fields.get("error", "")))
     return span

@@ -65,3 +65,23 @@ def test_a_graph_that_cannot_be_read_is_a_warning() -> None:
 
     assert "cannot be read" in trace.warning
     assert len(trace.spans) == 8
+
+
+def test_a_span_keeps_its_text_where_the_trace_has_it() -> None:
+    pieces = [at(0.8, "text", "answer", "decode", text=text, final=True) for text in ("two ", "it")]
+    events = sorted([*EVENTS, *pieces], key=lambda event: event.t)
+
+    assert {span.node: span.text for span in trace_of(events).spans if span.text} == {
+        "answer": "two it"
+    }
+
+
+def test_a_span_keeps_its_failed_tries_and_why_it_ended() -> None:
+    retry = at(0.45, "retry", "hits[0].vector", "embed", error="EngineUnavailable: x", after_s=0.1)
+    cut = replace(EVENTS[-2], fields={**EVENTS[-2].fields, "finish_reason": "length"})
+    events = sorted([*EVENTS[:-2], cut, EVENTS[-1], retry], key=lambda event: event.t)
+    spans = {span.node: span for span in trace_of(events).spans}
+
+    (only,) = spans["hits[0].vector"].retries
+    assert (round(only.at_s, 6), only.error, only.after_s) == (0.45, "EngineUnavailable: x", 0.1)
+    assert spans["answer"].finish_reason == "length"

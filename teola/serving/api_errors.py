@@ -1,10 +1,4 @@
-"""Every failure as OpenAI's error body, with the status that clients retry, or do not, by.
-
-400 the request is wrong (`param` names the field; code `context_length_exceeded` when too long)
-401 the key · 404 the model or the path · 408 the body came too slowly · 413 it is too large
-429 the queue is full, come again
-499 the client is gone · 500 the engine failed · 503 not ready, or closing
-"""
+"""Every failure as OpenAI's error body, with the status that clients retry, or do not, by."""
 
 import re
 from collections.abc import Mapping
@@ -12,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from backends.errors import (
     EngineError,
@@ -20,6 +15,19 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
+
+STATUSES: Mapping[int, str] = {
+    400: "The request is wrong; `param` names the field.",
+    401: "The key is missing or wrong.",
+    404: "There is no such model, or path.",
+    405: "The path takes another method.",
+    408: "The body came too slowly.",
+    413: "The body is too large.",
+    429: "The queue is full: come again.",
+    499: "The client is gone: this is counted and logged, and nobody reads it.",
+    500: "The engine failed.",
+    503: "The server is not ready, or closing.",
+}
 
 # Attributes of a request with which an engine's refusal begins, and the fields they came from.
 _SAME = (
@@ -40,6 +48,21 @@ _FIELD_OF = {"schema": "response_format", "tool": "tools", **{name: name for nam
 _IS_FORM = re.compile(r"str|[\w-]+\[.*\]")
 
 
+class ErrorFields(TypedDict):
+    """What went wrong; code `context_length_exceeded` where a prompt is too long."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(TypedDict):
+    """A failure, as OpenAI writes it."""
+
+    error: ErrorFields
+
+
 class ApiError(Exception):
     """What a client is told."""
 
@@ -53,7 +76,7 @@ class ApiError(Exception):
         self.param = param
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> ErrorBody:
         return {
             "error": {
                 "message": self.message,

@@ -6,11 +6,25 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from backends.errors import ConfigError
 from teola import __version__
 from teola.serving.access_log import Access
+from teola.serving.answer_types import (
+    ChatAnswer,
+    CompletionAnswer,
+    EmbeddingAnswer,
+    EncodeAnswer,
+    HealthAnswer,
+    ModelCard,
+    ModelList,
+    RerankAnswer,
+    ResponseAnswer,
+    SelectAnswer,
+    TextAnswer,
+    TokensAnswer,
+    VersionAnswer,
+)
 from teola.serving.api_errors import ApiError
 from teola.serving.bodies import Bodies
 from teola.serving.chat_api import ChatFields, chat
@@ -21,7 +35,7 @@ from teola.serving.encode_api import EncodeFields, encode_chunks
 from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
 from teola.serving.metrics import CONTENT_TYPE
-from teola.serving.openapi import Operation, document_route
+from teola.serving.openapi import EVENTS, Answer, Operation, document_route
 from teola.serving.rerank_api import RerankFields, rerank
 from teola.serving.response_fields import ResponseFields
 from teola.serving.responses_api import respond
@@ -47,7 +61,6 @@ def make_app(
         routes=[
             *(operation.route for operation in OPERATIONS),
             document_route(OPERATIONS),
-            Route("/v1/models/{name:path}", model),
         ],
         middleware=[Middleware(Edge, metrics=engines.metrics, api_key=api_key, note=note)],
         exception_handlers=error_answers(engines.metrics),
@@ -88,20 +101,34 @@ async def model(request: Request) -> Response:
     raise ApiError(404, f"there is no model {name!r} here", code="model_not_found", param="model")
 
 
+_STREAM = Answer({"type": "string"}, media=EVENTS)
+_UNKNOWN = (404,)  # the model
+_RERANK = (rerank, RerankFields, (Answer(RerankAnswer),), _UNKNOWN)
 OPERATIONS = (
-    Operation("/v1/chat/completions", chat, ChatFields),
-    Operation("/v1/completions", complete, CompletionFields),
-    Operation("/v1/responses", respond, ResponseFields),
-    Operation("/v1/select", select, SelectFields),
-    Operation("/v1/encode", encode_chunks, EncodeFields),
-    Operation("/v1/embeddings", embed, EmbeddingFields),
-    Operation("/v1/rerank", rerank, RerankFields),
-    Operation("/v2/rerank", rerank, RerankFields),  # other servers' names for it
-    Operation("/rerank", rerank, RerankFields),
-    Operation("/v1/models", models),
-    Operation("/tokenize", tokenize, TokenizeFields),
-    Operation("/detokenize", detokenize, DetokenizeFields),
-    Operation("/health", health),
-    Operation("/metrics", metrics, answers="text/plain"),
-    Operation("/version", version),
+    Operation("/v1/chat/completions", chat, ChatFields, (Answer(ChatAnswer), _STREAM), _UNKNOWN),
+    Operation(
+        "/v1/completions",
+        complete,
+        CompletionFields,
+        (Answer(CompletionAnswer), _STREAM),
+        _UNKNOWN,
+    ),
+    Operation(
+        "/v1/responses", respond, ResponseFields, (Answer(ResponseAnswer), _STREAM), _UNKNOWN
+    ),
+    Operation("/v1/select", select, SelectFields, (Answer(SelectAnswer),), _UNKNOWN),
+    Operation("/v1/encode", encode_chunks, EncodeFields, (Answer(EncodeAnswer),), _UNKNOWN),
+    Operation("/v1/embeddings", embed, EmbeddingFields, (Answer(EmbeddingAnswer),), _UNKNOWN),
+    Operation("/v1/rerank", *_RERANK),
+    Operation("/v2/rerank", *_RERANK),  # other servers' names for it
+    Operation("/rerank", *_RERANK),
+    Operation("/v1/models", models, answers=(Answer(ModelList),)),
+    Operation("/v1/models/{name:path}", model, answers=(Answer(ModelCard),), errors=_UNKNOWN),
+    Operation("/tokenize", tokenize, TokenizeFields, (Answer(TokensAnswer),), _UNKNOWN),
+    Operation("/detokenize", detokenize, DetokenizeFields, (Answer(TextAnswer),), _UNKNOWN),
+    Operation("/health", health, answers=(Answer(HealthAnswer),), is_open=True),
+    Operation(
+        "/metrics", metrics, answers=(Answer({"type": "string"}, media="text/plain"),), is_open=True
+    ),
+    Operation("/version", version, answers=(Answer(VersionAnswer),)),
 )

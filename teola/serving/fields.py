@@ -154,7 +154,11 @@ def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
             known = ", ".join(model.model_fields)
             name = name[:100]
             raise invalid(name, f"unknown field {name!r}; known are {known}", "unknown_parameter")
-        elif value not in UNSUPPORTED[name][0]:
+        elif not _is_harmless(value, UNSUPPORTED[name][0]):
             why = UNSUPPORTED[name][1]
             raise invalid(name, f"{name} is not supported: {why}", "unsupported_parameter")
     return found
+
+
+def _is_harmless(value: Any, harmless: tuple[Any, ...]) -> bool:
+    return any(type(value) is type(one) and value == one for one in harmless)

@@ -1,90 +1,178 @@
-"""The OpenAPI document of the server, made of the models that read its bodies."""
+"""OpenAPI documents, made of the types that read bodies and of those that describe answers.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+Operation("/v1/things/{id}", get_thing, answers=(Answer(Thing),), errors=(404,))
+"""
 
-from pydantic.json_schema import models_json_schema
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from teola import __version__
+from teola.serving.api_errors import STATUSES, ErrorBody
 from teola.serving.fields import Fields
+from teola.serving.request_schema import as_read
 
+JSON, EVENTS = "application/json", "text/event-stream"
+BODY_ERRORS = (400, 408, 413, 429)  # of every route that reads a body
 _REF = "#/components/schemas/{model}"
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
+_Mode = Literal["validation", "serialization"]
+_HEADERS = {
+    "X-Request-Id": "The request's own id, or one that was made for it.",
+    "X-Teola-Warning": "What was asked for and has no effect.",
+    "Retry-After": "Seconds after which to come again.",
 }
 
 
+class Answer(NamedTuple):
+    """What a route answers when all is well. `body` is a type, or a JSON schema as a mapping."""
+
+    body: Any
+    status: int = 200
+    media: str = JSON
+    about: str = "The answer."
+
+
 class Operation(NamedTuple):
-    """A route with the model of its body; None for a GET."""
+    """A route with the type, or the JSON schema, of its body; None where it reads none."""
 
     path: str
     endpoint: Any
-    fields: type[Fields] | None = None
-    answers: str = "application/json"
+    fields: type[BaseModel] | Mapping[str, Any] | None = None
+    answers: Sequence[Answer] = (Answer({}),)
+    errors: Sequence[int] = ()  # beyond those of every route like it
+    method: str = ""  # "": POST where there is a body
+    is_open: bool = False  # for those who have no key
+    about: str = ""  # "": what the endpoint's docstring says
+    parameters: Mapping[str, Any] = MappingProxyType({})  # schemas of the path's, else strings
+
+    @property
+    def verb(self) -> str:
+        return self.method or ("GET" if self.fields is None else "POST")
 
     @property
     def route(self) -> Route:
-        return Route(self.path, self.endpoint, methods=["GET" if self.fields is None else "POST"])
+        return Route(self.path, self.endpoint, methods=[self.verb])
 
 
-def document_route(operations: Sequence[Operation]) -> Route:
-    """`GET /openapi.json`."""
-    made = document(operations)
+def document_route(
+    operations: Sequence[Operation], schemas: Mapping[str, Any] = MappingProxyType({})
+) -> Route:
+    """`GET /openapi.json`: of `operations`, and of itself."""
 
     async def openapi(_: Request) -> Response:
+        """This document."""
         return JSONResponse(made)
 
-    return Route("/openapi.json", openapi)
+    itself = Operation("/openapi.json", openapi, answers=(Answer({"type": "object"}),))
+    made = document((*operations, itself), schemas)
+    return itself.route
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """OpenAPI 3.1."""
-    models = {operation.fields for operation in operations if operation.fields is not None}
-    ordered = sorted(models, key=lambda model: model.__name__)
-    asked = [(model, "validation") for model in ordered]
-    _, found = models_json_schema(asked, ref_template=_REF)  # type: ignore[arg-type]
-    key = {"type": "http", "scheme": "bearer"}
+def document(
+    operations: Sequence[Operation], schemas: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """OpenAPI 3.1; `schemas` are more components, for mappings that refer to them."""
+    found = _Schemas(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        path = re.sub(r":\w+}", "}", operation.path)
+        paths.setdefault(path, {})[operation.verb.lower()] = _operation(operation, path, found)
     return {
         "openapi": "3.1.0",
         "info": {"title": "teola", "version": __version__},
-        "paths": {operation.path: _path(operation) for operation in operations},
+        "paths": paths,
         "components": {
-            "schemas": {**found.get("$defs", {}), "Error": _ERROR},
-            "securitySchemes": {"key": key},
+            "schemas": {**found.components, **schemas},
+            "headers": {name: _header(about) for name, about in _HEADERS.items()},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"key": []}],
     }
 
 
-def _path(operation: Operation) -> Mapping[str, Any]:
-    said = (operation.endpoint.__doc__ or "").strip()
-    whole: dict[str, Any] = {operation.answers: {"schema": {}}}
-    error = {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}
-    answers = {
-        "200": {"description": "The answer.", "content": whole},
-        "default": {"description": "What went wrong, as OpenAI writes it.", "content": error},
+class _Schemas:
+    """Of all types that operations name: each type once, among the components."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        types = {(ErrorBody, "serialization"), *(t for o in operations for t in _types_of(o))}
+        adapters = {key: TypeAdapter[Any](key[0]) for key in types}
+        ordered = sorted(adapters, key=lambda key: (str(key[0]), key[1]))
+        asked: Any = [(key, key[1], adapters[key]) for key in ordered]
+        refs, found = TypeAdapter.json_schemas(asked, ref_template=_REF)
+        self._refs = {key[0]: schema for (key, _), schema in refs.items()}
+        self.components = dict(found.get("$defs", {}))
+        for type_, mode in ordered:
+            if mode == "validation" and issubclass(type_, Fields):
+                name = self._refs[type_]["$ref"].rpartition("/")[2]
+                self.components[name] = as_read(self.components[name])
+
+    def of(self, shape: Any) -> Any:
+        """A reference to the schema of a type; a mapping is a schema."""
+        return shape if isinstance(shape, Mapping) else self._refs[shape]
+
+
+def _types_of(operation: Operation) -> Iterator[tuple[Any, _Mode]]:
+    if operation.fields is not None and not isinstance(operation.fields, Mapping):
+        yield operation.fields, "validation"
+    for answer in operation.answers:
+        if not isinstance(answer.body, Mapping):
+            yield answer.body, "serialization"
+
+
+def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, Any]:
+    said = operation.about or (operation.endpoint.__doc__ or "").strip()
+    found: dict[str, Any] = {
+        "summary": said.partition("\n")[0],
+        "operationId": _id_of(operation.verb, path),
+        "responses": _responses(operation, schemas),
     }
-    found: dict[str, Any] = {"summary": said.partition("\n")[0], "responses": answers}
-    if operation.fields is None:
-        return {"get": found}
-    if "stream" in operation.fields.model_fields:
-        whole["text/event-stream"] = {"schema": {"type": "string"}}
-    ref = {"$ref": _REF.format(model=operation.fields.__name__)}
-    body = {"required": True, "content": {"application/json": {"schema": ref}}}
-    return {"post": {**found, "requestBody": body}}
+    if named := re.findall(r"{(\w+)}", path):
+        found["parameters"] = [_parameter(name, operation.parameters) for name in named]
+    if operation.is_open:
+        found["security"] = [{}]
+    if operation.fields is not None:
+        content = {JSON: {"schema": schemas.of(operation.fields)}}
+        found["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    reads = operation.fields is not None
+    found: dict[str, Any] = {}
+    for answer in operation.answers:
+        names = ("X-Request-Id", "X-Teola-Warning") if reads else ("X-Request-Id",)
+        first = {"description": answer.about, "headers": _headers(names), "content": {}}
+        one = found.setdefault(str(answer.status), first)
+        one["content"][answer.media] = {"schema": schemas.of(answer.body)}
+    errors = {*operation.errors, *(BODY_ERRORS if reads else ()), 500, 503}
+    for status in sorted(errors if operation.is_open else {*errors, 401}):
+        again = ("Retry-After",) if status in (429, 503) else ()
+        found[str(status)] = {
+            "description": STATUSES[status],
+            "headers": _headers(("X-Request-Id", *again)),
+            "content": {JSON: {"schema": schemas.of(ErrorBody)}},
+        }
+    return found
+
+
+def _parameter(name: str, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    schema = schemas.get(name, {"type": "string", "minLength": 1})
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _id_of(verb: str, path: str) -> str:
+    return "_".join((verb.lower(), *re.findall(r"\w+", path)))
+
+
+def _header(about: str) -> dict[str, Any]:
+    return {"description": about, "schema": {"type": "string"}}
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

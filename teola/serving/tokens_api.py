@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from backends.base import Part
 from backends.errors import EngineError
-from teola.serving.api_errors import ApiError, from_engine
+from teola.serving.api_errors import from_engine, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.fields import Fields, TokenId, read
 from teola.serving.parsed_prompt import marked
@@ -77,5 +77,6 @@ async def detokenize(request: Request) -> Response:
 
 def _tokenizer(served: Served) -> HasTokenizer:
     if not isinstance(served.engine, HasTokenizer):
-        raise ApiError(501, f"{served.name} does not show its tokenizer", code="not_supported")
+        why = f"{served.name} does not show its tokenizer"
+        raise invalid("model", why, "unsupported_parameter")
     return served.engine

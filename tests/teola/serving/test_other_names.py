@@ -10,6 +10,7 @@ import pytest
 
 import teola as tl
 from teola.serving.decode_fields import DecodeFields
+from teola.serving.openapi import Answer, Operation, document
 
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -69,12 +70,10 @@ def test_the_document_names_every_route_and_describes_what_is_taken(
     server = talk()
     found = server.get("/openapi.json").json()
     assert found["openapi"] == "3.1.0"
-    paths = {route.path for route in server.app.routes} - {
-        "/openapi.json",
-        "/v1/models/{name:path}",
-    }
+    paths = {route.path.replace(":path", "") for route in server.app.routes}
     assert found["paths"].keys() == paths
     assert all(next(iter(path.values()))["summary"] for path in found["paths"].values())
+    assert found["paths"]["/v1/models/{name}"]["get"]["parameters"][0]["name"] == "name"
     takes = found["paths"][CHAT]["post"]["requestBody"]["content"]["application/json"]["schema"]
     validator = jsonschema.Draft202012Validator({**takes, "components": found["components"]})
     tool = {"type": "function", "function": {"name": "find"}}
@@ -83,6 +82,40 @@ def test_the_document_names_every_route_and_describes_what_is_taken(
     validator.validate({"messages": parts})
     assert not validator.is_valid({"messages": "hello"})
     assert not validator.is_valid({"messages": HELLO, "n": 0})
+    validator.validate({"messages": HELLO, "n": None, "user": "a", "best_of": 1})
+    assert not validator.is_valid({"messages": HELLO, "best_of": 2})
+    assert not validator.is_valid({"messages": HELLO, "unknown": 1})
+
+
+def test_the_document_names_the_statuses_of_each_route(talk: Callable[..., Any]) -> None:
+    paths = talk().get("/openapi.json").json()["paths"]
+    chat = ["200", "400", "401", "404", "408", "413", "429", "500", "503"]
+    assert [*paths[CHAT]["post"]["responses"]] == chat
+    assert [*paths["/v1/models"]["get"]["responses"]] == ["200", "401", "500", "503"]
+    assert [*paths["/health"]["get"]["responses"]] == ["200", "500", "503"]
+
+
+def test_an_operation_may_have_path_parameters_and_schemas_of_its_own() -> None:
+    async def begin(_: Any) -> Any:
+        """Begins a thing."""
+
+    answers = (Answer({"$ref": "#/components/schemas/Thing"}, 202),)
+    takes = {"type": "object"}
+    thing = {"type": "string"}
+    made = document(
+        [
+            Operation("/things/{id}", begin, takes, answers, (404,)),
+            Operation("/things/{id}/stop", begin, answers=answers, method="POST"),
+        ],
+        schemas={"Thing": thing},
+    )
+    assert made["components"]["schemas"]["Thing"] == thing
+    operation = made["paths"]["/things/{id}"]["post"]
+    assert operation["summary"] == "Begins a thing."
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == takes
+    assert "202" in operation["responses"]
+    assert "404" in operation["responses"]
+    assert "requestBody" not in made["paths"]["/things/{id}/stop"]["post"]
 
 
 def test_the_document_and_the_version_want_the_key(talk: Callable[..., Any]) -> None:

@@ -211,4 +211,5 @@ def test_unknown_paths_do_not_make_new_series(talk: Callable[..., Any]) -> None:
 
 
 def test_an_engine_without_a_tokenizer_says_so(talk: Callable[..., Any]) -> None:
-    assert talk().post("/tokenize", {"prompt": "a"}).status_code == 501
+    answer = talk().post("/tokenize", {"prompt": "a"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")

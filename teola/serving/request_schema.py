@@ -1,0 +1,37 @@
+"""The JSON schema of a body as it is read: null stands for a field's default, and fields that other
+servers know are passed over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from teola.serving.fields import IGNORED, UNSUPPORTED, WITHOUT_EFFECT
+
+
+def as_read(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` of a model, with all that `parse` takes for it."""
+    required = schema.get("required", ())
+    own = {
+        name: field if name in required else _or_null(field)
+        for name, field in schema["properties"].items()
+    }
+    return {**schema, "properties": {**_passed_over(), **own}}
+
+
+def _passed_over() -> dict[str, Any]:
+    found: dict[str, Any] = {name: {"description": "Read and not used."} for name in IGNORED}
+    found |= {name: {"description": "Without effect; a header says so."} for name in WITHOUT_EFFECT}
+    found |= {name: _only(*harmless) for name, harmless in UNSUPPORTED.items()}
+    return dict(sorted(found.items()))
+
+
+def _only(values: tuple[Any, ...], why: str) -> dict[str, Any]:
+    return {"enum": [*values, None], "description": f"Not supported: {why}."}
+
+
+def _or_null(field: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in field:
+        has_null = {"type": "null"} in field["anyOf"]
+        return field if has_null else {**field, "anyOf": [*field["anyOf"], {"type": "null"}]}
+    about = {name: value for name, value in field.items() if name in ("default", "title")}
+    own = {name: value for name, value in field.items() if name not in about}
+    return {"anyOf": [own, {"type": "null"}], **about} if own else field

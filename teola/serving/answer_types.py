@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, NotRequired
 
+from pydantic import ConfigDict
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from backends.base import FinishReason, FusionReport
@@ -90,6 +91,40 @@ class ChatAnswer(TypedDict):
     usage: Usage
 
 
+class ToolCallDelta(ToolCallAnswer):
+    """A whole call of a stream; `index` is its number."""
+
+    index: int
+
+
+class ChatDelta(TypedDict):
+    """What is new of a turn."""
+
+    role: NotRequired[Literal["assistant"]]
+    content: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCallDelta]]
+
+
+class ChatChunkChoice(TypedDict):
+    """What is new of one answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatChunk(TypedDict):
+    """An event of a chat; `usage` where it was asked for, at last with the tokens."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: NotRequired[Usage | None]
+
+
 class CompletionLogprobs(TypedDict):
     """Of the text's tokens; null for a first token, which has none."""
 
@@ -119,6 +154,17 @@ class CompletionAnswer(TypedDict):
     model: str
     choices: list[CompletionChoice]
     usage: Usage
+
+
+class CompletionChunk(TypedDict):
+    """An event of a completion; `usage` where it was asked for, at last with the tokens."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: NotRequired[Usage | None]
 
 
 class SelectAnswer(TypedDict):
@@ -317,3 +363,12 @@ class ResponseAnswer(TypedDict):
     top_logprobs: int
     top_p: float
     truncation: str
+
+
+class ResponseEvent(TypedDict):
+    """An event of a response, with more fields by its type."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    type: str
+    sequence_number: int

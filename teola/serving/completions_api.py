@@ -29,7 +29,16 @@ from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 
 _MAX_PROMPTS = 1024
-Prompts = str | list[str] | list[TokenId] | list[list[TokenId]] | list[PromptPart]
+_Many = Field(min_length=1, max_length=_MAX_PROMPTS)
+_Some = Field(min_length=1)
+Prompts = (
+    str
+    | Annotated[list[str], _Many]
+    | Annotated[list[TokenId], _Some]
+    | Annotated[list[list[TokenId]], _Many]
+    | Annotated[list[PromptPart], _Some]
+    | Annotated[list[list[PromptPart]], _Many]
+)
 
 
 def _as_prompts(value: object) -> object:
@@ -52,7 +61,7 @@ class CompletionFields(DecodeFields):
 
     prompt: Annotated[
         list[str] | list[list[TokenId]] | list[list[PromptPart]],
-        Field(min_length=1, max_length=_MAX_PROMPTS),
+        _Many,
         BeforeValidator(_as_prompts, json_schema_input_type=Prompts),
     ]
     max_tokens: int = Field(16, ge=0, lt=INT_END)

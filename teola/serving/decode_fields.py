@@ -24,11 +24,9 @@ def listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Stops = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]],
-    Field(max_length=MAX_STOPS),
-    BeforeValidator(listed, json_schema_input_type=str | list[str]),
-]
+_Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
+Stops = Annotated[_Stops, BeforeValidator(listed, json_schema_input_type=_Stop | _Stops)]
 
 
 class StreamOptions(Fields):

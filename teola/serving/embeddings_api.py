@@ -24,7 +24,10 @@ from teola.serving.served_engines import engines_of
 
 Vector = NDArray[np.float32]  # [D]
 Vectors = NDArray[np.float32]  # [N, D]
-Inputs = str | list[str] | list[TokenId] | list[list[TokenId]]
+_MAX_INPUTS = 4096
+_SomeIds = Annotated[list[TokenId], Field(min_length=1)]
+_Many = Field(min_length=1, max_length=_MAX_INPUTS)
+Inputs = str | Annotated[list[str], _Many] | _SomeIds | Annotated[list[_SomeIds], _Many]
 _LIGHT_NUMBERS = 16_384  # written as text in some milliseconds, on the loop
 
 
@@ -43,9 +46,9 @@ class EmbeddingFields(Fields):
 
     model: str | None = None
     input: Annotated[
-        list[str] | list[Annotated[list[TokenId], Field(min_length=1)]],
+        list[str] | list[_SomeIds],
+        _Many,
         BeforeValidator(_as_inputs, json_schema_input_type=Inputs),
-        Field(min_length=1, max_length=4096),
     ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1, lt=INT_END)

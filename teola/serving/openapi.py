@@ -30,7 +30,8 @@ _HEADERS = {
 
 
 class Answer(NamedTuple):
-    """What a route answers when all is well. `body` is a type, or a JSON schema as a mapping."""
+    """What a route answers when all is well. `body` is a type, or a JSON schema as a mapping; of a
+    stream it is what an event has as its data."""
 
     body: Any
     status: int = 200
@@ -112,6 +113,11 @@ class _Schemas:
                 name = self._refs[type_]["$ref"].rpartition("/")[2]
                 self.components[name] = as_read(self.components[name])
 
+    def of_answer(self, answer: Answer) -> Any:
+        """The schema of a body, or of each event of a stream."""
+        schema = self.of(answer.body)
+        return _event(schema) if answer.media == EVENTS else schema
+
     def of(self, shape: Any) -> Any:
         """A reference to the schema of a type; a mapping is a schema."""
         return shape if isinstance(shape, Mapping) else self._refs[shape]
@@ -149,7 +155,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         names = ("X-Request-Id", "X-Teola-Warning") if reads else ("X-Request-Id",)
         first = {"description": answer.about, "headers": _headers(names), "content": {}}
         one = found.setdefault(str(answer.status), first)
-        one["content"][answer.media] = {"schema": schemas.of(answer.body)}
+        one["content"][answer.media] = {"schema": schemas.of_answer(answer)}
     errors = {*operation.errors, *(BODY_ERRORS if reads else ()), 500, 503}
     for status in sorted(errors if operation.is_open else {*errors, 401}):
         again = ("Retry-After",) if status in (429, 503) else ()
@@ -159,6 +165,13 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             "content": {JSON: {"schema": schemas.of(ErrorBody)}},
         }
     return found
+
+
+def _event(content: Any) -> dict[str, Any]:
+    """Of a server-sent event, which tools read as an object."""
+    text = {"type": "string", "contentMediaType": JSON, "contentSchema": content}
+    fields = {"data": {"anyOf": [text, {"const": "[DONE]"}]}, "event": {"type": "string"}}
+    return {"type": "object", "required": ["data"], "properties": fields}
 
 
 def _parameter(name: str, schemas: Mapping[str, Any]) -> dict[str, Any]:

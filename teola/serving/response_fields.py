@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from backends.base import Part
-from backends.request_limits import MAX_NAME_CHARS, MAX_PARTS, MAX_TOOLS
+from backends.request_limits import MAX_NAME_CHARS, MAX_TOOLS
 from teola.serving.api_errors import ApiError, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import StreamOptions
@@ -17,6 +17,7 @@ from teola.serving.response_input import Input, messages_of
 from teola.serving.tool_fields import FunctionFields, has_tools, tool_attrs
 
 _LOGPROBS = "message.output_text.logprobs"
+_FALSE, _NONE = WithJsonSchema({"const": False}), WithJsonSchema({"type": "null"})
 _STATELESS = "nothing is stored here: send the whole conversation as input"
 
 
@@ -77,7 +78,7 @@ class ResponseFields(Fields):
     derived = ("parts",)
 
     model: str | None = None
-    input: Input = Field(min_length=1, max_length=MAX_PARTS // 4)
+    input: Input
     instructions: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -92,18 +93,20 @@ class ResponseFields(Fields):
     parallel_tool_calls: bool = True
     metadata: dict[str, str] | None = None
     cache_salt: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
-    store: bool = False
-    background: bool = False
-    previous_response_id: str | None = None
-    conversation: Any = None
-    prompt: Any = None
-    truncation: Literal["disabled", "auto"] = "disabled"
+    store: Annotated[bool, _FALSE] = False
+    background: Annotated[bool, _FALSE] = False
+    previous_response_id: Annotated[str | None, _NONE] = None
+    conversation: Annotated[Any, _NONE] = None
+    prompt: Annotated[Any, _NONE] = None
+    truncation: Annotated[Literal["disabled", "auto"], WithJsonSchema({"const": "disabled"})] = (
+        "disabled"
+    )
     reasoning: dict[str, Any] | None = None  # read and not used: models here do not reason apart
 
     @field_validator("store", "background", "previous_response_id", "conversation", "prompt")
     @classmethod
     def _is_stateless(cls, value: Any, info: ValidationInfo) -> Any:
-        if value:
+        if value is not None and value is not cls.model_fields[str(info.field_name)].default:
             raise ValueError(f"{info.field_name} is not supported: {_STATELESS}")
         return value
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from backends.request_limits import MAX_PARTS
 from teola.serving.chat_message import CalledFunction, Message
 from teola.serving.fields import Fields
 
@@ -93,7 +94,8 @@ def _as_items(value: object) -> object:
 
 
 # A text is a user's message.
-Input = Annotated[list[Item], BeforeValidator(_as_items, json_schema_input_type=str | list[Item])]
+_Items = Annotated[list[Item], Field(min_length=1, max_length=MAX_PARTS // 4)]
+Input = Annotated[_Items, BeforeValidator(_as_items, json_schema_input_type=str | _Items)]
 
 
 def messages_of(instructions: str | None, items: Sequence[Any]) -> list[Message]:

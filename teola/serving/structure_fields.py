@@ -2,12 +2,25 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from backends.request_limits import MAX_CHOICES, MAX_REGEX_CHARS
 from teola.serving.fields import Fields
+
+
+def _is_object(value: str) -> str:
+    try:
+        is_object = isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise ValueError("a schema that is a text must be the JSON of an object")
+    return value
+
+
+SchemaText = Annotated[str, AfterValidator(_is_object)]
 
 
 class JsonSchema(Fields):
@@ -43,7 +56,7 @@ class ResponseFormat(Fields):
 class StructuredOutputs(Fields):
     """vLLM's name for the form of an answer."""
 
-    json_schema: dict[str, Any] | str | None = Field(None, alias="json")
+    json_schema: dict[str, Any] | SchemaText | None = Field(None, alias="json")
     json_object: bool = False
     regex: str | None = Field(None, max_length=MAX_REGEX_CHARS)
     choice: list[str] | None = Field(None, min_length=1, max_length=MAX_CHOICES)
@@ -60,7 +73,7 @@ class HasStructure(Fields):
     response_format: ResponseFormat | None = None
     regex: str | None = Field(None, max_length=MAX_REGEX_CHARS)
     choices: list[str] | None = Field(None, min_length=1, max_length=MAX_CHOICES)
-    guided_json: dict[str, Any] | str | None = None  # vLLM's, as the next three
+    guided_json: dict[str, Any] | SchemaText | None = None  # vLLM's, as the next three
     guided_regex: str | None = Field(None, max_length=MAX_REGEX_CHARS)
     guided_choice: list[str] | None = Field(None, min_length=1, max_length=MAX_CHOICES)
     structured_outputs: StructuredOutputs | None = None

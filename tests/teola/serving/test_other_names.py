@@ -123,3 +123,28 @@ def test_the_document_and_the_version_want_the_key(talk: Callable[..., Any]) -> 
     for path in ("/openapi.json", "/version"):
         assert server.get(path).status_code == 401
         assert server.get(path, authorization="Bearer secret").status_code == 200
+
+
+@pytest.mark.parametrize("field", ["guided_json", "structured_outputs"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "1", "[" * 100_000])
+def test_a_schema_as_text_must_be_the_json_of_an_object(
+    talk: Callable[..., Any], field: str, text: str
+) -> None:
+    value = text if field == "guided_json" else {"json": text}
+    answer = talk().post(CHAT, {"messages": HELLO, field: value})
+    assert answer.status_code == 400
+    where = field if field == "guided_json" else "structured_outputs.json"
+    assert answer.json()["error"]["param"] == where
+
+
+def test_an_event_of_a_stream_is_described(talk: Callable[..., Any]) -> None:
+    server = talk(replies={"hello": "one two"})
+    found = server.get("/openapi.json").json()
+    content = found["paths"][CHAT]["post"]["responses"]["200"]["content"]
+    event = content["text/event-stream"]["schema"]
+    schema = event["properties"]["data"]["anyOf"][0]["contentSchema"]
+    validator = jsonschema.Draft202012Validator({**schema, "components": found["components"]})
+    options = {"stream_options": {"include_usage": True}}
+    for chunk in server.events(CHAT, {"messages": HELLO, **options}):
+        validator.validate(chunk)
+    assert not validator.is_valid({"object": "chat.completion.chunk"})

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backends.errors import ConfigError
+from teola.app_serving.chat_api import chat
+from teola.app_serving.models_api import model, models
 from teola.app_serving.runs_api import cancel_run, get_app, get_run, list_apps, start_run
 from teola.app_serving.service import AppService, service_of
 from teola.serving.access_log import Access
@@ -42,6 +44,9 @@ def make_app(
             Route("/v1/apps", list_apps),
             Route("/v1/apps/{name}", get_app),
             Route("/v1/apps/{name}/runs", start_run, methods=["POST"]),
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
             Route("/v1/runs/{id}", get_run),
             Route("/v1/runs/{id}/cancel", cancel_run, methods=["POST"]),
             Route("/health", health),

@@ -9,6 +9,7 @@ from pydantic.errors import PydanticUserError
 from backends.errors import ConfigError
 from frontend_dsl.signature import MISSING, AppParameter
 from teola.app_serving.app_schema import AnyApp, description_of, input_schema, result_schema
+from teola.app_serving.chat_arguments import CannotChat, ChatArguments
 from teola.serving.api_errors import ApiError, from_validation, invalid
 
 
@@ -18,6 +19,7 @@ class ServedApp:
     def __init__(self, app: AnyApp) -> None:
         self.app = app
         self.name = app.name
+        self.chat, self.why_no_chat = _chat(app)
         try:
             self.parameters = input_schema(app)
         except PydanticUserError as error:
@@ -34,6 +36,17 @@ class ServedApp:
             "description": description_of(self.app),
             "parameters": self.parameters,
             "result": result_schema(self.app) or {},
+        }
+
+    def card(self, created_s: int) -> dict[str, Any]:
+        """What a list of models says of one that can chat."""
+        about = {"kind": "app", "description": description_of(self.app)}
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": created_s,
+            "owned_by": "teola",
+            **about,
         }
 
     def prepare(self) -> None:
@@ -62,6 +75,13 @@ class ServedApp:
         elif parameter.default is MISSING:
             what = f"{self.name} needs the argument {name!r}"
             raise invalid(_field(name), what, "missing_required_parameter")
+
+
+def _chat(app: AnyApp) -> tuple[ChatArguments | None, str]:
+    try:
+        return ChatArguments(app), ""
+    except CannotChat as error:
+        return None, str(error)
 
 
 def _checked(app: str, parameter: AppParameter, value: Any) -> None:

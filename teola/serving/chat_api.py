@@ -60,8 +60,9 @@ class ChatShape:
     prompt_field = "messages"
     end = DONE
 
-    def __init__(self, model: str, includes_usage: bool) -> None:
-        self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time()), "model": model}
+    def __init__(self, model: str, includes_usage: bool, number: str | None = None) -> None:
+        number = number or uuid4().hex
+        self._head = {"id": f"chatcmpl-{number}", "created": int(time()), "model": model}
         self._includes_usage = includes_usage
         self._pieces = PieceFrames(lambda index, text: self._chunk(index, {"content": text}, None))
 

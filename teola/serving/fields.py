@@ -51,7 +51,8 @@ WITHOUT_EFFECT: Mapping[str, Any] = {  # name -> the value that says nothing
     "verbosity": "medium",
 }
 
-UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # name -> harmless values, why not
+Unsupported = Mapping[str, tuple[tuple[Any, ...], str]]  # name -> harmless values, why not
+UNSUPPORTED: Unsupported = {
     "tools": (([],), "tools are for /v1/chat/completions"),
     "tool_choice": (("none", "auto"), "tools are for /v1/chat/completions"),
     "functions": (([],), "write tools instead"),
@@ -85,6 +86,7 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     derived: ClassVar[tuple[str, ...]] = ()  # cached properties that take long: read with the body
+    unsupported: ClassVar[Unsupported] = UNSUPPORTED
     _unused: tuple[str, ...] = PrivateAttr(())  # fields that were given and have no effect
 
     @classmethod
@@ -95,6 +97,11 @@ class Fields(BaseModel):
         _stop_at_first_error(schema)
         return schema
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The fields that were given and have no effect."""
+        return self._unused
+
 
 FieldsT = TypeVar("FieldsT", bound=Fields)
 
@@ -102,9 +109,14 @@ FieldsT = TypeVar("FieldsT", bound=Fields)
 async def read(request: Request, model: type[FieldsT]) -> FieldsT:
     """The body of `request`. Raises ApiError, which names the field."""
     fields = await bodies_of(request).read(request, partial(parse, model))
-    if fields._unused:
-        warn(request.scope, f"{', '.join(fields._unused)}: without effect on this server")
+    warn_of(request, fields)
     return fields
+
+
+def warn_of(request: Request, fields: Fields) -> None:
+    """Tell with the answer which fields of its request have no effect."""
+    if fields.unused:
+        warn(request.scope, f"{', '.join(fields.unused)}: without effect on this server")
 
 
 def parse(model: type[FieldsT], body: bytes) -> FieldsT:
@@ -150,15 +162,16 @@ def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
             continue
         if name in model.model_fields:
             found[name] = value
-        elif name not in UNSUPPORTED:
+        elif name not in model.unsupported:
             known = ", ".join(model.model_fields)
             name = name[:100]
             raise invalid(name, f"unknown field {name!r}; known are {known}", "unknown_parameter")
-        elif not _is_harmless(value, UNSUPPORTED[name][0]):
-            why = UNSUPPORTED[name][1]
+        elif not _is_harmless(value, model.unsupported[name][0]):
+            why = model.unsupported[name][1]
             raise invalid(name, f"{name} is not supported: {why}", "unsupported_parameter")
     return found
 
 
 def _is_harmless(value: Any, harmless: tuple[Any, ...]) -> bool:
-    return any(type(value) is type(one) and value == one for one in harmless)
+    is_bool = isinstance(value, bool)  # to Python, but not to JSON, True is 1
+    return any(value == one and isinstance(one, bool) == is_bool for one in harmless)

@@ -111,7 +111,7 @@ class _Schemas:
         for type_, mode in ordered:
             if mode == "validation" and issubclass(type_, Fields):
                 name = self._refs[type_]["$ref"].rpartition("/")[2]
-                self.components[name] = as_read(self.components[name])
+                self.components[name] = as_read(self.components[name], type_.unsupported)
 
     def of_answer(self, answer: Answer) -> Any:
         """The schema of a body, or of each event of a stream."""

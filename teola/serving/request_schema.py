@@ -4,23 +4,23 @@ servers know are passed over."""
 from collections.abc import Mapping
 from typing import Any
 
-from teola.serving.fields import IGNORED, UNSUPPORTED, WITHOUT_EFFECT
+from teola.serving.fields import IGNORED, WITHOUT_EFFECT, Unsupported
 
 
-def as_read(schema: Mapping[str, Any]) -> dict[str, Any]:
+def as_read(schema: Mapping[str, Any], unsupported: Unsupported) -> dict[str, Any]:
     """`schema` of a model, with all that `parse` takes for it."""
     required = schema.get("required", ())
     own = {
         name: field if name in required else _or_null(field)
         for name, field in schema["properties"].items()
     }
-    return {**schema, "properties": {**_passed_over(), **own}}
+    return {**schema, "properties": {**_passed_over(unsupported), **own}}
 
 
-def _passed_over() -> dict[str, Any]:
+def _passed_over(unsupported: Unsupported) -> dict[str, Any]:
     found: dict[str, Any] = {name: {"description": "Read and not used."} for name in IGNORED}
     found |= {name: {"description": "Without effect; a header says so."} for name in WITHOUT_EFFECT}
-    found |= {name: _only(*harmless) for name, harmless in UNSUPPORTED.items()}
+    found |= {name: _only(*harmless) for name, harmless in unsupported.items()}
     return dict(sorted(found.items()))
 
 

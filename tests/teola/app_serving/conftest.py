@@ -34,10 +34,17 @@ class Client:
     def events(self, app: str, **arguments: Any) -> list[Any]:
         """Of a stream, without the [DONE] that must end it."""
         body = {"arguments": arguments, "stream": True}
-        text = self.http.post(f"/v1/apps/{app}/runs", json=body).text
-        frames = text.removesuffix("\n\n").split("\n\n")
-        assert frames[-1] == "data: [DONE]", text
-        return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]
+        return _frames(self.http.post(f"/v1/apps/{app}/runs", json=body).text)
+
+    def chat(self, model: str | None, said: Any, **fields: Any) -> httpx.Response:
+        """What was said is a text of the user, or a list of messages."""
+        messages = [{"role": "user", "content": said}] if isinstance(said, str) else said
+        body = {"model": model, "messages": messages, **fields}
+        return self.http.post("/v1/chat/completions", json=body)
+
+    def chunks(self, model: str, said: Any, **fields: Any) -> list[Any]:
+        """Of a streamed chat, without the [DONE] that must end it."""
+        return _frames(self.chat(model, said, stream=True, **fields).text)
 
     def until(self, path: str, is_so: Callable[[Any], bool], seconds: float = 10.0) -> Any:
         """What a path gives as soon as it is so."""
@@ -53,6 +60,12 @@ class Client:
             if found.startswith(f"{line} "):
                 return float(found.rpartition(" ")[2])
         return 0.0
+
+
+def _frames(text: str) -> list[Any]:
+    frames = text.removesuffix("\n\n").split("\n\n")
+    assert frames[-1] == "data: [DONE]", text
+    return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]
 
 
 @contextmanager

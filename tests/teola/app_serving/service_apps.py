@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -78,3 +78,37 @@ async def fail(question: str) -> str:
 @tl.app
 async def find(name: str) -> Found:
     return Found(Place(name=name, size=2), float("nan"))
+
+
+@tl.app
+async def talk(messages: list[tl.Message]) -> str:
+    """Goes on with a conversation."""
+    chat = tl.Chat(llm, messages=messages[:-1])
+    return await chat.ask(messages[-1].content, max_tokens=64)
+
+
+@tl.app
+async def history(messages: list[dict[str, Any]], limit: int = 3) -> list[dict[str, Any]]:
+    return messages[:limit]
+
+
+@tl.app
+async def short(question: Annotated[str, Field(max_length=5)]) -> str:
+    return question
+
+
+@tl.app
+async def steps(question: str) -> str:
+    draft = await tl.value(say(question))
+    return shorten(draft)
+
+
+@tl.app
+async def slow(question: str) -> str:
+    await asyncio.sleep(1.5)
+    raise ValueError("too late")
+
+
+@tl.app
+def optional(question: str = "what?", style: str = "brief") -> str:
+    return say(f"{style} {question}")

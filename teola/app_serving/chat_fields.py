@@ -6,7 +6,7 @@ answer has a warning of it. What only a person asks for is refused.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -51,6 +51,7 @@ class AppChatFields(Fields):
         "repetition_penalty": ((1,), _LATE),
         "logit_bias": (({},), _LATE),
         "response_format": (({"type": "text"},), _FORM),
+        "tool_choice": (("none", "auto"), _TOOLS),
         "functions": (([],), _TOOLS),
         "function_call": (("none", "auto"), _TOOLS),
     }
@@ -66,7 +67,6 @@ class AppChatFields(Fields):
     tools: list[ToolFields] | None = Field(
         None, max_length=MAX_TOOLS, description="Read, and never called."
     )
-    tool_choice: Literal["none", "auto"] | None = None
 
     @property
     def includes_usage(self) -> bool:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 import teola as tl
 
 llm = tl.LLM("fake:")
-stopped: list[str] = []  # runs of `wait` that came to their end, whatever it was
+started: list[str] = []  # runs of `wait`
+stopped: list[str] = []  # those that came to their end, whatever it was
 
 
 class Place(BaseModel):
@@ -57,6 +58,7 @@ def measure(place: Place, tags: list[str], limit: int = 3) -> str:
 
 @tl.app
 async def wait(name: str, seconds: float = 30.0) -> str:
+    started.append(name)
     try:
         await asyncio.sleep(seconds)
     finally:

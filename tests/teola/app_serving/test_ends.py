@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from service_apps import fail, stopped, wait
+from service_apps import fail, started, stopped, wait
 
 from teola.app_serving.ended_runs import EndedRuns
 
@@ -40,6 +40,8 @@ def test_a_background_run_is_asked_for_until_it_has_ended(serve: Serve) -> None:
 def test_a_run_is_cancelled_on_request(serve: Serve) -> None:
     with serve(wait) as client:
         run = client.run("wait", arguments={"name": "cancelled"}, background=True).json()
+        while "cancelled" not in started:
+            time.sleep(0.01)
         cancelled = client.http.post(f"/v1/runs/{run['id']}/cancel")
         assert "cancelled" in stopped
         assert cancelled.status_code == 200

@@ -13,6 +13,7 @@ import typer
 from teola.cli.device_verbs import device
 from teola.cli.engine_verbs import Debug, NoColor, engine
 from teola.cli.failures import FAILED, INTERRUPTED
+from teola.serving.client_rules import ClientRules, PriorityRule
 
 app = typer.Typer(
     help="Compile LLM apps to graphs of primitives and run them fast on models you host.",
@@ -128,6 +129,12 @@ def serve_engine(
     exact: Annotated[
         bool, typer.Option("--exact", help="Refuse KV cache fusion, which changes answers.")
     ] = False,
+    client_priority: Annotated[
+        PriorityRule, typer.Option(help="What clients may ask for; lower: none above 0.")
+    ] = PriorityRule.LOWER,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Serve every name of a model that clients send.")
+    ] = False,
     max_body_mb: Annotated[
         float, typer.Option(min=0.01, help="MiB of a request's body; larger ones get 413.")
     ] = 16.0,
@@ -152,13 +159,14 @@ def serve_engine(
     from teola.cli.serve_engine_command import serve_engine as serve_urls
     from teola.serving.limits import MIB, Limits
 
+    rules = ClientRules(exact, client_priority, any_model)
     urls = (llm, embedder, reranker)
     words, loras = option or [], lora or []
     address = (host, port)
     limits = Limits(
         round(max_body_mb * MIB), max_body_items, max_connections, header_timeout, body_timeout
     )
-    bounds = (max_queued, drain, exact, limits, access_log)
+    bounds = (max_queued, drain, rules, limits, access_log)
     serve_urls(urls, words, loras, name, address, api_key, *bounds, debug)
 
 

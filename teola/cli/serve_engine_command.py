@@ -10,6 +10,7 @@ from backends.base import Engine, Kind
 from backends.optional import optional_imports
 from backends.registry import EngineSpec, create
 from teola.cli.failures import UsageError, reported
+from teola.serving.client_rules import ClientRules
 from teola.serving.limits import Limits
 
 KEY_VARIABLE = "TEOLA_API_KEY"
@@ -24,7 +25,7 @@ def serve_engine(
     api_key: str | None,
     max_queued: int,
     drain_s: float,
-    exact: bool,
+    rules: ClientRules,
     limits: Limits,
     access_log: str | None,
     debug: bool,
@@ -40,7 +41,7 @@ def serve_engine(
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))
         adapters = adapters_of(loras)
-        served = ServedEngines(engines, max_queued, name, adapters, is_exact=exact)
+        served = ServedEngines(engines, max_queued, name, adapters, rules=rules)
         settings = ServerSettings(*address, key, drain_s, limits, access_log)
         serve(served, settings, say, make_app)
 

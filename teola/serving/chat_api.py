@@ -19,6 +19,7 @@ from teola.serving.fields import INT_END, read
 from teola.serving.generation import Generation
 from teola.serving.logprobs import chat_logprobs
 from teola.serving.pieces import Answer, Piece
+from teola.serving.priorities import granted
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 from teola.serving.tool_fields import HasTools
@@ -147,7 +148,7 @@ async def chat(request: Request) -> Response:
         [fields.parts],
         attrs,
         n=fields.n,
-        service=fields.service,
+        service=fields.service(granted(request.scope, engines.rules.priority, fields.priority)),
         fusion=fields.fusion,
         prompt_attrs={
             **llm.prompt_attrs(fields.model, fields.cache_salt),

@@ -24,6 +24,7 @@ from teola.serving.generation import Generation
 from teola.serving.logprobs import completion_logprobs, token_text
 from teola.serving.parsed_prompt import parsed
 from teola.serving.pieces import Answer, Piece
+from teola.serving.priorities import granted
 from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
@@ -184,7 +185,7 @@ async def complete(request: Request) -> Response:
         prompts,
         attrs,
         n=fields.n,
-        service=fields.service,
+        service=fields.service(granted(request.scope, engines.rules.priority, fields.priority)),
         fusion=fields.fusion,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
         returns_ids=fields.return_token_ids,

@@ -80,10 +80,9 @@ class DecodeFields(HasStructure):
         """A stream ends with an event of its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    @property
-    def service(self) -> Service:
-        """How soon the answer is wanted."""
-        return Service(self.priority, None if self.itl_ms is None else self.itl_ms / 1e3)
+    def service(self, priority: int) -> Service:
+        """How soon the answer is wanted; `priority` is what the client gets."""
+        return Service(priority, None if self.itl_ms is None else self.itl_ms / 1e3)
 
     def attrs(self, max_tokens: int, logprobs: int | None) -> Mapping[str, Any]:
         """Attributes of a decode; those that say nothing are left out. Raises ApiError."""

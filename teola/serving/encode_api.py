@@ -19,6 +19,7 @@ from teola.serving.api_errors import from_engine
 from teola.serving.chat_message import Message, conversation
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
+from teola.serving.priorities import granted
 from teola.serving.prompt_parts import Fusion, PromptPart, parts_of
 from teola.serving.served import fused
 from teola.serving.served_engines import engines_of
@@ -58,7 +59,8 @@ async def encode_chunks(request: HTTPRequest) -> Response:
     parts, given = fields.parts, "prompt" if fields.messages is None else "messages"
     llm.check_can(parts, {"encode": True}, fusion=fields.fusion)
     attrs = {**llm.prompt_attrs(fields.model, fields.cache_salt), **fused(fields.fusion)}
-    job = Request(uuid4().hex, "encode", (None, *parts), attrs, priority=fields.priority)
+    priority = granted(request.scope, engines.rules.priority, fields.priority)
+    job = Request(uuid4().hex, "encode", (None, *parts), attrs, priority=priority)
     try:
         with llm.admission.admitted(1):
             result = await while_connected(request.receive, llm.run(job))

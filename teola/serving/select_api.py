@@ -18,6 +18,7 @@ from teola.serving.api_errors import from_engine
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, TokenId, read
 from teola.serving.metrics import Metrics
+from teola.serving.priorities import granted
 from teola.serving.prompt_parts import Fusion, PromptPart, parts_of
 from teola.serving.served import Served, fused
 from teola.serving.served_engines import engines_of
@@ -42,10 +43,11 @@ async def select(request: HTTPRequest) -> Response:
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
     parts = parts_of(fields.prompt)
+    priority = granted(request.scope, engines.rules.priority, fields.priority)
     llm.check_can(parts, {"select": fields.choices}, fusion=fields.fusion)
     try:
         with llm.admission.admitted(1):
-            work = _selected(llm, fields, parts, engines.metrics)
+            work = _selected(llm, fields, parts, priority, engines.metrics)
             body = await while_connected(request.receive, work)
     except EngineError as error:
         raise from_engine(error, "prompt") from error
@@ -53,12 +55,12 @@ async def select(request: HTTPRequest) -> Response:
 
 
 async def _selected(
-    llm: Served, fields: SelectFields, parts: Sequence[Part], metrics: Metrics
+    llm: Served, fields: SelectFields, parts: Sequence[Part], priority: int, metrics: Metrics
 ) -> dict[str, Any]:
     attrs = llm.prompt_attrs(fields.model, fields.cache_salt)
 
     async def call(op: str, inputs: tuple[Any, ...], own: Mapping[str, Any]) -> Result:
-        request = Request(uuid4().hex, op, inputs, {**attrs, **own}, priority=fields.priority)
+        request = Request(uuid4().hex, op, inputs, {**attrs, **own}, priority=priority)
         result = await llm.run(request)
         metrics.count(result)
         return result

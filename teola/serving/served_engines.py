@@ -14,6 +14,7 @@ from backends.errors import ConfigError
 from backends.fusion_profile import FusionProfile, load
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
+from teola.serving.client_rules import DEFAULT_RULES, ClientRules
 from teola.serving.kv_metrics import (
     HasCacheStats,
     HasRecordingStats,
@@ -41,14 +42,14 @@ class ServedEngines:
         llm_name: str | None = None,
         adapters: Mapping[str, str] = MappingProxyType({}),
         *,
-        is_exact: bool = False,
+        rules: ClientRules = DEFAULT_RULES,
     ) -> None:
         """`engines` with their URLs, `adapters` of the LLM by name with their folders. Each engine
-        takes `max_queued` requests beyond those it can run. `is_exact`: no client may ask for KV
-        cache fusion."""
+        takes `max_queued` requests beyond those it can run."""
         self.metrics = Metrics()
         self.created_s = int(time.time())
         self.is_ready = False
+        self.rules = rules
         self._adapters = adapters
         self.served = tuple(
             Served(
@@ -57,7 +58,7 @@ class ServedEngines:
                 engine,
                 Admission(engine.info.num_slots + max_queued),
                 Running(engine, self.metrics.count_usage),
-                is_exact,
+                rules.is_exact,
             )
             for url, engine in engines
         )
@@ -133,12 +134,13 @@ class ServedEngines:
         return card if profile is None else {**card, "fusion": profile.model_dump(mode="json")}
 
     def find(self, kind: Kind, model: str | None) -> Served:
-        """The engine of a kind, which `model` must name if it is given. Raises ApiError."""
+        """The engine of a kind, which `model` must name if it is given, unless any name will do.
+        Raises ApiError."""
         if not self.is_ready:
             raise ApiError(503, "the server is loading its models", code="not_ready")
         of_kind = [served for served in self.served if served.engine.info.kind == kind]
         for served in of_kind:
-            if model is None or served.is_called(model):
+            if model is None or self.rules.any_model or served.is_called(model):
                 return served
         what = _ARTICLE[kind]
         have = ", ".join(served.name for served in of_kind) or _none_of(kind)

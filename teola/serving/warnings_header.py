@@ -7,7 +7,7 @@ _KEY = "teola.warning"
 
 def warn(scope: Scope, message: str) -> None:
     """Say this with the answer's headers, which are yet to be written."""
-    scope[_KEY] = message
+    scope[_KEY] = f"{scope[_KEY]}; {message}" if _KEY in scope else message
 
 
 def warning_headers(scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -8,6 +8,7 @@ import pytest
 from backends.errors import ConfigError
 from teola.cli.failures import UsageError
 from teola.cli.serve_engine_command import adapters_of, engine_options, make_engines
+from teola.serving.client_rules import ClientRules, PriorityRule
 
 
 def test_options_are_json_or_text_of_the_engine_they_name() -> None:
@@ -53,8 +54,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a server is made of, which is not served."""
     given: list[Any] = []
 
-    def note(*args: Any, is_exact: bool) -> None:
-        given.extend((*args, is_exact))
+    def note(*args: Any, rules: ClientRules) -> None:
+        given.extend((*args, rules))
 
     monkeypatch.setattr("teola.serving.served_engines.ServedEngines", note)
     monkeypatch.setattr("teola.serving.process.serve", lambda *_: None)
@@ -67,11 +68,20 @@ def test_lora_on_the_command_line_gives_the_server_its_adapters(
     done = teola("serve-engine", "fake:", "--lora", "a=adapters/a", "--lora", "b=adapters/b")
 
     assert done.code == 0
-    assert given[-2:] == [{"a": "adapters/a", "b": "adapters/b"}, False]
+    assert given[-2:] == [{"a": "adapters/a", "b": "adapters/b"}, ClientRules()]
 
 
 def test_exact_on_the_command_line_forbids_fusion(
     teola: Callable[..., Any], given: list[Any]
 ) -> None:
     assert teola("serve-engine", "fake:", "--exact").code == 0
-    assert given[-1] is True
+    assert given[-1] == ClientRules(is_exact=True)
+
+
+def test_what_clients_may_ask_for_is_said_on_the_command_line(
+    teola: Callable[..., Any], given: list[Any]
+) -> None:
+    words = ("serve-engine", "fake:", "--client-priority", "ignore", "--any-model")
+    assert teola(*words).code == 0
+    assert given[-1] == ClientRules(priority=PriorityRule.IGNORE, any_model=True)
+    assert teola("serve-engine", "fake:", "--client-priority", "most").code == 2

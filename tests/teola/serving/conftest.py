@@ -21,6 +21,7 @@ from backends.fake.llm import FakeLLM
 from backends.fake.retrieval import FakeEmbedder, FakeReranker
 from backends.llm.factory import create
 from teola.serving.app import make_app
+from teola.serving.client_rules import ALL_ALLOWED, ClientRules
 from teola.serving.listening import listen, url_of
 from teola.serving.served_engines import ServedEngines
 
@@ -100,6 +101,7 @@ def talk() -> Callable[..., Talker]:
         llm: FakeLLM | None = None,
         adapters: Mapping[str, str] | None = None,
         embedder_options: Mapping[str, Any] | None = None,
+        rules: ClientRules = ALL_ALLOWED,
         **options: Any,
     ) -> Talker:
         llm = llm or FakeLLM("fake:talker", options)
@@ -107,7 +109,7 @@ def talk() -> Callable[..., Talker]:
         others = [("fake:vectors", embedder)]
         others += [("fake:ranker", FakeReranker("fake:ranker", {}))]
         engines = ServedEngines(
-            [("fake:talker", llm), *others], max_queued, adapters=adapters or {}
+            [("fake:talker", llm), *others], max_queued, adapters=adapters or {}, rules=rules
         )
         if ready:
             asyncio.run(engines.start())
@@ -165,10 +167,14 @@ def serve() -> Callable[..., Any]:
 class TinyTalk:
     """Speaks with a server of the tiny model in this process; `options` are the engine's."""
 
-    def __init__(self, folder: Path, *, is_exact: bool = False, **options: Any) -> None:
+    def __init__(self, folder: Path, *, rules: ClientRules = ALL_ALLOWED, **options: Any) -> None:
         options = {"dtype": "float32", "kernels": "torch", "kv_tokens": 1024, **options}
         self.engine = create("llm", f"local:{folder}", options)
-        self.engines = ServedEngines([("local:tiny", self.engine)], max_queued=4, is_exact=is_exact)
+        self.engines = ServedEngines(
+            [("local:tiny", self.engine)],
+            max_queued=4,
+            rules=rules,
+        )
         self.app = make_app(self.engines)
         self._loop = asyncio.new_event_loop()
         self.run(self.engines.start())

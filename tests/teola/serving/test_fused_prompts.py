@@ -14,6 +14,7 @@ from backends.errors import EngineUnavailable
 from backends.fake.llm import FakeLLM
 from backends.fusion_profile import FusionProfile, PlanQuality, save
 from teola.fusion_check.served_profile import fetch
+from teola.serving.client_rules import ClientRules
 
 CHAT, COMPLETE, SELECT = "/v1/chat/completions", "/v1/completions", "/v1/select"
 PASSAGES = ("The sea is deep and cold here. ", "A bell rang twice; nobody came. ", "Odd. ")
@@ -233,7 +234,7 @@ def test_an_engine_without_fusion_refuses_it_and_takes_chunks(talk: Callable[...
 
 
 def test_a_server_may_keep_to_exact_answers(talk_tiny: Callable[..., Any]) -> None:
-    server = talk_tiny(is_exact=True)
+    server = talk_tiny(rules=ClientRules(is_exact=True))
     refused = server.ask(CHAT, chat(fusion="reuse"))
     error = refused.json()["error"]
     assert (refused.status_code, error["param"]) == (400, "fusion")

@@ -8,6 +8,7 @@ import pytest
 
 from teola.cli.serve_engine_command import make_engines
 from teola.serving.app import make_app
+from teola.serving.client_rules import ALL_ALLOWED
 from teola.serving.served_engines import ServedEngines
 
 COMPLETE = "/v1/completions"
@@ -20,7 +21,7 @@ def finished(bodies: dict[str, dict[str, Any]], **options: Any) -> list[str]:
     async def main() -> list[str]:
         settings = {"tokenizer": "bytes", "output_tokens": 100, "max_running": 1, **options}
         engines = make_engines({"llm": "emulated:h100/llama-3.1-8b"}, {"llm": settings})
-        served = ServedEngines(engines, max_queued=8)
+        served = ServedEngines(engines, max_queued=8, rules=ALL_ALLOWED)
         await served.start()
         order: list[str] = []
 

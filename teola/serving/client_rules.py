@@ -1,0 +1,26 @@
+"""What a server lets its clients ask for."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PriorityRule(StrEnum):
+    """What becomes of a client's `priority`."""
+
+    ALLOW = "allow"
+    LOWER = "lower"  # up to 0: its own work may go behind that of others, and not before it
+    IGNORE = "ignore"  # passed over, with a warning
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRules:
+    """By default nobody can keep the others waiting."""
+
+    is_exact: bool = False  # lossy answers are refused, whatever an engine can
+    priority: PriorityRule = PriorityRule.LOWER
+    any_model: bool = False  # an unknown name of a model is the engine of that kind
+
+
+DEFAULT_RULES = ClientRules()
+ALL_ALLOWED = ClientRules(priority=PriorityRule.ALLOW)

@@ -12,13 +12,22 @@ from typing import Any
 from benchmarks.bfcl.match import Call, Function, mismatch
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data/bfcl"
-CATEGORIES = ("simple_python", "multiple", "irrelevance")
+CATEGORIES = ("simple_python", "multiple", "parallel", "irrelevance")
 JSON_TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 KEPT = ("type", "description", "enum", "required")  # of a schema, beside what is in it
 BOUNDS: dict[str, dict[str, int]] = {  # small models may go on for ever; right answers are shorter
-    "string": {"maxLength": 80},
-    "array": {"maxItems": 12},
+    "string": {"maxLength": 120},
+    "array": {"maxItems": 20},
     "integer": {"minimum": -(10**12), "maximum": 10**12},
+}
+UNDESCRIBED: dict[str, Any] = {  # of a dict: what its values may be, so that it does not nest
+    "anyOf": [
+        {"type": "string", "maxLength": 120},
+        {"type": "number"},
+        {"type": "boolean"},
+        {"type": "array", "items": {"type": ["number", "boolean"]}, "maxItems": 20},
+        {"type": "array", "items": {"type": "string", "maxLength": 120}, "maxItems": 20},
+    ]
 }
 
 
@@ -69,6 +78,8 @@ def json_schema(described: Mapping[str, Any]) -> dict[str, Any]:
         properties = described["properties"]
         schema["properties"] = {name: json_schema(each) for name, each in properties.items()}
         schema["additionalProperties"] = False
+    elif type_ == "object":
+        schema |= {"additionalProperties": UNDESCRIBED, "maxProperties": 20}
     return schema
 
 

@@ -1,9 +1,9 @@
 """BFCL's AST rules: whether a call is one of those that a case takes for right.
 
-Written after `ast_checker.py` of bfcl-eval 2026.3.23, for Python functions and one call a case. An
-answer names the function and, for each parameter, the values that are right; "" among them means
-that the parameter may be left out. Types are exact (an int may stand for a float), texts are
-compared without case, spaces and the signs `, . / - _ * ^`.
+Written after `ast_checker.py` of bfcl-eval 2026.3.23, for Python functions. An answer names the
+functions and, for each parameter, the values that are right; "" among them means that the
+parameter may be left out. Several calls may come in any order. Types are exact (an int may stand
+for a float), texts are compared without case, spaces and the signs `, . / - _ * ^`.
 """
 
 import re
@@ -42,11 +42,23 @@ def mismatch(
     """Why the calls are wrong; None if they are right."""
     if len(calls) != len(answer):
         return f"{len(calls)} calls instead of {len(answer)}"
-    ((name, allowed),) = answer[0].items()
-    if calls[0].name != name:
-        return f"called {calls[0].name!r} instead of {name!r}"
+    left = list(calls)
+    for expected in answer:
+        problems = [_call_mismatch(call, functions, expected) for call in left]
+        if None not in problems:
+            return problems[0] if len(calls) == 1 else f"no call is {expected!r}"
+        del left[problems.index(None)]  # the first that is right, as the leaderboard takes it
+    return None
+
+
+def _call_mismatch(
+    call: Call, functions: Sequence[Function], expected: Mapping[str, Any]
+) -> str | None:
+    ((name, allowed),) = expected.items()
+    if call.name != name:
+        return f"called {call.name!r} instead of {name!r}"
     function = next(each for each in functions if each["name"] == name)
-    return _arguments_mismatch(calls[0].arguments, function["parameters"], allowed)
+    return _arguments_mismatch(call.arguments, function["parameters"], allowed)
 
 
 def _arguments_mismatch(

@@ -6,10 +6,11 @@ import json
 import pytest
 
 import teola as tl
-from benchmarks.bench_tools import all_well_formed, tally, way_of
+from benchmarks.bench_tools import all_well_formed, asked_in, tally, tally_over_http, way_of
 from benchmarks.bfcl.cases import Case, cases
 from benchmarks.bfcl.match import Call
 from benchmarks.bfcl.ways import Calls, by_agent, freely
+from benchmarks.remote.servers import served
 
 FUNCTION = {
     "name": "area.of",
@@ -67,3 +68,22 @@ def test_on_the_real_model_constrained_calls_are_well_formed() -> None:
     found = asyncio.run(tally(cases("simple_python", limit=4), way_of("required", llm)))
     assert found.calls == found.well_formed == found.cases == 4
     assert found.right >= 2
+
+
+def test_cases_are_asked_in_ways_that_can_answer_them() -> None:
+    assert not asked_in("irrelevance", "client")
+    assert asked_in("irrelevance", "client_auto")
+    assert not asked_in("parallel", "required")
+    assert asked_in("parallel", "client")
+
+
+@pytest.mark.model
+@pytest.mark.server
+def test_over_the_openai_client_several_calls_of_a_turn_are_well_formed() -> None:
+    with served("local:smollm2-135m") as url:
+        parallel = cases("parallel", limit=3)
+        found = asyncio.run(tally_over_http(parallel, url, "required", is_parallel=True))
+        assert found.calls == found.well_formed > found.cases == 3
+        multiple = cases("multiple", limit=3)
+        found = asyncio.run(tally_over_http(multiple, url, "required", is_parallel=False))
+        assert found.calls == found.well_formed == found.cases == 3

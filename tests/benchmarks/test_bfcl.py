@@ -1,5 +1,6 @@
 """BFCL's rules of what a right call is, and its cases as tools."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
@@ -8,7 +9,7 @@ import pytest
 from benchmarks.bfcl.cases import CATEGORIES, SAMPLE, cases, json_schema, safe_name
 from benchmarks.bfcl.match import Call, mismatch
 
-MAX_SAMPLE_BYTES = 100_000
+MAX_SAMPLE_BYTES = 120_000
 
 
 def function(**properties: Any) -> dict[str, Any]:
@@ -121,16 +122,31 @@ def _values(value: Any) -> Any:
     return [_values(item) for item in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("category", ["simple_python", "multiple"])
+@pytest.mark.parametrize("category", ["simple_python", "multiple", "parallel"])
 def test_the_answers_of_the_sample_are_right_and_fit_the_schemas(category: str) -> None:
     for case in cases(category):
-        ((name, allowed),) = case.answer[0].items()
-        arguments = {key: chosen(o) for key, o in allowed.items() if any(x != "" for x in o)}
-        call = Call(safe_name(name), arguments)
-        assert case.problem([call]) is None
-        (tool,) = (each for each in case.tools if each["name"] == call.name)
-        jsonschema.validate(arguments, tool["parameters"])
-        assert case.problem([Call("another", arguments)]) is not None
+        calls = [right_call(answer) for answer in case.answer]
+        assert case.problem(calls) is None
+        assert case.problem(calls[::-1]) is None
+        for call in calls:
+            (tool,) = (each for each in case.tools if each["name"] == call.name)
+            jsonschema.validate(dict(call.arguments), tool["parameters"])
+        assert case.problem([*calls[1:], Call("another", calls[0].arguments)]) is not None
+
+
+def right_call(answer: Mapping[str, Any]) -> Call:
+    ((name, allowed),) = answer.items()
+    arguments = {key: chosen(o) for key, o in allowed.items() if any(x != "" for x in o)}
+    return Call(safe_name(name), arguments)
+
+
+def test_of_several_calls_each_must_be_right_once() -> None:
+    answer = [{"f": {"a": [1]}}, {"f": {"a": [1, 2]}}]
+    described = [function(a=INTEGER)]
+    one, two = Call("f", {"a": 1}), Call("f", {"a": 2})
+    assert mismatch([two, one], described, answer) is None
+    assert mismatch([two, two], described, answer) == "no call is {'f': {'a': [1]}}"
+    assert mismatch([one], described, answer) == "1 calls instead of 2"
 
 
 def test_where_no_function_fits_no_call_is_right() -> None:
@@ -147,14 +163,20 @@ def test_types_become_those_of_json_schema() -> None:
     }
     assert json_schema(described) == {
         "type": "object",
-        "properties": {"a": {"type": "array", "items": {"type": "number"}, "maxItems": 12}},
+        "properties": {"a": {"type": "array", "items": {"type": "number"}, "maxItems": 20}},
         "required": ["a"],
         "additionalProperties": False,
     }
 
 
+def test_a_dict_without_properties_has_plain_values_only() -> None:
+    schema = json_schema({"type": "dict", "required": ["x"]})
+    jsonschema.validate({"x": ["a"], "y": True}, schema)
+    assert not jsonschema.Draft202012Validator(schema).is_valid({"x": {"x": 1}})
+
+
 def test_texts_are_bounded_but_not_those_that_are_listed() -> None:
-    assert json_schema({"type": "any"}) == {"type": "string", "maxLength": 80}
+    assert json_schema({"type": "any"}) == {"type": "string", "maxLength": 120}
     assert json_schema({"type": "string", "enum": ["a"]}) == {"type": "string", "enum": ["a"]}
 
 

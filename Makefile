@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome chrome
 QUESTION ?= Until which year do the developers intend to support SQLite?
 
-.PHONY: help install models vllm demo wheel sanitize check test bench fuzz clean
+.PHONY: help install models vllm browser demo wheel sanitize check test bench fuzz clean
 
 help:
 	@echo "make install  the environment in $(VENV), with everything for running and testing"
 	@echo "make models   fetch the models that the samples and tests use (about 250 MB, once)"
 	@echo "make vllm     install vLLM's CPU build for the tests of a real server (3.5 GB, once)"
+	@echo "make browser  Chromium for the tests of the trace page, as root on Debian (50 MB, once)"
 	@echo "make demo     answer a question from the sample's documents and show the trace"
 	@echo "make wheel    dist/: a wheel that carries the CPU kernels, for machines without a compiler"
 	@echo "make sanitize the kernels under AddressSanitizer and UBSan, on every instruction set here"
@@ -33,6 +35,16 @@ models: $(STAMP)
 vllm: $(STAMP)
 	$(BIN)/teola engine install vllm --cpu
 
+# Where it cannot be had, the tests of the page are skipped.
+browser:
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "no Chromium here; install one, or run 'make browser' as root on Debian"; exit 0; fi; \
+	export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+	apt-get install -qq -y --no-install-recommends chromium-headless-shell fonts-dejavu-core || \
+	apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core || \
+	echo "Chromium could not be installed; the tests of the trace page are skipped"
+
 demo: models
 	$(BIN)/run-graph samples/advanced_rag.py:rag --question "$(QUESTION)" \
 	    --files samples/data/sqlite --trace .demo/trace.jsonl
@@ -52,7 +64,7 @@ check: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-test: models
+test: models browser
 	$(BIN)/teola models fetch bert-mini-reranker
 	-$(BIN)/teola engine install vllm --cpu  # where it cannot be had, its tests are skipped
 	$(BIN)/python -m pytest

@@ -73,3 +73,40 @@ def test_vllm_is_installed_by_the_projects_own_command() -> None:
     assert [Path(commands_of("vllm")[-1][0]).name, *commands_of("vllm")[-1][1:]] == [
         *("teola", "engine", "install", "vllm", "--cpu")
     ]
+
+
+def make_browser(tmp_path: Path, *, user: int, apt_code: int) -> tuple[str, list[str]]:
+    """What it says, and the calls of apt-get, where no browser is on the path."""
+    calls = tmp_path / "calls"
+    calls.touch()
+    programs = {"id": f"echo {user}", "apt-get": f"echo $@ >>{calls}; exit {apt_code}"}
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [str(shutil.which("make")), "--no-print-directory", "browser", "SHELL=/bin/sh"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), calls.read_text().splitlines()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_a_browser_is_installed_by_root_only(tmp_path: Path) -> None:
+    said, calls = make_browser(tmp_path, user=1000, apt_code=0)
+    assert "no Chromium here" in said
+    assert calls == []
+
+    said, calls = make_browser(tmp_path, user=0, apt_code=0)
+    assert [call.split()[0] for call in calls] == ["update", "install"]
+    assert "chromium-headless-shell" in calls[1]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_the_tests_run_also_where_no_browser_can_be_installed(tmp_path: Path) -> None:
+    said, _ = make_browser(tmp_path, user=0, apt_code=1)
+    assert "tests of the trace page are skipped" in said

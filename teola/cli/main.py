@@ -57,19 +57,33 @@ def plan(context: typer.Context) -> None:
 
 @app.command()
 def trace(
-    file: Annotated[Path, typer.Argument(help="Written by `run-graph --trace FILE`.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Written by `run-graph --trace FILE`."),
+    ],
     level: Annotated[str, typer.Option(help="Calls only (user), or also primitive.")] = "user",
     with_plan: Annotated[
         bool, typer.Option("--plan", help="Compare the run with what its plan expected.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The computed trace as JSON.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Every primitive of an engine.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Write a page for a browser: teola trace FILE --web PAGE")
+    ] = False,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --web: another trace, to compare.")
+    ] = None,
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
     """Show where the time of a run went: calls, engines, critical path."""
-    from teola.cli.trace_command import show_trace
+    from teola.cli.trace_command import one_file, show_trace
+    from teola.cli.web_command import write_page
 
+    if web:
+        write_page(files, beside, debug)
+        return
+    file = one_file(files, beside, debug)
     show_trace(file, level, with_plan, as_json, show_all, no_color, debug)
 
 

@@ -1,5 +1,6 @@
 """`teola trace FILE`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -13,6 +14,14 @@ from teola.viewer.reading import read_trace_file
 from teola.viewer.to_json import file_as_json
 
 _LIMIT = 20  # primitives an engine shown without --all
+
+
+def one_file(files: Sequence[Path], beside: Path | None, debug: bool) -> Path:
+    """The only file, for what shows no two; ends the process for others."""
+    with reported(debug):
+        if len(files) > 1 or beside is not None:
+            raise UsageError("two files are shown beside each other by --web only")
+        return files[0]
 
 
 def show_trace(

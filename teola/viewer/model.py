@@ -13,7 +13,8 @@ from typing import Any
 from backends.base import FusionReport, Usage, total
 from backends.fusion_reports import report_from
 from graph_opt.errors import GraphError
-from graph_opt.text import parse
+from graph_opt.paths import walk
+from graph_opt.text import node_text, parse
 from runtime.events import Event
 from teola.viewer.dependencies import dependencies
 
@@ -54,6 +55,7 @@ class Span:
     retries: tuple[Retry, ...] = ()
     finish_reason: str = ""  # of a decode; "length": it was cut
     text: str = ""  # what it wrote, in traces that keep texts
+    line: str = ""  # of the graph's text: its inputs, as the plan has them
 
     @property
     def has_ended(self) -> bool:
@@ -194,13 +196,21 @@ class TraceBuilder:
     def trace(self) -> Trace:
         """The query as far as it was told."""
         deps: Mapping[str, tuple[str, ...]] = {}
+        lines: Mapping[str, str] = {}
         warning = ""
         try:
-            deps = dependencies(parse(self._graph_text), self.spans)
+            graph = parse(self._graph_text)
+            deps = dependencies(graph, self.spans)
+            lines = {path: node_text(node) for path, node, _ in walk(graph)}
         except GraphError as error:
             warning = f"the graph of this trace cannot be read, so it has no critical path: {error}"
         spans = (
-            replace(span, deps=deps.get(node, ()), text="".join(self._texts.get(node, ())))
+            replace(
+                span,
+                deps=deps.get(node, ()),
+                text="".join(self._texts.get(node, ())),
+                line=lines.get(without_indices(node), ""),
+            )
             for node, span in self.spans.items()
         )
         places = {str(call): f"{file}:{line}" for call, file, line in self._origins.values()}

@@ -6,7 +6,7 @@ from typing import Any
 from teola.viewer.calls import Call, call_tree
 from teola.viewer.comparison import compare
 from teola.viewer.critical_path import critical_path
-from teola.viewer.model import Trace, total_usage
+from teola.viewer.model import Span, Trace, total_usage
 from teola.viewer.reading import TraceFile
 
 
@@ -37,11 +37,15 @@ def as_json(trace: Trace) -> dict[str, Any]:
         "duration_s": trace.duration_s,
         "usage": asdict(total_usage(trace.spans)),
         "num_batches": trace.num_batches,
-        "spans": [asdict(span) for span in trace.spans],
+        "spans": [_span(span) for span in trace.spans],
         "calls": [_call(trace, call) for call in call_tree(trace).calls.values()],
         "critical_path": {"steps": steps, "tail_s": path.tail_s},
         "plan": asdict(compared) if (compared := compare(trace)) is not None else None,
     }
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {name: value for name, value in asdict(span).items() if name != "line"}
 
 
 def _call(trace: Trace, call: Call) -> dict[str, Any]:

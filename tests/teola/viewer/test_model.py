@@ -85,3 +85,10 @@ def test_a_span_keeps_its_failed_tries_and_why_it_ended() -> None:
     (only,) = spans["hits[0].vector"].retries
     assert (round(only.at_s, 6), only.error, only.after_s) == (0.45, "EngineUnavailable: x", 0.1)
     assert spans["answer"].finish_reason == "length"
+
+
+def test_a_span_knows_its_line_of_the_graph() -> None:
+    lines = {span.node: span.line for span in demo().spans}
+
+    assert lines["hits[1].vector"] == '%vector = embed %q [engine="embedder"]'
+    assert lines["answer.prompt"].startswith('%answer.prompt = prefill %c0 "Answer" %hits')

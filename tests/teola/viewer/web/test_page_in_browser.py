@@ -1,0 +1,383 @@
+"""What a person sees of a trace's page, and can do there."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Page
+from viewer_query import ABOUT, EVENTS, GRAPH, at, ran, write
+
+from runtime.events import Event
+
+EVIL = '</script><img src="http://127.0.0.1:9/x" onerror="document.title = 1"><b>bold</b>'
+
+
+def sorted_by_time(*events: Event) -> list[Event]:
+    return sorted(events, key=lambda event: event.t)
+
+
+@pytest.fixture
+def demo_file(tmp_path: Path) -> Path:
+    return write(tmp_path / "demo.jsonl", EVENTS)
+
+
+def bars_of(page: Page, name: str, kind: str = "run") -> tuple[float, float]:
+    """Where the bar of a primitive is on the time axis: its begin and length in shares of that."""
+    (box,) = [
+        box
+        for text, box in zip(page.texts(".row.span .name"), rows_of_bars(page, kind), strict=True)
+        if text.startswith(name)
+    ]
+    assert box is not None, f"{name} has no bar"
+    axis = page.boxes("#axis")[0]
+    return (box["x"] - axis["x"]) / axis["width"], box["width"] / axis["width"]
+
+
+def rows_of_bars(page: Page, kind: str) -> list[dict[str, float] | None]:
+    script = f"""[...document.querySelectorAll('.row.span')].map((row) =>
+        row.querySelector('.bar.{kind}')?.getBoundingClientRect().toJSON() ?? null)"""
+    return list(page.run(script))
+
+
+def names(page: Page) -> list[str]:
+    return [text.replace("◆", "").strip() for text in page.texts(".row.span .name")]
+
+
+def test_each_primitive_has_a_row_in_the_order_they_became_ready(
+    shown: Any, demo_file: Path
+) -> None:
+    page = shown(demo_file)
+
+    assert names(page) == [
+        *("expand.prompt prefill", "expand decode"),
+        *("hits[0].vector embed", "hits[1].vector embed"),
+        *("hits[0].search search", "hits[1].search search"),
+        *("answer.prompt prefill", "answer decode"),
+    ]
+    assert page.text("#found") == "8 primitives"
+
+
+def test_a_row_says_how_long_it_waited_and_ran_and_what_it_did(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    rows = [re.split(r"\s*\n\s*", text.strip()) for text in page.texts(".row.span")]
+    row = next(row for row in rows if "answer.prompt prefill" in row[0] or "answer.prompt" in row)
+
+    assert row[-3:] == ["30.0 ms", "50.0 ms", "100 prefill 60 cached"]
+
+
+def test_bars_lie_on_the_axis_where_their_times_are(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+
+    assert bars_of(page, "◆expand decode") == pytest.approx((0.1, 0.3), abs=0.004)
+    assert bars_of(page, "◆answer decode") == pytest.approx((0.7, 0.28), abs=0.004)
+    assert bars_of(page, "◆hits[1].search") == pytest.approx((0.6, 0.02), abs=0.004)
+    assert bars_of(page, "◆hits[1].search", "wait") == pytest.approx((0.5, 0.1), abs=0.004)
+    first = page.boxes(".bars .first")[0]
+    axis = page.boxes("#axis")[0]
+    assert (first["x"] - axis["x"]) / axis["width"] == pytest.approx(0.72, abs=0.004)
+
+
+def test_the_header_sums_the_query_up(shown: Any, demo_file: Path) -> None:
+    card = shown(demo_file).text(".card")
+
+    for words in ("demo q1 ok 1.00 s", "8", "in 7 batches", "200", "30% cached", "42"):
+        assert words in card, card
+
+
+def test_zooming_in_doubles_bars_and_fit_takes_it_back(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.click("button[aria-label='Zoom in']")
+    assert bars_of(page, "◆expand decode")[1] == pytest.approx(0.3, abs=0.01)  # cut at 0.25 s
+    assert bars_of(page, "◆hits[1].search") == pytest.approx((0.7, 0.04), abs=0.006)
+    page.click("button[aria-label='Show the whole time']")
+    assert bars_of(page, "◆hits[1].search") == pytest.approx((0.6, 0.02), abs=0.004)
+
+
+def test_dragging_on_the_axis_shows_that_time_only(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.drag("#axis", 0.5, 0.7)
+    assert bars_of(page, "◆hits[1].search") == pytest.approx((0.5, 0.1), abs=0.02)
+    page.click("#inTime")
+    assert names(page) == [
+        *("hits[0].vector embed", "hits[1].vector embed"),
+        *("hits[0].search search", "hits[1].search search", "answer.prompt prefill"),
+        "answer decode",
+    ]
+    assert page.text("#found") == "6 of 8 primitives in the shown time"
+
+
+def test_the_wheel_zooms_at_the_mouse_with_ctrl_only(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.wheel(".row.span .lane", -100)
+    assert bars_of(page, "◆hits[1].search")[1] == pytest.approx(0.02, abs=0.004)
+    page.wheel(".row.span .lane", -100, with_ctrl=True)
+    page.wait_for("document.querySelector('.row.span .bar.run')")
+    begin, length = bars_of(page, "◆hits[1].search")
+    assert length == pytest.approx(0.025, abs=0.004)
+    assert begin == pytest.approx(0.5 + 0.1 * 1.25, abs=0.01)  # around the middle of the lane
+
+
+def test_a_click_on_a_row_shows_what_is_known_of_its_primitive(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.click(".row.span", "answer.prompt")
+    details = page.text("#details")
+
+    for words in (
+        "answer.prompt",
+        "prefill on llm · call answer · app.py:9",
+        "waited\n30.0 ms",
+        "ran\n50.0 ms (5% of the query)",
+        "critical path\n8%",
+        "prompt tokens\n160, 38% cached",
+        "Waited for\n",
+        "hits[1].search",
+        "Read by\n",
+        '%answer.prompt = prefill %c0 "Answer" %hits [engine="llm"]',
+    ):
+        assert words in details, details
+    assert page.run("document.querySelectorAll('.row[aria-selected=true]').length") == 1
+    assert "answer.prompt" in page.text(".row[aria-selected=true] .name")
+    assert page.text("#picture .box[aria-pressed=true] .label") == "answer.prompt"
+    assert page.text("#path-table tr.selected .link") == "answer.prompt"
+
+
+def test_those_of_its_batch_are_marked_and_named(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.click(".row.span", "hits[0].vector")
+
+    assert [text.strip() for text in page.texts(".row.mate .name bdi")] == ["hits[1].vector"]
+    assert "BATCH 0 OF EMBEDDER, WITH" in page.text("#details").upper()
+
+
+def test_a_click_on_a_link_goes_there(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.click(".row.span", "answer decode")
+    page.click("#details .link", "answer.prompt")
+
+    assert page.texts("#details h2") == ["answer.prompt"]
+
+
+def test_the_graph_has_a_box_a_primitive_and_readers_below_what_they_read(
+    shown: Any, demo_file: Path
+) -> None:
+    page = shown(demo_file)
+    labels = page.texts("#picture .box .label"), page.texts("#picture .box .sub")
+    assert [list(pair) for pair in zip(*labels, strict=True)] == [
+        ["expand.prompt", "prefill  80.0 ms"],
+        ["expand", "decode  300 ms"],
+        ["hits[].vector", "embed ×2  80.0 ms"],
+        ["hits[].search", "search ×2  120 ms"],
+        ["answer.prompt", "prefill  50.0 ms"],
+        ["answer", "decode  280 ms"],
+    ]
+    tops = [box["y"] for box in page.boxes("#picture .box")]
+    assert all(lower - upper > 44 for upper, lower in pairwise(tops))
+    assert page.run("document.querySelectorAll('#picture .edge.critical').length") == 5
+
+
+def test_a_label_of_the_graph_stays_inside_its_box(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    frames, labels = page.boxes("#picture .frame"), page.boxes("#picture .label")
+    for frame, label in zip(frames, labels, strict=True):
+        assert label["x"] + label["width"] < frame["x"] + frame["width"]
+
+
+def test_a_box_selects_its_longest_run_by_mouse_and_by_keyboard(
+    shown: Any, demo_file: Path
+) -> None:
+    page = shown(demo_file, height=1500)
+    page.click("#picture .box", "hits[].search")
+    assert page.texts("#details h2") == ["hits[1].search"]
+    page.run("document.querySelector('#picture .box[data-name=expand]').focus()")
+    page.press("Enter")
+    assert page.texts("#details h2") == ["expand"]
+
+
+def test_the_critical_path_says_what_each_step_cost_and_waited_for(
+    shown: Any, demo_file: Path
+) -> None:
+    rows = [text.split("\t") for text in shown(demo_file).texts("#path-table tbody tr")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+
+    assert cells[0][:8] == [
+        *("expand.prompt", "prefill", "the query's begin"),
+        *("10.0 ms", "10.0 ms", "80.0 ms", "100 ms", "10%"),
+    ]
+    assert cells[3][:4] == ["hits[1].search", "search", "hits[1].vector", "0 ms"]
+    assert cells[-1][0] == "after the last"
+
+
+def test_calls_show_where_their_prompt_tokens_came_from(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    heads = page.texts("#calls-table thead th")
+    rows = [text.split("\t") for text in page.texts("#calls-table tbody tr")]
+    (answer,) = [dict(zip(heads, row, strict=False)) for row in rows if row[0] == "answer"]
+
+    wanted = {"prompt": "160", "computed": "100", "cached": "60", "generated": "30"}
+    assert {name: answer[name] for name in wanted} == wanted
+    pieces = page.boxes("#calls-table tr:last-child .meter span")
+    assert pieces[0]["width"] / pieces[1]["width"] == pytest.approx(100 / 60, rel=0.05)
+
+
+def test_the_filter_keeps_rows_that_have_all_its_words(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.click("#search")
+    page.type("hits store")
+    assert names(page) == ["hits[0].search search", "hits[1].search search"]
+    assert page.text("#found") == "2 of 8 primitives"
+    assert "2 rows" in page.text(".row.group")
+
+
+def test_only_the_critical_path_and_only_some_engines_can_be_shown(
+    shown: Any, demo_file: Path
+) -> None:
+    page = shown(demo_file)
+    page.click("#critical")
+    assert not any("hits[0]" in name for name in names(page))
+    assert len(names(page)) == 6
+    page.click(".chip", "llm")
+    assert names(page) == ["hits[1].vector embed", "hits[1].search search"]
+
+
+def test_a_query_can_be_folded_and_rows_be_sorted_by_length(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.run(
+        "(() => { const box = document.getElementById('order'); box.value = 'longest';"
+        "box.dispatchEvent(new Event('change')); })()"
+    )
+    assert names(page)[:2] == ["expand decode", "answer decode"]
+    page.click(".row.group")
+    assert names(page) == []
+    page.click(".row.group")
+    assert len(names(page)) == 8
+
+
+def test_the_keyboard_walks_rows_and_zooms(shown: Any, demo_file: Path) -> None:
+    page = shown(demo_file)
+    page.run("document.getElementById('rows').focus()")
+    page.press("ArrowDown")
+    page.press("ArrowDown")
+    assert page.texts("#details h2") == ["expand"]
+    active = page.run("document.getElementById('rows').getAttribute('aria-activedescendant')")
+    assert "expand, decode on llm" in page.run(
+        f"document.getElementById('{active}').getAttribute('aria-label')"
+    )
+    page.press("End")
+    assert page.texts("#details h2") == ["answer"]
+    page.press("z")
+    assert bars_of(page, "◆answer decode")[1] == pytest.approx(1 / 1.2, abs=0.02)
+    page.press("0")
+    assert bars_of(page, "◆answer decode")[1] == pytest.approx(0.28, abs=0.004)
+
+
+def test_all_that_can_be_used_has_a_name_for_screen_readers(shown: Any, demo_file: Path) -> None:
+    nodes = shown(demo_file).accessible()
+    named = {role: name for role, name in nodes if role in ("main", "banner", "complementary")}
+    usable = [node for node in nodes if node[0] in ("button", "checkbox", "searchbox", "combobox")]
+
+    assert named.keys() == {"main", "banner", "complementary"}
+    assert len(usable) > 20
+    assert all(name for _, name in usable), usable
+
+
+def test_texts_of_a_trace_are_shown_and_never_run(shown: Any, tmp_path: Path) -> None:
+    quoted = EVIL.replace('"', '\\"')
+    about = {**ABOUT, "app": EVIL, "graph": GRAPH.replace('"Answer"', f'"{quoted}"')}
+    events = sorted_by_time(
+        replace(EVENTS[0], fields=about),
+        *(event for event in EVENTS[1:] if event.node != "answer" and event.kind != "done"),
+        at(0.8, "text", "answer.prompt", "prefill", text=EVIL, final=True),
+        *ran("answer", "decode", EVIL, (0.7, 0.7, 0.9), 3)[:2],
+        at(0.9, "error", "answer", "decode", error=EVIL),
+        at(0.9, "done", status=EVIL, error=EVIL),
+    )
+    page = shown(write(tmp_path / "evil <b>&.jsonl", events))
+    page.click(".row.span", "answer.prompt")
+    details = page.text("#details")
+
+    assert page.run("document.title") == "evil <b>&.jsonl · teola trace"
+    assert page.run("document.querySelectorAll('img, b b, h1 b, pre b').length") == 0
+    assert details.count(EVIL) == 1  # written
+    assert quoted in details  # read
+    assert EVIL in page.text(".card h2")
+    assert EVIL in page.text("#failures")
+
+
+def test_a_failed_query_says_which_primitive_and_why_at_the_top(shown: Any, tmp_path: Path) -> None:
+    events = [event for event in EVENTS if event.t < 100.65]
+    failed = at(0.66, "error", "answer.prompt", "prefill", error="EngineError: no room")
+    done = at(0.67, "done", status="NodeFailed", error="%answer.prompt: no room")
+    page = shown(write(tmp_path / "failed.jsonl", [*events, failed, done]))
+
+    assert "NodeFailed" in page.text(".card h2")
+    top = page.boxes("#failures")[0]
+    assert top["y"] + top["height"] < 400
+    assert "EngineError: no room" in page.text("#failures")
+    page.click("#failed")
+    assert names(page) == ["answer.prompt prefill"]
+    page.click("#failures .link")
+    assert "EngineError: no room" in page.text("#details .error")
+
+
+def test_a_query_that_did_not_end_says_so(shown: Any, tmp_path: Path) -> None:
+    events = [event for event in EVENTS if event.t <= 100.25]
+    page = shown(write(tmp_path / "cut.jsonl", events))
+
+    assert "the record stops before the query's end" in page.text("header .warning")
+    page.click(".row.span", "expand decode")
+    assert "it did not end" in page.text("#details")
+
+
+def test_a_query_of_which_nothing_ran_yet_has_a_page(shown: Any, tmp_path: Path) -> None:
+    page = shown(write(tmp_path / "begun.jsonl", EVENTS[:1]))
+
+    assert page.text("#path-table") == "No primitive ran."
+    assert page.text("#found") == "0 primitives"
+
+
+def test_failed_tries_and_texts_are_among_the_details(shown: Any, tmp_path: Path) -> None:
+    retry = at(0.45, "retry", "hits[0].vector", "embed", error="EngineUnavailable: x", after_s=0.1)
+    text = at(0.8, "text", "answer", "decode", text="Rome\nis larger.", final=True)
+    page = shown(write(tmp_path / "tries.jsonl", sorted_by_time(*EVENTS, retry, text)))
+    page.click(".row.span", "hits[0].vector")
+    assert "450 ms: EngineUnavailable: x, again after 100 ms" in page.text("#details")
+    assert len(page.boxes(".retried")) == 1
+    page.click(".row.span", "answer decode")
+    assert page.texts("#details pre")[-1] == "Rome\nis larger."
+
+
+def relative_luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(page: Page, selector: str, behind: str = "body") -> float:
+    colour = f"getComputedStyle(document.querySelector('{selector}')).color"
+    ground = f"getComputedStyle(document.querySelector('{behind}')).backgroundColor"
+    lights = sorted(relative_luminance(page.run(each)) for each in (colour, ground))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_can_be_read_in_light_and_in_dark(shown: Any, demo_file: Path, scheme: str) -> None:
+    page = shown(demo_file, scheme=scheme)
+    is_dark = relative_luminance(page.run("getComputedStyle(document.body).backgroundColor")) < 0.1
+
+    assert is_dark == (scheme == "dark")
+    for selector in ("body", ".dim", ".good", ".path-mark"):
+        assert contrast(page, selector) >= 4.5, selector
+    page.click("#theme")
+    ground = page.run("getComputedStyle(document.body).backgroundColor")
+    assert (relative_luminance(ground) < 0.1) != is_dark
+
+
+@pytest.mark.parametrize("width", [420, 900, 1400])
+def test_the_page_fits_the_width_of_the_window(shown: Any, demo_file: Path, width: int) -> None:
+    page = shown(demo_file, width=width)
+
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    assert page.boxes("#axis")[0]["width"] > 0.25 * page.boxes(".board")[0]["width"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
-from pydantic.json_schema import DEFAULT_REF_TEMPLATE
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 
 from frontend_dsl.agents.docstrings import read_docstring
 from frontend_dsl.app import App
@@ -36,13 +36,19 @@ def input_schema(app: AnyApp, ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[
     return {**schema, "additionalProperties": False}
 
 
-def result_schema(app: AnyApp, ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any] | None:
+def result_schema(
+    app: AnyApp,
+    ref_template: str = DEFAULT_REF_TEMPLATE,
+    generator: type[GenerateJsonSchema] = GenerateJsonSchema,
+) -> dict[str, Any] | None:
     """JSON schema of what the app returns; None where its type says nothing about it."""
     type_ = type_of_answer(app)
     if type_ in (Any, None, type(None)):
         return None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(type_)
-        return adapter.json_schema(mode="serialization", ref_template=ref_template)
+        return adapter.json_schema(
+            mode="serialization", ref_template=ref_template, schema_generator=generator
+        )
     except PydanticUserError:  # a class that pydantic does not know
         return None

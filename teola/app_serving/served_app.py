@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import to_json
 
 from backends.errors import ConfigError
 from frontend_dsl.signature import MISSING, AppParameter
@@ -22,6 +23,7 @@ class ServedApp:
         self.chat, self.why_no_chat = _chat(app)
         try:
             self.parameters = input_schema(app)
+            self._types = {p.name: _type_of(p) for p in app.parameters}
         except PydanticUserError as error:
             raise ConfigError(
                 f"app {app.name}() cannot be served: an argument cannot be JSON: {error.message}"
@@ -71,10 +73,19 @@ class ServedApp:
     def _check(self, parameter: AppParameter, arguments: Mapping[str, Any]) -> None:
         name = parameter.name
         if name in arguments:
-            _checked(self.name, parameter, arguments[name])
+            self._check_value(name, arguments[name])
         elif parameter.default is MISSING:
             what = f"{self.name} needs the argument {name!r}"
             raise invalid(_field(name), what, "missing_required_parameter")
+
+    def _check_value(self, name: str, value: Any) -> None:
+        try:
+            self._types[name].validate_json(to_json(value), strict=True)  # "5" is no number
+        except ValidationError as error:
+            raise _wrong_value(name, from_validation(error)) from None
+        except Exception as error:  # of a validator that the app's author wrote
+            what = f"{self.name} cannot check {name!r}: {type(error).__name__}: {error}"
+            raise ApiError(500, what, code="app_failed") from error
 
 
 def _chat(app: AnyApp) -> tuple[ChatArguments | None, str]:
@@ -84,18 +95,15 @@ def _chat(app: AnyApp) -> tuple[ChatArguments | None, str]:
         return None, str(error)
 
 
-def _checked(app: str, parameter: AppParameter, value: Any) -> None:
-    try:
-        parameter.check(value)
-    except ValidationError as error:
-        found = from_validation(error)
-        inside = f".{found.param}" if found.param else ""
-        what = found.message.removeprefix(f"{found.param or 'the request'}: ")
-        field = f"{_field(parameter.name)}{inside}"
-        raise invalid(field, f"{field}: {what}", str(found.code)) from None
-    except Exception as error:  # of a validator that the app's author wrote
-        what = f"{app} cannot check {parameter.name!r}: {type(error).__name__}: {error}"
-        raise ApiError(500, what, code="app_failed") from error
+def _type_of(parameter: AppParameter) -> TypeAdapter[Any]:
+    return TypeAdapter(parameter.type if parameter.declared is None else parameter.declared)
+
+
+def _wrong_value(name: str, found: ApiError) -> ApiError:
+    inside = f".{found.param}" if found.param else ""
+    what = found.message.removeprefix(f"{found.param or 'the request'}: ")
+    field = f"{_field(name)}{inside}"
+    return invalid(field, f"{field}: {what}", str(found.code))
 
 
 def _field(name: str) -> str:

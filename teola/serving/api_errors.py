@@ -22,11 +22,13 @@ STATUSES: Mapping[int, str] = {
     404: "There is no such model, or path.",
     405: "The path takes another method.",
     408: "The body came too slowly.",
+    410: "The run was cancelled.",
     413: "The body is too large.",
     429: "The queue is full: come again.",
     499: "The client is gone: this is counted and logged, and nobody reads it.",
     500: "The engine failed.",
     503: "The server is not ready, or closing.",
+    504: "The run took too long.",
 }
 
 # Attributes of a request with which an engine's refusal begins, and the fields they came from.

@@ -47,6 +47,7 @@ class Operation(NamedTuple):
     fields: type[BaseModel] | Mapping[str, Any] | None = None
     answers: Sequence[Answer] = (Answer({}),)
     errors: Sequence[int] = ()  # beyond those of every route like it
+    error_body: Any = ErrorBody  # a type, or a JSON schema
     method: str = ""  # "": POST where there is a body
     is_open: bool = False  # for those who have no key
     about: str = ""  # "": what the endpoint's docstring says
@@ -101,7 +102,7 @@ class _Schemas:
     """Of all types that operations name: each type once, among the components."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
-        types = {(ErrorBody, "serialization"), *(t for o in operations for t in _types_of(o))}
+        types = {type_ for operation in operations for type_ in _types_of(operation)}
         adapters = {key: TypeAdapter[Any](key[0]) for key in types}
         ordered = sorted(adapters, key=lambda key: (str(key[0]), key[1]))
         asked: Any = [(key, key[1], adapters[key]) for key in ordered]
@@ -126,9 +127,9 @@ class _Schemas:
 def _types_of(operation: Operation) -> Iterator[tuple[Any, _Mode]]:
     if operation.fields is not None and not isinstance(operation.fields, Mapping):
         yield operation.fields, "validation"
-    for answer in operation.answers:
-        if not isinstance(answer.body, Mapping):
-            yield answer.body, "serialization"
+    for body in (operation.error_body, *(answer.body for answer in operation.answers)):
+        if not isinstance(body, Mapping):
+            yield body, "serialization"
 
 
 def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         found[str(status)] = {
             "description": STATUSES[status],
             "headers": _headers(("X-Request-Id", *again)),
-            "content": {JSON: {"schema": schemas.of(ErrorBody)}},
+            "content": {JSON: {"schema": schemas.of(operation.error_body)}},
         }
     return found
 

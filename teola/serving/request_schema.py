@@ -1,5 +1,5 @@
-"""The JSON schema of a body as it is read: null stands for a field's default, and fields that other
-servers know are passed over."""
+"""The JSON schema of a body as it is read: null stands for a field's default, of an unknown field
+too, and fields that other servers know are passed over."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,8 @@ def as_read(schema: Mapping[str, Any], unsupported: Unsupported) -> dict[str, An
         name: field if name in required else _or_null(field)
         for name, field in schema["properties"].items()
     }
-    return {**schema, "properties": {**_passed_over(unsupported), **own}}
+    properties = {**_passed_over(unsupported), **own}
+    return {**schema, "properties": properties, "additionalProperties": {"type": "null"}}
 
 
 def _passed_over(unsupported: Unsupported) -> dict[str, Any]:

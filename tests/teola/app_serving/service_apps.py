@@ -3,6 +3,8 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import date
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -83,7 +85,7 @@ async def find(name: str) -> Found:
 
 
 @tl.app
-async def talk(messages: list[tl.Message]) -> str:
+async def talk(messages: Annotated[list[tl.Message], Field(min_length=1)]) -> str:
     """Goes on with a conversation."""
     chat = tl.Chat(llm, messages=messages[:-1])
     return await chat.ask(messages[-1].content, max_tokens=64)
@@ -114,3 +116,22 @@ async def slow(question: str) -> str:
 @tl.app
 def optional(question: str = "what?", style: str = "brief") -> str:
     return say(f"{style} {question}")
+
+
+class Level(Enum):
+    LOW = "low"
+    HIGH = "high"
+
+
+@tl.app
+async def many(
+    when: date,
+    level: Level,
+    pair: tuple[int, float],
+    places: dict[str, Place],
+    flag: bool = False,
+    limit: int | None = None,
+    kinds: tuple[Literal["a", "b"], ...] = (),
+) -> dict[str, Any]:
+    """Takes much."""
+    return {"when": when, "level": level, "pair": pair, "kinds": len(kinds)}

@@ -1,0 +1,67 @@
+"""What the routes of apps answer, as types for the OpenAPI document."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from teola.app_serving.run import Status
+from teola.serving.answer_types import Usage
+from teola.serving.api_errors import ErrorFields
+
+
+class AppCard(TypedDict):
+    """An app; `parameters` and `result` are JSON schemas of its arguments and its result."""
+
+    id: str
+    object: Literal["app"]
+    description: str
+    parameters: dict[str, Any]
+    result: dict[str, Any]
+
+
+class AppList(TypedDict):
+    """All apps."""
+
+    object: Literal["list"]
+    data: list[AppCard]
+
+
+class AppModel(TypedDict):
+    """An app that can chat, as a model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: Literal["teola"]
+    kind: Literal["app"]
+    description: str
+
+
+class AppModelList(TypedDict):
+    """All apps that can chat."""
+
+    object: Literal["list"]
+    data: list[AppModel]
+
+
+class RunAnswer(TypedDict):
+    """A run as it is; `result` is null until it has completed, and `error` unless it failed."""
+
+    id: str
+    object: Literal["run"]
+    app: str
+    created: int
+    status: Literal["running"] | Status
+    result: Any
+    error: ErrorFields | None
+    usage: Usage
+    seconds: float
+
+
+class RunEvent(TypedDict):
+    """An event of a run, with more fields by its type; `result` and `error` have the run's own."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    type: Literal["run", "text", "node", "query", "result", "error"]

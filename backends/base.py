@@ -203,6 +203,7 @@ class Request:
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
     # Called before it with the log-probabilities of its tokens, by engines that have them so early
     emit_logprobs: Callable[[tuple["TokenLogprob", ...]], None] | None = None
+    traceparent: str = ""  # W3C trace context of its span; remote engines send it on
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]

@@ -180,14 +180,14 @@ class App(Generic[P, R]):
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
-        listener, trace, memo, record, salt, policy, approve, fusion, prefill_ahead. A `policy`
-        ("fcfs", "topology", "application_aware") orders what waits at the app's engines, for all
-        apps, while a query of this one runs; ConfigError if one that runs asked for another.
+        listener, trace, memo, record, salt, policy, approve, fusion, prefill_ahead, otel. A
+        `policy` ("fcfs", "topology", "application_aware") orders what waits at the app's engines,
+        for all apps, while a query of this one runs; ConfigError if one of those asked for another.
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
         documents are reranked.
         """
-        known = [field.name for field in fields(RunOptions)]
+        known = [field.name for field in fields(RunOptions) if field.name != "is_agent"]
         for name in changes:
             if name not in known:
                 raise TypeError(f"an app has no option {name!r}; it has {', '.join(known)}")
@@ -352,7 +352,7 @@ class App(Generic[P, R]):
             with approved_by(options.approve):
                 return await run.run(function.call, arguments)
 
-        result = await self._runner().run_segments(self.name, body, options)
+        result = await self._runner().run_segments(self.name, body, options, arguments)
         check_names(options.engines, symbols.engines.keys(), f"app {self.name}()")
         return result
 

@@ -39,8 +39,8 @@ class NestedApp:
 
     def options(self, outer: RunOptions, listener: Callable[[Any], None] | None) -> RunOptions:
         """Those of the outer run; the time limit is its own."""
-        limit = self.own.timeout_s
-        return replace(outer, engines={}, trace=None, listener=listener, timeout_s=limit)
+        options = replace(outer, engines={}, trace=None, listener=listener)
+        return replace(options, timeout_s=self.own.timeout_s, is_agent=self.own.is_agent)
 
 
 def emit_nested(nested: NestedApp, arguments: Mapping[str, Any]) -> Value:

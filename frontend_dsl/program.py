@@ -59,6 +59,8 @@ class RunOptions:
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
+    otel: Any = None  # spans of the queries: True, the URL of a receiver, or a tl.Otel
+    is_agent: bool = False  # which spans say
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
@@ -158,8 +160,10 @@ class Runner(Protocol):
         name: str,
         body: Callable[["Segments"], Awaitable[Any]],
         options: RunOptions,
+        arguments: Mapping[str, Any],
     ) -> Any:
-        """Run an `async def` app, `body`, which is given what starts its segments."""
+        """Run an `async def` app, `body`, which is given what starts its segments. Spans hold the
+        arguments where they hold content."""
 
     def capabilities(self, spec: EngineSpec) -> frozenset[str] | None:
         """What an engine can do; None where that is not known before it runs."""

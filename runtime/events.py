@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 EventKind = Literal[
-    "query",  # begins; fields: app, optimized, began, graph (text), origins, plan; run: one name
-    # for all segments of a run of an `async def` app; within: of an app that runs inside another
-    # query, the place there, as `q3.answers[2].research`
+    "query",  # begins; fields: app, agent (if it is one), optimized, began, graph (text), origins,
+    # engines, plan; run: one name for all segments of a run of an `async def` app; within: of an
+    # app that runs inside another query, the place there, as `q3.answers[2].research`
     "ready",  # a primitive's inputs are there; it waits at its engine
     "start",  # its batch starts; fields: engine, batch, batch_size
     "retry",  # it failed and is tried again; fields: error, after_s

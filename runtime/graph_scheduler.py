@@ -59,9 +59,12 @@ class Query:
         outputs: Outputs | None = None,
         order: Order | None = None,
         guesses: Mapping[str, GuessHistory] | None = None,
+        traceparent: Callable[[str], str] | None = None,
     ) -> None:
-        """`guesses` are those at the engines, by what the app calls them."""
+        """`guesses` are those at the engines, by what the app calls them. `traceparent` gives the
+        trace context of the request at a place of the run, as `q3.hits[2].search`."""
         self.name = name
+        self._traceparent = traceparent
         self._guesses = guesses or {}
         self.order = order or partial(PrefixOrders().order, None)
         self.app = layout.graph.name
@@ -391,6 +394,8 @@ class Query:
         if self._teller.is_heard:
             fields = {"engine": engine, "items": request.num_items}
             self._tell("ready", path, node.op, fields)
+        if self._traceparent is not None:
+            request.traceparent = self._traceparent(f"{self.name}.{path}")
         if "retries" in node.attrs or "timeout_s" in node.attrs:
             on_retry = partial(self._tell, "retry", path, node.op)
             tries = tries_of(scheduler, job, node, f"{self.name} {path}", on_retry)

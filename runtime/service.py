@@ -69,6 +69,7 @@ class Runtime:
         policy: Policy | None = None,
         outputs: Outputs | None = None,
         record: Record | None = None,
+        traceparent: Callable[[str], str] | None = None,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
@@ -76,6 +77,7 @@ class Runtime:
         done again; a path names the folder that remembers it beyond the process. Queries share
         what they remember, and KV, only where their `salt` is the same. A `policy` orders what
         waits at the query's engines while it runs. `record` sees each request with its result.
+        `traceparent` gives the trace context of the request at a place of the run.
 
         Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
         engine that cannot be named or that a running query wants to be ordered otherwise.
@@ -95,7 +97,18 @@ class Runtime:
             name = f"q{next(self._names)}"
             order = partial(self._orders.order, salt)
             guesses = self._guesses_at(schedulers, engines)
-            query = Query(name, layout, inputs, gates, symbols, listener, outputs, order, guesses)
+            query = Query(
+                name,
+                layout,
+                inputs,
+                gates,
+                symbols,
+                listener,
+                outputs,
+                order,
+                guesses,
+                traceparent,
+            )
             return await _result(query, about or {}, timeout_s)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:

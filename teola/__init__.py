@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from teola.evaluation import aevaluate, evaluate
     from teola.fakes import fake
     from teola.network import deny_network
+    from teola.telemetry.otel import Otel
     from teola.viewer.reading import read_trace
     from teola.virtual import run_virtually
 else:  # loaded when they are first used: many apps need none of them
@@ -59,6 +60,7 @@ else:  # loaded when they are first used: many apps need none of them
         "Chat": "frontend_dsl.chat",
         "Input": "frontend_dsl.semantic",
         "LATENCY": "graph_opt.objective",
+        "Otel": "teola.telemetry.otel",
         "Output": "frontend_dsl.semantic_outputs",
         "Outputs": "frontend_dsl.semantic_outputs",
         "PASSES": "graph_opt.pipeline",
@@ -126,6 +128,7 @@ __all__ = [
     "Index",
     "Input",
     "Message",
+    "Otel",
     "Output",
     "Outputs",
     "ProgramResult",

@@ -20,6 +20,7 @@ from graph_opt.plain import as_written
 from graph_opt.write_choices import write_choices
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
+from teola.engine_facts import engine_facts
 from teola.estimate import estimate, predictions
 from teola.fakes import with_stand_ins
 from teola.known_engines import EngineBook, KnownEngines
@@ -55,6 +56,7 @@ class ReadyPlan:
             "optimized": self.is_optimized,
             "graph": str(graph),
             "origins": origins_of(graph),
+            "engines": engine_facts(self.engines),
             "plan": expectation(graph, self.known),
         }
 

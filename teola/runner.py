@@ -22,7 +22,7 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-from backends.base import Context, Engine
+from backends.base import Context, Engine, Request, Result
 from backends.registry import EngineSpec
 from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, Segments
 from frontend_dsl.tracer import untraced
@@ -32,6 +32,7 @@ from runtime.outputs import Outputs
 from runtime.policy.application_aware import application_aware
 from runtime.policy.base import Policy
 from runtime.policy.named import policy_named
+from runtime.recorded import Record
 from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import Background, BackgroundLoop
@@ -41,8 +42,9 @@ from teola.fakes import active_fakes
 from teola.known_engines import EngineBook
 from teola.nested import NestedRuns, said_by_agents
 from teola.plan import Plan
-from teola.plans import PlanCache
+from teola.plans import PlanCache, ReadyPlan
 from teola.recorders import Recorders
+from teola.telemetry.running import flush_spans, open_spans
 from teola.trace_file import TraceWriter
 
 CLOSE_TIMEOUT_S = 5.0
@@ -82,10 +84,15 @@ class AppRunner:
         name: str,
         body: Callable[[Segments], Awaitable[Any]],
         options: RunOptions,
+        arguments: Mapping[str, Any],
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
         run = f"run {next(_runs)}"
-        with self._listening(_with_fakes(options)) as own:
+        with (
+            open_spans(options.otel, arguments) as spans,
+            self._listening(_with_fakes(options), spans.listener) as each,
+        ):
+            own = replace(each, otel=spans)
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
                 segment = _of_segment(own, program)
@@ -95,7 +102,8 @@ class AppRunner:
 
             session = Session(name, start, self._release, is_plain=not own.optimize)
             with said_by_agents():
-                return await session.run(body, own.timeout_s)
+                spans.result = await session.run(body, own.timeout_s)
+            return spans.result
 
     def _release(self, context: Context) -> "Future[None]":
         async def release() -> None:
@@ -131,10 +139,12 @@ class AppRunner:
         return aevents_of(told_session(name, run), asyncio.create_task)
 
     @contextmanager
-    def _listening(self, options: RunOptions) -> Iterator[RunOptions]:
+    def _listening(
+        self, options: RunOptions, spans: Listener | None = None
+    ) -> Iterator[RunOptions]:
         """The options with their trace file, if any, open for several queries."""
         with open_trace(options.trace) as writer:
-            listeners = [to for to in (options.listener, writer) if to is not None]
+            listeners = [to for to in (options.listener, writer, spans) if to is not None]
             yield replace(options, trace=None, listener=_tell_all(listeners))
 
     def stream(
@@ -185,6 +195,7 @@ class AppRunner:
 
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
+        flush_spans()
         self._background.submit(self.aclose()).result(CLOSE_TIMEOUT_S)
 
     async def aclose(self) -> None:
@@ -233,30 +244,57 @@ class AppRunner:
         plan = self._plans.ready(program, options)
         returned = plan.layout.graph.outputs
         own = outputs and outputs.renamed(program.graph.outputs, returned)
-        with open_trace(options.trace) as writer:
-            listeners = [to for to in (listener, options.listener, writer) if to is not None]
+        with open_trace(options.trace) as writer, open_spans(options.otel, inputs) as spans:
+            told = (listener, options.listener, writer, spans.listener)
+            listeners = [to for to in told if to is not None]
             heard = _tell_all(listeners)
-            began = datetime.now(UTC).isoformat(timespec="milliseconds")
-            about = {**plan.about, "began": began, **({"run": run} if run else {})}
+            about = _about(plan, options, run) if listeners else {}
             final = returned if own is None else own.final
+            options = replace(options, otel=spans)
             nested = NestedRuns(self._apps, options, plan.engines, heard, final)
             try:
-                return await self._runtime.run(
+                results = await self._runtime.run(
                     plan.layout,
                     inputs,
                     plan.engines,
                     nested.symbols(plan.symbols(program)),
-                    about=about if listeners else {},
+                    about=about,
                     listener=heard,
                     timeout_s=options.timeout_s,
                     memo=options.memo,
                     salt=options.salt,
                     policy=None if options.policy is None else policy_named(options.policy),
                     outputs=own,
-                    record=None if options.record is None else self._recorders.of(options.record),
+                    record=_both(
+                        None if options.record is None else self._recorders.of(options.record),
+                        spans.record,
+                    ),
+                    traceparent=spans.traceparent,
                 )
+                spans.result = results[0] if len(results) == 1 else results
+                return results
             finally:
                 nested.end()
+
+
+def _about(plan: ReadyPlan, options: RunOptions, run: str) -> dict[str, Any]:
+    """What the first event of a query says."""
+    began = datetime.now(UTC).isoformat(timespec="milliseconds")
+    more: dict[str, Any] = {"run": run} if run else {}
+    if options.is_agent:
+        more["agent"] = True
+    return {**plan.about, "began": began, **more}
+
+
+def _both(first: Record | None, second: Record | None) -> Record | None:
+    if first is None or second is None:
+        return first or second
+
+    def record(request: Request, result: Result) -> None:
+        first(request, result)
+        second(request, result)
+
+    return record
 
 
 def _with_fakes(options: RunOptions) -> RunOptions:

@@ -15,7 +15,17 @@ from types import ModuleType
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("fusion", "functions", "programs", "agents", "teams", "mcp", "testing", "comparison")
+PAGES = (
+    "fusion",
+    "functions",
+    "programs",
+    "agents",
+    "teams",
+    "mcp",
+    "testing",
+    "comparison",
+    "observability",
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NOT_RUN = re.compile(r"# not run: \S")
 

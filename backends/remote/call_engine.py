@@ -15,6 +15,7 @@ from backends.errors import (
 )
 from backends.rate_limits import RateReport
 from backends.remote.server_client import ServerClient
+from backends.remote.trace_context import traceparent
 
 JobT = TypeVar("JobT")
 FAILURES_IN_A_ROW = 3  # of requests sent alone, after which the server is to blame
@@ -42,6 +43,7 @@ class Calls(Protocol[JobT]):
 class _Pending(Generic[JobT]):
     request_id: str
     job: JobT
+    traceparent: str
     outcome: Outcome | None = None
 
 
@@ -117,7 +119,7 @@ class CallEngine(Generic[JobT]):
 
     def _read(self, request: Request) -> _Pending[JobT] | EngineError:
         try:
-            return _Pending(request.id, self._calls.read(request))
+            return _Pending(request.id, self._calls.read(request), request.traceparent)
         except EngineError as error:
             return error
 
@@ -140,6 +142,7 @@ class CallEngine(Generic[JobT]):
         return task
 
     async def _answer(self, client: ServerClient, group: Sequence[_Pending[JobT]]) -> None:
+        traceparent.set(group[0].traceparent)  # of several it can be the child of one only
         try:
             outcomes: Sequence[Outcome] = await self._calls.run(
                 client, [item.job for item in group]

@@ -44,6 +44,7 @@ from backends.remote.text_setup import (
     setup_of,
 )
 from backends.remote.together import all_of
+from backends.remote.trace_context import traceparent
 from backends.remote.url import RemoteURL
 
 _PREFILL_ATTRS = frozenset(("adapter", "cache_salt", "tools", "tool_choice", "parallel_tool_calls"))
@@ -130,6 +131,7 @@ class ChatLLM:
         self._client.on_rates = tell
 
     async def _outcome(self, setup: TextSetup, request: Request) -> Outcome:
+        traceparent.set(request.traceparent)
         try:
             return await self._run(setup, request)
         except Exception as error:  # the outcome of this request alone

@@ -27,6 +27,7 @@ from backends.remote.exchanges import Exchanges
 from backends.remote.limits import read_rates
 from backends.remote.options import RemoteOptions, Secret, key_env_of, read_key
 from backends.remote.retry import Retry
+from backends.remote.trace_context import trace_headers
 from backends.remote.url import Endpoint
 
 T = TypeVar("T")
@@ -170,7 +171,9 @@ class Client:
         is_stream: bool = False,
     ) -> AsyncIterator[httpx.Response]:
         """The head of an answer without an error."""
-        headers = {"content-type": "application/json"} if content is not None else {}
+        headers = {**trace_headers()}
+        if content is not None:
+            headers["content-type"] = "application/json"
         if is_stream:
             headers["accept-encoding"] = "identity"  # compression would hold events back
         exchanges = self._connected()

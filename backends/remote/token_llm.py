@@ -25,6 +25,7 @@ from backends.remote.token_mode.call import Call, Cost, ServerFacts
 from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
 from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
+from backends.remote.trace_context import traceparent
 
 T = TypeVar("T")
 _LONG_CHARS = 4096  # longer prompts are tokenised on a thread
@@ -124,6 +125,7 @@ class TokenLLM:
             del self._running[request_id]
 
     async def _run(self, request: Request) -> Outcome:
+        traceparent.set(request.traceparent)
         try:
             return await self._answer(request)
         except EngineError as error:

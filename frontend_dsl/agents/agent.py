@@ -170,7 +170,8 @@ class Agent(App[..., T], Composed):
         call = self._converse if is_session else self._answer
         task = (AppParameter("task", str, MISSING, is_static=False),)
         function = AppFunction(call, name, is_session, False, task, user_frame(), module=module)
-        self._begin(function, lambda: runner_for(f"the agent {name}"), RunOptions())
+        options = RunOptions(is_agent=True)
+        self._begin(function, lambda: runner_for(f"the agent {name}"), options)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.llm!r})"

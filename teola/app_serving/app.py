@@ -14,6 +14,7 @@ from teola.serving.bodies import Bodies
 from teola.serving.edge import Edge
 from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
+from teola.telemetry.incoming import Incoming
 
 
 def make_app(
@@ -34,7 +35,7 @@ def make_app(
     edge = Middleware(Edge, metrics=service.metrics, api_key=api_key, note=note)
     app = Starlette(
         routes=routes_of(service),
-        middleware=[*_for_browsers(origins), edge],
+        middleware=[*_for_browsers(origins), edge, Middleware(Incoming)],
         exception_handlers=error_answers(service.metrics),
     )
     app.state.service = service

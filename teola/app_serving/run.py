@@ -27,6 +27,7 @@ from teola.background import Background
 from teola.serving.api_errors import ApiError
 from teola.serving.metrics import AnswerMeter
 from teola.serving.token_counts import TokenCounts
+from teola.telemetry.incoming import below_client
 
 Status = Literal["completed", "failed", "cancelled"]
 
@@ -55,6 +56,7 @@ class Run:
         self.ended: asyncio.Future[Outcome] = self._loop.create_future()
         self.stopped = asyncio.Event()
         self._arguments = arguments
+        self._otel = below_client(app.options.otel)
         self._meter = meter
         self._began_s = perf_counter()
         self._ended_s: float | None = None
@@ -128,7 +130,7 @@ class Run:
             self._loop.call_soon_threadsafe(stop, outcome)
 
     async def _outcome(self) -> Outcome:
-        app = self.app.using(listener=self._listen)
+        app = self.app.using(listener=self._listen, otel=self._otel)
         try:
             result = await app.arun(**self._arguments)
             return Outcome("completed", _plain(result))

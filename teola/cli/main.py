@@ -73,6 +73,13 @@ def trace(
     beside: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --web: another trace, to compare.")
     ] = None,
+    otlp: Annotated[
+        str | None,
+        typer.Option(metavar="URL|FILE", help="Send OpenTelemetry spans, or write them."),
+    ] = None,
+    chrome: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a trace for ui.perfetto.dev.")
+    ] = None,
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
@@ -84,6 +91,11 @@ def trace(
         write_page(files, beside, debug)
         return
     file = one_file(files, beside, debug)
+    if otlp is not None or chrome is not None:
+        from teola.cli.trace_exports import export_trace
+
+        export_trace(file, otlp, chrome, debug)
+        return
     show_trace(file, level, with_plan, as_json, show_all, no_color, debug)
 
 
@@ -167,6 +179,9 @@ def serve_engine(
     access_log: Annotated[
         str | None, typer.Option(metavar="FILE", help="One line of JSON a request; -: stderr.")
     ] = None,
+    otel: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send OpenTelemetry spans there; env: as set.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
@@ -180,7 +195,7 @@ def serve_engine(
     limits = Limits(
         round(max_body_mb * MIB), max_body_items, max_connections, header_timeout, body_timeout
     )
-    bounds = (max_queued, drain, rules, limits, access_log)
+    bounds = (max_queued, drain, rules, limits, access_log, otel)
     serve_urls(urls, words, loras, name, address, api_key, *bounds, debug)
 
 
@@ -216,6 +231,9 @@ def serve(
     access_log: Annotated[
         str | None, typer.Option(metavar="FILE", help="One line of JSON a request; -: stderr.")
     ] = None,
+    otel: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send OpenTelemetry spans there; env: as set.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Serve apps over HTTP: teola serve app.py:name"""
@@ -223,7 +241,7 @@ def serve(
     from teola.serving.limits import MIB, Limits
 
     limits = Limits(round(max_body_mb * MIB))
-    bounds = (max_runs, run_timeout, drain, limits, access_log)
+    bounds = (max_runs, run_timeout, drain, limits, access_log, otel)
     serve_apps(targets or [], engine or [], (host, port), api_key, cors or [], *bounds, debug)
 
 

@@ -57,6 +57,12 @@ OPTIONS = (
         "FILE",
     ),
     Option(
+        "otel",
+        "send OpenTelemetry spans to this OTLP receiver, like http://localhost:4318, or env, which "
+        "takes OTEL_EXPORTER_OTLP_ENDPOINT",
+        "URL",
+    ),
+    Option(
         "virtual",
         "run at once on a virtual clock, which tells the seconds of emulated engines; tools and "
         "stores count as no time",
@@ -102,6 +108,8 @@ def configured(invocation: Invocation) -> Any:
         changes["trace"] = options.trace
     if options.record is not None:
         changes["record"] = options.record
+    if options.otel is not None:
+        changes["otel"] = options.otel
     if options.fusion is not None:
         changes["fusion"] = options.fusion
     if options.memo is not None:

@@ -26,6 +26,7 @@ def serve_apps(
     drain_s: float,
     limits: Limits,
     access_log: str | None,
+    otel: str | None,
     debug: bool,
 ) -> None:
     """The whole command; ends the process when anything fails."""
@@ -39,6 +40,8 @@ def serve_apps(
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
         apps = with_engines(load_apps(targets), engines)
+        if otel is not None:
+            apps = [app.using(otel=otel) for app in apps]
         service = AppService(apps, max_runs, run_timeout_s)
         settings = ServerSettings(*address, key, drain_s, limits, access_log)
         serve(service, settings, say, partial(make_app, origins=origins))

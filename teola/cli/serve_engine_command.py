@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast, get_args
 
 from backends.base import Engine, Kind
@@ -12,6 +13,7 @@ from backends.registry import EngineSpec, create
 from teola.cli.failures import UsageError, reported
 from teola.serving.client_rules import ClientRules
 from teola.serving.limits import Limits
+from teola.telemetry.otel import otel_of
 
 KEY_VARIABLE = "TEOLA_API_KEY"
 
@@ -28,6 +30,7 @@ def serve_engine(
     rules: ClientRules,
     limits: Limits,
     access_log: str | None,
+    otel: str | None,
     debug: bool,
 ) -> None:
     """The whole command; ends the process when anything fails."""
@@ -43,7 +46,7 @@ def serve_engine(
         adapters = adapters_of(loras)
         served = ServedEngines(engines, max_queued, name, adapters, rules=rules)
         settings = ServerSettings(*address, key, drain_s, limits, access_log)
-        serve(served, settings, say, make_app)
+        serve(served, settings, say, partial(make_app, otel=otel_of(otel)))
 
 
 def say(text: str) -> None:

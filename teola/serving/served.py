@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 from backends.base import Capability, Engine, Part, Request, Result, Tokens
 from teola.serving.admission import Admission
 from teola.serving.api_errors import invalid
+from teola.serving.request_span import answered
 from teola.serving.running import Running
 from teola.serving.tokenizing import TokenizerThreads
 
@@ -65,9 +66,14 @@ class Served:
     async def run(self, request: Request) -> Result:
         """The engine's result. Cancelling the caller aborts the request. Raises what the engine
         gave for it."""
+        span = answered.get()
+        if span is not None:
+            request.traceparent = span.traceparent
         outcome = await self.running.run(request)
         if isinstance(outcome, Exception):
             raise outcome
+        if span is not None:
+            span.note(self.name, request, outcome)
         return outcome
 
     @property

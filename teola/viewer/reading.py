@@ -33,8 +33,7 @@ class TraceFile:
 def read_trace_file(path: Path | str) -> TraceFile:
     """The queries of a trace file. Raises ValueError or OSError that names what is wrong."""
     path = Path(path)
-    lines = path.read_bytes().splitlines()
-    events, warning = _events(path, lines)
+    events, warning = read_events(path)
     try:
         traces = with_inside(list(_traces(events)))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
@@ -49,8 +48,11 @@ def read_trace_file(path: Path | str) -> TraceFile:
 read_trace = read_trace_file  # its public name, `tl.read_trace`
 
 
-def _events(path: Path, lines: list[bytes]) -> tuple[list[Event], str]:
-    events = []
+def read_events(path: Path) -> tuple[list[Event], str]:
+    """The events of a trace file, and a sentence if the last is cut off. Raises ValueError or
+    OSError that names what is wrong."""
+    lines = path.read_bytes().splitlines()
+    events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

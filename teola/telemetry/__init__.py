@@ -1,0 +1,1 @@
+"""OpenTelemetry: the spans of queries, by the GenAI conventions, live and from trace files."""

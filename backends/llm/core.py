@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 from functools import partial
 from pathlib import Path
@@ -143,10 +143,11 @@ class LLMCore:
         is_loading = self.transfer is not None and self.transfer.num_loading > 0
         return bool(self.live.groups) or is_loading
 
-    def encode(self, parts: Items[Part]) -> list[int]:
-        """Token ids of a prompt. Any thread may call. Raises RequestRejected, and RequestTooLong
-        before anything is tokenised for what no context can take."""
-        return self._validator.encode(parts)
+    def encode(self, parts: Items[Part], attrs: Mapping[str, Any] | None = None) -> list[int]:
+        """Token ids of a prompt, with `attrs` for tools. Any thread may call. Raises
+        RequestRejected, and RequestTooLong before anything is tokenised for what no context can
+        take."""
+        return self._validator.encode(parts, attrs or {})
 
     def decode(self, ids: Items[int]) -> str:
         """Text of token ids, markup included. Any thread may call. Raises RequestRejected."""

@@ -7,11 +7,11 @@ are validated and tokenised before that (`requests.preparation_threads`).
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backends.base import Capability, Context, EngineInfo, Outcome, Part, Request
 from backends.errors import EngineUnavailable
@@ -138,9 +138,10 @@ class LLMEngine:
         if not self._preparation.abort(request_id):
             self._inbox.send(Abort(request_id))
 
-    def encode(self, parts: Sequence[Part]) -> list[int]:
-        """Token ids of a prompt, as its prefill has them. Raises RequestRejected."""
-        return self._running_core().encode(parts)
+    def encode(self, parts: Sequence[Part], attrs: Mapping[str, Any] | None = None) -> list[int]:
+        """Token ids of a prompt, as its prefill with these tools has them. Raises
+        RequestRejected."""
+        return self._running_core().encode(parts, attrs)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markup included. Raises RequestRejected."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -85,7 +85,9 @@ class SteppedCore(Protocol):
 
     def abort(self, request_id: str) -> Request | None: ...
 
-    def encode(self, parts: Sequence[Part]) -> list[int]: ...
+    def encode(
+        self, parts: Sequence[Part], attrs: Mapping[str, Any] | None = None
+    ) -> list[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 

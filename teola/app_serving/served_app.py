@@ -82,7 +82,7 @@ class ServedApp:
         try:
             self._types[name].validate_json(to_json(value), strict=True)  # "5" is no number
         except ValidationError as error:
-            raise _wrong_value(name, from_validation(error)) from None
+            raise _wrong_value(name, from_validation(error, value)) from None
         except Exception as error:  # of a validator that the app's author wrote
             what = f"{self.name} cannot check {name!r}: {type(error).__name__}: {error}"
             raise ApiError(500, what, code="app_failed") from error

@@ -21,6 +21,7 @@ class Shape(Protocol):
     """What a route writes. Events are whole `data:` frames; b"" for none."""
 
     prompt_field: str  # what an error about the prompt names
+    form_field: str  # and one about the form of the answer
     end: bytes  # behind the last event of a stream, or an error
 
     def body(self, answers: Sequence[Answer], counts: TokenCounts) -> dict[str, Any]: ...
@@ -46,7 +47,7 @@ async def answer(
         answers = await while_connected(request.receive, generation.run(lambda _: None))
         return JSONResponse(shape.body(answers, generation.counts))
     except EngineError as error:
-        raise from_engine(error, shape.prompt_field) from error
+        raise from_engine(error, shape.prompt_field, shape.form_field) from error
 
 
 def frame(content: Any) -> bytes:
@@ -91,7 +92,8 @@ async def _stream(
                 frames, taken = [], await events.take()
             await write(shape.usage(generation.counts) + shape.end)
         except EngineError as error:
-            await write(shape.failure(from_engine(error, shape.prompt_field)) + shape.end)
+            told = from_engine(error, shape.prompt_field, shape.form_field)
+            await write(shape.failure(told) + shape.end)
         finally:
             await events.cancel()
 

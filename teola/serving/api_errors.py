@@ -15,6 +15,7 @@ from backends.errors import (
     RequestRejected,
     RequestTooLong,
 )
+from teola.serving.body_path import path_of
 
 STATUSES: Mapping[int, str] = {
     400: "The request is wrong; `param` names the field.",
@@ -44,10 +45,8 @@ _SAME = (
     "tools",
     "tool_choice",
 )
+FORMS = ("schema", "regex", "choices")  # attributes of an answer's form
 _FIELD_OF = {"schema": "response_format", "tool": "tools", **{name: name for name in _SAME}}
-
-
-_IS_FORM = re.compile(r"str|[\w-]+\[.*\]")
 
 
 class ErrorFields(TypedDict):
@@ -102,27 +101,26 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Api
     return ApiError(400, message, code=code, param=param)
 
 
-def from_validation(error: ValidationError) -> ApiError:
-    """The first thing that pydantic found wrong, under the field's path: `messages.0.content`. Of
-    the forms that a field may have, the one that was followed furthest tells."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    path, first = _path(found[0]), found[0]
-    for other in found[1:]:
-        if other["loc"][:1] == first["loc"][:1] and len(_path(other)) > len(path):
-            path, first = _path(other), other
+def from_validation(error: ValidationError, body: object) -> ApiError:
+    """What pydantic found wrong with a body, under the field's path: `messages.0.content`. Of the
+    forms that a field may have, the one that was followed furthest tells."""
+    found = error.errors(include_url=False, include_context=False)
+    same = [(path_of(one, body), one) for one in found if one["loc"][:1] == found[0]["loc"][:1]]
+    path, told = max(same, key=lambda place: (len(place[0]), _is_of_its_form(place[1])))
     param = ".".join(path) or None
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    message = first["msg"].removeprefix("Value error, ")
+    code = "missing_required_parameter" if told["type"] == "missing" else "invalid_value"
+    message = told["msg"].removeprefix("Value error, ")
     return invalid(param, f"{param or 'the request'}: {message}", code)
 
 
-def _path(error: Any) -> list[str]:
-    """Without pydantic's names of the forms, like `list[str]`."""
-    return [str(part) for part in error["loc"] if not _IS_FORM.fullmatch(str(part))]
+def _is_of_its_form(error: Mapping[str, Any]) -> bool:
+    """Not of a form that the value does not have."""
+    return not error["type"].endswith("_type")
 
 
-def from_engine(error: Exception, prompt_field: str) -> ApiError:
-    """An outcome of an engine; `prompt_field` is where the prompt stood in the request."""
+def from_engine(error: Exception, prompt_field: str, form_field: str = "") -> ApiError:
+    """An outcome of an engine; `prompt_field` is where the prompt stood in the request, and
+    `form_field` where the form of the answer did."""
     text = str(error)
     if isinstance(error, ApiError):
         return error
@@ -131,6 +129,8 @@ def from_engine(error: Exception, prompt_field: str) -> ApiError:
     if isinstance(error, RequestRejected):
         first_word = re.match(r"\w*", text)
         assert first_word is not None, "it matches the empty text"
+        if form_field and first_word[0] in FORMS:
+            return invalid(form_field, text)
         return invalid(_FIELD_OF.get(first_word[0], prompt_field), text)
     if isinstance(error, EngineOverloaded):
         return ApiError(429, text, code="overloaded")

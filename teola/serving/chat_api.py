@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from backends.base import Part, ToolCall
 from teola.serving.answer import DONE, PieceFrames, answer, frame
-from teola.serving.api_errors import ApiError
+from teola.serving.api_errors import ApiError, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, read
@@ -44,9 +44,10 @@ class ChatFields(DecodeFields, HasTools):
     def _one_limit(self) -> "ChatFields":
         limits = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(limits) > 1:
-            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+            why = "max_tokens and max_completion_tokens differ; give one of them"
+            raise invalid("max_completion_tokens", why)
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs: true")
+            raise invalid("top_logprobs", "top_logprobs needs logprobs: true")
         return self
 
     @cached_property
@@ -61,7 +62,14 @@ class ChatShape:
     prompt_field = "messages"
     end = DONE
 
-    def __init__(self, model: str, includes_usage: bool, number: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        includes_usage: bool,
+        number: str | None = None,
+        form_field: str = "",
+    ) -> None:
+        self.form_field = form_field
         number = number or uuid4().hex
         self._head = {"id": f"chatcmpl-{number}", "created": int(time()), "model": model}
         self._includes_usage = includes_usage
@@ -150,10 +158,12 @@ async def chat(request: Request) -> Response:
         n=fields.n,
         service=fields.service(granted(request.scope, engines.rules.priority, fields.priority)),
         fusion=fields.fusion,
+        form_field=fields.form_field,
         prompt_attrs={
             **llm.prompt_attrs(fields.model, fields.cache_salt),
             **fields.tool_attrs(fields.messages),
         },
     )
-    shape = ChatShape(llm.name_for(fields.model), fields.includes_usage)
+    name = llm.name_for(fields.model)
+    shape = ChatShape(name, fields.includes_usage, form_field=fields.form_field)
     return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

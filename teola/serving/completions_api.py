@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from backends.base import Part, TokenLogprob
 from teola.serving.answer import DONE, PieceFrames, answer, frame
-from teola.serving.api_errors import ApiError
+from teola.serving.api_errors import ApiError, invalid
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.echo import Echo, echo_of
 from teola.serving.fields import INT_END, TokenId, read
@@ -76,11 +76,11 @@ class CompletionFields(DecodeFields):
     @model_validator(mode="after")
     def _goes_with_echo(self) -> "CompletionFields":
         if self.echo and self.stream:
-            raise ValueError("echo is for whole answers: leave stream out")
+            raise invalid("echo", "echo is for whole answers: leave stream out")
         if self.fusion is not None and self.echo and self.logprobs is not None:
-            raise ValueError("log-probabilities of a prompt are exact: leave fusion out")
+            raise invalid("fusion", "log-probabilities of a prompt are exact: leave fusion out")
         if self.fusion is not None and self.parse_special:
-            raise ValueError("parse_special makes token ids of a text: leave fusion out")
+            raise invalid("fusion", "parse_special makes token ids of a text: leave fusion out")
         return self
 
     @cached_property
@@ -101,6 +101,7 @@ class CompletionShape:
             "created": int(time()),
             "model": model,
         }
+        self.form_field = fields.form_field
         self._includes_usage = fields.includes_usage
         self._returns_ids = fields.return_token_ids
         self._names_ids = fields.return_tokens_as_token_ids
@@ -187,6 +188,7 @@ async def complete(request: Request) -> Response:
         n=fields.n,
         service=fields.service(granted(request.scope, engines.rules.priority, fields.priority)),
         fusion=fields.fusion,
+        form_field=fields.form_field,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
         returns_ids=fields.return_token_ids,
         prompt_logprobs=fields.logprobs if fields.echo else None,

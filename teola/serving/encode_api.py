@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from backends.base import Part, Request
 from backends.errors import EngineError
 from backends.request_limits import MAX_NAME_CHARS
-from teola.serving.api_errors import from_engine
+from teola.serving.api_errors import from_engine, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, read
@@ -41,7 +41,7 @@ class EncodeFields(Fields):
     @model_validator(mode="after")
     def _one_prompt(self) -> "EncodeFields":
         if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give either prompt or messages")
+            raise invalid("prompt", "give either prompt or messages")
         return self
 
     @cached_property

@@ -128,13 +128,14 @@ def parse(model: type[FieldsT], body: bytes) -> FieldsT:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
     if not isinstance(content, dict):
         raise ApiError(400, "the body must be a JSON object", code="invalid_json")
+    given = _supported(content, model)
     try:
-        fields = model.model_validate(_supported(content, model))
+        fields = model.model_validate(given)
         fields._unused = tuple(name for name in WITHOUT_EFFECT if _is_unused(name, content, model))
         for name in fields.derived:
             getattr(fields, name)
     except ValidationError as error:
-        raise from_validation(error) from None
+        raise from_validation(error, given) from None
     return fields
 
 

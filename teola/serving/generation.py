@@ -44,6 +44,7 @@ class Generation:
         n: int = 1,
         service: Service = BY_ARRIVAL,
         fusion: str | None = None,
+        form_field: str = "",
         prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
         returns_ids: bool = False,
         prompt_logprobs: int | None = None,
@@ -54,7 +55,8 @@ class Generation:
         Raises ApiError for what the engine does not offer.
         """
         asked = {**(attrs or {}), **prompt_attrs}
-        llm.check_can(chain.from_iterable(prompts), asked, service, fusion=fusion)
+        parts = chain.from_iterable(prompts)
+        llm.check_can(parts, asked, service, fusion=fusion, form_field=form_field)
         self._llm = llm
         self._metrics = metrics
         self._prompts = prompts

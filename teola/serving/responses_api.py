@@ -22,6 +22,7 @@ class ResponseShape:
     """`response`, or the events of it."""
 
     prompt_field = "input"
+    form_field = "text.format"
     end = b""
 
     def __init__(self, made: ResponseObject) -> None:
@@ -69,6 +70,7 @@ async def respond(request: Request) -> Response:
         engines.metrics,
         [fields.parts],
         fields.attrs(llm.max_context_tokens),
+        form_field=ResponseShape.form_field,
         prompt_attrs={
             **llm.prompt_attrs(fields.model, fields.cache_salt),
             **fields.tool_attrs,

@@ -88,9 +88,10 @@ class Served:
         attrs: Mapping[str, Any],
         service: Service = BY_ARRIVAL,
         fusion: str | None = None,
+        form_field: str = "",
     ) -> None:
         """Raises ApiError for a kind of prompt, an attribute or a service that this engine does
-        not offer."""
+        not offer; one about the form of an answer names `form_field`."""
         able = self.capabilities
         if fusion is not None and self.is_exact:
             why = "this server gives exact answers only: leave fusion out"
@@ -100,6 +101,7 @@ class Served:
         asked = {*attrs, *fused(fusion)}
         for attr, (capability, name) in _NEEDS.items():
             if attr in asked and capability not in able:
+                name = form_field if form_field and capability == "structured" else name
                 self._refuse(name, name if name != "prompt" else "KV cache fusion")
         if "token_ids" not in able and any(isinstance(part, Tokens) for part in parts):
             self._refuse("prompt", "token ids")

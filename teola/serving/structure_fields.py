@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from backends.request_limits import MAX_CHOICES, MAX_REGEX_CHARS
+from teola.serving.api_errors import invalid
 from teola.serving.fields import Fields
 
 
@@ -81,29 +82,36 @@ class HasStructure(Fields):
     @model_validator(mode="after")
     def _one_structure(self) -> "HasStructure":
         if len(self._structures) > 1:
-            raise ValueError("give one of response_format, regex and choices, under one name")
+            why = "give one of response_format, regex and choices, under one name"
+            raise invalid(self._structures[1][1], why)
         return self
 
     @property
     def structure(self) -> Mapping[str, Any]:
         """The attribute of a decode; none for free text."""
-        return dict(self._structures)
+        return {name: value for name, _, value in self._structures}
 
     @property
-    def _structures(self) -> list[tuple[str, Any]]:
+    def form_field(self) -> str:
+        """The field by which the client gave the form; "" for free text."""
+        return self._structures[0][1] if self._structures else ""
+
+    @property
+    def _structures(self) -> list[tuple[str, str, Any]]:
+        """Attribute, field and value of what was given."""
         ours, theirs = self.response_format, self.structured_outputs
         given = [
-            ("schema", ours.schema_text if ours else None),
-            ("schema", as_json(self.guided_json)),
-            ("schema", theirs.schema_text if theirs else None),
-            ("regex", self.regex),
-            ("regex", self.guided_regex),
-            ("regex", theirs.regex if theirs else None),
-            ("choices", self.choices),
-            ("choices", self.guided_choice),
-            ("choices", theirs.choice if theirs else None),
+            ("schema", "response_format", ours.schema_text if ours else None),
+            ("schema", "guided_json", as_json(self.guided_json)),
+            ("schema", "structured_outputs", theirs.schema_text if theirs else None),
+            ("regex", "regex", self.regex),
+            ("regex", "guided_regex", self.guided_regex),
+            ("regex", "structured_outputs", theirs.regex if theirs else None),
+            ("choices", "choices", self.choices),
+            ("choices", "guided_choice", self.guided_choice),
+            ("choices", "structured_outputs", theirs.choice if theirs else None),
         ]
-        return [(name, value) for name, value in given if value is not None]
+        return [form for form in given if form[2] is not None]
 
 
 def as_json(schema: dict[str, Any] | str | None) -> str | None:

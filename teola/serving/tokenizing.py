@@ -1,14 +1,14 @@
 """Token ids of prompts, from an engine that shows its tokenizer, on threads of its own."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from backends.base import Part, Tokens
 from teola.serving.admission import Admission
 
-G = TypeVar("G")
 T = TypeVar("T")
 _LIGHT_SIZE = 4000  # about a millisecond: what is longer is not tokenised on the event loop
 _SHORT_SIZE = 65_536  # some milliseconds
@@ -20,8 +20,9 @@ _MAX_WAITING = 64
 class HasTokenizer(Protocol):
     """What an engine may offer beside the Engine protocol; any thread may call."""
 
-    def encode(self, parts: Sequence[Part]) -> list[int]:
-        """The ids that a prefill of these parts would have. Raises RequestRejected."""
+    def encode(self, parts: Sequence[Part], attrs: Mapping[str, Any] | None = None) -> list[int]:
+        """The ids that a prefill of these parts would have, with `attrs` for tools. Raises
+        RequestRejected."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, markup included. Raises RequestRejected."""
@@ -36,24 +37,30 @@ class TokenizerThreads:
         self._short = ThreadPoolExecutor(1, thread_name_prefix="tokenize short")
         self._long = ThreadPoolExecutor(1, thread_name_prefix="tokenize long")
 
-    async def encode(self, tokenizer: HasTokenizer, parts: Sequence[Part]) -> list[int]:
+    async def encode(
+        self,
+        tokenizer: HasTokenizer,
+        parts: Sequence[Part],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         """As `tokenizer.encode`, and the loop is never blocked for long."""
-        return await self._run(sum(map(_size, parts)), tokenizer.encode, parts)
+        size = _SHORT_SIZE if attrs else sum(map(_size, parts))  # a new template takes a while
+        return await self._run(size, partial(tokenizer.encode, parts, attrs))
 
     async def decode(self, tokenizer: HasTokenizer, ids: Sequence[int]) -> str:
         """As `tokenizer.decode`, and the loop is never blocked for long."""
-        return await self._run(len(ids), tokenizer.decode, ids)
+        return await self._run(len(ids), partial(tokenizer.decode, ids))
 
     def close(self) -> None:
         """What waits is cancelled."""
         for threads in (self._short, self._long):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, size: int, work: Callable[[G], T], given: G) -> T:
+    async def _run(self, size: int, work: Callable[[], T]) -> T:
         if size <= _LIGHT_SIZE:
-            return work(given)
+            return work()
         threads = self._short if size <= _SHORT_SIZE else self._long
-        return await asyncio.get_running_loop().run_in_executor(threads, work, given)
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
 def _size(part: Part) -> int:

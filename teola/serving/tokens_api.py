@@ -1,6 +1,7 @@
 """`POST /tokenize` and `POST /detokenize`, with vLLM's fields."""
 
 from functools import cached_property
+from typing import Any
 
 from pydantic import Field, model_validator
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from backends.base import Part
 from backends.errors import EngineError
+from backends.request_limits import MAX_TOOLS
 from teola.serving.api_errors import from_engine, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.fields import Fields, TokenId, read
@@ -16,6 +18,7 @@ from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served import Served
 from teola.serving.served_engines import engines_of
 from teola.serving.tokenizing import HasTokenizer
+from teola.serving.tool_fields import ToolFields, tool_attrs
 
 
 class TokenizeFields(Fields):
@@ -27,12 +30,16 @@ class TokenizeFields(Fields):
     prompt: str | list[PromptPart] | None = None
     messages: list[Message] | None = Field(None, min_length=1)
     add_generation_prompt: bool = True
+    continue_final_message: bool = False  # the last message stays open
+    tools: list[ToolFields] | None = Field(None, max_length=MAX_TOOLS)
     parse_special: bool = False  # the prompt's markup is markup; else it is text
 
     @model_validator(mode="after")
     def _one_prompt(self) -> "TokenizeFields":
         if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give either prompt or messages")
+            raise invalid("prompt", "give either prompt or messages")
+        if self.tools and self.messages is None:
+            raise invalid("tools", "tools stand in a chat: give messages")
         return self
 
     @cached_property
@@ -40,7 +47,14 @@ class TokenizeFields(Fields):
         if self.messages is None:
             parts = parts_of(self.prompt or "")
             return marked(parts) if self.parse_special else parts
-        return conversation(self.messages, self.add_generation_prompt)
+        opens_answer = self.add_generation_prompt and not self.continue_final_message
+        return conversation(self.messages, opens_answer, has_tools=bool(self.tools))
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of the prompt: its tools, as a chat has them."""
+        functions = [tool.function for tool in self.tools or ()]
+        return tool_attrs(functions, None, True, self.messages or ())
 
 
 class DetokenizeFields(Fields):
@@ -54,9 +68,10 @@ async def tokenize(request: Request) -> Response:
     """The ids that the engine computes for a prompt."""
     fields = await read(request, TokenizeFields)
     served = engines_of(request).find("llm", fields.model)
+    served.check_can((), fields.attrs)
     try:
         with served.tokenizing.admission.admitted(1):
-            ids = await served.tokenizing.encode(_tokenizer(served), fields.parts)
+            ids = await served.tokenizing.encode(_tokenizer(served), fields.parts, fields.attrs)
     except EngineError as error:
         raise from_engine(error, "prompt" if fields.messages is None else "messages") from error
     body = {"tokens": ids, "count": len(ids), "max_model_len": served.max_context_tokens}

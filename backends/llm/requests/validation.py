@@ -4,7 +4,9 @@ Callable from any thread. Tokenising and compiling grammars take most of the tim
 """
 
 from collections import deque
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
+from typing import Any
 
 from backends.base import Part, Request
 from backends.errors import RequestRejected, RequestTooLong
@@ -73,9 +75,10 @@ class RequestValidator:
             f"an LLM engine has no op {request.op!r}; it has prefill, decode and select"
         )
 
-    def encode(self, parts: Items[Part]) -> list[int]:
-        """The ids of a prompt that begins a context."""
-        return self._encode(parts, [], None)[0]
+    def encode(self, parts: Items[Part], attrs: Mapping[str, Any]) -> list[int]:
+        """The ids of a prompt that begins a context, with `attrs` for tools."""
+        tools = choose_tools(attrs, None, is_start=True)
+        return self._encode(parts, [], with_tools(None, tools))[0]
 
     def _prefill(self, request: Request) -> Group:
         stage = request.attrs.get("stage")
@@ -191,8 +194,8 @@ class RequestValidator:
         longer, turn = self._prompts.encode(parts, ids, turn)
         if max(longer[len(ids) :], default=0) >= self._vocab_size:
             raise RequestRejected(
-                f"the tokenizer gave token {max(longer)}, but the model ends at "
-                f"{self._vocab_size - 1}: tokenizer and model do not belong together"
+                f"a prompt has a token {max(longer)}; ids of this model go from 0 to "
+                f"{self._vocab_size - 1}: if it was a text, its tokenizer is another model's"
             )
         return longer, turn
 

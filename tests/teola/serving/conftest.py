@@ -197,11 +197,11 @@ class TinyTalk:
 
 @pytest.fixture(scope="module")
 def talk_tiny(tiny_folder: Callable[..., Path]) -> Iterator[Callable[..., TinyTalk]]:
-    """Makes servers of the tiny model; options are the engine's."""
+    """Makes servers of the tiny model, with so many positions; options are the engine's."""
     made: list[TinyTalk] = []
 
-    def make(**options: Any) -> TinyTalk:
-        made.append(TinyTalk(tiny_folder(), **options))
+    def make(positions: int = 512, **options: Any) -> TinyTalk:
+        made.append(TinyTalk(tiny_folder(max_position_embeddings=positions), **options))
         return made[-1]
 
     yield make

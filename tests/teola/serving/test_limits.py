@@ -246,7 +246,7 @@ class _Tokenizer:
     def __init__(self) -> None:
         self.may_go_on = threading.Event()
 
-    def encode(self, parts: Any) -> list[int]:
+    def encode(self, parts: Any, attrs: Any = None) -> list[int]:
         if len(parts[0]) > 100_000:
             self.may_go_on.wait(5)
         return [len(parts[0])]
@@ -324,7 +324,7 @@ def test_the_bounds_leave_room_for_a_long_context_as_token_ids() -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "param"),
-    [([1, -1], "prompt.0.1"), ([[1], [2, -1]], "prompt.1.1"), (["a", 5], "prompt.1")],
+    [([1, -1], "prompt.1"), ([[1], [2, -1]], "prompt.1.1"), (["a", 5], "prompt.1")],
 )
 def test_a_bad_token_id_is_named_by_its_place_and_not_by_pydantics_forms(
     prompt: Any, param: str

@@ -59,6 +59,48 @@ class RunAnswer(TypedDict):
     seconds: float
 
 
+class RunningPrimitive(TypedDict):
+    """A primitive that runs now, and for how long."""
+
+    node: str
+    op: str
+    engine: str
+    seconds: float
+
+
+class RunProgress(TypedDict):
+    """Primitives done and known so far, pieces of texts that are being written, what runs (the
+    first ones, and how many in all), and how many wait at each engine."""
+
+    done: int
+    total: int
+    failed: int
+    text_pieces: int
+    running: list[RunningPrimitive]
+    num_running: int
+    waiting: dict[str, int]
+
+
+class ListedRun(TypedDict):
+    """A run that has not ended, with what it does now."""
+
+    id: str
+    object: Literal["run"]
+    app: str
+    created: int
+    status: Literal["running"] | Status
+    usage: Usage
+    seconds: float
+    progress: RunProgress
+
+
+class RunList(TypedDict):
+    """The runs that have not ended, oldest first."""
+
+    object: Literal["list"]
+    data: list[ListedRun]
+
+
 class RunEvent(TypedDict):
     """An event of a run, with more fields by its type; `result` and `error` have the run's own."""
 

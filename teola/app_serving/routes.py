@@ -4,12 +4,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from teola.app_serving.answer_types import AppCard, AppList, AppModel, AppModelList, RunAnswer
+from teola.app_serving.answer_types import (
+    AppCard,
+    AppList,
+    AppModel,
+    AppModelList,
+    RunAnswer,
+    RunList,
+)
 from teola.app_serving.app_operations import RUN_ERRORS, AppOperations
 from teola.app_serving.chat_api import chat
 from teola.app_serving.chat_fields import AppChatFields
 from teola.app_serving.models_api import model, models
-from teola.app_serving.runs_api import cancel_run, get_app, get_run, list_apps, start_run
+from teola.app_serving.runs_api import (
+    cancel_run,
+    get_app,
+    get_run,
+    list_apps,
+    list_runs,
+    start_run,
+)
 from teola.app_serving.service import AppService, service_of
 from teola.serving.answer_types import ChatAnswer, ChatChunk, HealthAnswer
 from teola.serving.api_errors import ApiError, ErrorBody
@@ -32,6 +46,7 @@ async def metrics(request: Request) -> Response:
 OPERATIONS = (
     Operation("/v1/apps", list_apps, answers=(Answer(AppList),)),
     Operation("/v1/apps/{name}", get_app, answers=(Answer(AppCard),), errors=(404,)),
+    Operation("/v1/runs", list_runs, answers=(Answer(RunList),)),
     Operation("/v1/runs/{id}", get_run, answers=(Answer(RunAnswer),), errors=(404,)),
     Operation(
         "/v1/runs/{id}/cancel",

@@ -22,6 +22,7 @@ from runtime.events import Event
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
 from teola.app_serving.run_errors import CANCELLED, from_app
+from teola.app_serving.run_progress import RunProgress
 from teola.app_serving.usage import counts_of, usage_of
 from teola.background import Background
 from teola.serving.api_errors import ApiError
@@ -55,6 +56,7 @@ class Run:
         self.inbox = Inbox(self._loop) if is_heard else None
         self.ended: asyncio.Future[Outcome] = self._loop.create_future()
         self.stopped = asyncio.Event()
+        self.progress = RunProgress()
         self._arguments = arguments
         self._otel = below_client(app.options.otel)
         self._meter = meter
@@ -145,6 +147,7 @@ class Run:
     def _listen(self, event: Event) -> None:
         if self.app.options.listener is not None:
             self.app.options.listener(event)
+        self.progress(event)
         if event.kind == "end":
             with self._lock:
                 self._usage = total((self._usage, usage_of(event.fields)))

@@ -1,4 +1,4 @@
-"""`POST /v1/apps/{name}/runs`, `GET /v1/runs/{id}` and `POST /v1/runs/{id}/cancel`."""
+"""`POST /v1/apps/{name}/runs`, `GET /v1/runs`, `/v1/runs/{id}` and `POST /v1/runs/{id}/cancel`."""
 
 import asyncio
 import json
@@ -86,6 +86,18 @@ def run_answer(run: Run, status: int = 200) -> Response:
     answer = _json(run.body, error.status)
     answer.headers.update({**error.response().headers, **answer.headers, **retry_headers(error)})
     return answer
+
+
+async def list_runs(request: Request) -> Response:
+    """The runs that have not ended, oldest first, each with what it does now."""
+    runs = service_of(request).running
+    return _json({"object": "list", "data": [_in_list(run) for run in runs]})
+
+
+def _in_list(run: Run) -> dict[str, Any]:
+    body = run.body
+    shown = ("id", "object", "app", "created", "status", "usage", "seconds")
+    return {**{name: body[name] for name in shown}, "progress": run.progress.body}
 
 
 async def get_run(request: Request) -> Response:

@@ -71,6 +71,11 @@ class AppService:
         run.start(self._loop, leave)
         return run
 
+    @property
+    def running(self) -> Sequence[Run]:
+        """In the order of their begin."""
+        return [*self._running.values()]
+
     def find(self, run_id: str) -> Run | bytes:
         """A run, or the body of one that ended. Raises ApiError."""
         found = self._running.get(run_id) or self._ended.get(run_id)

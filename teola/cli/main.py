@@ -246,6 +246,30 @@ def serve(
 
 
 @app.command()
+def top(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="URL...", help="Servers; left out: on ports 8000 and 30000 here."),
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="TEOLA_API_KEY", help="What the servers ask for.")
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    sort: Annotated[
+        str, typer.Option(help="Runs by age, tokens or app; key s changes it.")
+    ] = "age",
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Once, as JSON.")] = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Show what servers of apps and engines do now; q leaves."""
+    from teola.cli.top_command import show_top
+
+    show_top(urls or [], api_key, interval, sort, once, as_json, no_color, debug)
+
+
+@app.command()
 def evaluate(
     target: Annotated[str, typer.Argument(metavar="APP", help="app.py:name")],
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="JSONL: one object a line.")],

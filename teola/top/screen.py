@@ -42,8 +42,8 @@ def _server_line(view: ServerView) -> Text:
 def _apps(view: ServerView, load: Load) -> list[str]:
     return [
         count(len(view.runs), "run"),
-        f"{load.running} primitives running, {load.waiting} waiting",
-        _rate(load.tokens_per_s, "tokens/s"),
+        f"{count(load.running, 'primitive')} running, {load.waiting} waiting",
+        _rate(load.tokens_per_s),
         _share("hit rate", load.hit_rate),
     ]
 
@@ -51,15 +51,14 @@ def _apps(view: ServerView, load: Load) -> list[str]:
 def _engine(load: Load) -> list[str]:
     return [
         f"{load.running} running, {load.waiting} waiting",
-        _rate(load.tokens_per_s, "tokens/s"),
-        _rate(load.prompt_tokens_per_s, "prompt tokens/s"),
+        _rate(load.tokens_per_s),
         _share("KV", load.kv_use),
         _share("hit rate", load.hit_rate),
     ]
 
 
-def _rate(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:,.1f} {unit}"
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f} tokens/s"
 
 
 def _share(name: str, value: float | None) -> str:

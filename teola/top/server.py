@@ -1,7 +1,6 @@
 """One server that is asked again and again: its runs, if it serves apps, and its metrics."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -11,13 +10,6 @@ from backends.remote.dialects.prometheus import MetricsPage
 from teola.top.views import Load, RunView, ServerView, Work
 
 TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    at_s: float
-    tokens: float
-    prompt_tokens: float
 
 
 class _Problem(Exception):
@@ -34,8 +26,9 @@ class Server:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
         self._clock = clock
-        self._last: _Counts | None = None
-        self._run_tokens: Mapping[str, int] = {}  # by id, when it was last asked
+        self._looked_s: float | None = None  # when it was last asked
+        self._pieces = 0.0  # then, of all answers
+        self._run_tokens: Mapping[str, int] = {}  # then, by run
 
     def look(self) -> ServerView:
         """What it does now. Never raises."""
@@ -46,7 +39,7 @@ class Server:
                 return ServerView(self.url, "apps", load=self._load_of(runs, page), runs=runs)
             return ServerView(self.url, "engine", load=self._load(page))
         except (_Problem, httpx.HTTPError) as error:
-            self._last = None
+            self._looked_s = None
             return ServerView(self.url, problem=_said(error))
 
     def close(self) -> None:
@@ -76,41 +69,36 @@ class Server:
         return page
 
     def _load(self, page: MetricsPage) -> Load:
-        """Of engines."""
-        prompt, decoded = (
-            _total(page, "prefilled_tokens_total"),
-            _total(page, "decoded_tokens_total"),
-        )
-        rates = self._rates(_Counts(self._clock(), decoded, prompt))
+        """Of engines. Their counters of tokens are those of answers that ended, so the rate is
+        that of the pieces of text."""
+        latencies = ("time_to_first_token", "inter_token_latency")
+        pieces = sum(_total(page, f"{name}_seconds_count") for name in latencies)
+        new, self._pieces = pieces - self._pieces, pieces
         return Load(
             int(_total(page, "num_requests_running")),
             int(_total(page, "num_requests_waiting")),
-            *rates,
+            self._rate(new),
             _hit_rate(page),
             _kv_use(page),
         )
 
     def _load_of(self, runs: tuple[RunView, ...], page: MetricsPage) -> Load:
-        """Of apps: its metrics count the tokens of runs that ended, so rates are those of runs."""
+        """Of apps."""
         tokens = {run.id: run.tokens for run in runs}
         new = sum(max(0, n - self._run_tokens.get(run, 0)) for run, n in tokens.items())
         self._run_tokens = tokens
-        now_s, last = self._clock(), self._last
-        self._last = _Counts(now_s, 0.0, 0.0)
         return Load(
             sum(run.num_running for run in runs),
             sum(sum(run.waiting.values()) for run in runs),
-            new / (now_s - last.at_s) if last is not None and now_s > last.at_s else None,
-            hit_rate=_hit_rate(page),
+            self._rate(new),
+            _hit_rate(page),
         )
 
-    def _rates(self, now: _Counts) -> tuple[float | None, float | None]:
-        last, self._last = self._last, now
-        if last is None or now.at_s <= last.at_s or now.tokens < last.tokens:  # it began anew
-            return None, None
-        passed_s = now.at_s - last.at_s
-        tokens, prompt = now.tokens - last.tokens, now.prompt_tokens - last.prompt_tokens
-        return tokens / passed_s, max(0.0, prompt) / passed_s
+    def _rate(self, new: float) -> float | None:
+        before, self._looked_s = self._looked_s, self._clock()
+        if before is None or self._looked_s <= before or new < 0:  # a server that began anew
+            return None
+        return new / (self._looked_s - before)
 
 
 def root_of(url: str) -> str:

@@ -37,12 +37,11 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Of a server; rates are None until it was asked twice."""
+    """Of a server; the rate is None until it was asked twice."""
 
     running: int = 0
     waiting: int = 0
-    tokens_per_s: float | None = None  # generated
-    prompt_tokens_per_s: float | None = None  # computed
+    tokens_per_s: float | None = None  # generated, by pieces of text: guessed ones come together
     hit_rate: float | None = None  # of prompt tokens since its start; None before the first
     kv_use: float | None = None  # share of KV pages, those kept for later prompts included
 

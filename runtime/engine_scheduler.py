@@ -4,11 +4,11 @@ A batch starts as soon as a slot is free; a request never waits for a batch to f
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
-from backends.base import Engine, Outcome, Request
-from backends.errors import EngineError, EngineUnavailable
+from backends.base import Engine, Outcome, Request, Result, Usage
+from backends.errors import EngineError, EngineUnavailable, RequestAborted
 from backends.rate_limits import ReportsRates
 from runtime.clock import now
 from runtime.cost.batch_load import loads_of
@@ -39,10 +39,13 @@ class EngineScheduler:
         engine: Engine,
         policy: Policy = application_aware,
         latency: EngineLatency | None = None,
+        on_aborted: Callable[[Usage], None] = lambda _: None,
     ) -> None:
+        """`on_aborted` is told what the engine computed for each job that was cancelled."""
         self.name = name
         self.engine = engine
         self.latency = latency or EngineLatency(NOTHING_MEASURED)
+        self._on_aborted = on_aborted
         self._info = engine.info
         self._rates = self._open_rates()
         self._queue: ReadyQueue[Job] = ReadyQueue(policy)
@@ -202,6 +205,8 @@ class EngineScheduler:
     def _give(self, done: Iterable[tuple[Job, Outcome]]) -> None:
         for job, outcome in done:
             del self._running[job.request.id]
+            if job.is_cancelled and isinstance(outcome, (Result, RequestAborted)):
+                self._on_aborted(outcome.usage)
             job.on_done(outcome)
 
     def _settled(

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from backends.base import Engine
+from backends.base import Engine, Usage
 from backends.errors import ConfigError
 from backends.registry import EngineSpec, create
 from runtime.cost.latency import EngineLatency
@@ -39,12 +39,16 @@ class Runtime:
         policy: Policy = application_aware,
         latency_of: Callable[[EngineSpec], EngineLatency] | None = None,
         make: Callable[[EngineSpec], Engine] = create,
+        on_aborted: Callable[[Usage], None] = lambda _: None,
     ) -> None:
+        """`on_aborted` is told what engines computed for requests that were cancelled."""
         self._policy = policy
         self._policies = PolicyChoices(policy)
         self._make = make
         self._latency_of = latency_of
+        self._on_aborted = on_aborted
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
+        self._urls: dict[str, str] = {}  # by EngineSpec.key
         self._models: dict[str, str] = {}  # by EngineSpec.key: what each engine found on the disk
         self._names = count(1)
         self.memos = Memos()
@@ -118,15 +122,24 @@ class Runtime:
                 engine = self._make(spec)
             except ConfigError as error:
                 raise ConfigError(f"engine {name!r}: {error}") from error
+            self._urls[spec.key] = spec.url
             self._models[spec.key] = fingerprint_of(spec)
             latency = self._latency_of(spec) if self._latency_of is not None else None
-            self._schedulers[spec.key] = EngineScheduler(name, engine, self._policy, latency)
+            scheduler = EngineScheduler(name, engine, self._policy, latency, self._on_aborted)
+            self._schedulers[spec.key] = scheduler
         return self._schedulers[spec.key]
+
+    @property
+    def engines(self) -> list[tuple[str, Engine]]:
+        """Those that were made, with their URLs. Any thread may ask."""
+        schedulers = [*self._schedulers.items()]
+        return [(self._urls.get(key, ""), scheduler.engine) for key, scheduler in schedulers]
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Close the engines of these spec keys, which nobody will ask for again."""
         gone = {key: self._schedulers.pop(key) for key in keys if key in self._schedulers}
         for key, scheduler in gone.items():
+            self._urls.pop(key, None)
             self._models.pop(key, None)
             self._warm_ups.pop(scheduler, None)
             self._chunks.pop(scheduler, None)

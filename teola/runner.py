@@ -22,7 +22,7 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-from backends.base import Context, Engine, Request, Result
+from backends.base import Context, Engine, Request, Result, Usage
 from backends.registry import EngineSpec
 from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, Segments
 from frontend_dsl.tracer import untraced
@@ -67,7 +67,8 @@ class AppRunner:
         self._book = EngineBook(latencies)
         self._plans = PlanCache(self._book)
         self._recorders = Recorders()
-        self._runtime = Runtime(policy, latencies.of, self._take)
+        self._hear_aborted: tuple[Callable[[Usage], None], ...] = ()
+        self._runtime = Runtime(policy, latencies.of, self._take, self._tell_aborted)
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result; blocks."""
@@ -192,6 +193,24 @@ class AppRunner:
     def encoding(self, program: Program, options: RunOptions) -> Program:
         """A program that computes the KV of items before the program's prompts ask for it."""
         return self._plans.encoding(program, options)
+
+    @property
+    def engines(self) -> list[tuple[str, Engine]]:
+        """Those that were made, with their URLs."""
+        return self._runtime.engines
+
+    @contextmanager
+    def aborted_told_to(self, listener: Callable[[Usage], None]) -> Iterator[None]:
+        """`listener` hears, on the engines' thread, what they computed for cancelled requests."""
+        self._hear_aborted = (*self._hear_aborted, listener)
+        try:
+            yield
+        finally:
+            self._hear_aborted = tuple(one for one in self._hear_aborted if one is not listener)
+
+    def _tell_aborted(self, usage: Usage) -> None:
+        for listener in self._hear_aborted:
+            listener(usage)
 
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""

@@ -14,11 +14,13 @@ from starlette.requests import Request
 from backends.errors import ConfigError
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.ended_runs import EndedRuns
+from teola.app_serving.kv_collector import KVCollector
 from teola.app_serving.run import Run
 from teola.app_serving.run_errors import CLOSING
 from teola.app_serving.run_metrics import RunMetrics
 from teola.app_serving.served_app import ServedApp
 from teola.background import BackgroundLoop
+from teola.runner import default_runner
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
 from teola.serving.metrics import AnswerMeter
@@ -41,6 +43,7 @@ class AppService:
         self._running: dict[str, Run] = {}
         self._ended = EndedRuns()
         self._loop = _InContext("teola-runs")
+        self._until_closed = ExitStack()
 
     @property
     def names(self) -> Sequence[str]:
@@ -89,6 +92,9 @@ class AppService:
         with one."""
         for served in self.apps.values():
             await asyncio.to_thread(served.prepare)
+        runner = default_runner()
+        self.metrics.registry.register(KVCollector(runner))
+        self._until_closed.enter_context(runner.aborted_told_to(self.metrics.count_usage))
         self.is_ready = True
 
     def end_running(self) -> None:
@@ -104,6 +110,7 @@ class AppService:
         stops = [asyncio.ensure_future(run.stopped.wait()) for run in running]
         if stops:
             await asyncio.wait(stops, timeout=_STOP_S)
+        self._until_closed.close()
 
     def _end(self, run: Run) -> None:
         del self._running[run.id]

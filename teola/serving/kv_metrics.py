@@ -1,7 +1,7 @@
 """What an engine says of its KV cache and its guesses, as metrics: asked for when somebody
 scrapes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,8 +64,14 @@ class StatsCollector(Collector):
         except EngineUnavailable:
             return
         for field in fields(stats):
-            family = GaugeMetricFamily if field.name in _GAUGES else CounterMetricFamily
-            about = field.name.replace("_", " ")
-            value = getattr(stats, field.name)
-            name = f"teola_{self._name}_{field.name}"
-            yield family(name, f"{self._about}: {about}", value=value)
+            family = family_of(f"teola_{self._name}_{field.name}", field.name, self._about)
+            family.add_metric((), getattr(stats, field.name))
+            yield family
+
+
+def family_of(
+    name: str, field: str, about: str, labels: Sequence[str] = ()
+) -> GaugeMetricFamily | CounterMetricFamily:
+    """An empty family for a field of an engine's statistics."""
+    family = GaugeMetricFamily if field in _GAUGES else CounterMetricFamily
+    return family(name, f"{about}: {field.replace('_', ' ')}", labels=labels)

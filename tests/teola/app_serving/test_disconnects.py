@@ -1,0 +1,105 @@
+"""A client that goes away frees its query within a second: over a real process, and in the engine
+of a real model."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import teola as tl
+from teola.runner import default_runner
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from app_process import HERE, Process, apps_process
+
+RUN, CHAT = "/v1/apps/ask/runs", "/v1/chat/completions"
+TEXT = re.compile(r'"type":"text"|"content":"[^"]')
+NAMES = ("free", "tree")
+Serve = Callable[..., Any]
+
+both_routes = pytest.mark.parametrize("path", [RUN, CHAT])
+both_ways = pytest.mark.parametrize("streams", [False, True])
+
+
+def body_of(path: str, text: str, streams: bool) -> dict[str, Any]:
+    if path == RUN:
+        return {"arguments": {"question": text}, "stream": streams}
+    return {"model": "ask", "messages": [{"role": "user", "content": text}], "stream": streams}
+
+
+def leave(url: str, path: str, streams: bool, text: str = "long") -> None:
+    """Ask, and go away when the answer has been on its way for a moment."""
+    body = body_of(path, text, streams)
+    if not streams:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url + path, json=body, timeout=httpx.Timeout(10, read=0.5))
+        return
+    with httpx.stream("POST", url + path, json=body, timeout=10) as answer:
+        assert any(TEXT.search(line) for line in answer.iter_lines())
+
+
+def within(seconds: float, is_true: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end_s, "it never came true"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Process]:
+    with apps_process(f"{HERE}/process_apps.py:ask") as process:
+        yield process
+
+
+@pytest.mark.server
+@both_routes
+@both_ways
+def test_a_client_that_leaves_frees_its_query(server: Process, path: str, streams: bool) -> None:
+    cancelled = 'teola_app_runs_total{app="ask",status="cancelled"}'
+    aborted, decoded = "teola_requests_aborted_total", "teola_decoded_tokens_total"
+    before = {line: server.metric(line) for line in (cancelled, aborted, decoded)}
+    leave(server.url, path, streams)
+    within(1.0, lambda: server.metric(cancelled) == before[cancelled] + 1)
+    within(1.0, lambda: server.metric(decoded) > before[decoded])
+    assert server.metric(decoded) < before[decoded] + 100  # of 500 words
+    assert server.metric(aborted) == before[aborted] + 1
+    assert server.metric("teola_num_requests_running") == 0
+
+
+@both_routes
+@both_ways
+def test_a_client_that_leaves_frees_the_engines_sequence_and_its_kv(
+    serve: Serve, tiny_folder: Callable[..., Path], path: str, streams: bool
+) -> None:
+    llm = tl.LLM(f"local:{tiny_folder(max_position_embeddings=65536)}", kv_tokens=65536)
+
+    @tl.prompt(llm, max_tokens=60_000)
+    def write(question: str) -> str:
+        return question
+
+    @tl.app
+    def ask(question: str) -> str:
+        return write(question)
+
+    def num_running(engine: Any) -> int:
+        runner: Any = default_runner()
+        counted = engine.between_steps(lambda core: len(core.planner.running))
+        return int(runner._background.wait(counted))
+
+    with serve(ask) as client:
+        first = client.run("ask", arguments={"question": "loads it"}, background=True).json()
+        within(20, lambda: "teola_kv_free_pages" in client.http.get("/metrics").text)
+        client.http.post(f"/v1/runs/{first['id']}/cancel")
+        leave(client.url, path, streams)
+        ((url, engine),) = [it for it in default_runner().engines if it[0] == llm.spec.url]
+        within(1.0, lambda: num_running(engine) == 0)
+        free, tree = (client.metric(f'teola_kv_{n}_pages{{engine="{url}"}}') for n in NAMES)
+        assert free + tree == engine.cache_stats().num_pages
+        within(1.0, lambda: client.metric("teola_decoded_tokens_total") > 0)
+        default_runner().forget([llm.spec])

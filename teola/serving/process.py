@@ -2,8 +2,7 @@
 
 While the models load, every request is answered with 503. A first SIGTERM or Ctrl-C stops
 listening and lets running requests finish for `drain_s`; then they are answered with an error, a
-stream with an error event. A second Ctrl-C
-does not wait.
+stream with an error event. A second signal does not wait.
 """
 
 import asyncio

@@ -1,0 +1,113 @@
+"""`teola serve` ends at a signal: clients that are attached have their answer, or an error."""
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from app_process import HERE, Process, apps_process
+
+pytestmark = pytest.mark.server
+APPS = [f"{HERE}/process_apps.py:{name}" for name in ("ask", "wait")]
+RUN, CHAT = "/v1/apps/wait/runs", "/v1/chat/completions"
+
+
+def body_of(path: str, seconds: float, streams: bool) -> dict[str, Any]:
+    if path == RUN:
+        return {"arguments": {"name": "x", "seconds": seconds}, "stream": streams}
+    text = "long" if seconds > 5 else "short"
+    return {"model": "ask", "messages": [{"role": "user", "content": text}], "stream": streams}
+
+
+@contextmanager
+def attached(server: Process, path: str, seconds: float, streams: bool) -> Iterator[list[Any]]:
+    """A client with a run under way; its answer is in the list at the end."""
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        body = body_of(path, seconds, streams)
+        answers.append(httpx.post(server.url + path, json=body, timeout=30))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    lines = ("teola_num_requests_running", "teola_num_requests_waiting")
+    while sum(map(server.metric, lines)) < 1:
+        time.sleep(0.01)
+    yield answers
+    client.join()
+
+
+def events_of(text: str) -> list[Any]:
+    frames = text.removesuffix("\n\n").split("\n\n")
+    assert frames[-1] == "data: [DONE]", text
+    return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_run_that_ends_within_the_drain_is_answered(streams: bool) -> None:
+    with apps_process(*APPS, "--drain", "10") as server:
+        with attached(server, RUN, 1.0, streams) as answers:
+            server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+    text = answers[0].text
+    run = events_of(text)[-1] if streams else json.loads(text)
+    assert (run["status"], run["result"]) == ("completed", "x waited")
+
+
+def test_what_still_runs_after_the_drain_gets_an_error() -> None:
+    cases = [(path, streams) for path in (RUN, CHAT) for streams in (False, True)]
+    with apps_process(*APPS, "--drain", "1") as server:
+        with (
+            attached(server, *_case(cases[0])) as run,
+            attached(server, *_case(cases[1])) as run_events,
+            attached(server, *_case(cases[2])) as chat,
+            attached(server, *_case(cases[3])) as chat_events,
+        ):
+            time.sleep(0.5)
+            began_s = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+        assert 0.9 < time.monotonic() - began_s < 5
+    assert (run[0].status_code, run[0].json()["error"]["code"]) == (503, "not_ready")
+    assert (chat[0].status_code, chat[0].json()["error"]["code"]) == (503, "not_ready")
+    last = events_of(run_events[0].text)[-1]
+    assert (last["type"], last["error"]["code"]) == ("error", "not_ready")
+    assert events_of(chat_events[0].text)[-1]["error"]["code"] == "not_ready"
+
+
+def _case(case: tuple[str, bool]) -> tuple[str, float, bool]:
+    path, streams = case
+    return path, 30.0, streams
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
+    with apps_process(*APPS, "--drain", "30") as server:
+        client = threading.Thread(target=_ask_in_vain, args=(server.url,))
+        client.start()
+        while server.metric("teola_num_requests_waiting") < 1:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+        began_s = time.monotonic()
+        server.process.send_signal(second)
+        assert server.process.wait(5) == 0
+        assert time.monotonic() - began_s < 3
+        client.join()
+
+
+def _ask_in_vain(url: str) -> None:
+    with suppress(httpx.TransportError):
+        answer = httpx.post(url + RUN, json=body_of(RUN, 30.0, streams=False), timeout=30)
+        assert answer.status_code == 503

@@ -1,6 +1,6 @@
 """`teola doctor`: facts as a table, what is wrong below it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -8,24 +8,54 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from backends.models.catalog import CATALOG
+from backends.registry import EngineSpec
+from frontend_dsl.engine_names import engines_read_by
 from teola.cli.consoles import stdout_console
 from teola.cli.failures import FAILED, reported
 from teola.cli.results import json_text
+from teola.cli.target import load_app
+from teola.doctor.engines import is_server
 from teola.doctor.examination import Kernels, Report, examine
 from teola.doctor.machine import Machine
 from teola.doctor.measuring import Speed
+from teola.doctor.packages import Extra
+from teola.doctor.servers.checked import CheckedEngine
 
 
-def show_health(with_speed: bool, as_json: bool, no_color: bool, debug: bool) -> None:
+def show_health(
+    targets: Sequence[str], with_speed: bool, as_json: bool, no_color: bool, debug: bool
+) -> None:
     """Exit code 1 when something is wrong."""
     with reported(debug):
-        report = examine(with_speed)
+        report = examine(with_speed, specs_of(targets))
         if as_json:
             print(json_text(report, indent=2))
         else:
             _show(stdout_console(no_color), report)
     if report.problems:
         raise SystemExit(FAILED)
+
+
+def specs_of(targets: Sequence[str]) -> list[EngineSpec]:
+    """The engines that apps use, each once, and those of URLs. Raises UsageError."""
+    found: dict[str, EngineSpec] = {}
+    for target in targets:
+        for spec in _specs(target):
+            found.setdefault(spec.key, spec)
+    return [*found.values()]
+
+
+def _specs(target: str) -> list[EngineSpec]:
+    if is_server(target):
+        return [EngineSpec("llm", target)]
+    scheme, _, rest = target.partition(":")
+    if scheme in ("local", "hf"):
+        name = rest.partition("?")[0]
+        kind = CATALOG[name].kind if name in CATALOG else "llm"
+        return [EngineSpec("reranker" if name == "maxsim" else kind, target)]
+    specs = engines_read_by(load_app(target)._app_function).values()
+    return [spec for spec in specs if spec.kind != "python"]
 
 
 def _show(console: Console, report: Report) -> None:
@@ -58,6 +88,10 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "cache", f"{cache.path}: {size}, mode {cache.mode}"
     if report.speed is not None:
         yield "speed", _speed(report.speed)
+    yield "versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    yield "extras", _extras(report.extras)
+    for engine in report.engines:
+        yield "engine", _engine(engine)
 
 
 def _memory(machine: Machine) -> str:
@@ -76,3 +110,34 @@ def _speed(speed: Speed) -> str:
     prefill, decode = speed.prefill_tokens_per_s, speed.decode_tokens_per_s
     where = f"{speed.model} on {speed.runs_on}, {speed.dtype}"
     return f"{where}: prefill {prefill:.0f} tok/s, decode {decode:.1f} tok/s"
+
+
+def _extras(extras: Sequence[Extra]) -> str:
+    here = [extra.name for extra in extras if not extra.missing]
+    missing = [f"{extra.name} (no {extra.missing[0]})" for extra in extras if extra.missing]
+    return ", ".join(here) + (f"; not installed: {', '.join(missing)}" if missing else "")
+
+
+def _engine(engine: CheckedEngine) -> str:
+    if not engine.is_reachable:
+        return f"{engine.url}: not there"
+    facts = [" ".join(filter(None, (engine.kind, engine.version)))]
+    if engine.models:
+        facts.append(f"{', '.join(engine.models[:3])}{', ...' * (len(engine.models) > 3)}")
+    if engine.context_tokens:
+        facts.append(f"{engine.context_tokens:,} tokens of context")
+    if engine.prefix_cache is not None:
+        hits = "" if engine.hit_rate is None else f" ({engine.hit_rate:.0%} of prompt tokens)"
+        facts.append(f"prefix cache {_on(engine.prefix_cache)}{hits}")
+    for name, fact in (
+        ("metrics", engine.metrics),
+        ("priorities", engine.priorities),
+        ("KV events", engine.kv_events),
+    ):
+        if fact is not None:
+            facts.append(f"{name} {_on(fact)}")
+    return f"{engine.url}: {', '.join(facts)}"
+
+
+def _on(fact: bool) -> str:
+    return "on" if fact else "off"

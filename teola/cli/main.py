@@ -392,6 +392,10 @@ def clear_cache(folder: Folder = None, debug: Debug = False) -> None:
 
 @app.command()
 def doctor(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="APP_OR_URL...", help="Apps, for their engines, or engines' URLs."),
+    ] = None,
     with_speed: Annotated[
         bool, typer.Option("--measure", help="Run the default model for some seconds.")
     ] = False,
@@ -399,10 +403,10 @@ def doctor(
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
-    """Show what models run on here: CPU, kernels, torch, models, caches; and what is wrong."""
+    """Show what models run on here, what engines' servers say of themselves, and what is wrong."""
     from teola.cli.doctor_command import show_health
 
-    show_health(with_speed, as_json, no_color, debug)
+    show_health(targets or [], with_speed, as_json, no_color, debug)
 
 
 @app.command("fusion-check")

@@ -1,5 +1,7 @@
 """One look at everything: facts, and what is wrong with what to do about it."""
 
+import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +9,14 @@ from backends.errors import ConfigError
 from backends.models.cache import sha256_of
 from backends.models.fetch import status
 from backends.native.build import Built, build
+from backends.registry import EngineSpec
+from teola import __version__
 from teola.doctor.caches import Cache, read_caches
+from teola.doctor.engines import check_engines
 from teola.doctor.machine import Machine, Torch, read_machine, read_torch
 from teola.doctor.measuring import MODEL, Speed, measure
+from teola.doctor.packages import Extra, read_extras
+from teola.doctor.servers.checked import CheckedEngine
 
 _LOCAL = 'run `pip install "teola[local]"` for models in this process'
 
@@ -40,13 +47,16 @@ class Report:
     models: list[Model]
     caches: list[Cache]
     speed: Speed | None
+    versions: dict[str, str]  # of teola and Python
+    extras: list[Extra]
+    engines: list[CheckedEngine]
     hints: list[str]  # what is not wrong and may be wanted
     problems: list[str]  # each with what to do
 
 
-def examine(with_speed: bool) -> Report:
+def examine(with_speed: bool, engines: Sequence[EngineSpec] = ()) -> Report:
     """Compiles the kernels where there are none yet. `with_speed` runs the default model, if it is
-    here, for some seconds."""
+    here, for some seconds. `engines` are looked at too; their servers are asked."""
     problems: list[str] = []
     kernels = _kernels(problems)
     torch, caches = read_torch(), read_caches()
@@ -56,7 +66,23 @@ def examine(with_speed: bool) -> Report:
     speed = measure() if with_speed and not hints else None
     if with_speed and speed is None:
         problems.append(f"--measure needs torch and {MODEL}")
-    return Report(read_machine(), kernels, torch, models, caches, speed, hints, problems)
+    checked = check_engines(engines) if engines else []
+    hints += [f"{one.url}: {hint}" for one in checked for hint in one.hints]
+    problems += [f"{one.url}: {problem}" for one in checked for problem in one.problems]
+    versions = {"teola": __version__, "python": platform.python_version()}
+    return Report(
+        read_machine(),
+        kernels,
+        torch,
+        models,
+        caches,
+        speed,
+        versions,
+        read_extras(),
+        checked,
+        hints,
+        problems,
+    )
 
 
 def _kernels(problems: list[str]) -> Kernels:

@@ -1,0 +1,1 @@
+"""What each kind of server says of itself, and what it should be started with."""

@@ -1,0 +1,58 @@
+"""vLLM 0.32. Its settings are in no route: they are read off its metrics and its refusals."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backends.errors import EngineError
+from teola.doctor.servers.asking import Asking, int_of
+from teola.doctor.servers.checked import CheckedEngine
+
+_CACHING = re.compile(r'vllm:cache_config_info\{[^}]*enable_prefix_caching="(\w+)"')
+_HITS, _QUERIES = "vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"
+
+
+async def check(found: CheckedEngine, ask: Asking, cards: Sequence[Mapping[str, Any]]) -> None:
+    """Asks for one token, which shows whether priorities are taken."""
+    found.version = (await ask.object("/version")).get("version")
+    found.context_tokens = int_of(cards[0].get("max_model_len")) if cards else None
+    metrics = await ask.metrics("vllm:")
+    found.metrics = metrics is not None
+    if metrics is not None:
+        caching = _CACHING.search(metrics.text)
+        found.prefix_cache = None if caching is None else caching[1] == "True"
+        found.hit_rate = metrics.ratio(_HITS, _QUERIES)
+    found.kv_events = await ask.has("/kv_event_sources")
+    if cards:
+        found.priorities = await _takes_priorities(ask, str(cards[0]["id"]))
+    found.advise(
+        found.prefix_cache,
+        "its prefix cache is off, so that no prompt reuses another's KV: start it with "
+        "--enable-prefix-caching",
+    )
+    found.advise(
+        found.metrics,
+        "it has no metrics, by which requests are routed and this page tells its cache: start it "
+        "without --disable-log-stats",
+    )
+    found.advise(
+        found.priorities,
+        "it takes no priorities, so bulk work holds up latency-sensitive work: start it with "
+        "--scheduling-policy priority",
+    )
+    found.advise(
+        found.kv_events,
+        "it does not tell which prefixes it holds, which only several endpoints of a URL need: "
+        "start it with --kv-events-config",
+    )
+
+
+async def _takes_priorities(ask: Asking, model: str) -> bool | None:
+    body = {"model": model, "prompt": [0], "max_tokens": 1, "priority": -1}
+    try:
+        refusal = await ask.refusal("/v1/completions", body)
+    except EngineError:
+        return None
+    if refusal is None:
+        return True
+    return False if "priorit" in refusal.lower() else None

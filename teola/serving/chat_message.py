@@ -52,6 +52,7 @@ class MadeCall(Fields):
     type: Literal["function"] = "function"
     function: CalledFunction
     index: int | None = None  # of a stream's delta that is sent back
+    provider_specific_fields: dict[str, Any] | None = None  # as of a message
 
     @property
     def call(self) -> ToolCall:
@@ -71,6 +72,9 @@ class Message(Fields):
     audio: None = None
     function_call: None = None
     reasoning_content: str | None = None  # of other servers: not shown to the model again
+    reasoning: str | None = None  # vLLM's newer name for it
+    thinking_blocks: list[Any] | None = None  # litellm's, as the next one
+    provider_specific_fields: dict[str, Any] | None = None
     logprobs: Any = None
 
     @field_validator("tool_calls", "tool_call_id")

@@ -1,13 +1,15 @@
 """Clients of other makers run a turn with tools, whole and streamed.
 
-langchain-openai is in the extra `test`. llama-index is in `clients`: it wants an older openai than
-ours, so it runs where that extra is installed.
+langchain-openai is in the extra `test`. litellm and llama-index are in `clients`: they want an
+older openai than ours, and run in an environment of their own.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from clients_environment import ClientsEnvironment, clients_environment
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of theirs
 
@@ -25,7 +27,6 @@ def url(talk: Callable[..., Any]) -> Iterator[str]:
 
 
 def test_langchain_runs_a_turn_with_tools(url: str) -> None:
-    pytest.importorskip("langchain_openai")
     from langchain_core.messages import HumanMessage, ToolMessage
     from langchain_openai import ChatOpenAI
 
@@ -48,7 +49,6 @@ def test_langchain_runs_a_turn_with_tools(url: str) -> None:
 
 
 def test_langchain_speaks_responses(url: str) -> None:
-    pytest.importorskip("langchain_openai")
     from langchain_openai import ChatOpenAI
 
     model = ChatOpenAI(
@@ -61,34 +61,37 @@ def test_langchain_speaks_responses(url: str) -> None:
     assert "".join(streamed) == "one two"
 
 
-def test_llama_index_runs_a_turn_with_tools(url: str) -> None:
-    pytest.importorskip("llama_index.llms.openai_like")
-    from llama_index.core.llms import ChatMessage, MessageRole
-    from llama_index.core.tools import FunctionTool
-    from llama_index.llms.openai_like import OpenAILike
+@pytest.fixture(scope="module")
+def clients(pytestconfig: pytest.Config) -> ClientsEnvironment:
+    """The environment of clients that want an older openai than ours; it is made at its first use,
+    which is shown."""
+    environment = clients_environment()
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        environment.make()
+    return environment
 
-    def find(q: str) -> str:
-        """Find a thing."""
-        return f"green {q}"
 
-    model = OpenAILike(
-        model="talker",
-        api_base=url,
-        api_key="x",
-        is_chat_model=True,
-        is_function_calling_model=True,
-        max_retries=0,
-    )
-    tool = FunctionTool.from_defaults(find)
-    asked = [ChatMessage(role=MessageRole.USER, content="tea")]
-    said = model.chat_with_tools([tool], chat_history=asked, allow_parallel_tool_calls=True)
-    calls = model.get_tool_calls_from_response(said)
-    assert [(call.tool_name, call.tool_kwargs) for call in calls] == [("find", TEA)] * 2
-    answers = [
-        ChatMessage(role=MessageRole.TOOL, content="green", additional_kwargs=about)
-        for about in ({"tool_call_id": call.tool_id} for call in calls)
-    ]
-    last = model.chat_with_tools([tool], chat_history=[*asked, said.message, *answers])
-    assert last.message.content == "It is green."
-    streamed = list(model.stream_chat_with_tools([tool], chat_history=asked))
-    assert len(model.get_tool_calls_from_response(streamed[-1])) == 2
+def test_litellm_chats_calls_tools_and_embeds(url: str, clients: ClientsEnvironment) -> None:
+    found = clients.run("drive_litellm", url, json.dumps(FIND))
+    calls = [["find", json.dumps(TEA)]] * 2
+    assert found["chat"] == "one two"
+    assert found["stream"] == {"text": "one two", "num_tokens": 2}
+    turn = {"text": "I look.", "calls": calls}
+    assert found["tool_turn"] == {**turn, "reason": "tool_calls", "last": "It is green."}
+    assert found["streamed_calls"] == turn
+    for ((name, arguments),) in found["forced"]:
+        assert name == "find"
+        assert json.loads(arguments).keys() == {"q"}
+    assert found["refused"] == 400
+    assert found["embeddings"] == [64, 64]
+
+
+def test_llama_index_chats_calls_tools_and_embeds(url: str, clients: ClientsEnvironment) -> None:
+    found = clients.run("drive_llama_index", url)
+    assert found["chat"] == found["complete"] == found["stream"] == "one two"
+    assert found["tool_turn"] == {"calls": [["find", TEA]] * 2, "last": "It is green."}
+    assert found["streamed_calls"] == [["find", TEA]] * 2
+    ((name, arguments),) = found["forced"]
+    assert (name, arguments.keys()) == ("find", {"q"})
+    assert found["embeddings"] == [64, 64]

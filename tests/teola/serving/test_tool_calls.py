@@ -244,3 +244,18 @@ def test_the_official_client_runs_a_turn_with_tools(talk: Callable[..., Any]) ->
         assert kinds.count("tool_calls.function.arguments.done") == 2
         assert final.tool_calls is not None
         assert [call.function.arguments for call in final.tool_calls] == [TEA, NOW]
+
+
+def test_what_other_servers_add_to_a_message_may_be_sent_back(talk: Callable[..., Any]) -> None:
+    server = talk(replies={"green": "It is green."})
+    more: dict[str, Any] = {"provider_specific_fields": {"refusal": None}}
+    thought = {
+        "reasoning": "hm",
+        "reasoning_content": "hm",
+        "thinking_blocks": [{"thinking": "hm"}],
+    }
+    call = {**made("call_1", "find", TEA), **more, "index": 0}
+    turn = {**called(call), **more, **thought}
+    history = [*HELLO, turn, answered("call_1", "green")]
+    answer = server.post(CHAT, {"messages": history, "tools": TOOLS})
+    assert answer.json()["choices"][0]["message"]["content"] == "It is green."

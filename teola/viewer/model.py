@@ -171,6 +171,7 @@ class TraceBuilder:
         self._texts: dict[str, list[str]] = {}  # by path, in pieces
         self._trace = Trace(query="", app="")
         self.began_t = 0.0  # on the clock of the events
+        self._duration_s = 0.0
         self._graph_text = ""
         self._origins: Mapping[str, list[Any]] = {}
 
@@ -178,7 +179,7 @@ class TraceBuilder:
         if event.kind == "query":
             self._begin(event)
         at_s = max(0.0, event.t - self.began_t)
-        self._trace = replace(self._trace, duration_s=max(self._trace.duration_s, at_s))
+        self._duration_s = max(self._duration_s, at_s)
         if event.kind == "ready":
             self.spans[event.node] = self._ready(event, at_s)
         elif event.kind == "done":
@@ -214,7 +215,13 @@ class TraceBuilder:
             for node, span in self.spans.items()
         )
         places = {str(call): f"{file}:{line}" for call, file, line in self._origins.values()}
-        return replace(self._trace, spans=tuple(spans), places=places, warning=warning)
+        return replace(
+            self._trace,
+            duration_s=self._duration_s,
+            spans=tuple(spans),
+            places=places,
+            warning=warning,
+        )
 
     def _begin(self, event: Event) -> None:
         fields = event.fields

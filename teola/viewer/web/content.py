@@ -2,7 +2,7 @@
 spans by their place in their query; what is 0, false or empty is left out of a span."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from backends.base import Usage
@@ -11,6 +11,8 @@ from teola.viewer.critical_path import CriticalPath, critical_path
 from teola.viewer.model import Span, Trace, total_usage, without_indices
 from teola.viewer.reading import TraceFile
 from teola.viewer.web.drawing import drawing
+
+_COUNTS = tuple(field.name for field in fields(Usage))
 
 
 def file_content(name: str, file: TraceFile) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _is_told(name: str, value: Any) -> bool:
 
 def usage_counts(usage: Usage) -> dict[str, int]:
     """The counts that are not 0."""
-    return {name: number for name, number in asdict(usage).items() if number}
+    return {name: number for name in _COUNTS if (number := getattr(usage, name))}
 
 
 def _path(path: CriticalPath, places: Mapping[str, int]) -> dict[str, Any]:

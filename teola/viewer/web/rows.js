@@ -9,7 +9,7 @@ const filter = {
   hidden: new Set(),
   order: "ready",
 };
-const closed = new Set(); // groups whose rows are not shown
+const closed = new Set(); // groups whose rows are not shown, unless they are looked for
 
 function groupOf(first, second, number) {
   const queriesOf = [first, second].map((query) => query ?? null);
@@ -42,15 +42,22 @@ function passes(span) {
 
 const isInView = (span) => at(span, span.end_s) >= shown.from && at(span, span.ready_s) <= shown.to;
 
+const isSearching = () => filter.words.some(Boolean) || filter.critical || filter.failed;
+const isOpen = (group) => !closed.has(group.number) || isSearching();
+
 function rowsShown() {
   return groups.flatMap((group) => {
     const found = group.rows.filter((row) => spansOf(row).some(passes));
     if (filter.order === "start") found.sort((a, b) => startOf(a) - startOf(b));
     if (filter.order === "longest") found.sort((a, b) => lengthOf(b) - lengthOf(a));
-    return [{ head: group, found: found.length }, ...(closed.has(group.number) ? [] : found)];
+    if (!found.length && group.rows.length && (isSearching() || filter.inTime)) return [];
+    return [{ head: group, found: found.length }, ...(isOpen(group) ? found : [])];
   });
 }
 
 const groups = (content.difference ? content.difference.pairs : queries.map((_, n) => [n, null]))
   .map(([first, second]) => [content.files[0].queries[first], content.files[1]?.queries[second]])
   .map(([first, second], number) => groupOf(first, second, number));
+
+const MANY_GROUPS = 30;
+if (groups.length > MANY_GROUPS) groups.forEach((group) => closed.add(group.number));

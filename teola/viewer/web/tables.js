@@ -57,19 +57,25 @@ function sumOf(list) {
   return `${what}, ${seconds(wholeS)} in all${failed ? `, ${failed} failed` : ""}`;
 }
 
-const MOST_FAILURES = 8;
+const MOST_FAILURES = 6;
 
 function failures() {
-  const failed = queries.flatMap((query) => query.spans.filter((span) => span.error));
-  const ended = queries.filter((query) => query.error);
-  if (!failed.length && !ended.length) return null;
-  const items = [
-    ...ended.map((query) => el("li", {}, el("b", {}, `${titleOf(query)}: `), query.error)),
-    ...failed.slice(0, MOST_FAILURES).map((span) => el("li", {}, link(span), ` ${span.error}`)),
-  ];
-  if (failed.length > MOST_FAILURES)
-    items.push(el("li", {}, `and ${grouped(failed.length - MOST_FAILURES)} more: tick "failed only"`));
+  const failed = queries
+    .map((query) => [query, query.spans.filter((span) => span.error)])
+    .filter(([query, spans]) => query.error || spans.length);
+  if (!failed.length) return null;
+  const items = failed.slice(0, MOST_FAILURES).map(([query, spans]) => failure(query, spans));
+  if (failed.length > MOST_FAILURES) {
+    const more = count(failed.length - MOST_FAILURES, "more query", "more queries");
+    items.push(el("li", { class: "dim" }, `and ${more}: tick "failed only"`));
+  }
   return el("ul", { id: "failures", class: "error", role: "alert" }, items);
+}
+
+function failure(query, spans) {
+  const told = spans.slice(0, 3).map((span) => el("div", {}, link(span), ` ${span.error}`));
+  if (spans.length > 3) told.push(el("div", {}, `and ${count(spans.length - 3, "primitive")}`));
+  return el("li", {}, el("b", {}, `${titleOf(query)}. `), query.error, told);
 }
 
 function chooser() {
@@ -94,10 +100,13 @@ function pathSection() {
 function drawPath() {
   const { path, duration_s } = selected.query;
   const heads = [["step"], ["op"], ["waited for"], ["idle", number], ["queued", number], ["ran", number], ["total", number], ["share", number], [""]];
-  const rows = path.steps.map((step, n) => pathRow(step, path.steps[n - 1], duration_s));
+  const steps = path.steps.map((step, n) => [step, path.steps[n - 1]]);
+  const [kept, more] = largest(steps, ([step]) => step.idle_s + step.queue_s + step.run_s);
+  const rows = kept.map(([step, before]) => pathRow(step, before, duration_s));
   if (path.steps.length) {
     const share = percent(path.tail_s, duration_s);
     const blanks = Array.from({ length: 5 }, () => cell(""));
+    rows.push(...moreRow(more, heads.length));
     rows.push(el("tr", { class: "dim" }, cell("after the last"), blanks, cell(seconds(path.tail_s), number), cell(share, number), cell("")));
   }
   byId("path-table").replaceChildren(rows.length ? table("Critical path", heads, rows) : "No primitive ran.");
@@ -150,7 +159,9 @@ function drawCalls() {
   const kinds = TOKENS.filter(([, valueOf]) => calls.some((call) => valueOf(call.usage)));
   const times = [["primitives", number], ["start", number], ["time", number], ["critical", number]];
   const heads = [["call"], ["where"], ...times, ...kinds.map(([name]) => [name, number]), [""]];
-  const rows = calls.map((call) => callRow(call, duration_s, kinds, most));
+  const [kept, more] = largest(calls, (call) => call.time_s);
+  const rows = kept.map((call) => callRow(call, duration_s, kinds, most));
+  rows.push(...moreRow(more, heads.length));
   byId("calls-table").replaceChildren(rows.length ? table("Calls and tokens", heads, rows) : "No call ran.");
 }
 
@@ -161,6 +172,18 @@ const TOKENS = [
   ["fused", (usage) => usage.fused_tokens],
   ["generated", generatedTokens],
 ];
+const MOST_ROWS = 300;
+
+function largest(rows, sizeOf) {
+  // Those of the largest size, in their order, and how many are left out.
+  if (rows.length <= MOST_ROWS) return [rows, 0];
+  const kept = new Set([...rows].sort((a, b) => sizeOf(b) - sizeOf(a)).slice(0, MOST_ROWS));
+  return [rows.filter((row) => kept.has(row)), rows.length - MOST_ROWS];
+}
+
+const moreRow = (more, columns) =>
+  more ? [el("tr", { class: "dim" }, el("td", { colspan: columns }, `${grouped(more)} shorter ones are left out`))] : [];
+
 const orBlank = (value) => (value ? grouped(value) : "");
 
 function callRow(call, duration_s, kinds, most) {
@@ -188,7 +211,8 @@ function callRow(call, duration_s, kinds, most) {
 function differenceSection() {
   const { totals, rows } = content.difference;
   const heads = [[""], ["A", number], ["B", number], ["B − A", number], ["B / A", number]];
-  const most = rows.map((row) => [Math.abs(ran(row, 1) - ran(row, 0)), row]).sort((a, b) => b[0] - a[0]);
+  const by = (row) => Math.abs(ran(row, 1) - ran(row, 0));
+  const [kept, more] = largest([...rows].sort((a, b) => by(b) - by(a)), by);
   const columns = [["primitive"], ["op"], ["runs A", number], ["runs B", number], ["waited A", number], ["waited B", number], ["ran A", number], ["ran B", number], ["B − A", number], ["tokens A", number], ["tokens B", number]];
   return el(
     "section",
@@ -196,7 +220,7 @@ function differenceSection() {
     el("h2", { id: "difference-title" }, "Differences"),
     table("Totals", heads, totalRows(totals)),
     el("h3", {}, "By primitive, the largest difference first"),
-    table("Differences by primitive", columns, most.map(([, row]) => differenceRow(row))),
+    table("Differences by primitive", columns, [...kept.map(differenceRow), ...moreRow(more, columns.length)]),
   );
 }
 

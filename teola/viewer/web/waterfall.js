@@ -144,19 +144,34 @@ function drawRow(row, number) {
 }
 
 function headRow({ head, found }) {
-  const isOpen = !closed.has(head.number);
-  const parts = head.queries.filter(Boolean).map((query) => queryHead(query));
-  const label = el("span", { role: "gridcell", class: "title" }, isOpen ? "▾ " : "▸ ", parts);
-  label.append(el("span", { class: "dim" }, `  ${count(found, "row")}`));
-  return el("div", { class: "group", "aria-expanded": String(isOpen) }, label);
+  const sides = isPair ? head.queries : head.queries.filter(Boolean);
+  const heads = sides.filter(Boolean).map((query) => queryHead(query));
+  const title = sides.filter(Boolean).map(titleOf).join(" | ");
+  const fold = el("span", { class: "fold" }, isOpen(head) ? "▾" : "▸");
+  const name = el("span", { role: "gridcell", class: "title", title }, fold, el("span", {}, heads));
+  const lane = el("div", { role: "gridcell", class: "lane" }, sides.map(queryBar));
+  const times = sides.map((query) => el("span", { class: "line" }, query ? seconds(query.duration_s) : "-"));
+  const numbers = [
+    el("span", { class: "number" }),
+    el("span", { role: "gridcell", class: "number" }, times),
+    el("span", { role: "gridcell", class: "number dim" }, count(found, "row")),
+  ];
+  return el("div", { class: "group", "aria-expanded": String(isOpen(head)) }, name, lane, numbers);
+}
+
+function queryBar(query) {
+  const line = el("div", { class: "bars" });
+  if (!query) return line;
+  const [from, to] = [query.offset_s, query.offset_s + query.duration_s].map(shareOf);
+  if (to >= 0 && from <= 1) placeBar(line, "whole", from, to);
+  return line;
 }
 
 function queryHead(query) {
   const side = isPair ? el("b", { class: `side side${query.side}` }, SIDES[query.side]) : null;
   const status = el("span", { class: `status ${statusClass(query)}` }, query.status);
   const within = query.within ? el("span", { class: "dim" }, ` within ${query.within}`) : null;
-  const name = ` ${query.app || "?"} ${query.id} `;
-  return el("span", { class: "query" }, side, name, status, ` ${seconds(query.duration_s)}`, within);
+  return el("span", { class: "line" }, side, ` ${query.app || "?"} ${query.id} `, status, within);
 }
 
 const statusClass = (query) =>
@@ -187,12 +202,11 @@ const waitText = (span) => seconds(span.wait_s);
 const runText = (span) =>
   span.never_ran ? "" : seconds(span.run_s) + (span.unfinished ? "+" : "");
 
-const numberCell = (lanes, textOf) =>
-  el(
-    "span",
-    { role: "gridcell", class: "number" },
-    lanes.map((span) => el("span", { class: "line" }, span ? textOf(span) : "-")),
-  );
+function numberCell(lanes, textOf) {
+  const texts = lanes.map((span) => (span ? textOf(span) : "-"));
+  const lines = texts.map((text) => el("span", { class: "line" }, text));
+  return el("span", { role: "gridcell", class: "number", title: texts.join(" | ") }, lines);
+}
 
 function spoken(span) {
   const side = isPair ? `${SIDES[span.query.side]}: ` : "";
@@ -220,6 +234,10 @@ function bars(span) {
 function addBar(line, kind, span, from_s, to_s, isAlways = false) {
   const [from, to] = [shareOf(at(span, from_s)), shareOf(at(span, to_s))];
   if ((to - from < 1e-6 && !isAlways) || to < 0 || from > 1) return;
+  placeBar(line, kind, from, to);
+}
+
+function placeBar(line, kind, from, to) {
   const [left, right] = [Math.max(from, -0.01), Math.min(to, 1.01)];
   const bar = el("div", { class: `bar ${kind}` });
   bar.style.left = `${left * 100}%`;

@@ -83,7 +83,7 @@ def test_bars_lie_on_the_axis_where_their_times_are(shown: Any, demo_file: Path)
 def test_the_header_sums_the_query_up(shown: Any, demo_file: Path) -> None:
     card = shown(demo_file).text(".card")
 
-    for words in ("demo q1 ok 1.00 s", "8", "in 7 batches", "200", "30% cached", "42"):
+    for words in ("demo q1 ok", "1.00 s\nin all", "8", "in 7 batches", "200", "30% cached", "42"):
         assert words in card, card
 
 
@@ -381,3 +381,42 @@ def test_the_page_fits_the_width_of_the_window(shown: Any, demo_file: Path, widt
 
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     assert page.boxes("#axis")[0]["width"] > 0.25 * page.boxes(".board")[0]["width"]
+
+
+def test_the_queries_of_a_file_with_many_are_folded_until_they_are_looked_for(
+    shown: Any, tmp_path: Path
+) -> None:
+    queries = [
+        replace(event, query=f"q{number}", t=event.t + number)
+        for number in range(40)
+        for event in EVENTS
+    ]
+    page = shown(write(tmp_path / "many.jsonl", queries))
+    assert names(page) == []
+    assert page.text(".summary") == "40 queries, 320 primitives, 40.0 s in all"
+    (axis,) = page.boxes("#axis")
+    second = page.boxes(".row.group .whole")[1]
+    assert (second["x"] - axis["x"]) / axis["width"] == pytest.approx(1 / 40, abs=0.003)
+    assert second["width"] / axis["width"] == pytest.approx(1 / 40, abs=0.003)
+
+    page.click("#search")
+    page.type("hits[1].search")
+    assert names(page)[:2] == ["hits[1].search search"] * 2
+    assert page.text("#found").startswith("40 of 320")
+
+
+def test_failures_of_many_queries_are_cut_to_a_few(shown: Any, tmp_path: Path) -> None:
+    failed = [
+        *EVENTS[:4],
+        at(0.3, "error", "expand.prompt", "prefill", error="EngineError: full"),
+        at(0.4, "done", status="NodeFailed", error="%expand.prompt: full"),
+    ]
+    queries = [
+        replace(event, query=f"q{number}", t=event.t + number)
+        for number in range(9)
+        for event in failed
+    ]
+    page = shown(write(tmp_path / "many.jsonl", queries))
+
+    assert page.text("#failures").endswith('and 3 more queries: tick "failed only"')
+    assert len(page.texts("#failures .link")) == 6

@@ -23,7 +23,7 @@ class KVCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         told = self._told()
         for name in dict.fromkeys(name for counts in told.values() for name in counts):
-            family = family_of(f"teola_kv_{name}", name, "KV cache", labels=("engine",))
+            family = family_of("kv", name, "KV cache", labels=("engine",))
             for url, counts in told.items():
                 if name in counts:
                     family.add_metric((url,), counts[name])

@@ -64,7 +64,7 @@ class StatsCollector(Collector):
         except EngineUnavailable:
             return
         for field in fields(stats):
-            family = family_of(f"teola_{self._name}_{field.name}", field.name, self._about)
+            family = family_of(self._name, field.name, self._about)
             family.add_metric((), getattr(stats, field.name))
             yield family
 
@@ -72,6 +72,11 @@ class StatsCollector(Collector):
 def family_of(
     name: str, field: str, about: str, labels: Sequence[str] = ()
 ) -> GaugeMetricFamily | CounterMetricFamily:
-    """An empty family for a field of an engine's statistics."""
-    family = GaugeMetricFamily if field in _GAUGES else CounterMetricFamily
-    return family(name, f"{about}: {field.replace('_', ' ')}", labels=labels)
+    """An empty family for a field of an engine's statistics; a unit ends its name, and `_total`
+    says that a counter is a number."""
+    is_gauge = field in _GAUGES
+    family = GaugeMetricFamily if is_gauge else CounterMetricFamily
+    own = field if is_gauge else field.removeprefix("num_")
+    if own.startswith("bytes_"):
+        own = f"{own.removeprefix('bytes_')}_bytes"
+    return family(f"teola_{name}_{own}", f"{about}: {field.replace('_', ' ')}", labels=labels)

@@ -1,6 +1,5 @@
 """`teola serve APP...`: apps as an HTTP service."""
 
-import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -8,9 +7,9 @@ from functools import partial
 from backends.optional import optional_imports
 from frontend_dsl.engine_names import engines_read_by
 from teola.cli.failures import UsageError, reported
-from teola.cli.serve_engine_command import key_from, say
+from teola.cli.serve_engine_command import say
+from teola.cli.server_options import ServerOptions
 from teola.cli.target import AnyApp, load_app
-from teola.serving.limits import Limits
 
 _ORIGIN = re.compile(r"\*|https?://[^/\s]+")
 
@@ -18,15 +17,10 @@ _ORIGIN = re.compile(r"\*|https?://[^/\s]+")
 def serve_apps(
     targets: Sequence[str],
     engines: Sequence[str],
-    address: tuple[str, int],
-    api_key: str | None,
     origins: Sequence[str],
     max_runs: int,
     run_timeout_s: float | None,
-    drain_s: float,
-    limits: Limits,
-    access_log: str | None,
-    otel: str | None,
+    server: ServerOptions,
     debug: bool,
 ) -> None:
     """The whole command; ends the process when anything fails."""
@@ -34,16 +28,15 @@ def serve_apps(
         with optional_imports("serve"):
             from teola.app_serving.app import make_app
             from teola.app_serving.service import AppService
-            from teola.serving.process import ServerSettings, serve
-        key = key_from(api_key, os.environ)
+            from teola.serving.process import serve
+        settings = server.settings
         check_origins(origins)
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
         apps = with_engines(load_apps(targets), engines)
-        if otel is not None:
-            apps = [app.using(otel=otel) for app in apps]
+        if server.otel is not None:
+            apps = [app.using(otel=server.otel) for app in apps]
         service = AppService(apps, max_runs, run_timeout_s)
-        settings = ServerSettings(*address, key, drain_s, limits, access_log)
         serve(service, settings, say, partial(make_app, origins=origins))
 
 

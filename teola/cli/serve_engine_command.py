@@ -1,7 +1,6 @@
 """`teola serve-engine URL`: engines of this machine behind OpenAI's HTTP API."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,11 +10,9 @@ from backends.base import Engine, Kind
 from backends.optional import optional_imports
 from backends.registry import EngineSpec, create
 from teola.cli.failures import UsageError, reported
+from teola.cli.server_options import ServerOptions
 from teola.serving.client_rules import ClientRules
-from teola.serving.limits import Limits
 from teola.telemetry.otel import otel_of
-
-KEY_VARIABLE = "TEOLA_API_KEY"
 
 
 def serve_engine(
@@ -23,44 +20,29 @@ def serve_engine(
     words: Sequence[str],
     loras: Sequence[str],
     name: str | None,
-    address: tuple[str, int],
-    api_key: str | None,
     max_queued: int,
-    drain_s: float,
     rules: ClientRules,
-    limits: Limits,
-    access_log: str | None,
-    otel: str | None,
+    server: ServerOptions,
     debug: bool,
 ) -> None:
     """The whole command; ends the process when anything fails."""
     with reported(debug):
         with optional_imports("serve"):
             from teola.serving.app import make_app
-            from teola.serving.process import ServerSettings, serve
+            from teola.serving.process import serve
             from teola.serving.served_engines import ServedEngines
-        key = key_from(api_key, os.environ)
+        settings = server.settings
         llm, embedder, reranker = urls
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))
         adapters = adapters_of(loras)
         served = ServedEngines(engines, max_queued, name, adapters, rules=rules)
-        settings = ServerSettings(*address, key, drain_s, limits, access_log)
-        serve(served, settings, say, partial(make_app, otel=otel_of(otel)))
+        serve(served, settings, say, partial(make_app, otel=otel_of(server.otel)))
 
 
 def say(text: str) -> None:
     """What people read while the server runs."""
     print(text, file=sys.stderr, flush=True)
-
-
-def key_from(given: str | None, environ: Mapping[str, str]) -> str | None:
-    """The key that clients must send. Raises UsageError for an empty one, which would let
-    everybody in; an empty variable never comes as `given`, since typer takes it for unset."""
-    key = environ.get(KEY_VARIABLE) if given is None else given
-    if key is not None and not key.strip():
-        raise UsageError(f"--api-key or {KEY_VARIABLE}: the key is empty; unset it to serve all")
-    return key
 
 
 def make_engines(

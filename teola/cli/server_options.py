@@ -1,0 +1,118 @@
+"""The options that every server has, written once: `teola serve` and `teola serve-engine`."""
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from teola.cli.failures import UsageError
+from teola.serving.limits import MIB, Limits
+
+if TYPE_CHECKING:
+    from teola.serving.process import ServerSettings
+
+KEY_VARIABLE = "TEOLA_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Each field is an option of the command line; `port` has a default of each command's own."""
+
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0
+    api_key: Annotated[
+        str | None, typer.Option(envvar=KEY_VARIABLE, help="Clients must send it.")
+    ] = None
+    drain: Annotated[
+        float, typer.Option(min=1, help="Seconds for running requests after SIGTERM.")
+    ] = 30.0
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.01, help="MiB of a request's body; larger ones get 413.")
+    ] = 16.0
+    max_body_items: Annotated[
+        int, typer.Option(min=1, help="Items of all lists and objects of a body together.")
+    ] = 2**18
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="One more takes the place of the longest idle.")
+    ] = 1024
+    header_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the head of a request.")
+    ] = 10.0
+    body_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the body of a request.")
+    ] = 30.0
+    access_log: Annotated[
+        str | None, typer.Option(metavar="FILE", help="One line of JSON a request; -: stderr.")
+    ] = None
+    otel: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send OpenTelemetry spans there; env: as set.")
+    ] = None
+
+    @property
+    def limits(self) -> Limits:
+        """What clients may send."""
+        num_bytes = round(self.max_body_mb * MIB)
+        times = (self.header_timeout, self.body_timeout)
+        return Limits(num_bytes, self.max_body_items, self.max_connections, *times)
+
+    @property
+    def key(self) -> str | None:
+        """What clients must send. Raises UsageError for an empty key, which would let everybody
+        in; an empty variable never comes as `api_key`, since typer takes it for unset."""
+        key = os.environ.get(KEY_VARIABLE) if self.api_key is None else self.api_key
+        if key is not None and not key.strip():
+            raise UsageError(
+                f"--api-key or {KEY_VARIABLE}: the key is empty; unset it to serve all"
+            )
+        return key
+
+    @property
+    def settings(self) -> "ServerSettings":
+        """For the server. Raises UsageError."""
+        from teola.serving.process import ServerSettings  # needs the extra `serve`
+
+        where = (self.host, self.port)
+        return ServerSettings(*where, self.key, self.drain, self.limits, self.access_log)
+
+
+def with_server_options(port: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Puts the options in the place of a command's parameter `server`."""
+
+    def widened(command: Callable[..., None]) -> Callable[..., None]:
+        own = _parameters_of(command, port)
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            options = ServerOptions(**{f.name: given.pop(f.name) for f in fields(ServerOptions)})
+            command(**given, server=options)
+
+        vars(run)["__signature__"] = inspect.Signature(own)
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in own}
+        return run
+
+    return widened
+
+
+def _parameters_of(command: Callable[..., None], port: int) -> list[inspect.Parameter]:
+    found: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        found += [*_shared(port)] if parameter.name == "server" else [parameter]
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in found]
+
+
+def _shared(port: int) -> list[inspect.Parameter]:
+    hints = get_type_hints(ServerOptions, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(
+            field.name,
+            kind,
+            default=port if field.name == "port" else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(ServerOptions)
+    ]

@@ -180,9 +180,10 @@ class App(Generic[P, R]):
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
-        listener, trace, memo, record, salt, policy, approve, fusion, prefill_ahead, otel. A
-        `policy` ("fcfs", "topology", "application_aware") orders what waits at the app's engines,
-        for all apps, while a query of this one runs; ConfigError if one of those asked for another.
+        listener, trace, trace_texts, memo, record, salt, policy, approve, fusion, prefill_ahead,
+        otel. A `policy` ("fcfs", "topology", "application_aware") orders what waits at the app's
+        engines, for all apps, while a query of this one runs; ConfigError if one of those asked
+        for another.
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
         documents are reranked.

@@ -51,6 +51,7 @@ class RunOptions:
     engines: Mapping[str, str] = field(default_factory=dict)  # engine name -> URL instead
     listener: Callable[[Any], None] | None = None  # gets every runtime.events.Event
     trace: str | None = None  # path of the trace file to write
+    trace_texts: bool = False  # with what models write, which the file else leaves out
     memo: bool | str = True  # remember pure work: in memory, on "disk", or in a folder; False: not
     record: str | None = None  # file to append what engines answer to, for emulated ones
     salt: str | None = None  # a tenant: work and KV are shared only under the same one

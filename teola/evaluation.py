@@ -70,7 +70,7 @@ async def aevaluate(
     rows, named = _rows_of(dataset), _named(metrics)
     how = Batch(app.name, len(rows), concurrency, progress)
     began_s = now()
-    with open_trace(app.options.trace) as writer, progress_bar(how, _has_failed) as done:
+    with open_trace(app.options) as writer, progress_bar(how, _has_failed) as done:
         options = replace(app.options, trace=None)
         evaluating = _Evaluating(app, options, named, arguments or _arguments_of(app), writer)
         results = await run_bounded(map(evaluating.row, rows), concurrency, done)

@@ -144,7 +144,7 @@ class AppRunner:
         self, options: RunOptions, spans: Listener | None = None
     ) -> Iterator[RunOptions]:
         """The options with their trace file, if any, open for several queries."""
-        with open_trace(options.trace) as writer:
+        with open_trace(options) as writer:
             listeners = [to for to in (options.listener, writer, spans) if to is not None]
             yield replace(options, trace=None, listener=_tell_all(listeners))
 
@@ -166,13 +166,13 @@ class AppRunner:
 
     def batch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
         """All results, in order; a failed call leaves its exception in its place."""
-        with open_trace(options.trace) as writer, progress_bar(how) as done:
+        with open_trace(options) as writer, progress_bar(how) as done:
             each = self._executed(calls, replace(options, trace=None), writer)
             return self._background.wait(run_bounded(each, how.concurrency, done))
 
     async def abatch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
         """The same, awaited on the caller's own loop."""
-        with open_trace(options.trace) as writer, progress_bar(how) as done:
+        with open_trace(options) as writer, progress_bar(how) as done:
             each = self._executed(calls, replace(options, trace=None), writer)
             running = run_bounded(each, how.concurrency, done)
             return await asyncio.wrap_future(self._background.submit(running))
@@ -263,7 +263,7 @@ class AppRunner:
         plan = self._plans.ready(program, options)
         returned = plan.layout.graph.outputs
         own = outputs and outputs.renamed(program.graph.outputs, returned)
-        with open_trace(options.trace) as writer, open_spans(options.otel, inputs) as spans:
+        with open_trace(options) as writer, open_spans(options.otel, inputs) as spans:
             told = (listener, options.listener, writer, spans.listener)
             listeners = [to for to in told if to is not None]
             heard = _tell_all(listeners)
@@ -332,9 +332,11 @@ def _of_segment(options: RunOptions, program: Program) -> RunOptions:
     return replace(options, engines=engines, timeout_s=None)
 
 
-def open_trace(path: str | None) -> AbstractContextManager[Listener | None]:
+def open_trace(options: RunOptions) -> AbstractContextManager[Listener | None]:
     """The writer of a trace file, or nothing."""
-    return nullcontext() if path is None else TraceWriter(path)
+    if options.trace is None:
+        return nullcontext()
+    return TraceWriter(options.trace, with_texts=options.trace_texts)
 
 
 def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:

@@ -9,10 +9,12 @@ from runtime.events import Event
 
 
 class TraceWriter:
-    """Appends the events of a query to a file; tokens are left out, only their counts are kept."""
+    """Writes the events of queries to a file. Of texts only the counts of tokens are kept, unless
+    it is `with_texts`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, with_texts: bool = False) -> None:
         self._path = Path(path)
+        self._with_texts = with_texts
 
     def __enter__(self) -> "TraceWriter":
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +30,7 @@ class TraceWriter:
         self._file.close()
 
     def __call__(self, event: Event) -> None:
-        if event.kind != "text":
+        if event.kind != "text" or self._with_texts:
             self._file.write(json.dumps(as_json(event), default=str, ensure_ascii=False) + "\n")
 
 

@@ -22,6 +22,7 @@ from teola.viewer.summary import run_summary
 
 OPTIONS = (
     Option("trace", "write the trace of the run to FILE", "FILE"),
+    Option("trace-texts", "keep what the models write in the trace too"),
     Option("json", "one JSON object on stdout: result, seconds, tokens, status"),
     Option("no-optimize", "run the graph as written, one call after another"),
     Option(
@@ -106,6 +107,10 @@ def configured(invocation: Invocation) -> Any:
         changes["timeout_s"] = options.timeout
     if options.trace is not None:
         changes["trace"] = options.trace
+    if options.trace_texts:
+        if options.trace is None:
+            raise UsageError("--trace-texts needs --trace FILE")
+        changes["trace_texts"] = True
     if options.record is not None:
         changes["record"] = options.record
     if options.otel is not None:

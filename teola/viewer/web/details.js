@@ -29,13 +29,13 @@ function drawDetails(span) {
     span.error ? el("p", { class: "error", role: "alert" }, span.error) : null,
     facts(timesOf(span)),
     facts(costsOf(span)),
+    ...written("Wrote", span.text || ""),
     ...retries(span),
     ...fusion(span),
     ...links("Waited for", depsOf(span), span),
     ...links("Read by", readersOf(span), span),
     ...links(`Batch ${span.batch} of ${span.engine}, with`, [...selected.mates], span),
     ...written("In the graph", span.line === undefined ? "" : span.query.lines[span.line]),
-    ...written("Wrote", span.text || ""),
   ];
   byId("details").replaceChildren(...parts.flat().filter(Boolean));
 }

@@ -44,7 +44,8 @@ def _labels(trace: Trace, name: str, places: Sequence[int]) -> list[str]:
     ops = dict.fromkeys(span.op for span in spans)
     op = next(iter(ops)) if len(ops) == 1 else count(len(ops), "op")
     times = f" ×{len(spans):,}" if len(spans) > 1 else ""
-    return [_shortened(name), f"{op}{times}  {seconds(_busy_s(trace, spans))}"]
+    failed = "  failed" if any(span.error for span in spans) else ""
+    return [_shortened(name), f"{op}{times}  {seconds(_busy_s(trace, spans))}{failed}"]
 
 
 def _busy_s(trace: Trace, spans: Sequence[Span]) -> float:

@@ -10,7 +10,8 @@ function showQuery() {
 
 function nameWidth() {
   const lengthOf = (query) => query.spans.reduce((most, s) => Math.max(most, s.node.length + s.op.length), 0);
-  const longest = Math.max(...queries.map(lengthOf)) + 1;
+  const titleLength = (query) => `${query.app} ${query.id} ${query.status}`.length + 2;
+  const longest = Math.max(...queries.map(lengthOf), ...queries.map(titleLength)) + 1;
   const rem = Math.max(9, Math.min(18, longest * 0.46 + 2.5));
   document.documentElement.style.setProperty("--longest", `${rem}rem`);
 }

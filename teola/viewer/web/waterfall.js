@@ -71,7 +71,7 @@ function refilter(change) {
   Object.assign(filter, change);
   waterfall.rows = rowsShown();
   waterfall.cursor = Math.min(waterfall.cursor, Math.max(0, waterfall.rows.length - 1));
-  const found = waterfall.rows.filter((row) => !row.head).length;
+  const found = waterfall.rows.reduce((sum, row) => sum + (row.head ? row.found : 0), 0);
   const all = groups.reduce((sum, group) => sum + group.rows.length, 0);
   const why = filter.inTime && found < all ? " in the shown time" : "";
   byId("found").textContent =
@@ -225,7 +225,7 @@ function bars(span) {
   const states = [span.isCritical && "critical", span.error && "failed", span.unfinished && "open"];
   const kind = ["run", colourOf(span.engine), ...states.filter(Boolean)].join(" ");
   if (!span.never_ran) addBar(line, kind, span, span.start_s, span.end_s, true);
-  if (span.never_ran && !span.unfinished) addMark(line, `instant ${colourOf(span.engine)}`, span, span.end_s);
+  if (span.never_ran && !span.unfinished) addMark(line, `instant ${colourOf(span.engine)} ${span.error ? "failed" : ""}`, span, span.end_s);
   if (span.first_s !== undefined) addMark(line, "first", span, span.first_s);
   for (const retry of span.retries) addMark(line, "retried", span, retry.at_s);
   return line;

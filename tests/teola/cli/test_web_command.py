@@ -43,6 +43,26 @@ def test_two_traces_have_one_page(teola: Teola, trace_file: Path, words: list[st
     assert "<title>t.jsonl | u.jsonl · teola trace</title>" in page
 
 
+def test_a_trace_has_what_models_write_only_where_that_is_asked_for(
+    teola: Teola, trace_file: Path
+) -> None:
+    assert teola("trace", str(trace_file), "--web").code == 0
+    without = trace_file.with_suffix(".html").read_text()
+    words = ("--topic", "sea", "--trace", "t.jsonl", "--trace-texts")
+    assert teola("run", "app.py:talk", *words).code == 0
+    assert teola("trace", str(trace_file), "--web").code == 0
+
+    assert '"text":"one two three"' not in without
+    assert '"text":"one two three"' in trace_file.with_suffix(".html").read_text()
+
+
+def test_texts_without_a_trace_are_a_wrong_usage(teola: Teola) -> None:
+    done = teola("run", "app.py:talk", "--topic", "sea", "--trace-texts")
+
+    assert done.code == 2
+    assert "--trace-texts needs --trace FILE" in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -316,6 +316,7 @@ def test_a_failed_query_says_which_primitive_and_why_at_the_top(shown: Any, tmp_
     top = page.boxes("#failures")[0]
     assert top["y"] + top["height"] < 400
     assert "EngineError: no room" in page.text("#failures")
+    assert "prefill  0 ms  failed" in page.texts("#picture .sub")
     page.click("#failed")
     assert names(page) == ["answer.prompt prefill"]
     page.click("#failures .link")
@@ -346,7 +347,7 @@ def test_failed_tries_and_texts_are_among_the_details(shown: Any, tmp_path: Path
     assert "450 ms: EngineUnavailable: x, again after 100 ms" in page.text("#details")
     assert len(page.boxes(".retried")) == 1
     page.click(".row.span", "answer decode")
-    assert page.texts("#details pre")[-1] == "Rome\nis larger."
+    assert page.texts("#details pre")[0] == "Rome\nis larger."
 
 
 def relative_luminance(colour: str) -> float:
@@ -393,6 +394,7 @@ def test_the_queries_of_a_file_with_many_are_folded_until_they_are_looked_for(
     ]
     page = shown(write(tmp_path / "many.jsonl", queries))
     assert names(page) == []
+    assert page.text("#found") == "320 primitives"
     assert page.text(".summary") == "40 queries, 320 primitives, 40.0 s in all"
     (axis,) = page.boxes("#axis")
     second = page.boxes(".row.group .whole")[1]

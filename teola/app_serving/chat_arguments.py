@@ -91,7 +91,10 @@ def _plain(message: Message) -> Mapping[str, Any]:
     more = {
         "name": message.name,
         "tool_call_id": message.tool_call_id,
-        "tool_calls": [call.model_dump(exclude={"index"}) for call in message.tool_calls or ()]
+        "tool_calls": [
+            call.model_dump(exclude={"index", "provider_specific_fields"})
+            for call in message.tool_calls or ()
+        ]
         or None,
     }
     said = {"role": message.engine_role, "content": _text(message)}

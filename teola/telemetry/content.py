@@ -31,6 +31,8 @@ class Contents:
             found["gen_ai.tool.call.result"] = found["output.value"]
         elif request.op == "search":
             found["gen_ai.retrieval.query.text"] = str(request.inputs[1])
+            ids = [{"id": doc.id, "score": doc.score} for doc in result.outputs[0]]
+            found["gen_ai.retrieval.documents"] = _json(ids)
             found |= _documents("retrieval.documents", result.outputs[0])
         elif request.op == "rerank":
             found["reranker.query"] = str(request.inputs[0])

@@ -19,6 +19,7 @@ from teola.telemetry.spans import Spans
 
 SCOPE = "teola"
 _FLUSH_MS = 3_000
+_SEND_S = 4.0  # retries included: a process that ends waits so long for a receiver that is away
 _made: dict[str, Any] = {}  # providers by URL
 _making = threading.Lock()
 
@@ -66,7 +67,9 @@ def exporter_to(url: str) -> Any:
     """Over HTTP; "env" takes the environment's settings."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter() if url == "env" else OTLPSpanExporter(traces_url(url))
+    if url == "env":
+        return OTLPSpanExporter()
+    return OTLPSpanExporter(traces_url(url), timeout=_SEND_S)
 
 
 def traces_url(url: str) -> str:

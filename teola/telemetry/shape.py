@@ -92,7 +92,7 @@ def _shape(
     if op == "call":
         subject = str(attrs.get("fn", "")).removeprefix("@")
         about |= {"gen_ai.tool.name": subject, "gen_ai.tool.type": "function", "tool.name": subject}
-    elif op == "search":
+    elif facts.get("kind") == "store":
         subject = engine
         about["gen_ai.data_source.id"] = engine
     elif model:

@@ -90,6 +90,7 @@ def test_retrieval_has_spans_of_its_own_kinds(seen: Seen) -> None:
     kinds = {span.name: span.attributes["openinference.span.kind"] for span in seen.spans}
     assert kinds["retrieval store"] == "RETRIEVER"
     assert [kind for name, kind in kinds.items() if name.startswith("embeddings")] == ["EMBEDDING"]
+    assert kinds["ingest store"] == "CHAIN"
 
 
 def test_the_items_of_a_map_have_a_span_each(seen: Seen) -> None:
@@ -132,6 +133,8 @@ def test_with_content_a_search_tells_what_it_found(seen_with_content: Seen) -> N
     apps.find.using(otel=seen_with_content.otel)("ice")
     (search,) = [s for s in seen_with_content.spans if s.name == "retrieval store"]
     assert search.attributes["gen_ai.retrieval.query.text"] == "ice"
+    (found,) = json.loads(str(search.attributes["gen_ai.retrieval.documents"]))
+    assert set(found) == {"id", "score"}
     assert search.attributes["retrieval.documents.0.document.content"] in (
         "tea is hot",
         "ice is cold",

@@ -143,11 +143,21 @@ class LLMCore:
         is_loading = self.transfer is not None and self.transfer.num_loading > 0
         return bool(self.live.groups) or is_loading
 
-    def encode(self, parts: Items[Part], attrs: Mapping[str, Any] | None = None) -> list[int]:
+    def encode(
+        self,
+        parts: Items[Part],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        is_start: bool = True,
+    ) -> list[int]:
         """Token ids of a prompt, with `attrs` for tools. Any thread may call. Raises
         RequestRejected, and RequestTooLong before anything is tokenised for what no context can
         take."""
-        return self._validator.encode(parts, attrs or {})
+        return self._validator.encode(parts, attrs or {}, is_start=is_start)
+
+    @property
+    def tokenizer_info(self) -> Mapping[str, Any]:
+        return self._prompts.info
 
     def decode(self, ids: Items[int]) -> str:
         """Text of token ids, markup included. Any thread may call. Raises RequestRejected."""

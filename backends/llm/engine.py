@@ -138,10 +138,21 @@ class LLMEngine:
         if not self._preparation.abort(request_id):
             self._inbox.send(Abort(request_id))
 
-    def encode(self, parts: Sequence[Part], attrs: Mapping[str, Any] | None = None) -> list[int]:
-        """Token ids of a prompt, as its prefill with these tools has them. Raises
-        RequestRejected."""
-        return self._running_core().encode(parts, attrs)
+    def encode(
+        self,
+        parts: Sequence[Part],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        is_start: bool = True,
+    ) -> list[int]:
+        """Token ids of a prompt, as its prefill with these tools has them; without `is_start` no
+        token stands before a text. Raises RequestRejected."""
+        return self._running_core().encode(parts, attrs, is_start=is_start)
+
+    @property
+    def tokenizer_info(self) -> Mapping[str, Any]:
+        """Its markup and its chat template. Raises EngineUnavailable before `start`."""
+        return self._running_core().tokenizer_info
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markup included. Raises RequestRejected."""

@@ -86,8 +86,15 @@ class SteppedCore(Protocol):
     def abort(self, request_id: str) -> Request | None: ...
 
     def encode(
-        self, parts: Sequence[Part], attrs: Mapping[str, Any] | None = None
+        self,
+        parts: Sequence[Part],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        is_start: bool = True,
     ) -> list[int]: ...
+
+    @property
+    def tokenizer_info(self) -> Mapping[str, Any]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 

@@ -38,6 +38,9 @@ def serve_engine(
     client_priority: Annotated[
         PriorityRule, typer.Option(help="What clients may ask for; lower: none above 0.")
     ] = PriorityRule.LOWER,
+    parse_special: Annotated[
+        bool, typer.Option("--parse-special", help="Markup in prompts is markup, not text.")
+    ] = False,
     any_model: Annotated[
         bool, typer.Option("--any-model", help="Serve every name of a model that clients send.")
     ] = False,
@@ -47,7 +50,7 @@ def serve_engine(
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
     from teola.cli.serve_engine_command import serve_engine as serve_urls
 
-    rules = ClientRules(exact, client_priority, any_model)
+    rules = ClientRules(exact, client_priority, parse_special, any_model)
     urls, words, loras = (llm, embedder, reranker), option or [], lora or []
     serve_urls(urls, words, loras, name, max_queued, rules, server, debug)
 

@@ -272,6 +272,16 @@ class TokensAnswer(TypedDict):
     max_model_len: int
 
 
+class TokenizerAnswer(TypedDict):
+    """Of the LLM."""
+
+    model: str
+    bos_token: str | None
+    eos_token: str | None
+    chat_template: str | None
+    vocab_size: int
+
+
 class TextAnswer(TypedDict):
     """The text of token ids."""
 

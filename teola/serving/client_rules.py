@@ -19,7 +19,12 @@ class ClientRules:
 
     is_exact: bool = False  # lossy answers are refused, whatever an engine can
     priority: PriorityRule = PriorityRule.LOWER
+    parses_special: bool = False  # a prompt's markup is markup, unless its request says otherwise
     any_model: bool = False  # an unknown name of a model is the engine of that kind
+
+    def parsed(self, asked: bool | None) -> bool:
+        """Whether the markup of a prompt is markup; `asked` is what its request says."""
+        return self.parses_special if asked is None else asked
 
 
 DEFAULT_RULES = ClientRules()

@@ -71,7 +71,7 @@ class CompletionFields(DecodeFields):
     return_tokens_as_token_ids: bool = False  # of log-probabilities
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool = False  # the prompt stands before the answer, with its log-probabilities
-    parse_special: bool = False  # a text's markup is markup; else it is text
+    parse_special: bool | None = None  # a text's markup is markup; left out: the server's rule
 
     @model_validator(mode="after")
     def _goes_with_echo(self) -> "CompletionFields":
@@ -178,7 +178,7 @@ async def complete(request: Request) -> Response:
     attrs = fields.attrs(fields.max_tokens, fields.logprobs) if fields.max_tokens else None
     prompts = fields.prompts
     echo = echo_of(llm, prompts, fields.n, fields.logprobs) if fields.echo else None
-    if fields.parse_special:
+    if fields.fusion is None and engines.rules.parsed(fields.parse_special):
         prompts = [await parsed(llm, parts) for parts in prompts]
     generation = Generation(
         llm,

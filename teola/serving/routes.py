@@ -19,6 +19,7 @@ from teola.serving.answer_types import (
     ResponseEvent,
     SelectAnswer,
     TextAnswer,
+    TokenizerAnswer,
     TokensAnswer,
     VersionAnswer,
 )
@@ -34,7 +35,13 @@ from teola.serving.response_fields import ResponseFields
 from teola.serving.responses_api import respond
 from teola.serving.select_api import SelectFields, select
 from teola.serving.served_engines import engines_of
-from teola.serving.tokens_api import DetokenizeFields, TokenizeFields, detokenize, tokenize
+from teola.serving.tokens_api import (
+    DetokenizeFields,
+    TokenizeFields,
+    detokenize,
+    tokenize,
+    tokenizer_info,
+)
 
 
 async def health(request: Request) -> Response:
@@ -101,6 +108,12 @@ OPERATIONS = (
     Operation("/v1/models", models, answers=(Answer(ModelList),)),
     Operation("/v1/models/{name:path}", model, answers=(Answer(ModelCard),), errors=_UNKNOWN),
     Operation("/tokenize", tokenize, TokenizeFields, (Answer(TokensAnswer),), _UNKNOWN),
+    Operation(
+        "/tokenizer_info",
+        tokenizer_info,
+        answers=(Answer(TokenizerAnswer),),
+        errors=(400, *_UNKNOWN),
+    ),
     Operation("/detokenize", detokenize, DetokenizeFields, (Answer(TextAnswer),), _UNKNOWN),
     Operation("/health", health, answers=(Answer(HealthAnswer),), is_open=True),
     Operation(

@@ -20,12 +20,22 @@ _MAX_WAITING = 64
 class HasTokenizer(Protocol):
     """What an engine may offer beside the Engine protocol; any thread may call."""
 
-    def encode(self, parts: Sequence[Part], attrs: Mapping[str, Any] | None = None) -> list[int]:
-        """The ids that a prefill of these parts would have, with `attrs` for tools. Raises
-        RequestRejected."""
+    def encode(
+        self,
+        parts: Sequence[Part],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        is_start: bool = True,
+    ) -> list[int]:
+        """The ids that a prefill of these parts would have, with `attrs` for tools; without
+        `is_start` no token stands before a text. Raises RequestRejected."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, markup included. Raises RequestRejected."""
+
+    @property
+    def tokenizer_info(self) -> Mapping[str, Any]:
+        """`bos_token`, `eos_token`, `chat_template` and `vocab_size`."""
 
 
 class TokenizerThreads:
@@ -42,10 +52,12 @@ class TokenizerThreads:
         tokenizer: HasTokenizer,
         parts: Sequence[Part],
         attrs: Mapping[str, Any] | None = None,
+        *,
+        is_start: bool = True,
     ) -> list[int]:
         """As `tokenizer.encode`, and the loop is never blocked for long."""
         size = _SHORT_SIZE if attrs else sum(map(_size, parts))  # a new template takes a while
-        return await self._run(size, partial(tokenizer.encode, parts, attrs))
+        return await self._run(size, partial(tokenizer.encode, parts, attrs, is_start=is_start))
 
     async def decode(self, tokenizer: HasTokenizer, ids: Sequence[int]) -> str:
         """As `tokenizer.decode`, and the loop is never blocked for long."""

@@ -32,7 +32,8 @@ class TokenizeFields(Fields):
     add_generation_prompt: bool = True
     continue_final_message: bool = False  # the last message stays open
     tools: list[ToolFields] | None = Field(None, max_length=MAX_TOOLS)
-    parse_special: bool = False  # the prompt's markup is markup; else it is text
+    add_special_tokens: bool = True  # what a prompt has before it that begins a sequence
+    parse_special: bool | None = None  # the prompt's markup is markup; left out: the server's rule
 
     @model_validator(mode="after")
     def _one_prompt(self) -> "TokenizeFields":
@@ -45,8 +46,7 @@ class TokenizeFields(Fields):
     @cached_property
     def parts(self) -> list[Part]:
         if self.messages is None:
-            parts = parts_of(self.prompt or "")
-            return marked(parts) if self.parse_special else parts
+            return parts_of(self.prompt or "")
         opens_answer = self.add_generation_prompt and not self.continue_final_message
         return conversation(self.messages, opens_answer, has_tools=bool(self.tools))
 
@@ -67,11 +67,16 @@ class DetokenizeFields(Fields):
 async def tokenize(request: Request) -> Response:
     """The ids that the engine computes for a prompt."""
     fields = await read(request, TokenizeFields)
-    served = engines_of(request).find("llm", fields.model)
+    engines = engines_of(request)
+    served = engines.find("llm", fields.model)
     served.check_can((), fields.attrs)
+    is_parsed = fields.messages is None and engines.rules.parsed(fields.parse_special)
+    parts = marked(fields.parts) if is_parsed else fields.parts
     try:
         with served.tokenizing.admission.admitted(1):
-            ids = await served.tokenizing.encode(_tokenizer(served), fields.parts, fields.attrs)
+            ids = await served.tokenizing.encode(
+                _tokenizer(served), parts, fields.attrs, is_start=fields.add_special_tokens
+            )
     except EngineError as error:
         raise from_engine(error, "prompt" if fields.messages is None else "messages") from error
     body = {"tokens": ids, "count": len(ids), "max_model_len": served.max_context_tokens}
@@ -88,6 +93,12 @@ async def detokenize(request: Request) -> Response:
     except EngineError as error:
         raise from_engine(error, "tokens") from error
     return JSONResponse({"prompt": text})
+
+
+async def tokenizer_info(request: Request) -> Response:
+    """The LLM's markup and its chat template."""
+    served = engines_of(request).find("llm", None)
+    return JSONResponse({"model": served.name, **_tokenizer(served).tokenizer_info})
 
 
 def _tokenizer(served: Served) -> HasTokenizer:

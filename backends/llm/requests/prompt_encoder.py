@@ -98,6 +98,18 @@ class PromptEncoder:
         return out, turn
 
     @property
+    def info(self) -> dict[str, str | int | None]:
+        """What clients may want to know, under the names of a tokenizer's settings."""
+        eos = self.tokenizer.eos_ids[:1]
+        bos = self.tokenizer.bos_id
+        return {
+            "bos_token": None if bos is None else self.tokenizer.token(bos),
+            "eos_token": self.tokenizer.token(eos[0]) if eos else None,
+            "chat_template": self._template.source,
+            "vocab_size": self.tokenizer.vocab_size,
+        }
+
+    @property
     def start_ids(self) -> tuple[int, ...]:
         """What a text has before it that begins a sequence."""
         bos = self.tokenizer.bos_id

@@ -75,10 +75,11 @@ class RequestValidator:
             f"an LLM engine has no op {request.op!r}; it has prefill, decode and select"
         )
 
-    def encode(self, parts: Items[Part], attrs: Mapping[str, Any]) -> list[int]:
-        """The ids of a prompt that begins a context, with `attrs` for tools."""
-        tools = choose_tools(attrs, None, is_start=True)
-        return self._encode(parts, [], with_tools(None, tools))[0]
+    def encode(self, parts: Items[Part], attrs: Mapping[str, Any], *, is_start: bool) -> list[int]:
+        """The ids of a prompt that begins a context, with `attrs` for tools; without `is_start`
+        those of a text that goes on."""
+        turn = with_tools(None, choose_tools(attrs, None, is_start=True))
+        return self._encode(parts, [], turn, is_start=is_start)[0]
 
     def _prefill(self, request: Request) -> Group:
         stage = request.attrs.get("stage")
@@ -189,15 +190,17 @@ class RequestValidator:
         tools = choose_tools(request.attrs, tools_of(turn), is_start=not ids)
         return encode_fused(self._encode, parts, ids, with_tools(turn, tools))
 
-    def _encode(self, parts: Items[Part], ids: list[int], turn: Open) -> tuple[list[int], Open]:
+    def _encode(
+        self, parts: Items[Part], ids: list[int], turn: Open, *, is_start: bool = True
+    ) -> tuple[list[int], Open]:
         self._prompts.check_length(parts, self._most_tokens - len(ids), turn)
-        longer, turn = self._prompts.encode(parts, ids, turn)
-        if max(longer[len(ids) :], default=0) >= self._vocab_size:
+        new, turn = self._prompts.encode_more(parts, turn, is_start=is_start and not ids)
+        if max(new, default=0) >= self._vocab_size:
             raise RequestRejected(
-                f"a prompt has a token {max(longer)}; ids of this model go from 0 to "
+                f"a prompt has a token {max(new)}; ids of this model go from 0 to "
                 f"{self._vocab_size - 1}: if it was a text, its tokenizer is another model's"
             )
-        return longer, turn
+        return [*ids, *new], turn
 
     def _context_with_tokens(self, request: Request) -> LLMContext:
         parent = self._context(request)

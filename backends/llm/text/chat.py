@@ -103,6 +103,7 @@ class ChatTemplate:
     template that cannot be read; a step it refuses is known only when it is asked for."""
 
     def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
+        self.source = source
         self._steps: dict[Step, str] | None = None
         if source is not None:
             self._template = _compile(source)

@@ -81,7 +81,10 @@ def test_exact_on_the_command_line_forbids_fusion(
 def test_what_clients_may_ask_for_is_said_on_the_command_line(
     teola: Callable[..., Any], given: list[Any]
 ) -> None:
-    words = ("serve-engine", "fake:", "--client-priority", "ignore", "--any-model")
-    assert teola(*words).code == 0
-    assert given[-1] == ClientRules(priority=PriorityRule.IGNORE, any_model=True)
+    assert teola("serve-engine", "fake:", "--client-priority", "ignore").code == 0
+    assert given[-1] == ClientRules(priority=PriorityRule.IGNORE)
+    assert teola("serve-engine", "fake:", "--any-model").code == 0
+    assert given[-1] == ClientRules(any_model=True)
+    assert teola("serve-engine", "fake:", "--parse-special").code == 0
+    assert given[-1] == ClientRules(parses_special=True)
     assert teola("serve-engine", "fake:", "--client-priority", "most").code == 2

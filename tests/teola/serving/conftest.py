@@ -200,8 +200,9 @@ def talk_tiny(tiny_folder: Callable[..., Path]) -> Iterator[Callable[..., TinyTa
     """Makes servers of the tiny model, with so many positions; options are the engine's."""
     made: list[TinyTalk] = []
 
-    def make(positions: int = 512, **options: Any) -> TinyTalk:
-        made.append(TinyTalk(tiny_folder(max_position_embeddings=positions), **options))
+    def make(positions: int = 512, folder: Path | None = None, **options: Any) -> TinyTalk:
+        folder = folder or tiny_folder(max_position_embeddings=positions)
+        made.append(TinyTalk(folder, **options))
         return made[-1]
 
     yield make

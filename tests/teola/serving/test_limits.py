@@ -246,7 +246,7 @@ class _Tokenizer:
     def __init__(self) -> None:
         self.may_go_on = threading.Event()
 
-    def encode(self, parts: Any, attrs: Any = None) -> list[int]:
+    def encode(self, parts: Any, attrs: Any, *, is_start: bool) -> list[int]:
         if len(parts[0]) > 100_000:
             self.may_go_on.wait(5)
         return [len(parts[0])]
@@ -281,6 +281,7 @@ def test_clients_that_want_token_ids_alone_are_bounded(
     server = talk()
     monkeypatch.setattr(server.llm, "encode", tokenizer.encode, raising=False)
     monkeypatch.setattr(server.llm, "decode", tokenizer.decode, raising=False)
+    monkeypatch.setattr(server.llm, "tokenizer_info", {}, raising=False)
     server.engines.served[0].tokenizing.admission.limit = 2
     threading.Timer(0.5, tokenizer.may_go_on.set).start()
     answers = server.post_all("/tokenize", [{"prompt": "a" * 200_000}] * 4)

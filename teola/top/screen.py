@@ -44,6 +44,7 @@ def _apps(view: ServerView, load: Load) -> list[str]:
         count(len(view.runs), "run"),
         f"{count(load.running, 'primitive')} running, {load.waiting} waiting",
         _rate(load.tokens_per_s),
+        _share("KV", load.kv_use),
         _share("hit rate", load.hit_rate),
     ]
 

@@ -92,6 +92,7 @@ class Server:
             sum(sum(run.waiting.values()) for run in runs),
             self._rate(new),
             _hit_rate(page),
+            _kv_use(page),
         )
 
     def _rate(self, new: float) -> float | None:

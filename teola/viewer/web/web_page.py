@@ -15,8 +15,9 @@ from teola.viewer.web.content import file_content
 from teola.viewer.web.difference import difference
 
 SCRIPTS = (
-    *("dom", "model", "window", "rows", "activity", "waterfall"),
-    *("drawing", "details", "tables", "main"),
+    *("dom", "model", "window", "rows", "activity"),
+    *("waterfall", "row", "bars", "moves"),
+    *("drawing", "details", "header", "tables", "differences", "main"),
 )
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 

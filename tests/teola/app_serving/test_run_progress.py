@@ -8,6 +8,7 @@ from typing import Any
 import teola as tl
 from runtime.events import Event
 from teola.app_serving.run_progress import MAX_SHOWN, RunProgress
+from teola.top.server import Server
 
 sys.path.insert(0, str(Path(__file__).parent))
 from service_apps import llm, say, wait
@@ -118,3 +119,21 @@ def test_a_listed_run_says_how_many_of_its_primitives_are_done(serve: Any) -> No
     assert (running["op"], running["engine"]) == ("call", "python")
     assert progress["done"] == progress["total"] - 1 >= 1
     assert listed["data"][0]["usage"]["completion_tokens"] > 0
+
+
+def test_teola_top_reads_a_service(serve: Any) -> None:
+    go_on.clear()
+    with tl.fake(llm, "words"), serve(hold, key="secret") as client:
+        client.http.headers["authorization"] = "Bearer secret"
+        client.run("hold", arguments={"question": "?"}, background=True)
+        client.until("/v1/runs", lambda body: body["data"][0]["progress"]["num_running"] == 1)
+        top, stranger = Server(client.url, "secret"), Server(client.url)
+        view, unknown = top.look(), stranger.look()
+        go_on.set()
+        top.close()
+        stranger.close()
+
+    (run,) = view.runs
+    assert (view.kind, run.app, run.total - run.done, run.num_running) == ("apps", "hold", 1, 1)
+    assert run.tokens > 0
+    assert unknown.problem.startswith("it wants another key")

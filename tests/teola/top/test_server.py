@@ -56,7 +56,7 @@ def test_a_run_has_its_progress(stub: StubServer, server: Server) -> None:
     assert run.tokens == 12  # 7 of what ended, 5 of what is being written
     assert run.running[1] == Work("index.vectors", "embed", "embedder", 1.5)
     assert run.waiting == {"reranker": 2}
-    assert view.load == Load(2, 2, None, hit_rate=0.25)
+    assert view.load == Load(2, 2, None, hit_rate=0.25, kv_use=0.6)
 
 
 def test_the_rate_of_apps_is_that_of_their_runs(stub: StubServer, server: Server) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from backends.base import Usage
 from teola.viewer.calls import Call, call_tree
 from teola.viewer.critical_path import CriticalPath, critical_path
-from teola.viewer.model import Span, Trace, total_usage, without_indices
+from teola.viewer.model import Span, Trace, total_usage, whole_usage, without_indices
 from teola.viewer.reading import TraceFile
 from teola.viewer.web.drawing import drawing
 
@@ -43,8 +43,9 @@ def _query(trace: Trace, offset_s: float) -> dict[str, Any]:
         "offset_s": round(offset_s, 6),
         "duration_s": _s(trace.duration_s),
         "load_s": _s(trace.load_s),
+        "num_spans": trace.num_spans,
         "num_batches": trace.num_batches,
-        "usage": usage_counts(total_usage(trace.spans)),
+        "usage": usage_counts(whole_usage(trace)),
         "spans": spans,
         "dep_lists": shared.dep_lists,
         "lines": [*shared.lines],

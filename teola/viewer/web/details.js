@@ -32,6 +32,7 @@ function drawDetails(span) {
     ...written("Wrote", span.text || ""),
     ...retries(span),
     ...fusion(span),
+    ...links("The app inside", firstInside(span), span),
     ...links("Waited for", depsOf(span), span),
     ...links("Read by", readersOf(span), span),
     ...links(`Batch ${span.batch} of ${span.engine}, with`, [...selected.mates], span),
@@ -42,8 +43,12 @@ function drawDetails(span) {
 
 function place(span) {
   const where = [span.call && ` · call ${span.call}`, span.where && ` · ${span.where}`];
-  const inside = span.inside.length ? ` · ran ${span.inside.join(", ")}` : "";
-  return `${where.filter(Boolean).join("")}${inside}`;
+  return where.filter(Boolean).join("");
+}
+
+function firstInside(span) {
+  const inside = queries.filter((q) => q.side === span.query.side && span.inside.includes(q.id));
+  return inside.filter((query) => query.spans.length).map((query) => query.spans[0]);
 }
 
 function facts(rows) {

@@ -39,7 +39,7 @@ function card(query) {
       "div",
       { class: "facts" },
       big(seconds(query.duration_s), "in all", loading),
-      big(grouped(query.spans.length), "primitives", ` in ${count(query.num_batches, "batch", "batches")}`),
+      big(grouped(query.num_spans), "primitives", ` in ${count(query.num_batches, "batch", "batches")}`),
       big(grouped(prompt), "prompt tokens", prompt ? `, ${cachedText(query.usage)}` : ""),
       big(grouped(generatedTokens(query.usage)), "generated"),
     ),
@@ -50,7 +50,7 @@ function card(query) {
 
 function sumOf(list) {
   const failed = list.filter((query) => !["ok", "running"].includes(query.status)).length;
-  const spans = list.reduce((sum, query) => sum + query.spans.length, 0);
+  const spans = list.reduce((sum, query) => sum + query.num_spans, 0);
   const what = `${count(list.length, "query", "queries")}, ${count(spans, "primitive")}`;
   return `${what}, ${seconds(wholeS)} in all${failed ? `, ${failed} failed` : ""}`;
 }

@@ -110,10 +110,13 @@ function axis() {
   return el("div", { class: "row head", "aria-hidden": "true" }, el("span", {}, "primitive"), lane, heads);
 }
 
+const LABEL_PX = 44; // a label with less room before the end of the axis is left out
+
 function drawAxis() {
   const lane = byId("axis");
   const marks = ticks(Math.max(2, lane.clientWidth / 90)).map(([time_s, step]) => {
-    const tick = el("span", { class: "tick" }, tickText(time_s, step));
+    const hasRoom = (1 - shareOf(time_s)) * lane.clientWidth > LABEL_PX;
+    const tick = el("span", { class: "tick" }, hasRoom ? tickText(time_s, step) : "");
     tick.style.left = asPercent(shareOf(time_s));
     return tick;
   });

@@ -422,3 +422,26 @@ def test_failures_of_many_queries_are_cut_to_a_few(shown: Any, tmp_path: Path) -
 
     assert page.text("#failures").endswith('and 3 more queries: tick "failed only"')
     assert len(page.texts("#failures .link")) == 6
+
+
+def test_an_app_inside_another_is_a_query_of_its_own_and_counted_in_the_whole(
+    shown: Any, tmp_path: Path
+) -> None:
+    graph = 'graph inner {\n  %a = embed null [engine="embedder"]\n  return %a\n}'
+    about = {**ABOUT, "app": "inner", "graph": graph, "within": "q1.hits[0].search"}
+    inner = [
+        at(0.505, "query", **about),
+        *ran("a", "embed", "embedder", (0.506, 0.507, 0.51), 7, prefill_tokens=1000),
+        at(0.511, "done", status="ok"),
+    ]
+    events = [replace(event, query="q2") for event in inner]
+    page = shown(write(tmp_path / "nested.jsonl", sorted_by_time(*EVENTS, *events)))
+
+    assert "within q1.hits[0].search" in page.texts(".row.group .title")[1]
+    (card,) = page.texts(".card")
+    assert "9\nprimitives in 8 batches" in card
+    assert "1,200\nprompt tokens" in card
+    page.click(".row.span", "hits[0].search")
+    page.click("#details .link", "q2 a")
+    assert page.texts("#details h2") == ["a"]
+    assert "inner q2, ok: 1 box" in page.text("#graph-about")

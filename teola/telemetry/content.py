@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from backends.base import Context, Request, Result, Tokens, Turn
 from backends.documents import Doc
+from backends.tool_calls.turn import read_turn
 from teola.telemetry.shape import Attributes
 
 Messages = tuple[dict[str, Any], ...]
@@ -55,15 +56,17 @@ class Contents:
         self._remember(result.outputs, after)
         answers = [_message("assistant", text) for text in written]
         asked = asked[: len(asked) - _is_open(asked)]
+        inputs, outputs = [*map(_with_calls, asked)], [*map(_with_calls, answers)]
+        said = json.dumps(inputs, ensure_ascii=False)
         found: Attributes = {
-            "gen_ai.input.messages": json.dumps(asked, ensure_ascii=False),
-            "input.value": json.dumps(asked, ensure_ascii=False),
+            "gen_ai.input.messages": said,
+            "input.value": said,
             "input.mime_type": "application/json",
         }
         if written:
-            said = json.dumps(answers, ensure_ascii=False)
-            found |= {"gen_ai.output.messages": said, "output.value": "\n".join(written)}
-        return found | _flat("llm.input_messages", asked) | _flat("llm.output_messages", answers)
+            found["gen_ai.output.messages"] = json.dumps(outputs, ensure_ascii=False)
+            found["output.value"] = "\n".join(written)
+        return found | _flat("llm.input_messages", inputs) | _flat("llm.output_messages", outputs)
 
     def _remember(self, outputs: Sequence[Any], messages: Messages) -> None:
         for value in outputs:
@@ -100,6 +103,20 @@ def _message(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
+def _with_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with calls of tools as parts of their own, where its text is a turn of those."""
+    turn = read_turn(message["parts"][0]["content"])
+    if turn is None:
+        return message
+    parts: list[dict[str, Any]] = []
+    if turn.content:
+        parts.append({"type": "text", "content": turn.content})
+    for call in turn.calls:
+        about = {"id": call.id, "name": call.name, "arguments": call.arguments}
+        parts.append({"type": "tool_call", **about})
+    return {**message, "parts": parts}
+
+
 def _texts(output: Any) -> list[str]:
     return [str(text) for text in output] if isinstance(output, list) else [str(output)]
 
@@ -108,8 +125,15 @@ def _flat(prefix: str, messages: Sequence[dict[str, Any]]) -> Attributes:
     """As OpenInference writes lists."""
     found: Attributes = {}
     for number, message in enumerate(messages):
-        found[f"{prefix}.{number}.message.role"] = message["role"]
-        found[f"{prefix}.{number}.message.content"] = message["parts"][0]["content"]
+        own = f"{prefix}.{number}.message"
+        found[f"{own}.role"] = message["role"]
+        texts = [part["content"] for part in message["parts"] if part["type"] == "text"]
+        found[f"{own}.content"] = "".join(texts)
+        calls = [part for part in message["parts"] if part["type"] == "tool_call"]
+        for place, call in enumerate(calls):
+            function = f"{own}.tool_calls.{place}.tool_call.function"
+            found[f"{function}.name"] = call["name"]
+            found[f"{function}.arguments"] = call["arguments"]
     return found
 
 

@@ -54,6 +54,8 @@ def spans_of_file(path: Path) -> Sequence[ReadableSpan]:
     for event in events:
         spans(event)
     spans.close()
+    if spans.is_broken:
+        raise ValueError(f"{path} is not a trace that this version can read")
     if not kept.spans:
         raise ValueError(f"{path} holds no query; a trace is written by `run-graph --trace FILE`")
     return kept.spans

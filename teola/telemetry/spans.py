@@ -9,10 +9,12 @@ A span begins when its primitive is ready, so that what the primitive sends can 
 handed on when its query ends: only then is it known which spans it waited for.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -35,6 +37,8 @@ from teola.telemetry.measures import Measures
 from teola.telemetry.shape import Attributes, Shape, graph_of, shape_of
 from teola.viewer.dependencies import dependencies
 from teola.viewer.model import without_indices
+
+_LOG = logging.getLogger("teola.telemetry")
 
 Epoch = Callable[[Event], float]  # the clock of the events at 0, in seconds since 1970
 
@@ -78,6 +82,26 @@ class _Query:
     primitives: dict[str, _Primitive] = field(default_factory=dict)  # by path
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _harmless(method: _Method) -> _Method:
+    """What goes wrong with spans fails no run: they end there, with a warning in the log."""
+
+    @wraps(method)
+    def guarded(self: "Spans", *args: Any, **kwargs: Any) -> Any:
+        if self.is_broken:
+            return None
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self.is_broken = True
+            _LOG.warning("the spans of this run end here: %r", error, exc_info=error)
+            return None
+
+    return cast(_Method, guarded)
+
+
 class Spans:
     """Listens to the events of a run, live or from a file; `close` it at their end."""
 
@@ -100,6 +124,7 @@ class Spans:
         self._runs: dict[str, _Root] = {}
         self._places: dict[str, tuple[Span, _Query]] = {}  # of primitives: `q3.hits[2].search`
         self._asked: dict[str, Span] = {}  # of primitives, by the trace context they were given
+        self.is_broken = False
         self._lock = RLock()  # sessions end on another thread than their queries
 
     @property
@@ -107,6 +132,7 @@ class Spans:
         """Whether to `record`."""
         return self._contents is not None
 
+    @_harmless
     def __call__(self, event: Event) -> None:
         with self._lock:
             if event.kind == "query":
@@ -125,6 +151,7 @@ class Spans:
             self._asked[traceparent] = found[0]
         return traceparent
 
+    @_harmless
     def record(self, request: Request, result: Result) -> None:
         """Note what a request said and what came back."""
         with self._lock:
@@ -132,6 +159,7 @@ class Spans:
             if self._contents is not None and span is not None and span.is_recording():
                 span.set_attributes(self._contents.of(request, result))
 
+    @_harmless
     def close(self, inputs: Any = None, result: Any = None) -> None:
         """End all that is open. The outermost spans hold what went in and came out, where content
         is wanted."""

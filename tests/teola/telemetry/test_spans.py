@@ -12,6 +12,7 @@ import traced_apps as apps
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 from span_tools import Seen
 
@@ -141,6 +142,28 @@ def test_with_content_a_search_tells_what_it_found(seen_with_content: Seen) -> N
     )
 
 
+def test_with_content_calls_of_tools_are_parts_of_their_messages(
+    seen_with_content: Seen,
+) -> None:
+    seen = seen_with_content
+    asks = tl.fake.tool_call("shout", text="tea")
+    with tl.fake(apps.llm, {r"<\|tool\|>TEA": "done", "": asks}):
+        assert apps.crier.using(otel=seen.otel)("Shout.") == "done"
+    root = seen.named("invoke_agent crier")
+    assert json.loads(str(root.attributes["input.value"]))["task"] == "Shout."
+    first, last = [span for span in seen.under(root) if span.name == "chat"]
+    (message,) = json.loads(str(first.attributes["gen_ai.output.messages"]))
+    (part,) = message["parts"]
+    assert (part["type"], part["name"]) == ("tool_call", "shout")
+    assert json.loads(part["arguments"]) == {"text": "tea"}
+    function = "llm.output_messages.0.message.tool_calls.0.tool_call.function"
+    assert first.attributes[f"{function}.name"] == "shout"
+    said = json.loads(str(last.attributes["gen_ai.input.messages"]))
+    assert [each["role"] for each in said][-2:] == ["assistant", "tool"]
+    assert said[-2]["parts"][0]["type"] == "tool_call"
+    assert said[-1]["parts"][0]["content"] == "TEA"
+
+
 @pytest.mark.parametrize(
     ("value", "is_held"),
     [("true", True), ("SPAN_ONLY", True), ("false", False), ("EVENT_ONLY", False), ("", False)],
@@ -268,6 +291,20 @@ def test_without_the_option_nothing_of_opentelemetry_is_imported() -> None:
     words = [sys.executable, "-c", program]
     found = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     assert found.stdout == "[]\n"
+
+
+def test_what_goes_wrong_with_spans_fails_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SpanProcessor):
+        def on_start(self, span: object, parent_context: object = None) -> None:
+            raise RuntimeError("a processor of the user's")
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Broken())
+    for content in (False, True):
+        answer = apps.chain.using(otel=tl.Otel(provider, content=content))("Why?")
+        assert isinstance(answer, str)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "a processor of the user's" in caplog.text
 
 
 @pytest.mark.parametrize("option", [3, "localhost:4318"])

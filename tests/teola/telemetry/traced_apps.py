@@ -73,3 +73,4 @@ def around(question: str) -> str:
 
 
 clerk = tl.Agent("clerk", llm, instructions="Be brief.")
+crier = tl.Agent("crier", llm, tools=[shout])

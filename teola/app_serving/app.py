@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from backends.errors import ConfigError
 from teola.app_serving.routes import routes_of
 from teola.app_serving.service import AppService
 from teola.serving.access_log import Access
 from teola.serving.bodies import Bodies
+from teola.serving.browsers import for_browsers
 from teola.serving.edge import Edge
 from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
@@ -35,23 +35,9 @@ def make_app(
     edge = Middleware(Edge, metrics=service.metrics, api_key=api_key, note=note)
     app = Starlette(
         routes=routes_of(service),
-        middleware=[*_for_browsers(origins), edge, Middleware(Incoming)],
+        middleware=[*for_browsers(origins), edge, Middleware(Incoming)],
         exception_handlers=error_answers(service.metrics),
     )
     app.state.service = service
     app.state.bodies = Bodies(limits)
     return app
-
-
-def _for_browsers(origins: Sequence[str]) -> list[Middleware]:
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=list(origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["x-request-id", "x-teola-warning", "retry-after"],
-        )
-    ]

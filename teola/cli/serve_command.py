@@ -1,6 +1,5 @@
 """`teola serve APP...`: apps as an HTTP service."""
 
-import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,13 +10,10 @@ from teola.cli.serve_engine_command import say
 from teola.cli.server_options import ServerOptions
 from teola.cli.target import AnyApp, load_app
 
-_ORIGIN = re.compile(r"\*|https?://[^/\s]+")
-
 
 def serve_apps(
     targets: Sequence[str],
     engines: Sequence[str],
-    origins: Sequence[str],
     max_runs: int,
     run_timeout_s: float | None,
     server: ServerOptions,
@@ -30,7 +26,7 @@ def serve_apps(
             from teola.app_serving.service import AppService
             from teola.serving.process import serve
         settings = server.settings
-        check_origins(origins)
+        origins = server.origins
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
         apps = with_engines(load_apps(targets), engines)
@@ -45,13 +41,6 @@ def load_apps(targets: Sequence[str]) -> list[AnyApp]:
     if not targets:
         raise UsageError("name an app to serve: teola serve app.py:name")
     return [load_app(target) for target in targets]
-
-
-def check_origins(origins: Sequence[str]) -> None:
-    """Raises UsageError for what no browser would send."""
-    for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
-            raise UsageError(f"--cors {origin!r}: write an origin like https://chat.example, or *")
 
 
 def with_engines(apps: Sequence[AnyApp], words: Sequence[str]) -> list[AnyApp]:

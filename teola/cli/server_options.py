@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from teola.serving.process import ServerSettings
 
 KEY_VARIABLE = "TEOLA_API_KEY"
+_ORIGIN = re.compile(r"\*|https?://[^/\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,19 @@ class ServerOptions:
     otel: Annotated[
         str | None, typer.Option(metavar="URL", help="Send OpenTelemetry spans there; env: as set.")
     ] = None
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web pages that may call it; *: all; repeatable."),
+    ] = None
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Of the pages that may call it. Raises UsageError for what no browser would send."""
+        for origin in self.cors or ():
+            if not _ORIGIN.fullmatch(origin):
+                why = "write an origin like https://chat.example, or *"
+                raise UsageError(f"--cors {origin!r}: {why}")
+        return tuple(self.cors or ())
 
     @property
     def limits(self) -> Limits:

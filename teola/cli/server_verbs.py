@@ -63,10 +63,6 @@ def serve(
     engine: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URL", help="Another engine; repeatable.")
     ] = None,
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Web pages that may call it; *: all; repeatable."),
-    ] = None,
     max_runs: Annotated[
         int, typer.Option(min=1, help="Runs at once; more are refused with 429.")
     ] = 64,
@@ -79,7 +75,7 @@ def serve(
     """Serve apps over HTTP: teola serve app.py:name"""
     from teola.cli.serve_command import serve_apps
 
-    serve_apps(targets or [], engine or [], cors or [], max_runs, run_timeout, server, debug)
+    serve_apps(targets or [], engine or [], max_runs, run_timeout, server, debug)
 
 
 def mcp(

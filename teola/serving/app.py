@@ -1,6 +1,6 @@
 """The engine server as an ASGI app."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -9,6 +9,7 @@ from backends.errors import ConfigError
 from backends.optional import optional_imports
 from teola.serving.access_log import Access
 from teola.serving.bodies import Bodies
+from teola.serving.browsers import for_browsers
 from teola.serving.edge import Edge
 from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
@@ -23,10 +24,12 @@ def make_app(
     api_key: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     note: Callable[[Access], None] | None = None,
+    origins: Sequence[str] = (),
     otel: Otel | None = None,
 ) -> Starlette:
     """An ASGI app over `engines`, which its caller starts and closes. Without a key everybody is
-    let in; `note` is told of each request that was answered; `otel` says where spans go.
+    let in; `note` is told of each request that was answered; pages of `origins` may call it from
+    browsers; `otel` says where spans go.
 
     Raises ConfigError for an empty key, and EngineUnavailable where packages for spans are missing.
     """
@@ -38,6 +41,7 @@ def make_app(
             document_route(OPERATIONS),
         ],
         middleware=[
+            *for_browsers(origins),
             *([] if otel is None else [_with_spans(otel)]),
             Middleware(Edge, metrics=engines.metrics, api_key=api_key, note=note),
         ],

@@ -1,5 +1,8 @@
 """Options that all servers have."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from teola.cli.failures import UsageError
@@ -26,3 +29,17 @@ def test_the_key_may_come_from_the_environment_and_may_not_be_empty(
     monkeypatch.setenv(KEY_VARIABLE, " ")
     with pytest.raises(UsageError, match="the key is empty"):
         _ = ServerOptions().key
+
+
+def test_origins_are_those_that_browsers_send() -> None:
+    assert ServerOptions().origins == ()
+    assert ServerOptions(cors=["https://a.example", "*"]).origins == ("https://a.example", "*")
+    with pytest.raises(UsageError, match=r"--cors 'a\.example': write an origin like"):
+        _ = ServerOptions(cors=["a.example"]).origins
+
+
+@pytest.mark.parametrize("command", ["serve", "serve-engine"])
+def test_both_servers_take_origins(teola: Callable[..., Any], command: str) -> None:
+    done = teola(command, "fake:", "--cors", "a.example/path")
+    assert done.code == 2
+    assert "--cors 'a.example/path'" in done.err

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +34,25 @@ BIN = Path(sys.executable).parent
 class Talker:
     """Sends requests to an app in this process, and waits for whole answers."""
 
-    def __init__(self, engines: ServedEngines, llm: FakeLLM, api_key: str | None) -> None:
+    def __init__(
+        self,
+        engines: ServedEngines,
+        llm: FakeLLM,
+        api_key: str | None,
+        origins: Sequence[str] = (),
+    ) -> None:
         self.engines = engines
         self.llm = llm
-        self.app = make_app(engines, api_key)
+        self.app = make_app(engines, api_key, origins=origins)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self._run("GET", path, None, headers)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
         return self._run("POST", path, body, headers)
+
+    def options(self, path: str, **headers: str) -> httpx.Response:
+        return self._run("OPTIONS", path, None, headers)
 
     def events(self, path: str, body: Mapping[str, Any]) -> list[Any]:
         """The events of a stream, without the [DONE] that must end it."""
@@ -102,6 +111,7 @@ def talk() -> Callable[..., Talker]:
         adapters: Mapping[str, str] | None = None,
         embedder_options: Mapping[str, Any] | None = None,
         rules: ClientRules = ALL_ALLOWED,
+        origins: Sequence[str] = (),
         **options: Any,
     ) -> Talker:
         llm = llm or FakeLLM("fake:talker", options)
@@ -113,7 +123,7 @@ def talk() -> Callable[..., Talker]:
         )
         if ready:
             asyncio.run(engines.start())
-        return Talker(engines, llm, api_key)
+        return Talker(engines, llm, api_key, origins)
 
     return make
 

@@ -109,6 +109,10 @@ class EngineScheduler:
         """Begin to load the engine unless loading has begun; a failure shows when it is used."""
         self._starting()
 
+    async def load(self) -> None:
+        """Load the engine, if it is not loaded. Raises what kept it from that."""
+        await asyncio.shield(self._starting())
+
     def cancel(self, job: Job) -> None:
         """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
         waiting = self._waiting.pop(job.request.id, None)

@@ -135,6 +135,16 @@ class Runtime:
         schedulers = [*self._schedulers.items()]
         return [(self._urls.get(key, ""), scheduler.engine) for key, scheduler in schedulers]
 
+    async def load(self, engines: Mapping[str, EngineSpec]) -> dict[str, Exception]:
+        """Load engines before they are needed; what kept some of them from it, by their names.
+
+        Raises ConfigError for one that cannot be made.
+        """
+        schedulers = [self.scheduler(name, spec) for name, spec in engines.items()]
+        found = await asyncio.gather(*(s.load() for s in schedulers), return_exceptions=True)
+        outcomes = zip(engines, found, strict=True)
+        return {name: error for name, error in outcomes if isinstance(error, Exception)}
+
     async def forget(self, keys: Iterable[str]) -> None:
         """Close the engines of these spec keys, which nobody will ask for again."""
         gone = {key: self._schedulers.pop(key) for key in keys if key in self._schedulers}

@@ -38,11 +38,11 @@ from runtime.session import Session
 from teola.background import Background, BackgroundLoop
 from teola.batches import progress_bar, run_bounded
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
-from teola.fakes import active_fakes
+from teola.fakes import active_fakes, with_stand_ins
 from teola.known_engines import EngineBook
 from teola.nested import NestedRuns, said_by_agents
 from teola.plan import Plan
-from teola.plans import PlanCache, ReadyPlan
+from teola.plans import PlanCache, ReadyPlan, override
 from teola.recorders import Recorders
 from teola.telemetry.running import flush_spans, open_spans
 from teola.trace_file import TraceWriter
@@ -193,6 +193,16 @@ class AppRunner:
     def encoding(self, program: Program, options: RunOptions) -> Program:
         """A program that computes the KV of items before the program's prompts ask for it."""
         return self._plans.encoding(program, options)
+
+    def load(
+        self, engines: Mapping[str, EngineSpec], options: RunOptions
+    ) -> Mapping[str, Exception]:
+        """Load the engines of an app before it runs; what kept some from it, by their names. Raises
+        ConfigError for one that cannot be made. Blocks."""
+        options = _with_fakes(options)
+        mine = {name: url for name, url in options.engines.items() if name in engines}
+        chosen = with_stand_ins(override(engines, mine), options.fakes)
+        return self._background.wait(self._runtime.load(chosen))
 
     @property
     def engines(self) -> list[tuple[str, Engine]]:

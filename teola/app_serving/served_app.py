@@ -1,5 +1,6 @@
 """One app of a service: what clients see of it, and the check of their arguments."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,14 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
 from backends.errors import ConfigError
+from frontend_dsl.engine_names import engines_read_by
 from frontend_dsl.signature import MISSING, AppParameter
 from teola.app_serving.app_schema import AnyApp, description_of, input_schema, result_schema
 from teola.app_serving.chat_arguments import CannotChat, ChatArguments
+from teola.runner import default_runner
 from teola.serving.api_errors import ApiError, from_validation, invalid
+
+_log = logging.getLogger("teola.apps")
 
 
 class ServedApp:
@@ -25,8 +30,10 @@ class ServedApp:
             self.parameters = input_schema(app)
             self._types = {p.name: _type_of(p) for p in app.parameters}
         except PydanticUserError as error:
+            why = error.message.partition(". ")[0]
             raise ConfigError(
-                f"app {app.name}() cannot be served: an argument cannot be JSON: {error.message}"
+                f"app {app.name}() cannot be served: an argument cannot be JSON ({why}); give it "
+                "types that pydantic knows"
             ) from None
 
     @property
@@ -52,9 +59,16 @@ class ServedApp:
         }
 
     def prepare(self) -> None:
-        """Loads what runs it. Raises TraceError for an app that cannot be traced; one that needs
-        arguments for that, or has graph breaks, shows it when it runs."""
-        self.app._runner()
+        """Loads what runs it. A server that is away may come later: a warning says so.
+
+        Raises ConfigError for an engine that can never run, and TraceError for an app that cannot
+        be traced; one that needs arguments for that, or has graph breaks, shows it when it runs.
+        """
+        engines = engines_read_by(self.app._app_function)
+        for name, error in default_runner().load(engines, self.app.options).items():
+            if isinstance(error, ConfigError):
+                raise ConfigError(f"engine {name!r} of {self.name}(): {error}") from error
+            _log.warning("engine %r of %s(): %s", name, self.name, error)
         statics = (p for p in self.app.parameters if p.is_static)
         if not self.app.is_async and all(p.default is not MISSING for p in statics):
             self.app.graph()

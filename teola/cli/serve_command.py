@@ -7,7 +7,7 @@ from backends.optional import optional_imports
 from frontend_dsl.engine_names import engines_read_by
 from teola.cli.failures import UsageError, reported
 from teola.cli.serve_engine_command import say
-from teola.cli.server_options import ServerOptions
+from teola.cli.server_options import ServerOptions, check_finite
 from teola.cli.target import AnyApp, load_app
 
 
@@ -29,6 +29,7 @@ def serve_apps(
         origins = server.origins
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
+        check_finite("--run-timeout", run_timeout_s or 1.0)
         apps = with_engines(load_apps(targets), engines)
         if server.otel is not None:
             apps = [app.using(otel=server.otel) for app in apps]

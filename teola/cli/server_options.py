@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -90,8 +91,16 @@ class ServerOptions:
         """For the server. Raises UsageError."""
         from teola.serving.process import ServerSettings  # needs the extra `serve`
 
+        for name in ("drain", "max_body_mb", "header_timeout", "body_timeout"):
+            check_finite(f"--{name.replace('_', '-')}", getattr(self, name))
         where = (self.host, self.port)
         return ServerSettings(*where, self.key, self.drain, self.limits, self.access_log)
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raises UsageError for infinity, which typer takes for a number."""
+    if not isfinite(value):
+        raise UsageError(f"{name} is {value}; write a number")
 
 
 def with_server_options(port: int) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -5,6 +5,7 @@ Nothing is installed for it but the browser itself (`make browser`).
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -15,7 +16,8 @@ from time import monotonic, sleep
 from typing import Any
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 20.0  # for what a page is to come to
+_ANSWER_S = 60.0
 
 
 def find_browser() -> str | None:
@@ -81,6 +83,8 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._in], [], [], _ANSWER_S)
+            assert ready, f"the browser said nothing for {_ANSWER_S:g} s"
             data = os.read(self._in, 1 << 20)
             assert data, "the browser ended"
             self._rest += data

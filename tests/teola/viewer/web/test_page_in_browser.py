@@ -445,3 +445,34 @@ def test_an_app_inside_another_is_a_query_of_its_own_and_counted_in_the_whole(
     page.click("#details .link", "q2 a")
     assert page.texts("#details h2") == ["a"]
     assert "inner q2, ok: 1 box" in page.text("#graph-about")
+
+
+def test_fused_prompts_say_what_was_reused(shown: Any, tmp_path: Path) -> None:
+    report = {
+        "plan": "lego(16)",
+        "num_chunks": 5,
+        "num_encoded": 2,
+        "num_tokens": 200,
+        "rows": [200, 40, 40, 40],
+        "saved_s": 0.25,
+    }
+    fused = {"prefill_tokens": 40, "fused_tokens": 150, "cached_tokens": 10, "fusion": report}
+    events = [
+        replace(event, fields={**event.fields, **fused})
+        if (event.kind, event.node) == ("end", "answer.prompt")
+        else event
+        for event in EVENTS
+    ]
+    page = shown(write(tmp_path / "fused.jsonl", events))
+    heads = page.texts("#calls-table thead th")
+    rows = [text.split("\t") for text in page.texts("#calls-table tbody tr")]
+    (answer,) = [dict(zip(heads, row, strict=False)) for row in rows if row[0] == "answer"]
+    assert (answer["prompt"], answer["fused"]) == ("200", "150 (3 of 5 chunks)")
+
+    page.click(".row.span", "answer.prompt")
+    details = page.text("#details")
+    for words in (
+        *("prompt tokens\n200, 5% cached, 75% fused", "plan\nlego(16)"),
+        *("chunks\n3 reused, 2 encoded", "computed\n40%", "saved\n250 ms by estimate"),
+    ):
+        assert words in details, details

@@ -1,6 +1,6 @@
 """The engines that apps use: whether they are there, and what their servers should be given.
 
-A server is asked what it tells of itself; vLLM for one token too. Nothing of it is changed.
+A server is asked what it tells of itself; vLLM for a token too. Nothing of it is changed.
 """
 
 import asyncio

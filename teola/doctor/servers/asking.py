@@ -51,14 +51,14 @@ class Asking:
         text = await self.text("/metrics")
         return None if text is None or prefix not in text else Metrics(text)
 
-    async def refusal(self, path: str, body: Mapping[str, Any]) -> str | None:
-        """What the server says against a request; None: it takes it. Raises EngineError for what
+    async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any] | str:
+        """What answers a request, or what the server says against it. Raises EngineError for what
         says nothing of the request."""
         try:
-            await self._client.post(path, body, is_safe=True, timeout_s=4 * TIMEOUT_S)
+            answer = await self._client.post(path, body, is_safe=True, timeout_s=4 * TIMEOUT_S)
         except RequestRejected as error:
             return str(error)
-        return None
+        return answer if isinstance(answer, Mapping) else {}
 
 
 class Metrics(MetricsPage):

@@ -13,7 +13,7 @@ _HITS, _QUERIES = "vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_tot
 
 
 async def check(found: CheckedEngine, ask: Asking, cards: Sequence[Mapping[str, Any]]) -> None:
-    """Asks for one token, which shows whether priorities are taken."""
+    """Asks for a token, which shows whether priorities are taken and cached tokens told."""
     found.version = (await ask.object("/version")).get("version")
     found.context_tokens = int_of(cards[0].get("max_model_len")) if cards else None
     metrics = await ask.metrics("vllm:")
@@ -24,7 +24,7 @@ async def check(found: CheckedEngine, ask: Asking, cards: Sequence[Mapping[str, 
         found.hit_rate = metrics.ratio(_HITS, _QUERIES)
     found.kv_events = await ask.has("/kv_event_sources")
     if cards:
-        found.priorities = await _takes_priorities(ask, str(cards[0]["id"]))
+        await _ask_for_a_token(found, ask, str(cards[0]["id"]))
     found.advise(
         found.prefix_cache,
         "its prefix cache is off, so that no prompt reuses another's KV: start it with "
@@ -41,18 +41,29 @@ async def check(found: CheckedEngine, ask: Asking, cards: Sequence[Mapping[str, 
         "--scheduling-policy priority",
     )
     found.advise(
+        found.cached_counts,
+        "answers do not say how much of a prompt came from the cache: start it with "
+        "--enable-prompt-tokens-details",
+    )
+    found.advise(
         found.kv_events,
         "it does not tell which prefixes it holds, which only several endpoints of a URL need: "
         "start it with --kv-events-config",
     )
 
 
-async def _takes_priorities(ask: Asking, model: str) -> bool | None:
-    body = {"model": model, "prompt": [0], "max_tokens": 1, "priority": -1}
+async def _ask_for_a_token(found: CheckedEngine, ask: Asking, model: str) -> None:
+    """Are priorities taken, and are cached tokens told?"""
+    body = {"model": model, "prompt": [0], "max_tokens": 1}
     try:
-        refusal = await ask.refusal("/v1/completions", body)
+        answer = await ask.post("/v1/completions", {**body, "priority": -1})
+        if isinstance(answer, str):
+            found.priorities = False if "priorit" in answer.lower() else None
+            answer = await ask.post("/v1/completions", body)
+        else:
+            found.priorities = True
     except EngineError:
-        return None
-    if refusal is None:
-        return True
-    return False if "priorit" in refusal.lower() else None
+        return
+    usage = {} if isinstance(answer, str) else answer.get("usage")
+    if isinstance(usage, Mapping) and usage:
+        found.cached_counts = usage.get("prompt_tokens_details") is not None

@@ -94,7 +94,15 @@ def vllm_metrics(is_caching: bool) -> str:
 
 def vllm_completion(body: Any) -> Answer:
     assert body["max_tokens"] == 1
-    return {"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": {}}
+    return {"choices": [{"text": "a"}], "usage": usage}
+
+
+def vllm_as_it_starts_by_default(body: Any) -> Answer:
+    if "priority" in body:
+        return 400, _NO_PRIORITY
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": None}
+    return {"choices": [{"text": "a"}], "usage": usage}
 
 
 VLLM: Routes = {
@@ -113,6 +121,7 @@ def test_a_vllm_with_everything_on_needs_nothing() -> None:
     assert (found.kind, found.version, found.models) == ("vLLM", "0.32.0", ["tiny"])
     assert (found.is_reachable, found.context_tokens) == (True, 8192)
     assert found.prefix_cache is found.metrics is found.priorities is found.kv_events is True
+    assert found.cached_counts is True
     assert found.hit_rate == 0.25
     assert found.hints == found.problems == []
 
@@ -122,7 +131,7 @@ def test_a_vllm_without_is_told_what_to_switch_on() -> None:
         **VLLM,
         "/metrics": vllm_metrics(False),
         "/kv_event_sources": (404, {"detail": "Not Found"}),
-        "/v1/completions": lambda body: (400, _NO_PRIORITY),
+        "/v1/completions": vllm_as_it_starts_by_default,
     }
     with answering(routes) as host:
         found = check(f"vllm://{host}")
@@ -131,8 +140,10 @@ def test_a_vllm_without_is_told_what_to_switch_on() -> None:
         found,
         "--enable-prefix-caching",
         "--scheduling-policy priority",
+        "--enable-prompt-tokens-details",
         "--kv-events-config",
     )
+    assert found.cached_counts is False
 
 
 def test_a_vllm_without_statistics_tells_nothing_of_its_cache() -> None:

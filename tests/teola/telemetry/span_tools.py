@@ -33,10 +33,10 @@ class Seen:
         (found,) = [span for span in self.spans if span.name == name]
         return found
 
-    def wait_for(self, name: str) -> None:
+    def wait_for(self, name: str, times: int = 1) -> None:
         """A span that ends on another thread."""
         end_s = time.monotonic() + 10
-        while not any(span.name == name for span in self.spans):
+        while sum(span.name == name for span in self.spans) < times:
             assert time.monotonic() < end_s, f"no span {name}"
             time.sleep(0.01)
 

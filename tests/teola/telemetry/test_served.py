@@ -147,6 +147,20 @@ def test_a_service_of_apps_runs_below_its_clients_span(seen: Seen) -> None:
         assert f"{root.parent.span_id:016x}" == PARENT.split("-")[2]
 
 
+def test_an_app_as_a_model_runs_below_its_clients_span_too(seen: Seen) -> None:
+    service = AppService([apps.chain.using(otel=seen.otel)], 4)
+    asyncio.run(service.start())
+    with listening(make_apps(service)) as url:
+        said = [{"role": "user", "content": "Why?"}]
+        for stream in (False, True):
+            body = {"model": "chain", "messages": said, "stream": stream}
+            answer = post(url, "/v1/chat/completions", body, traceparent=PARENT)
+            assert answer.status_code == 200
+        seen.wait_for("invoke_workflow chain", 2)
+    roots = [span for span in seen.spans if span.name == "invoke_workflow chain"]
+    assert [f"{root.parent.trace_id:032x}" for root in roots if root.parent] == [TRACE, TRACE]
+
+
 def test_without_the_option_a_service_makes_no_spans(seen: Seen) -> None:
     service = AppService([apps.chain], 4)
     asyncio.run(service.start())

@@ -307,6 +307,19 @@ def test_what_goes_wrong_with_spans_fails_no_run(caplog: pytest.LogCaptureFixtur
     assert "a processor of the user's" in caplog.text
 
 
+def test_without_the_packages_the_error_names_the_extra() -> None:
+    program = (
+        "import sys; sys.modules['opentelemetry.trace'] = None; import traced_apps as apps\n"
+        "try: apps.chain.using(otel=True)('Why?')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, HERE])}
+    words = [sys.executable, "-c", program]
+    found = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    assert found.stdout.startswith("EngineUnavailable the package 'opentelemetry' is not installed")
+    assert 'pip install "teola[otel]"' in found.stdout
+
+
 @pytest.mark.parametrize("option", [3, "localhost:4318"])
 def test_an_option_that_means_nothing_is_refused(option: object) -> None:
     with pytest.raises(tl.errors.ConfigError, match="OTLP receiver"):

@@ -54,7 +54,9 @@ def _parsed(service: AppService, body: bytes) -> tuple[AppChatFields, ServedApp,
 
 
 def _whole(run: Run, outcome: Outcome, shape: ChatShape) -> Response:
-    return JSONResponse(shape.body([Answer(0, text_of(outcome.result), "stop")], run.counts))
+    return JSONResponse(
+        shape.body([Answer(0, text_of(outcome.result), run.finish_reason)], run.counts)
+    )
 
 
 def _failed(error: ApiError) -> Response:
@@ -109,7 +111,11 @@ def _end(run: Run, shape: ChatShape, text: FinalText, outcome: Outcome) -> bytes
         rest = text.rest(outcome.result)
     except ApiError as error:
         return shape.failure(error)
-    return _piece(shape, rest) + shape.closing(Answer(0, "", "stop")) + shape.usage(run.counts)
+    return (
+        _piece(shape, rest)
+        + shape.closing(Answer(0, "", run.finish_reason))
+        + shape.usage(run.counts)
+    )
 
 
 def _piece(shape: ChatShape, text: str) -> bytes:

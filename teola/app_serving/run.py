@@ -64,11 +64,18 @@ class Run:
         self._ended_s: float | None = None
         self._lock = Lock()
         self._usage = Usage()
+        self._final: set[tuple[str, str]] = set()  # queries and nodes that write the answer's text
+        self._is_cut = False
 
     @property
     def counts(self) -> TokenCounts:
         """The tokens of all its primitives that ended."""
         return counts_of(self._usage)
+
+    @property
+    def finish_reason(self) -> Literal["stop", "length"]:
+        """Whether a limit of tokens cut the text that the app returns."""
+        return "length" if self._is_cut else "stop"
 
     @property
     def usage(self) -> Usage:
@@ -151,8 +158,11 @@ class Run:
         if event.kind == "end":
             with self._lock:
                 self._usage = total((self._usage, usage_of(event.fields)))
+                if (event.query, event.node) in self._final:
+                    self._is_cut = event.fields.get("finish_reason") == "length"
         elif event.kind == "text" and event.fields["final"]:
             with self._lock:
+                self._final.add((event.query, event.node))
                 self._meter.piece()
         if self.inbox is not None:
             self.inbox.put(event)

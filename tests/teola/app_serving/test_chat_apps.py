@@ -144,6 +144,16 @@ def test_the_usage_of_a_stream_comes_last_when_it_is_asked_for(serve: Serve) -> 
     assert whole["total_tokens"] == chunks[-1]["usage"]["total_tokens"]
 
 
+def test_an_answer_that_a_limit_cut_says_so(serve: Serve) -> None:
+    with tl.fake(llm, "word " * 100), serve(ask, steps) as client:
+        for app in ("ask", "steps"):
+            assert client.chat(app, "?").json()["choices"][0]["finish_reason"] == "length"
+            chunks = client.chunks(app, "?", stream_options={"include_usage": True})
+            assert chunks[-2]["choices"][0]["finish_reason"] == "length"
+    with tl.fake(llm, {"Shorten": "it is", "Q": "word " * 100}), serve(twice) as client:
+        assert client.chat("twice", "?").json()["choices"][0]["finish_reason"] == "stop"
+
+
 def test_the_model_may_be_left_out_where_it_is_the_only_one(serve: Serve) -> None:
     with tl.fake(llm, "yes"), serve(ask, measure) as client:
         assert client.chat(None, "?").json()["model"] == "ask"

@@ -199,6 +199,22 @@ def test_a_client_that_leaves_a_stream_is_a_499_in_the_access_log(
         assert line["status"] == 499
 
 
+def test_a_client_that_closes_its_half_has_gone_away(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    slow = ("--option", "token_s=0.05", "--option", f"replies={LONG}")
+    with serve("fake:", *slow, "--access-log", str(log)) as server:
+        body = json.dumps({"messages": HELLO}).encode()
+        raw = Raw(server.url, post_head(len(body)) + body)
+        wait_until(lambda: server.metric("teola_num_requests_running") > 0)
+        raw.socket.shutdown(socket.SHUT_WR)
+        assert raw.is_closed_within(5) == b""
+        raw.socket.close()
+        wait_until(lambda: '"status": 499' in log.read_text())
+        wait_until(lambda: server.metric("teola_num_requests_running") == 0)
+
+
 def an_access(number: int) -> Access:
     return Access(0.0, str(number), "", "GET", "/", 200, 0, None, 0.0)
 

@@ -61,6 +61,16 @@ def test_langchain_speaks_responses(url: str) -> None:
     assert "".join(streamed) == "one two"
 
 
+def test_langchain_embeds_texts(url: str) -> None:
+    from langchain_openai import OpenAIEmbeddings
+
+    settings: dict[str, Any] = {"base_url": url, "api_key": "x", "model": "vectors"}
+    model = OpenAIEmbeddings(**settings, check_embedding_ctx_length=False)
+    one, other = model.embed_documents(["a cat", "a dog"])
+    assert len(one) == 64
+    assert model.embed_query("a dog") == other != one
+
+
 @pytest.fixture(scope="module")
 def clients(pytestconfig: pytest.Config) -> ClientsEnvironment:
     """The environment of clients that want an older openai than ours; it is made at its first use,

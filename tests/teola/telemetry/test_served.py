@@ -1,9 +1,13 @@
 """Trace context that comes in with requests, and that goes out with them."""
 
 import asyncio
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +15,7 @@ import pytest
 import traced_apps as apps
 import uvicorn
 from opentelemetry.trace import SpanKind, StatusCode
-from span_tools import Seen
+from span_tools import Receiver, Seen
 
 from backends.fake.llm import FakeLLM
 from backends.fake.retrieval import FakeEmbedder
@@ -168,3 +172,43 @@ def test_without_the_option_a_service_makes_no_spans(seen: Seen) -> None:
         body = {"arguments": {"question": "Why?"}}
         post(url, "/v1/apps/chain/runs", body, traceparent=PARENT)
     assert seen.spans == []
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "body", "name"),
+    [
+        (
+            ["serve-engine", "fake:talker"],
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "Why?"}], "max_tokens": 8},
+            "chat talker",
+        ),
+        (
+            ["serve", f"{Path(__file__).with_name('traced_apps.py')}:chain"],
+            "/v1/apps/chain/runs",
+            {"arguments": {"question": "Why?"}},
+            "invoke_workflow chain",
+        ),
+    ],
+    ids=["serve-engine", "serve"],
+)
+def test_servers_send_their_spans_before_they_end(
+    receiver: Receiver, words: list[str], path: str, body: Any, name: str
+) -> None:
+    program = "from teola.cli.main import main; main()"
+    server = subprocess.Popen(
+        [sys.executable, "-c", program, *words, "--port", "0", "--otel", receiver.url],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stderr is not None
+    try:
+        ready = next(filter(None, (re.match(r"ready on (\S+)/v1", s) for s in server.stderr)))
+        assert post(ready[1], path, body, traceparent=PARENT).status_code == 200
+    finally:
+        server.terminate()
+        server.wait(30)
+        server.stderr.close()
+    (found,) = [span for span in receiver.spans if span.name == name]
+    assert found.trace_id.hex() == TRACE
+    assert found.parent_span_id.hex() == PARENT.split("-")[2]

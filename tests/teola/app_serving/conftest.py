@@ -95,7 +95,7 @@ def _serving(
         listener.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Serve:
     """`with serve(app, ...) as client`."""
     return _serving

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,13 @@ from service_apps import (
 )
 
 Serve = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def asked(serve: Serve) -> Iterator[Any]:
+    """A server whose app never runs."""
+    with serve(ask) as client:
+        yield client
 
 
 def content_of(chunks: list[Any]) -> str:
@@ -198,10 +205,9 @@ def test_an_app_that_cannot_chat_says_why_and_what_to_do(serve: Serve) -> None:
     ],
 )  # fmt: skip
 def test_what_an_app_cannot_do_is_refused_by_name(
-    serve: Serve, fields: dict[str, Any], param: str
+    asked: Any, fields: dict[str, Any], param: str
 ) -> None:
-    with tl.fake(llm, "no"), serve(ask) as client:
-        answer = client.chat("ask", "?", **fields)
+    answer = asked.chat("ask", "?", **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI document of a service, and requests that are made from it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from service_apps import ask, find, history, llm, many, measure, optional, talk
 
 Serve = Callable[..., Any]
+RIGHT = {"when": "2026-01-02", "level": "low", "pair": [1, 2], "places": {}, "kinds": ["a"]}
 
 
 def test_every_operation_answers_as_the_document_says(serve: Serve, tmp_path: Path) -> None:
@@ -61,18 +62,21 @@ def test_a_result_holds_to_its_schema_where_a_number_is_none(serve: Serve) -> No
     assert run["result"]["ratio"] is None
 
 
+@pytest.fixture(scope="module")
+def given(serve: Serve) -> Iterator[Any]:
+    with serve(many) as client:
+        yield client
+
+
+def test_arguments_of_many_types_reach_the_app(given: Any) -> None:
+    result = given.run("many", arguments=RIGHT).json()["result"]
+    assert result == {"when": "2026-01-02", "level": "low", "pair": [1, 2.0], "kinds": 1}
+
+
 @pytest.mark.parametrize(
     ("argument", "value"), [("limit", "3"), ("limit", 3.5), ("flag", 1), ("pair", ["1", 2.0])]
 )
-def test_arguments_are_of_jsons_own_types(serve: Serve, argument: str, value: Any) -> None:
-    right = {"when": "2026-01-02", "level": "low", "pair": [1, 2], "places": {}, "kinds": ["a"]}
-    with serve(many) as client:
-        assert client.run("many", arguments=right).json()["result"] == {
-            "when": "2026-01-02",
-            "level": "low",
-            "pair": [1, 2.0],
-            "kinds": 1,
-        }
-        refused = client.run("many", arguments={**right, argument: value})
+def test_arguments_are_of_jsons_own_types(given: Any, argument: str, value: Any) -> None:
+    refused = given.run("many", arguments={**RIGHT, argument: value})
     assert refused.status_code == 400
     assert refused.json()["error"]["param"].startswith(f"arguments.{argument}")

@@ -27,17 +27,17 @@ class Asking:
             return []
         return [card for card in items(answer, "data") if isinstance(card.get("id"), str)]
 
+    async def json(self, path: str) -> Any:
+        """The JSON at a path; None where there is none."""
+        try:
+            return await self._client.get(path, timeout_s=TIMEOUT_S)
+        except EngineError:
+            return None
+
     async def object(self, path: str) -> Mapping[str, Any]:
         """The JSON object at a path; empty where there is none."""
-        try:
-            answer = await self._client.get(path, timeout_s=TIMEOUT_S)
-        except EngineError:
-            return {}
+        answer = await self.json(path)
         return answer if isinstance(answer, Mapping) else {}
-
-    async def has(self, path: str) -> bool:
-        """Whether the server answers there."""
-        return await self.text(path) is not None
 
     async def text(self, path: str) -> str | None:
         """The text at a path."""

@@ -105,7 +105,12 @@ def vllm_as_it_starts_by_default(body: Any) -> Answer:
     return {"choices": [{"text": "a"}], "usage": usage}
 
 
+def vllm_policy(name: str) -> dict[str, Any]:
+    return {"vllm_config": {"scheduler_config": {"policy": name}}}
+
+
 VLLM: Routes = {
+    "/server_info?config_format=json": vllm_policy("priority"),
     "/v1/models": cards("vllm", max_model_len=8192),
     "/version": {"version": "0.32.0"},
     "/metrics": vllm_metrics(True),
@@ -130,7 +135,7 @@ def test_a_vllm_without_is_told_what_to_switch_on() -> None:
     routes = {
         **VLLM,
         "/metrics": vllm_metrics(False),
-        "/kv_event_sources": (404, {"detail": "Not Found"}),
+        "/kv_event_sources": {},
         "/v1/completions": vllm_as_it_starts_by_default,
     }
     with answering(routes) as host:
@@ -144,6 +149,17 @@ def test_a_vllm_without_is_told_what_to_switch_on() -> None:
         "--kv-events-config",
     )
     assert found.cached_counts is False
+
+
+def test_a_vllm_that_takes_priorities_and_says_no_policy_is_not_judged() -> None:
+    hidden = (404, {"detail": "Not Found"})
+    for settings, fact in ((hidden, None), (vllm_policy("fcfs"), False)):
+        routes = {**VLLM, "/server_info?config_format=json": settings, "/kv_event_sources": hidden}
+        with answering(routes) as host:
+            found = check(f"vllm://{host}")
+        assert found.priorities is fact
+        assert found.kv_events is None
+        assert len(found.hints) == (fact is False)
 
 
 def test_a_vllm_without_statistics_tells_nothing_of_its_cache() -> None:

@@ -199,11 +199,20 @@ class Request:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     num_items: int = 1
     priority: int = 0  # larger is more urgent, among the requests of one engine
+    place: "Place | None" = None  # None: of no query
     itl_s: float | None = None  # decode: the time wanted between tokens, where the engine has "itl"
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
     # Called before it with the log-probabilities of its tokens, by engines that have them so early
     emit_logprobs: Callable[[tuple["TokenLogprob", ...]], None] | None = None
     traceparent: str = ""  # W3C trace context of its span; remote engines send it on
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request stands in the query that waits for it: what engines may order by."""
+
+    query: str
+    left_s: float  # expected seconds from the start of the request to the end of its query
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]

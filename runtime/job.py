@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from backends.base import Outcome, Request
+from backends.base import Outcome, Place, Request
 from runtime.hints import Hint
 from runtime.policy.base import Ticket
 
@@ -34,6 +34,7 @@ class Job(Ticket):
     ) -> None:
         super().__init__(0, 0.0, query, hint, request.op, request.num_items)
         self.request = request
+        request.place = Place(query, hint.level_s)
         self.on_start = on_start
         self.on_done = on_done
         self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo

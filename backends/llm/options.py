@@ -8,7 +8,7 @@ from backends.llm.kv.eviction import EvictionName
 from backends.options import Options
 
 KVTierFormat = Literal["raw", "int8", "cachegen"]
-PolicyName = Literal["fcfs", "sarathi", "lpm", "mlfq", "slo"]
+PolicyName = Literal["fcfs", "sarathi", "lpm", "mlfq", "slo", "application_aware"]
 
 
 class LLMOptions(Options):
@@ -26,7 +26,7 @@ class LLMOptions(Options):
     policy: PolicyName = "fcfs"  # order of execution: see `planner.policies`
     itl_ms: float | None = Field(None, gt=0)  # wanted time between tokens; sizes each step by it
     quantum_ms: float = Field(200, gt=0)  # mlfq: what the first level may use
-    # priorities, lpm, mlfq: wait after which a request is not overtaken
+    # priorities, lpm, mlfq, application_aware: wait after which a request is not overtaken
     patience_ms: float = Field(10_000, gt=0)
     watermark: float = Field(0.01, ge=0, lt=1)  # share of pages that starting leaves free
     jump_forward: bool = True  # tokens that a grammar forces cost no step of their own

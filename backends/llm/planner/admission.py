@@ -90,6 +90,32 @@ def step_budget(itl_s: float | None, may_widen: bool) -> Budget:
     return budget
 
 
+STRETCH = 2.0  # a step beside decodes takes at most so many times what these take alone
+
+
+def gentle_budget(within: Budget) -> Budget:
+    """At most `within`, and beside decodes only so much of prompts that a step takes no more than
+    twice what the decodes alone take.
+
+    A large chunk serves one query and delays all that decode by its whole length, for each of their
+    tokens; a small one costs little more, since a step reads all weights for a few tokens too.
+    Decodes of a smaller priority than what else runs do not count."""
+
+    def budget(sequences: Items[Sequence], view: View, now_s: float) -> int:
+        most = within(sequences, view, now_s)
+        highest = max((s.request.priority for s in sequences), default=0)
+        decodes = [s for s in sequences if s.is_decoding]
+        if not any(s.request.priority == highest for s in decodes):
+            return most
+        num_keys = sum(len(s.ids) for s in decodes)
+        context_len = max((s.table.num_computed for s in sequences if not s.is_decoding), default=0)
+        alone_s = view.latency.step_s(len(decodes), num_keys)
+        fits = view.latency.tokens_within(STRETCH * alone_s, num_keys, context_len)
+        return min(max(fits, len(decodes) + LEAST), most)
+
+    return budget
+
+
 def tightest(decodes: Items[Sequence], itl_s: float | None) -> float | None:
     """The least time that one of them wants between tokens; None: they take any."""
     named = [s.request.itl_s if s.request.itl_s is not None else itl_s for s in decodes]

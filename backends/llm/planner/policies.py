@@ -8,7 +8,8 @@ from bisect import bisect_right
 from collections.abc import Sequence as Items
 
 from backends.llm.options import LLMOptions
-from backends.llm.planner.admission import last_first, step_budget, watermark
+from backends.llm.planner.admission import gentle_budget, last_first, step_budget, watermark
+from backends.llm.planner.by_application import by_application
 from backends.llm.planner.policy import Order, Policy, View
 from backends.llm.sequence.sequence import Sequence, ServiceStats
 
@@ -20,10 +21,11 @@ def policy_from(options: LLMOptions) -> Policy:
     """The hooks of `options.policy`, around it the requests' priorities."""
     itl_s = None if options.itl_ms is None else options.itl_ms / 1e3
     patience_s = options.patience_ms / 1e3
+    budget = step_budget(itl_s, may_widen=options.policy == "slo" or itl_s is not None)
     return Policy(
         by_priority(_order(options, itl_s, patience_s), patience_s),
         watermark(options.watermark),
-        step_budget(itl_s, may_widen=options.policy == "slo" or itl_s is not None),
+        gentle_budget(budget) if options.policy == "application_aware" else budget,
         last_first,
     )
 
@@ -40,6 +42,8 @@ def _order(options: LLMOptions, itl_s: float | None, patience_s: float) -> Order
             return by_level(options.quantum_ms / 1e3, patience_s)
         case "slo":
             return by_deadline(itl_s)
+        case "application_aware":
+            return by_application(patience_s)
 
 
 def by_arrival(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

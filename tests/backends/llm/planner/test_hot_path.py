@@ -8,7 +8,7 @@ import pytest
 Make = Callable[..., Any]
 
 
-@pytest.mark.parametrize("policy", ["fcfs", "sarathi", "lpm", "slo"])
+@pytest.mark.parametrize("policy", ["fcfs", "sarathi", "lpm", "slo", "application_aware"])
 def test_a_full_step_of_decodes_looks_nothing_up_and_names_only_full_pages(
     engine: Make, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

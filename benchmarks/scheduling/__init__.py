@@ -1,0 +1,1 @@
+"""Applications that arrive at random, for comparing policies in virtual time."""

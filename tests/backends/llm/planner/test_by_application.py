@@ -1,0 +1,100 @@
+"""The order of applications: whose query is nearest to its end, and what a step spares decodes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from backends.base import Place
+
+Make = Callable[..., Any]
+
+
+def asked(driven: Any, query: str, left_s: float, prompt: int = 4, num_output: int = 3) -> Any:
+    sequence = driven.add(prompt, num_output=num_output)
+    sequence.request.place = Place(query, left_s)
+    return sequence
+
+
+def test_the_query_with_least_left_goes_first_with_all_its_requests(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    long = [asked(driven, "long", 40.0) for _ in range(2)]
+    short = [asked(driven, "short", left_s) for left_s in (1.0, 3.0)]
+    driven.run()
+    order = [short[1], short[0], *long]  # of one query the longest path first, else by arrival
+    assert driven.finished == [sequence.request.id for sequence in order]
+
+
+def test_a_query_takes_the_slot_of_one_with_more_left_which_goes_on_afterwards(
+    engine: Make,
+) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    long = asked(driven, "long", 40.0, num_output=6)
+    driven.step(2)
+    short = asked(driven, "short", 1.0)
+    driven.step()
+    assert (driven.tokens(long), driven.tokens(short)) == (0, 4)
+    driven.run()
+    assert driven.finished == [short.request.id, long.request.id]
+
+
+def test_a_query_that_its_last_call_brings_near_its_end_counts_by_its_farthest_request(
+    engine: Make,
+) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    one = asked(driven, "one", 10.0)
+    near = asked(driven, "two", 1.0)
+    far = asked(driven, "two", 20.0)
+    driven.run()
+    assert driven.finished == [each.request.id for each in (one, far, near)]
+
+
+def test_requests_of_no_query_go_by_arrival_alone_and_by_their_prompts_beside_queries(
+    engine: Make,
+) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    first, second = driven.add(300, num_output=1), driven.add(4, num_output=1)
+    driven.run()
+    assert driven.finished == [first.request.id, second.request.id]
+    driven = engine(policy="application_aware", max_running=1)
+    large, small = driven.add(300, num_output=1), driven.add(4, num_output=1)
+    query = asked(driven, "query", 0.1, num_output=1)
+    driven.run()
+    assert driven.finished == [each.request.id for each in (small, query, large)]
+
+
+def test_the_oldest_gets_its_turn_however_many_shorter_queries_come(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=2, patience_ms=300)
+    starved = asked(driven, "long", 40.0, num_output=3)
+    for number in range(60):
+        asked(driven, f"short {number}", 1.0, num_output=1)
+        asked(driven, f"also {number}", 1.0, num_output=1)
+        driven.step()
+        if starved.request.id in driven.finished:
+            break
+    assert 0.3 <= driven.clock() < 0.6
+
+
+def test_beside_decodes_a_step_takes_twice_what_they_take_alone(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=12, token_budget=512)
+    for number in range(8):
+        asked(driven, f"{number}", 1.0, num_output=80)
+    driven.step(30)  # 10 ms a step and 1 ms a token: 18 ms, which the latency model has learned
+    asked(driven, "prompt", 9.0, prompt=200)
+    step = driven.step()
+    chunk = step.num_tokens - 8
+    assert 16 <= chunk <= 20
+
+
+def test_with_nothing_that_decodes_a_step_is_as_large_as_it_may_be(engine: Make) -> None:
+    driven = engine(policy="application_aware", token_budget=512)
+    asked(driven, "prompt", 9.0, prompt=600)
+    assert driven.step().num_tokens == 512
+
+
+def test_decodes_of_bulk_work_do_not_make_chunks_small(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=12, token_budget=512)
+    for _ in range(8):
+        driven.add(4, num_output=80, priority=-1)
+    driven.step(30)
+    urgent = driven.add(400, num_output=2)
+    driven.step()  # starts within what the running leave
+    assert driven.tokens(urgent) + driven.step().num_tokens >= 400

@@ -1,0 +1,52 @@
+"""The benchmark of policies: the same figures each time, and queries that are served as said."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.bench_scheduling import WAYS, Machine, Served, bench, row, serve
+from benchmarks.scheduling.workloads import Arrival, arrivals
+
+pytestmark = pytest.mark.model  # a tokenizer counts
+
+MACHINE = Machine("rtx-3090", "llama-2-7b", max_running=32)
+
+
+def test_a_seed_gives_the_same_figures_each_time() -> None:
+    first, second = (
+        bench("mixed", [0.7], 4, 1, MACHINE, Console(quiet=True))["0.7"] for _ in range(2)
+    )
+    assert first == second
+    assert set(first) == set(WAYS)
+    assert all(found["p99_s"] >= found["p50_s"] > 0 for found in first.values())
+
+
+def test_arrivals_are_drawn_once_and_each_reads_a_document_of_its_own(tmp_path: Path) -> None:
+    asked = list(arrivals(("chain", "naive_rag"), 2.0, 200, 3, tmp_path))
+    assert 60 < asked[-1].at_s < 160  # 100 s are expected
+    assert len({each.arguments["files"][0] for each in asked}) == 200
+    assert {each.app for each in asked} == {"chain", "naive_rag"}
+
+
+def test_a_query_with_less_left_passes_those_that_came_before_it(tmp_path: Path) -> None:
+    def document(name: str, num_words: int) -> str:
+        path = tmp_path / f"{name}.txt"
+        path.write_text(" ".join(f"{name}{i}" for i in range(num_words)))
+        return str(path)
+
+    asked = [Arrival(0.0, "chain", {"files": [document(f"c{i}", 600)]}) for i in range(10)]
+    short = {"files": [document("d", 300)], "question": "What is said?"}
+    asked.append(Arrival(0.5, "naive_rag", short))
+    by_arrival = serve(asked, MACHINE, WAYS["request_fcfs"])
+    by_application = serve(asked, MACHINE, WAYS["application_aware"])
+    assert by_application[-1].seconds < by_arrival[-1].seconds / 1.5
+
+
+def test_the_gap_is_between_the_slow_downs_of_apps() -> None:
+    alone = [Served("a", 1.0, 0), Served("a", 2.0, 0), Served("b", 4.0, 0)]
+    served = [Served("a", 2.0, 0), Served("a", 2.0, 0), Served("b", 12.0, 0)]
+    found = row(served, alone)
+    assert found["fairness_gap"] == 3.0 - 1.5
+    assert found["mean_s"] == pytest.approx(16 / 3, abs=0.001)
+    assert found["p50_s"] == 2.0

@@ -10,12 +10,17 @@ from pydantic_core import to_json
 
 from backends.errors import ConfigError
 from frontend_dsl.engine_names import engines_read_by
+from frontend_dsl.leaks import is_mangled_inside
 from frontend_dsl.signature import MISSING, AppParameter
 from teola.app_serving.app_schema import AnyApp, description_of, input_schema, result_schema
 from teola.app_serving.chat_arguments import CannotChat, ChatArguments
 from teola.runner import default_runner
 from teola.serving.api_errors import ApiError, from_validation, invalid
 
+_NO_TEXT = (
+    "it holds characters that no text has, side by side: control characters of U+001C to U+001F, "
+    "or characters of the planes for private use"
+)
 _log = logging.getLogger("teola.apps")
 
 
@@ -100,6 +105,8 @@ class ServedApp:
         except Exception as error:  # of a validator that the app's author wrote
             what = f"{self.name} cannot check {name!r}: {type(error).__name__}: {error}"
             raise ApiError(500, what, code="app_failed") from error
+        if self.app.is_async and is_mangled_inside(value):  # its Python sees the real text
+            raise invalid(_field(name), f"{_field(name)}: {_NO_TEXT}")
 
 
 def _chat(app: AnyApp) -> tuple[ChatArguments | None, str]:

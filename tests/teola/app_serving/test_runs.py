@@ -10,10 +10,11 @@ import pytest
 
 import teola as tl
 from backends.errors import EngineOverloaded, RequestTooLong
+from frontend_dsl.markers import mark
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from service_apps import ask, block, fail, find, llm, measure, twice, wait
+from service_apps import ask, block, fail, find, llm, measure, steps, twice, wait
 
 Serve = Callable[..., Any]
 
@@ -77,6 +78,18 @@ def test_a_wrong_argument_is_named(serve: Serve, arguments: Any, param: str, cod
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == (param, code)
+
+
+def test_a_text_that_looks_like_a_value_of_a_graph_is_refused_where_it_could_be_taken_for_one(
+    serve: Serve,
+) -> None:
+    odd = f"a{mark(1)[:2]}b"
+    with tl.fake(llm, "fine"), serve(ask, steps) as client:
+        refused = client.run("steps", arguments={"question": odd})
+        assert client.run("ask", arguments={"question": odd}).json()["result"] == "fine"
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "arguments.question")
+    assert "U+001C" in error["message"]
 
 
 def test_what_is_not_there_is_404(serve: Serve) -> None:

@@ -14,7 +14,6 @@ from backends.request_limits import MAX_TOOLS
 from teola.serving.chat_message import Message
 from teola.serving.decode_fields import StreamOptions
 from teola.serving.fields import INT_END, UNSUPPORTED, Fields, Unsupported
-from teola.serving.tool_fields import ToolFields
 
 _MAX_MESSAGES = 4096
 _LATE = "the answer is the app's own; it samples as its author wrote it"
@@ -64,8 +63,8 @@ class AppChatFields(Fields):
     top_p: float | None = Field(None, gt=0, le=1, description="Read, and without effect.")
     max_tokens: _Limit = Field(None, description="Read, and without effect.")
     max_completion_tokens: _Limit = Field(None, description="Read, and without effect.")
-    tools: list[ToolFields] | None = Field(
-        None, max_length=MAX_TOOLS, description="Read, and never called."
+    tools: list[dict[str, Any]] | None = Field(
+        None, max_length=MAX_TOOLS, description="Whatever they are, they are never called."
     )
 
     @property

@@ -107,6 +107,7 @@ def test_langchain_asks_and_streams(server: Process) -> None:
 def test_requests_of_open_webui_are_answered(server: Process) -> None:
     """As 0.12.4 sends them: it lists models, chats with tools of its page, and asks for a title."""
     now = {"name": "get_current_timestamp", "description": "The time.", "parameters": {}}
+    now |= {"x-server": "a tool server's own"}
     said = [{"role": "system", "content": "User: Bob"}, *user("what?")]
     chat = {
         "stream": True,

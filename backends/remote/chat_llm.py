@@ -81,6 +81,7 @@ class ChatLLM:
                 return
             found = await probe(self._client, self._url)
             self._exchange.priority_sign = found.priority_sign
+            self._exchange.priority_rule = found.priority_rule
             more: set[Capability] = {"cached_tokens"} if found.counts_cached else set()
             more |= {"fusion"} if found.fuses else set()
             self._info = replace(

@@ -20,6 +20,7 @@ from backends.remote.dialects.text_dialect import TextDialect, Written
 from backends.remote.drafts import Draft, Drafts
 from backends.remote.errors import was_never_sent
 from backends.remote.servers import TextServer
+from backends.remote.teola_priority import sendable
 from backends.remote.text_call import TextCall
 from backends.remote.tool_answer import ToolAnswer, whole_answer
 
@@ -34,6 +35,7 @@ class TextExchange:
         self._client = client
         self._server = server
         self.priority_sign = 1  # 0: the server takes none
+        self.priority_rule = "allow"
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -56,7 +58,8 @@ class TextExchange:
     ) -> tuple[Written, Drafts]:
         """Sends the call, again where the server says how it wants it written."""
         for num_tries in range(1, _MOST_TRIES + 1):
-            asked = replace(call, priority=call.priority * self.priority_sign)
+            priority = sendable(self.priority_rule, call.priority * self.priority_sign)
+            asked = replace(call, priority=priority)
             written = dialect.write(asked, is_stream=emit is not None)
             try:
                 return written, await self._sent(dialect, call, written, emit)

@@ -9,6 +9,7 @@ from backends.remote.client import Client
 from backends.remote.dialects.identify import check_kind
 from backends.remote.errors import Forbidden
 from backends.remote.listed_models import model_of
+from backends.remote.teola_priority import rule_of
 from backends.remote.url import RemoteURL
 
 # These list every model that they answer for.
@@ -23,6 +24,7 @@ class Probed:
     max_context_tokens: int | None = None
     counts_cached: bool = False  # answers say how many prompt tokens came from a cache
     priority_sign: int = 1  # 0: the server takes no priorities, or does not say so
+    priority_rule: str = "allow"  # of a teola server
     fuses: bool = False  # it reuses the KV of chunks
 
 
@@ -48,7 +50,9 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     length = card.get("max_model_len") if card else None
     able = card.get("capabilities") if card and url.scheme == "teola" else None
     fuses = isinstance(able, list) and "fusion" in able
-    found = Probed(model, length if isinstance(length, int) else None, fuses=fuses)
+    known_length = length if isinstance(length, int) else None
+    rule = rule_of(card if url.scheme == "teola" else None)
+    found = Probed(model, known_length, fuses=fuses, priority_rule=rule)
     return await _with_settings(found, client) if url.scheme == "sglang" else found
 
 

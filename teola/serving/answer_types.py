@@ -253,6 +253,7 @@ class ModelCard(TypedDict):
     kind: str
     capabilities: list[str]
     parent: NotRequired[str]
+    client_priority: NotRequired[str]
     max_model_len: NotRequired[int]
     fusion: NotRequired[FusionProfile]
 

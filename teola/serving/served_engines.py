@@ -127,6 +127,8 @@ class ServedEngines:
             "kind": served.engine.info.kind,
             "capabilities": sorted(served.capabilities),
         }
+        if served.engine.info.kind == "llm":
+            card["client_priority"] = self.rules.priority.value
         length = served.engine.info.max_context_tokens
         if length is not None:
             card["max_model_len"] = length

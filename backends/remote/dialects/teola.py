@@ -19,6 +19,7 @@ from backends.remote.dialects.answer_fields import Fields
 from backends.remote.dialects.identify import another_kind, looks_like
 from backends.remote.dialects.prometheus import MetricsPage
 from backends.remote.dialects.token_dialect import ALWAYS
+from backends.remote.teola_priority import rule_of, sendable
 from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, ServerFacts
 from backends.remote.token_mode.chunks import pieces_of
 
@@ -45,6 +46,7 @@ class Teola:
         self._client = client
         self._model = model
         self._able: frozenset[str] = frozenset()
+        self._priority_rule = "allow"
 
     async def probe(self) -> ServerFacts:
         card = await self._card()
@@ -57,6 +59,7 @@ class Teola:
                 "this one with the option tokenizer='server', which sends messages and not tokens"
             )
         self._able = frozenset(able)
+        self._priority_rule = rule_of(card)
         lacks = _OPTIONAL - self._able
         found = frozenset(name for name in _OPTIONAL if name in self._able)
         length = Fields(card, "/v1/models").count("max_model_len")
@@ -71,7 +74,7 @@ class Teola:
             answer = await self._client.post("/tokenize", body, is_safe=True)
         except EngineUnavailable:
             raise
-        except EngineError:  # 501: the engine does not show its tokenizer
+        except EngineError:  # the engine does not show its tokenizer
             return None
         return Fields(answer, "/tokenize").ids("tokens")
 
@@ -146,7 +149,8 @@ class Teola:
         fields = completions.prompt_fields(prompt, self._model)
         if prompt.fusion is not None and prompt.chunks:
             fields |= {"prompt": list(pieces_of(prompt)), "fusion": prompt.fusion}
-        return {**fields, "priority": prompt.priority} if prompt.priority else fields
+        priority = sendable(self._priority_rule, prompt.priority)
+        return {**fields, "priority": priority} if priority else fields
 
     async def _card(self) -> Mapping[str, Any]:
         if await looks_like(self._client) != self.name:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Request
+from backends.base import Request, Result
 from teola.serving.client_rules import ClientRules, PriorityRule
 
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
@@ -100,3 +100,27 @@ def test_any_name_does_not_hide_adapters(talk_tiny: Callable[..., Any], tmp_path
     other = server.ask(COMPLETE, {**body, "model": "other"}).json()
     assert other["choices"] == known["choices"]
     assert other["model"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("rule", "given"), [("allow", 7), ("lower", 0), ("ignore", 0), ("refuse", 0)]
+)
+def test_teolas_own_adapter_asks_for_what_the_server_grants(
+    with_pair: Callable[..., None], rule: str, given: int
+) -> None:
+    async def work(pair: Any) -> None:
+        execute, seen = pair.local.execute, set()
+
+        async def noted(requests: list[Request]) -> Any:
+            seen.update(request.priority for request in requests)
+            return await execute(requests)
+
+        pair.local.execute = noted
+        for priority in (7, -7):
+            id_, attrs = f"r{priority}", {"max_tokens": 2}
+            request = Request(id_, "generate", ("ab",), attrs, priority=priority)
+            (outcome,) = await pair.remote.execute([request])
+            assert isinstance(outcome, Result), outcome
+        assert seen == {given, -7 if rule in ("allow", "lower") else 0}
+
+    with_pair(work, rules=ClientRules(priority=PriorityRule(rule)))

@@ -18,7 +18,7 @@ from backends.remote.token_llm import TokenLLM
 from backends.remote.tokenizer_source import open_tokenizer
 from backends.remote.url import parse_url
 from teola.serving.app import make_app
-from teola.serving.client_rules import ALL_ALLOWED
+from teola.serving.client_rules import ALL_ALLOWED, ClientRules
 from teola.serving.served_engines import ServedEngines
 
 
@@ -44,13 +44,15 @@ async def ask(engine: Any, op: str, *inputs: Any, emit: Any = None, **attrs: Any
 
 
 @asynccontextmanager
-async def pair_of(folder: Path, *, is_exact: bool = False, **options: Any) -> AsyncIterator[Pair]:
+async def pair_of(
+    folder: Path, *, rules: ClientRules = ALL_ALLOWED, is_exact: bool = False, **options: Any
+) -> AsyncIterator[Pair]:
     settings = {"dtype": "float32", "kernels": "torch", "kv_tokens": 4096, **options}
     local = create("llm", f"local:{folder}", settings)
     engines = ServedEngines(
         [(f"local:{folder}", local)],
         max_queued=64,
-        rules=replace(ALL_ALLOWED, is_exact=is_exact),
+        rules=replace(rules, is_exact=is_exact),
     )
     await engines.start()
     transport = httpx.ASGITransport(make_app(engines))

@@ -253,3 +253,21 @@ def test_sglang_is_told_to_abort_and_by_the_requests_own_id() -> None:
         assert script.seen[-1].body == {"rid": request.id}
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "sent"),
+    [
+        ("allow", 3, 3),
+        ("lower", 3, None),
+        ("lower", -3, -3),
+        ("ignore", 3, None),
+        ("refuse", -3, None),
+    ],
+)
+def test_teola_is_asked_for_the_priorities_that_it_takes(
+    rule: str, asked: int, sent: int | None
+) -> None:
+    models = {"/v1/models": {"data": [{"id": "m", "client_priority": rule}]}}
+    found = talk({**models, CHAT: completion("x")}, USER, scheme="teola", priority=asked)
+    assert found.body.get("priority") == sent

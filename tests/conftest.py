@@ -1,4 +1,4 @@
-"""A tiny random LLM on disk, and its tokenizer, for tests of every folder."""
+"""For tests of every folder: a tiny random LLM on disk and its tokenizer; how hypothesis draws."""
 
 import json
 from collections.abc import Callable
@@ -6,6 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine drawing is slow, and no fault.
+settings.register_profile(
+    "busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 
 SMOLLM_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

@@ -13,8 +13,9 @@ changes no token, since prompts are tokenised part by part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import pairwise
 
 from graph_opt.analysis.constant_heads import constant_end
@@ -75,7 +76,7 @@ def _late_parts(
             start = before
 
 
-def _shared_heads(node: Node, counts: Counter[Hashable], min_head_tokens: int) -> Iterator[int]:
+def _shared_heads(node: Node, counts: Counter[bytes], min_head_tokens: int) -> Iterator[int]:
     """Where the node parts ways with another prefill of the same context."""
     num_alike = [counts[head] for head in _heads(node)]
     for end in range(2, len(node.args)):
@@ -83,16 +84,17 @@ def _shared_heads(node: Node, counts: Counter[Hashable], min_head_tokens: int) -
             yield part_start(node.args, end)
 
 
-def _count_heads(graph: Graph) -> Counter[Hashable]:
+def _count_heads(graph: Graph) -> Counter[bytes]:
     return Counter(head for node in graph.nodes if node.op == "prefill" for head in _heads(node))
 
 
-def _heads(node: Node) -> Iterator[Hashable]:
+def _heads(node: Node) -> Iterator[bytes]:
     """A key for the first arg, the first two, and so on; equal where the args so far are."""
-    head: Hashable = json_text(dict(node.attrs))
+    so_far = sha256(json_text(dict(node.attrs)).encode())
     for arg in node.args:
-        head = (head, arg_text(arg))
-        yield head
+        text = arg_text(arg).encode("utf-8", "surrogatepass")
+        so_far.update(b"%d:%b" % (len(text), text))
+        yield so_far.digest()
 
 
 def _is_worth(parts: Sequence[Arg], min_head_tokens: int) -> bool:

@@ -95,6 +95,14 @@ def test_an_app_with_messages_is_given_the_conversation(serve: Serve) -> None:
     assert body["choices"][0]["message"]["content"] == "it is Bob"
 
 
+def test_a_conversation_of_thousands_of_messages_is_answered(serve: Serve) -> None:
+    said = [{"role": "user", "content": f"Message {number}."} for number in range(4096)]
+    with tl.fake(llm, {"Message 4095": "read"}), serve(talk) as client:
+        answer = client.chat("talk", said)
+        assert answer.json()["choices"][0]["message"]["content"] == "read"
+        assert client.chat("talk", [*said, said[0]]).json()["error"]["param"] == "messages"
+
+
 def test_a_conversation_with_calls_of_tools_is_given_whole(serve: Serve) -> None:
     function = {"name": "find", "arguments": "{}"}
     call = {"id": "call_1", "type": "function", "function": function}

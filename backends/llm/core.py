@@ -155,7 +155,6 @@ class LLMCore:
         take."""
         return self._validator.encode(parts, attrs or {}, is_start=is_start)
 
-    @property
     def tokenizer_info(self) -> Mapping[str, Any]:
         return self._prompts.info
 

@@ -149,10 +149,9 @@ class LLMEngine:
         token stands before a text. Raises RequestRejected."""
         return self._running_core().encode(parts, attrs, is_start=is_start)
 
-    @property
     def tokenizer_info(self) -> Mapping[str, Any]:
         """Its markup and its chat template. Raises EngineUnavailable before `start`."""
-        return self._running_core().tokenizer_info
+        return self._running_core().tokenizer_info()
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markup included. Raises RequestRejected."""

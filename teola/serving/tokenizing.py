@@ -33,7 +33,6 @@ class HasTokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, markup included. Raises RequestRejected."""
 
-    @property
     def tokenizer_info(self) -> Mapping[str, Any]:
         """`bos_token`, `eos_token`, `chat_template` and `vocab_size`."""
 

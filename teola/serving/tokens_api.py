@@ -98,7 +98,7 @@ async def detokenize(request: Request) -> Response:
 async def tokenizer_info(request: Request) -> Response:
     """The LLM's markup and its chat template."""
     served = engines_of(request).find("llm", None)
-    return JSONResponse({"model": served.name, **_tokenizer(served).tokenizer_info})
+    return JSONResponse({"model": served.name, **_tokenizer(served).tokenizer_info()})
 
 
 def _tokenizer(served: Served) -> HasTokenizer:

@@ -281,7 +281,7 @@ def test_clients_that_want_token_ids_alone_are_bounded(
     server = talk()
     monkeypatch.setattr(server.llm, "encode", tokenizer.encode, raising=False)
     monkeypatch.setattr(server.llm, "decode", tokenizer.decode, raising=False)
-    monkeypatch.setattr(server.llm, "tokenizer_info", {}, raising=False)
+    monkeypatch.setattr(server.llm, "tokenizer_info", dict, raising=False)
     server.engines.served[0].tokenizing.admission.limit = 2
     threading.Timer(0.5, tokenizer.may_go_on.set).start()
     answers = server.post_all("/tokenize", [{"prompt": "a" * 200_000}] * 4)

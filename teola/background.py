@@ -68,12 +68,27 @@ class BackgroundLoop:
                 "in an async tool write `await app.arun(...)` or `app.astream(...)`"
             )
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether what is submitted runs."""
+        return self._thread is None or self._thread.is_alive()
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name=self._name, daemon=True
+                    target=_run_for_ever, args=(self._loop,), name=self._name, daemon=True
                 )
                 self._thread.start()
             return self._loop
+
+
+def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    """Asyncio lets these two out of the loop, beside giving them to who waits for the task: the
+    tasks of others go on."""
+    while True:
+        try:
+            return loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            continue

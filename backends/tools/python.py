@@ -138,7 +138,7 @@ def _attempt(thunk: Thunk) -> Outcome:
     except Exception as error:
         return error
     except BaseException as error:  # KeyboardInterrupt, CancelledError: raised by the function
-        return EngineError(f"the called function raised {type(error).__name__}: {error}")
+        return _odd(error)
 
 
 async def _awaited(value: Any) -> Outcome:
@@ -148,6 +148,8 @@ async def _awaited(value: Any) -> Outcome:
         return _exited(error)
     except Exception as error:
         return error
+    except (KeyboardInterrupt, GeneratorExit) as error:
+        return _odd(error)
 
 
 def _result(value: Any) -> Result:
@@ -156,6 +158,10 @@ def _result(value: Any) -> Result:
 
 def _exited(error: SystemExit) -> EngineError:
     return EngineError(f"the called function tried to end the program (exit code {error.code!r})")
+
+
+def _odd(error: BaseException) -> EngineError:
+    return EngineError(f"the called function raised {type(error).__name__}: {error}")
 
 
 def _name(fn: Any) -> str:

@@ -143,7 +143,9 @@ class Run:
         try:
             result = await app.arun(**self._arguments)
             return Outcome("completed", _plain(result))
-        except Exception as error:  # the run's outcome, whatever its app raised
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # the run's outcome, whatever its app raised
             return Outcome("failed", error=from_app(self.id, self.app.name, error))
 
     async def _cancel_work(self) -> None:

@@ -32,7 +32,7 @@ _ARGUMENTS = "arguments"
 _log = logging.getLogger("teola.apps")
 
 
-def from_app(run_id: str, app: str, error: Exception) -> ApiError:
+def from_app(run_id: str, app: str, error: BaseException) -> ApiError:
     """An outcome of an app. What its author did not expect is logged with its stack trace."""
     cause = error.cause if isinstance(error, NodeFailed) else error
     if isinstance(cause, _OF_ENGINES):
@@ -51,6 +51,10 @@ def from_app(run_id: str, app: str, error: Exception) -> ApiError:
         return ApiError(500, f"{app}: {error}", code="agent_failed")
     is_expected = isinstance(error, errors.ALL)
     _log.error("run %s of %s failed: %s", run_id, app, error, exc_info=not is_expected and error)
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        what = f"{app}: the app tried to end the program (exit code {code})"
+        return ApiError(500, what, code="app_failed")
     text = str(error) if is_expected else f"{type(error).__name__}: {error}"
     return ApiError(500, f"{app}: {text}", code="app_failed")
 

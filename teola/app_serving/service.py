@@ -37,7 +37,7 @@ class AppService:
         name, and for an app that clients cannot call."""
         self.metrics = RunMetrics()
         self.created_s = int(time.time())
-        self.is_ready = False
+        self._is_open = False
         self.apps = _by_name(apps if timeout_s is None else _bounded(apps, timeout_s))
         self._admission = Admission(max_runs)
         self._running: dict[str, Run] = {}
@@ -49,6 +49,11 @@ class AppService:
     def names(self) -> Sequence[str]:
         """The apps."""
         return [*self.apps]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether runs are taken."""
+        return self._is_open and self._loop.is_alive
 
     def app(self, name: str) -> ServedApp:
         """Raises ApiError."""
@@ -95,11 +100,11 @@ class AppService:
         runner = default_runner()
         self.metrics.registry.register(KVCollector(runner))
         self._until_closed.enter_context(runner.aborted_told_to(self.metrics.count_usage))
-        self.is_ready = True
+        self._is_open = True
 
     def end_running(self) -> None:
         """Answer all that runs with an error; nothing new is taken."""
-        self.is_ready = False
+        self._is_open = False
         for run in [*self._running.values()]:
             run.cancel(CLOSING)
 

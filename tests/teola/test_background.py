@@ -56,3 +56,17 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_hangs_nobody() -> None:
             await asyncio.wait_for(task, 10)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_coroutine_that_ends_the_program_ends_itself_alone(error: type[BaseException]) -> None:
+    background = BackgroundLoop("test")
+
+    async def end() -> None:
+        raise error
+
+    other = background.submit(asyncio.sleep(0.1, "went on"))
+    with pytest.raises(error):
+        background.submit(end()).result(10)
+    assert other.result(10) == "went on"
+    assert background.is_alive

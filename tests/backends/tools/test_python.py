@@ -118,6 +118,13 @@ def test_nothing_that_a_plain_function_raises_is_lost(error: BaseException) -> N
     assert type(error).__name__ in str(outcome)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
+def test_nothing_that_an_async_function_raises_is_lost(error: BaseException) -> None:
+    (outcome,) = run(call(raises_async, error))
+    assert isinstance(outcome, EngineError)
+    assert type(error).__name__ in str(outcome)
+
+
 @pytest.mark.parametrize("fn", [raises, raises_async])
 def test_a_tool_cannot_end_the_program(fn: Any) -> None:
     (outcome,) = run(call(fn, SystemExit(3)))

@@ -61,7 +61,7 @@ class RunOptions:
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
     otel: Any = None  # spans of the queries: True, the URL of a receiver, or a tl.Otel
-    is_agent: bool = False  # which spans say
+    is_agent: bool = field(default=False, compare=False)  # which spans say, and nothing else
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):

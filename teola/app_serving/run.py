@@ -23,6 +23,7 @@ from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
 from teola.app_serving.run_errors import CANCELLED, from_app
 from teola.app_serving.run_progress import RunProgress
+from teola.app_serving.told import NoJSON
 from teola.app_serving.usage import counts_of, usage_of
 from teola.background import Background
 from teola.serving.api_errors import ApiError
@@ -46,11 +47,19 @@ class Run:
     """`start` it once. All but `_listen` and what runs the app is for the server's loop."""
 
     def __init__(
-        self, app: AnyApp, arguments: Mapping[str, Any], meter: AnswerMeter, *, is_heard: bool
+        self,
+        app: AnyApp,
+        arguments: Mapping[str, Any],
+        meter: AnswerMeter,
+        *,
+        is_heard: bool,
+        shows_errors: bool = False,
     ) -> None:
-        """With `is_heard` its events come to `inbox`."""
+        """With `is_heard` its events come to `inbox`; with `shows_errors` its client is told what
+        exceptions of the app say."""
         self.id = f"run_{uuid4().hex}"
         self.app = app
+        self.shows_errors = shows_errors
         self.created_s = int(time())
         self._loop = asyncio.get_running_loop()
         self.inbox = Inbox(self._loop) if is_heard else None
@@ -146,7 +155,10 @@ class Run:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # the run's outcome, whatever its app raised
-            return Outcome("failed", error=from_app(self.id, self.app.name, error))
+            return Outcome("failed", error=self._error(error))
+
+    def _error(self, error: BaseException) -> ApiError:
+        return from_app(self.id, self.app.name, error, with_text=self.shows_errors)
 
     async def _cancel_work(self) -> None:
         self._work.cancel()
@@ -174,4 +186,4 @@ def _plain(result: Any) -> Any:
     try:
         return to_jsonable_python(result, serialize_unknown=True, inf_nan_mode="null")
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise ValueError(f"the app's result cannot be written as JSON: {error}") from error
+        raise NoJSON("the app's result cannot be written as JSON") from error

@@ -18,6 +18,7 @@ from frontend_dsl.agents.errors import AgentError
 from frontend_dsl.signature import ArgumentError
 from runtime.errors import NodeFailed, QueryTimeout
 from teola import errors
+from teola.app_serving.told import is_telling, told
 from teola.serving.api_errors import ApiError, from_engine
 
 CANCELLED = ApiError(410, "the run was cancelled", code="run_cancelled")
@@ -32,8 +33,9 @@ _ARGUMENTS = "arguments"
 _log = logging.getLogger("teola.apps")
 
 
-def from_app(run_id: str, app: str, error: BaseException) -> ApiError:
-    """An outcome of an app. What its author did not expect is logged with its stack trace."""
+def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = False) -> ApiError:
+    """An outcome of an app. What its author did not expect is logged with its stack trace;
+    `with_text` its client is told what it says, too."""
     cause = error.cause if isinstance(error, NodeFailed) else error
     if isinstance(cause, _OF_ENGINES):
         found = from_engine(cause, _ARGUMENTS)
@@ -55,8 +57,9 @@ def from_app(run_id: str, app: str, error: BaseException) -> ApiError:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         what = f"{app}: the app tried to end the program (exit code {code})"
         return ApiError(500, what, code="app_failed")
-    text = str(error) if is_expected else f"{type(error).__name__}: {error}"
-    return ApiError(500, f"{app}: {text}", code="app_failed")
+    text = told(error, with_text=with_text)
+    more = "" if with_text or is_telling(error) else f"; see run {run_id} in the server's log"
+    return ApiError(500, f"{app}: {text}{more}", code="app_failed")
 
 
 def retry_headers(error: ApiError) -> Mapping[str, str]:

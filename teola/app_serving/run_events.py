@@ -29,12 +29,20 @@ def last_frame(run: Run) -> bytes:
 class EventFrames:
     """Of one run; `t` is in seconds since its first event."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self._shows_errors = run.shows_errors
         self._began_t: float | None = None
 
     def of(self, event: Event) -> bytes:
         began_t = self._began_t = event.t if self._began_t is None else self._began_t
-        return frame({**_body_of(event), "query": event.query, "t": round(event.t - began_t, 6)})
+        body = self._body_of(event)
+        return frame({**body, "query": event.query, "t": round(event.t - began_t, 6)})
+
+    def _body_of(self, event: Event) -> dict[str, Any]:
+        body = _body_of(event)
+        if event.kind in ("error", "retry") and not self._shows_errors:
+            body["fields"]["error"] = body["fields"]["error"].partition(":")[0]  # the type
+        return body
 
 
 def _body_of(event: Event) -> dict[str, Any]:

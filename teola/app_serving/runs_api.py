@@ -67,7 +67,7 @@ async def ended_while_connected(request: Request, run: Run) -> None:
 
 async def _write_run(run: Run, write: Write) -> None:
     assert run.inbox is not None, "it is heard"
-    frames = EventFrames()
+    frames = EventFrames(run)
     try:
         await write(first_frame(run))
         while events := await run.inbox.take():

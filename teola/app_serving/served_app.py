@@ -14,6 +14,7 @@ from frontend_dsl.leaks import is_mangled_inside
 from frontend_dsl.signature import MISSING, AppParameter
 from teola.app_serving.app_schema import AnyApp, description_of, input_schema, result_schema
 from teola.app_serving.chat_arguments import CannotChat, ChatArguments
+from teola.app_serving.told import told
 from teola.runner import default_runner
 from teola.serving.api_errors import ApiError, from_validation, invalid
 
@@ -27,8 +28,10 @@ _log = logging.getLogger("teola.apps")
 class ServedApp:
     """Raises ConfigError for an app whose arguments cannot be JSON."""
 
-    def __init__(self, app: AnyApp) -> None:
+    def __init__(self, app: AnyApp, shows_errors: bool = False) -> None:
+        """With `shows_errors` clients are told what exceptions of its validators say."""
         self.app = app
+        self._shows_errors = shows_errors
         self.name = app.name
         self.chat, self.why_no_chat = _chat(app)
         try:
@@ -103,7 +106,9 @@ class ServedApp:
         except ValidationError as error:
             raise _wrong_value(name, from_validation(error, value)) from None
         except Exception as error:  # of a validator that the app's author wrote
-            what = f"{self.name} cannot check {name!r}: {type(error).__name__}: {error}"
+            what = f"{self.name} cannot check {name!r}"
+            _log.exception("%s", what)
+            what += f": {told(error, with_text=self._shows_errors)}"
             raise ApiError(500, what, code="app_failed") from error
         if self.app.is_async and is_mangled_inside(value):  # its Python sees the real text
             raise invalid(_field(name), f"{_field(name)}: {_NO_TEXT}")

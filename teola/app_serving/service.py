@@ -32,13 +32,23 @@ _STOP_S = 2.0  # for apps to stop when they are told to
 class AppService:
     """What is set around the place where it is made, `tl.fake` say, holds in its runs."""
 
-    def __init__(self, apps: Sequence[AnyApp], max_runs: int, timeout_s: float | None = None):
-        """At most `max_runs` run at once, each for `timeout_s`. Raises ConfigError for two of one
-        name, and for an app that clients cannot call."""
+    def __init__(
+        self,
+        apps: Sequence[AnyApp],
+        max_runs: int,
+        timeout_s: float | None = None,
+        *,
+        shows_errors: bool = False,
+    ) -> None:
+        """At most `max_runs` run at once, each for `timeout_s`; `shows_errors` tells clients the
+        texts of exceptions that apps raise, which the log has in any case. Raises ConfigError for
+        two of one name, and for an app that clients cannot call."""
         self.metrics = RunMetrics()
         self.created_s = int(time.time())
         self._is_open = False
-        self.apps = _by_name(apps if timeout_s is None else _bounded(apps, timeout_s))
+        self._shows_errors = shows_errors
+        bounded = apps if timeout_s is None else _bounded(apps, timeout_s)
+        self.apps = _by_name(bounded, shows_errors)
         self._admission = Admission(max_runs)
         self._running: dict[str, Run] = {}
         self._ended = EndedRuns()
@@ -68,7 +78,8 @@ class AppService:
             raise CLOSING
         place = ExitStack()
         place.enter_context(self._admission.admitted(1))
-        run = Run(app.app, arguments, AnswerMeter(self.metrics), is_heard=is_heard)
+        meter, shows = AnswerMeter(self.metrics), self._shows_errors
+        run = Run(app.app, arguments, meter, is_heard=is_heard, shows_errors=shows)
         self._running[run.id] = run
         run.ended.add_done_callback(lambda _: self._end(run))
 
@@ -133,12 +144,12 @@ class _InContext(BackgroundLoop):
         return self._context.copy().run(super().submit, coroutine)
 
 
-def _by_name(apps: Sequence[AnyApp]) -> dict[str, ServedApp]:
+def _by_name(apps: Sequence[AnyApp], shows_errors: bool) -> dict[str, ServedApp]:
     by_name: dict[str, ServedApp] = {}
     for app in apps:
         if app.name in by_name:
             raise ConfigError(f"two of the apps to serve are called {app.name!r}; rename one")
-        by_name[app.name] = ServedApp(app)
+        by_name[app.name] = ServedApp(app, shows_errors)
     return by_name
 
 

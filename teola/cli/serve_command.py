@@ -16,6 +16,7 @@ def serve_apps(
     engines: Sequence[str],
     max_runs: int,
     run_timeout_s: float | None,
+    shows_errors: bool,
     server: ServerOptions,
     debug: bool,
 ) -> None:
@@ -33,7 +34,7 @@ def serve_apps(
         apps = with_engines(load_apps(targets), engines)
         if server.otel is not None:
             apps = [app.using(otel=server.otel) for app in apps]
-        service = AppService(apps, max_runs, run_timeout_s)
+        service = AppService(apps, max_runs, run_timeout_s, shows_errors=shows_errors)
         serve(service, settings, say, partial(make_app, origins=origins))
 
 

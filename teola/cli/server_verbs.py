@@ -69,13 +69,16 @@ def serve(
     run_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="A run that takes longer is stopped.")
     ] = None,
+    show_errors: Annotated[
+        bool, typer.Option("--show-errors", help="Tell clients what exceptions of apps say.")
+    ] = False,
     server: ServerOptions = ServerOptions(),  # noqa: B008 - frozen
     debug: Debug = False,
 ) -> None:
     """Serve apps over HTTP: teola serve app.py:name"""
     from teola.cli.serve_command import serve_apps
 
-    serve_apps(targets or [], engine or [], max_runs, run_timeout, server, debug)
+    serve_apps(targets or [], engine or [], max_runs, run_timeout, show_errors, server, debug)
 
 
 def mcp(

@@ -76,8 +76,9 @@ def _serving(
     key: str | None = None,
     is_ready: bool = True,
     origins: tuple[str, ...] = (),
+    shows_errors: bool = False,
 ) -> Iterator[Client]:
-    service = AppService(apps, max_runs, timeout_s)
+    service = AppService(apps, max_runs, timeout_s, shows_errors=shows_errors)
     if is_ready:
         asyncio.run(service.start())
     app = make_app(service, key, origins=origins)

@@ -33,6 +33,12 @@ async def wait(name: str, seconds: float = 30.0) -> str:
 
 
 @tl.app
+async def broken(name: str) -> str:
+    """Fails."""
+    raise RuntimeError(f"no database for {name}")
+
+
+@tl.app
 def both(question: str, files: list[str]) -> str:
     """Needs more than a text."""
     return say(question)

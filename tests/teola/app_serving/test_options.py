@@ -17,6 +17,7 @@ from app_process import HERE, TEOLA, Process, apps_process
 
 pytestmark = pytest.mark.server
 ASK, WAIT = f"{HERE}/process_apps.py:ask", f"{HERE}/process_apps.py:wait"
+BROKEN = f"{HERE}/process_apps.py:broken"
 RUN, WAIT_RUN = "/v1/apps/ask/runs", "/v1/apps/wait/runs"
 ORIGIN = "https://chat.example"
 
@@ -49,6 +50,16 @@ def address_of(server: Process) -> tuple[str, int]:
 def test_engine_is_another_one(server: Process) -> None:
     result = run(server, question="what?").json()["result"]
     assert result.startswith("reply ")  # of the fake without a script
+
+
+def test_show_errors_tells_what_exceptions_say() -> None:
+    path, body = "/v1/apps/broken/runs", {"arguments": {"name": "x"}}
+    with apps_process(BROKEN, "--show-errors") as open_, apps_process(BROKEN) as closed:
+        shown = httpx.post(open_.url + path, json=body).json()["error"]
+        hidden = httpx.post(closed.url + path, json=body)
+    assert shown["message"] == "broken: RuntimeError: no database for x"
+    assert hidden.status_code == 500
+    assert "database" not in hidden.text
 
 
 def test_host_is_where_it_listens(server: Process) -> None:

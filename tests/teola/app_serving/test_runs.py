@@ -123,7 +123,7 @@ def test_a_failed_run_has_a_typed_error_and_harms_no_other(
         body = failed.json()
         assert body["status"] == "failed"
         assert body["error"] == {
-            "message": "fail: KeyError: 'a secret'",
+            "message": f"fail: KeyError; see run {body['id']} in the server's log",
             "type": "server_error",
             "param": None,
             "code": "app_failed",

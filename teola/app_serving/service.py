@@ -113,6 +113,10 @@ class AppService:
         self._until_closed.enter_context(runner.aborted_told_to(self.metrics.count_usage))
         self._is_open = True
 
+    def is_idle(self) -> bool:
+        """Whether no run is left, in the background neither."""
+        return not self._running
+
     def end_running(self) -> None:
         """Answer all that runs with an error; nothing new is taken."""
         self._is_open = False

@@ -11,28 +11,33 @@ import uvicorn
 
 from backends.errors import ConfigError
 
+_LOOK_S = 0.05  # a signal's handler cannot wake who waits
 _SPARE_FILES = 256  # beside connections: models, tiers, connections to other servers
 
 
 class SignalServer(uvicorn.Server):
     """Ends with the process' own exit code: uvicorn would raise the signal again when it is done,
-    before the engines are closed. `end_running` is called when requests still run `drain_s` after
-    the signal."""
+    before the engines are closed. It waits for requests, and for what runs without a client until
+    `is_idle`. `end_running` is called when some of that still runs `drain_s` after the signal."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         drain_s: float = 0.0,
         end_running: Callable[[], None] = lambda: None,
+        is_idle: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(config)
         self._drain_s = drain_s
         self._end_running = end_running
+        self._is_idle = is_idle
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         timer = asyncio.get_running_loop().call_later(self._drain_s, self._end_running)
         try:
             await super().shutdown(sockets)
+            while not self._is_idle() and not self.force_exit:
+                await asyncio.sleep(_LOOK_S)
         finally:
             timer.cancel()
 

@@ -1,8 +1,8 @@
 """The server as a process: it listens at once, loads, serves, and at SIGTERM drains and ends.
 
 While the models load, every request is answered with 503. A first SIGTERM or Ctrl-C stops
-listening and lets running requests finish for `drain_s`; then they are answered with an error, a
-stream with an error event. A second signal does not wait.
+listening and lets running requests, and runs in the background, finish for `drain_s`; then they are
+answered with an error, a stream with an error event. A second signal does not wait.
 """
 
 import asyncio
@@ -54,6 +54,9 @@ class Service(Protocol):
     async def start(self) -> None:
         """Load; requests are answered when this returns."""
 
+    def is_idle(self) -> bool:
+        """Whether nothing runs that no client waits for."""
+
     def end_running(self) -> None:
         """Answer all that runs with an error; nothing new is taken."""
 
@@ -98,7 +101,7 @@ def _serve_until_signal(
         server_header=False,
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        server = SignalServer(config, settings.drain_s, service.end_running)
+        server = SignalServer(config, settings.drain_s, service.end_running, service.is_idle)
         runner.run(_serve(service, server, listener, say))
 
 

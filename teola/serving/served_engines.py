@@ -89,6 +89,10 @@ class ServedEngines:
                 await self._load_adapters(served)
         self.is_ready = True
 
+    def is_idle(self) -> bool:
+        """Always: what runs has a client that waits."""
+        return True
+
     def end_running(self) -> None:
         """Answer all that runs with an error; nothing new is taken."""
         self.is_ready = False

@@ -1,6 +1,7 @@
 """Apps that a server process of the tests serves; their model writes a word each 20 ms."""
 
 import asyncio
+from pathlib import Path
 
 import teola as tl
 
@@ -27,8 +28,14 @@ async def talk(messages: list[tl.Message]) -> str:
 
 @tl.app
 async def wait(name: str, seconds: float = 30.0) -> str:
-    """Does nothing for a while."""
-    await asyncio.sleep(seconds)
+    """Does nothing for a while; where its name is a path, that file says how it ended."""
+    how = "stopped"
+    try:
+        await asyncio.sleep(seconds)
+        how = "waited"
+    finally:
+        if Path(name).is_absolute():
+            Path(name).write_text(how)
     return f"{name} waited"
 
 

@@ -19,6 +19,7 @@ from app_process import HERE, Process, apps_process
 
 pytestmark = pytest.mark.server
 APPS = [f"{HERE}/process_apps.py:{name}" for name in ("ask", "wait")]
+WAITING = "teola_num_requests_waiting"
 RUN, CHAT = "/v1/apps/wait/runs", "/v1/chat/completions"
 
 
@@ -40,7 +41,7 @@ def attached(server: Process, path: str, seconds: float, streams: bool) -> Itera
 
     client = threading.Thread(target=ask)
     client.start()
-    lines = ("teola_num_requests_running", "teola_num_requests_waiting")
+    lines = ("teola_num_requests_running", WAITING)
     while sum(map(server.metric, lines)) < 1:
         time.sleep(0.01)
     yield answers
@@ -62,6 +63,23 @@ def test_a_run_that_ends_within_the_drain_is_answered(streams: bool) -> None:
     text = answers[0].text
     run = events_of(text)[-1] if streams else json.loads(text)
     assert (run["status"], run["result"]) == ("completed", "x waited")
+
+
+@pytest.mark.parametrize(("drain", "seconds", "how"), [("10", 1.5, "waited"), ("1", 20, "stopped")])
+def test_a_background_run_has_the_time_of_the_drain(
+    tmp_path: Path, drain: str, seconds: float, how: str
+) -> None:
+    file = tmp_path / "end"
+    body = {"arguments": {"name": str(file), "seconds": seconds}, "background": True}
+    with apps_process(*APPS, "--drain", drain) as server:
+        assert httpx.post(server.url + RUN, json=body).status_code == 202
+        while server.metric("teola_num_requests_running") + server.metric(WAITING) < 1:
+            time.sleep(0.01)
+        began_s = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - began_s < 5
+    assert file.read_text() == how
 
 
 def test_what_still_runs_after_the_drain_gets_an_error() -> None:
@@ -95,7 +113,7 @@ def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
     with apps_process(*APPS, "--drain", "30") as server:
         client = threading.Thread(target=_ask_in_vain, args=(server.url,))
         client.start()
-        while server.metric("teola_num_requests_waiting") < 1:
+        while server.metric(WAITING) < 1:
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
@@ -111,3 +129,14 @@ def _ask_in_vain(url: str) -> None:
     with suppress(httpx.TransportError):
         answer = httpx.post(url + RUN, json=body_of(RUN, 30.0, streams=False), timeout=30)
         assert answer.status_code == 503
+
+
+def test_a_second_signal_does_not_wait_for_a_background_run() -> None:
+    with apps_process(*APPS, "--drain", "30") as server:
+        body = {"arguments": {"name": "x"}, "background": True}
+        assert httpx.post(server.url + RUN, json=body).status_code == 202
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(3) == 0

@@ -46,7 +46,8 @@ class AppModelList(TypedDict):
 
 
 class RunAnswer(TypedDict):
-    """A run as it is; `result` is null until it has completed, and `error` unless it failed."""
+    """A run as it is; `result` is null until it has completed, and `error` unless it failed, or
+    its result was too large to be kept."""
 
     id: str
     object: Literal["run"]

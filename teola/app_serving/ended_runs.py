@@ -1,6 +1,11 @@
 """Runs that ended, as their clients may still ask for them; the oldest are forgotten."""
 
+import json
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from teola.serving.api_errors import ApiError
 
 MAX_RUNS = 1000
 MAX_BYTES = 64 * 2**20
@@ -15,9 +20,13 @@ class EndedRuns:
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._num_bytes = 0
 
-    def put(self, run_id: str, body: bytes) -> None:
-        """A body larger than all the room is not kept at all."""
-        self._bodies[run_id] = body
+    def put(self, run: Mapping[str, Any]) -> None:
+        """The body of a run. One that is larger than all the room is kept without its result; its
+        error says so."""
+        body = json.dumps(run).encode()
+        if len(body) > self._max_bytes:
+            body = json.dumps(_without_result(run, len(body), self._max_bytes)).encode()
+        self._bodies[run["id"]] = body
         self._num_bytes += len(body)
         while len(self._bodies) > self._max_runs or self._num_bytes > self._max_bytes:
             _, forgotten = self._bodies.popitem(last=False)
@@ -25,3 +34,12 @@ class EndedRuns:
 
     def get(self, run_id: str) -> bytes | None:
         return self._bodies.get(run_id)
+
+
+def _without_result(run: Mapping[str, Any], num_bytes: int, max_bytes: int) -> Mapping[str, Any]:
+    what = (
+        f"the run has ended, but its body of {num_bytes} bytes is not kept: the server keeps "
+        f"{max_bytes} for all; wait for such a run, or stream it"
+    )
+    error = ApiError(500, what, code="result_not_kept").body["error"]
+    return {**run, "result": None, "error": error}

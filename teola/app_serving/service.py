@@ -1,7 +1,6 @@
 """The apps of one server, and their runs."""
 
 import asyncio
-import json
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
@@ -136,7 +135,7 @@ class AppService:
         del self._running[run.id]
         outcome = run.ended.result()
         self.metrics.count_run(run.app.name, outcome.status, run.body["seconds"])
-        self._ended.put(run.id, json.dumps(run.body).encode())
+        self._ended.put(run.body)
 
 
 class _InContext(BackgroundLoop):

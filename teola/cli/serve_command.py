@@ -27,7 +27,7 @@ def serve_apps(
             from teola.app_serving.service import AppService
             from teola.serving.process import serve
         settings = server.settings
-        origins = server.origins
+        origins, hosts = server.origins, server.hosts
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
         check_finite("--run-timeout", run_timeout_s or 1.0)
@@ -35,7 +35,7 @@ def serve_apps(
         if server.otel is not None:
             apps = [app.using(otel=server.otel) for app in apps]
         service = AppService(apps, max_runs, run_timeout_s, shows_errors=shows_errors)
-        serve(service, settings, say, partial(make_app, origins=origins))
+        serve(service, settings, say, partial(make_app, origins=origins, hosts=hosts))
 
 
 def load_apps(targets: Sequence[str]) -> list[AnyApp]:

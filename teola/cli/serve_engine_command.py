@@ -31,13 +31,14 @@ def serve_engine(
             from teola.serving.app import make_app
             from teola.serving.process import serve
             from teola.serving.served_engines import ServedEngines
-        settings, origins = server.settings, server.origins
+        settings, origins, hosts = server.settings, server.origins, server.hosts
         llm, embedder, reranker = urls
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))
         adapters = adapters_of(loras)
         served = ServedEngines(engines, max_queued, name, adapters, rules=rules)
-        serve(served, settings, say, partial(make_app, origins=origins, otel=otel_of(server.otel)))
+        otel = otel_of(server.otel)
+        serve(served, settings, say, partial(make_app, origins=origins, hosts=hosts, otel=otel))
 
 
 def say(text: str) -> None:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from teola.cli.failures import UsageError
+from teola.network import is_loopback
 from teola.serving.limits import MIB, Limits
 
 if TYPE_CHECKING:
     from teola.serving.process import ServerSettings
 
 KEY_VARIABLE = "TEOLA_API_KEY"
-_ORIGIN = re.compile(r"\*|https?://[^/\s]+")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+")  # extensions and desktop apps have some too
+_HOST = re.compile(r"\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class ServerOptions:
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Web pages that may call it; *: all; repeatable."),
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name of it, as of a proxy; *: all; repeatable."),
+    ] = None
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -67,6 +73,18 @@ class ServerOptions:
                 why = "write an origin like https://chat.example, or *"
                 raise UsageError(f"--cors {origin!r}: {why}")
         return tuple(self.cors or ())
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Its names beside addresses and `localhost`; a server that others reach may have any.
+        Raises UsageError."""
+        for name in self.allowed_host or ():
+            if not _HOST.fullmatch(name):
+                why = "write a name without scheme and port, like chat.example, or *"
+                raise UsageError(f"--allowed-host {name!r}: {why}")
+        names = tuple(name.lower() for name in self.allowed_host or ())
+        is_private = self.host != "" and is_loopback(self.host)
+        return names if names or is_private else ("*",)
 
     @property
     def limits(self) -> Limits:

@@ -20,6 +20,7 @@ from teola.serving.body_path import path_of
 STATUSES: Mapping[int, str] = {
     400: "The request is wrong; `param` names the field.",
     401: "The key is missing or wrong.",
+    403: "The web page, or the name of the server, is not one that it was started with.",
     404: "There is no such model, or path.",
     405: "The path takes another method.",
     408: "The body came too slowly.",

@@ -10,6 +10,7 @@ from backends.optional import optional_imports
 from teola.serving.access_log import Access
 from teola.serving.bodies import Bodies
 from teola.serving.browsers import for_browsers
+from teola.serving.door import ANY_HOST, Door
 from teola.serving.edge import Edge
 from teola.serving.error_answers import error_answers
 from teola.serving.limits import DEFAULT_LIMITS, Limits
@@ -25,11 +26,12 @@ def make_app(
     limits: Limits = DEFAULT_LIMITS,
     note: Callable[[Access], None] | None = None,
     origins: Sequence[str] = (),
+    hosts: Sequence[str] = ANY_HOST,
     otel: Otel | None = None,
 ) -> Starlette:
     """An ASGI app over `engines`, which its caller starts and closes. Without a key everybody is
     let in; `note` is told of each request that was answered; pages of `origins` may call it from
-    browsers; `otel` says where spans go.
+    browsers; `hosts` are its names beside addresses and `localhost`; `otel` says where spans go.
 
     Raises ConfigError for an empty key, and EngineUnavailable where packages for spans are missing.
     """
@@ -43,7 +45,13 @@ def make_app(
         middleware=[
             *for_browsers(origins),
             *([] if otel is None else [_with_spans(otel)]),
-            Middleware(Edge, metrics=engines.metrics, api_key=api_key, note=note),
+            Middleware(
+                Edge,
+                metrics=engines.metrics,
+                api_key=api_key,
+                note=note,
+                door=Door(origins, hosts),
+            ),
         ],
         exception_handlers=error_answers(engines.metrics),
     )

@@ -1,4 +1,4 @@
-"""Around every request: the key, an id, a count and a line of the access log."""
+"""Around every request: the door, the key, an id, a count and a line of the access log."""
 
 import re
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from teola.serving.access_log import Access
 from teola.serving.api_errors import ApiError
 from teola.serving.disconnect import is_gone
+from teola.serving.door import Door
 from teola.serving.metrics import Metrics
 from teola.serving.turnstile import Turnstile
 from teola.serving.warnings_header import warning_headers
@@ -29,8 +30,10 @@ class Edge:
         metrics: Metrics,
         api_key: str | None,
         note: Callable[[Access], None] | None,
+        door: Door,
     ) -> None:
         self._app = app
+        self._door = door
         self._metrics = metrics
         self._api_key = None if api_key is None else api_key.encode()
         self._note = note
@@ -43,11 +46,9 @@ class Edge:
         try:
             if scope["path"] not in OPEN_PATHS:
                 await self._turnstile.enter()
-            if self._is_allowed(scope):
+            if (refusal := self._refusal(scope)) is None:
                 await self._app(scope, receive, seen.send)
             else:
-                message = "send the server's key as `Authorization: Bearer KEY`"
-                refusal = ApiError(401, message, code="invalid_api_key")
                 await refusal.response()(scope, receive, seen.send)
         except Exception:  # answered by `_own_mistake`, which Starlette calls further out
             if seen.status is None:
@@ -57,8 +58,16 @@ class Edge:
             if self._note is not None:
                 self._note(seen.access())
 
-    def _is_allowed(self, scope: Scope) -> bool:
-        if self._api_key is None or scope["path"] in OPEN_PATHS:
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        if scope["path"] in OPEN_PATHS:
+            return None
+        if (refusal := self._door.refusal(scope)) is not None or self._has_key(scope):
+            return refusal
+        message = "send the server's key as `Authorization: Bearer KEY`"
+        return ApiError(401, message, code="invalid_api_key")
+
+    def _has_key(self, scope: Scope) -> bool:
+        if self._api_key is None:
             return True
         scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
         return scheme.lower() == b"bearer" and compare_digest(key.lstrip(b" "), self._api_key)

@@ -158,7 +158,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         one = found.setdefault(str(answer.status), first)
         one["content"][answer.media] = {"schema": schemas.of_answer(answer)}
     errors = {*operation.errors, *(BODY_ERRORS if reads else ()), 500, 503}
-    for status in sorted(errors if operation.is_open else {*errors, 401}):
+    for status in sorted(errors if operation.is_open else {*errors, 401, 403}):
         again = ("Retry-After",) if status in (429, 503) else ()
         found[str(status)] = {
             "description": STATUSES[status],

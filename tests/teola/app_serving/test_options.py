@@ -33,7 +33,8 @@ def server(log: Path) -> Iterator[Process]:
     bounds = ["--max-runs", "1", "--run-timeout", "0.5", "--max-body-mb", "0.01"]
     bounds += ["--max-body-items", "50", "--max-connections", "3"]
     times = ["--header-timeout", "0.3", "--body-timeout", "0.3"]
-    words = ["--engine", "llm=fake:", "--cors", ORIGIN, "--access-log", str(log)]
+    words = ["--engine", "llm=fake:", "--cors", ORIGIN, "--allowed-host", "apps.example"]
+    words += ["--access-log", str(log)]
     with apps_process(ASK, WAIT, *words, *bounds, *times, "--host", "127.0.0.2") as process:
         yield process
 
@@ -76,6 +77,16 @@ def test_cors_lets_pages_in(server: Process) -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
+def test_other_pages_and_names_are_refused(server: Process) -> None:
+    simple = {"content-type": "text/plain"}
+    body = '{"arguments": {"question": "what?"}}'
+    for wrong in ({"origin": "https://else.example"}, {"host": "else.example"}):
+        assert httpx.post(server.url + RUN, content=body, headers=simple | wrong).status_code == 403
+    for right in ({}, {"origin": ORIGIN}, {"origin": server.url}, {"host": "apps.example"}):
+        assert httpx.post(server.url + RUN, content=body, headers=simple | right).status_code == 200
+    assert httpx.get(server.url + "/v1/runs", headers={"host": "else.example"}).status_code == 403
+
+
 def test_max_runs_and_run_timeout_bound_runs(server: Process) -> None:
     body = {"arguments": {"name": "x"}, "background": True}
     first = httpx.post(server.url + WAIT_RUN, json=body).json()
@@ -95,7 +106,7 @@ def test_bodies_are_bounded_in_bytes_and_items(server: Process) -> None:
 
 
 def test_slow_clients_are_ended(server: Process) -> None:
-    head = f"POST {RUN} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+    head = f"POST {RUN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
     for sent, status in (("GET /hea", b"408"), (head, b"408")):
         with socket.create_connection(address_of(server), timeout=5) as connection:
             connection.sendall(sent.encode())

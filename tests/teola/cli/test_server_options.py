@@ -34,6 +34,7 @@ def test_the_key_may_come_from_the_environment_and_may_not_be_empty(
 def test_origins_are_those_that_browsers_send() -> None:
     assert ServerOptions().origins == ()
     assert ServerOptions(cors=["https://a.example", "*"]).origins == ("https://a.example", "*")
+    assert ServerOptions(cors=["chrome-extension://abc"]).origins == ("chrome-extension://abc",)
     with pytest.raises(UsageError, match=r"--cors 'a\.example': write an origin like"):
         _ = ServerOptions(cors=["a.example"]).origins
 
@@ -43,3 +44,23 @@ def test_both_servers_take_origins(teola: Callable[..., Any], command: str) -> N
     done = teola(command, "fake:", "--cors", "a.example/path")
     assert done.code == 2
     assert "--cors 'a.example/path'" in done.err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_server_of_this_machine_alone_has_no_other_names_than_those_given(host: str) -> None:
+    assert ServerOptions(host).hosts == ()
+    assert ServerOptions(host, allowed_host=["Chat.example"]).hosts == ("chat.example",)
+
+
+def test_a_server_that_others_reach_has_any_name_unless_some_are_given() -> None:
+    for host in ("0.0.0.0", "::", "", "10.0.0.1", "gpu.example"):
+        assert ServerOptions(host).hosts == ("*",)
+    assert ServerOptions("0.0.0.0", allowed_host=["a.example"]).hosts == ("a.example",)
+
+
+@pytest.mark.parametrize("command", ["serve", "serve-engine"])
+@pytest.mark.parametrize("name", ["http://a.example", "a.example:80", "a/b", ""])
+def test_both_servers_take_names(teola: Callable[..., Any], command: str, name: str) -> None:
+    done = teola(command, "fake:", "--allowed-host", name)
+    assert done.code == 2
+    assert f"--allowed-host {name!r}: write a name" in done.err

@@ -40,10 +40,11 @@ class Talker:
         llm: FakeLLM,
         api_key: str | None,
         origins: Sequence[str] = (),
+        hosts: Sequence[str] = ("*",),
     ) -> None:
         self.engines = engines
         self.llm = llm
-        self.app = make_app(engines, api_key, origins=origins)
+        self.app = make_app(engines, api_key, origins=origins, hosts=hosts)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self._run("GET", path, None, headers)
@@ -112,6 +113,7 @@ def talk() -> Callable[..., Talker]:
         embedder_options: Mapping[str, Any] | None = None,
         rules: ClientRules = ALL_ALLOWED,
         origins: Sequence[str] = (),
+        hosts: Sequence[str] = ("*",),
         **options: Any,
     ) -> Talker:
         llm = llm or FakeLLM("fake:talker", options)
@@ -123,7 +125,7 @@ def talk() -> Callable[..., Talker]:
         )
         if ready:
             asyncio.run(engines.start())
-        return Talker(engines, llm, api_key, origins)
+        return Talker(engines, llm, api_key, origins, hosts)
 
     return make
 

@@ -79,10 +79,15 @@ def wait_until(is_true: Callable[[], bool]) -> None:
 
 
 def post_head(length: int, path: str = CHAT) -> bytes:
-    return b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % (path.encode(), length)
+    return b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (
+        path.encode(),
+        length,
+    )
 
 
-@pytest.mark.parametrize("said", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx: "])
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx: "]
+)
 def test_a_head_that_does_not_come_in_time_is_408_and_the_end(
     raw: Callable[..., Raw], said: bytes
 ) -> None:
@@ -94,7 +99,7 @@ def test_a_head_that_does_not_come_in_time_is_408_and_the_end(
 def test_a_second_request_on_a_connection_has_no_longer_for_its_head(
     raw: Callable[..., Raw],
 ) -> None:
-    slow = raw(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\nGET /health HTT")
+    slow = raw(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\nGET /health HTT")
     told = slow.is_closed_within(5)
     assert told is not None
     assert told.startswith(b"HTTP/1.1 200 ")
@@ -126,7 +131,7 @@ def test_idle_and_slow_connections_make_room_for_new_ones(
     slow = [raw(b"GET /hea") for _ in range(4)] + [raw(post_head(10)) for _ in range(4)]
     began_s = time.perf_counter()
     for _ in range(20):
-        asked = raw(b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        asked = raw(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert asked.socket.recv(4096).startswith(b"HTTP/1.1 200 ")
     assert time.perf_counter() - began_s < 0.9  # none of them has run into its timeout
     assert slow[0].is_closed_within(1) == b""
@@ -247,3 +252,13 @@ def test_lines_that_could_not_be_written_are_counted_in_the_log() -> None:
 def test_an_access_log_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
     with ExitStack() as at_end, pytest.raises(ConfigError, match="cannot write the access log"):
         open_log(str(tmp_path / "none" / "log"), at_end)
+
+
+@pytest.mark.parametrize("wrong", [{"host": "else.example"}, {"origin": "https://else.example"}])
+def test_other_names_and_pages_are_refused_unless_they_are_given(
+    server: Any, wrong: dict[str, str]
+) -> None:
+    body = json.dumps({"messages": HELLO, "max_tokens": 1})
+    refused = httpx.post(server.url + CHAT, content=body, headers=wrong)
+    assert refused.status_code == 403
+    assert httpx.post(server.url + CHAT, content=body).status_code == 200

@@ -89,9 +89,9 @@ def test_the_document_names_every_route_and_describes_what_is_taken(
 
 def test_the_document_names_the_statuses_of_each_route(talk: Callable[..., Any]) -> None:
     paths = talk().get("/openapi.json").json()["paths"]
-    chat = ["200", "400", "401", "404", "408", "413", "429", "500", "503"]
+    chat = ["200", "400", "401", "403", "404", "408", "413", "429", "500", "503"]
     assert [*paths[CHAT]["post"]["responses"]] == chat
-    assert [*paths["/v1/models"]["get"]["responses"]] == ["200", "401", "500", "503"]
+    assert [*paths["/v1/models"]["get"]["responses"]] == ["200", "401", "403", "500", "503"]
     assert [*paths["/health"]["get"]["responses"]] == ["200", "500", "503"]
 
 

@@ -13,7 +13,9 @@ def trace(
         list[Path],
         typer.Argument(metavar="FILE", help="Written by `run-graph --trace FILE`."),
     ],
-    level: Annotated[str, typer.Option(help="Calls only (user), or also primitive.")] = "user",
+    level: Annotated[
+        str | None, typer.Option(help="Calls only (user, the default), or also primitive.")
+    ] = None,
     with_plan: Annotated[
         bool, typer.Option("--plan", help="Compare the run with what its plan expected.")
     ] = False,
@@ -36,9 +38,14 @@ def trace(
     debug: Debug = False,
 ) -> None:
     """Show where the time of a run went: calls, engines, critical path."""
+    from teola.cli.failures import reported
     from teola.cli.trace_command import one_file, show_trace
+    from teola.cli.trace_options import check_together
     from teola.cli.web_command import write_page
 
+    shown = {"--plan": with_plan, "--json": as_json, "--all": show_all, "--level": level}
+    with reported(debug):
+        check_together({"--web": web, "--otlp": otlp, "--chrome": chrome, **shown})
     if web:
         write_page(files, beside, debug)
         return
@@ -48,7 +55,7 @@ def trace(
 
         export_trace(file, otlp, chrome, debug)
         return
-    show_trace(file, level, with_plan, as_json, show_all, no_color, debug)
+    show_trace(file, level or "user", with_plan, as_json, show_all, no_color, debug)
 
 
 def profile(

@@ -91,3 +91,40 @@ def test_what_cannot_be_shown_is_one_clear_message(
 
     assert (done.code, done.out) == (code, "")
     assert message in done.err
+
+
+_VALUES = {"--otlp": "z.otlp", "--chrome": "z.json", "--level": "primitive"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("--web", name) for name in ("--otlp", "--chrome", "--json", "--plan", "--all")),
+        *(("--otlp", name) for name in ("--json", "--plan", "--level")),
+        *(("--chrome", name) for name in ("--json", "--plan", "--all")),
+        ("--json", "--all"),
+        ("--json", "--level"),
+        ("--plan", "--level"),
+    ],
+    ids="".join,
+)
+def test_options_that_exclude_each_other_are_refused_in_a_line(
+    teola: Teola, trace_file: Path, names: tuple[str, str]
+) -> None:
+    before = {*trace_file.parent.iterdir()}
+    words = [word for name in reversed(names) for word in (name, _VALUES.get(name)) if word]
+    done = teola("trace", str(trace_file), *words)
+    first, second = names
+    said = f"error: {first} and {second} exclude each other; run the command twice"
+    assert (done.code, done.err.splitlines()) == (2, [said])
+    assert {*trace_file.parent.iterdir()} == before
+
+
+def test_spans_and_chromes_events_are_written_together(teola: Teola, trace_file: Path) -> None:
+    assert teola("trace", str(trace_file), "--otlp", "z.otlp", "--chrome", "z.json").code == 0
+    assert {path.name for path in trace_file.parent.glob("z.*")} == {"z.otlp", "z.json"}
+
+
+def test_a_plan_may_be_asked_for_as_json(teola: Teola, trace_file: Path) -> None:
+    file = json.loads(teola("trace", str(trace_file), "--json", "--plan").out)
+    assert file["queries"][0]["plan"]["primitives"]

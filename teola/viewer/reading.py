@@ -10,6 +10,12 @@ from runtime.events import Event
 from teola.viewer.model import Trace, TraceBuilder
 from teola.viewer.runs import runs, with_inside
 
+_HEAD = b'{"t": '  # of each line
+_NO_PLAN = (
+    "the trace is cut off in its first line, which holds the plan: nothing of it can be shown; the "
+    "process that wrote it was stopped, or a disk was full"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TraceFile:
@@ -61,6 +67,8 @@ def read_events(path: Path) -> tuple[list[Event], str]:
         except (ValueError, KeyError, TypeError, AttributeError):
             if number == len(lines) and events:
                 return events, f"line {number}, the last one, is cut off; the rest is shown"
+            if number == len(lines) and _HEAD.startswith(line[: len(_HEAD)]):
+                raise ValueError(f"{path}:{number}: {_NO_PLAN}") from None
             shown = line[:60].decode(errors="replace")
             problem = f"{path}:{number}: not an event of a trace: {shown!r}"
             raise ValueError(problem) from None

@@ -20,6 +20,14 @@ def test_a_cut_off_last_line_is_left_out_and_said(tmp_path: Path) -> None:
     assert "line 10, the last one, is cut off" in file.warning
 
 
+@pytest.mark.parametrize("size", [1, 5, 40, 200])
+def test_a_file_that_is_cut_off_in_its_first_line_says_so(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(lines_of(EVENTS)[0][:size])
+    with pytest.raises(ValueError, match=r"t\.jsonl:1: the trace is cut off in its first line"):
+        read_trace_file(path)
+
+
 def test_a_record_without_an_end_is_said_to_be_unfinished(tmp_path: Path) -> None:
     file = read_trace_file(write(tmp_path / "t.jsonl", EVENTS[:9]))
 

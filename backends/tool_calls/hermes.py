@@ -45,7 +45,7 @@ For each function call, return a json object with function name and arguments wi
 class HermesParser(TaggedParser):
     """Takes a call without its closing tag too: models leave it out at the end of a turn."""
 
-    tag = OPEN
+    tag, end_tag = OPEN, CLOSE
 
     def __init__(self) -> None:
         super().__init__()

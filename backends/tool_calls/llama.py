@@ -63,6 +63,8 @@ class LlamaParser:
             except NeedMore:
                 return
             except NoCall:
+                if is_end and self._is_begun_call():
+                    return
                 self._may_call = False
                 if self._text.startswith(TAG):  # content, and not looked at again
                     yield TAG
@@ -82,6 +84,14 @@ class LlamaParser:
             raise NoCall
         self._text, self._is_behind_call = self._text[end:], True
         yield call
+
+    def _is_begun_call(self) -> bool:
+        """Whether the end of the text cuts a call that follows on another one."""
+        try:
+            next(self._calls(is_end=False), None)
+        except (NeedMore, NoCall) as why:
+            return self._is_behind_call and isinstance(why, NeedMore)
+        raise AssertionError("it is no call at the end of its text")
 
     def _content(self, *, is_end: bool) -> Iterator[Piece]:
         at = self._text.find(TAG)

@@ -1,7 +1,8 @@
 """From a text that comes in pieces to content and calls: what the parsers of all formats share.
 
 A parser holds back only what may still become a call. However the text is cut, it finds the same
-content and calls; text that is no well-formed call is content.
+content and calls; text that is no well-formed call is content. What follows on a call and ends in
+the middle of markup, as where a limit of tokens cuts it, is neither.
 """
 
 import json
@@ -38,6 +39,7 @@ class TaggedParser:
     """Of formats whose calls begin with a tag. Space before and behind a call is no content."""
 
     tag: str
+    end_tag = ""
 
     def __init__(self) -> None:
         self._text = ""  # undecided
@@ -62,6 +64,8 @@ class TaggedParser:
                 self._text = self._text.lstrip()
             at = 0 if self.is_in_list else self._text.find(self.tag)
             if at < 0:
+                if is_end and self._is_behind_call and self._is_begun_tag():
+                    self._text = ""
                 yield from self._content(
                     len(self._text) if is_end else _certain(self._text, self.tag)
                 )
@@ -73,11 +77,26 @@ class TaggedParser:
             except NeedMore:
                 return
             except NoCall:
+                if is_end and self._is_behind_call and self._is_begun_call():
+                    self._text = ""
+                    return
                 yield from self._content(0 if self.is_in_list else space + len(self.tag))
                 self.is_in_list = False
             else:
                 yield from calls
                 self._text, self._is_behind_call = self._text[space + end :], True
+
+    def _is_begun_tag(self) -> bool:
+        return self.tag.startswith(self._text) or self.end_tag.startswith(self._text)
+
+    def _is_begun_call(self) -> bool:
+        try:
+            self.read_call(self._text, is_end=False)
+        except NeedMore:
+            return True
+        except NoCall:
+            return False
+        raise AssertionError("it is no call at the end of its text")
 
     def _content(self, end: int) -> Iterator[str]:
         if end:

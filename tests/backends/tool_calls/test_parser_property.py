@@ -3,14 +3,16 @@
 import json
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import ToolCall
+from backends.tool_calls.format import CallFormat, written_text
 from backends.tool_calls.formats import FORMATS
 from backends.tool_calls.parser import CallParser, Piece
 from backends.tool_calls.stream import TurnStream
-from backends.tool_calls.turn import read_turn
+from backends.tool_calls.turn import ToolTurn, read_turn
 
 PARSERS = {form.name: form.parser for form in FORMATS}
 WORDS = (
@@ -72,3 +74,26 @@ def test_calls_behind_a_list_that_stops_to_be_one_are_found() -> None:
     call = '{"name": "f", "arguments": {}}'
     found = pieces_of(PARSERS["mistral"](), f"[TOOL_CALLS] [{call} [TOOL_CALLS] [{call}]")
     assert [type(piece) for piece in found] == [ToolCall, ToolCall]
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("content", ["", "I look."])
+def test_a_turn_that_is_cut_behind_a_call_has_no_markup_in_its_content(
+    form: CallFormat, content: str
+) -> None:
+    calls = (ToolCall("abcdefgh1", "find", '{"q": "a"}'), ToolCall("abcdefgh2", "read", "{}"))
+    text = written_text(form, ToolTurn(content, calls))
+    found = [pieces_of(form.parser(), text[:end]) for end in range(len(text) + 1)]
+    called = [one for one in found if any(isinstance(piece, ToolCall) for piece in one)]
+    assert len(called) > 20
+    for pieces in called:
+        assert "".join(piece for piece in pieces if isinstance(piece, str)) == content
+    assert [piece.name for piece in called[-1] if isinstance(piece, ToolCall)] == ["find", "read"]
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_what_a_model_says_behind_its_call_stays_its_content(form: CallFormat) -> None:
+    call = written_text(form, ToolTurn("", (ToolCall("abcdefgh1", "find", '{"q": "a"}'),)))
+    for said in ("So be it.", "< 3", "</b>", "[1]", "{no call}"):
+        _, *behind = pieces_of(form.parser(), f"{call}\n{said}")
+        assert "".join(map(str, behind)).strip() == said

@@ -70,6 +70,22 @@ def test_content_is_null_beside_calls_alone_and_text_without_calls(
     assert choice["finish_reason"] == "stop"
 
 
+def test_markup_that_a_limit_cuts_behind_a_call_is_no_content(talk: Callable[..., Any]) -> None:
+    server = talk(replies={"hello": TWO["hello"].replace("</tool_call>", " </tool_call>")})
+    found = []
+    for limit in range(1, 20):
+        body = {"messages": HELLO, "tools": TOOLS, "max_tokens": limit}
+        (choice,) = server.post(CHAT, body).json()["choices"]
+        deltas = [event["choices"][0]["delta"] for event in server.events(CHAT, body)]
+        streamed = "".join(delta.get("content") or "" for delta in deltas)
+        assert streamed == (choice["message"]["content"] or "")
+        if "tool_calls" in choice["message"]:
+            assert streamed == "I look."
+            found.append((choice["finish_reason"], len(choice["message"]["tool_calls"])))
+    assert ("length", 1) in found
+    assert found[-1] == ("tool_calls", 2)
+
+
 def test_a_stream_has_content_then_each_call_as_it_is_complete(talk: Callable[..., Any]) -> None:
     events = talk(replies=TWO).events(CHAT, {"messages": HELLO, "tools": TOOLS, "n": 2})
     for index in range(2):

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backends.models.cache import cache_folder
 from backends.registry import EngineSpec
+from backends.url_secrets import without_url_secrets
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, LatencyModel
 
 FORMAT = 1
@@ -84,7 +85,7 @@ def key_of(spec: EngineSpec, machine: Machine | None = None) -> ProfileKey:
     options = {name: repr(value) for name, value in sorted(spec.options.items())}
     device = options.pop("device", "'auto'").strip("'\"")
     is_folder = spec.kind == "store" and spec.url.startswith("local:") and spec.url != "local:"
-    model = "local:FOLDER" if is_folder else spec.url
+    model = "local:FOLDER" if is_folder else without_url_secrets(spec.url)
     device = "auto" if device == "None" else device
     return ProfileKey(spec.kind, model, options, device, machine or this_machine())
 

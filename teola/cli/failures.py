@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backends.url_secrets import without_url_secrets
+
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 PIPE_CLOSED = 141  # as of a command that SIGPIPE ends: the reader, `head`, had enough
 
@@ -31,7 +33,7 @@ def reported(debug: bool = False) -> Iterator[None]:
         raise SystemExit(PIPE_CLOSED) from None
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            _say(traceback.format_exc().rstrip())
         _say(f"error: {message_of(error)}")
         raise SystemExit(exit_code_of(error)) from None
 
@@ -60,4 +62,4 @@ def is_expected(error: Exception) -> bool:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(without_url_secrets(message), file=sys.stderr, flush=True)

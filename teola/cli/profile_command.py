@@ -12,6 +12,7 @@ from rich.text import Text
 from backends.base import Kind
 from backends.models.catalog import CATALOG
 from backends.registry import EngineSpec, check_scheme
+from backends.url_secrets import without_url_secrets
 from runtime.cost.profile_store import (
     Profile,
     all_profiles,
@@ -40,7 +41,8 @@ def profile_all(
     if is_busy():
         console.print("warning: this machine is busy, so times will be too long", style="yellow")
     for spec in specs:
-        console.print(f"profiling {spec.kind} {spec.url}, about {seconds(budget_s)} and loading")
+        url = without_url_secrets(spec.url)
+        console.print(f"profiling {spec.kind} {url}, about {seconds(budget_s)} and loading")
         profile = asyncio.run(profile_spec(spec, budget_s, _Progress(console)))
         save(profile)
         profiles.append(profile)

@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 from backends.base import Engine, Kind
 from backends.optional import optional_imports
 from backends.registry import EngineSpec, create
+from backends.url_secrets import without_url_secrets
 from teola.cli.failures import UsageError, reported
 from teola.cli.server_options import ServerOptions
 from teola.serving.client_rules import ClientRules
@@ -43,7 +44,7 @@ def serve_engine(
 
 def say(text: str) -> None:
     """What people read while the server runs."""
-    print(text, file=sys.stderr, flush=True)
+    print(without_url_secrets(text), file=sys.stderr, flush=True)
 
 
 def make_engines(

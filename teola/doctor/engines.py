@@ -14,6 +14,7 @@ from backends.remote.client import Client
 from backends.remote.options import RemoteOptions
 from backends.remote.retry import Retry
 from backends.remote.url import Endpoint, RemoteURL, parse_url
+from backends.url_secrets import without_url_secrets
 from teola.doctor.servers import llama_cpp, ollama, sglang, teola, vllm
 from teola.doctor.servers.asking import TIMEOUT_S, Asking
 from teola.doctor.servers.checked import CheckedEngine
@@ -35,9 +36,17 @@ def check_engines(specs: Sequence[EngineSpec]) -> list[CheckedEngine]:
     """One report an engine, in order; servers are asked side by side."""
 
     async def all_of_them() -> list[CheckedEngine]:
-        return [one for many in await asyncio.gather(*map(_check, specs)) for one in many]
+        return [_shown(one) for many in await asyncio.gather(*map(_check, specs)) for one in many]
 
     return asyncio.run(all_of_them())
+
+
+def _shown(found: CheckedEngine) -> CheckedEngine:
+    """People send to others what this command prints."""
+    found.url = without_url_secrets(found.url)
+    found.hints = [*map(without_url_secrets, found.hints)]
+    found.problems = [*map(without_url_secrets, found.problems)]
+    return found
 
 
 def is_server(url: str) -> bool:

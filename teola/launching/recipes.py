@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from backends.errors import ConfigError
+from backends.url_secrets import without_url_secrets
 
 ServerName = Literal["vllm", "sglang"]
 
@@ -147,7 +148,7 @@ def without_secrets(words: Sequence[str]) -> list[str]:
         names_secret = name.endswith(("-key", "-token", "-password"))
         shown.append("***" if is_secret else f"{name}=***" if names_secret and equals else word)
         is_secret = names_secret and not equals
-    return shown
+    return [*map(without_url_secrets, shown)]
 
 
 def _fits(socket: Path | None) -> bool:

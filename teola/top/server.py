@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from backends.remote.dialects.prometheus import MetricsPage
+from backends.url_secrets import without_url_secrets
 from teola.top.views import Load, RunView, ServerView, Work
 
 TIMEOUT_S = 2.0
@@ -23,6 +24,7 @@ class Server:
         self, url: str, api_key: str | None = None, clock: Callable[[], float] = monotonic
     ) -> None:
         self.url = root_of(url)
+        self.shown_url = without_url_secrets(self.url)
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
         self._clock = clock
@@ -36,11 +38,11 @@ class Server:
             runs = self._runs()
             page = self._metrics()
             if runs is not None:
-                return ServerView(self.url, "apps", load=self._load_of(runs, page), runs=runs)
-            return ServerView(self.url, "engine", load=self._load(page))
+                return ServerView(self.shown_url, "apps", load=self._load_of(runs, page), runs=runs)
+            return ServerView(self.shown_url, "engine", load=self._load(page))
         except (_Problem, httpx.HTTPError) as error:
             self._looked_s = None
-            return ServerView(self.url, problem=_said(error))
+            return ServerView(self.shown_url, problem=without_url_secrets(_said(error)))
 
     def close(self) -> None:
         self._http.close()

@@ -147,3 +147,10 @@ def test_engines_get_their_profiles_and_others_defaults() -> None:
     assert latencies.of(SPEC) is latencies.of(EngineSpec("embedder", "fake:", SPEC.options))
     assert latencies.of(SPEC).source.startswith("profiled 2")
     assert latencies.of(EngineSpec("python", "python:")).source == "default"
+
+
+def test_a_profile_holds_no_secret_of_its_engines_url() -> None:
+    assert (
+        key_of(EngineSpec("llm", "acme://u:SECRET@h/m?key=SECRET")).model
+        == "acme://u:***@h/m?key=***"
+    )

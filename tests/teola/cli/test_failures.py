@@ -45,3 +45,10 @@ def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str]) -> No
 
     assert shown.startswith("Traceback")
     assert shown.endswith("error: which app?\n")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_secrets_in_urls_are_not_printed(debug: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    _, said = report_of(ValueError("no way to http://u:SECRET@h?api_key=SECRET"), capsys, debug)
+    assert said.endswith("error: no way to http://u:***@h?api_key=***\n")
+    assert ("Traceback" in said, "SECRET" in said) == (debug, False)

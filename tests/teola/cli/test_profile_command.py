@@ -45,6 +45,15 @@ def test_a_profile_is_shown_on_stdout_and_kept() -> None:
     assert find(key_of(EngineSpec("embedder", "fake:"))) is not None
 
 
+def test_secrets_in_urls_are_not_printed_nor_kept(tmp_path: Path) -> None:
+    words = ["profile", "fake:?key=SECRET", "--kind", "embedder", "--budget", "0.1"]
+    done = CliRunner().invoke(app, words)
+    assert "profiling embedder fake:?key=***" in done.stderr
+    kept = "".join(path.read_text() for path in profiles_folder().glob("*"))
+    assert "fake:?key=***" in kept
+    assert "SECRET" not in done.output + kept
+
+
 def test_an_app_has_each_of_its_engines_profiled(teola: Teola) -> None:
     done = teola("profile", "rag.py", "--budget", "0.1")
 

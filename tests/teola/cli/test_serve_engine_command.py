@@ -7,7 +7,7 @@ import pytest
 
 from backends.errors import ConfigError
 from teola.cli.failures import UsageError
-from teola.cli.serve_engine_command import adapters_of, engine_options, make_engines
+from teola.cli.serve_engine_command import adapters_of, engine_options, make_engines, say
 from teola.serving.client_rules import ClientRules, PriorityRule
 
 
@@ -88,3 +88,8 @@ def test_what_clients_may_ask_for_is_said_on_the_command_line(
     assert teola("serve-engine", "fake:", "--parse-special").code == 0
     assert given[-1] == ClientRules(parses_special=True)
     assert teola("serve-engine", "fake:", "--client-priority", "most").code == 2
+
+
+def test_what_it_says_holds_no_secret_of_a_url(capsys: pytest.CaptureFixture[str]) -> None:
+    say("loading acme://u:SECRET@h/m?key=SECRET; listening")
+    assert capsys.readouterr().err == "loading acme://u:***@h/m?key=***; listening\n"

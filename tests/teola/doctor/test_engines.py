@@ -387,6 +387,22 @@ def test_the_command_prints_facts_hints_and_problems_and_ends_with_1(
     assert f"problem vllm://{host}/large: it has no model 'large'" in flat
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "openai://127.0.0.1:9/m?api_key=SECRET",
+        "openai://u:SECRET@127.0.0.1:9/m",
+        "http://h?key=SECRET",
+    ],
+)
+def test_secrets_in_urls_are_not_printed(url: str, words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, ["doctor", url, *words])
+    assert result.exit_code == 1
+    assert "***" in result.output
+    assert "SECRET" not in result.output
+
+
 def test_versions_and_extras_are_told() -> None:
     found = json.loads(CliRunner().invoke(cli, ["doctor", "--json"]).stdout)
     assert found["versions"]["python"] == sys.version.split()[0]

@@ -12,7 +12,7 @@ from teola.launching import pythons
 from teola.launching.environments import ENVIRONMENTS
 from teola.launching.failures import hint, tail
 from teola.launching.pythons import find_python
-from teola.launching.recipes import RECIPES, ServedModel, Settings, command
+from teola.launching.recipes import RECIPES, ServedModel, Settings, command, without_secrets
 from teola.launching.served_model import served_model
 
 MODEL = ServedModel("/models/tiny", "tiny")
@@ -167,3 +167,9 @@ def _default_model() -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TEOLA_CACHE")
         return models.locate("smollm2-135m")
+
+
+def test_a_command_line_is_shown_without_its_secrets() -> None:
+    words = ["run", "--api-key", "SECRET", "--hf-token=SECRET", "--proxy", "http://u:SECRET@h"]
+    shown = ["run", "--api-key", "***", "--hf-token=***", "--proxy", "http://u:***@h"]
+    assert without_secrets(words) == shown

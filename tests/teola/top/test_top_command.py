@@ -57,6 +57,17 @@ def test_json_is_one_object_for_scripts(stub: StubServer) -> None:
     assert server["load"]["tokens_per_s"] == 0.0
 
 
+@pytest.mark.parametrize("words", [("--once",), ("--json",)])
+def test_passwords_in_urls_are_not_printed(stub: StubServer, words: tuple[str, ...]) -> None:
+    stub.has_runs(run_body())
+    host = stub.url.removeprefix("http://")
+    done = once(f"http://user:SECRET@{host}", *words)
+    assert f"http://user:***@{host}" in done.stdout
+    away = once("http://user:SECRET@127.0.0.1:9", *words)
+    assert away.stderr == "error: no server to show: http://user:***@127.0.0.1:9: not answering\n"
+    assert "SECRET" not in done.stdout + done.stderr + away.stdout
+
+
 def test_without_any_server_it_says_so_and_fails() -> None:
     stub = StubServer()
     stub.close()

@@ -5,7 +5,15 @@ An app knows how to become a graph; running it is the runner's work, which it is
 
 import copy
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from dataclasses import dataclass, fields, replace
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
@@ -122,6 +130,22 @@ class App(Generic[P, R]):
             return cast(R, await self._run_session(args, kwargs, self.options))
         program, inputs = self._prepare(args, kwargs)
         return cast(R, await self._runner().arun(program, inputs, self.options))
+
+    def prepared(
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> "Callable[[float | None], Awaitable[R]]":
+        """Traces and plans now; what runs it, given its time limit. For callers with a loop that
+        must not wait for a trace, which may take long: they call this on a thread."""
+        if self.is_async:
+            return lambda timeout_s: self.using(timeout_s=timeout_s).arun(*args, **kwargs)
+        program, inputs = self._prepare(args, kwargs)
+        self._runner().prepare(program, self.options)
+
+        async def run(timeout_s: float | None) -> R:
+            options = replace(self.options, timeout_s=timeout_s)
+            return cast(R, await self._runner().arun(program, inputs, options))
+
+        return run
 
     def stream(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[StreamEvent]:
         """Events (`runtime.events.Event`) as they happen, while the calling thread waits.

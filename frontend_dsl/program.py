@@ -132,6 +132,9 @@ class Runner(Protocol):
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any: ...
 
+    def prepare(self, program: Program, options: RunOptions) -> None:
+        """Make what its first run would have to."""
+
     async def arun(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
     ) -> Any: ...

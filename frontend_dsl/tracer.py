@@ -15,6 +15,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from types import CoroutineType, GeneratorType
 from typing import Any, cast
 
@@ -45,7 +46,13 @@ from graph_opt.graph import Arg, Graph, Json, Marker, Node, Origin, Ref
 from graph_opt.ops import OPS
 from graph_opt.verify import is_json
 
+MAX_PRIMITIVES = 20_000  # of a graph with its bodies: seconds of tracing, up to a minute of passes
 _REBUILT = (list, tuple, dict, set, frozenset)
+_TOO_LARGE = (
+    f"the graph has more than {MAX_PRIMITIVES} primitives here: a loop of Python's is unrolled. "
+    "Use tl.map for the items of a list and tl.loop for repetition, whose body is traced once, "
+    "or make the app `async def` and await tl.value(...) inside the loop"
+)
 _USED_UP = (GeneratorType, map, filter, zip, enumerate, reversed)
 
 
@@ -97,6 +104,7 @@ class Tracer:
         self._home = place  # file and line of the traced function itself
         self.outer = outer
         self.nodes: list[Node] = []
+        self._size: Iterator[int] = outer._size if outer is not None else count(1)
         self._names = Names()
         self._calls: Names = outer._calls if outer is not None else Names()
         self._path: tuple[str, ...] = outer._path if outer is not None else ()
@@ -200,6 +208,8 @@ class Tracer:
         bodies: tuple[Graph, ...] = (),
     ) -> list[Value]:
         """Append a node with several outputs."""
+        if next(self._size) > MAX_PRIMITIVES:
+            raise TraceError(_TOO_LARGE, *(self._place or user_frame()))
         is_prompt = OPS[op].engine_kind == "llm"  # its words are the prompt's own
         lowered = tuple(self.lower(arg) if is_prompt else self._argument(arg) for arg in args)
         check_known(op, lowered, attrs)

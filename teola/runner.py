@@ -74,6 +74,12 @@ class AppRunner:
         """The app's result; blocks."""
         return self._background.wait(self._execute_one(program, inputs, options))
 
+    def prepare(self, program: Program, options: RunOptions) -> None:
+        """Plan it, and what is told of its plan, on the caller's thread."""
+        plan = self._plans.ready(program, _with_fakes(options))
+        if options.listener is not None:
+            _ = plan.about
+
     async def arun(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result, awaited on the caller's own loop."""
         return await asyncio.wrap_future(

@@ -18,6 +18,7 @@ from uuid import uuid4
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from backends.base import Usage, total
+from runtime.errors import QueryTimeout
 from runtime.events import Event
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
@@ -26,10 +27,13 @@ from teola.app_serving.run_progress import RunProgress
 from teola.app_serving.told import NoJSON
 from teola.app_serving.usage import counts_of, usage_of
 from teola.background import Background
+from teola.own_thread import on_own_thread
 from teola.serving.api_errors import ApiError
 from teola.serving.metrics import AnswerMeter
 from teola.serving.token_counts import TokenCounts
 from teola.telemetry.incoming import below_client
+
+_LEAST_S = 0.01  # of a run whose trace took all its time
 
 Status = Literal["completed", "failed", "cancelled"]
 
@@ -75,6 +79,7 @@ class Run:
         self._usage = Usage()
         self._final: set[tuple[str, str]] = set()  # queries and nodes that write the answer's text
         self._is_cut = False
+        self._tracing: asyncio.Future[Any] | None = None  # on a thread of its own
 
     @property
     def counts(self) -> TokenCounts:
@@ -85,6 +90,11 @@ class Run:
     def finish_reason(self) -> Literal["stop", "length"]:
         """Whether a limit of tokens cut the text that the app returns."""
         return "length" if self._is_cut else "stop"
+
+    @property
+    def is_tracing(self) -> bool:
+        """Whether its app is still traced, which nothing can stop."""
+        return self._tracing is not None and not self._tracing.done()
 
     @property
     def usage(self) -> Usage:
@@ -145,17 +155,34 @@ class Run:
         cancelled = Outcome("cancelled", error=CANCELLED)
         outcome = cancelled if self._work.cancelled() else self._work.result()
         with suppress(RuntimeError):  # the server's loop is closed
+            self._loop.call_soon_threadsafe(self._settle, outcome)
+            if self._tracing is not None:
+                await asyncio.wait((self._tracing,))
             self._loop.call_soon_threadsafe(stop, outcome)
 
     async def _outcome(self) -> Outcome:
         app = self.app.using(listener=self._listen, otel=self._otel)
         try:
-            result = await app.arun(**self._arguments)
+            result = await (app.arun(**self._arguments) if app.is_async else self._traced(app))
             return Outcome("completed", _plain(result))
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # the run's outcome, whatever its app raised
             return Outcome("failed", error=self._error(error))
+
+    async def _traced(self, app: AnyApp) -> Any:
+        """Of a `def` app. Tracing runs the code of its author, which may take any time: the loop
+        is free meanwhile, and the time counts."""
+        limit_s, began_s = app.options.timeout_s, perf_counter()
+        self._tracing = on_own_thread(partial(app.prepared, **self._arguments), "teola-trace")
+        await asyncio.wait((self._tracing,), timeout=limit_s)
+        if self.is_tracing:
+            raise QueryTimeout(
+                f"app {app.name}() did not finish within {limit_s:g} s: it is still traced"
+            )
+        run = self._tracing.result()()
+        left_s = limit_s and max(_LEAST_S, round(limit_s - (perf_counter() - began_s), 2))
+        return await run(left_s)
 
     def _error(self, error: BaseException) -> ApiError:
         return from_app(self.id, self.app.name, error, with_text=self.shows_errors)

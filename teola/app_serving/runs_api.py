@@ -111,7 +111,7 @@ async def cancel_run(request: Request) -> Response:
     if isinstance(run, Run):
         run.cancel()
         stopping = asyncio.ensure_future(run.stopped.wait())
-        await asyncio.wait((stopping,), timeout=_STOP_S)
+        await asyncio.wait((stopping,), timeout=0 if run.is_tracing else _STOP_S)
         stopping.cancel()
     return _shown(run)
 

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +12,11 @@ from typing import Any, Literal
 import pytest
 
 import teola as tl
+from teola import plans
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from service_apps import ask, llm, wait
+from service_apps import ask, llm, say, wait
 
 Serve = Callable[..., Any]
 ENDS = {
@@ -79,3 +82,91 @@ def test_a_service_whose_runs_cannot_go_on_says_so(serve: Serve) -> None:
         loop._loop.close()
         assert client.http.get("/health").status_code == 503
         assert client.run("ask", arguments={"question": "?"}).status_code == 503
+
+
+release = threading.Event()
+
+
+@tl.app
+def trace_long(question: str, seconds: float) -> str:
+    release.wait(seconds)
+    return say(question)
+
+
+@tl.app
+def unroll(question: str, n: int) -> str:
+    for _ in range(n):
+        answer = say(question)
+    return answer
+
+
+def test_an_app_that_is_traced_for_long_delays_no_other(serve: Serve) -> None:
+    release.clear()
+    with tl.fake(llm, "fine"), serve(trace_long, ask) as client:
+        body = {"question": "?", "seconds": 20.5}
+        run = client.run("trace_long", arguments=body, background=True).json()
+        began_s = time.monotonic()
+        assert client.run("ask", arguments={"question": "?"}).json()["result"] == "fine"
+        assert time.monotonic() - began_s < 10
+        release.set()
+        path = f"/v1/runs/{run['id']}"
+        ended = client.until(path, lambda body: body["status"] != "running")
+    assert ended["result"] == "fine"
+
+
+def test_a_run_is_cancelled_while_its_app_is_traced_and_keeps_its_place(serve: Serve) -> None:
+    release.clear()
+    with tl.fake(llm, "fine"), serve(trace_long, ask, max_runs=1) as client:
+        body = {"question": "?", "seconds": 20.25}
+        run = client.run("trace_long", arguments=body, background=True).json()
+        time.sleep(0.2)
+        began_s = time.monotonic()
+        cancelled = client.http.post(f"/v1/runs/{run['id']}/cancel").json()
+        assert time.monotonic() - began_s < 1.5
+        assert cancelled["status"] == "cancelled"
+        assert client.run("ask", arguments={"question": "?"}).status_code == 429
+        release.set()
+        client.until("/v1/runs", lambda _: client.service._admission.num_admitted == 0)
+        assert client.run("ask", arguments={"question": "?"}).json()["result"] == "fine"
+
+
+def test_tracing_is_a_part_of_the_time_of_a_run(serve: Serve) -> None:
+    release.clear()
+    with tl.fake(llm, "fine"), serve(trace_long, timeout_s=0.3) as client:
+        answer = client.run("trace_long", arguments={"question": "?", "seconds": 20.125})
+        release.set()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "run_timeout")
+    assert answer.json()["seconds"] < 5
+    assert "within 0.3 s" in answer.json()["error"]["message"]
+
+
+def test_a_loop_that_is_unrolled_without_end_is_an_error_of_its_run(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tl.fake(llm, "fine"), serve(unroll, ask) as client:
+        body = {"arguments": {"question": "?", "n": 10**9}, "background": True}
+        run = client.run("unroll", **body).json()
+        assert client.run("ask", arguments={"question": "?"}).json()["result"] == "fine"
+        ended = client.until(f"/v1/runs/{run['id']}", lambda b: b["status"] != "running", 60)
+    assert ended["error"]["code"] == "app_failed"
+    assert "TraceError" in ended["error"]["message"]
+    (record,) = [r for r in caplog.records if r.name == "teola.apps"]
+    assert "primitives here: a loop of Python's is unrolled" in record.getMessage()
+
+
+def test_an_app_is_planned_where_it_is_traced(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noted(*args: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return make(*args)
+
+    make = plans._make
+    monkeypatch.setattr(plans, "_make", noted)
+    with tl.fake(llm, "fine"), serve(unroll) as client:
+        for n in (2, 3):
+            answer = client.run("unroll", arguments={"question": "?", "n": n})
+            assert answer.json()["result"] == "fine"
+    assert threads == ["teola-trace"] * 2

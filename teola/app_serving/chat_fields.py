@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from backends.request_limits import MAX_TOOLS
+from teola.serving.chat_api import MARKUP_IS_THERE
 from teola.serving.chat_message import Message
 from teola.serving.decode_fields import StreamOptions
 from teola.serving.fields import INT_END, UNSUPPORTED, Fields, Unsupported
@@ -37,6 +38,7 @@ class AppChatFields(Fields):
 
     unsupported: ClassVar[Unsupported] = {
         **UNSUPPORTED,
+        **MARKUP_IS_THERE,
         "n": ((1,), _ONE),
         "best_of": ((1,), _ONE),
         "logprobs": ((False,), _TEXT),

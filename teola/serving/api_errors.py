@@ -26,6 +26,7 @@ STATUSES: Mapping[int, str] = {
     408: "The body came too slowly.",
     410: "The run was cancelled.",
     413: "The body is too large.",
+    415: "The body is compressed.",
     429: "The queue is full: come again.",
     499: "The client is gone: this is counted and logged, and nobody reads it.",
     500: "The engine failed.",
@@ -92,6 +93,8 @@ class ApiError(Exception):
         headers: Mapping[str, str] = {}
         if self.status == 401:
             headers = {"www-authenticate": "Bearer"}
+        elif self.status == 415:
+            headers = {"accept-encoding": "identity"}
         elif self.status in (429, 503):
             headers = {"retry-after": "1"}
         return JSONResponse(self.body, self.status, headers)

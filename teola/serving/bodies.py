@@ -37,6 +37,9 @@ class Bodies:
     async def read(self, request: Request, parse: Callable[[bytes], T]) -> T:
         """What `parse` makes of the whole body, on a thread if it is long. Raises ApiError, and
         ClientDisconnect where the client goes away before its end."""
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+            message = f"the body is encoded with {encoding[:100]!r}; send plain JSON"
+            raise ApiError(415, message, code="unsupported_encoding")
         expected = _expected_bytes(request)
         if expected is not None and expected > self._limits.max_body_bytes:
             raise self._too_large()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from time import time
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from teola.serving.answer import DONE, PieceFrames, answer, frame
 from teola.serving.api_errors import ApiError, invalid
 from teola.serving.chat_message import Message, conversation
 from teola.serving.decode_fields import DecodeFields
-from teola.serving.fields import INT_END, read
+from teola.serving.fields import INT_END, UNSUPPORTED, Unsupported, read
 from teola.serving.generation import Generation
 from teola.serving.logprobs import chat_logprobs
 from teola.serving.pieces import Answer, Piece
@@ -25,18 +25,23 @@ from teola.serving.token_counts import TokenCounts
 from teola.serving.tool_fields import HasTools
 
 _MAX_MESSAGES = 4096
+MARKUP_IS_THERE: Unsupported = {
+    "add_special_tokens": ((False,), "the model's template writes what begins a conversation"),
+}
 
 
 class ChatFields(DecodeFields, HasTools):
     """The body of a chat completion."""
 
     derived = ("parts",)
+    unsupported: ClassVar[Unsupported] = {**UNSUPPORTED, **MARKUP_IS_THERE}
 
     messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES)
     add_generation_prompt: bool = True
     continue_final_message: bool = False  # the answer goes on where the last message ends
     max_tokens: int | None = Field(None, ge=1, lt=INT_END)  # None: to the end of the context
     max_completion_tokens: int | None = Field(None, ge=1, lt=INT_END)
+    request_id: str | None = Field(None, min_length=1, max_length=128)  # the answer's id holds it
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
 
@@ -46,7 +51,7 @@ class ChatFields(DecodeFields, HasTools):
         if len(limits) > 1:
             why = "max_tokens and max_completion_tokens differ; give one of them"
             raise invalid("max_completion_tokens", why)
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise invalid("top_logprobs", "top_logprobs needs logprobs: true")
         return self
 
@@ -165,5 +170,5 @@ async def chat(request: Request) -> Response:
         },
     )
     name = llm.name_for(fields.model)
-    shape = ChatShape(name, fields.includes_usage, form_field=fields.form_field)
+    shape = ChatShape(name, fields.includes_usage, fields.request_id, fields.form_field)
     return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

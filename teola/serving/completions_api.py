@@ -7,7 +7,7 @@ Fields for clients that keep token ids, as vLLM names them: `return_token_ids`, 
 from collections.abc import Sequence
 from functools import cached_property
 from time import time
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import uuid4
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -19,7 +19,7 @@ from teola.serving.answer import DONE, PieceFrames, answer, frame
 from teola.serving.api_errors import ApiError, invalid
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.echo import Echo, echo_of
-from teola.serving.fields import INT_END, TokenId, read
+from teola.serving.fields import INT_END, UNSUPPORTED, TokenId, Unsupported, read
 from teola.serving.generation import Generation
 from teola.serving.logprobs import completion_logprobs, token_text
 from teola.serving.parsed_prompt import parsed
@@ -59,6 +59,10 @@ class CompletionFields(DecodeFields):
     """The body of a completion."""
 
     derived = ("prompts",)
+    unsupported: ClassVar[Unsupported] = {
+        **UNSUPPORTED,
+        "add_special_tokens": ((True,), "write a prompt of token ids"),
+    }
 
     prompt: Annotated[
         list[str] | list[list[TokenId]] | list[list[PromptPart]],

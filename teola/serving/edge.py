@@ -42,6 +42,7 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        scope["path"] = "/" + scope["path"].lstrip("/")  # behind an address that ends in a slash
         seen = _Seen(scope, send, self._metrics)
         try:
             if scope["path"] not in OPEN_PATHS:

@@ -49,6 +49,9 @@ WITHOUT_EFFECT: Mapping[str, Any] = {  # name -> the value that says nothing
     "reasoning_effort": "none",
     "chat_template_kwargs": {},
     "verbosity": "medium",
+    "guided_decoding_backend": "auto",
+    "cache_prompt": True,  # prefixes are kept in any case
+    "request_id": None,  # but for answers whose id holds it
 }
 
 Unsupported = Mapping[str, tuple[tuple[Any, ...], str]]  # name -> harmless values, why not
@@ -65,7 +68,16 @@ UNSUPPORTED: Unsupported = {
     "suffix": (("",), "models here cannot fill in the middle"),
     "echo": ((False,), "it is for /v1/completions"),
     "use_beam_search": ((False,), "beam search is not offered"),
+    "length_penalty": ((1,), "beam search is not offered"),
     "guided_grammar": ((), "write guided_json, guided_regex or guided_choice instead"),
+    "guided_whitespace_pattern": ((), "write the spaces into guided_regex"),
+    "skip_special_tokens": ((True,), "texts of answers have no special tokens"),
+    "include_stop_str_in_output": ((False,), "an answer ends before its stop"),
+    "detokenize": ((True,), "answers are texts"),
+    "bad_words": (([],), "write logit_bias instead"),
+    "documents": (([],), "write them into messages"),
+    "truncate_prompt_tokens": ((), "shorten the prompt; one that is too long is refused"),
+    "return_token_ids": ((False,), "it is for /v1/completions"),
 }
 
 

@@ -19,7 +19,7 @@ from teola.serving.fields import Fields
 from teola.serving.request_schema import as_read
 
 JSON, EVENTS = "application/json", "text/event-stream"
-BODY_ERRORS = (400, 408, 413, 429)  # of every route that reads a body
+BODY_ERRORS = (400, 408, 413, 415, 429)  # of every route that reads a body
 _REF = "#/components/schemas/{model}"
 _Mode = Literal["validation", "serialization"]
 _HEADERS = {

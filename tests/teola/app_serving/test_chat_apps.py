@@ -230,6 +230,8 @@ def test_what_clients_send_for_any_model_is_read_with_a_warning(serve: Serve) ->
         "frequency_penalty": 0,
         "user": "me",
         "n": 1,
+        "skip_special_tokens": True,
+        "documents": [],
     }
     with tl.fake(llm, "fine"), serve(ask) as client:
         answer = client.chat("ask", "?", **fields)

@@ -1,6 +1,7 @@
 """What clients of other servers say: aliases, fields without effect, the version, the OpenAPI
 document."""
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,94 @@ def test_a_field_without_effect_is_passed_over_with_a_warning(talk: Callable[...
     assert "x-teola-warning" not in server.post(CHAT, plain).headers
 
 
+NEUTRAL = {
+    "skip_special_tokens": True,
+    "include_stop_str_in_output": False,
+    "length_penalty": 1.0,
+    "detokenize": True,
+    "bad_words": [],
+    "documents": [],
+    "return_token_ids": False,
+    "use_beam_search": False,
+    "cache_prompt": True,
+    "truncate_prompt_tokens": None,
+}
+
+
+def test_what_other_servers_do_by_default_may_be_written(talk: Callable[..., Any]) -> None:
+    server = talk()
+    chat = {"messages": HELLO, **NEUTRAL, "add_special_tokens": False, "top_logprobs": 0}
+    complete = {"prompt": "hello", **NEUTRAL, "add_special_tokens": True}
+    for path, body in ((CHAT, chat), (COMPLETE, complete)):
+        answer = server.post(path, body)
+        assert answer.status_code == 200, answer.text
+        assert "x-teola-warning" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("skip_special_tokens", False),
+        ("include_stop_str_in_output", True),
+        ("length_penalty", 2.0),
+        ("detokenize", False),
+        ("bad_words", ["no"]),
+        ("documents", [{"text": "a"}]),
+        ("return_token_ids", True),
+        ("add_special_tokens", True),
+        ("truncate_prompt_tokens", 5),
+        ("guided_whitespace_pattern", " ?"),
+    ],
+)
+def test_what_would_change_the_answer_is_refused_by_name(
+    talk: Callable[..., Any], name: str, value: Any
+) -> None:
+    refused = talk().post(CHAT, {"messages": HELLO, name: value})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, name)
+    assert error["code"] == "unsupported_parameter"
+
+
+def test_what_changes_nothing_is_taken_with_a_warning(talk: Callable[..., Any]) -> None:
+    server = talk()
+    for fields in ({"guided_decoding_backend": "xgrammar"}, {"cache_prompt": False}):
+        answer = server.post(CHAT, {"messages": HELLO, **fields})
+        assert answer.status_code == 200
+        assert answer.headers["x-teola-warning"].startswith(f"{next(iter(fields))}: without effect")
+    asked = server.post("/v1/embeddings", {"input": "a", "request_id": "mine"})
+    assert asked.headers["x-teola-warning"].startswith("request_id: without effect")
+
+
+def test_the_id_of_a_request_is_in_that_of_its_answer(talk: Callable[..., Any]) -> None:
+    server = talk()
+    body = {"messages": HELLO, "request_id": "mine"}
+    answer = server.post(CHAT, body)
+    assert answer.json()["id"] == "chatcmpl-mine"
+    assert "x-teola-warning" not in answer.headers
+    assert {event["id"] for event in server.events(CHAT, body)} == {"chatcmpl-mine"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_a_compressed_body_is_refused_by_its_encoding(
+    talk: Callable[..., Any], encoding: str
+) -> None:
+    body = gzip.compress(json.dumps({"messages": HELLO}).encode())
+    refused = talk().post(CHAT, body, **{"content-encoding": encoding})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (415, "unsupported_encoding")
+    assert repr(encoding) in refused.json()["error"]["message"]
+    assert refused.headers["accept-encoding"] == "identity"
+    plain = {"messages": HELLO}
+    assert talk().post(CHAT, plain, **{"content-encoding": "identity"}).status_code == 200
+
+
+def test_an_address_that_ends_in_a_slash_finds_the_paths(talk: Callable[..., Any]) -> None:
+    server = talk(api_key="secret")
+    models = "http://server//v1/models"
+    assert server.get("http://server//health").status_code == 200
+    assert server.get(models).status_code == 401
+    assert server.get(models, authorization="Bearer secret").json()["object"] == "list"
+
+
 @pytest.mark.parametrize("path", ["/rerank", "/v2/rerank"])
 def test_reranking_has_other_names(talk: Callable[..., Any], path: str) -> None:
     body = {"query": "a cat", "documents": ["a dog", "a cat"]}
@@ -89,7 +178,7 @@ def test_the_document_names_every_route_and_describes_what_is_taken(
 
 def test_the_document_names_the_statuses_of_each_route(talk: Callable[..., Any]) -> None:
     paths = talk().get("/openapi.json").json()["paths"]
-    chat = ["200", "400", "401", "403", "404", "408", "413", "429", "500", "503"]
+    chat = ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503"]
     assert [*paths[CHAT]["post"]["responses"]] == chat
     assert [*paths["/v1/models"]["get"]["responses"]] == ["200", "401", "403", "500", "503"]
     assert [*paths["/health"]["get"]["responses"]] == ["200", "500", "503"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
@@ -106,6 +106,16 @@ def check_scheme(kind: str, url: str) -> str:
             + (server if scheme in ("http", "https") else "")
         )
     return name
+
+
+def schemes() -> dict[str, list[Kind]]:
+    """The schemes of URLs, each with its kinds of engines, in the order of `Kind`."""
+    names = [*FACTORIES, *_added()]
+    return {
+        scheme: [kind for kind in get_args(Kind) if f"{kind}.{scheme}" in names]
+        for scheme in dict.fromkeys(name.split(".", 1)[1] for name in names)
+        if scheme != "python"  # of tools, which no URL names
+    }
 
 
 def find_factory(kind: str, url: str) -> Factory:

@@ -8,14 +8,14 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from backends.models.catalog import CATALOG
 from backends.registry import EngineSpec
 from frontend_dsl.engine_names import engines_read_by
+from teola import errors
 from teola.cli.consoles import stdout_console
-from teola.cli.failures import FAILED, reported
+from teola.cli.failures import FAILED, CommandError, UsageError, reported
 from teola.cli.results import json_text
 from teola.cli.target import load_app
-from teola.doctor.engines import is_server
+from teola.doctor.engines import is_engine, kind_of
 from teola.doctor.examination import Kernels, Report, examine
 from teola.doctor.machine import Machine
 from teola.doctor.measuring import Speed
@@ -28,7 +28,7 @@ def show_health(
 ) -> None:
     """Exit code 1 when something is wrong."""
     with reported(debug):
-        report = examine(with_speed, specs_of(targets))
+        report = examine(with_speed, *looked_at(targets))
         if as_json:
             print(json_text(report, indent=2))
         else:
@@ -37,23 +37,22 @@ def show_health(
         raise SystemExit(FAILED)
 
 
-def specs_of(targets: Sequence[str]) -> list[EngineSpec]:
-    """The engines that apps use, each once, and those of URLs. Raises UsageError."""
+def looked_at(targets: Sequence[str]) -> tuple[list[EngineSpec], list[str]]:
+    """The engines that apps use, each once, and those of URLs; and why a target cannot be read."""
     found: dict[str, EngineSpec] = {}
+    unread: list[str] = []
     for target in targets:
-        for spec in _specs(target):
-            found.setdefault(spec.key, spec)
-    return [*found.values()]
+        try:
+            for spec in _specs(target):
+                found.setdefault(spec.key, spec)
+        except (UsageError, CommandError, *errors.ALL) as error:
+            unread.append(f"{target}: {error}")
+    return [*found.values()], unread
 
 
 def _specs(target: str) -> list[EngineSpec]:
-    if is_server(target):
-        return [EngineSpec("llm", target)]
-    scheme, _, rest = target.partition(":")
-    if scheme in ("local", "hf"):
-        name = rest.partition("?")[0]
-        kind = CATALOG[name].kind if name in CATALOG else "llm"
-        return [EngineSpec("reranker" if name == "maxsim" else kind, target)]
+    if is_engine(target):
+        return [EngineSpec(kind_of(target), target)]
     specs = engines_read_by(load_app(target)._app_function).values()
     return [spec for spec in specs if spec.kind != "python"]
 

@@ -7,9 +7,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from backends.base import Kind
 from backends.errors import ConfigError, EngineError
+from backends.models.catalog import CATALOG
 from backends.models.fetch import resolve
-from backends.registry import EngineSpec, check_scheme
+from backends.registry import EngineSpec, check_scheme, create, schemes
 from backends.remote.client import Client
 from backends.remote.options import RemoteOptions
 from backends.remote.retry import Retry
@@ -29,6 +31,7 @@ _OWNERS: dict[str, tuple[str, str, Check]] = {  # of models -> server, scheme
     "llamacpp": ("llama.cpp", "openai", llama_cpp.check),
 }
 _OF_SCHEME = {"ollama": "library"}  # which may have no model to tell whose it is
+_HERE = ("local", "hf", "fake", "emulated")
 _REMOTE = ("vllm", "sglang", "teola", "ollama", "openai", "http", "https")
 
 
@@ -47,6 +50,34 @@ def _shown(found: CheckedEngine) -> CheckedEngine:
     found.hints = [*map(without_url_secrets, found.hints)]
     found.problems = [*map(without_url_secrets, found.problems)]
     return found
+
+
+def is_engine(target: str) -> bool:
+    """Whether it is the URL of an engine, and not `app.py:name` or `package.module:name`."""
+    scheme = target.partition(":")[0]
+    return "://" in target or scheme in schemes() or is_server(target)
+
+
+def kind_of(url: str) -> Kind:
+    """The kind of the engine that stands alone as a URL; an LLM where it is not known."""
+    scheme, _, rest = url.partition(":")
+    name = rest.partition("?")[0]
+    if scheme == "local" and name == "maxsim":
+        return "reranker"
+    if scheme in ("local", "hf"):
+        return CATALOG[name].kind if name in CATALOG else "llm"
+    kinds = schemes().get(scheme, ())
+    fitting = (kind for kind in kinds if scheme != "emulated" or not _problem(kind, url))
+    return next(fitting, kinds[0] if kinds else "llm")
+
+
+def _problem(kind: Kind, url: str) -> str:
+    """What keeps an engine without a server or a model from being made."""
+    try:
+        create(EngineSpec(kind, url))
+    except (ConfigError, EngineError) as error:
+        return str(error)
+    return ""
 
 
 def is_server(url: str) -> bool:
@@ -125,8 +156,8 @@ def _check_kind(found: CheckedEngine, url: RemoteURL, scheme: str) -> None:
 
 def _check_here(spec: EngineSpec) -> CheckedEngine:
     """An engine of this process, or of a program that is added to teola."""
-    found = CheckedEngine(spec.url, "in process")
     scheme, _, rest = spec.url.partition(":")
+    found = CheckedEngine(spec.url, "in process" if scheme in _HERE else "not asked")
     try:
         check_scheme(spec.kind, spec.url)
         if scheme in ("local", "hf") and spec.kind in ("llm", "embedder", "reranker"):
@@ -134,6 +165,8 @@ def _check_here(spec: EngineSpec) -> CheckedEngine:
             found.models = [name]
             if name != "maxsim":
                 resolve(spec.url.partition("?")[0])
+        if scheme in ("fake", "emulated"):
+            create(spec)
         found.is_reachable = True
         found.prefix_cache = True if spec.kind == "llm" and scheme in ("local", "hf") else None
     except (ConfigError, EngineError) as error:

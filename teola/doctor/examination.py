@@ -10,6 +10,7 @@ from backends.models.cache import sha256_of
 from backends.models.fetch import status
 from backends.native.build import Built, build
 from backends.registry import EngineSpec
+from backends.url_secrets import without_url_secrets
 from teola import __version__
 from teola.doctor.caches import Cache, read_caches
 from teola.doctor.engines import check_engines
@@ -54,10 +55,13 @@ class Report:
     problems: list[str]  # each with what to do
 
 
-def examine(with_speed: bool, engines: Sequence[EngineSpec] = ()) -> Report:
+def examine(
+    with_speed: bool, engines: Sequence[EngineSpec] = (), unread: Sequence[str] = ()
+) -> Report:
     """Compiles the kernels where there are none yet. `with_speed` runs the default model, if it is
-    here, for some seconds. `engines` are looked at too; their servers are asked."""
-    problems: list[str] = []
+    here, for some seconds. `engines` are looked at too; their servers are asked. `unread` are
+    problems that were found before."""
+    problems = [*map(without_url_secrets, unread)]
     kernels = _kernels(problems)
     torch, caches = read_torch(), read_caches()
     problems += [cache.problem for cache in caches if cache.problem]

@@ -8,7 +8,7 @@ class CheckedEngine:
     """Filled while the engine is looked at; each of `hints` and `problems` says what to do."""
 
     url: str
-    kind: str = ""  # of server: vLLM, SGLang, llama.cpp, Ollama, teola, OpenAI; or "in process"
+    kind: str = ""  # vLLM, SGLang, llama.cpp, Ollama, teola, OpenAI; "in process"; "not asked"
     is_reachable: bool = False
     version: str | None = None
     models: list[str] = field(default_factory=list)

@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from backends.registry import EngineSpec
+from teola.cli.doctor_command import looked_at
 from teola.cli.main import app as cli
-from teola.doctor.engines import check_engines
+from teola.doctor.engines import check_engines, is_engine, kind_of
 from teola.doctor.servers.checked import CheckedEngine
 
 Answer = Any  # a JSON value, a page of text, or (status, value)
@@ -369,7 +370,56 @@ def test_an_app_is_looked_at_engine_by_engine() -> None:
     assert {"local:smollm2-135m", "local:all-minilm-l6-v2", "local:maxsim"} <= urls
 
 
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("fake:scripted", "llm"),
+        ("emulated:h100/llama-3.1-8b", "llm"),
+        ("emulated:h100/bge-large", "embedder"),
+        ("local:maxsim", "reranker"),
+        ("local:all-minilm-l6-v2", "embedder"),
+        ("hf:somebody/model", "llm"),
+        ("postgresql://user@host/db", "store"),
+        ("vllm://host:8000", "llm"),
+    ],
+)
+def test_a_url_is_an_engine_of_a_kind(url: str, kind: str) -> None:
+    assert is_engine(url)
+    assert kind_of(url) == kind
+
+
+@pytest.mark.parametrize("target", ["app.py:rag", "fake.py:app", "package.module:app", "app"])
+def test_an_app_is_no_engine(target: str) -> None:
+    assert not is_engine(target)
+
+
+def test_engines_without_models_and_servers_are_checked() -> None:
+    targets = ["fake:scripted", "emulated:h100/bge-large", "emulated:nothing", "acme://host"]
+    found = {one.url: one for one in check_engines(looked_at(targets)[0])}
+    assert [one.is_reachable for one in found.values()] == [True, True, False, False]
+    assert "write emulated:DEVICE/MODEL" in found["emulated:nothing"].problems[0]
+    assert "unknown scheme 'acme'" in found["acme://host"].problems[0]
+
+
+def test_a_database_is_not_asked() -> None:
+    (found,) = check_engines([EngineSpec("store", "postgresql://user@host/db")])
+    assert found.kind == "not asked"
+
+
 # The command
+
+
+def test_a_target_that_cannot_be_read_is_a_problem_beside_the_others(tmp_path: Path) -> None:
+    broken = tmp_path / "broken_app.py"
+    broken.write_text("import nothing_of_that_name\n")
+    words = ["doctor", "nosuch.py:x", f"{broken}:app", "no_module:x", "fake:scripted", "--json"]
+    result = CliRunner().invoke(cli, words)
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert [engine["url"] for engine in found["engines"]] == ["fake:scripted"]
+    assert "nosuch.py:x: no such file: nosuch.py" in found["problems"]
+    for target in (f"{broken}:app: cannot import", "no_module:x: no module"):
+        assert any(problem.startswith(target) for problem in found["problems"])
 
 
 def test_the_command_prints_facts_hints_and_problems_and_ends_with_1(

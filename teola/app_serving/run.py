@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from time import perf_counter, time
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 from uuid import uuid4
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -211,6 +211,16 @@ class Run:
 
 def _plain(result: Any) -> Any:
     try:
-        return to_jsonable_python(result, serialize_unknown=True, inf_nan_mode="null")
+        return to_jsonable_python(result, fallback=_refused, inf_nan_mode="null")
+    except NoJSON:
+        raise
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise NoJSON("the app's result cannot be written as JSON") from error
+
+
+def _refused(value: Any) -> NoReturn:
+    kind = type(value)
+    raise NoJSON(
+        f"the app's result cannot be written as JSON: it holds a {kind.__module__}."
+        f"{kind.__qualname__}; return texts, numbers, lists, dicts, dataclasses or pydantic models"
+    )

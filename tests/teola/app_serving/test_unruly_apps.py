@@ -170,3 +170,25 @@ def test_an_app_is_planned_where_it_is_traced(
             answer = client.run("unroll", arguments={"question": "?", "n": n})
             assert answer.json()["result"] == "fine"
     assert threads == ["teola-trace"] * 2
+
+
+class Odd:
+    pass
+
+
+@tl.app
+async def give(how: str) -> Any:
+    return {"odd": {"here": [Odd()]}, "bytes": b"\xff"}[how]
+
+
+@pytest.mark.parametrize(("how", "why"), [("odd", f": it holds a {__name__}.Odd; "), ("bytes", "")])
+def test_a_result_that_is_no_json_is_an_error_that_names_its_type(
+    serve: Serve, how: str, why: str
+) -> None:
+    with serve(give) as client:
+        answer = client.run("give", arguments={"how": how})
+        last = client.events("give", how=how)[-1]
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (500, "app_failed")
+    assert error["message"].startswith(f"give: the app's result cannot be written as JSON{why}")
+    assert (last["type"], last["error"]) == ("error", error)

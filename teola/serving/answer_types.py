@@ -72,12 +72,14 @@ class ChatMessageAnswer(TypedDict):
 
 
 class ChatChoice(TypedDict):
-    """One answer."""
+    """One answer; the last two fields with `return_token_ids`."""
 
     index: int
     message: ChatMessageAnswer
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
+    token_ids: NotRequired[list[int]]
+    stop_reason: NotRequired[str | int | None]
 
 
 class ChatAnswer(TypedDict):
@@ -106,12 +108,14 @@ class ChatDelta(TypedDict):
 
 
 class ChatChunkChoice(TypedDict):
-    """What is new of one answer."""
+    """What is new of one answer; the last two fields with `return_token_ids`."""
 
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
+    token_ids: NotRequired[list[int]]
+    stop_reason: NotRequired[str | int | None]
 
 
 class ChatChunk(TypedDict):

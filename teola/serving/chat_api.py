@@ -42,6 +42,7 @@ class ChatFields(DecodeFields, HasTools):
     max_tokens: int | None = Field(None, ge=1, lt=INT_END)  # None: to the end of the context
     max_completion_tokens: int | None = Field(None, ge=1, lt=INT_END)
     request_id: str | None = Field(None, min_length=1, max_length=128)  # the answer's id holds it
+    return_token_ids: bool = False  # and why the answer stopped
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
 
@@ -87,6 +88,7 @@ class ChatShape:
                 "message": _message(answer),
                 "logprobs": _logprobs(answer),
                 "finish_reason": answer.finish_reason,
+                **_ids(answer),
             }
             for answer in answers
         ]
@@ -113,7 +115,9 @@ class ChatShape:
     def closing(self, answer: Answer) -> bytes:
         left = None if answer.logprobs is None else answer.logprobs[answer.num_told :]
         logprobs = chat_logprobs(left) if left else None
-        return frame(self._chunk(answer.index, {}, answer.finish_reason, logprobs))
+        chunk = self._chunk(answer.index, {}, answer.finish_reason, logprobs)
+        chunk["choices"][0] |= _ids(answer)
+        return frame(chunk)
 
     def usage(self, counts: TokenCounts) -> bytes:
         if not self._includes_usage:
@@ -144,6 +148,12 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
+def _ids(answer: Answer) -> dict[str, Any]:
+    if answer.token_ids is None:
+        return {}
+    return {"token_ids": answer.token_ids, "stop_reason": answer.stop}
+
+
 def _logprobs(answer: Answer) -> Any:
     return None if answer.logprobs is None else chat_logprobs(answer.logprobs)
 
@@ -168,6 +178,7 @@ async def chat(request: Request) -> Response:
             **llm.prompt_attrs(fields.model, fields.cache_salt),
             **fields.tool_attrs(fields.messages),
         },
+        returns_ids=fields.return_token_ids,
     )
     name = llm.name_for(fields.model)
     shape = ChatShape(name, fields.includes_usage, fields.request_id, fields.form_field)

@@ -77,7 +77,7 @@ UNSUPPORTED: Unsupported = {
     "bad_words": (([],), "write logit_bias instead"),
     "documents": (([],), "write them into messages"),
     "truncate_prompt_tokens": ((), "shorten the prompt; one that is too long is refused"),
-    "return_token_ids": ((False,), "it is for /v1/completions"),
+    "return_token_ids": ((False,), "it is for completions and chats of a model"),
 }
 
 

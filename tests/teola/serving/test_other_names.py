@@ -86,7 +86,6 @@ def test_what_other_servers_do_by_default_may_be_written(talk: Callable[..., Any
         ("detokenize", False),
         ("bad_words", ["no"]),
         ("documents", [{"text": "a"}]),
-        ("return_token_ids", True),
         ("add_special_tokens", True),
         ("truncate_prompt_tokens", 5),
         ("guided_whitespace_pattern", " ?"),

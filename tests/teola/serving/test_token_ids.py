@@ -109,3 +109,17 @@ def test_an_engine_without_token_ids_or_select_says_so(talk: Callable[..., Any])
     answer = server.post("/v1/select", {"prompt": "a", "choices": ["b"]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "choices")
     assert server.llm.num_live_contexts == 0
+
+
+def test_a_chat_has_token_ids_too_whole_and_at_the_end_of_a_stream(tiny_server: Any) -> None:
+    chat, said = "/v1/chat/completions", [{"role": "user", "content": "hello"}]
+    body = {"messages": said, "max_tokens": 5, "temperature": 0, "ignore_eos": True}
+    plain = tiny_server.ask(chat, body).json()["choices"][0]
+    assert "token_ids" not in plain
+    choice = tiny_server.ask(chat, {**body, "return_token_ids": True}).json()["choices"][0]
+    text = tiny_server.ask("/detokenize", {"tokens": choice["token_ids"]}).json()["prompt"]
+    assert (text, choice["stop_reason"]) == (plain["message"]["content"], None)
+    streamed = tiny_server.ask(chat, {**body, "return_token_ids": True, "stream": True}).text
+    told = [line for line in streamed.split("\n\n") if "token_ids" in line]
+    assert len(told) == 1
+    assert f'"token_ids":{choice["token_ids"]}'.replace(" ", "") in told[0].replace(" ", "")

@@ -17,12 +17,15 @@ from starlette.requests import Request
 
 from teola.serving.api_errors import ApiError
 from teola.serving.body_items import ItemCounter
+from teola.serving.give_back import give_back
 from teola.serving.limits import Limits
 
 T = TypeVar("T")
 _BODIES_AT_ONCE = 3  # of the greatest size
 _BUDGET_WAIT_S = 20.0
 _FREE_BYTES = 65_536  # smaller bodies need no budget: connections are bounded
+_HEAVY_BYTES = 1 << 20  # once such a body is answered, the memory that it took is given back
+_GIVE_BACK_S = 0.5
 _LIGHT_BYTES = 16_384  # read in a few milliseconds, on the loop
 
 
@@ -33,6 +36,7 @@ class Bodies:
         self._limits = limits
         self._budget = Budget(_BODIES_AT_ONCE * limits.max_body_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read body")
+        self._gives_back = False
 
     async def read(self, request: Request, parse: Callable[[bytes], T]) -> T:
         """What `parse` makes of the whole body, on a thread if it is long. Raises ApiError, and
@@ -48,7 +52,18 @@ class Bodies:
             body = await self._received(request)
             if len(body) <= _LIGHT_BYTES:
                 return parse(body)
+            if len(body) > _HEAVY_BYTES:
+                self._give_back_soon()
             return await self.apart(partial(parse, body))
+
+    def _give_back_soon(self) -> None:
+        if not self._gives_back:
+            self._gives_back = True
+            asyncio.get_running_loop().call_later(_GIVE_BACK_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._gives_back = False
+        self._thread.submit(give_back)
 
     async def apart(self, work: Callable[[], T]) -> T:
         """What `work` gives, on the thread on which bodies are read."""

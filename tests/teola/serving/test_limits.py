@@ -26,6 +26,7 @@ from teola.serving.chat_api import ChatFields
 from teola.serving.completions_api import CompletionFields
 from teola.serving.embeddings_api import EmbeddingFields
 from teola.serving.fields import Fields, parse
+from teola.serving.give_back import give_back
 from teola.serving.limits import Limits
 from teola.serving.rerank_api import RerankFields
 from teola.serving.served_engines import ServedEngines
@@ -354,3 +355,29 @@ def test_large_embeddings_are_written_off_the_loop(
         few[1]["embedding"],
     ] * 2000
     assert names == ["MainThread", "read body_0"]
+
+
+def test_memory_of_a_long_body_is_given_back_after_it_was_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = threading.Semaphore(0)
+    monkeypatch.setattr(bodies, "give_back", given.release)
+    monkeypatch.setattr(bodies, "_GIVE_BACK_S", 0.05)
+
+    async def main() -> None:
+        engines = ServedEngines([("fake:", FakeLLM("fake:", {}))], max_queued=8)
+        await engines.start()
+        transport = httpx.ASGITransport(make_app(engines, limits=Limits()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+            await client.post(CHAT, content=chat_of("short"))
+            await asyncio.sleep(0.1)
+            assert not given.acquire(blocking=False)
+            for _ in range(2):
+                await client.post(CHAT, content=chat_of("a" * 2_000_000))
+            assert await asyncio.to_thread(given.acquire, timeout=20)
+
+    asyncio.run(main())
+
+
+def test_giving_memory_back_works_or_does_nothing() -> None:
+    give_back()

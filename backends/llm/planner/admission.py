@@ -82,10 +82,7 @@ def step_budget(itl_s: float | None, may_widen: bool) -> Budget:
         limit_s = tightest(decodes, itl_s)
         if limit_s is None:
             return view.token_budget if decodes else most
-        num_keys = sum(len(s.ids) for s in decodes)
-        context_len = max((s.table.num_computed for s in sequences if not s.is_decoding), default=0)
-        fits = view.latency.tokens_within(MARGIN * limit_s, num_keys, context_len)
-        return min(max(fits, len(decodes) + LEAST), most)
+        return _largest(sequences, view, MARGIN * limit_s, most)
 
     return budget
 
@@ -107,13 +104,20 @@ def gentle_budget(within: Budget) -> Budget:
         decodes = [s for s in sequences if s.is_decoding]
         if not any(s.request.priority == highest for s in decodes):
             return most
-        num_keys = sum(len(s.ids) for s in decodes)
-        context_len = max((s.table.num_computed for s in sequences if not s.is_decoding), default=0)
-        alone_s = view.latency.step_s(len(decodes), num_keys)
-        fits = view.latency.tokens_within(STRETCH * alone_s, num_keys, context_len)
-        return min(max(fits, len(decodes) + LEAST), most)
+        alone_s = view.latency.step_s(len(decodes), sum(len(s.ids) for s in decodes))
+        return _largest(sequences, view, STRETCH * alone_s, most)
 
     return budget
+
+
+def _largest(sequences: Items[Sequence], view: View, limit_s: float, most: int) -> int:
+    """Tokens of a step that ends within `limit_s`, with all decodes and at least LEAST of prompts,
+    and at most `most`."""
+    decodes = [s for s in sequences if s.is_decoding]
+    num_keys = sum(len(s.ids) for s in decodes)
+    context_len = max((s.table.num_computed for s in sequences if not s.is_decoding), default=0)
+    fits = view.latency.tokens_within(limit_s, num_keys, context_len)
+    return min(max(fits, len(decodes) + LEAST), most)
 
 
 def tightest(decodes: Items[Sequence], itl_s: float | None) -> float | None:

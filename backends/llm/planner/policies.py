@@ -1,4 +1,4 @@
-"""The policies by name (`local:model?policy=mlfq`): orders of service, who precedes whom.
+"""The policies by name (the option `policy`): orders of service, who precedes whom.
 
 `by_priority` is around each of them: a larger `priority` goes first under every policy, and the
 policy orders those of equal priority.

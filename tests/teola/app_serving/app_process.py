@@ -1,7 +1,5 @@
 """`teola serve` as a process of its own."""
 
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +9,12 @@ from pathlib import Path
 
 import httpx
 
-TEOLA = Path(sys.executable).parent / "teola"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from server_process import TEOLA, server_process
+
+__all__ = ["HERE", "TEOLA", "Process", "apps_process"]
+
 HERE = Path(__file__).parent
 
 
@@ -32,28 +35,6 @@ class Process:
 
 @contextmanager
 def apps_process(*words: str, **environment: str) -> Iterator[Process]:
-    """`teola serve` with `words`, on a free port if they name none, once it is ready."""
-    port = () if "--port" in words else ("--port", "0")
-    process = subprocess.Popen(
-        [str(TEOLA), "serve", *words, *port],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=HERE.parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
-    assert process.stderr is not None
-    try:
-        said = ""
-        for line in process.stderr:
-            said += line
-            if found := re.match(r"ready on (http://\S+)/v1", line):
-                yield Process(process, found[1])
-                break
-        else:
-            raise AssertionError(f"the server did not start:\n{said}")
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=30)
-        finally:
-            process.kill()
+    """`teola serve` with `words`, once it is ready."""
+    with server_process("serve", *words, **environment) as (process, url):
+        yield Process(process, url)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -25,10 +24,11 @@ from teola.serving.client_rules import ALL_ALLOWED, ClientRules
 from teola.serving.listening import listen, url_of
 from teola.serving.served_engines import ServedEngines
 
-T = TypeVar("T")
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-BIN = Path(sys.executable).parent
+from server_process import server_process
+
+T = TypeVar("T")
 
 
 class Talker:
@@ -145,30 +145,9 @@ class Process:
 
 @contextmanager
 def serving(*words: str) -> Iterator[Process]:
-    """`teola serve-engine` with `words`, on a free port if they name none, once it is ready."""
-    port = () if "--port" in words else ("--port", "0")
-    process = subprocess.Popen(
-        [str(BIN / "teola"), "serve-engine", *words, *port],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stderr is not None
-    try:
-        said = ""
-        for line in process.stderr:
-            said += line
-            if found := re.match(r"ready on (http://\S+)/v1", line):
-                yield Process(process, found[1])
-                break
-        else:
-            raise AssertionError(f"the server did not start:\n{said}")
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=30)
-        finally:
-            process.kill()
+    """`teola serve-engine` with `words`, once it is ready."""
+    with server_process("serve-engine", *words) as (process, url):
+        yield Process(process, url)
 
 
 @pytest.fixture(scope="session")

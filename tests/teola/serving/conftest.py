@@ -24,7 +24,8 @@ from teola.serving.client_rules import ALL_ALLOWED, ClientRules
 from teola.serving.listening import listen, url_of
 from teola.serving.served_engines import ServedEngines
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from server_process import server_process
 

@@ -36,7 +36,7 @@ Capability = Literal[
     "fusion",  # prefill takes `fusion`: the KV of its chunks is reused wherever they stand; encode
 ]
 
-
+Objective = Literal["latency", "throughput"]  # somebody waits for each answer, or for all of many
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -209,10 +209,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request stands in the query that waits for it: what engines may order by."""
+    """Where a request stands in the query that waits for it: what schedulers and engines may order
+    by."""
 
     query: str
     left_s: float  # expected seconds from the start of the request to the end of its query
+    depth: int = 0  # engine primitives still to run one after another once it is finished
+    group: str | None = None  # of those that work side by side for one consumer
+    objective: Objective = "latency"
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]

@@ -56,7 +56,7 @@ class RunOptions:
     record: str | None = None  # file to append what engines answer to, for emulated ones
     salt: str | None = None  # a tenant: work and KV are shared only under the same one
     fakes: tuple[Any, ...] = ()  # of the `tl.fake` blocks around the run
-    policy: Any = None  # orders what waits at engines: a name, or a runtime.policy.base.Policy
+    policy: Any = None  # orders what waits at engines: a name, or a backends.policy.base.Policy
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay

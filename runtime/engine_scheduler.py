@@ -9,15 +9,15 @@ from itertools import count
 
 from backends.base import Engine, Outcome, Request, Result, Usage
 from backends.errors import EngineError, EngineUnavailable, RequestAborted
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
 from backends.rate_limits import ReportsRates
 from runtime.clock import now
 from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.job import Job, Started
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
-from runtime.policy.ready_queue import ReadyQueue
 from runtime.rates.planner import RatePlanner
+from runtime.waiting.ready_queue import ReadyQueue
 
 BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time,

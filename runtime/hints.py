@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.base import Place
 from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.rank import rank
 from graph_opt.cost_model import CostModel, UnitCost
@@ -23,6 +24,10 @@ class Hint:
     level_s: float  # expected seconds from its start to the end of the query
     group: str | None = None  # of those that work side by side for one consumer
     kind: Kind = "latency"
+
+    def at(self, query: str) -> Place:
+        """What engines are told of it in one query."""
+        return Place(query, self.level_s, self.depth, self.group, self.kind)
 
 
 def hints_of(

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from backends.base import Outcome, Place, Request
+from backends.base import Outcome, Request
+from backends.policy.base import Ticket
 from runtime.hints import Hint
-from runtime.policy.base import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,15 @@ class Started:
 class Job(Ticket):
     """A request with the callbacks of the query that waits for it."""
 
-    __slots__ = ("is_cancelled", "may_join", "may_remember", "on_done", "on_start", "request")
+    __slots__ = (
+        "hint",
+        "is_cancelled",
+        "may_join",
+        "may_remember",
+        "on_done",
+        "on_start",
+        "request",
+    )
 
     def __init__(
         self,
@@ -32,9 +40,10 @@ class Job(Ticket):
         on_done: Callable[[Outcome], None],
         may_remember: bool = False,
     ) -> None:
-        super().__init__(0, 0.0, query, hint, request.op, request.num_items)
+        request.place = hint.at(query)
+        super().__init__(0, 0.0, request.place, request.op, request.num_items)
+        self.hint = hint
         self.request = request
-        request.place = Place(query, hint.level_s)
         self.on_start = on_start
         self.on_done = on_done
         self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
@@ -45,7 +54,7 @@ class Job(Ticket):
         """The same for another request, or with an outcome that goes elsewhere."""
         job = Job(
             request or self.request,
-            self.query,
+            self.place.query,
             self.hint,
             self.on_start,
             on_done,

@@ -8,6 +8,8 @@ from typing import Any
 
 from backends.base import Engine, Usage
 from backends.errors import ConfigError
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
 from backends.registry import EngineSpec, create
 from runtime.cost.latency import EngineLatency
 from runtime.engine_scheduler import EngineScheduler, close_all
@@ -23,11 +25,9 @@ from runtime.memo.gate import RememberingScheduler
 from runtime.memo.memos import Memos, owner_of
 from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
-from runtime.policy.choices import PolicyChoices
 from runtime.prefix_orders import PrefixOrders
 from runtime.recorded import Record, RecordedScheduler
+from runtime.waiting.choices import PolicyChoices
 from runtime.warm_ups import WarmUps
 
 

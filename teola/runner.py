@@ -23,15 +23,15 @@ from itertools import count
 from typing import Any
 
 from backends.base import Context, Engine, Request, Result, Usage
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
+from backends.policy.named import policy_named
 from backends.registry import EngineSpec
 from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, Segments
 from frontend_dsl.tracer import untraced
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
 from runtime.outputs import Outputs
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
-from runtime.policy.named import policy_named
 from runtime.recorded import Record
 from runtime.service import Runtime
 from runtime.session import Session

@@ -17,8 +17,8 @@ from runtime.clock import now
 from runtime.cost.api_tokens import Expected, TokenEstimate, actual_tokens
 from runtime.job import Job
 from runtime.ops.table import OP_RUNS
-from runtime.policy.ready_queue import ReadyQueue
 from runtime.rates.budget import Budget, Cost, Spent
+from runtime.waiting.ready_queue import ReadyQueue
 
 MAX_LOOKS = 16  # batches looked at for one that fits beside the first
 MAX_REFUSALS = 20  # of one request, before that is its outcome

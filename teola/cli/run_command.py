@@ -7,7 +7,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from runtime.policy.named import POLICIES
+from backends.policy.named import POLICIES
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console
 from teola.cli.failures import UsageError, message_of, reported

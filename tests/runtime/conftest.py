@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from backends.fake.llm import FakeLLM
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
 from backends.registry import EngineSpec
 from graph_opt.cost_model import CostModel
 from graph_opt.objective import Kind
@@ -15,8 +17,6 @@ from runtime.clock import run_virtual
 from runtime.events import EventLog
 from runtime.hints import hints_of
 from runtime.layout import layout_of
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
 from runtime.service import Runtime
 
 KINDS = {

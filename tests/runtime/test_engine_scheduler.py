@@ -11,14 +11,14 @@ from backends.base import Outcome, Request, Result
 from backends.errors import EngineError, EngineUnavailable
 from backends.fake.python import FakePython
 from backends.fake.retrieval import FakeEmbedder
+from backends.policy.fcfs import fcfs
+from backends.policy.topology import topology
 from runtime.clock import now, run_virtual
 from runtime.cost.curves import Curve, Surface
 from runtime.cost.latency import EngineLatency, LatencyModel
 from runtime.engine_scheduler import MAX_STARTS, EngineScheduler
 from runtime.hints import Hint
 from runtime.job import Job, Started
-from runtime.policy.fcfs import fcfs
-from runtime.policy.topology import topology
 
 HINT = Hint(0, 1.0)
 SECOND_EACH = Surface.flat(Curve.line(0.0, 1.0))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy, Ticket
+from backends.policy.fcfs import fcfs
+from backends.policy.topology import topology
 from runtime.hints import Hint
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy, Ticket
-from runtime.policy.fcfs import fcfs
-from runtime.policy.ready_queue import ReadyQueue
-from runtime.policy.topology import topology
+from runtime.waiting.ready_queue import ReadyQueue
 
 
 def choose(
@@ -24,13 +24,13 @@ def choose(
 
 def tickets(*rows: tuple[str, int, int]) -> list[Ticket]:
     return [
-        Ticket(i, float(i), query, Hint(depth, depth + 1.0), "embed", n)
+        Ticket(i, float(i), Hint(depth, depth + 1.0).at(query), "embed", n)
         for i, (query, depth, n) in enumerate(rows)
     ]
 
 
 def names(chosen: Sequence[Ticket]) -> str:
-    return " ".join(f"{t.query}{t.hint.depth}" for t in chosen)
+    return " ".join(f"{t.place.query}{t.place.depth}" for t in chosen)
 
 
 def test_fcfs_takes_the_oldest_that_fit() -> None:
@@ -53,15 +53,15 @@ def test_a_request_larger_than_a_batch_still_runs_alone() -> None:
 
 def test_a_batch_is_of_one_op() -> None:
     mixed = [
-        Ticket(0, 0.0, "a", Hint(1, 1.0), "ingest", 1),
-        Ticket(1, 0.0, "b", Hint(1, 1.0), "search", 1),
+        Ticket(0, 0.0, Hint(1, 1.0).at("a"), "ingest", 1),
+        Ticket(1, 0.0, Hint(1, 1.0).at("b"), "search", 1),
     ]
     assert [t.op for t in choose(fcfs, mixed, 8, 0.0)] == ["ingest"]
 
 
 def hinted(*rows: tuple[str, Hint]) -> list[Ticket]:
     return [
-        Ticket(i, 0.0, query, hint, "embed", 1, due_s=10.0 if hint.kind == "throughput" else 0.0)
+        Ticket(i, 0.0, hint.at(query), "embed", 1, due_s=10.0 if hint.kind == "throughput" else 0.0)
         for i, (query, hint) in enumerate(rows)
     ]
 
@@ -130,7 +130,7 @@ waiting_lists = st.lists(
     st.tuples(st.sampled_from("abc"), hints, st.integers(1, 80)), min_size=1
 ).map(
     lambda rows: [
-        Ticket(i, float(i), query, hint, "embed", n) for i, (query, hint, n) in enumerate(rows)
+        Ticket(i, float(i), hint.at(query), "embed", n) for i, (query, hint, n) in enumerate(rows)
     ]
 )
 policies = st.sampled_from([fcfs, topology, application_aware])

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from backends.errors import ConfigError
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
+from backends.policy.fcfs import fcfs
+from backends.policy.topology import topology
 from runtime.clock import now, run_virtual
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
-from runtime.policy.choices import PolicyChoices
-from runtime.policy.fcfs import fcfs
-from runtime.policy.topology import topology
+from runtime.waiting.choices import PolicyChoices
 
 Worlds = Callable[..., Any]
 

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.errors import ConfigError
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy, Ticket
+from backends.policy.fcfs import fcfs
+from backends.policy.named import POLICIES, policy_named
 from runtime.hints import Hint
-from runtime.policy import line
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy, Ticket
-from runtime.policy.fcfs import fcfs
-from runtime.policy.named import POLICIES, policy_named
-from runtime.policy.ranking import Ranking
-from runtime.policy.ready_queue import ReadyQueue
+from runtime.waiting import line
+from runtime.waiting.ranking import Ranking
+from runtime.waiting.ready_queue import ReadyQueue
 
 # A user's own policy: two classes of queries take turns, each by deadline, a class's kin together.
 by_class = Policy(
     "by_class",
-    flow=lambda ticket: ticket.query in "ab",
-    unit=lambda ticket: ticket.hint.group,
+    flow=lambda ticket: ticket.place.query in "ab",
+    unit=lambda ticket: ticket.place.group,
     rank=lambda ticket: ticket.due_s,
     unit_batches=1,
 )
@@ -120,7 +120,7 @@ def test_every_batch_is_the_one_that_sorting_all_that_waits_would_give(
                 queue.remove(waiting.pop(nth % len(waiting)))
             case (query, Hint() as hint, op, num_items, late_s):
                 due_s = now_s + late_s
-                ticket = Ticket(now_s, float(now_s), query, hint, op, num_items, float(due_s))
+                ticket = Ticket(now_s, float(now_s), hint.at(query), op, num_items, float(due_s))
                 waiting.append(ticket)
                 queue.put(ticket)
         assert len(queue) == len(waiting)
@@ -147,7 +147,7 @@ def test_forming_a_batch_looks_at_few_of_those_that_wait(
         queue: ReadyQueue[Ticket] = ReadyQueue(policy)
         for i in range(count):
             hint = Hint(i % 7, i % 5 + 1.0, "m" if i % 3 else None)
-            queue.put(Ticket(i, 0.0, f"q{i % 40}", hint, "embed", 1, float(i)))
+            queue.put(Ticket(i, 0.0, hint.at(f"q{i % 40}"), "embed", 1, float(i)))
         reads = 0
         while queue:
             queue.take(room, 0.0)
@@ -161,7 +161,7 @@ def test_a_batch_goes_when_many_in_turn_did_not_fit(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(line, "MAX_PASSED", 3)
     queue: ReadyQueue[Ticket] = ReadyQueue(fcfs)
     for i, num_items in enumerate((5, 9, 9, 9, 3)):
-        queue.put(Ticket(i, 0.0, "q", Hint(0, 1.0), "embed", num_items))
+        queue.put(Ticket(i, 0.0, Hint(0, 1.0).at("q"), "embed", num_items))
     assert [t.order for t in queue.take(8, 0.0)] == [0]
     assert [t.order for t in queue.take(12, 0.0)] == [1, 4]
 

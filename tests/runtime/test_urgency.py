@@ -5,12 +5,12 @@ from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
 
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
+from backends.policy.fcfs import fcfs
+from backends.policy.topology import topology
 from graph_opt.graph import Node
 from runtime.clock import now, run_virtual
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
-from runtime.policy.fcfs import fcfs
-from runtime.policy.topology import topology
 
 Worlds = Callable[..., Any]
 

@@ -12,12 +12,12 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
+from backends.policy.base import Ticket
 from runtime.cost.latency import NOTHING_MEASURED
 from runtime.cost.sizes import DECODE_TOKENS
 from runtime.engine_scheduler import EngineScheduler
 from runtime.events import Event
 from runtime.job import Job
-from runtime.policy.base import Ticket
 from teola import runner
 from teola.errors import (
     ArgumentError,

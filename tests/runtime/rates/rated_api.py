@@ -7,14 +7,14 @@ from itertools import count
 
 from backends.base import EngineInfo, Outcome, Request, Result, Usage
 from backends.errors import EngineError
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
 from backends.rate_limits import RateLimits, RateReport
 from graph_opt.objective import Kind
 from runtime.clock import now
 from runtime.engine_scheduler import EngineScheduler
 from runtime.hints import Hint
 from runtime.job import Job
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
 
 BYTES_PER_TOKEN = 4
 

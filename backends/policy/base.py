@@ -4,17 +4,16 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.hints import Hint
+from backends.base import Place
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A waiting request as policies see it; only the engine's scheduler writes to it."""
+    """A waiting request as policies see it; only what holds the queue writes to it."""
 
     order: int  # arrival order at this engine
     arrival_s: float
-    query: str
-    hint: Hint
+    place: Place
     op: str
     num_items: int
     due_s: float = 0.0  # throughput work: from when on it counts like latency-sensitive work

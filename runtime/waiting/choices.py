@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from backends.errors import ConfigError
-from runtime.policy.base import Policy
+from backends.policy.base import Policy
 
 
 class Ordered(Protocol):

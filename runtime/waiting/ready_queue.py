@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from runtime.policy.base import Policy, Ticket
-from runtime.policy.fcfs import fcfs
-from runtime.policy.line import Line
-from runtime.policy.ranking import Ranking
+from backends.policy.base import Policy, Ticket
+from backends.policy.fcfs import fcfs
+from runtime.waiting.line import Line
+from runtime.waiting.ranking import Ranking
 
 T = TypeVar("T", bound=Ticket)
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from backends.errors import ConfigError
-from runtime.policy.application_aware import application_aware
-from runtime.policy.base import Policy
-from runtime.policy.fcfs import fcfs
-from runtime.policy.topology import topology
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy
+from backends.policy.fcfs import fcfs
+from backends.policy.topology import topology
 
 POLICIES: Mapping[str, Policy] = {
     policy.name: policy for policy in (application_aware, topology, fcfs)

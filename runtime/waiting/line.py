@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
-from runtime.policy.base import Policy, Ticket
-from runtime.policy.flow import Flow, Unit
-from runtime.policy.ranking import Ranking
+from backends.policy.base import Policy, Ticket
+from runtime.waiting.flow import Flow, Unit
+from runtime.waiting.ranking import Ranking
 
 T = TypeVar("T", bound=Ticket)
 

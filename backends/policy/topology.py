@@ -5,10 +5,10 @@ one, so that no slot goes to work that unlocks nothing while another query is bl
 is left, the next deepest of each query follow, until the batch is full or no request waits.
 """
 
-from runtime.policy.base import Policy
+from backends.policy.base import Policy
 
 topology = Policy(
     "topology",
-    flow=lambda ticket: ticket.query,
-    rank=lambda ticket: -ticket.hint.depth,
+    flow=lambda ticket: ticket.place.query,
+    rank=lambda ticket: -ticket.place.depth,
 )

@@ -20,22 +20,22 @@ latency-sensitive work.
 
 from collections.abc import Hashable
 
-from runtime.policy.base import Policy, Ticket
+from backends.policy.base import Policy, Ticket
 
 
 def _group(ticket: Ticket) -> Hashable | None:
-    hint = ticket.hint
-    return None if hint.group is None else (hint.group, hint.depth)
+    place = ticket.place
+    return None if place.group is None else (place.group, place.depth)
 
 
 def _due_s(ticket: Ticket) -> float:
-    return 0.0 if ticket.hint.kind == "latency" else ticket.due_s
+    return 0.0 if ticket.place.objective == "latency" else ticket.due_s
 
 
 application_aware = Policy(
     "application_aware",
-    flow=lambda ticket: ticket.query,
+    flow=lambda ticket: ticket.place.query,
     unit=_group,
-    rank=lambda ticket: -ticket.hint.level_s,
+    rank=lambda ticket: -ticket.place.left_s,
     held_until_s=_due_s,
 )

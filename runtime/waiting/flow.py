@@ -4,8 +4,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from runtime.policy.base import Policy, Ticket
-from runtime.policy.ranking import Ranking
+from backends.policy.base import Policy, Ticket
+from runtime.waiting.ranking import Ranking
 
 T = TypeVar("T", bound=Ticket)
 

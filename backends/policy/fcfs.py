@@ -1,5 +1,5 @@
 """First come, first served."""
 
-from runtime.policy.base import Policy
+from backends.policy.base import Policy
 
 fcfs = Policy("fcfs", rank=lambda ticket: ticket.order)

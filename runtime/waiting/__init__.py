@@ -1,0 +1,1 @@
+"""What waits at an engine's scheduler: one queue serves every policy."""

@@ -7,8 +7,10 @@ thread is done on the loop at once, and takes no time of that clock.
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
+from datetime import UTC, datetime
+from itertools import count
 from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -18,6 +20,24 @@ Ts = TypeVarTuple("Ts")
 def now() -> float:
     """Seconds on the running loop's clock."""
     return asyncio.get_running_loop().time()
+
+
+def date() -> datetime:
+    """The date of now; a virtual clock begins with 1970, so that its runs are told alike."""
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, _VirtualLoop):
+        return datetime.fromtimestamp(loop.time(), UTC)
+    return datetime.now(UTC)
+
+
+def virtual_numbers() -> Iterator[int] | None:
+    """The numbers of the running virtual loop, which every run on one has alike; None on another
+    loop, and where none runs."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop.numbers if isinstance(loop, _VirtualLoop) else None
 
 
 class Deadlock(RuntimeError):
@@ -51,6 +71,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         self._jump = selector
         self._clock_resolution = 1e-9
+        self.numbers = count()
 
     def time(self) -> float:
         return self._jump.time

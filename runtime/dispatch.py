@@ -9,6 +9,7 @@ from backends.base import Part, Request, Role, Turn
 from graph_opt.graph import CHUNKS, SPACE, Arg, Marker, Node
 from graph_opt.ops import OPS
 from runtime.chunked_text import ChunkedText
+from runtime.clock import virtual_numbers
 from runtime.ops.table import OP_RUNS
 from runtime.scope import arg_value
 from runtime.value_text import to_text
@@ -45,7 +46,10 @@ def make_request(
 
 
 def new_request_id() -> str:
-    """32 hex digits that no other request of any process has."""
+    """32 hex digits that no other request of any process has; on a virtual clock the same in each
+    run."""
+    if (numbers := virtual_numbers()) is not None:
+        return f"{next(numbers):032x}"
     return f"{_PROCESS}{next(_ids):016x}"
 
 

@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from itertools import count
 from typing import Any
@@ -29,6 +28,7 @@ from backends.policy.named import policy_named
 from backends.registry import EngineSpec
 from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, Segments
 from frontend_dsl.tracer import untraced
+from runtime.clock import date, virtual_numbers
 from runtime.cost.profile_store import Latencies
 from runtime.events import Event, Listener
 from runtime.outputs import Outputs
@@ -94,7 +94,7 @@ class AppRunner:
         arguments: Mapping[str, Any],
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
-        run = f"run {next(_runs)}"
+        run = f"run {next(virtual_numbers() or _runs)}"
         with (
             open_spans(options.otel, arguments) as spans,
             self._listening(_with_fakes(options), spans.listener) as each,
@@ -314,7 +314,7 @@ class AppRunner:
 
 def _about(plan: ReadyPlan, options: RunOptions, run: str) -> dict[str, Any]:
     """What the first event of a query says."""
-    began = datetime.now(UTC).isoformat(timespec="milliseconds")
+    began = date().isoformat(timespec="milliseconds")
     more: dict[str, Any] = {"run": run} if run else {}
     if options.is_agent:
         more["agent"] = True

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from backends.loop_clock import is_virtual
-from runtime.clock import Deadlock, now, run_virtual
+from runtime.clock import Deadlock, date, now, run_virtual
+from runtime.dispatch import new_request_id
 
 
 def test_time_passes_by_timers_alone() -> None:
@@ -54,3 +55,13 @@ def test_a_connection_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match="cannot be awaited on a virtual clock"):
         run_virtual(main())
+
+
+def test_dates_and_request_ids_are_the_same_in_each_run() -> None:
+    async def main() -> list[str]:
+        await asyncio.sleep(1.5 if is_virtual(asyncio.get_running_loop()) else 0)
+        return [date().isoformat(), new_request_id(), new_request_id()]
+
+    assert run_virtual(main()) == run_virtual(main())
+    assert run_virtual(main())[0] == "1970-01-01T00:00:01.500000+00:00"
+    assert not set(asyncio.run(main())[1:]) & set(asyncio.run(main())[1:])

@@ -1,6 +1,7 @@
 """The embedded engine's core on an emulated model: its planner, radix cache and pages are real."""
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 from backends.base import Request, ToolCall
@@ -14,6 +15,7 @@ from backends.emulated.step_model import RooflineModel
 from backends.emulated.texts import Texts
 from backends.emulated.timeline import StepTimer
 from backends.emulated.tool_texts import ToolTexts, as_model_writes
+from backends.emulated.traces import read_trace
 from backends.errors import RequestRejected
 from backends.llm.core import LLMCore
 from backends.llm.live_requests import Finished
@@ -61,7 +63,12 @@ class EmulatedCore(LLMCore):
         self._prompt_text = PromptText(tokenizer, texts.template)
         self._end_id = min(prompts.stop_ids, default=None)
         self._output_tokens = options.output_tokens
+        self._lengths = None if options.lengths is None else read_trace(options.lengths)
         self._recording = recording
+
+    @property
+    def num_preemptions(self) -> int:
+        return self.planner.num_preemptions
 
     def prepare(self, request: Request) -> Group:
         """Also writes what each of its sequences will say. Any thread may call."""
@@ -73,7 +80,7 @@ class EmulatedCore(LLMCore):
         if first.generation is not None:
             prompt = tool_prompts[0] or self._prompt_text.after(first.parent, first.ids)
             for number, sequence in enumerate(group.live):
-                self._write(sequence, prompt, _attrs_of(request, number), number)
+                self._write(sequence, prompt, request, number)
         elif first.scoring is not None:
             self._score(group, request)
         return group
@@ -84,18 +91,24 @@ class EmulatedCore(LLMCore):
             self._timer.rest()
         return finished
 
-    def _write(
-        self, sequence: Sequence, prompt: str, attrs: Mapping[str, Any], number: int
-    ) -> None:
-        generation = sequence.generation
+    def _write(self, sequence: Sequence, prompt: str, request: Request, number: int) -> None:
+        attrs, generation = _attrs_of(request, number), sequence.generation
         assert generation is not None, f"{sequence} is not a decode"
         said = self._recording.said(prompt, attrs) if self._recording is not None else None
         if said is not None:
             script = self._recorded(sequence, generation, said)
         else:
             numbers = made_up.seeded(prompt, attrs.get("temperature"), attrs.get("seed"), number)
-            script = self._made_up(sequence, generation, prompt, attrs, numbers)
+            length = self._output_tokens or self._length_of(request, prompt, numbers)
+            script = self._made_up(sequence, generation, prompt, attrs, numbers, length)
         self._scripts.give(sequence, script)
+
+    def _length_of(self, request: Request, prompt: str, numbers: Random) -> int:
+        """Of a made-up text. One from a trace is another one in each query."""
+        if self._lengths is None:
+            return numbers.randint(*_LENGTHS)
+        query = request.place.query if request.place is not None else ""
+        return made_up.seeded(query, prompt).choice(self._lengths).output_tokens
 
     def _recorded(self, sequence: Sequence, generation: Generation, said: Said) -> Script:
         """Of the recorded text in full, whatever its length in this tokenizer's tokens."""
@@ -119,7 +132,8 @@ class EmulatedCore(LLMCore):
         generation: Generation,
         prompt: str,
         attrs: Mapping[str, Any],
-        numbers: Any,
+        numbers: Random,
+        length: int,
     ) -> Script:
         tools = tools_of(sequence.turn)
         if generation.matcher is not None and tools is not None and tools.is_call_required:
@@ -130,7 +144,7 @@ class EmulatedCore(LLMCore):
             return self._grammar_script(generation, text)
         sampling = generation.sampling
         most = generation.max_new
-        wanted = self._output_tokens or numbers.randint(*_LENGTHS)
+        wanted = length
         if sampling.ignore_eos:
             wanted = most
         wanted = min(most, max(wanted, sampling.min_tokens + 1))
@@ -141,7 +155,7 @@ class EmulatedCore(LLMCore):
             return self._grammar_script(generation, self._tokenizer.decode(tokens))
         return FreeScript(tokens, None if sampling.ignore_eos else self._end_id)
 
-    def _call(self, tools: Toolset, prompt: str, numbers: Any) -> str:
+    def _call(self, tools: Toolset, prompt: str, numbers: Random) -> str:
         """Of one of the tools that the choice allows, in the model's format."""
         tool = numbers.choice(tools.callable)
         arguments = made_up.text_in_form(prompt, {"schema": tool.parameters}, numbers) or "{}"

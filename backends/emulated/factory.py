@@ -1,6 +1,7 @@
-"""`emulated:DEVICE/MODEL[?option=value&...]` to an engine, not yet started."""
+"""`emulated:[Nx]DEVICE/MODEL[?option=value&...]` to an engine, not yet started."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,19 @@ from urllib.parse import parse_qsl
 
 from backends.base import Engine
 from backends.emulated.descriptions import device_of, names_in, shape_of
+from backends.emulated.instances import EmulatedEngine, Instances
 from backends.emulated.llm import EmulatedLLM
 from backends.emulated.options import EmulatedLLMOptions, EmulatedOptions, EmulatedTextOptions
 from backends.emulated.roofline import Roofline
 from backends.emulated.text_engine import EmulatedTextEngine, text_info
+from backends.emulated.traces import read_trace
 from backends.errors import ConfigError, EngineUnavailable
 from backends.models.fetch import resolve
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.tools.passage_tokens import Counting
 
+_INSTANCES = re.compile(r"(?P<count>[1-9]\d?)x(?P<device>[a-z].*)")
 _USUAL_TOKENIZER = "local:all-minilm-l6-v2"  # English BERTs share its vocabulary
 
 
@@ -27,11 +31,29 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     where = f"{kind} engine {url!r}"
     url, _, query = url.partition("?")
     options = {**options, **options_in(query)}
+    count, one = instances_in(url)
+    if count == 1:
+        return _create_one(kind, one, options, where)
+    if options.get("device"):
+        raise ConfigError(f"{where}: {count} instances cannot share the device of one name")
+    return Instances(url, [_create_one(kind, one, options, where) for _ in range(count)])
+
+
+def instances_in(url: str) -> tuple[int, str]:
+    """How many engines a URL names, and the URL of each: `emulated:2xh100/MODEL` is two."""
+    scheme, _, rest = url.partition(":")
+    match = _INSTANCES.fullmatch(rest)
+    return (1, url) if match is None else (int(match["count"]), f"{scheme}:{match['device']}")
+
+
+def _create_one(kind: str, url: str, options: Mapping[str, Any], where: str) -> EmulatedEngine:
     recording = options.get("recording")
     if isinstance(recording, str) and not Path(recording).expanduser().is_file():
         raise ConfigError(f"{where}: there is no recording {recording}")
     if kind == "llm":
         settings = read_options(EmulatedLLMOptions, where, options)
+        if settings.lengths is not None:
+            read_trace(settings.lengths)  # what is wrong with it is told before the engine starts
         roofline = _roofline(kind, url, settings, settings.kv_dtype)
         kv_tokens = roofline.kv_tokens(where)
         return EmulatedLLM(url, roofline, settings.kv_tokens or kv_tokens, settings)
@@ -51,6 +73,7 @@ def splitting_of(url: str, options: Mapping[str, Any]) -> Counting:
     """For an embedder: the local one whose tokens count in its passages. It is the one named, else
     that of the recorded run, else the usual one if that is here. Raises ConfigError."""
     url, _, query = url.partition("?")
+    _, url = instances_in(url)
     where = f"embedder engine {url!r}"
     settings = read_options(EmulatedTextOptions, where, {**options, **options_in(query)})
     with optional_imports("local"):

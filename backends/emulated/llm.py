@@ -31,7 +31,7 @@ class EmulatedLLM(LLMEngine):
             options.max_running,
             self._make_core,
             device=options.device,
-            capabilities=CAPABILITIES - _LACKED,
+            capabilities=CAPABILITIES - _LACKED - _unrepeatable(options),
         )
         self._roofline = roofline
         self._kv_tokens = kv_tokens
@@ -44,6 +44,16 @@ class EmulatedLLM(LLMEngine):
     def recording_stats(self) -> RecordingStats:
         """How many requests were in the recording; zeros without one."""
         return self._recording.stats if self._recording is not None else RecordingStats()
+
+    @property
+    def device_busy_s(self) -> float:
+        """Seconds of its device's steps so far."""
+        return self._timer.busy_s if self._timer is not None else 0.0
+
+    @property
+    def num_preemptions(self) -> int:
+        """Sequences that gave up their pages to others, so far."""
+        return getattr(self._core, "num_preemptions", 0)
 
     async def start(self) -> None:
         if self._timer is None:
@@ -95,6 +105,11 @@ class EmulatedLLM(LLMEngine):
         if task is not None:
             await asyncio.gather(task, return_exceptions=True)
         await super()._join_worker()
+
+
+def _unrepeatable(options: EmulatedLLMOptions) -> frozenset[Capability]:
+    """Where lengths are drawn from a trace, each query has others."""
+    return frozenset(("repeatable",)) if options.lengths is not None else frozenset()
 
 
 def tell_missing(url: str, recording: Recording | None) -> None:

@@ -26,6 +26,7 @@ class EmulatedLLMOptions(EmulatedOptions):
     kv_dtype: Literal["float16", "bfloat16", "float8"] = "bfloat16"
     tokenizer: str = "local:smollm2-135m"  # a model, a file or folder, or "bytes"
     output_tokens: int | None = Field(None, ge=1)  # of made-up texts; None: 32 to 160, by prompt
+    lengths: str | None = None  # a trace (`traces`): made-up texts are as long as its outputs
     page_size: int = Field(16, ge=1)  # tokens a page
     kv_tokens: int | None = Field(None, ge=1)  # None: the device's memory without the weights
     token_budget: int = Field(2048, ge=1)  # most tokens computed in one step

@@ -122,6 +122,11 @@ class EmulatedTextEngine(TextEngine):
         """How many texts were in the recording; zeros without one."""
         return self._recording.stats if self._recording is not None else RecordingStats()
 
+    @property
+    def device_busy_s(self) -> float:
+        """Seconds of its device's passes so far."""
+        return self._timer.busy_s if self._timer is not None else 0.0
+
     async def start(self) -> None:
         if self._timer is None:
             self._timer = timer_for(self._options.device, asyncio.get_running_loop())

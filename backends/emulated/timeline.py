@@ -19,18 +19,24 @@ class Timeline:
     """One device. Steps are placed one after another, in the order in which they are asked for."""
 
     def __init__(self) -> None:
+        self.busy_s = 0.0  # of all steps
         self._free_s = 0.0
         self._lock = threading.Lock()
 
     def place(self, earliest_s: float, step_s: float) -> float:
         """The end of a step that begins when the device is free, at `earliest_s` or later."""
         with self._lock:
+            self.busy_s += step_s
             self._free_s = max(self._free_s, earliest_s) + step_s
             return self._free_s
 
 
 class StepTimer(Protocol):
     """What an engine spends its steps on; calling it reads its clock."""
+
+    @property
+    def busy_s(self) -> float:
+        """Of the device, so far."""
 
     def __call__(self) -> float: ...
 
@@ -47,6 +53,10 @@ class WallTimer:
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._ended_s: float | None = None  # of the last step, while the engine is busy
+
+    @property
+    def busy_s(self) -> float:
+        return self._timeline.busy_s
 
     def __call__(self) -> float:
         return time.perf_counter()
@@ -71,6 +81,10 @@ class LoopTimer:
         self._timeline = timeline
         self._loop = loop
         self._ahead_s = 0.0
+
+    @property
+    def busy_s(self) -> float:
+        return self._timeline.busy_s
 
     def __call__(self) -> float:
         return self._loop.time() + self._ahead_s

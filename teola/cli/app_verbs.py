@@ -1,4 +1,4 @@
-"""The commands that run apps: `teola run`, `graph`, `plan` and `evaluate`."""
+"""The commands that run apps: `teola run`, `graph`, `plan`, `simulate` and `evaluate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,13 @@ def plan(context: typer.Context) -> None:
     from teola.cli.plan_command import plan as plan_words
 
     plan_words(context.args)
+
+
+def simulate(context: typer.Context) -> None:
+    """Run an app under load, virtually: teola simulate app.py:name --argument ... --rate 4"""
+    from teola.cli.simulate_command import run as run_words
+
+    run_words(context.args)
 
 
 def evaluate(

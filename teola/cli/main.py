@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import typer
 
-from teola.cli.app_verbs import evaluate, graph, plan, run
+from teola.cli.app_verbs import evaluate, graph, plan, run, simulate
 from teola.cli.cache_verbs import cache
 from teola.cli.device_verbs import device
 from teola.cli.engine_verbs import engine
@@ -40,7 +40,7 @@ def version() -> None:
     print(f"teola {__version__}")
 
 
-_OF_APPS: Sequence[Callable[..., None]] = (run, graph, plan)
+_OF_APPS: Sequence[Callable[..., None]] = (run, graph, plan, simulate)
 _OTHERS: Sequence[Callable[..., None]] = (
     *(trace, profile, serve_engine, serve, top),
     *(evaluate, mcp, doctor, fusion_check, version),

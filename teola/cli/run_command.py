@@ -97,7 +97,7 @@ def configured(invocation: Invocation) -> Any:
     """The app with the options of the command line over its own."""
     app, options = invocation.app, invocation.options
     changes: dict[str, Any] = {
-        "engines": {**app.options.engines, **dict(map(_engine, options.engine))}
+        "engines": {**app.options.engines, **dict(map(named_engine, options.engine))}
     }
     if options.no_optimize:
         changes["optimize"] = False
@@ -122,7 +122,8 @@ def configured(invocation: Invocation) -> Any:
     return app.using(**changes)
 
 
-def _engine(word: str) -> tuple[str, str]:
+def named_engine(word: str) -> tuple[str, str]:
+    """Reads `NAME=URL`. Raises UsageError."""
     name, _, url = word.partition("=")
     scheme, colon, _ = url.partition(":")
     if not (name and scheme and colon):

@@ -217,6 +217,11 @@ class Place:
     depth: int = 0  # engine primitives still to run one after another once it is finished
     group: str | None = None  # of those that work side by side for one consumer
     objective: Objective = "latency"
+    node: str = ""  # of which app and plan it is; equal nodes have prompts that begin alike
+    work_s: float = 0.0  # expected seconds of engines that the query asks for in all; 0: not known
+    tenant: str = ""  # for whom
+    program: str = ""  # of several queries the one whole that they are of; empty: the query
+    deadline_s: float | None = None  # of the query, on the clock of who orders
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]

@@ -205,9 +205,9 @@ class App(Generic[P, R]):
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
         listener, trace, trace_texts, memo, record, salt, policy, approve, fusion, prefill_ahead,
-        otel. A `policy` ("fcfs", "topology", "application_aware") orders what waits at the app's
-        engines, for all apps, while a query of this one runs; ConfigError if one of those asked
-        for another.
+        otel. A `policy` ("fcfs", "application_aware", "vtc" ...: docs/runtime.md) orders what waits
+        at the app's engines, for all apps, while a query of this one runs; ConfigError if one of
+        those asked for another.
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
         documents are reranked.

@@ -18,6 +18,7 @@ from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.job import Job, Started
 from runtime.rates.planner import RatePlanner
 from runtime.waiting.ready_queue import ReadyQueue
+from runtime.waiting.service import service_of
 
 BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time,
@@ -177,9 +178,11 @@ class EngineScheduler:
             batch = self._queue.take(self.batch_items, now())
         else:
             batch = self._rates.take(self._queue, self.batch_items, now())
+        now_s = now()
         for job in batch:
             del self._waiting[job.request.id]
             self._running[job.request.id] = job
+            job.started_s = now_s
         return batch
 
     async def _serve(self, batch: Sequence[Job]) -> None:
@@ -207,8 +210,11 @@ class EngineScheduler:
                 self._pump_soon()
 
     def _give(self, done: Iterable[tuple[Job, Outcome]]) -> None:
+        now_s = now()
         for job, outcome in done:
             del self._running[job.request.id]
+            if self._queue.has_account:
+                self._queue.serve(job, service_of(outcome, now_s - job.started_s))
             if job.is_cancelled and isinstance(outcome, (Result, RequestAborted)):
                 self._on_aborted(outcome.usage)
             job.on_done(outcome)

@@ -7,13 +7,16 @@ objectives and task groups.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from backends.base import Place
 from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.rank import rank
 from graph_opt.cost_model import CostModel, UnitCost
-from graph_opt.graph import Graph
+from graph_opt.graph import Graph, Node
 from graph_opt.objective import Kind
+from graph_opt.paths import expected_bodies
+from runtime.caller import ANYBODY, Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,23 @@ class Hint:
     group: str | None = None  # of those that work side by side for one consumer
     kind: Kind = "latency"
 
-    def at(self, query: str) -> Place:
+    node: str = ""  # the app, and its path in the plan
+    work_s: float = 0.0  # expected seconds of engines that the whole query asks for
+
+    def at(self, query: str, caller: Caller = ANYBODY) -> Place:
         """What engines are told of it in one query."""
-        return Place(query, self.level_s, self.depth, self.group, self.kind)
+        return Place(
+            query,
+            self.level_s,
+            self.depth,
+            self.group,
+            self.kind,
+            self.node,
+            self.work_s,
+            caller.tenant,
+            caller.program,
+            caller.deadline_s,
+        )
 
 
 def hints_of(
@@ -40,7 +57,26 @@ def hints_of(
     """
     levels = rank(graph, cost or UnitCost())
     objectives = deduce_objectives(graph, graph.outputs if objective == "throughput" else ())
+    work_s = _work_s(graph, cost or UnitCost())
     return {
-        path: Hint(each.stage, levels[path], each.group, each.kind)
+        path: Hint(each.stage, levels[path], each.group, each.kind, f"{graph.name}.{path}", work_s)
         for path, each in objectives.items()
     }
+
+
+@runtime_checkable
+class _KnowsTurns(Protocol):
+    def num_turns(self, node: Node) -> float:
+        """How often the node's body is expected to run."""
+
+
+def _work_s(graph: Graph, cost: CostModel) -> float:
+    """All seconds of engines that a graph asks for, each item of its maps included."""
+    return sum(_node_work_s(node, cost) for node in graph.nodes)
+
+
+def _node_work_s(node: Node, cost: CostModel) -> float:
+    if not node.bodies:
+        return cost.seconds(node)
+    num_turns = cost.num_turns(node) if isinstance(cost, _KnowsTurns) else 1.0
+    return num_turns * max(_work_s(body, cost) for body in expected_bodies(node))

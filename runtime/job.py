@@ -6,6 +6,7 @@ from typing import Protocol
 
 from backends.base import Outcome, Request
 from backends.policy.base import Ticket
+from runtime.caller import ANYBODY, Caller
 from runtime.hints import Hint
 
 
@@ -22,6 +23,7 @@ class Job(Ticket):
     """A request with the callbacks of the query that waits for it."""
 
     __slots__ = (
+        "caller",
         "hint",
         "is_cancelled",
         "may_join",
@@ -29,6 +31,7 @@ class Job(Ticket):
         "on_done",
         "on_start",
         "request",
+        "started_s",
     )
 
     def __init__(
@@ -39,16 +42,19 @@ class Job(Ticket):
         on_start: Callable[[Started], None],
         on_done: Callable[[Outcome], None],
         may_remember: bool = False,
+        caller: Caller = ANYBODY,
     ) -> None:
-        request.place = hint.at(query)
+        request.place = hint.at(query, caller)
         super().__init__(0, 0.0, request.place, request.op, request.num_items)
         self.hint = hint
+        self.caller = caller
         self.request = request
         self.on_start = on_start
         self.on_done = on_done
         self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
+        self.started_s = 0.0
 
     def replaced(self, on_done: Callable[[Outcome], None], request: Request | None = None) -> "Job":
         """The same for another request, or with an outcome that goes elsewhere."""
@@ -59,6 +65,7 @@ class Job(Ticket):
             self.on_start,
             on_done,
             self.may_remember,
+            self.caller,
         )
         job.may_join = self.may_join
         return job

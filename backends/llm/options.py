@@ -8,7 +8,26 @@ from backends.llm.kv.eviction import EvictionName
 from backends.options import Options
 
 KVTierFormat = Literal["raw", "int8", "cachegen"]
-PolicyName = Literal["fcfs", "sarathi", "lpm", "mlfq", "slo", "application_aware"]
+PolicyName = Literal[
+    "fcfs",
+    "sarathi",
+    "lpm",
+    "mlfq",
+    "slo",
+    "application_aware",  # from here on those of `backends.policy`
+    "atlas",
+    "critical_path",
+    "dlpm",
+    "justitia",
+    "least_slack",
+    "parrot",
+    "per_invocation",
+    "plas",
+    "shortest_remaining",
+    "topology",
+    "topology_published",
+    "vtc",
+]
 
 
 class LLMOptions(Options):

@@ -1,41 +1,51 @@
-"""Application-aware batching: Teola's rounds over queries, by critical path, in task groups.
+"""Applications before requests: the query with least left goes first, with all that waits of it.
 
-A *unit* is one request or a task group: the requests of one query that work side by side for one
-consumer, of which only the last to finish counts (Parrot, section 5.2). So a group goes together,
-as large a batch as there is room for, before the unit of the next query. In rounds, as in Teola's
-algorithm 2: from each query, the one that waits longest first, the unit with the longest way to
-the end of its query, by the cost model (the bottom level of list scheduling); then the next unit
-of each, until the batch is full.
+    query a   40 s left   map map map map          line   b: rerank answer
+    query b    3 s left   answer                          a: map map map map
+
+The shortest remaining time first, of queries and not of requests: so a query that is nearly done
+leaves, and one whose calls work side by side is not spread over the time of all others. What is
+left of a query is its longest way to the end, by the plan's cost model (the bottom level of list
+scheduling) as corrected while the query runs. Of one query, the task group on that way goes first
+as a unit: of its members only the last to finish counts (Parrot, section 5.2).
 
 Unlike objectives are kept apart: a batch with latency-sensitive requests takes no work with
 the throughput objective, which would only make it longer. Throughput work gets what batches are
 left, filled as far as they go, in the order of arrival.
 
-No request starves. The query that waits longest comes first, so only older requests of the same
-query precede it; a group of very many batches goes request by request, so that queries behind it
-get their turn; and throughput work falls due, one request a second and engine at most (and a tenth
-of what an API with rate limits allows), after ten seconds: a backlog thus never precedes
-latency-sensitive work.
+No request starves. Some turns are the oldest request's, once it has waited for `patience_s`; and
+throughput work falls due, one request a second and engine at most (and a tenth of what an API with
+rate limits allows), after ten seconds: a backlog thus never precedes latency-sensitive work.
 """
 
 from collections.abc import Hashable
 
-from backends.policy.base import Policy, Ticket
+from backends.policy.base import FlowView, Policy, Ticket
 
 
-def _group(ticket: Ticket) -> Hashable | None:
+def group_of(ticket: Ticket) -> Hashable | None:
+    """The task group of a request, of one stage."""
     place = ticket.place
-    return None if place.group is None else (place.group, place.depth)
+    return None if place.group is None else (place.query, place.group, place.depth)
 
 
-def _due_s(ticket: Ticket) -> float:
+def due_s(ticket: Ticket) -> float:
+    """Before, throughput work goes only where nothing else waits."""
     return 0.0 if ticket.place.objective == "latency" else ticket.due_s
+
+
+def left_s(flow: FlowView) -> float:
+    """What is left of a query: of its requests the longest way to the end."""
+    return flow.first.place.left_s
 
 
 application_aware = Policy(
     "application_aware",
     flow=lambda ticket: ticket.place.query,
-    unit=_group,
+    turn=left_s,
+    unit=group_of,
     rank=lambda ticket: -ticket.place.left_s,
-    held_until_s=_due_s,
+    held_until_s=due_s,
+    drains=True,
+    patience_s=10.0,
 )

@@ -4,8 +4,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from backends.policy.base import Policy, Ticket
-from runtime.waiting.ranking import Ranking
+from backends.policy.base import Account, Policy, Ticket
+from backends.policy.ranking import Ranking
 
 T = TypeVar("T", bound=Ticket)
 
@@ -34,11 +34,12 @@ class Taker(Protocol[T]):
 class Flow(Generic[T]):
     """Requests that share their turns."""
 
-    __slots__ = ("_arrivals", "_entries", "_policy", "_units", "key")
+    __slots__ = ("_account", "_arrivals", "_entries", "_policy", "_units", "key")
 
-    def __init__(self, key: Hashable, policy: Policy) -> None:
+    def __init__(self, key: Hashable, policy: Policy, account: Account | None) -> None:
         self.key = key
         self._policy = policy
+        self._account = account
         self._arrivals: Ranking[T] = Ranking()
         self._entries: Ranking[T | Unit[T]] = Ranking()  # lone requests, and units
         self._units: dict[Hashable, Unit[T]] = {}
@@ -51,6 +52,22 @@ class Flow(Generic[T]):
         """The order of the oldest request."""
         order: int = self._arrivals.first_key()
         return order
+
+    @property
+    def first(self) -> T:
+        """The most urgent request."""
+        entry = self._entries.first()
+        return entry.members.first() if isinstance(entry, Unit) else entry
+
+    @property
+    def value(self) -> float:
+        """What the account says of the flow."""
+        return 0.0 if self._account is None else self._account.value(self.key)
+
+    @property
+    def turn(self) -> Any:
+        """Flows with the least go first."""
+        return self._policy.turn(self), self.oldest
 
     @property
     def rank(self) -> Any:

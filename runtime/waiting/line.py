@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
-from backends.policy.base import Policy, Ticket
+from backends.policy.base import Account, Policy, Ticket
+from backends.policy.ranking import Ranking
 from runtime.waiting.flow import Flow, Unit
-from runtime.waiting.ranking import Ranking
 
 T = TypeVar("T", bound=Ticket)
 
@@ -14,13 +14,14 @@ MAX_PASSED = 256  # requests too large for the room that is left, before a batch
 
 
 class Line(Generic[T]):
-    """Flows in the order of their oldest request. A batch takes requests out and gives back what
-    did not fit."""
+    """Flows in the order of their turns. A batch takes requests out and gives back what did not
+    fit."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, account: Account | None = None) -> None:
         self._policy = policy
+        self._account = account
         self._flows: dict[Hashable, Flow[T]] = {}
-        self._by_age: Ranking[Flow[T]] = Ranking()
+        self._by_turn: Ranking[Flow[T]] = Ranking()
         self._sizes: Counter[int] = Counter()  # items of a request -> requests that have so many
 
     def __bool__(self) -> bool:
@@ -28,8 +29,8 @@ class Line(Generic[T]):
 
     @property
     def first_flow(self) -> Flow[T]:
-        """The one whose oldest request waits longest."""
-        return self._by_age.first()
+        """The one whose turn it is."""
+        return self._by_turn.first()
 
     def has(self, flow: Hashable) -> bool:
         return flow in self._flows
@@ -42,15 +43,30 @@ class Line(Generic[T]):
         self._sizes[ticket.num_items] += 1
         flow = self._flow(ticket)
         flow.put(ticket)
-        self._by_age.put_least(flow, ticket.order)
+        self._by_turn.put(flow, flow.turn)
 
     def remove(self, ticket: T) -> None:
         """Take out a request that was put in."""
         self.left(ticket)
+        self._take_from_flow(ticket)
+
+    def _take_out(self, ticket: T) -> T:
+        self.remove(ticket)
+        return ticket
+
+    def _take_from_flow(self, ticket: T) -> None:
         flow = self._flow(ticket)
         flow.remove(ticket)
-        self._by_age.remove(flow)
-        self._keep(flow)
+        if flow:
+            self._by_turn.put(flow, flow.turn)
+        else:
+            self._by_turn.remove(flow)
+            del self._flows[flow.key]
+
+    def reorder(self, flow: Hashable) -> None:
+        """The account of the flow changed."""
+        if flow in self._flows:
+            self._by_turn.put(self._flows[flow], self._flows[flow].turn)
 
     def left(self, ticket: T) -> None:
         """The request waits here no more."""
@@ -62,16 +78,23 @@ class Line(Generic[T]):
         """Whether everything that waits has more items."""
         return all(size > room for size in self._sizes)
 
-    def take(self, max_items: int) -> list[T]:
-        """The next batch; something must wait."""
+    def take(self, max_items: int, overdue: T | None = None) -> list[T]:
+        """The next batch, which begins with the `overdue` request; something must wait."""
         if max_items == 1:
-            return [self._take_first()]
+            return [self._take_first() if overdue is None else self._take_out(overdue)]
         batch = _Batch(self, max_items, self._policy.unit_batches * max_items)
+        if overdue is not None:
+            self._take_from_flow(overdue)
+            batch.offer(overdue)
         turns: list[Flow[T]] = []
-        while self._by_age and not batch.is_full:
-            turns.append(self._by_age.pop())
+        while self._by_turn and not batch.is_full:
+            turns.append(self._by_turn.pop())
             turns[-1].take_turn(batch)
-        while not batch.is_full and any(turns):
+            while self._policy.drains and turns[-1] and not batch.is_full:
+                turns[-1].take_turn(batch)
+        num_rounds = 1
+        while not batch.is_full and any(turns) and num_rounds != self._policy.max_rounds:
+            num_rounds += 1
             for flow in filter(None, turns):
                 if not batch.is_full:
                     flow.take_turn(batch)
@@ -82,23 +105,25 @@ class Line(Generic[T]):
         return batch.chosen
 
     def _take_first(self) -> T:
-        flow = self._by_age.first()
+        flow = self._by_turn.first()
         ticket = flow.take_first()
         self.left(ticket)
         if flow:
-            self._by_age.put(flow, flow.oldest)
+            self._by_turn.put(flow, flow.turn)
         else:
-            self._by_age.remove(flow)
+            self._by_turn.remove(flow)
             del self._flows[flow.key]
         return ticket
 
     def _flow(self, ticket: T) -> Flow[T]:
         key = self._policy.flow(ticket)
-        return self._flows.get(key) or self._flows.setdefault(key, Flow(key, self._policy))
+        return self._flows.get(key) or self._flows.setdefault(
+            key, Flow(key, self._policy, self._account)
+        )
 
     def _keep(self, flow: Flow[T]) -> None:
         if flow:
-            self._by_age.put(flow, flow.oldest)
+            self._by_turn.put(flow, flow.turn)
         else:
             del self._flows[flow.key]
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from backends.policy.base import Policy, Ticket
+from backends.policy.base import Policy, Service, Ticket
 from backends.policy.fcfs import fcfs
+from backends.policy.ranking import Ranking
 from runtime.waiting.line import Line
-from runtime.waiting.ranking import Ranking
 
 T = TypeVar("T", bound=Ticket)
+
+OVERDUE_EACH = 8  # one of so many batches begins with the oldest request, if that is overdue
 
 
 class ReadyQueue(Generic[T]):
@@ -19,17 +21,24 @@ class ReadyQueue(Generic[T]):
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self._account = None if policy.account is None else policy.account()
         self._count = 0
         self._lone: T | None = None  # all that waits, as it is most often
         self._lines: dict[str, Line[T]] = {}  # by op
         self._held_lines: dict[str, Line[T]] = {}
         self._held: Ranking[T] = Ranking()
+        self._arrivals: Ranking[T] = Ranking()  # where the policy has patience
+        self._num_taken = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def put(self, ticket: T) -> None:
+    def put(self, ticket: T, now_s: float | None = None) -> None:
+        """Add a request; `now_s` where it arrived earlier and waits again."""
         self._count += 1
+        if self._account is not None:
+            at_s = ticket.arrival_s if now_s is None else now_s
+            self._account.arrived(self.policy.flow(ticket), ticket, at_s)
         if self._count == 1:
             self._lone = ticket
             return
@@ -48,28 +57,71 @@ class ReadyQueue(Generic[T]):
             self._held_lines[ticket.op].remove(ticket)
         else:
             self._lines[ticket.op].remove(ticket)
+            self._left([ticket])
+        self._tell_left([ticket])
 
     def take(self, max_items: int, now_s: float) -> Sequence[T]:
         """The next batch; something must wait. What is left behind does not fit it."""
+        batch = self._take(max_items, now_s)
+        self._count -= len(batch)
+        self._tell_left(batch)
+        return batch
+
+    @property
+    def has_account(self) -> bool:
+        """Whether it makes a difference to `serve`."""
+        return self._account is not None
+
+    def serve(self, ticket: T, service: Service) -> None:
+        """A request that was taken was given so much more."""
+        if self._account is None:
+            return
+        flow = self.policy.flow(ticket)
+        self._account.serve(flow, ticket, service)
+        for line in self._lines.values():
+            line.reorder(flow)
+
+    def _take(self, max_items: int, now_s: float) -> Sequence[T]:
         if self._lone is not None:
-            ticket, self._lone, self._count = self._lone, None, 0
+            ticket, self._lone = self._lone, None
             return (ticket,)
         if self._held:
             self._release_due(now_s)
         lines = [line for line in self._lines.values() if line]
-        if lines:
-            batch = _first(lines).take(max_items)
-        else:
+        if not lines:
             batch = _first([line for line in self._held_lines.values() if line]).take(max_items)
             for ticket in batch:
                 self._held.remove(ticket)
-        self._count -= len(batch)
+            return batch
+        overdue = self._overdue(now_s)
+        line = _first(lines) if overdue is None else self._lines[overdue.op]
+        batch = line.take(max_items, overdue)
+        self._left(batch)
         return batch
+
+    def _overdue(self, now_s: float) -> T | None:
+        """The oldest request, if this turn is its: else old ones alone would go under overload."""
+        if self.policy.patience_s is None:
+            return None
+        self._num_taken += 1
+        oldest = self._arrivals.first()
+        is_overdue = now_s - oldest.arrival_s >= self.policy.patience_s
+        return oldest if is_overdue and not self._num_taken % OVERDUE_EACH else None
+
+    def _left(self, tickets: Sequence[T]) -> None:
+        if self.policy.patience_s is not None:
+            for ticket in tickets:
+                self._arrivals.remove(ticket)
+
+    def _tell_left(self, tickets: Sequence[T]) -> None:
+        if self._account is not None:
+            for ticket in tickets:
+                self._account.left(self.policy.flow(ticket), ticket)
 
     def _put(self, ticket: T) -> None:
         until_s = self.policy.held_until_s(ticket)
         if until_s <= ticket.arrival_s:
-            self._line(ticket.op).put(ticket)
+            self._put_in_line(ticket)
         else:
             self._held.put(ticket, (until_s, ticket.order))
             if ticket.op not in self._held_lines:
@@ -80,17 +132,19 @@ class ReadyQueue(Generic[T]):
         while self._held and self._held.first_key()[0] <= now_s:
             ticket = self._held.pop()
             self._held_lines[ticket.op].remove(ticket)
-            self._line(ticket.op).put(ticket)
+            self._put_in_line(ticket)
 
-    def _line(self, op: str) -> Line[T]:
-        if op not in self._lines:
-            self._lines[op] = Line(self.policy)
-        return self._lines[op]
+    def _put_in_line(self, ticket: T) -> None:
+        if self.policy.patience_s is not None:
+            self._arrivals.put(ticket, ticket.order)
+        if ticket.op not in self._lines:
+            self._lines[ticket.op] = Line(self.policy, self._account)
+        self._lines[ticket.op].put(ticket)
 
 
 def _first(lines: Sequence[Line[T]]) -> Line[T]:
-    """The line whose turn it is: of the flow that waits longest, that of the least rank."""
+    """The line whose turn it is: of the flow whose turn comes first, that of the least rank."""
     if len(lines) == 1:
         return lines[0]
-    flow = min((line.first_flow for line in lines), key=lambda flow: flow.oldest).key
+    flow = min((line.first_flow for line in lines), key=lambda flow: flow.turn).key
     return min((line for line in lines if line.has(flow)), key=lambda line: line.rank(flow))

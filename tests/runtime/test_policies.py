@@ -1,14 +1,23 @@
 """What the policies choose first of what waits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.base import Place
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy, Ticket
+from backends.policy.critical_path import critical_path
 from backends.policy.fcfs import fcfs
+from backends.policy.least_slack import least_slack
+from backends.policy.named import POLICIES
+from backends.policy.parrot import parrot
+from backends.policy.per_invocation import per_invocation
+from backends.policy.shortest_remaining import shortest_remaining
 from backends.policy.topology import topology
+from backends.policy.topology_published import topology_published
 from runtime.hints import Hint
 from runtime.waiting.ready_queue import ReadyQueue
 
@@ -70,11 +79,12 @@ def orders(chosen: Sequence[Ticket]) -> list[int]:
     return [t.order for t in chosen]
 
 
-def test_the_longest_way_to_the_end_goes_first_however_few_primitives_it_has() -> None:
-    waiting = hinted(("a", Hint(3, 4.0)), ("a", Hint(1, 9.0)), ("b", Hint(0, 99.0)))
+def test_the_query_with_least_left_goes_first_by_its_longest_way_and_with_all_that_waits() -> None:
+    waiting = hinted(("a", Hint(3, 4.0)), ("b", Hint(0, 8.0)), ("a", Hint(1, 9.0)))
     assert orders(choose(application_aware, waiting, 1, 0.0)) == [1]
     assert orders(choose(application_aware, waiting, 2, 0.0)) == [1, 2]
     assert orders(choose(application_aware, waiting, 3, 0.0)) == [1, 2, 0]
+    assert orders(choose(shortest_remaining, waiting, 3, 0.0)) == [1, 2, 0]
 
 
 MEMBER = Hint(1, 2.0, group="m")
@@ -82,8 +92,9 @@ MEMBER = Hint(1, 2.0, group="m")
 
 def test_a_group_goes_as_a_unit_before_the_unit_of_the_next_query() -> None:
     waiting = hinted(("a", MEMBER), ("b", MEMBER), ("a", MEMBER), ("b", MEMBER), ("a", MEMBER))
-    assert orders(choose(application_aware, waiting, 3, 0.0)) == [0, 2, 4]
-    assert orders(choose(application_aware, waiting, 4, 0.0)) == [0, 2, 4, 1]
+    for policy in (application_aware, parrot):
+        assert orders(choose(policy, waiting, 3, 0.0)) == [0, 2, 4]
+        assert orders(choose(policy, waiting, 4, 0.0)) == [0, 2, 4, 1]
 
 
 def test_in_a_group_the_longest_way_to_the_end_goes_first() -> None:
@@ -95,15 +106,58 @@ def test_in_a_group_the_longest_way_to_the_end_goes_first() -> None:
 def test_stages_of_a_group_are_units_of_their_own() -> None:
     later = Hint(0, 1.0, group="m")
     waiting = hinted(("a", later), ("a", MEMBER), ("b", Hint(0, 1.0)), ("a", MEMBER))
-    assert orders(choose(application_aware, waiting, 4, 0.0)) == [1, 3, 2, 0]
+    assert orders(choose(parrot, waiting, 4, 0.0)) == [0, 1, 3, 2]
+    assert orders(choose(application_aware, waiting, 4, 0.0)) == [2, 1, 3, 0]
 
 
-def test_a_group_of_very_many_batches_lets_others_take_their_turns() -> None:
-    most = 2 * application_aware.unit_batches  # requests that still are a unit, of two in a batch
+def test_of_a_group_of_very_many_batches_a_batch_takes_single_requests() -> None:
+    most = 2 * parrot.unit_batches  # requests that still are a unit, of two in a batch
     small = hinted(*[("a", MEMBER)] * most, ("b", MEMBER))
-    large = hinted(*[("a", MEMBER)] * (most + 1), ("b", MEMBER))
-    assert orders(choose(application_aware, small, 2, 0.0)) == [0, 1]
-    assert orders(choose(application_aware, large, 2, 0.0)) == [0, most + 1]
+    large = hinted(("b", MEMBER), *[("a", MEMBER)] * (most + 1))
+    gang = replace(parrot, flow=lambda ticket: ticket.place.query)
+    assert orders(choose(gang, small, 2, 0.0)) == [0, 1]
+    assert orders(choose(gang, large, 2, 0.0)) == [0, 1]
+
+
+def test_peers_of_one_prefix_go_together_whatever_query_they_are_of() -> None:
+    alike, other = Hint(0, 1.0, node="app.answer"), Hint(0, 1.0, node="app.rewrite")
+    waiting = hinted(("a", alike), ("b", other), ("c", alike))
+    assert orders(choose(parrot, waiting, 3, 0.0)) == [0, 2, 1]
+
+
+def test_a_batch_of_one_invocation_is_shared_with_no_other() -> None:
+    item, single = Hint(1, 2.0, node="app.m[].v"), Hint(1, 2.0, node="app.v")
+    waiting = hinted(("a", item), ("b", single), ("a", item), ("a", single))
+    assert orders(choose(per_invocation, waiting, 8, 0.0)) == [0, 2]
+    assert orders(choose(per_invocation, waiting[1:], 8, 0.0)) == [1]
+
+
+def test_topology_as_published_leaves_room_while_work_waits() -> None:
+    deep, flat = Hint(5, 6.0, node="g.deep"), Hint(0, 1.0, node="g.flat")
+    waiting = hinted(("a", flat), ("a", deep), ("b", flat))
+    assert orders(choose(topology_published, waiting, 3, 0.0)) == [1, 2]
+    assert orders(choose(topology, waiting, 3, 0.0)) == [1, 2, 0]
+
+
+def test_on_the_critical_path_a_longer_way_counts_as_an_earlier_arrival() -> None:
+    def at(order: int, arrival_s: float, left_s: float) -> Ticket:
+        return Ticket(order, arrival_s, Place("q", left_s), "decode", 1)
+
+    waiting = [at(0, 0.0, 1.0), at(1, 5.0, 7.0), at(2, 9.0, 9.0)]
+    assert orders(choose(critical_path, waiting, 1, 9.0)) == [1]
+    assert orders(choose(critical_path, [waiting[0], waiting[2]], 1, 9.0)) == [0]
+
+
+def test_the_least_slack_goes_first_and_no_deadline_is_a_late_one() -> None:
+    def due(order: int, deadline_s: float | None, left_s: float) -> Ticket:
+        return Ticket(order, 0.0, Place("q", left_s, deadline_s=deadline_s), "decode", 1)
+
+    waiting = [due(0, None, 1.0), due(1, 10.0, 1.0), due(2, 12.0, 5.0)]
+    assert [orders(choose(least_slack, waiting[: n + 1], 1, 0.0)) for n in range(3)] == [
+        [0],
+        [1],
+        [2],
+    ]
 
 
 BULK = Hint(5, 60.0, kind="throughput")
@@ -117,8 +171,8 @@ def test_bulk_work_goes_last_and_never_in_a_batch_that_somebody_waits_for() -> N
 
 def test_bulk_work_that_is_due_is_bulk_no_more() -> None:
     waiting = hinted(("a", BULK), ("b", Hint(0, 0.1)))
-    assert orders(choose(application_aware, waiting, 1, 9.9)) == [1]
-    assert orders(choose(application_aware, waiting, 1, 10.0)) == [0]
+    assert orders(choose(parrot, waiting, 1, 9.9)) == [1]
+    assert orders(choose(parrot, waiting, 1, 10.0)) == [0]
 
 
 hints = st.builds(
@@ -133,7 +187,7 @@ waiting_lists = st.lists(
         Ticket(i, float(i), hint.at(query), "embed", n) for i, (query, hint, n) in enumerate(rows)
     ]
 )
-policies = st.sampled_from([fcfs, topology, application_aware])
+policies = st.sampled_from([each for each in POLICIES.values() if each.max_rounds is None])
 
 
 @given(waiting_lists, st.integers(1, 64), policies)

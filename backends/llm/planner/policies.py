@@ -1,7 +1,8 @@
 """The policies by name (the option `policy`): orders of service, who precedes whom.
 
-`by_priority` is around each of them: a larger `priority` goes first under every policy, and the
-policy orders those of equal priority.
+Those of `backends.policy` order by what each request says of its query (`by_policy`); the rest know
+sequences alone. `by_priority` is around each of them: a larger `priority` goes first under every
+policy, and the policy orders those of equal priority.
 """
 
 from bisect import bisect_right
@@ -9,10 +10,13 @@ from collections.abc import Sequence as Items
 
 from backends.llm.options import LLMOptions
 from backends.llm.planner.admission import gentle_budget, last_first, step_budget, watermark
-from backends.llm.planner.by_application import by_application
+from backends.llm.planner.by_policy import ByPolicy
 from backends.llm.planner.policy import Order, Policy, View
 from backends.llm.sequence.sequence import Sequence, ServiceStats
+from backends.policy.named import POLICIES
 
+# Policies that know of queries; of their steps none holds up decodes for long.
+KNOWING = frozenset(POLICIES) - {"fcfs"}
 MOST_LOOKED_UP = 128  # sequences whose prefix `by_prefix` looks up: a lookup costs microseconds
 NO_TARGET_S = 60.0  # `by_deadline`: as if it wanted a token a minute
 
@@ -25,15 +29,13 @@ def policy_from(options: LLMOptions) -> Policy:
     return Policy(
         by_priority(_order(options, itl_s, patience_s), patience_s),
         watermark(options.watermark),
-        gentle_budget(budget) if options.policy == "application_aware" else budget,
+        gentle_budget(budget) if options.policy in KNOWING else budget,
         last_first,
     )
 
 
 def _order(options: LLMOptions, itl_s: float | None, patience_s: float) -> Order:
     match options.policy:
-        case "fcfs":
-            return by_arrival
         case "sarathi":
             return by_stage
         case "lpm":
@@ -42,8 +44,10 @@ def _order(options: LLMOptions, itl_s: float | None, patience_s: float) -> Order
             return by_level(options.quantum_ms / 1e3, patience_s)
         case "slo":
             return by_deadline(itl_s)
-        case "application_aware":
-            return by_application(patience_s)
+        case "fcfs":
+            return by_arrival
+        case name:
+            return ByPolicy(POLICIES[name], patience_s)
 
 
 def by_arrival(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

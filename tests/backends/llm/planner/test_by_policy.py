@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from backends.base import Place
+from backends.policy.base import Ticket
+from backends.policy.named import POLICIES
+from runtime.waiting.ready_queue import ReadyQueue
 
 Make = Callable[..., Any]
 
@@ -98,3 +101,44 @@ def test_decodes_of_bulk_work_do_not_make_chunks_small(engine: Make) -> None:
     urgent = driven.add(400, num_output=2)
     driven.step()  # starts within what the running leave
     assert driven.tokens(urgent) + driven.step().num_tokens >= 400
+
+
+def test_an_engine_and_a_scheduler_mean_the_same_by_a_name(engine: Make) -> None:
+    """Requests that wait at an engine of one slot end in the order in which a queue gives them."""
+    rows = [("a", 4.0, 1, "g.m"), ("b", 2.0, 3, "g.m"), ("a", 6.0, 2, "g.n"), ("c", 2.5, 0, "g.n")]
+    for policy in POLICIES.values():
+        if policy.name == "fcfs":
+            continue  # the engine's own goes on with what runs
+        driven = engine(policy=policy.name, max_running=1)
+        queue: ReadyQueue[Ticket] = ReadyQueue(policy)
+        names = {}
+        for order, (query, left_s, depth, node) in enumerate(rows):
+            place = Place(query, left_s, depth, node=node, tenant=query, work_s=left_s)
+            sequence = driven.add(4, num_output=1)
+            sequence.request.place = place
+            names[sequence.request.id] = order
+            queue.put(Ticket(order, 0.0, place, "decode", 1))
+        if policy.account is None:  # else the order depends on what each is given meanwhile
+            driven.run()
+            taken = [queue.take(1, 0.0)[0].order for _ in rows]
+            assert [names[each] for each in driven.finished] == taken, policy.name
+
+
+def test_tenants_take_turns_by_the_tokens_they_were_given(engine: Make) -> None:
+    driven = engine(policy="vtc", max_running=1)
+    greedy = [driven.add(40, num_output=2) for _ in range(4)]
+    modest = [driven.add(40, num_output=2) for _ in range(2)]
+    for sequence in (*greedy, *modest):
+        tenant = "greedy" if sequence in greedy else "modest"
+        sequence.request.place = Place(sequence.request.id, 1.0, tenant=tenant)
+    driven.run()
+    order = ["greedy" if s in {g.request.id for g in greedy} else "modest" for s in driven.finished]
+    assert order[:4].count("modest") == 2
+
+
+def test_a_place_that_changes_while_its_request_waits_changes_the_order(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    one, two = asked(driven, "one", 5.0), asked(driven, "two", 9.0)
+    two.request.place = Place("two", 1.0)
+    driven.run()
+    assert driven.finished == [two.request.id, one.request.id]

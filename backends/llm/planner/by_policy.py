@@ -1,0 +1,128 @@
+"""The order of service by a policy of `backends.policy`, as schedulers use them before engines.
+
+What runs and what waits is in one line, so a request of a query that is to go first takes the slot
+of another, which goes on afterwards. Where requests stand comes with them (`Request.place`), and
+may change while they wait or run. A request of no query, as those of clients over HTTP, counts as a
+query of its own of which its prompt is all that is left; its tenant is its `cache_salt`.
+
+So that nothing starves under policies that have patience, the oldest of all goes first once it is
+`patience_s` old; it takes one place in a step.
+"""
+
+from collections.abc import Sequence as Items
+
+from backends.base import Place
+from backends.llm.planner.policy import View
+from backends.llm.sequence.sequence import Sequence
+from backends.policy.base import Policy, Service, Ticket
+from backends.policy.in_order import in_order
+
+MOST_LOOKED_UP = 128  # sequences whose prefix is looked up: a lookup costs microseconds
+
+
+class _Line(Ticket):
+    """A sequence as the policy sees it."""
+
+    __slots__ = ("given", "has_begun", "sequence")
+
+    def __init__(self, sequence: Sequence) -> None:
+        arrived_s = sequence.service.arrived_s
+        super().__init__(sequence.arrival, arrived_s, place_of(sequence), sequence.request.op, 1)
+        self.sequence = sequence
+        self.has_begun = False
+        self.given = Service()
+
+    def newly_given(self) -> Service:
+        """What it was given since it was last asked."""
+        usage, last = self.sequence.usage, self.given
+        now = Service(self.sequence.service.served_s, usage.prefill_tokens, usage.decode_tokens)
+        self.given = now
+        return Service(
+            max(0.0, now.seconds - last.seconds),  # it counts from 0 again after a long wait
+            now.prefill_tokens - last.prefill_tokens,
+            now.decode_tokens - last.decode_tokens,
+        )
+
+
+class ByPolicy:
+    """An `Order`. It keeps the policy's account by what it sees of the sequences at each step."""
+
+    def __init__(self, policy: Policy, patience_s: float) -> None:
+        self._policy = policy
+        self._patience_s = patience_s
+        self._account = None if policy.account is None else policy.account()
+        self._lines: dict[Sequence, _Line] = {}
+
+    def __call__(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
+        self._look_at(sequences, now_s)
+        if _all_decode(sequences, view) or self._knows_nothing(sequences):
+            return sequences
+        lines = [self._lines[sequence] for sequence in sequences]
+        for line in lines:
+            line.place = place_of(line.sequence)
+        if self._policy.reads_known:
+            self._look_up(lines, view, now_s)
+        value = (lambda _: 0.0) if self._account is None else self._account.value
+        ordered = [line.sequence for line in in_order(self._policy, lines, value)]
+        return ordered if self._policy.patience_s is None else self._oldest_first(ordered, now_s)
+
+    def _knows_nothing(self, sequences: Items[Sequence]) -> bool:
+        return self._account is None and not any(s.request.place for s in sequences)
+
+    def _look_at(self, sequences: Items[Sequence], now_s: float) -> None:
+        present = {sequence: self._lines.get(sequence) for sequence in sequences}
+        gone = [line for sequence, line in self._lines.items() if sequence not in present]
+        self._lines = {
+            sequence: _Line(sequence) if line is None else line
+            for sequence, line in present.items()
+        }
+        if self._account is None:
+            return
+        for line in gone:
+            self._charge(line, has_ended=True)
+        for sequence, line in self._lines.items():
+            if present[sequence] is None:
+                self._account.arrived(self._policy.flow(line), line, now_s)
+            self._charge(line, has_ended=False)
+
+    def _charge(self, line: _Line, *, has_ended: bool) -> None:
+        assert self._account is not None, "only accounts are charged"
+        flow = self._policy.flow(line)
+        if not line.has_begun and (has_ended or line.sequence.is_running):
+            line.has_begun = True
+            self._account.left(flow, line)
+        if line.has_begun:
+            self._account.serve(flow, line, line.newly_given())
+
+    def _look_up(self, lines: list[_Line], view: View, now_s: float) -> None:
+        """How much of each prompt is computed; all of it, of those that waited too long."""
+        waiting = [line for line in lines if not line.sequence.is_running]
+        for line in lines:
+            line.num_known = line.sequence.num_prompt
+        for line in waiting[:MOST_LOOKED_UP]:
+            if now_s - line.arrival_s < self._patience_s:
+                num_pages = len(view.known_pages(line.sequence))
+                line.num_known = num_pages * view.cache.pool.page_size
+        for line in waiting[MOST_LOOKED_UP:]:
+            line.num_known = 0
+
+    def _oldest_first(self, ordered: Items[Sequence], now_s: float) -> Items[Sequence]:
+        oldest = min(ordered, key=lambda s: s.arrival)
+        if now_s - oldest.service.arrived_s < self._patience_s:
+            return ordered
+        return [oldest, *(sequence for sequence in ordered if sequence is not oldest)]
+
+
+def place_of(sequence: Sequence) -> Place:
+    """Where it stands; that of a request of no query is made up from its prompt."""
+    place = sequence.request.place
+    if place is not None:
+        return place
+    return Place(sequence.request.id, sequence.service.prefill_s, tenant=sequence.salt)
+
+
+def _all_decode(sequences: Items[Sequence], view: View) -> bool:
+    """Then all are in the step, in whatever order."""
+    return len(sequences) == view.num_running <= view.max_running and all(
+        sequence.is_decoding for sequence in sequences
+    )

@@ -1,31 +1,33 @@
-"""What policies do to queries that arrive at random, alone and beside other apps, in virtual time.
+"""What policies do to queries that arrive at random, alone and beside other apps.
 
-    python benchmarks/bench_scheduling.py [--workloads mixed] [--loads 0.5,0.7,0.9] [--queries 200]
-        [--device rtx-3090] [--model llama-2-7b]
+    python benchmarks/bench_scheduling.py [--workloads mixed] [--policies fcfs,application_aware]
+        [--loads 0.5,0.7,0.9] [--queries 100] [--processes 2] [--device rtx-3090]
+        [--model llama-2-7b] [--sweep FILE] [--wall]
 
 Apps arrive as a Poisson process and run in the real runtime on emulated engines, whose planner,
 radix cache and pages are the real ones (docs/emulated.md); the clock is virtual, so the figures
 are the same on every machine. A load of 1 is the rate at which the queries are done when all come
-at once, under the first policy. Policies:
+at once, under `fcfs`. That is continuous batching with chunked prefill and prefix caching, each
+request by itself, as an engine does for anonymous requests. A policy orders requests before the
+engines, and in their steps where engines have it. All policies that have a name are compared.
 
-    request_fcfs       each request by itself, first come first served: continuous batching with
-                       chunked prefill and prefix caching, as an engine does for anonymous requests
-    topology           Teola's topology-aware batching before the engine
-    application_aware  queries with least left first, before the engine and in its steps
+With --wall the first and the last of --policies are compared in real seconds too, on the embedded
+engine, in turns.
 
-The last line is one JSON object: {workload: {load: {policy: {mean_s, p50_s, p95_s, p99_s,
-fairness_gap}}}}; the fairness gap is the largest difference between two apps' mean slow-downs, a
-query's time by that which it takes alone.
+The last line is one JSON object, {workload: {policy: {mean_s, p99_s, fairness_gap, ...}}}, at the
+load nearest to 0.7. The fairness gap is the largest difference between two apps' mean slow-downs, a
+query's time by that which it takes alone. --sweep writes all loads: {workload: {load: {...}}}.
 """
 
 import argparse
-import asyncio
 import json
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,73 +36,44 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.scheduling.workloads import APPS, WORKLOADS, Arrival, arrivals
-from runtime.clock import now
-from teola.virtual import on_virtual_clock
+from backends.policy.named import POLICIES
+from benchmarks.scheduling.serving import Machine, Served, Way, at_rate, serve
+from benchmarks.scheduling.wall import compare_in_real_seconds
+from benchmarks.scheduling.workloads import WORKLOADS, Arrival, arrivals
+from teola.simulation.fleet import orders_steps
+from teola.simulation.served import percentile
 
 NEVER_WAITS = 0.02  # of the rate of load 1: queries that are alone
-MODELS = {"embedder": "bge-large", "reranker": "bge-reranker-large"}
-ENGINES = {"naive_rag": ("embedder",), "advanced_rag": ("embedder", "reranker")}
+REPORTED = 0.7  # the load of the last line
+BASELINE = "fcfs"
+NAMES = (BASELINE, *(name for name in POLICIES if name != BASELINE))
+WAYS = {name: Way(name, name if orders_steps(name) else BASELINE) for name in NAMES}
+
+Rows = dict[str, dict[str, float]]  # by policy
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How what waits is ordered: before the engine, and in it."""
+class Run:
+    """One policy under one load; what a process is given."""
 
-    policy: str
-    engine_policy: str
+    asked: Sequence[Arrival]
+    machine: Machine
+    way: Way
 
-
-WAYS = {
-    "request_fcfs": Way("fcfs", "fcfs"),
-    "topology": Way("topology", "fcfs"),
-    "application_aware": Way("application_aware", "application_aware"),
-}
+    def __call__(self) -> list[Served]:
+        return serve(self.asked, self.machine, self.way)
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What the engines run on."""
-
-    device: str
-    model: str
-    max_running: int
-
-    def engines(self, app: str, engine_policy: str) -> Mapping[str, str]:
-        options = f"max_running={self.max_running}&policy={engine_policy}"
-        others = {kind: f"emulated:{self.device}/{MODELS[kind]}" for kind in ENGINES.get(app, ())}
-        return {"llm": f"emulated:{self.device}/{self.model}?{options}", **others}
+def call(run: Run) -> list[Served]:
+    return run()
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A query that ended."""
-
-    app: str
-    seconds: float
-    ended_s: float
-
-
-def serve(asked: Sequence[Arrival], machine: Machine, way: Way) -> list[Served]:
-    """What became of the queries, in the order of their arrival."""
-
-    async def one(arrival: Arrival) -> Served:
-        await asyncio.sleep(arrival.at_s - now())
-        began_s = now()
-        engines = machine.engines(arrival.app, way.engine_policy)
-        app = APPS[arrival.app].using(engines=engines, memo=False, policy=way.policy)
-        await app.arun(**arrival.arguments)
-        return Served(arrival.app, now() - began_s, now())
-
-    async def all_of_them() -> list[Served]:
-        return await asyncio.gather(*map(one, asked))
-
-    return on_virtual_clock(all_of_them)
-
-
-def at_rate(asked: Sequence[Arrival], rate: float) -> list[Arrival]:
-    """The same queries in the same order, so many a second."""
-    return [Arrival(each.at_s / rate, each.app, each.arguments) for each in asked]
+def all_of(runs: Sequence[Run], processes: int) -> list[list[Served]]:
+    """In order."""
+    if processes == 1:
+        return [run() for run in runs]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return list(pool.map(call, runs))
 
 
 def row(served: Sequence[Served], alone: Sequence[Served]) -> dict[str, float]:
@@ -110,41 +83,45 @@ def row(served: Sequence[Served], alone: Sequence[Served]) -> dict[str, float]:
     for each, by_itself in zip(served, alone, strict=True):
         slower.setdefault(each.app, []).append(each.seconds / by_itself.seconds)
     means = [statistics.mean(values) for values in slower.values()]
-    found = {f"p{percent}_s": _percentile(seconds, percent) for percent in (50, 95, 99)}
+    found = {f"p{percent}_s": round(percentile(seconds, percent), 3) for percent in (50, 95, 99)}
     return {
         "mean_s": round(statistics.mean(seconds), 3),
         **found,
         "fairness_gap": round(max(means) - min(means), 3),
+        "wasted_tokens": sum(each.wasted_tokens for each in served),
     }
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float:
-    return round(ordered[min(len(ordered) * percent // 100, len(ordered) - 1)], 3)
-
-
 def bench(
-    workload: str, loads: Sequence[float], count: int, seed: int, machine: Machine, console: Console
-) -> dict[str, Any]:
-    """The rows of one workload: by load and policy."""
+    workload: str,
+    policies: Sequence[str],
+    loads: Sequence[float],
+    count: int,
+    seed: int,
+    machine: Machine,
+    console: Console,
+    processes: int = 1,
+) -> dict[str, Rows]:
+    """The rows of one workload, by load."""
     with tempfile.TemporaryDirectory() as folder:
         asked = list(arrivals(WORKLOADS[workload], 1.0, count, seed, Path(folder)))
-        first = next(iter(WAYS.values()))
-        at_once = serve(at_rate(asked, 1e9), machine, first)
+        at_once = serve(at_rate(asked, 1e9), machine, WAYS[BASELINE])
         capacity = count / max(each.ended_s for each in at_once)
-        alone = serve(at_rate(asked, capacity * NEVER_WAITS), machine, first)
-        rows: dict[str, Any] = {}
-        for load in loads:
-            here = at_rate(asked, capacity * load)
-            rows[f"{load:g}"] = {
-                name: row(serve(here, machine, way), alone) for name, way in WAYS.items()
-            }
-            show(console, workload, load, rows[f"{load:g}"])
+        lone = Run(at_rate(asked, capacity * NEVER_WAITS), machine, WAYS[BASELINE])
+        cases = [(load, name) for load in loads for name in policies]
+        runs = [Run(at_rate(asked, capacity * load), machine, WAYS[name]) for load, name in cases]
+        alone, *served = all_of([lone, *runs], processes)
+    rows: dict[str, Rows] = {f"{load:g}": {} for load in loads}
+    for (load, name), one in zip(cases, served, strict=True):
+        rows[f"{load:g}"][name] = row(one, alone)
+    for load, found in rows.items():
+        show(console, f"{workload}, load {load} of {capacity:.3g} queries/s", found)
     return rows
 
 
-def show(console: Console, workload: str, load: float, rows: Mapping[str, Any]) -> None:
+def show(console: Console, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
     names = list(next(iter(rows.values())))
-    table = Table(title=f"{workload}, load {load:g}")
+    table = Table(title=title)
     for name in ("policy", *names, "mean, to the first"):
         table.add_column(name, justify="right")
     first = next(iter(rows.values()))["mean_s"]
@@ -154,24 +131,47 @@ def show(console: Console, workload: str, load: float, rows: Mapping[str, Any]) 
     console.print(table)
 
 
+def reported(sweep: Mapping[str, Rows]) -> Rows:
+    """The rows of the load nearest to the one that is told."""
+    return sweep[min(sweep, key=lambda load: abs(float(load) - REPORTED))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--policies", default=",".join(WAYS))
     parser.add_argument("--loads", default="0.5,0.7,0.9")
-    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--device", default="rtx-3090")
     parser.add_argument("--model", default="llama-2-7b")
     parser.add_argument("--max-running", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sweep", type=Path)
+    parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--wall-queries", type=int, default=16)
+    parser.add_argument("--wall-rounds", type=int, default=2)
     args = parser.parse_args()
     machine = Machine(args.device, args.model, args.max_running)
-    loads = [float(each) for each in args.loads.split(",")]
-    console = Console(stderr=True)
-    results = {
-        name: bench(name, loads, args.queries, args.seed, machine, console)
+    policies, loads = args.policies.split(","), [float(each) for each in args.loads.split(",")]
+    console = Console(stderr=True, width=120)
+    sweeps = {
+        name: bench(
+            name, policies, loads, args.queries, args.seed, machine, console, args.processes
+        )
         for name in args.workloads.split(",")
     }
-    print(json.dumps(results))
+    if args.sweep is not None:
+        args.sweep.write_text(json.dumps(sweeps, indent=1), encoding="utf-8")
+    result: dict[str, Any] = {name: reported(sweep) for name, sweep in sweeps.items()}
+    if args.wall:
+        pair = [WAYS[policies[0]], WAYS[policies[-1]]]
+        rows = compare_in_real_seconds(
+            pair, args.wall_queries, args.wall_rounds, REPORTED, args.seed, row
+        )
+        show(console, "mixed on the embedded engine, real seconds", rows)
+        result["mixed, wall clock"] = rows
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def whole_tokenizer(given: Any) -> Any:
     if isinstance(given, Tokenizer):
         copy = Tokenizer.from_str(given.to_str())
     elif isinstance(given, str) and given.startswith(_MODEL_SCHEMES):
-        copy = Tokenizer.from_str(_json_of_model(resolve(given)))
+        path = resolve(given)
+        return _of_model(path, _changed_ns(path))
     elif isinstance(given, str) and ":" in given and not Path(given).exists():
         raise RequestRejected(
             f"{given!r} has no tokenizer here: passages are counted with a local model's "
@@ -37,9 +38,25 @@ def whole_tokenizer(given: Any) -> Any:
             "tokenizer must be a tokenizers.Tokenizer, the path of a tokenizer.json or the URL "
             f"of a local model, got {type(given).__name__}"
         )
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
+    return _counting_all(copy)
+
+
+@lru_cache(maxsize=4)  # 20 to 60 ms each
+def _of_model(path: Path, changed_ns: int) -> Any:  # noqa: ARG001 - files written anew are read anew
+    from tokenizers import Tokenizer
+
+    return _counting_all(Tokenizer.from_str(_json_of_model(path)))
+
+
+def _counting_all(tokenizer: Any) -> Any:
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _changed_ns(path: Path) -> int:
+    file = path / "tokenizer.json" if path.is_dir() else path
+    return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 @dataclass(frozen=True, slots=True)

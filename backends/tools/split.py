@@ -1,6 +1,7 @@
 """Documents to passages of a bounded number of tokens, cut where the text has its joints."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def _check(chunk_tokens: int, overlap: int) -> None:
         )
 
 
+@lru_cache(maxsize=8)  # 20 to 70 ms each; a model's tokenizer is one object as long as it is used
 def _splitter(kind: Any, chunk_tokens: int, overlap: int, tokenizer: Any) -> Any:
     if tokenizer is None:
         return kind.from_tiktoken_model(_BUILT_IN_MODEL, chunk_tokens, overlap)

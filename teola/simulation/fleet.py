@@ -46,12 +46,17 @@ def fleet_of(
     return found
 
 
-def _with_policy(url: str, policy: str | None) -> str:
-    if policy is None or "policy=" in url:
-        return url
+def orders_steps(policy: str) -> bool:
+    """Whether the engines know a policy of that name; else it orders what waits before them."""
     try:
         EmulatedLLMOptions.model_validate({"policy": policy})
-    except ValidationError:  # an order of schedulers alone
+    except ValidationError:
+        return False
+    return True
+
+
+def _with_policy(url: str, policy: str | None) -> str:
+    if policy is None or "policy=" in url or not orders_steps(policy):
         return url
     return _with_option(url, "policy", policy)
 

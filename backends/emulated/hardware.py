@@ -52,6 +52,7 @@ class Device(Described):
     memory_bytes: Positive
     efficiency: Share | Table = 0.65  # of linear layers; a table: by rows of the step
     attention_efficiency: Share = 0.35  # of attention's FLOPs
+    decode_attention_efficiency: Share | None = None  # of spans of one row; None: the same
     bandwidth_efficiency: Share = 0.8
     step_overhead_s: NotNegative = 0.0006  # launches, scheduling, sampling of any step
     layer_overhead_s: NotNegative = 4e-6  # of each layer's kernels
@@ -63,6 +64,12 @@ class Device(Described):
         """FLOP/s for weights of `dtype`, in the format that this device computes them in."""
         known = [self.peak_flops[name] for name in _COMPUTED_IN[dtype] if name in self.peak_flops]
         return known[0] if known else max(self.peak_flops.values())
+
+    def attention_efficiency_of(self, num_rows: int) -> float:
+        """Of a span of so many rows."""
+        if num_rows == 1 and self.decode_attention_efficiency is not None:
+            return self.decode_attention_efficiency
+        return self.attention_efficiency
 
     def efficiency_at(self, num_rows: int) -> float:
         """Of linear layers of so many rows; between two entries of a table, the time of a FLOP by

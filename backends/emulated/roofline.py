@@ -14,10 +14,11 @@ the n tokens up to their last, R rows whose logits are wanted, and G devices:
     overhead = step + layer * L + row * number of spans
 
 P parameters of the linear layers, b bytes of a weight, F peak FLOP/s and e, a its shares that
-linear layers and attention reach, B bandwidth and w its share, L layers, H heads of size D, kv
-bytes of a token's keys and values, d hidden size, V vocabulary. Attention computes in the format of
-keys and values, the rest in that of the weights. Weights are read once a step, keys and values once
-a span and step. G devices divide compute and traffic evenly.
+linear layers and attention reach (attention of spans of one row may have a share of its own), B
+bandwidth and w its share, L layers, H heads of size D, kv bytes of a token's keys and values, d
+hidden size, V vocabulary. Attention computes in the format of keys and values, the rest in that of
+the weights. Weights are read once a step, keys and values once a span and step. G devices divide
+compute and traffic evenly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,12 +51,13 @@ class Roofline:
     def step_s(self, spans: Iterable[Rows], num_logits: int) -> float:
         """Seconds of a step of a decoder."""
         num_tokens = num_spans = num_keys = 0
-        attended = 0.0
+        attended = 0.0  # each span's divided by its efficiency
         for rows, keys in spans:
             num_spans += 1
             num_tokens += rows
             num_keys += keys
-            attended += rows * (keys - (rows - 1) / 2) if self.shape.is_causal else rows * keys
+            own = rows * (keys - (rows - 1) / 2) if self.shape.is_causal else rows * keys
+            attended += own / self.device.attention_efficiency_of(rows)
         if not num_tokens:
             return 0.0
         seconds = self._linear_s(num_tokens) + self._attention_s(attended, num_keys)
@@ -91,7 +93,7 @@ class Roofline:
         shape = self.shape
         flops = 4.0 * shape.layers * shape.heads * shape.head_size * attended
         num_bytes = num_keys * shape.kv_bytes(self.kv_dtype)
-        return self._longer_s(flops, self.kv_dtype, self.device.attention_efficiency, num_bytes)
+        return self._longer_s(flops, self.kv_dtype, 1.0, num_bytes)
 
     def _last_layer_s(self, num_logits: int) -> float:
         num_bytes = self.shape.head_params * NUMBER_BYTES[self.dtype]

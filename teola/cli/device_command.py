@@ -39,7 +39,8 @@ def measure_this_machine(file: Path, model: str, no_color: bool, debug: bool) ->
         if is_busy():
             console.print("warning: this machine is busy, so times will be long", style="yellow")
         with optional_imports("local"):
-            from backends.emulated.measure import Stepper, as_toml, calibration, fit, shape_of_model
+            from backends.emulated.fit import fit
+            from backends.emulated.measure import Stepper, as_toml, calibration, shape_of_model
             from backends.llm.loader import load_core
             from backends.llm.options import LLMOptions
         with console.status(f"loading {model}") as status:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from backends.emulated.descriptions import device_of, shape_of
+from backends.emulated.fit import fit
 from backends.emulated.hardware import Device
 from backends.emulated.measure import (
     BATCHES,
@@ -15,8 +16,7 @@ from backends.emulated.measure import (
     Stepper,
     as_toml,
     calibration,
-    fastest,
-    fit,
+    typical,
 )
 from backends.emulated.roofline import Roofline, Rows
 from backends.fake.paged_model import PagedModel
@@ -90,10 +90,23 @@ def test_a_fitted_device_is_written_and_read(tmp_path: Path) -> None:
     )
 
 
-def test_the_fastest_step_of_each_shape_counts() -> None:
+def test_the_median_step_of_each_shape_counts() -> None:
     spans = (Rows(1, 5),)
     steps = [Measured(spans, 1, seconds) for seconds in (3.0, 1.0, 2.0)]
-    assert fastest([*steps, Measured(spans, 0, 9.0)]) == [steps[1], Measured(spans, 0, 9.0)]
+    other = Measured(spans, 0, 9.0)
+    assert typical([*steps, other]) == [steps[2], other]
+    assert typical([*steps, other], least=2) == [steps[2]]
+
+
+def test_attention_of_decodes_has_its_own_efficiency() -> None:
+    slow_decodes = MACHINE.model_copy(update={"decode_attention_efficiency": 0.02})
+    machine = Roofline(slow_decodes, SHAPE)
+    fitted = Roofline(fit(steps_of(machine), SHAPE, 8e9, "here"), SHAPE)
+    assert worst_error(fitted, machine) < 0.03
+    as_prompts = Roofline(MACHINE, SHAPE)
+    decodes, prompt = [Rows(1, 900)] * 4, [Rows(300, 900)]
+    assert machine.step_s(prompt, 0) == as_prompts.step_s(prompt, 0)
+    assert machine.step_s(decodes, 4) > 1.1 * as_prompts.step_s(decodes, 4)
 
 
 def test_the_steps_of_an_engine_are_watched() -> None:

@@ -1,0 +1,1 @@
+"""How true simulated figures are, measured on this machine."""

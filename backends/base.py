@@ -86,6 +86,7 @@ class EngineInfo:
     max_context_tokens: int | None = None  # llm only
     device: str = ""  # engines that name the same share its time; empty: one of its own
     rate_limits: RateLimits | None = None  # what the scheduler keeps to, over all queries
+    repeats: bool = False  # it sends again itself what failed: its errors are final
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 EngineError
 ├── EngineUnavailable     not started, gone, or its model or package is missing here
+│   └── EngineTimeout     it gave no answer within the `timeout_s` of the engine
+├── EngineBroken          it raised what no engine should raise
 ├── RequestAborted        its caller wants no answer any more
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
@@ -35,6 +37,14 @@ class RequestAborted(EngineError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot run anything: not started, gone, or something it needs is missing."""
+
+
+class EngineTimeout(EngineUnavailable):
+    """The engine gave no answer within its `timeout_s`; the request was aborted."""
+
+
+class EngineBroken(EngineError):
+    """The engine raised what no engine should raise: a mistake in it, or a lack of memory."""
 
 
 class EngineOverloaded(EngineError):

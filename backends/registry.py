@@ -17,6 +17,8 @@ from backends.errors import ConfigError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from backends.service_options import ServiceOptions
+
 ENTRY_POINT_GROUP = "teola.engines"
 
 _PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@|[?&](ssl)?password=")  # in a URL
@@ -72,7 +74,21 @@ class EngineSpec:
 
 def create(spec: EngineSpec) -> Engine:
     """Make the engine of `spec`, not yet started. Raises ConfigError for an unknown scheme."""
-    return find_factory(spec.kind, spec.url)(spec.kind, spec.url, spec.options)
+    factory = find_factory(spec.kind, spec.url)
+    return factory(spec.kind, spec.url, _split(spec)[1])
+
+
+def service_of(spec: EngineSpec) -> "ServiceOptions":
+    """What the runtime does about an engine of `spec` that fails or is too busy. Raises ConfigError
+    for a wrong value."""
+    return _split(spec)[0]
+
+
+def _split(spec: EngineSpec) -> "tuple[ServiceOptions, dict[str, Any]]":
+    from backends.service_options import split_options  # late: pydantic
+
+    is_server = FACTORIES.get(check_scheme(spec.kind, spec.url)) == REMOTE
+    return split_options(spec.kind, spec.url, spec.options, is_server=is_server)
 
 
 def check_scheme(kind: str, url: str) -> str:

@@ -89,13 +89,16 @@ def _check_fusion(fusion: object) -> None:
         raise ConfigError(str(error)) from None
 
 
+MOST_AT_ONCE = 4096  # runs of one batch
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Many runs of an app."""
 
     name: str
     size: int
-    concurrency: int | None  # so many at once; None: all, engines bound what they run
+    concurrency: int | None  # so many at once; None: `MOST_AT_ONCE`, engines bound what they run
     progress: bool | None  # show a bar; None: if stderr is a terminal
 
     def __post_init__(self) -> None:
@@ -104,6 +107,11 @@ class Batch:
             isinstance(bound, bool) or not isinstance(bound, int) or bound < 1
         ):
             raise ArgumentError(f"concurrency= is how many run at once, 1 or more; not {bound!r}")
+
+    @property
+    def at_once(self) -> int:
+        """How many run at once; the rest waits outside, where it takes no memory."""
+        return self.concurrency or MOST_AT_ONCE
 
 
 class StreamEvent(Protocol):

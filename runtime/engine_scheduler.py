@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
 from backends.base import Engine, Outcome, Request, Result, Usage
-from backends.errors import EngineError, EngineUnavailable, RequestAborted
+from backends.errors import EngineBroken, EngineError, EngineUnavailable, RequestAborted
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
 from backends.rate_limits import ReportsRates
+from backends.service_options import ServiceOptions
 from runtime.clock import now
 from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.job import Job, Started
 from runtime.rates.planner import RatePlanner
+from runtime.repeats import Repeats
+from runtime.time_limit import execute_within
 from runtime.waiting.ready_queue import ReadyQueue
 from runtime.waiting.service import service_of
 
@@ -41,6 +44,7 @@ class EngineScheduler:
         policy: Policy = application_aware,
         latency: EngineLatency | None = None,
         on_aborted: Callable[[Usage], None] = lambda _: None,
+        service: ServiceOptions | None = None,
     ) -> None:
         """`on_aborted` is told what the engine computed for each job that was cancelled."""
         self.name = name
@@ -49,6 +53,9 @@ class EngineScheduler:
         self._on_aborted = on_aborted
         self._info = engine.info
         self._rates = self._open_rates()
+        self.service = service or ServiceOptions()
+        retries = 0 if self._info.repeats else self.service.retries
+        self._repeats = Repeats(name, retries, self._queue_up)
         self._queue: ReadyQueue[Job] = ReadyQueue(policy)
         self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
@@ -75,14 +82,37 @@ class EngineScheduler:
         return self._info.num_slots
 
     @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def max_waiting(self) -> int:
+        return self.service.max_waiting
+
+    @property
+    def oldest_s(self) -> float:
+        """How long a request waits that waits long."""
+        first = next(iter(self._waiting.values()), None)
+        return 0.0 if first is None else now() - first.arrival_s
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether it was loaded, and not closed: what fails then may do better soon."""
+        return self._is_loaded and not self._is_closed
+
+    @property
     def num_jobs(self) -> int:
-        return len(self._waiting) + len(self._running)
+        return len(self._waiting) + len(self._running) + self._repeats.num_pausing
 
     def submit(self, job: Job) -> None:
         """Queue a job. Jobs submitted in one turn of the loop are batched together."""
         if self._is_closed:
             asyncio.get_running_loop().call_soon(job.on_done, _closed(self.name))
             return
+        self._repeats.begin(job)
+        self._queue_up(job)
+
+    def _queue_up(self, job: Job) -> None:
         job.order = next(self._orders)
         job.arrival_s = now()
         if job.hint.kind != "latency":
@@ -116,6 +146,7 @@ class EngineScheduler:
 
     def cancel(self, job: Job) -> None:
         """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
+        self._repeats.cancel(job)
         waiting = self._waiting.pop(job.request.id, None)
         running = self._running.get(job.request.id)
         if waiting is not None:
@@ -138,7 +169,7 @@ class EngineScheduler:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
         await self.engine.close()
-        left = [*self._running.values(), *self._waiting.values()]
+        left = [*self._running.values(), *self._waiting.values(), *self._repeats.close()]
         self._running.clear()
         self._waiting.clear()
         self._queue = ReadyQueue(self._queue.policy)
@@ -217,7 +248,8 @@ class EngineScheduler:
                 self._queue.serve(job, service_of(outcome, now_s - job.started_s))
             if job.is_cancelled and isinstance(outcome, (Result, RequestAborted)):
                 self._on_aborted(outcome.usage)
-            job.on_done(outcome)
+            if not (self._is_open and self._repeats.takes(job, outcome)):
+                job.on_done(self._repeats.checked(job, outcome))
 
     def _settled(
         self, done: Iterable[tuple[Job, Outcome]], rates: RatePlanner
@@ -266,13 +298,18 @@ class EngineScheduler:
         self._num_executed += 1
         number = self._num_executed
         try:
-            outcomes = await self.engine.execute(requests)
+            outcomes = await self._execute_in_time(requests)
         finally:
             self._num_executing -= 1
         was_alone = not others and number == self._num_executed
         if was_alone or self._info.kind == "python":  # tools do not slow each other down
             self._learn(requests, outcomes, began_s)
         return outcomes
+
+    async def _execute_in_time(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        if self.service.timeout_s is None:
+            return await self.engine.execute(requests)
+        return await execute_within(self.engine, self.name, requests, self.service.timeout_s)
 
     def _learn(
         self, requests: Sequence[Request], outcomes: Sequence[Outcome], began_s: float
@@ -311,7 +348,7 @@ def _closed(name: str) -> Exception:
 def _as_engine_error(name: str, error: Exception) -> Exception:
     if isinstance(error, (EngineError, ValueError)):
         return error
-    wrapped = EngineError(f"engine {name!r} broke: {type(error).__name__}: {error}")
+    wrapped = EngineBroken(f"engine {name!r} broke: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
 

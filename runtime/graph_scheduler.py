@@ -390,10 +390,12 @@ class Query:
                 scope, node, path, request.id, settled(out), on_result
             ),
             may_remember=node.name in scope.layout.remembered,
+            may_repeat=node.name in scope.layout.repeated,
         )
         if self._teller.is_heard:
             fields = {"engine": engine, "items": request.num_items}
             self._tell("ready", path, node.op, fields)
+            job.on_retry = partial(self._tell, "retry", path, node.op)
         if self._traceparent is not None:
             request.traceparent = self._traceparent(f"{self.name}.{path}")
         if "retries" in node.attrs or "timeout_s" in node.attrs:

@@ -1,8 +1,8 @@
 """What queries hand to the scheduler of an engine, and what a scheduler is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from backends.base import Outcome, Request
 from backends.policy.base import Ticket
@@ -28,7 +28,9 @@ class Job(Ticket):
         "is_cancelled",
         "may_join",
         "may_remember",
+        "may_repeat",
         "on_done",
+        "on_retry",
         "on_start",
         "request",
         "started_s",
@@ -43,6 +45,7 @@ class Job(Ticket):
         on_done: Callable[[Outcome], None],
         may_remember: bool = False,
         caller: Caller = ANYBODY,
+        may_repeat: bool = False,
     ) -> None:
         request.place = hint.at(query, caller)
         super().__init__(0, 0.0, request.place, request.op, request.num_items)
@@ -52,6 +55,8 @@ class Job(Ticket):
         self.on_start = on_start
         self.on_done = on_done
         self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
+        self.may_repeat = may_repeat  # it has no effects: see runtime.repeats
+        self.on_retry: Callable[[Mapping[str, Any]], None] = _tell_nobody  # fields of an event
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
         self.started_s = 0.0
@@ -66,9 +71,15 @@ class Job(Ticket):
             on_done,
             self.may_remember,
             self.caller,
+            self.may_repeat,
         )
         job.may_join = self.may_join
+        job.on_retry = self.on_retry
         return job
+
+
+def _tell_nobody(fields: Mapping[str, Any]) -> None:
+    """Of a job without a listener."""
 
 
 class Scheduler(Protocol):

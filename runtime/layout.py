@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from graph_opt.analysis.begin import begins_beside, late_captures, reads_streams
 from graph_opt.analysis.constant_heads import Head, constant_heads
 from graph_opt.graph import Graph, Node
-from graph_opt.ops import OPS, is_pure, reads_state
+from graph_opt.ops import OPS, has_effects, is_pure, reads_state
 from graph_opt.paths import bodies_of, walk
 from runtime.hints import Hint, hints_of
 
@@ -34,6 +34,7 @@ class Layout:
     writers: Mapping[str, frozenset[str]]  # node with bodies -> engines that write texts in them
     heads: tuple[Head, ...]  # of the app's graph: the constant heads of prompts that are kept
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
+    repeated: frozenset[str]  # nodes without effects: they may run again where an engine failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def _layout(
         writers={node.name: _writers(node) for node in graph.nodes if node.bodies},
         heads=heads,
         remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
+        repeated=frozenset(node.name for node in graph.nodes if _may_repeat(node)),
     )
 
 
@@ -127,6 +129,11 @@ def _engines(node: Node) -> Iterator[str]:
 def _writers(node: Node) -> frozenset[str]:
     writing = (each for each in _inner(node) if OPS[each.op].writes_text)
     return frozenset(str(each.attrs["engine"]) for each in writing)
+
+
+def _may_repeat(node: Node) -> bool:
+    """A node that says itself how often it is tried is not tried more often."""
+    return not node.bodies and not has_effects(node) and "retries" not in node.attrs
 
 
 def _may_remember(node: Node, uses: Mapping[str, int]) -> bool:

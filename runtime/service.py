@@ -10,8 +10,9 @@ from backends.base import Engine, Usage
 from backends.errors import ConfigError
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
-from backends.registry import EngineSpec, create
+from backends.registry import EngineSpec, create, service_of
 from runtime.cost.latency import EngineLatency
+from runtime.door import MAX_QUERIES, Door
 from runtime.engine_scheduler import EngineScheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
@@ -40,8 +41,11 @@ class Runtime:
         latency_of: Callable[[EngineSpec], EngineLatency] | None = None,
         make: Callable[[EngineSpec], Engine] = create,
         on_aborted: Callable[[Usage], None] = lambda _: None,
+        max_queries: int = MAX_QUERIES,
     ) -> None:
-        """`on_aborted` is told what engines computed for requests that were cancelled."""
+        """`on_aborted` is told what engines computed for requests that were cancelled. At most
+        `max_queries` run at once; more are refused."""
+        self.door = Door(max_queries)
         self._policy = policy
         self._policies = PolicyChoices(policy)
         self._make = make
@@ -83,12 +87,16 @@ class Runtime:
         waits at the query's engines while it runs. `record` sees each request with its result.
         `traceparent` gives the trace context of the request at a place of the run.
 
-        Raises QueryTimeout after `timeout_s`, NodeFailed if a primitive failed, ConfigError for an
-        engine that cannot be named or that a running query wants to be ordered otherwise.
+        Raises EngineOverloaded where too much runs or waits already, QueryTimeout after
+        `timeout_s`, NodeFailed if a primitive failed, ConfigError for an engine that cannot be
+        named or that a running query wants to be ordered otherwise.
         Cancelling the awaiting task cancels the query.
         """
         schedulers = {name: self.scheduler(name, spec) for name, spec in engines.items()}
-        with self._policies.held(schedulers.values(), policy):
+        with (
+            self.door.entered(schedulers.values()),
+            self._policies.held(schedulers.values(), policy),
+        ):
             for scheduler in schedulers.values():
                 scheduler.warm_up()
             gates: dict[str, Scheduler] = {
@@ -125,7 +133,10 @@ class Runtime:
             self._urls[spec.key] = spec.url
             self._models[spec.key] = fingerprint_of(spec)
             latency = self._latency_of(spec) if self._latency_of is not None else None
-            scheduler = EngineScheduler(name, engine, self._policy, latency, self._on_aborted)
+            service = service_of(spec)
+            scheduler = EngineScheduler(
+                name, engine, self._policy, latency, self._on_aborted, service
+            )
             self._schedulers[spec.key] = scheduler
         return self._schedulers[spec.key]
 
@@ -186,6 +197,16 @@ class Runtime:
         remembering = self.memos.get(memo) if memo and is_repeatable else None
         owner = owner_of(spec.key, self._models[spec.key], salt)
         return RememberingScheduler(behind, remembering, owner, salt)
+
+    async def drain(self, timeout_s: float | None = None) -> bool:
+        """Take no new query, and wait for those that run; whether all have ended by then. What
+        belongs to a running query goes on. `door.open()` takes queries again."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.door.drain()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Stop every engine and free what it holds."""

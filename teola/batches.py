@@ -12,14 +12,12 @@ Done = Callable[[Any], None]  # called with each outcome
 
 
 async def run_bounded(
-    runs: Iterable[Coroutine[Any, Any, Any]], concurrency: int | None, done: Done
+    runs: Iterable[Coroutine[Any, Any, Any]], concurrency: int, done: Done
 ) -> list[Any]:
     """All results in order, an exception in the place of what failed.
 
     A coroutine is made when its turn comes. Cancelling cancels those that run.
     """
-    if concurrency is None:
-        return await asyncio.gather(*(_outcome(run, done) for run in runs))
     results: list[Any] = []
     numbered = iter(runs)
 

@@ -20,6 +20,8 @@
     └── ApprovalNeeded        something needs a person's approval, and nobody can be asked
     EngineError               what a NodeFailed is caused by, when an engine said no
     ├── EngineUnavailable
+    │   └── EngineTimeout     no answer within the timeout_s of the engine
+    ├── EngineBroken          it raised what no engine should raise
     ├── EngineOverloaded
     ├── RequestAborted        its caller wants no answer any more
     ├── RequestTooLong
@@ -45,8 +47,10 @@ from backends.errors import (
     ConfigError,
     ContentRefused,
     DocumentError,
+    EngineBroken,
     EngineError,
     EngineOverloaded,
+    EngineTimeout,
     EngineUnavailable,
     HandoffInvalid,
     McpError,
@@ -92,8 +96,10 @@ __all__ = [
     "ContentRefused",
     "DefinitionError",
     "DocumentError",
+    "EngineBroken",
     "EngineError",
     "EngineOverloaded",
+    "EngineTimeout",
     "EngineUnavailable",
     "GraphError",
     "HandoffInvalid",

@@ -21,6 +21,7 @@ from graph_opt.pipeline import PASSES, Pass, PassReport, explain_passes
 from graph_opt.text import to_text
 from teola.device_work import Placed
 from teola.estimate import CRITICAL_PATH, Estimate, Step, estimate
+from teola.failing_engines import failure_lines
 from teola.known_engines import KnownEngine, KnownEngines
 from teola.viewer.formats import percent, seconds
 
@@ -57,6 +58,7 @@ class Plan:
 
     def __str__(self) -> str:
         objectives = list(_objective_lines(self.after, self.objective))
+        failing = [f"  {line}" for line in failure_lines(self.engines)]
         return "\n\n".join(
             [
                 f"before: {describe(self.before)}\n{to_text(self.before, origins=True)}",
@@ -65,6 +67,7 @@ class Plan:
                 "expected:\n" + "\n".join(f"  {line}" for line in _expected_lines(self)),
                 *(["fusion:\n" + "\n".join(map(fusion_line, self.fusion))] if self.fusion else []),
                 *(["ahead:\n" + "\n".join(map(ahead_line, self.ahead))] if self.ahead else []),
+                *(["when engines fail:\n" + "\n".join(failing)] if failing else []),
                 *(["objectives:\n" + "\n".join(objectives)] if objectives else []),
                 *(["advice:\n" + "\n".join(map(advice_line, self.advice))] if self.advice else []),
             ]

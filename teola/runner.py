@@ -30,6 +30,7 @@ from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, 
 from frontend_dsl.tracer import untraced
 from runtime.clock import date, virtual_numbers
 from runtime.cost.profile_store import Latencies
+from runtime.door import MAX_QUERIES
 from runtime.events import Event, Listener
 from runtime.outputs import Outputs
 from runtime.recorded import Record
@@ -59,8 +60,10 @@ class AppRunner:
         policy: Policy = application_aware,
         background: Background | None = None,
         apps: Background | None = None,
+        max_queries: int = MAX_QUERIES,
     ) -> None:
-        """`background` has the engines, `apps` the `async def` apps that are called or streamed."""
+        """`background` has the engines, `apps` the `async def` apps that are called or streamed.
+        At most `max_queries` run at once; more are refused."""
         self._background = background or BackgroundLoop()
         self._apps = apps or BackgroundLoop("teola-apps")
         latencies = Latencies()
@@ -68,7 +71,7 @@ class AppRunner:
         self._plans = PlanCache(self._book)
         self._recorders = Recorders()
         self._hear_aborted: tuple[Callable[[Usage], None], ...] = ()
-        self._runtime = Runtime(policy, latencies.of, self._take, self._tell_aborted)
+        self._runtime = Runtime(policy, latencies.of, self._take, self._tell_aborted, max_queries)
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result; blocks."""
@@ -108,7 +111,7 @@ class AppRunner:
                     await self._background.run_to_end(running)
 
             session = Session(name, start, self._release, is_plain=not own.optimize)
-            with said_by_agents():
+            with said_by_agents(), self._runtime.door.entered():
                 spans.result = await session.run(body, own.timeout_s)
             return spans.result
 
@@ -135,7 +138,7 @@ class AppRunner:
     ) -> list[Any]:
         """All results in order, an exception in the place of what failed; one trace file."""
         with self._listening(options) as each, progress_bar(how) as done:
-            return await run_bounded(runs(each), how.concurrency, done)
+            return await run_bounded(runs(each), how.at_once, done)
 
     def stream_session(self, name: str, run: RunListened) -> Iterator[Event]:
         """The events of an `async def` app, which runs on a loop of its own."""
@@ -174,13 +177,13 @@ class AppRunner:
         """All results, in order; a failed call leaves its exception in its place."""
         with open_trace(options) as writer, progress_bar(how) as done:
             each = self._executed(calls, replace(options, trace=None), writer)
-            return self._background.wait(run_bounded(each, how.concurrency, done))
+            return self._background.wait(run_bounded(each, how.at_once, done))
 
     async def abatch(self, calls: Sequence[Call], options: RunOptions, how: Batch) -> list[Any]:
         """The same, awaited on the caller's own loop."""
         with open_trace(options) as writer, progress_bar(how) as done:
             each = self._executed(calls, replace(options, trace=None), writer)
-            running = run_bounded(each, how.concurrency, done)
+            running = run_bounded(each, how.at_once, done)
             return await asyncio.wrap_future(self._background.submit(running))
 
     def _executed(
@@ -228,6 +231,10 @@ class AppRunner:
         for listener in self._hear_aborted:
             listener(usage)
 
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Take no new query, and wait for those that run; whether all have ended by then."""
+        return self._background.submit(self._runtime.drain(timeout_s)).result()
+
     def close(self) -> None:
         """Stop all engines. Apps may run again after; engines are then made anew."""
         flush_spans()
@@ -236,6 +243,7 @@ class AppRunner:
     async def aclose(self) -> None:
         """The same, on the engines' loop."""
         await self._runtime.close()
+        self._runtime.door.open()
         await self._book.close()
         self._recorders.close()
 

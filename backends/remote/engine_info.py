@@ -25,4 +25,5 @@ def info_of(
         options.concurrency,
         frozenset((*capabilities, *repeatable)),
         rate_limits=None if limits == RateLimits() else limits,
+        repeats=True,
     )

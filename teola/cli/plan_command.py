@@ -21,6 +21,7 @@ from teola.cli.failures import reported
 from teola.cli.options import COMMON, Option
 from teola.cli.results import json_text
 from teola.estimate import Estimate
+from teola.failing_engines import failure_lines
 from teola.plan import (
     Plan,
     ahead_line,
@@ -60,6 +61,7 @@ def as_json(made: Plan) -> dict[str, Any]:
         "passes": [_report_json(*each) for each in passes],
         "after": {**_graph_json(made.after), "expected": _estimate_json(made.expected_after)},
         "sources": {name: engine.latency.source for name, engine in made.engines.items()},
+        "when_engines_fail": [*failure_lines(made.engines)],
         "fusion": [_fusion_json(choice) for choice in made.fusion],
         "ahead": [_ahead_json(choice) for choice in made.ahead],
         "advice": [
@@ -95,6 +97,10 @@ def show(console: Console, made: Plan) -> None:
         console.print()
         _title(console, "ahead")
         console.print(*map(ahead_line, made.ahead), sep="\n", soft_wrap=True, markup=False)
+    if failing := [*failure_lines(made.engines)]:
+        console.print()
+        _title(console, "when engines fail")
+        console.print(*failing, sep="\n", soft_wrap=True, markup=False)
     if made.advice:
         console.print()
         _title(console, "advice")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backends.base import Outcome, Request, Result
-from backends.errors import EngineError, EngineUnavailable
+from backends.errors import EngineBroken, EngineError, EngineUnavailable
 from backends.fake.python import FakePython
 from backends.fake.retrieval import FakeEmbedder
 from backends.policy.fcfs import fcfs
@@ -232,7 +232,7 @@ def test_errors_that_are_written_for_people_reach_the_query_as_they_are(error: E
 def test_what_else_an_engine_raises_is_an_engine_error_that_names_engine_and_cause() -> None:
     cause = ZeroDivisionError("division by zero")
     outcome = outcome_of_a_batch_that_raises(cause)
-    assert type(outcome) is EngineError
+    assert type(outcome) is EngineBroken
     assert str(outcome) == "engine 'embedder' broke: ZeroDivisionError: division by zero"
     assert outcome.__cause__ is cause
 

@@ -44,6 +44,7 @@ def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = F
             f"{app}: {found.message}",
             code=found.code,
             param=found.param and _ARGUMENTS,
+            retry_after_s=found.retry_after_s,
         )
     if isinstance(error, ArgumentError):
         return ApiError(400, str(error), code="invalid_value", param=_ARGUMENTS)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,9 +71,16 @@ class ApiError(Exception):
     """What a client is told."""
 
     def __init__(
-        self, status: int, message: str, *, code: str | None = None, param: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.message = message
         self.code = code
@@ -96,7 +104,7 @@ class ApiError(Exception):
         elif self.status == 415:
             headers = {"accept-encoding": "identity"}
         elif self.status in (429, 503):
-            headers = {"retry-after": "1"}
+            headers = {"retry-after": str(ceil(self.retry_after_s or 1.0))}
         return JSONResponse(self.body, self.status, headers)
 
 
@@ -137,7 +145,7 @@ def from_engine(error: Exception, prompt_field: str, form_field: str = "") -> Ap
             return invalid(form_field, text)
         return invalid(_FIELD_OF.get(first_word[0], prompt_field), text)
     if isinstance(error, EngineOverloaded):
-        return ApiError(429, text, code="overloaded")
+        return ApiError(429, text, code="overloaded", retry_after_s=error.retry_after_s)
     if isinstance(error, EngineUnavailable):
         return ApiError(503, text, code="engine_unavailable")
     if isinstance(error, EngineError):

@@ -93,6 +93,7 @@ def test_a_plan_shows_before_passes_after_and_what_is_expected(teola: Teola) -> 
         "after",
         "expected critical path",
         "expected work of the engines",
+        "when engines fail",
         "advice",
     ]
     assert lines[-1].startswith("longest chain ")

@@ -290,3 +290,10 @@ def test_every_failure_of_an_engine_has_a_status_that_says_whether_to_come_again
     fields = told.body["error"]
     assert (fields["type"], fields["code"], fields["param"]) == (kind, code, param)
     assert ("retry-after" in told.response().headers) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(("asked_s", "told"), [(None, "1"), (7.2, "8")])
+def test_an_engine_without_room_says_when_to_come_again(asked_s: float | None, told: str) -> None:
+    answer = from_engine(EngineOverloaded("full", asked_s), "messages").response()
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == told

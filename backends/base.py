@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from backends.rate_limits import RateLimits
+from backends.served import Served
 
 Kind = Literal["llm", "embedder", "reranker", "store", "python"]
 Capability = Literal[
@@ -205,6 +206,7 @@ class Request:
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
     # Called before it with the log-probabilities of its tokens, by engines that have them so early
     emit_logprobs: Callable[[tuple["TokenLogprob", ...]], None] | None = None
+    is_heard: bool = False  # somebody listens: the result tells how it was served
     traceparent: str = ""  # W3C trace context of its span; remote engines send it on
 
 
@@ -282,6 +284,7 @@ class Result:
     fusion: FusionReport | None = None  # of a prefill with the attribute `fusion`
     prompt_logprobs: tuple[TokenLogprob, ...] = ()  # prefill, if asked for: of all that is new, but
     # for the first token of a sequence
+    served: Served | None = None  # of engines with steps of their own, if the request is heard
     cut: tuple[int, ...] = ()  # embed: the places of texts whose ends the model does not read
 
 

@@ -22,6 +22,7 @@ from runtime.repeats import Repeats
 from runtime.time_limit import execute_within
 from runtime.waiting.ready_queue import ReadyQueue
 from runtime.waiting.service import service_of
+from runtime.waiting.slot_past import SlotPast
 
 BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the rest,
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time,
@@ -67,6 +68,7 @@ class EngineScheduler:
         self._batches = count()
         self._loading: asyncio.Task[None] | None = None
         self._is_loaded = False
+        self._is_heard = False  # a job that came is of a query with a listener
         self._pump_is_due = False
         self._is_closed = False
         self._last_due_s = 0.0
@@ -118,6 +120,7 @@ class EngineScheduler:
         if job.hint.kind != "latency":
             job.due_s = self._next_due_s()
         self._waiting[job.request.id] = job
+        self._is_heard = self._is_heard or job.is_heard
         self._queue.put(job)
         if not self._num_resting:
             self._pump_soon()
@@ -220,9 +223,10 @@ class EngineScheduler:
         """One slot of the engine: runs this batch, and then others while jobs wait."""
         slot = asyncio.current_task()
         assert slot is not None, "a slot is a task"
+        past = SlotPast()
         try:
             while batch and not slot.cancelling():
-                done = await self._run(batch)
+                done = await self._run(batch, past)
                 if self._rates is not None:
                     done = self._settled(done, self._rates)
                 self._num_resting += 1
@@ -265,21 +269,28 @@ class EngineScheduler:
                 ended.append((job, outcome))
         return ended
 
-    async def _run(self, batch: Sequence[Job]) -> Iterable[tuple[Job, Outcome]]:
+    async def _run(self, batch: Sequence[Job], past: SlotPast) -> Iterable[tuple[Job, Outcome]]:
         outcomes: Sequence[Outcome] = ()
         try:
             load_s = 0.0 if self._is_loaded else await self._load()
             batch = self._without_cancelled(batch)
-            started = Started(next(self._batches), len(batch), load_s)
-            for job in batch:
-                job.on_start(started)
+            self._tell_start(batch, load_s, past)
             if batch:
+                began_s = now()
                 outcomes = await self._execute([job.request for job in batch])
+                if self._is_heard:
+                    past.ran(batch, self._queue.policy, began_s, now())
         except asyncio.CancelledError:
             outcomes = [_closed(self.name)] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
             outcomes = [_as_engine_error(self.name, error)] * len(batch)
         return zip(batch, outcomes, strict=True)
+
+    def _tell_start(self, batch: Sequence[Job], load_s: float, past: SlotPast) -> None:
+        policy, number = self._queue.policy, next(self._batches)
+        started = Started(number, len(batch), load_s, policy.name, len(self._waiting))
+        for job in batch:
+            job.on_start(past.told(started, job, policy) if job.is_heard else started)
 
     def _without_cancelled(self, batch: Sequence[Job]) -> Sequence[Job]:
         """Those not cancelled while the engine loaded; the engine never sees the others."""

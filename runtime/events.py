@@ -9,11 +9,13 @@ EventKind = Literal[
     # engines, plan; run: one name for all segments of a run of an `async def` app; within: of an
     # app that runs inside another query, the place there, as `q3.answers[2].research`
     "ready",  # a primitive's inputs are there; it waits at its engine
-    "start",  # its batch starts; fields: engine, batch, batch_size
+    "start",  # its batch starts; fields: engine, batch, batch_size, policy, waiting (requests that
+    # stay behind), behind (what its slot ran before: runtime/waiting/slot_past.py)
     "retry",  # it failed and is tried again; fields: error, after_s
     "first_token",
     "text",  # a piece of decoded text; fields: text, final; variable, of a program
-    "end",  # fields: the counts of backends.base.Usage; endpoint, of an engine with several
+    "end",  # fields: the counts of backends.base.Usage; endpoint, of an engine with several;
+    # served, as backends.served has it
     "error",
     "done",  # the query ended; fields: status, error; the last of a stream has the app's result
 ]

@@ -38,7 +38,6 @@ from runtime.stopping import close
 from runtime.telling import Teller
 from runtime.tries import tries_of
 
-LOAD_SHOWN_FROM_S = 0.001
 MAX_BEGUN = 64  # nodes begun in one turn of the loop, so that it is not held for long
 BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
 
@@ -391,8 +390,11 @@ class Query:
             ),
             may_remember=node.name in scope.layout.remembered,
             may_repeat=node.name in scope.layout.repeated,
+            path=path,
+            is_heard=self._teller.is_heard,
         )
         if self._teller.is_heard:
+            request.is_heard = True
             fields = {"engine": engine, "items": request.num_items}
             self._tell("ready", path, node.op, fields)
             job.on_retry = partial(self._tell, "retry", path, node.op)
@@ -410,14 +412,7 @@ class Query:
     def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
         if not self._teller.is_heard or scope.is_stopped(node):
             return
-        fields: dict[str, Any] = {
-            "engine": node.attrs["engine"],
-            "batch": started.batch,
-            "batch_size": started.batch_size,
-        }
-        if started.load_s > LOAD_SHOWN_FROM_S:
-            fields["load_s"] = round(started.load_s, 3)
-        self._tell("start", path, node.op, fields)
+        self._teller.tell_start(path, node.op, str(node.attrs["engine"]), started)
 
     def _on_done(
         self,

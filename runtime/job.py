@@ -1,7 +1,7 @@
 """What queries hand to the scheduler of an engine, and what a scheduler is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from backends.base import Outcome, Request
@@ -17,6 +17,9 @@ class Started:
     batch: int
     batch_size: int  # requests in the batch
     load_s: float  # how long the batch waited for the engine to load
+    policy: str = ""  # its name
+    num_waiting: int = 0  # requests that stayed behind at the engine
+    wait: Mapping[str, Any] = field(default_factory=dict)  # why it waited, for jobs with listeners
 
 
 class Job(Ticket):
@@ -26,12 +29,14 @@ class Job(Ticket):
         "caller",
         "hint",
         "is_cancelled",
+        "is_heard",
         "may_join",
         "may_remember",
         "may_repeat",
         "on_done",
         "on_retry",
         "on_start",
+        "path",
         "request",
         "started_s",
     )
@@ -46,7 +51,11 @@ class Job(Ticket):
         may_remember: bool = False,
         caller: Caller = ANYBODY,
         may_repeat: bool = False,
+        path: str = "",
+        is_heard: bool = False,
     ) -> None:
+        """`path` is that of its node, as `map[3].draft`; where it `is_heard`, somebody listens to
+        its query and is told why it waited."""
         request.place = hint.at(query, caller)
         super().__init__(0, 0.0, request.place, request.op, request.num_items)
         self.hint = hint
@@ -60,6 +69,13 @@ class Job(Ticket):
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
         self.started_s = 0.0
+        self.path = path
+        self.is_heard = is_heard
+
+    @property
+    def at(self) -> str:
+        """Its query and path, as `q3.map[3].draft`."""
+        return f"{self.place.query}.{self.path}" if self.path else self.place.query
 
     def replaced(self, on_done: Callable[[Outcome], None], request: Request | None = None) -> "Job":
         """The same for another request, or with an outcome that goes elsewhere."""
@@ -72,6 +88,8 @@ class Job(Ticket):
             self.may_remember,
             self.caller,
             self.may_repeat,
+            self.path,
+            self.is_heard,
         )
         job.may_join = self.may_join
         job.on_retry = self.on_retry

@@ -9,6 +9,9 @@ from backends.base import Result
 from runtime.clock import now
 from runtime.errors import ListenerFailed, QueryError
 from runtime.events import Event, EventKind, Listener
+from runtime.job import Started
+
+LOAD_SHOWN_FROM_S = 0.001
 
 
 class Teller:
@@ -40,6 +43,19 @@ class Teller:
             failure.__cause__ = error
             asyncio.get_running_loop().call_soon(self._on_failure, failure)
 
+    def tell_start(self, path: str, op: str, engine: str, started: Started) -> None:
+        """The batch of a node's request starts."""
+        fields: dict[str, Any] = {
+            "engine": engine,
+            "batch": started.batch,
+            "batch_size": started.batch_size,
+            "policy": started.policy,
+            "waiting": started.num_waiting,
+        }
+        if started.load_s > LOAD_SHOWN_FROM_S:
+            fields["load_s"] = round(started.load_s, 3)
+        self.tell("start", path, op, {**fields, **started.wait})
+
     def tell_end(self, path: str, op: str, result: Result) -> None:
         """The request of a node ended well."""
         usage = result.usage
@@ -59,6 +75,8 @@ class Teller:
             fields["fusion"] = asdict(result.fusion)
         if result.finish_reason is not None:
             fields["finish_reason"] = result.finish_reason
+        if result.served is not None:
+            fields["served"] = result.served.fields
         if result.endpoint:
             fields["endpoint"] = result.endpoint
         self.tell("end", path, op, fields)

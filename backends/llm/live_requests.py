@@ -99,7 +99,8 @@ class LiveRequests:
         found = () if sequence.look is None else (self._scores(sequence),)
         told = () if sequence.scoring is None else sequence.scoring.prompt_logprobs
         outputs = (self._to_context(sequence), *found)
-        return self.end(sequence, Result(outputs, sequence.usage, prompt_logprobs=told))
+        result = Result(outputs, sequence.usage, prompt_logprobs=told, served=sequence.served)
+        return self.end(sequence, result)
 
     def end(self, sequence: Sequence, outcome: Outcome) -> Finished:
         """Note how a sequence ended; its request's outcome when it was the last, or failed."""
@@ -172,7 +173,8 @@ class LiveRequests:
         sequence.turn = turn_after(sequence.turn, generation.turn)
         outputs = (generation.output, self._to_context(sequence))
         usage, sample = sequence.usage, generation.sample
-        return self.end(sequence, Result(outputs, usage, sample.finish_reason, (sample,)))
+        result = Result(outputs, usage, sample.finish_reason, (sample,), served=sequence.served)
+        return self.end(sequence, result)
 
     def _to_context(self, sequence: Sequence) -> LLMContext:
         """Publish what is new and hand the pages over to a context."""

@@ -15,6 +15,8 @@ from runtime.events import Event
 from teola.app_serving.run import Run
 from teola.serving.answer import frame
 
+_OF_OTHERS = ("behind", "num_more", "more_s", "served")  # these name what other clients run
+
 
 def first_frame(run: Run) -> bytes:
     return frame({"type": "run", **run.body})
@@ -54,6 +56,7 @@ def _body_of(event: Event) -> dict[str, Any]:
         return {"type": "query", "state": "start", "app": fields.get("app")}
     if event.kind == "done":
         return {"type": "query", "state": "end", "status": fields["status"]}
-    told = to_jsonable_python(fields, serialize_unknown=True, inf_nan_mode="null")
+    own = {name: value for name, value in fields.items() if name not in _OF_OTHERS}
+    told = to_jsonable_python(own, serialize_unknown=True, inf_nan_mode="null")
     node = {"state": event.kind, "node": event.node, "op": event.op}
     return {"type": "node", **node, "fields": told}

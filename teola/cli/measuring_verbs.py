@@ -19,6 +19,9 @@ def trace(
     with_plan: Annotated[
         bool, typer.Option("--plan", help="Compare the run with what its plan expected.")
     ] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="What primitives waited for: teola trace FILE --why NODE")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The computed trace as JSON.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Every primitive of an engine.")] = False,
     web: Annotated[
@@ -42,12 +45,16 @@ def trace(
     from teola.cli.trace_command import one_file, show_trace
     from teola.cli.trace_options import check_together
     from teola.cli.web_command import write_page
+    from teola.cli.why_command import show_why
 
     shown = {"--plan": with_plan, "--json": as_json, "--all": show_all, "--level": level}
     with reported(debug):
-        check_together({"--web": web, "--otlp": otlp, "--chrome": chrome, **shown})
+        check_together({"--web": web, "--otlp": otlp, "--chrome": chrome, "--why": why, **shown})
     if web:
         write_page(files, beside, debug)
+        return
+    if why:
+        show_why(files, show_all, no_color, debug)
         return
     file = one_file(files, beside, debug)
     if otlp is not None or chrome is not None:

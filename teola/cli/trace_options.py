@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from teola.cli.failures import UsageError
 
-_OF_TEXT = ("--plan", "--all", "--level")  # how the terminal shows a trace
+_OF_TEXT = ("--plan", "--all", "--level", "--why")  # how the terminal shows a trace
 _EXCLUDED: Mapping[str, tuple[str, ...]] = {
     "--web": ("--otlp", "--chrome", "--json", *_OF_TEXT),
     "--otlp": ("--json", *_OF_TEXT),
     "--chrome": ("--json", *_OF_TEXT),
     "--json": ("--all", "--level"),
     "--plan": ("--level",),
+    "--why": ("--plan", "--json", "--level"),
 }
 
 

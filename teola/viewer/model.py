@@ -12,10 +12,12 @@ from typing import Any
 
 from backends.base import FusionReport, Usage, total
 from backends.fusion_reports import report_from
+from backends.served import Served, served_from
 from graph_opt.errors import GraphError
 from graph_opt.paths import walk
 from graph_opt.text import node_text, parse
 from runtime.events import Event
+from runtime.waiting.slot_past import Wait, wait_from
 from teola.viewer.dependencies import dependencies
 
 RUNNING = "running"
@@ -49,6 +51,10 @@ class Span:
     batch: int | None = None
     batch_size: int = 0  # requests in its batch, of all queries
     load_s: float = 0.0  # of its wait, for the engine to load
+    policy: str = ""  # that ordered what waited
+    num_waiting: int = 0  # requests that stayed behind when it started
+    wait: Wait = field(default_factory=Wait)  # why it waited for its start
+    served: Served | None = None  # how the steps of its engine served it
     deps: tuple[str, ...] = ()  # paths of the spans it waits for, inline primitives seen through
     at: str = field(default="", compare=False)  # its query and path, as `q3.hits[2].search`
     error: str = ""
@@ -259,7 +265,9 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
         case "start":
             batch, size = int(fields.get("batch", 0)), int(fields.get("batch_size", 1))
             load_s = float(fields.get("load_s", 0.0))
-            return replace(span, start_s=at_s, batch=batch, batch_size=size, load_s=load_s)
+            span = replace(span, start_s=at_s, batch=batch, batch_size=size, load_s=load_s)
+            policy, left = str(fields.get("policy", "")), int(fields.get("waiting", 0))
+            return replace(span, policy=policy, num_waiting=left, wait=wait_from(fields))
         case "first_token":
             return replace(span, first_token_s=at_s)
         case "end":
@@ -267,7 +275,7 @@ def _advance(span: Span, event: Event, at_s: float) -> Span:
             usage, fusion = _usage(fields), report_from(fields.get("fusion"))
             why = str(fields.get("finish_reason", ""))
             done = replace(span, end_s=at_s, usage=usage, fusion=fusion, endpoint=endpoint)
-            return replace(done, finish_reason=why)
+            return replace(done, finish_reason=why, served=served_from(fields.get("served")))
         case "retry":
             retry = Retry(at_s, str(fields.get("error", "")), float(fields.get("after_s", 0.0)))
             return replace(span, retries=(*span.retries, retry))

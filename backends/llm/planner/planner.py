@@ -19,7 +19,9 @@ from backends.llm.lora.pool import AdapterPool
 from backends.llm.model.batch import Run
 from backends.llm.planner.latency import LatencyModel
 from backends.llm.planner.policy import Policy, View
+from backends.llm.planner.service_log import ServiceLog
 from backends.llm.sequence.sequence import Sequence, ServiceStats
+from backends.served import Limit
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class BatchPlanner:
         self.num_preemptions = 0
         self._next_look: Sequence | None = None  # which has the next step for itself
         self._clock = clock
+        self._log = ServiceLog()
         self._linker = linker
 
     def add(self, sequence: Sequence) -> None:
@@ -80,6 +83,7 @@ class BatchPlanner:
         num_tokens = sequence.num_to_compute - known
         prefill_s = self.latency.step_s(num_tokens, num_tokens * (known + num_tokens // 2))
         sequence.service = ServiceStats(arrived_s=now_s, last_s=now_s, prefill_s=prefill_s)
+        self._log.add(sequence)
         _insert(self.waiting, sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -132,8 +136,15 @@ class BatchPlanner:
         ended_s = self._clock()
         for run in step.runs:
             run.sequence.service.serve(ended_s, elapsed_s, self.patience_s)
+        if step.runs:
+            self._log.note(step.runs, self._limit_of(step), ended_s, elapsed_s)
         if step.runs and not step.is_look:
             self.latency.observe(step.num_tokens, step.num_keys, elapsed_s)
+
+    def _limit_of(self, step: Step) -> Limit:
+        if step.num_sequences == self.max_running or step.is_look:
+            return "seats"
+        return "tokens" if step.budget <= 0 else "pages"
 
     def view(self) -> View:
         """What policies see now."""
@@ -238,6 +249,7 @@ class BatchPlanner:
         if not victims:
             return False
         self._preempt(victims[0])
+        self._log.preempted(victims[0], sequence)
         step.is_closed = True
         return True
 

@@ -11,6 +11,7 @@ from backends.base import Request, Result, Usage, total
 from backends.llm.requests.inputs import Score
 from backends.llm.sequence.generation import Scoring
 from backends.llm.sequence.sequence import LLMContext, Sequence
+from backends.served import longest_served
 
 Join = Callable[[list[Result]], Result]  # the results of all sequences, in order
 
@@ -56,6 +57,7 @@ def join_samples(results: list[Result]) -> Result:
         usage=_total(results),
         finish_reason="length" if was_cut else "stop",
         samples=tuple(sample for result in results for sample in result.samples),
+        served=longest_served(result.served for result in results),
     )
 
 
@@ -66,7 +68,9 @@ def join_choices(choices: Items[str], scorings: Items[Scoring], score: Score) ->
         scores = [scoring.score(score) for scoring in scorings]
         best = scores.index(max(scores))
         _release(result for i, result in enumerate(results) if i != best)
-        return Result((choices[best], scores, results[best].outputs[0]), _total(results))
+        served = longest_served(result.served for result in results)
+        outputs = (choices[best], scores, results[best].outputs[0])
+        return Result(outputs, _total(results), served=served)
 
     return join
 

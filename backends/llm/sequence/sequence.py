@@ -16,6 +16,8 @@ from backends.llm.kv.page_table import Namespace, PageTable
 from backends.llm.lora.adapter import Adapter
 from backends.llm.requests.open_turn import Open
 from backends.llm.sequence.generation import Generation, Scoring
+from backends.llm.sequence.service_record import ServiceRecord
+from backends.served import Served
 
 _NOTHING = np.zeros(0, np.float32)
 
@@ -115,6 +117,7 @@ class Sequence:
         self.was_preempted = False
         self.is_running = False  # holds pages; else it waits. The planner alone changes it
         self.service = ServiceStats()
+        self.record: ServiceRecord | None = None  # where its request is listened to
 
     @property
     def namespace(self) -> Namespace:
@@ -146,6 +149,11 @@ class Sequence:
             guessed_tokens=self.generation.num_guessed,
             accepted_tokens=self.generation.num_accepted,
         )
+
+    @property
+    def served(self) -> Served | None:
+        """How it was served; None where nobody listens."""
+        return None if self.record is None else self.record.served(self.service.arrived_s)
 
     def note_computed(self, num_tokens: int) -> None:
         """The next `num_tokens` have KV now."""

@@ -105,6 +105,9 @@ _VALUES = {"--otlp": "z.otlp", "--chrome": "z.json", "--level": "primitive"}
         ("--json", "--all"),
         ("--json", "--level"),
         ("--plan", "--level"),
+        ("--why", "--plan"),
+        ("--why", "--json"),
+        ("--web", "--why"),
     ],
     ids="".join,
 )
@@ -128,3 +131,27 @@ def test_spans_and_chromes_events_are_written_together(teola: Teola, trace_file:
 def test_a_plan_may_be_asked_for_as_json(teola: Teola, trace_file: Path) -> None:
     file = json.loads(teola("trace", str(trace_file), "--json", "--plan").out)
     assert file["queries"][0]["plan"]["primitives"]
+
+
+def test_what_primitives_waited_for_is_a_table_a_query(teola: Teola, trace_file: Path) -> None:
+    done = teola("trace", str(trace_file), "--why")
+    assert done.code == 0
+    assert "most of it" in done.out
+
+
+def test_one_primitive_is_explained_in_sentences(teola: Teola, trace_file: Path) -> None:
+    trace = json.loads(teola("trace", str(trace_file), "--json").out)["queries"][0]
+    node = trace["spans"][-1]["node"]
+    for name in (node, f"{trace['query']}.{node}"):
+        done = teola("trace", str(trace_file), "--why", name)
+        assert done.out.startswith(f"{trace['query']}.{node}, ")
+        assert "Its inputs were there at " in done.out
+        assert "Its engine is ordered by application_aware; 0 requests stayed behind" in done.out
+
+
+def test_a_primitive_that_did_not_run_is_said_to_be_none(teola: Teola, trace_file: Path) -> None:
+    trace = json.loads(teola("trace", str(trace_file), "--json").out)["queries"][0]
+    node = trace["spans"][-1]["node"]
+    done = teola("trace", str(trace_file), "--why", f"{node}s")
+    assert done.code == 2
+    assert done.err == f"error: the trace has no primitive '{node}s'; near it: {node}\n"

@@ -36,12 +36,19 @@ class Engine:
 
         self.planner.note = keep  # type: ignore[method-assign]
 
-    def add(self, prompt: int | list[int], num_output: int = 8, **named: Any) -> Sequence:
+    def add(
+        self,
+        prompt: int | list[int],
+        num_output: int = 8,
+        is_heard: bool = False,
+        **named: Any,
+    ) -> Sequence:
         """A decode; an int stands for a prompt of so many tokens that shares no page."""
         self.num_added += 1
         ids = [self.num_added] * prompt if isinstance(prompt, int) else prompt
         arrival = Arrival(self.clock(), ids, num_output, **named)
         request: Request = request_of(arrival, f"{self.num_added:032x}")
+        request.is_heard = is_heard
         self.core.add(request)
         return self.planner.waiting[-1]
 

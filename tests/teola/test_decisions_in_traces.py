@@ -1,0 +1,76 @@
+"""A trace says why each primitive waited: at its engine's queue and inside the engine."""
+
+import pytest
+
+import teola as tl
+from teola.viewer.model import Trace
+from teola.viewer.reading import read_trace_file
+from teola.viewer.why import causes, why_lines
+from teola.virtual import on_virtual_clock
+
+llm = tl.LLM(
+    "emulated:h100/llama-3.1-8b",
+    tokenizer="bytes",
+    output_tokens=40,
+    max_running=2,
+    token_budget=128,
+)
+
+
+@tl.prompt(llm, max_tokens=40)
+def summary(text: str) -> str:
+    return f"Sum up: {text}"
+
+
+@tl.prompt(llm, max_tokens=40)
+def combine(texts: list[str]) -> str:
+    return f"Combine: {tl.join(texts)}"
+
+
+@tl.app
+def map_reduce(texts: list[str]) -> str:
+    return combine(tl.map(summary, texts))
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, ...]:
+    """Three queries of three summaries on an engine with two slots."""
+    path = tmp_path_factory.mktemp("traces") / "run.jsonl"
+
+    async def main() -> None:
+        app = map_reduce.using(memo=False, trace=str(path))
+        texts = [[f"{query} {item} " * 50 for item in range(3)] for query in range(3)]
+        await app.abatch([{"texts": each} for each in texts])
+
+    on_virtual_clock(main)
+    return read_trace_file(path).traces
+
+
+def test_the_causes_of_a_wait_are_the_whole_wait(traces: tuple[Trace, ...]) -> None:
+    waits = [(trace, span) for trace in traces for span in trace.spans]
+    assert sum(trace.queue_s(span) > 0.1 for trace, span in waits) >= 6
+    for trace, span in waits:
+        told_s = sum(cause.seconds for cause in causes(trace, span))
+        assert told_s == pytest.approx(trace.queue_s(span), abs=1e-3)
+
+
+def test_who_held_the_slot_and_whose_turn_came_first_is_named(traces: tuple[Trace, ...]) -> None:
+    third = traces[2].spans[0]
+    behind = {(each.at, each.why) for each in third.wait.behind}
+    assert behind == {("q1.map[0].summary", "slot"), ("q2.map[0].summary", "turn")}
+    assert third.policy == "application_aware"
+    assert third.num_waiting == 3
+
+
+def test_how_the_engine_served_it_is_told(traces: tuple[Trace, ...]) -> None:
+    records = [span.served for trace in traces for span in trace.spans]
+    assert all(record is not None and record.num_steps >= 40 for record in records)
+    assert any(record and record.limits and record.limits[0][0] == "tokens" for record in records)
+
+
+def test_sentences_say_all_of_it(traces: tuple[Trace, ...]) -> None:
+    trace = traces[2]
+    text = "\n".join(why_lines(trace, trace.spans[0]))
+    assert "behind q2.map[0].summary (its query had its turn)" in text
+    assert "behind q1.map[0].summary (it held the slot)" in text
+    assert "The engine served it in 4" in text

@@ -30,6 +30,7 @@ Capability = Literal[
     "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
     "pin",  # `Pinning`: the KV of a context can be kept whatever else comes
     "adapters",  # prefill and decode take the name of a LoRA adapter
+    "keeps",  # what was written to it is there when the process has ended
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
     "tools",  # prefill and decode take tools; decode's text is then the canonical turn
     "itl",  # steps are sized by the time that a decode wants between tokens, its `itl_s`

@@ -14,7 +14,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -28,7 +28,18 @@ from frontend_dsl.engine_names import check_before_run
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.inlining import inline
 from frontend_dsl.nested import NestedApp, Specs
-from frontend_dsl.program import Batch, Call, Program, Runner, RunOptions, Segments, StreamEvent
+from frontend_dsl.program import (
+    Batch,
+    Call,
+    Called,
+    CallInputs,
+    Program,
+    Runner,
+    RunOptions,
+    Segments,
+    StreamEvent,
+    user_options,
+)
 from frontend_dsl.reads import Reads
 from frontend_dsl.signature import ArgumentError, BoundArguments, HandleShape, bind
 from frontend_dsl.source_check import check_source, kinds_of
@@ -91,6 +102,11 @@ class App(Generic[P, R]):
     def function(self) -> Callable[..., Any]:
         """What is traced."""
         return self._app_function.call
+
+    @property
+    def app_function(self) -> AppFunction:
+        """The function behind it, with its place."""
+        return self._app_function
 
     @property
     def access(self) -> Mapping[str, Json]:
@@ -205,17 +221,22 @@ class App(Generic[P, R]):
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
         listener, trace, trace_texts, memo, record, salt, policy, approve, fusion, prefill_ahead,
-        otel. A `policy` ("fcfs", "application_aware", "vtc" ...: docs/runtime.md) orders what waits
-        at the app's engines, for all apps, while a query of this one runs; ConfigError if one of
-        those asked for another.
+        runs, otel. With `runs` what a run finishes is kept in a folder, so that `tl.resume` can go
+        on after a crash. A `policy` ("fcfs", "application_aware", "vtc" ...: docs/runtime.md)
+        orders what waits at the app's engines, for all apps, while a query of this one runs;
+        ConfigError if one of those asked for another.
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
         documents are reranked.
         """
-        known = [field.name for field in fields(RunOptions) if field.name != "is_agent"]
+        known = user_options()
         for name in changes:
             if name not in known:
                 raise TypeError(f"an app has no option {name!r}; it has {', '.join(known)}")
+        return self.with_options(**changes)
+
+    def with_options(self, **changes: Any) -> "App[P, R]":
+        """`using`, for runners, which have options of their own."""
         app = copy.copy(self)
         app.options = replace(self.options, **changes)
         return app
@@ -285,9 +306,10 @@ class App(Generic[P, R]):
     def _prepare(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Program, Mapping[str, Any]]:
+        called = Called(self, args, kwargs)
         function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs).lifted()
-        return self._program(function, bound), bound.symbolic
+        return self._program(function, bound), CallInputs(bound.symbolic, called)
 
     def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
         """The program when symbolic arguments may be missing: any value stands for them."""
@@ -366,15 +388,16 @@ class App(Generic[P, R]):
         options: RunOptions,
         specs: Specs | None = None,
     ) -> Any:
+        called = Called(self, args, kwargs)
         function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs)
         check_before_run(options.engines, function)
         symbols = Symbols(function.variables, specs)
-        arguments = {**bound.static, **bound.symbolic}
+        arguments = CallInputs({**bound.static, **bound.symbolic}, called)
 
         async def body(segments: Segments) -> Any:
             run = AsyncRun(self.name, symbols, self._segments, function.place, segments)
-            with approved_by(options.approve):
+            with approved_by(options.approve, segments.stored_as):
                 return await run.run(function.call, arguments)
 
         result = await self._runner().run_segments(self.name, body, options, arguments)

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 _approver: ContextVar[Callable[..., Any] | None] = ContextVar("teola_approver", default=None)
+_run: ContextVar[str | None] = ContextVar("teola_stored_run", default=None)
 
 
 def current_approver() -> Callable[..., Any] | None:
@@ -13,11 +14,17 @@ def current_approver() -> Callable[..., Any] | None:
     return _approver.get()
 
 
+def current_run() -> str | None:
+    """The id of the run around, if it is stored: it may wait for an answer without its process."""
+    return _run.get()
+
+
 @contextmanager
-def approved_by(approver: Callable[..., Any] | None) -> Iterator[None]:
-    """Who is asked in the run within."""
-    token = _approver.set(approver)
+def approved_by(approver: Callable[..., Any] | None, run: str | None = None) -> Iterator[None]:
+    """Who is asked in the run within, and its id where it is stored."""
+    token, of_run = _approver.set(approver), _run.set(run)
     try:
         yield
     finally:
         _approver.reset(token)
+        _run.reset(of_run)

@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, get_args
 
 from backends.errors import ConfigError
@@ -41,6 +41,26 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """A call of an app as its caller made it."""
+
+    app: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class CallInputs(dict[str, Any]):
+    """The inputs of one run, and the call that they are of."""
+
+    def __init__(self, inputs: Mapping[str, Any], called: Called) -> None:
+        super().__init__(inputs)
+        self.called = called
+
+
+_OF_RUNNERS = ("is_agent", "stored", "resumes")  # options that nobody sets by `using`
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions:
     """How to run an app."""
 
@@ -60,8 +80,11 @@ class RunOptions:
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
+    runs: bool | str = False  # keep what runs finish, to resume them: a folder; True: the default
     otel: Any = None  # spans of the queries: True, the URL of a receiver, or a tl.Otel
     is_agent: bool = field(default=False, compare=False)  # which spans say, and nothing else
+    stored: Any = field(default=None, compare=False)  # the place in a stored run
+    resumes: Any = field(default=None, compare=False)  # the stored run that goes on
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
@@ -69,6 +92,8 @@ class RunOptions:
             raise ConfigError(f"an app's objective is {known}, not {self.objective!r}")
         if not isinstance(self.memo, (bool, str)) or self.memo == "":
             raise ConfigError(f'memo is True, False, "disk" or a folder, not {self.memo!r}')
+        if not isinstance(self.runs, (bool, str)) or self.runs == "":
+            raise ConfigError(f"runs is True, False or a folder, not {self.runs!r}")
         if self.salt is not None and (not isinstance(self.salt, str) or self.salt == ""):
             raise ConfigError(f"salt is a text that names a tenant, or None; not {self.salt!r}")
         if self.fusion is not None:
@@ -80,6 +105,11 @@ class RunOptions:
                 raise ConfigError(f"engines= gives {name!r} a URL, like 'fake:'; got {url!r}")
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ConfigError(f"timeout_s is {self.timeout_s}; it must be above 0, or None")
+
+
+def user_options() -> list[str]:
+    """The options that `using` takes."""
+    return [each.name for each in fields(RunOptions) if each.name not in _OF_RUNNERS]
 
 
 def _check_fusion(fusion: object) -> None:
@@ -235,3 +265,7 @@ class Segments(Protocol):
 
     async def within(self, name: str, work: Awaitable[Any], timeout_s: float | None) -> Any:
         """What the work gives. Raises QueryTimeout after `timeout_s`."""
+
+    @property
+    def stored_as(self) -> str | None:
+        """The id of the run, if it is stored."""

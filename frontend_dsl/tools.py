@@ -43,6 +43,7 @@ class Tool(Generic[P, R]):
         self.reads = reads
         self.approval = approval
         self._tries = _tries(retries, timeout_s)
+        self._effects: dict[str, Json] = {}  # says that it has some, though no order is kept
         self.name = name or name_of(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,6 +65,7 @@ class Tool(Generic[P, R]):
         attrs: dict[str, Json] = {
             "fn": tracer.symbols.value(self.name, self._function),
             **self._tries,
+            **self._effects,
         }
         if names:
             attrs["kwargs"] = names
@@ -101,6 +103,7 @@ class Tool(Generic[P, R]):
         """The same without an order among the calls of one turn of an agent, who keeps it."""
         changed = copy.copy(self)
         changed.pure = changed.reads = True
+        changed._effects = {"effects": True}
         return changed
 
     def _check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -4,6 +4,12 @@ QueryError
 ├── QueryCancelled
 ├── QueryTimeout
 ├── ListenerFailed     what listens to its events (a trace file, say) raised
+├── RunError           a run that is stored cannot begin or go on
+│   ├── RunNotFound    no run of this id, or nothing says how it was called
+│   ├── RunInUse       another process, or another call, is running it
+│   ├── RunStoreFailed its folder cannot be read or written, or is another version's
+│   ├── EffectInDoubt  it ended while an effect ran: nobody knows whether that happened
+│   └── RunDiverged    it asks for another effect than it did before at this place
 └── NodeFailed         one primitive failed; names it, the user's line, and the cause
     ├── OutputInvalid  the model's text is not a value of the declared type
     └── ToolTimeout    a tool took longer than its timeout_s
@@ -45,6 +51,30 @@ class QueryTimeout(QueryError):
 
 class ListenerFailed(QueryError):
     """What listens to the query's events raised, for example a trace file on a full disk."""
+
+
+class RunError(QueryError):
+    """A run that is stored cannot begin or go on."""
+
+
+class RunNotFound(RunError):
+    """There is no run of this id, or what is kept of it does not say how to go on."""
+
+
+class RunInUse(RunError):
+    """The run is running, in another process or in this one."""
+
+
+class RunStoreFailed(RunError):
+    """The folder of the runs cannot be read or written, or was written by another version."""
+
+
+class EffectInDoubt(RunError):
+    """A run ended while an effect was under way: whether that happened is for a person to say."""
+
+
+class RunDiverged(RunError):
+    """A run that goes on asks for another effect than the one that it had at this place."""
 
 
 class NodeFailed(QueryError):

@@ -392,6 +392,7 @@ class Query:
             may_repeat=node.name in scope.layout.repeated,
             path=path,
             is_heard=self._teller.is_heard,
+            node=node,
         )
         if self._teller.is_heard:
             request.is_heard = True

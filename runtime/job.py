@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from backends.base import Outcome, Request
 from backends.policy.base import Ticket
+from graph_opt.graph import Node
 from runtime.caller import ANYBODY, Caller
 from runtime.hints import Hint
 
@@ -33,6 +34,7 @@ class Job(Ticket):
         "may_join",
         "may_remember",
         "may_repeat",
+        "node",
         "on_done",
         "on_retry",
         "on_start",
@@ -53,9 +55,11 @@ class Job(Ticket):
         may_repeat: bool = False,
         path: str = "",
         is_heard: bool = False,
+        node: Node | None = None,
     ) -> None:
-        """`path` is that of its node, as `map[3].draft`; where it `is_heard`, somebody listens to
-        its query and is told why it waited."""
+        """`node` is the primitive that waits for it, None where none does; `path` is its, as
+        `map[3].draft`. Where it `is_heard`, somebody listens to its query and is told why it
+        waited."""
         request.place = hint.at(query, caller)
         super().__init__(0, 0.0, request.place, request.op, request.num_items)
         self.hint = hint
@@ -69,6 +73,7 @@ class Job(Ticket):
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
         self.started_s = 0.0
+        self.node = node
         self.path = path
         self.is_heard = is_heard
 
@@ -90,6 +95,7 @@ class Job(Ticket):
             self.may_repeat,
             self.path,
             self.is_heard,
+            self.node,
         )
         job.may_join = self.may_join
         job.on_retry = self.on_retry

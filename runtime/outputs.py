@@ -24,6 +24,7 @@ class Outputs:
     failed_before: QueryError | None = None
     seen: Sequence[Exception] = ()
     final: Collection[str] = ()  # of whose texts the events are `final`
+    place: str = ""  # of the query among those of its app's run
 
     def renamed(self, names: Sequence[str], planned: Sequence[str]) -> "Outputs":
         """The same for a plan that returns these values, in this order, under other names."""

@@ -28,6 +28,8 @@ from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
 from runtime.prefix_orders import PrefixOrders
 from runtime.recorded import Record, RecordedScheduler
+from runtime.run_store.gate import StoringScheduler
+from runtime.run_store.stored_run import RunPart
 from runtime.waiting.choices import PolicyChoices
 from runtime.warm_ups import WarmUps
 
@@ -78,6 +80,7 @@ class Runtime:
         outputs: Outputs | None = None,
         record: Record | None = None,
         traceparent: Callable[[str], str] | None = None,
+        stored: RunPart | None = None,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
@@ -85,7 +88,8 @@ class Runtime:
         done again; a path names the folder that remembers it beyond the process. Queries share
         what they remember, and KV, only where their `salt` is the same. A `policy` orders what
         waits at the query's engines while it runs. `record` sees each request with its result.
-        `traceparent` gives the trace context of the request at a place of the run.
+        `traceparent` gives the trace context of the request at a place of the run. What a `stored`
+        run finished before is not done again, and what it finishes is kept.
 
         Raises EngineOverloaded where too much runs or waits already, QueryTimeout after
         `timeout_s`, NodeFailed if a primitive failed, ConfigError for an engine that cannot be
@@ -105,6 +109,13 @@ class Runtime:
             }
             if record is not None:
                 gates = {name: RecordedScheduler(gate, record) for name, gate in gates.items()}
+            if stored is not None:
+                gates = {
+                    name: StoringScheduler(
+                        gate, stored, is_volatile="keeps" not in _able_of(schedulers[name])
+                    )
+                    for name, gate in gates.items()
+                }
             self._heads.ask(layout.heads, schedulers, salt)
             name = f"q{next(self._names)}"
             order = partial(self._orders.order, salt)
@@ -217,6 +228,10 @@ class Runtime:
         self._guesses.clear()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)
+
+
+def _able_of(scheduler: EngineScheduler) -> frozenset[str]:
+    return frozenset[str](scheduler.engine.info.capabilities)
 
 
 async def _result(query: Query, about: Mapping[str, Any], timeout_s: float | None) -> list[Any]:

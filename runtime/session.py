@@ -28,6 +28,7 @@ from backends.base import Context
 from graph_opt.graph import Graph
 from graph_opt.ops import has_effects, reads_state
 from runtime.errors import NodeFailed, QueryCancelled, QueryError, QueryTimeout, failure_of
+from runtime.lanes import Lanes
 from runtime.outputs import Outputs
 from runtime.pending import Pending, outputs_to
 
@@ -91,8 +92,17 @@ class Segment:
 class Session:
     """One run of an `async def` app. All methods are called on the app's event loop."""
 
-    def __init__(self, name: str, start: Start, release: Release, *, is_plain: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        start: Start,
+        release: Release,
+        *,
+        is_plain: bool,
+        stored_as: str | None = None,
+    ) -> None:
         self.name = name
+        self.stored_as = stored_as  # the id of the run, if it is kept on disk
         self._seen: list[Exception] = []  # failures that the app was told
         self._start = start
         self._release = release
@@ -101,6 +111,7 @@ class Session:
         self._contexts: dict[int, tuple[Context, int]] = {}  # by id, with the number of holders
         self._releasing: deque[Future[None]] = deque()
         self._is_closed = False
+        self._lanes = Lanes()
 
     async def run(
         self, body: Callable[["Session"], Awaitable[T]], timeout_s: float | None = None
@@ -158,6 +169,7 @@ class Session:
         self._forget()
         before = [earlier for earlier in self._segments if self._comes_before(earlier, segment)]
         outputs = outputs_to(segment.pending, segment.effect_failures.append, final, streamed)
+        outputs = replace(outputs, place=self._lanes.name())
         seen = list(self._seen)
         running = partial(self._start_after, before, program, dict(inputs), outputs, seen)
         segment.task = asyncio.get_running_loop().create_task(_noted(segment, running))

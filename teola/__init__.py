@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from teola.evaluation import aevaluate, evaluate
     from teola.fakes import fake
     from teola.network import deny_network
+    from teola.resuming import aresume, resume, runs
     from teola.telemetry.otel import Otel
     from teola.viewer.reading import read_trace
     from teola.virtual import run_virtually
@@ -74,6 +75,7 @@ else:  # loaded when they are first used: many apps need none of them
         "Window": "frontend_dsl.agents.memory",
         "aevaluate": "teola.evaluation",
         "approve": "frontend_dsl.agents.approval",
+        "aresume": "teola.resuming",
         "assistant": "frontend_dsl.pieces",
         "contextualize": "frontend_dsl.contextual",
         "deny_network": "teola.network",
@@ -87,7 +89,9 @@ else:  # loaded when they are first used: many apps need none of them
         "metrics": "teola.metrics",
         "program": "teola._program",
         "read_trace": "teola.viewer.reading",
+        "resume": "teola.resuming",
         "run_virtually": "teola.virtual",
+        "runs": "teola.resuming",
         "select": "frontend_dsl.pieces",
         "semantic": "frontend_dsl.semantic",
         "synthesize": "frontend_dsl.synthesis",
@@ -143,6 +147,7 @@ __all__ = [
     "aevaluate",
     "app",
     "approve",
+    "aresume",
     "assistant",
     "attempt",
     "cond",
@@ -168,7 +173,9 @@ __all__ = [
     "program",
     "prompt",
     "read_trace",
+    "resume",
     "run_virtually",
+    "runs",
     "select",
     "semantic",
     "sorted",

@@ -11,6 +11,12 @@
     ├── QueryCancelled
     ├── QueryTimeout
     ├── ListenerFailed        a listener raised, for example a trace file on a full disk
+    ├── RunError              a stored run cannot begin or go on
+    │   ├── RunNotFound
+    │   ├── RunInUse          it is running already
+    │   ├── RunStoreFailed    its folder cannot be read or written
+    │   ├── EffectInDoubt     it ended while an effect ran: run it again, or skip it?
+    │   └── RunDiverged       it asks for another effect than before at this place
     └── NodeFailed            names the primitive and the user's line; `cause` is what failed
         ├── OutputInvalid     decoded text that is not a value of the declared type
         └── ToolTimeout       a tool took longer than its timeout_s
@@ -18,6 +24,7 @@
     ├── BudgetExceeded        turns, tokens, seconds or calls; `limit` says which
     ├── AnswerNotValid        its answer is no value of its type
     └── ApprovalNeeded        something needs a person's approval, and nobody can be asked
+        └── ApprovalPending   a stored run waits for the answer
     EngineError               what a NodeFailed is caused by, when an engine said no
     ├── EngineUnavailable
     │   └── EngineTimeout     no answer within the timeout_s of the engine
@@ -66,18 +73,25 @@ from frontend_dsl.agents.errors import (
     AgentError,
     AnswerNotValid,
     ApprovalNeeded,
+    ApprovalPending,
     BudgetExceeded,
 )
 from frontend_dsl.errors import DefinitionError, SymbolicError, TraceError, VariableError
 from frontend_dsl.signature import ArgumentError
 from graph_opt.errors import GraphError
 from runtime.errors import (
+    EffectInDoubt,
     ListenerFailed,
     NodeFailed,
     OutputInvalid,
     QueryCancelled,
     QueryError,
     QueryTimeout,
+    RunDiverged,
+    RunError,
+    RunInUse,
+    RunNotFound,
+    RunStoreFailed,
     ToolTimeout,
     failure_of,
 )
@@ -90,12 +104,14 @@ __all__ = [
     "AnswerInvalid",
     "AnswerNotValid",
     "ApprovalNeeded",
+    "ApprovalPending",
     "ArgumentError",
     "BudgetExceeded",
     "ConfigError",
     "ContentRefused",
     "DefinitionError",
     "DocumentError",
+    "EffectInDoubt",
     "EngineBroken",
     "EngineError",
     "EngineOverloaded",
@@ -117,6 +133,11 @@ __all__ = [
     "RequestAborted",
     "RequestRejected",
     "RequestTooLong",
+    "RunDiverged",
+    "RunError",
+    "RunInUse",
+    "RunNotFound",
+    "RunStoreFailed",
     "SymbolicError",
     "ToolTimeout",
     "TraceError",

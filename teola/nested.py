@@ -98,6 +98,8 @@ class BoundNested:
         app, runs = self.app, self.runs
         specs = app.specs([runs.engines[name] for name in engines])
         options = app.options(runs.options, runs.listener(path))
+        if options.stored is not None:
+            options = replace(options, stored=options.stored.within(path.partition(".")[2]))
 
         async def run(**arguments: Any) -> Any:
             with untraced():

@@ -45,6 +45,7 @@ from teola.nested import NestedRuns, said_by_agents
 from teola.plan import Plan
 from teola.plans import PlanCache, ReadyPlan, override
 from teola.recorders import Recorders
+from teola.stored_runs import RunStores
 from teola.telemetry.running import flush_spans, open_spans
 from teola.trace_file import TraceWriter
 
@@ -70,6 +71,7 @@ class AppRunner:
         self._book = EngineBook(latencies)
         self._plans = PlanCache(self._book)
         self._recorders = Recorders()
+        self.run_stores = RunStores()
         self._hear_aborted: tuple[Callable[[Usage], None], ...] = ()
         self._runtime = Runtime(policy, latencies.of, self._take, self._tell_aborted, max_queries)
 
@@ -97,6 +99,16 @@ class AppRunner:
         arguments: Mapping[str, Any],
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
+        async with self.run_stores.kept(options, arguments) as kept:
+            return await self._run_segments(name, body, kept, arguments)
+
+    async def _run_segments(
+        self,
+        name: str,
+        body: Callable[[Segments], Awaitable[Any]],
+        options: RunOptions,
+        arguments: Mapping[str, Any],
+    ) -> Any:
         run = f"run {next(virtual_numbers() or _runs)}"
         with (
             open_spans(options.otel, arguments) as spans,
@@ -105,12 +117,18 @@ class AppRunner:
             own = replace(each, otel=spans)
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
-                segment = _of_segment(own, program)
+                segment = _of_segment(own, program, outputs.place)
                 running = self._execute(program, inputs, segment, outputs=outputs, run=run)
                 with untraced():
                     await self._background.run_to_end(running)
 
-            session = Session(name, start, self._release, is_plain=not own.optimize)
+            session = Session(
+                name,
+                start,
+                self._release,
+                is_plain=not own.optimize,
+                stored_as=own.stored and own.stored.run.id,
+            )
             with said_by_agents(), self._runtime.door.entered():
                 spans.result = await session.run(body, own.timeout_s)
             return spans.result
@@ -246,6 +264,7 @@ class AppRunner:
         self._runtime.door.open()
         await self._book.close()
         self._recorders.close()
+        self.run_stores.close()
 
     def forget(self, specs: Iterable[EngineSpec]) -> None:
         """Free the engines of these specs, which nobody will ask for again."""
@@ -271,7 +290,8 @@ class AppRunner:
         listener: Listener | None = None,
     ) -> Any:
         with said_by_agents():
-            (result,) = await self._execute(program, inputs, options, listener)
+            async with self.run_stores.kept(options, inputs) as kept:
+                (result,) = await self._execute(program, inputs, kept, listener)
         return result
 
     async def _execute(
@@ -313,6 +333,7 @@ class AppRunner:
                         spans.record,
                     ),
                     traceparent=spans.traceparent,
+                    stored=options.stored,
                 )
                 spans.result = results[0] if len(results) == 1 else results
                 return results
@@ -326,6 +347,8 @@ def _about(plan: ReadyPlan, options: RunOptions, run: str) -> dict[str, Any]:
     more: dict[str, Any] = {"run": run} if run else {}
     if options.is_agent:
         more["agent"] = True
+    if options.stored is not None:
+        more["stored_as"] = options.stored.run.id
     return {**plan.about, "began": began, **more}
 
 
@@ -350,10 +373,11 @@ async def _raised(error: Exception) -> Any:
     raise error
 
 
-def _of_segment(options: RunOptions, program: Program) -> RunOptions:
+def _of_segment(options: RunOptions, program: Program, place: str) -> RunOptions:
     """An app's options for one of its segments: it has some of the app's engines, and its time."""
     engines = {name: url for name, url in options.engines.items() if name in program.engines}
-    return replace(options, engines=engines, timeout_s=None)
+    stored = options.stored and options.stored.within(place)
+    return replace(options, engines=engines, timeout_s=None, stored=stored)
 
 
 def open_trace(options: RunOptions) -> AbstractContextManager[Listener | None]:

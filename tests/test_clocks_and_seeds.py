@@ -43,6 +43,7 @@ ALLOWED = {
     ("runtime/cost/profile_store.py", "datetime.datetime.now"): "the date a profile was made",
     ("runtime/dispatch.py", "uuid.uuid4"): "request ids are unique over processes on a wall clock",
     ("runtime/memo/content.py", "uuid.uuid4"): "tells classes of this process from others' in keys",
+    ("runtime/run_store/owners.py", "uuid.uuid4"): "names of processes, which share a folder",
     ("runtime/memo/folder.py", "time.time"): "dates on disk, which processes share",
     ("backends/remote/routing/routed_engine.py", "Random()"): "servers, never on a virtual clock",
 }

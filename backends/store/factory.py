@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from backends.base import Engine, EngineInfo
+from backends.base import Capability, Engine, EngineInfo
 from backends.errors import EngineUnavailable
 from backends.local_engine import LocalEngine, Runner
 from backends.optional import optional_imports
@@ -23,7 +23,8 @@ class StoreOptions(Options):
 def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     """The store of `url`; `start` opens it."""
     settings = read_options(StoreOptions, f"{kind} {url!r}", options)
-    info = EngineInfo("store", url, settings.max_batch_items, device="cpu")
+    able = frozenset[Capability]({"keeps"} if url != "local:" else ())
+    info = EngineInfo("store", url, settings.max_batch_items, 1, able, device="cpu")
     return LocalEngine(info, lambda: _open(url, settings))
 
 

@@ -153,7 +153,8 @@ def _of_self_described(given: AgentTool) -> Callee:
 
     call.__name__ = call.__qualname__ = given.name
     is_pure = given.pure or given.reads
-    node = Tool(call, pure=given.pure, reads=given.reads or not given.pure, name=given.name)
+    node = Tool(call, pure=is_pure, reads=given.reads, name=given.name)
+    node = node if is_pure else node.beside()
     return Callee(
         name=given.name,
         about=given.description,

@@ -30,3 +30,15 @@ class AnswerNotValid(AgentError):
 
 class ApprovalNeeded(AgentError):
     """Something needs a person's approval, and there is nobody to ask."""
+
+
+class ApprovalPending(ApprovalNeeded):
+    """A stored run waits for a person's approval: `run` goes on once `question` is answered."""
+
+    def __init__(self, run: str, question: str) -> None:
+        super().__init__(
+            f"run {run} waits for approval: {question!r}; answer it with `teola approve {run}` or "
+            f"`teola approve {run} --no`"
+        )
+        self.run = run
+        self.question = question

@@ -43,5 +43,11 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     documents = PostgresDocuments(
         connections, settings.schema_name, collection, settings.index_above
     )
-    info = EngineInfo("store", address.name, settings.max_batch_items, settings.connections)
+    info = EngineInfo(
+        "store",
+        address.name,
+        settings.max_batch_items,
+        settings.connections,
+        frozenset({"keeps"}),
+    )
     return RemoteStore(info, collection, documents)

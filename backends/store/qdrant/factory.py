@@ -41,5 +41,12 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     documents = QdrantDocuments(calls, collection, settings.average_words)
     num_slots = 1 if address.root is None else settings.connections
     device = "cpu" if address.root is None else ""
-    info = EngineInfo("store", address.name, settings.max_batch_items, num_slots, device=device)
+    info = EngineInfo(
+        "store",
+        address.name,
+        settings.max_batch_items,
+        num_slots,
+        frozenset() if address.name == "qdrant:memory" else frozenset({"keeps"}),
+        device=device,
+    )
     return RemoteStore(info, collection, documents)

@@ -1,0 +1,176 @@
+"""The sqlite file of a folder of runs. One thread at a time; any number of processes."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import RunStoreFailed
+from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
+
+FILE = "runs.sqlite"
+VERSION = 1
+WAIT_S = 30.0  # for another process that writes
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL, target TEXT NOT NULL, arguments BLOB NOT NULL,
+    engines TEXT NOT NULL, code TEXT NOT NULL, began_s REAL NOT NULL, state TEXT NOT NULL,
+    ended_s REAL, error TEXT NOT NULL, owner TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS nodes (
+    run TEXT NOT NULL, key BLOB NOT NULL, place TEXT NOT NULL, op TEXT NOT NULL,
+    name TEXT NOT NULL, content BLOB NOT NULL, state INTEGER NOT NULL, value BLOB NOT NULL,
+    when_s REAL NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+"""
+_NODE = "key, place, op, name, content, state, value, when_s"
+
+
+class RunDatabase:
+    """Reads and writes rows. Raises RunStoreFailed where the file cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / FILE).exists()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written within, or nothing; nobody else writes meanwhile."""
+        with self._failures():
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                if db.in_transaction:
+                    db.rollback()
+                raise
+            db.commit()
+
+    def begin(self, run: RunRow) -> None:
+        """Write a new run."""
+        with self.transaction() as db:
+            marks = ",".join("?" * 11)
+            db.execute(f"INSERT INTO runs VALUES ({marks})", astuple(run))
+
+    def put(self, rows: Sequence[tuple[str, NodeRow | bytes]]) -> None:
+        """Write primitives of runs, in order; a key alone is taken away."""
+        with self.transaction() as db:
+            for run, row in rows:
+                if isinstance(row, bytes):
+                    db.execute("DELETE FROM nodes WHERE run = ? AND key = ?", (run, row))
+                else:
+                    values = (run, *astuple(row), _sum(row.key, row.state, row.value))
+                    db.execute("INSERT OR REPLACE INTO nodes VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+
+    def run(self, run_id: str) -> RunRow | None:
+        found = self.runs("WHERE id = ?", (run_id,))
+        return found[0] if found else None
+
+    def runs(self, where: str = "", given: Sequence[Any] = ()) -> list[RunRow]:
+        """The runs, the latest first."""
+        query = f"SELECT * FROM runs {where} ORDER BY began_s DESC, id"
+        return [RunRow(*row) for row in self._read(query, given)]
+
+    def nodes(self, run_id: str) -> list[NodeRow]:
+        """The primitives of a run, without their values, in the order of writing."""
+        query = f"SELECT {_NODE} FROM nodes WHERE run = ? ORDER BY when_s"
+        return [*map(_node, self._read(query.replace("value,", "x'',"), (run_id,)))]
+
+    def value(self, run_id: str, key: bytes) -> bytes | None:
+        """The value of a primitive; None where it is damaged."""
+        query = "SELECT state, value, sum FROM nodes WHERE run = ? AND key = ?"
+        rows = self._read(query, (run_id, key))
+        good = [value for state, value, check in rows if check == _sum(key, state, value)]
+        return good[0] if good else None
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """By run the primitives that are done, and the bytes of all values."""
+        done = f"SUM(state = {int(NodeState.DONE)})"
+        query = f"SELECT run, {done}, SUM(LENGTH(value)) FROM nodes GROUP BY run"
+        return {run: (num, size) for run, num, size in self._read(query)}
+
+    def open_nodes(self) -> list[tuple[str, NodeRow]]:
+        """The primitives of all runs that wait, or began and did not end; with their values."""
+        states = f"({int(NodeState.BEGUN)}, {int(NodeState.WAITING)}, {int(NodeState.UNKEPT)})"
+        query = f"SELECT run, {_NODE} FROM nodes WHERE state IN {states} ORDER BY when_s"
+        return [(run, _node(row)) for run, *row in self._read(query)]
+
+    def end(self, run_id: str, state: RunState, ended_s: float, error: str) -> None:
+        """The run is nobody's any more."""
+        with self.transaction() as db:
+            query = "UPDATE runs SET state = ?, ended_s = ?, error = ?, owner = '' WHERE id = ?"
+            db.execute(query, (state, ended_s, error, run_id))
+
+    def delete(self, run_ids: Sequence[str]) -> None:
+        with self.transaction() as db:
+            for run_id in run_ids:
+                db.execute("DELETE FROM nodes WHERE run = ?", (run_id,))
+                db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _read(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+        with self._failures():
+            return self._open().execute(query, given).fetchall()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise RunStoreFailed(f"run store {self.folder}: {error}; {_way_out(error)}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = self.folder / FILE
+            path.touch(mode=0o600)
+            db = sqlite3.connect(path, WAIT_S, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(db)
+            except BaseException:
+                db.close()
+                raise
+            self._connection = db
+        return self._connection
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        ((version,),) = db.execute("PRAGMA user_version").fetchall()
+        if version not in (0, VERSION):
+            raise RunStoreFailed(
+                f"run store {self.folder}: it was written by another version of teola (format "
+                f"{version}, this one has {VERSION}): use that version, or another folder"
+            )
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")  # what is told to the world survives a power cut
+        db.execute("PRAGMA secure_delete=ON")
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _node(row: Sequence[Any]) -> NodeRow:
+    key, place, op, name, content, state, value, when_s = row
+    return NodeRow(key, place, op, name, content, NodeState(state), value, when_s)
+
+
+def _sum(key: bytes, state: int, value: bytes) -> bytes:
+    return hashlib.blake2b(key + bytes([state]) + value, digest_size=8).digest()
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, sqlite3.OperationalError | OSError):
+        return "make room or mend the folder's rights, then `teola resume` goes on"
+    return "the file is damaged: move it away, or give another folder"

@@ -1,0 +1,195 @@
+"""One run while it runs: what an earlier process finished of it, and what this one adds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from runtime.clock import date
+from runtime.errors import (
+    EffectInDoubt,
+    NodeFailed,
+    RunDiverged,
+    RunError,
+    RunStoreFailed,
+    failure_of,
+)
+from runtime.run_store.contents import Contents, digest
+from runtime.run_store.kinds import Kind
+from runtime.run_store.rows import NodeRow, NodeState
+from runtime.run_store.writer import Writer
+
+InDoubt = Literal["stop", "retry", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A primitive as the store knows it."""
+
+    kind: Kind
+    place: str
+    op: str
+    name: str
+    content: bytes
+
+    @property
+    def key(self) -> bytes:
+        """Of a pure one its content, of an effect its place; of all others both."""
+        if self.kind is Kind.PURE:
+            return digest(b"pure", self.content)
+        content = b"" if self.kind.is_effect else self.content
+        return digest(b"at", self.place.encode(), content)
+
+    def row(self, state: NodeState, value: bytes = b"") -> NodeRow:
+        when_s = date().timestamp()
+        return NodeRow(self.key, self.place, self.op, self.name, self.content, state, value, when_s)
+
+
+class StoredRun:
+    """The rows of one run. Used on the engines' loop while the run runs."""
+
+    def __init__(
+        self,
+        run_id: str,
+        writer: Writer,
+        rows: Sequence[NodeRow] = (),
+        in_doubt: InDoubt = "stop",
+    ) -> None:
+        """`rows` are those that an earlier process wrote."""
+        self.id = run_id
+        self.writer = writer
+        self.in_doubt = in_doubt
+        self.contents = Contents()
+        self.num_effects = 0  # that are under way
+        self.broken: RunError | None = None  # why nothing more of it may run, whoever takes it
+        self._rows = {row.key: row for row in rows}
+        self._like: dict[tuple[str, str, bytes], dict[bytes, None]] = defaultdict(dict)
+        for row in rows:
+            self._like[row.op, row.name, row.content][row.key] = None
+        self._failures: list[tuple[Exception, bytes]] = []
+        self._when_no_effects: list[Callable[[], None]] = []
+
+    def take(self, work: Work) -> NodeRow | None:
+        """What is kept of this work, which counts for no other from now on.
+
+        That of its place, else that of equal work elsewhere, which tasks that ran in another order
+        may have had. Raises RunDiverged where another effect stands at its place.
+        """
+        row = self._rows.get(work.key)
+        if work.kind is Kind.PURE:
+            return row
+        if row is None or row.content != work.content:
+            like = self._like.get((work.op, work.name, work.content)) if work.content else None
+            if not like:
+                if row is not None:
+                    raise self._diverged(work, row)
+                return None
+            row = self._rows[next(iter(like))]
+        del self._rows[row.key]
+        self._like[row.op, row.name, row.content].pop(row.key, None)
+        return row
+
+    def doubt(self, work: Work, row: NodeRow) -> EffectInDoubt:
+        """Why it cannot be told what became of an effect."""
+        what = (
+            "gave a value that cannot be read again"
+            if row.state is NodeState.UNKEPT
+            else "had begun when the run ended"
+        )
+        return EffectInDoubt(
+            f"run {self.id}: {work.name} at %{work.place} {what}; look whether it happened, then "
+            f"say `teola resume {self.id} --in-doubt retry` to run it again, or `--in-doubt skip` "
+            "to go on with None as its value"
+        )
+
+    def _diverged(self, work: Work, row: NodeRow) -> RunDiverged:
+        return RunDiverged(
+            f"run {self.id}: at %{work.place} the app asks for {work.name} with other arguments "
+            f"than the call of {row.name} that was made there before: what it does must depend on "
+            "its arguments and on values of the run alone (a date or a random number comes from a "
+            "tool). Start it anew, or undo the change of its code"
+        )
+
+    def put(self, work: Work, state: NodeState, value: bytes = b"") -> None:
+        """Keep it soon."""
+        self.writer.put(self.id, work.row(state, value))
+
+    def commit(
+        self,
+        work: Work,
+        state: NodeState,
+        value: bytes,
+        then: Callable[[RunStoreFailed | None], None],
+    ) -> None:
+        """Keep it, and say on the running loop when it is on the disk."""
+        self.put(work, state, value)
+        self.writer.commit(then)
+
+    def move(self, row: NodeRow, work: Work, value: bytes) -> None:
+        """What was kept elsewhere belongs to this work."""
+        self.drop(row.key)
+        self.put(work, row.state, value)
+
+    def drop(self, key: bytes) -> None:
+        """Nothing is known of it any more."""
+        self.writer.put(self.id, key)
+
+    def note_failure(self, error: Exception, work: Work) -> None:
+        """What a primitive failed with, kept or told again."""
+        self._failures.append((error, work.key))
+
+    def effect_begins(self) -> None:
+        self.num_effects += 1
+
+    def effect_ends(self) -> None:
+        self.num_effects -= 1
+        if not self.num_effects:
+            waiting, self._when_no_effects = self._when_no_effects, []
+            for tell in waiting:
+                tell()
+
+    def when_no_effects(self, tell: Callable[[], None]) -> None:
+        """Once no effect is under way."""
+        if self.num_effects:
+            self._when_no_effects.append(tell)
+        else:
+            tell()
+
+    def forget_failure(self, error: BaseException) -> None:
+        """The run ended with this error: what raised it is tried again when the run goes on."""
+        for with_context in (False, True):  # which is only what was handled when it was raised
+            seen = _chain(error, with_context)
+            keys = [key for failure, key in self._failures if any(failure is x for x in seen)]
+            for key in keys:
+                self.drop(key)
+            if keys:
+                return
+
+
+def _chain(error: BaseException | None, with_context: bool) -> list[BaseException]:
+    """The error and those behind it."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or any(one is other for other in found):
+            continue
+        found.append(one)
+        behind = failure_of(one)
+        waiting += [one.__cause__, behind, one.__context__ if with_context else None]
+        waiting += [behind.cause] if isinstance(behind, NodeFailed) else []
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RunPart:
+    """A place in a run: its queries and the sessions inside them name their work from here."""
+
+    run: StoredRun
+    place: str = ""
+
+    def within(self, place: str) -> RunPart:
+        return replace(self, place=f"{self.place}{place}.") if place else self

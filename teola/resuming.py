@@ -1,0 +1,159 @@
+"""`tl.runs`, `tl.resume` and `tl.aresume`: the runs of a folder, and going on with one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.errors import ConfigError
+from frontend_dsl.app import App
+from runtime.errors import RunNotFound
+from runtime.run_store.rows import RunSummary
+from runtime.run_store.store import Claimed, RunStore
+from runtime.run_store.stored_run import InDoubt
+from runtime.run_store.values import NotStorable, decode
+from teola.app_places import code_of, loaded_app
+from teola.runner import default_runner
+
+
+class CodeChanged(UserWarning):
+    """A run goes on with an app whose file is not what it was when the run began."""
+
+
+def runs(folder: str | Path | None = None) -> list[RunSummary]:
+    """The runs in a folder, the latest first; None: the default one."""
+    return store_in(folder).summaries()
+
+
+def resume(
+    run_id: str,
+    *,
+    runs: str | Path | None = None,
+    app: App[..., Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    engines: Mapping[str, str] | None = None,
+    in_doubt: InDoubt = "stop",
+) -> Any:
+    """Go on with a run that ended without its result, and give that.
+
+    What it finished is not done again: effects never, all else unless its inputs have changed. The
+    app is that of the run's file and name unless `app` gives it; `arguments` and `engines` replace
+    what is kept. `in_doubt` says what becomes of an effect that had begun and did not end: "stop"
+    raises EffectInDoubt, "retry" runs it again, "skip" takes None for its value.
+
+    Raises RunNotFound, RunInUse, RunDiverged, and what the app raises.
+    """
+    found = _prepared(run_id, runs, app, arguments, engines, in_doubt)
+    return found.app(*found.args, **found.kwargs)
+
+
+async def aresume(
+    run_id: str,
+    *,
+    runs: str | Path | None = None,
+    app: App[..., Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    engines: Mapping[str, str] | None = None,
+    in_doubt: InDoubt = "stop",
+) -> Any:
+    """`resume`, awaited."""
+    found = await asyncio.to_thread(_prepared, run_id, runs, app, arguments, engines, in_doubt)
+    return await found.app.arun(*found.args, **found.kwargs)
+
+
+def store_in(folder: str | Path | None) -> RunStore:
+    """The store in a folder; None: in the default one."""
+    return default_runner().run_stores.of(True if folder is None else folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """An app that goes on with a run when it is called with these arguments."""
+
+    app: App[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def _prepared(
+    run_id: str,
+    runs: str | Path | None,
+    app: App[..., Any] | None,
+    arguments: Mapping[str, Any] | None,
+    engines: Mapping[str, str] | None,
+    in_doubt: InDoubt,
+) -> Resumed:
+    store = store_in(runs)
+    return prepared(store, run_id, app, arguments, engines or {}, in_doubt)
+
+
+def prepared(
+    store: RunStore,
+    run_id: str,
+    app: App[..., Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    engines: Mapping[str, str] = {},
+    in_doubt: InDoubt = "stop",
+) -> Resumed:
+    """The app of a run that this process has claimed."""
+    if in_doubt not in ("stop", "retry", "skip"):
+        raise ConfigError(f'in_doubt is "stop", "retry" or "skip", not {in_doubt!r}')
+    summary = store.summary(run_id)
+    found = app or _app_at(summary.run.target, run_id)
+    args, kwargs = _arguments(summary, arguments)
+    if summary.run.code and summary.run.code != code_of(found):
+        warnings.warn(
+            f"the code of {summary.run.app}() changed since run {run_id} began: what it asks for "
+            "with the same arguments as before is not done again, all else is",
+            CodeChanged,
+            stacklevel=4,
+        )
+    urls = {**found.options.engines, **_engines(summary, engines), **engines}
+    claimed: Claimed = store.claim(run_id, in_doubt).result()
+    options = {"resumes": claimed.run, "runs": str(store.folder), "engines": urls}
+    return Resumed(found.with_options(**options), args, kwargs)
+
+
+def _app_at(target: str, run_id: str) -> App[..., Any]:
+    if not target:
+        raise RunNotFound(
+            f"nothing says where the app of run {run_id} is: give it, as in "
+            f'tl.resume("{run_id}", app=...)'
+        )
+    from teola.cli.target import load_app
+
+    return loaded_app(target) or load_app(target)
+
+
+def _arguments(
+    summary: RunSummary, given: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if given is not None:
+        return (), given
+    run = summary.run
+    try:
+        args, kwargs = decode(run.arguments)
+    except (NotStorable, ValueError) as error:
+        why = f": {error}" if run.arguments else ", since they are no plain values"
+        raise RunNotFound(
+            f"the arguments of run {run.id} are not kept{why}: give them, as in "
+            f'tl.resume("{run.id}", arguments={{...}})'
+        ) from error
+    return tuple(args), kwargs
+
+
+def _engines(summary: RunSummary, given: Mapping[str, str]) -> dict[str, str]:
+    kept: dict[str, str] = json.loads(summary.run.engines)
+    for name, url in kept.items():
+        if "***" in url and name not in given:
+            raise ConfigError(
+                f"engine {name!r} of run {summary.run.id} had a key in its URL, which is not kept: "
+                f'give it again, as in --engine {name}=URL or tl.resume(..., engines={{"{name}": '
+                "URL})"
+            )
+    return {name: url for name, url in kept.items() if name not in given}

@@ -1,0 +1,119 @@
+"""Runs that are kept on disk: what begins and ends them around an app, and their folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from backends.errors import ConfigError
+from backends.loop_clock import is_virtual
+from backends.url_secrets import without_url_secrets
+from frontend_dsl.agents.errors import ApprovalPending
+from frontend_dsl.program import Called, CallInputs, RunOptions
+from runtime.clock import date
+from teola.app_places import code_of, target_of
+
+if TYPE_CHECKING:
+    from runtime.run_store.rows import RunRow, RunState
+    from runtime.run_store.store import RunStore
+    from runtime.run_store.stored_run import StoredRun
+
+
+class RunStores:
+    """The folders of runs that a runner uses. Any thread may call."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._open: dict[Path, RunStore] = {}
+
+    def of(self, runs: bool | str | Path) -> RunStore:
+        """The store in a folder; True: in the default one."""
+        from runtime.run_store.store import RunStore, default_folder  # late: sqlite
+
+        folder = default_folder() if isinstance(runs, bool) else Path(runs).expanduser().absolute()
+        with self._lock:
+            if folder not in self._open:
+                self._open[folder] = RunStore(folder)
+            return self._open[folder]
+
+    def close(self) -> None:
+        with self._lock:
+            for store in self._open.values():
+                store.close()
+            self._open.clear()
+
+    @asynccontextmanager
+    async def kept(
+        self, options: RunOptions, inputs: Mapping[str, Any]
+    ) -> AsyncIterator[RunOptions]:
+        """The options for a run, which is kept if they say so and it is no part of another."""
+        if options.stored is not None or (not options.runs and options.resumes is None):
+            yield options
+            return
+        if is_virtual(asyncio.get_running_loop()):
+            raise ConfigError("a run on a virtual clock is not kept: leave out runs=")
+        from runtime.run_store.stored_run import RunPart
+
+        store = self.of(options.runs)
+        run: StoredRun | None = options.resumes
+        if run is None:
+            row = _row_of(inputs, options)
+            run = await asyncio.wrap_future(store.begin(row))
+        try:
+            yield replace(options, stored=RunPart(run), resumes=None)
+        except BaseException as error:
+            run.forget_failure(error)
+            await _ended(store, run, _state_after(error), run.broken or error)
+            if run.broken is not None and isinstance(error, Exception):
+                raise run.broken from error
+            raise
+        if run.broken is not None:  # and the app took it for a failure of a primitive
+            await _ended(store, run, "failed", run.broken)
+            raise run.broken
+        await _ended(store, run, "finished")
+
+
+async def _ended(
+    store: RunStore, run: StoredRun, state: RunState, error: BaseException | None = None
+) -> None:
+    said = "" if error is None else f"{type(error).__name__}: {without_url_secrets(str(error))}"
+    ending = store.end(run.id, state, date().timestamp(), said)
+    await asyncio.shield(asyncio.wrap_future(ending))
+
+
+def _state_after(error: BaseException) -> RunState:
+    if isinstance(error, ApprovalPending):
+        return "waiting"
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def _row_of(inputs: Mapping[str, Any], options: RunOptions) -> RunRow:
+    from runtime.run_store.rows import RunRow
+
+    called = inputs.called if isinstance(inputs, CallInputs) else Called(None, (), {})
+    urls = {name: without_url_secrets(url) for name, url in options.engines.items()}
+    return RunRow(
+        id=uuid4().hex[:12],
+        app=getattr(called.app, "name", ""),
+        target=target_of(called.app),
+        arguments=_arguments_of(called),
+        engines=json.dumps(urls),
+        code=code_of(called.app),
+        began_s=date().timestamp(),
+    )
+
+
+def _arguments_of(called: Called) -> bytes:
+    from runtime.run_store.values import NotStorable, encode
+
+    try:
+        return encode([called.args, dict(called.kwargs)])
+    except NotStorable:
+        return b""  # they are given again when it is resumed

@@ -1,0 +1,121 @@
+"""The file of runs: what it survives, and what it says of what it does not."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import RunInUse, RunNotFound, RunStoreFailed
+from runtime.run_store.database import FILE, RunDatabase
+from runtime.run_store.rows import NodeRow, NodeState, RunRow
+from runtime.run_store.store import RunStore
+
+RUN = RunRow("r1", "app", "", b"", "{}", "", 1.0)
+NODE = NodeRow(b"key", "a.b", "decode", "decode", b"content", NodeState.DONE, b"value", 2.0)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> "RunDatabase":
+    return RunDatabase(tmp_path / "runs")
+
+
+def test_rows_come_back(database: RunDatabase) -> None:
+    database.begin(RUN)
+    database.put([("r1", NODE)])
+    assert database.runs() == [RUN]
+    assert [node.place for node in database.nodes("r1")] == ["a.b"]
+    assert database.value("r1", b"key") == b"value"
+    database.put([("r1", b"key")])
+    assert database.nodes("r1") == []
+    database.close()
+
+
+def test_a_damaged_value_is_none(database: RunDatabase) -> None:
+    database.begin(RUN)
+    database.put([("r1", NODE)])
+    with database.transaction() as db:
+        db.execute("UPDATE nodes SET value = x'00'")
+    assert database.value("r1", b"key") is None
+    database.close()
+
+
+def test_an_undone_transaction_leaves_nothing(database: RunDatabase) -> None:
+    database.begin(RUN)
+    with pytest.raises(RunStoreFailed, match="make room"):
+        delete_and_fail(database)
+    assert database.runs() == [RUN]
+    database.close()
+
+
+def delete_and_fail(database: RunDatabase) -> None:
+    with database.transaction() as db:
+        db.execute("DELETE FROM runs")
+        raise sqlite3.OperationalError("as if the disk was full")
+
+
+def test_others_cannot_read_the_folder(database: RunDatabase) -> None:
+    database.begin(RUN)
+    database.close()
+    assert database.folder.stat().st_mode & 0o077 == 0
+    assert (database.folder / FILE).stat().st_mode & 0o077 == 0
+
+
+def test_a_file_of_another_version_is_refused(database: RunDatabase) -> None:
+    database.begin(RUN)
+    database.close()
+    db = sqlite3.connect(database.folder / FILE)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(RunStoreFailed, match="another version of teola"):
+        database.runs()
+
+
+def test_a_file_that_is_no_database_is_refused_and_stays(database: RunDatabase) -> None:
+    database.folder.mkdir()
+    (database.folder / FILE).write_text("no database" * 1000)
+    with pytest.raises(RunStoreFailed, match="move it away"):
+        database.runs()
+    assert (database.folder / FILE).read_text().startswith("no database")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunStoreFailed, match="file"):
+        RunDatabase(tmp_path / "file" / "runs").runs()
+
+
+def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    first, second = RunStore(tmp_path), RunStore(tmp_path)
+    first.begin(RUN).result()
+    with pytest.raises(RunInUse):
+        second.claim("r1").result()
+    with pytest.raises(RunInUse):
+        first.claim("r1").result()
+    assert second.summaries()[0].state == "running"
+    with pytest.raises(RunInUse):
+        second.delete(["r1"])
+    first.close()  # as if its process had ended
+    assert second.summaries()[0].state == "crashed"
+    assert second.claim("r1").result().row.id == "r1"
+    second.end("r1", "failed", 3.0, "no").result()
+    assert second.summaries()[0].state == "failed"
+    second.delete(["r1"])
+    assert second.summaries() == []
+    with pytest.raises(RunNotFound):
+        second.claim("r1").result()
+    second.close()
+
+
+def test_an_owner_leaves_no_file(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.begin(RUN).result()
+    assert len(list((tmp_path / "owners").iterdir())) == 1
+    store.close()
+    assert list((tmp_path / "owners").iterdir()) == []
+
+
+def test_listing_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "none")
+    assert store.summaries() == []
+    store.close()
+    assert not (tmp_path / "none").exists()

@@ -220,11 +220,13 @@ class App(Generic[P, R]):
         """The same app with other options: `using(optimize=False, timeout_s=30)`.
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
-        listener, trace, trace_texts, memo, record, salt, policy, approve, fusion, prefill_ahead,
-        runs, otel. With `runs` what a run finishes is kept in a folder, so that `tl.resume` can go
-        on after a crash. A `policy` ("fcfs", "application_aware", "vtc" ...: docs/runtime.md)
+        listener, trace, trace_texts, memo, record, salt, policy, tenant, deadline_s, approve,
+        fusion, prefill_ahead, runs, otel. With `runs` what a run finishes is kept in a folder, so
+        that `tl.resume` can go on after a crash. A `policy` ("fcfs", "vtc" ...: docs/runtime.md)
         orders what waits at the app's engines, for all apps, while a query of this one runs;
-        ConfigError if one of those asked for another.
+        ConfigError if one of those asked for another. Fair policies go by the `tenant` (the salt,
+        if None). A run that is wanted within `deadline_s` is not stopped after it: `least_slack`
+        hurries it.
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
         documents are reranked.

@@ -57,7 +57,7 @@ class CallInputs(dict[str, Any]):
         self.called = called
 
 
-_OF_RUNNERS = ("is_agent", "stored", "resumes")  # options that nobody sets by `using`
+_OF_RUNNERS = ("caller", "is_agent", "stored", "resumes")  # options that nobody sets by `using`
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class RunOptions:
     salt: str | None = None  # a tenant: work and KV are shared only under the same one
     fakes: tuple[Any, ...] = ()  # of the `tl.fake` blocks around the run
     policy: Any = None  # orders what waits at engines: a name, or a backends.policy.base.Policy
+    tenant: str | None = None  # for whom, to fair policies; None: the salt
+    deadline_s: float | None = None  # wanted within so many seconds: `least_slack` goes by it
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
@@ -85,6 +87,7 @@ class RunOptions:
     is_agent: bool = field(default=False, compare=False)  # which spans say, and nothing else
     stored: Any = field(default=None, compare=False)  # the place in a stored run
     resumes: Any = field(default=None, compare=False)  # the stored run that goes on
+    caller: Any = field(default=None, compare=False)  # of a run that has begun: runtime.caller
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Kind):
@@ -96,6 +99,10 @@ class RunOptions:
             raise ConfigError(f"runs is True, False or a folder, not {self.runs!r}")
         if self.salt is not None and (not isinstance(self.salt, str) or self.salt == ""):
             raise ConfigError(f"salt is a text that names a tenant, or None; not {self.salt!r}")
+        if self.tenant is not None and (not isinstance(self.tenant, str) or self.tenant == ""):
+            raise ConfigError(f"tenant is a text, or None for the salt; not {self.tenant!r}")
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            raise ConfigError(f"deadline_s is {self.deadline_s}; it must be above 0, or None")
         if self.fusion is not None:
             _check_fusion(self.fusion)
         if self.prefill_ahead not in (None, True, False):

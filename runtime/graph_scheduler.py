@@ -15,6 +15,7 @@ from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.asides import Asides
+from runtime.caller import ANYBODY, Caller
 from runtime.dispatch import make_request, request_attrs
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
@@ -59,10 +60,12 @@ class Query:
         order: Order | None = None,
         guesses: Mapping[str, GuessHistory] | None = None,
         traceparent: Callable[[str], str] | None = None,
+        caller: Caller = ANYBODY,
     ) -> None:
         """`guesses` are those at the engines, by what the app calls them. `traceparent` gives the
         trace context of the request at a place of the run, as `q3.hits[2].search`."""
         self.name = name
+        self._caller = caller
         self._traceparent = traceparent
         self._guesses = guesses or {}
         self.order = order or partial(PrefixOrders().order, None)
@@ -393,6 +396,7 @@ class Query:
             path=path,
             is_heard=self._teller.is_heard,
             node=node,
+            caller=self._caller,
         )
         if self._teller.is_heard:
             request.is_heard = True

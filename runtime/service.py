@@ -11,6 +11,7 @@ from backends.errors import ConfigError
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
 from backends.registry import EngineSpec, create, service_of
+from runtime.caller import ANYBODY, Caller
 from runtime.cost.latency import EngineLatency
 from runtime.door import MAX_QUERIES, Door
 from runtime.engine_scheduler import EngineScheduler, close_all
@@ -81,6 +82,7 @@ class Runtime:
         record: Record | None = None,
         traceparent: Callable[[str], str] | None = None,
         stored: RunPart | None = None,
+        caller: Caller = ANYBODY,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
@@ -89,7 +91,8 @@ class Runtime:
         what they remember, and KV, only where their `salt` is the same. A `policy` orders what
         waits at the query's engines while it runs. `record` sees each request with its result.
         `traceparent` gives the trace context of the request at a place of the run. What a `stored`
-        run finished before is not done again, and what it finishes is kept.
+        run finished before is not done again, and what it finishes is kept. `caller` says for whom
+        it is.
 
         Raises EngineOverloaded where too much runs or waits already, QueryTimeout after
         `timeout_s`, NodeFailed if a primitive failed, ConfigError for an engine that cannot be
@@ -131,6 +134,7 @@ class Runtime:
                 order,
                 guesses,
                 traceparent,
+                caller,
             )
             return await _result(query, about or {}, timeout_s)
 

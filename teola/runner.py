@@ -38,6 +38,7 @@ from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import Background, BackgroundLoop
 from teola.batches import progress_bar, run_bounded
+from teola.callers import with_caller
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
 from teola.fakes import active_fakes, with_stand_ins
 from teola.known_engines import EngineBook
@@ -114,7 +115,7 @@ class AppRunner:
             open_spans(options.otel, arguments) as spans,
             self._listening(_with_fakes(options), spans.listener) as each,
         ):
-            own = replace(each, otel=spans)
+            own = with_caller(replace(each, otel=spans))
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
                 segment = _of_segment(own, program, outputs.place)
@@ -303,7 +304,7 @@ class AppRunner:
         outputs: Outputs | None = None,
         run: str = "",
     ) -> list[Any]:
-        options = _with_fakes(options)
+        options = with_caller(_with_fakes(options))
         plan = self._plans.ready(program, options)
         returned = plan.layout.graph.outputs
         own = outputs and outputs.renamed(program.graph.outputs, returned)
@@ -334,6 +335,7 @@ class AppRunner:
                     ),
                     traceparent=spans.traceparent,
                     stored=options.stored,
+                    caller=options.caller,
                 )
                 spans.result = results[0] if len(results) == 1 else results
                 return results

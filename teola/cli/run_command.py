@@ -38,6 +38,13 @@ OPTIONS = (
         "NAME",
         {"choices": sorted(POLICIES)},
     ),
+    Option("tenant", "for whom the run is, to fair policies: vtc, dlpm", "NAME"),
+    Option(
+        "deadline",
+        "the answer is wanted within so many seconds: the policy least_slack goes by it",
+        "SECONDS",
+        {"type": float},
+    ),
     Option("timeout", "give up after so many seconds", "SECONDS", {"type": float}),
     Option(
         "memo",
@@ -103,6 +110,10 @@ def configured(invocation: Invocation) -> Any:
         changes["optimize"] = False
     if options.policy is not None:
         changes["policy"] = options.policy
+    if options.tenant is not None:
+        changes["tenant"] = options.tenant
+    if options.deadline is not None:
+        changes["deadline_s"] = options.deadline
     if options.timeout is not None:
         changes["timeout_s"] = options.timeout
     if options.trace is not None:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
+from backends.base import Place
 from backends.policy.base import Ticket
 from runtime.cost.latency import NOTHING_MEASURED
 from runtime.cost.sizes import DECODE_TOKENS
@@ -305,6 +306,57 @@ def test_policies_see_what_the_plan_says_of_each_primitive(
     assert [hint.depth for hint in hints] == [1, 0, 1, 0]
     assert decode.level_s == DECODE_TOKENS * NOTHING_MEASURED.seconds("decode", 1)
     assert prefill.level_s > decode.level_s
+
+
+def test_policies_see_for_whom_a_run_is_and_by_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Place] = []
+    submit = EngineScheduler.submit
+
+    def spy(scheduler: EngineScheduler, job: Job) -> None:
+        seen.append(job.place)
+        submit(scheduler, job)
+
+    monkeypatch.setattr(EngineScheduler, "submit", spy)
+    hello.using(tenant="ada", deadline_s=30.0)("Ada")
+    hello.using(salt="bob")("Bob")
+    hello("Cyd")
+    assert [place.tenant for place in seen] == ["ada", "ada", "bob", "bob", "", ""]
+    assert [place.deadline_s is None for place in seen] == [False, False, True, True, True, True]
+    assert len({place.program for place in seen}) == 3
+    assert seen[0].node == "hello.greet.prompt"
+    assert seen[0].work_s == seen[1].work_s > seen[1].left_s
+
+
+def test_all_segments_of_a_run_are_of_one_program_and_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Place] = []
+    submit = EngineScheduler.submit
+
+    def spy(scheduler: EngineScheduler, job: Job) -> None:
+        seen.append(job.place)
+        submit(scheduler, job)
+
+    @tl.app
+    async def twice(name: str) -> str:
+        first = await tl.value(greet(name))
+        return await tl.value(greet(f"{first} again"))
+
+    monkeypatch.setattr(EngineScheduler, "submit", spy)
+    twice.using(tenant="ada", deadline_s=30.0)("Ada")
+    assert len({place.query for place in seen}) == 2
+    assert len({(place.program, place.deadline_s, place.tenant) for place in seen}) == 1
+
+
+@pytest.mark.parametrize("options", [{"tenant": ""}, {"tenant": 3}, {"deadline_s": 0}])
+def test_a_tenant_is_a_text_and_a_deadline_is_ahead(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="tenant is a text|must be above 0"):
+        hello.using(**options)
+
+
+def test_an_unknown_policy_is_told_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="unknown policy 'lifo'; known: application_aware, atlas"):
+        hello.using(policy="lifo")("Ada")
 
 
 def test_an_objective_is_one_of_two() -> None:

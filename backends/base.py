@@ -28,6 +28,7 @@ Capability = Literal[
     "logprobs",  # decode reports log-probabilities
     "prompt_logprobs",  # prefill reports those of the prompt's tokens
     "decode_parts",  # decode takes a prompt after its context, in no more steps than its prefill
+    "next_use",  # `Expecting`: contexts are kept by when they are expected to be read
     "pin",  # `Pinning`: the KV of a context can be kept whatever else comes
     "adapters",  # prefill and decode take the name of a LoRA adapter
     "keeps",  # what was written to it is there when the process has ended
@@ -298,6 +299,15 @@ class Pinning(Protocol):
     async def pin(self, context: Any) -> int:
         """Keep the KV that the context has now until its release; how many tokens. Raises
         EngineOverloaded where pins would take too much."""
+
+
+class Expecting(Protocol):
+    """What an engine with the capability "next_use" offers beside the protocol of all."""
+
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """Contexts, and in how many seconds each is expected to be read; a later word replaces an
+        earlier one. It changes what is evicted first, and nothing else: contexts of other engines
+        and those that are gone pass. Any thread may call, nothing waits."""
 
 
 class Engine(Protocol):

@@ -175,6 +175,11 @@ def is_guard(node: NodeLike) -> bool:
     return OPS[node.op].is_guard or any(map(is_guard, inner))
 
 
+def reads_context(node: NodeLike) -> bool:
+    """Whether the node's first arg is a context that it reads."""
+    return OPS[node.op].engine_kind == "llm" and OPS[node.op].prompt_from != 0
+
+
 def reads_state(node: NodeLike) -> bool:
     """Whether the answer depends on outside state: a search of whatever the store holds by then."""
     return bool(access(node).reads)

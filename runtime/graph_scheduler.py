@@ -29,6 +29,7 @@ from runtime.failures import Failure, FailureKey, error_at, top_of
 from runtime.guesses import Guess, GuessHistory
 from runtime.job import Job, Scheduler, Started
 from runtime.layout import Layout
+from runtime.next_uses import NextUses
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
@@ -61,13 +62,16 @@ class Query:
         guesses: Mapping[str, GuessHistory] | None = None,
         traceparent: Callable[[str], str] | None = None,
         caller: Caller = ANYBODY,
+        next_uses: NextUses | None = None,
     ) -> None:
         """`guesses` are those at the engines, by what the app calls them. `traceparent` gives the
-        trace context of the request at a place of the run, as `q3.hits[2].search`."""
+        trace context of the request at a place of the run, as `q3.hits[2].search`. Engines that
+        want to know when contexts are read hear it of `next_uses`."""
         self.name = name
         self._caller = caller
         self._traceparent = traceparent
         self._guesses = guesses or {}
+        self._next_uses = next_uses
         self.order = order or partial(PrefixOrders().order, None)
         self.app = layout.graph.name
         self._outputs = outputs
@@ -324,6 +328,8 @@ class Query:
         if lost is not None:
             self._lose(scope, node, lost)
             return
+        if self._next_uses is not None:
+            self._next_uses.begun(scope, node)
         emit = self._emitter(scope, node) if OPS[node.op].writes_text else None
         attrs = self._attrs.get(id(node))
         if attrs is None:
@@ -453,6 +459,8 @@ class Query:
         else:
             if self._teller.is_heard:
                 self._teller.tell_end(path, node.op, outcome)
+            if self._next_uses is not None:
+                self._next_uses.ended(scope, node, outcome.outputs)
             try:  # as in guard
                 on_result(outcome)
             except Exception as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from graph_opt.analysis.begin import begins_beside, late_captures, reads_streams
 from graph_opt.analysis.constant_heads import Head, constant_heads
+from graph_opt.analysis.next_use import NO_TIMES, Times
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS, has_effects, is_pure, reads_state
 from graph_opt.paths import bodies_of, walk
@@ -35,6 +36,7 @@ class Layout:
     heads: tuple[Head, ...]  # of the app's graph: the constant heads of prompts that are kept
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
     repeated: frozenset[str]  # nodes without effects: they may run again where an engine failed
+    times: Times  # when contexts are read, for engines that want to know; else nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,25 @@ class Start:
 
 
 def layout_of(
-    graph: Graph, hints: Mapping[str, Hint] | None = None, *, keep_heads: bool = True
+    graph: Graph,
+    hints: Mapping[str, Hint] | None = None,
+    *,
+    keep_heads: bool = True,
+    times: Times = NO_TIMES,
 ) -> Layout:
     """Index `graph` and the bodies in it; `hints` by path, else those that need no cost model.
-    With `keep_heads` engines are asked to keep the constant heads of its prompts."""
+    With `keep_heads` engines are asked to keep the constant heads of its prompts, and with `times`
+    they are told when contexts are read."""
     heads = constant_heads(graph) if keep_heads else ()
-    return _layout(graph, hints_of(graph) if hints is None else hints, "", heads)
+    return _layout(graph, hints_of(graph) if hints is None else hints, times, "", heads)
 
 
 def _layout(
-    graph: Graph, hints: Mapping[str, Hint], path: str, heads: tuple[Head, ...] = ()
+    graph: Graph,
+    hints: Mapping[str, Hint],
+    times: Times,
+    path: str,
+    heads: tuple[Head, ...] = (),
 ) -> Layout:
     names = [node.name for node in graph.nodes]
     followers: dict[str, list[str]] = {name: [] for name in names}
@@ -87,7 +98,9 @@ def _layout(
         uses=uses,
         hints={name: hints[path + name] for name in names if path + name in hints},
         bodies={
-            node.name: tuple(_layout(body, hints, inner) for inner, body in bodies_of(node, path))
+            node.name: tuple(
+                _layout(body, hints, times, inner) for inner, body in bodies_of(node, path)
+            )
             for node in graph.nodes
             if node.bodies
         },
@@ -97,6 +110,7 @@ def _layout(
         heads=heads,
         remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
         repeated=frozenset(node.name for node in graph.nodes if _may_repeat(node)),
+        times=times.of(path, graph) if times.begins else times,
     )
 
 

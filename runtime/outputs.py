@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from backends.base import Context
 from runtime.errors import QueryError
 
 
@@ -25,6 +26,7 @@ class Outputs:
     seen: Sequence[Exception] = ()
     final: Collection[str] = ()  # of whose texts the events are `final`
     place: str = ""  # of the query among those of its app's run
+    waiting: Sequence[Context] = ()  # of the caller, which the query does not read
 
     def renamed(self, names: Sequence[str], planned: Sequence[str]) -> "Outputs":
         """The same for a plan that returns these values, in this order, under other names."""

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
-from backends.base import Engine, Usage
+from backends.base import Engine, Expecting, Usage
 from backends.errors import ConfigError
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
@@ -25,6 +25,7 @@ from runtime.layout import Layout
 from runtime.memo.fingerprint import fingerprint_of
 from runtime.memo.gate import RememberingScheduler
 from runtime.memo.memos import Memos, owner_of
+from runtime.next_uses import Homes, NextUses
 from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
 from runtime.prefix_orders import PrefixOrders
@@ -64,6 +65,7 @@ class Runtime:
         self._chunks: dict[EngineScheduler, ChunkHistory] = {}
         self._guesses: dict[EngineScheduler, GuessHistory] = {}
         self._orders = PrefixOrders()
+        self._homes = Homes()
 
     async def run(
         self,
@@ -135,6 +137,7 @@ class Runtime:
                 guesses,
                 traceparent,
                 caller,
+                self._next_uses(layout, schedulers, symbols, outputs),
             )
             return await _result(query, about or {}, timeout_s)
 
@@ -181,6 +184,25 @@ class Runtime:
             self._chunks.pop(scheduler, None)
             self._guesses.pop(scheduler, None)
         await close_all(gone)
+
+    def _next_uses(
+        self,
+        layout: Layout,
+        schedulers: Mapping[str, EngineScheduler],
+        symbols: Mapping[str, Any],
+        outputs: Outputs | None,
+    ) -> NextUses | None:
+        """What tells engines when contexts are read; None where none of them asks."""
+        engines = {
+            name: cast(Expecting, scheduler.engine)
+            for name, scheduler in schedulers.items()
+            if "next_use" in scheduler.engine.info.capabilities
+        }
+        held = outputs.waiting if outputs is not None else ()
+        waiting = [context for context in held if self._homes.of(context) is not None]
+        if not engines and not waiting:
+            return None
+        return NextUses(engines, layout, symbols, self._homes, waiting)
 
     def _guesses_at(
         self, schedulers: Mapping[str, EngineScheduler], engines: Mapping[str, EngineSpec]

@@ -259,7 +259,9 @@ class Session:
             name: await value.as_input() if isinstance(value, Pending) else value
             for name, value in inputs.items()
         }
-        await self._start(program, real, outputs)
+        read = {id(value) for value in real.values()}
+        held = [context for context, _ in self._contexts.values() if id(context) not in read]
+        await self._start(program, real, replace(outputs, waiting=held))
 
     async def _close(self) -> None:
         """Cancel what still runs, and who still waits for it, and give back all contexts."""

@@ -90,6 +90,14 @@ class KnownEngines:
         """Where the seconds of each engine come from."""
         return {name: engine.latency.source for name, engine in self.engines.items()}
 
+    @property
+    def want_next_uses(self) -> bool:
+        """Whether an engine may want to know when contexts are read: one of these, or, where none
+        is an LLM, one whose contexts wait meanwhile."""
+        infos = [each.info for each in self.engines.values() if each.spec.kind == "llm"]
+        asking = (info is None or "next_use" in info.capabilities for info in infos)
+        return not infos or any(asking)
+
     def cost(self, graph: Graph) -> GraphCost:
         """Seconds for a graph that these engines run, by their profiles or by defaults."""
         latencies = {name: engine.latency for name, engine in self.engines.items()}

@@ -12,6 +12,7 @@ from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.program import PlanKey, Program, RunOptions
 from frontend_dsl.symbols import spec_symbol
 from graph_opt.analysis.fusion_choices import FusionChoice, fusion_choices
+from graph_opt.analysis.next_use import NO_TIMES, next_uses
 from graph_opt.encoding import encoding_graph
 from graph_opt.graph import Graph
 from graph_opt.paths import walk
@@ -174,6 +175,10 @@ def _make(
         facts = known.facts(graph, options.fusion, options.prefill_ahead)
         graph = optimize(graph, _passes(options), facts)
     hints = hints_of(graph, known.cost(graph), options.objective)
+    times = next_uses(graph, known.cost(graph)) if known.want_next_uses else NO_TIMES
     return ReadyPlan(
-        engines, known, layout_of(graph, hints, keep_heads=options.optimize), options.optimize
+        engines,
+        known,
+        layout_of(graph, hints, keep_heads=options.optimize, times=times),
+        options.optimize,
     )

@@ -10,7 +10,7 @@ from backends.emulated.options import EmulatedLLMOptions
 from backends.emulated.recording import Recording, RecordingStats, read_recording
 from backends.emulated.roofline import Roofline
 from backends.emulated.timeline import LoopTimer, StepTimer, timer_for
-from backends.llm.engine import CAPABILITIES, LLMEngine
+from backends.llm.engine import LLMEngine, capabilities_with
 from backends.llm.worker import SteppedCore
 from backends.optional import optional_imports
 
@@ -31,7 +31,7 @@ class EmulatedLLM(LLMEngine):
             options.max_running,
             self._make_core,
             device=options.device,
-            capabilities=CAPABILITIES - _LACKED - _unrepeatable(options),
+            capabilities=capabilities_with(options.eviction) - _LACKED - _unrepeatable(options),
         )
         self._roofline = roofline
         self._kv_tokens = kv_tokens

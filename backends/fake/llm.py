@@ -50,9 +50,10 @@ REMOTE: Mapping[str, frozenset[Capability]] = {  # what servers can do, by what 
 _OPTIONAL: Mapping[str, Capability] = {  # options that add one
     "decode_parts": "decode_parts",
     "pin": "pin",
+    "next_use": "next_use",
     "chunks": "fusion",
 }
-_KNOWN = _WITH_CONTEXTS | {"generate", "shares_in_flight", "pin", "fusion"}
+_KNOWN = _WITH_CONTEXTS | {"generate", "shares_in_flight", "pin", "next_use", "fusion"}
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -101,6 +102,7 @@ class FakeLLM(FakeEngine):
         "max_context_tokens",
         "decode_parts",
         "pin",
+        "next_use",
         "chunks",
         "capabilities",
     )
@@ -110,6 +112,9 @@ class FakeLLM(FakeEngine):
         self.num_live_contexts = 0
         self.num_computed_tokens = 0  # of prompts
         self.pinned: list[str] = []  # the texts of contexts that were pinned
+        self.expected: list[
+            tuple[str, float]
+        ] = []  # the texts of contexts, and in how many seconds
         self._able = _capabilities(url, options)
         self._is_remote = "prefill" not in self._able or "warm_up" in self._able
         shares = "shares_in_flight" in self._able
@@ -121,6 +126,10 @@ class FakeLLM(FakeEngine):
         """Note that the context was pinned."""
         self.pinned.append(context.text)
         return context.num_tokens
+
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """Note when contexts are expected to be read."""
+        self.expected += [(context.text, after_s) for context, after_s in uses]
 
     @property
     def info(self) -> EngineInfo:

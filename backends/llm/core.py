@@ -35,6 +35,7 @@ from backends.llm.sample.sampler import (
     sampling_results,
 )
 from backends.llm.sequence.group import Group
+from backends.llm.sequence.sequence import LLMContext
 from backends.llm.speculation.speculator import open_speculation
 from backends.llm.stats import CacheStats, SpeculationStats
 
@@ -73,6 +74,7 @@ class LLMCore:
             lower=self.transfer,
             borrower=in_memory,
             stats=stats,
+            clock=clock,
         )
         read = partial(read_adapter, model=model.config, device=model.device)
         page_bytes = bytes_per_token(model.config, model.dtype) * options.page_size
@@ -190,6 +192,11 @@ class LLMCore:
             return None
         self.live.drop(group)
         return group.request
+
+    def expect(self, context: object, after_s: float) -> None:
+        """A context is expected to be read in so many seconds; those of other engines pass."""
+        if isinstance(context, LLMContext) and context.is_of(self.live.released):
+            self.cache.expect(context.table, after_s)
 
     def step(self) -> Finished:
         """Run one step; the requests that finished in it, failed ones with their exception."""

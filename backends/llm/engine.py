@@ -17,11 +17,13 @@ from backends.base import Capability, Context, EngineInfo, Outcome, Part, Reques
 from backends.errors import EngineUnavailable
 from backends.llm.fusion.fused_prefill import Fuser
 from backends.llm.fusion_gate import FusionGate
+from backends.llm.kv.eviction import EvictionName
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
 from backends.llm.worker import (
     Abort,
     Call,
+    Expect,
     Flush,
     Inbox,
     Outbox,
@@ -60,6 +62,11 @@ CAPABILITIES: frozenset[Capability] = frozenset(
         "fusion",
     )
 )
+
+
+def capabilities_with(eviction: EvictionName) -> frozenset[Capability]:
+    """What an engine of this eviction order can do."""
+    return CAPABILITIES | {"next_use"} if eviction == "next_use" else CAPABILITIES
 
 
 class LLMEngine:
@@ -174,6 +181,11 @@ class LLMEngine:
         """Never evict the KV that the context has now, until its release; how many tokens.
         Raises EngineOverloaded where pins would take too much."""
         return await self.between_steps(lambda core: core.pins.pin(context))
+
+    def expect(self, uses: Sequence[tuple[Context, float]]) -> None:
+        """Contexts are expected to be read in so many seconds each: see `backends.base.Expecting`.
+        Any thread may call."""
+        self._inbox.send(Expect(uses))
 
     async def between_steps(self, run: Callable[[SteppedCore], T]) -> T:
         """What `run` gives on the engine's thread. Raises what it raised, and EngineUnavailable."""

@@ -6,7 +6,7 @@ from typing import Any
 from backends.base import Engine
 from backends.devices import device_name
 from backends.errors import ConfigError
-from backends.llm.engine import LLMEngine
+from backends.llm.engine import LLMEngine, capabilities_with
 from backends.llm.fusion_gate import FusionGate
 from backends.llm.options import LLMOptions
 from backends.llm.worker import SteppedCore
@@ -36,6 +36,7 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
         settings.max_running,
         load,
         device=device_name(settings.device),
+        capabilities=capabilities_with(settings.eviction),
         page_size=settings.page_size,
         fusion_gate=FusionGate(url, settings.fusion_floor),
     )

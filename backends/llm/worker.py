@@ -105,6 +105,8 @@ class SteppedCore(Protocol):
 
     def unload_adapter(self, name: str) -> None: ...
 
+    def expect(self, context: object, after_s: float) -> None: ...
+
     def step(self) -> list[tuple[Request, Outcome]]: ...
 
     def cache_stats(self) -> CacheStats: ...
@@ -144,7 +146,14 @@ class Abort:
     request_id: str
 
 
-Command = Submit | Abort | Call | Flush
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Contexts, and in how many seconds each is expected to be read."""
+
+    uses: Sequence[tuple[Any, float]]
+
+
+Command = Submit | Abort | Call | Expect | Flush
 
 
 class Inbox:
@@ -252,6 +261,9 @@ class Worker:
                 self._add(command)
             elif isinstance(command, Call):
                 self._do(command)
+            elif isinstance(command, Expect):
+                for context, after_s in command.uses:
+                    self._core.expect(context, after_s)
             elif isinstance(command, Flush):
                 self._flush()
             elif self._abort(command.request_id) and command.request_id in self._live:

@@ -52,14 +52,17 @@ class KVCache:
         lower: Lower | None = None,
         borrower: Borrower | None = None,
         stats: CacheStats | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`price` is the seconds to compute tokens [start, end) again, for policies that ask."""
+        """`price` is the seconds to compute tokens [start, end) again, for policies that ask;
+        `clock` is the engine's, for `next_use`."""
         self.pool = PagePool(num_pages, page_size)
         self.tree = RadixTree(page_size, POLICIES[eviction], self._cost)
         self.stats = stats if stats is not None else CacheStats()
         self._price = price
         self._copy_page = copy_page
-        self.idle = IdleTables(POLICIES[eviction], self._cost)
+        self.idle = IdleTables(eviction, self._cost, clock)
+        self._clock = clock
         self._lower = lower
         self._borrower = borrower
         self.unwritten: set[int] = set()  # named in the tree ahead of the step that writes them
@@ -181,6 +184,10 @@ class KVCache:
         """From now on an idle context: keeps its pages until others need them."""
         self._cut(table, self.pool.pages_for(table.num_computed))
         self.idle.add(table)
+
+    def expect(self, table: PageTable, after_s: float) -> None:
+        """Its context is expected to be read in so many seconds."""
+        self.idle.expect(table, self._clock() + after_s)
 
     def revive(self, table: PageTable, ids: list[int]) -> None:
         """A context takes what the tree has of it, and is idle again if it had lost everything."""

@@ -5,6 +5,7 @@
 | `lru` | least recently used | prefixes recur soon; needs no model of the load |
 | `lfu` | least frequently used, the older one among equals | few prefixes are hot for long |
 | `pgdsf` | least worth: uses x seconds to compute again / size | lengths of prompts differ |
+| `next_use` | of contexts the one read last (`next_use.py`); of prefixes as `lru` | agents, tools |
 
 `pgdsf` is prefix-aware GDSF (RAGCache, arXiv 2404.12457): clock + frequency x cost / size, where
 the clock is the highest score that was evicted before the last use. So what stays unused ages, and
@@ -23,7 +24,7 @@ from typing import Generic, Literal, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 Cost = Callable[[int, int], float]  # seconds a token to compute tokens [start, end) again
-EvictionName = Literal["lru", "lfu", "pgdsf"]
+EvictionName = Literal["lru", "lfu", "pgdsf", "next_use"]
 Rank = tuple[float, int]
 _SLACK = 64
 
@@ -60,7 +61,9 @@ def pgdsf(use: Use) -> float:
     return use.floor + use.num_uses * use.seconds_per_token
 
 
-POLICIES: Mapping[EvictionName, Policy] = MappingProxyType({"lru": lru, "lfu": lfu, "pgdsf": pgdsf})
+POLICIES: Mapping[EvictionName, Policy] = MappingProxyType(
+    {"lru": lru, "lfu": lfu, "pgdsf": pgdsf, "next_use": lru}  # nobody expects a prefix
+)
 
 
 def rank(use: Use, policy: Policy) -> Rank:

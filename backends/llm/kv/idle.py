@@ -1,21 +1,24 @@
 """Contexts that wait for their next use, in the order in which they lose their pages."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from backends.llm.kv.eviction import Cost, EvictionOrder, Policy, Rank, rank
+from backends.llm.kv.eviction import POLICIES, Cost, EvictionName, EvictionOrder, Rank, rank
+from backends.llm.kv.next_use import NextUseOrder
 from backends.llm.kv.page_table import PageTable
 
 
 class IdleTables:
     """Ordered by the same policy as the leaves of the tree; pinned ones are not in the order."""
 
-    def __init__(self, policy: Policy, cost: Cost) -> None:
-        self._policy = policy
+    def __init__(self, eviction: EvictionName, cost: Cost, clock: Callable[[], float]) -> None:
+        self._policy = POLICIES[eviction]
         self._cost = cost
         self._clock = 0  # logical time: one tick a use
         self._floor = 0.0
         self._tables: dict[PageTable, None] = {}
-        self._order: EvictionOrder[PageTable] = EvictionOrder(self._rank)
+        self._order: EvictionOrder[PageTable] | NextUseOrder = (
+            NextUseOrder(clock) if eviction == "next_use" else EvictionOrder(self._rank)
+        )
         self._pinned: dict[PageTable, None] = {}
 
     def __contains__(self, table: PageTable) -> bool:
@@ -38,6 +41,12 @@ class IdleTables:
         table.use.note(self._clock, self._floor, self._cost(0, table.num_computed))
         if table not in self._pinned:
             self._order.add(table)
+
+    def expect(self, table: PageTable, due_s: float) -> None:
+        """It is expected to be read then."""
+        table.due_s = due_s
+        if table in self._order:
+            self._order.place(table)
 
     def discard(self, table: PageTable) -> None:
         self._tables.pop(table, None)

@@ -9,6 +9,7 @@ step goes to the next; so a sequence that ended, was preempted or pauses gives u
 another needs it, and is written again if it comes back.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ class PageTable:
     The first pages, up to the end of `node`, are those that the tree names for these tokens."""
 
     __slots__ = (
-        *("is_private", "is_released", "load", "namespace", "node"),
+        *("due_s", "is_private", "is_released", "load", "namespace", "node"),
         *("num_computed", "num_exact", "num_listed", "pages", "row", "use"),
     )
 
@@ -70,6 +71,7 @@ class PageTable:
         self.node: RadixNode | None = None  # the tree node this table keeps locked
         self.load: Load | None = None  # brings more of its KV from a lower tier
         self.use = Use()  # as an idle context
+        self.due_s = -math.inf  # when it is expected to be read, on the engine's clock
         self.is_released = False  # its context is gone
         self.is_private = False  # its KV is not exactly its tokens': the tree never names it
         self.num_exact = 0  # first tokens before those that a fused prompt reads elsewhere

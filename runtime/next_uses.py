@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from backends.base import Context, Expecting
 from graph_opt.graph import Node, Ref
-from graph_opt.ops import reads_context
+from graph_opt.ops import OPS, reads_context
 from runtime.call_times import CallTimes, tool_of
 from runtime.clock import now
 from runtime.layout import Layout
@@ -76,7 +76,7 @@ class NextUses:
         begin_s = times.begins.get(node.name)
         if begin_s is None:
             return
-        if node.op == "call":
+        if OPS[node.op].engine_kind == "python":
             self._called_s[scope, node.name] = now()
             expected_s = self._homes.calls.expected_s(tool_of(node, self._symbols))
             if expected_s is not None:

@@ -63,6 +63,12 @@ class Instances:
         num_tokens: int = await engine.pin(context)
         return num_tokens
 
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """See `backends.base.Expecting`; each instance passes over contexts of others."""
+        for engine in self.engines:
+            asking: Any = engine
+            asking.expect(uses)
+
     async def close(self) -> None:
         await asyncio.gather(*(engine.close() for engine in self.engines))
 

@@ -10,7 +10,7 @@ import teola as tl
 from runtime.events import Event
 from teola.virtual import on_virtual_clock, run_virtually
 
-NAMES = ("Ann", "Bob", "Cid", "Dee")
+NAMES = ("Ann", "Bob", "Cid", "Dee", "Eve", "Fay")
 
 
 def notes_of(name: str, num_facts: int = 60) -> str:
@@ -18,13 +18,13 @@ def notes_of(name: str, num_facts: int = 60) -> str:
     return f"You are {name}. {facts}"
 
 
-def panel_of(llm: tl.LLM) -> Any:
+def panel_of(llm: tl.LLM, num_experts: int) -> Any:
     """Experts who speak in turn, each with a context of its own."""
 
     @tl.app
     def panel(question: str, notes: list[str], rounds: int = 3) -> str:
         experts = []
-        for index in range(len(NAMES)):
+        for index in range(num_experts):
             expert = tl.State(llm)
             expert += tl.system(notes[index])
             experts.append(expert)
@@ -43,18 +43,28 @@ def prefilled(events: Iterable[Event]) -> int:
     return sum(event.fields["prefill_tokens"] for event in events if event.kind == "end")
 
 
-def run_panel(eviction: str, url: str, run: Callable[..., Any], **options: Any) -> tuple[Any, int]:
+def run_panel(
+    eviction: str, url: str, run: Callable[..., Any], num_experts: int = 4, **options: Any
+) -> tuple[Any, int]:
     events: list[Event] = []
-    panel = panel_of(tl.LLM(url, eviction=eviction, **options))
-    result = run(panel.using(listener=events.append), "why?", [notes_of(name) for name in NAMES])
+    panel = panel_of(tl.LLM(url, eviction=eviction, **options), num_experts)
+    result = run(
+        panel.using(listener=events.append),
+        "why?",
+        [notes_of(name) for name in NAMES[:num_experts]],
+    )
     return result, prefilled(events)
 
 
-def on_emulated(eviction: str, kv_tokens: int) -> tuple[Any, int]:
+def on_emulated(
+    eviction: str, kv_tokens: int, device: str = "h100", num_experts: int = 4
+) -> tuple[Any, int]:
     def run(app: Any, *args: Any) -> Any:
         return run_virtually(app, *args).result
 
-    return run_panel(eviction, "emulated:h100/llama-3.1-8b", run, kv_tokens=kv_tokens)
+    return run_panel(
+        eviction, f"emulated:{device}/llama-3.1-8b", run, num_experts, kv_tokens=kv_tokens
+    )
 
 
 @pytest.mark.parametrize("kv_tokens", [1200, 1600])
@@ -64,6 +74,12 @@ def test_experts_who_speak_in_turn_find_more_of_what_they_said(kv_tokens: int) -
     print(f"{kv_tokens}: prefilled {lru[1]} by lru, {next_use[1]} by next_use, {least} with room")
     assert next_use[0] == lru[0]
     assert next_use[1] - least < 0.8 * (lru[1] - least)
+
+
+def test_instances_behind_one_name_are_told_each() -> None:
+    lru, next_use = (on_emulated(eviction, 1100, "2xh100", 6) for eviction in ("lru", "next_use"))
+    assert next_use[0] == lru[0]
+    assert next_use[1] < lru[1]
 
 
 def test_with_room_for_all_the_order_changes_nothing() -> None:

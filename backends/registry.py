@@ -40,6 +40,10 @@ FACTORIES: dict[str, str] = {
     "store.qdrant": "backends.store.qdrant.factory:create",
     "store.qdrant+https": "backends.store.qdrant.factory:create",
     "python.python": "backends.tools.factory:create",
+    **{
+        f"{kind}.process": "backends.processes.factory:create"
+        for kind in ("llm", "embedder", "reranker")
+    },
     "llm.emulated": "backends.emulated.factory:create",
     "embedder.emulated": "backends.emulated.factory:create",
     "reranker.emulated": "backends.emulated.factory:create",

@@ -12,9 +12,9 @@ from random import Random
 from backends.base import Outcome, Result
 from backends.errors import EngineBroken, EngineOverloaded, EngineUnavailable
 from backends.remote.routing.retelling import Retelling, can_be_retold
+from backends.retry_budget import RetryBudget
 from runtime.clock import now
 from runtime.job import Job
-from runtime.retry_budget import RetryBudget
 
 FIRST_DELAY_S = 0.1  # doubled with each try, with jitter
 LONGEST_DELAY_S = 30.0  # that an engine may ask for: a query would rather fail

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backends.processes.process_group import stop_group
 from teola.cli.consoles import stderr_console, stdout_console
 from teola.cli.failures import UsageError, reported
 from teola.cli.results import json_text
@@ -22,7 +23,6 @@ from teola.launching import records
 from teola.launching.environments import environment_of, install
 from teola.launching.failures import tail
 from teola.launching.launch import Server, Waiting, is_healthy, start
-from teola.launching.process_group import stop_group
 from teola.launching.pythons import find_python
 from teola.launching.recipes import Settings, recipe_of
 from teola.launching.records import Record

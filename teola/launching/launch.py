@@ -13,10 +13,11 @@ from urllib.parse import quote
 import httpx
 
 from backends.errors import ConfigError, EngineUnavailable
+from backends.processes.process_group import check_platform, identity, release, spawn, stop_group
+from backends.processes.watchdog import GRACE_S
 from teola.launching import records
 from teola.launching.failures import SHOWN_LINES, hint, is_port_taken, tail
 from teola.launching.ports import pick_port, reachable
-from teola.launching.process_group import check_platform, identity, release, spawn, stop_group
 from teola.launching.pythons import SAFE_PATH
 from teola.launching.recipes import (
     Recipe,
@@ -28,7 +29,6 @@ from teola.launching.recipes import (
     without_secrets,
 )
 from teola.launching.records import Record
-from teola.launching.watchdog import GRACE_S
 
 DEFAULT_WAIT_S = 1800.0  # a large model is downloaded first
 _POLL_S = 0.2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends.errors import ConfigError
 from backends.models.cache import cache_folder
-from teola.launching.process_group import identity
+from backends.processes.process_group import identity
 
 _KEPT_LOGS = 20
 

@@ -17,12 +17,12 @@ from backends.errors import (
 )
 from backends.fake.faulty import FaultyEngine
 from backends.registry import EngineSpec, create
+from backends.retry_budget import LEAST, MOST, SHARE, RetryBudget
 from graph_opt.text import parse
 from runtime.clock import now, run_virtual
 from runtime.errors import NodeFailed, QueryTimeout
 from runtime.events import EventLog
 from runtime.layout import layout_of
-from runtime.retry_budget import LEAST, MOST, SHARE, RetryBudget
 from runtime.service import Runtime
 
 EMBED = """\

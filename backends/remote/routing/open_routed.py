@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from backends.base import Engine
 from backends.options import Options, read_options
+from backends.remote.routing.hedge import After
 from backends.remote.routing.kv_feeds import finder_of
 from backends.remote.routing.routed_engine import RoutedEngine
 from backends.remote.url import RemoteURL
@@ -17,6 +18,7 @@ class RoutingOptions(Options):
     """How requests are spread over endpoints. The other options are those of each endpoint."""
 
     routing: Literal["round_robin", "least_loaded", "prefix", "predicted_ttft"] = "predicted_ttft"
+    hedge_s: After = None  # a copy of a request that is slower goes to another endpoint
     kv_events: bool | str | Sequence[str] = True  # True: where offered; else addresses in order
 
 
@@ -39,7 +41,7 @@ def open_routed(url: RemoteURL, options: Mapping[str, Any], make_one: MakeOne) -
         for endpoint in url.endpoints
     }
     find = finder_of(url, settings.kv_events, others)
-    routed = RoutedEngine(url.text, engines, settings.routing, find)
+    routed = RoutedEngine(url.text, engines, settings.routing, find, hedge=settings.hedge_s)
     for engine in engines.values():
         if isinstance(engine, SharesContexts):
             engine.share_contexts(routed)

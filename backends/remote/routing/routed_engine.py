@@ -24,6 +24,7 @@ from backends.errors import (
 from backends.rate_limits import RateReport, ReportsRates
 from backends.remote.routing.choice import CHOICES, View
 from backends.remote.routing.endpoint import Endpoint, Flight
+from backends.remote.routing.hedge import After, Hedging
 from backends.remote.routing.kv_feeds import FindSources, KVFeeds
 from backends.remote.routing.load_poller import LoadPoller
 from backends.remote.routing.probes import Probes
@@ -49,7 +50,9 @@ class RoutedEngine:
         routing: str = "predicted_ttft",
         find_events: FindSources | None = None,
         random: Random | None = None,
+        hedge: After = None,
     ) -> None:
+        """`hedge` is after how long a slow request gets a copy: see `hedge.py`."""
         if routing not in CHOICES:
             raise ConfigError(f"{url!r}: unknown routing {routing!r}; known: {', '.join(CHOICES)}")
         self._url = url
@@ -61,6 +64,9 @@ class RoutedEngine:
         self._running: dict[str, Endpoint | None] = {}  # by request id; None: on its way
         self._waiting: dict[str, Trip] = {}  # by request id: those that have no endpoint yet
         self._aborted: set[str] = set()
+        self.hedging: Hedging | None = None
+        if hedge is not None:
+            self.hedging = Hedging(hedge, self._run, self._abort_one, self._slow)
 
     @property
     def info(self) -> EngineInfo:
@@ -105,11 +111,30 @@ class RoutedEngine:
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
         """Requests of an LLM go each for itself, others as one batch."""
         if len(requests) == 1 or self.endpoints[0].engine.info.kind != "llm":
-            return await self._run(requests)
-        each = await asyncio.gather(*(self._run([request]) for request in requests))
+            return await self._started(requests)
+        each = await asyncio.gather(*(self._started([request]) for request in requests))
         return [outcome for outcomes in each for outcome in outcomes]
 
+    async def _started(self, requests: Sequence[Request]) -> list[Outcome]:
+        if self.hedging is None or self._is_local(requests[0]):
+            return await self._run(requests)
+        return await self.hedging.run(requests)
+
     def abort(self, request_id: str) -> None:
+        self._abort_one(request_id)
+        if self.hedging is not None:
+            self.hedging.abort(request_id)
+
+    def _slow(self, request_id: str) -> Endpoint | None:
+        """Where a request is, if another endpoint has room for its copy."""
+        place = self._running.get(request_id)
+        is_room = any(
+            each is not place and each.is_started and each.has_room and not each.breaker.is_open
+            for each in self.endpoints
+        )
+        return place if is_room else None
+
+    def _abort_one(self, request_id: str) -> None:
         if request_id in self._running:
             self._aborted.add(request_id)
             endpoint = self._running[request_id]
@@ -135,13 +160,15 @@ class RoutedEngine:
                 )
         await self._feeds.open(endpoint)
 
-    async def _run(self, requests: Sequence[Request]) -> list[Outcome]:
+    async def _run(
+        self, requests: Sequence[Request], avoided: Endpoint | None = None
+    ) -> list[Outcome]:
         ids = [request.id for request in requests]
         self._running |= dict.fromkeys(ids)
         try:
             if self._is_local(requests[0]):
                 return await self._extend(requests)
-            return await self._route(requests)
+            return await self._route(requests, avoided)
         finally:
             for request_id in ids:
                 self._running.pop(request_id, None)
@@ -164,31 +191,33 @@ class RoutedEngine:
                 self._router.homes.extended(context_of(request), outcome.outputs)
         return outcomes
 
-    async def _route(self, requests: Sequence[Request]) -> list[Outcome]:
+    async def _route(self, requests: Sequence[Request], avoided: Endpoint | None) -> list[Outcome]:
         """Send them to one endpoint after another until none has to move on."""
         is_told = any(endpoint.caches for endpoint in self.endpoints)
         if is_told and requests[0].op in ("decode", "generate"):
-            return [await self._route_ids(request) for request in requests]
-        return await self._move(requests)
+            return [await self._route_ids(request, avoided) for request in requests]
+        return await self._move(requests, avoided)
 
-    async def _route_ids(self, request: Request) -> Outcome:
+    async def _route_ids(self, request: Request, avoided: Endpoint | None) -> Outcome:
         """Tokenise the prompt first, which the client does: events are about token ids."""
         context, parts = split(request)
         if not parts:
-            return (await self._move([request]))[0]
+            return (await self._move([request], avoided))[0]
         kept = {name: v for name, v in request.attrs.items() if name in ("adapter", "cache_salt")}
         prefill = Request(request.id, "prefill", (context, *parts), kept)
         (made,) = await self._extend([prefill])
         if not isinstance(made, Result) or not getattr(made.outputs[0], "ids", None):
-            return (await self._move([request]))[0]
+            return (await self._move([request], avoided))[0]
         decode = replace(request, op="decode", inputs=made.outputs)
-        (outcome,) = await self._move([decode])
+        (outcome,) = await self._move([decode], avoided)
         if request.op == "generate" and isinstance(outcome, Result):
             return replace(outcome, outputs=outcome.outputs[:1])
         return outcome
 
-    async def _move(self, requests: Sequence[Request]) -> list[Outcome]:
+    async def _move(self, requests: Sequence[Request], avoided: Endpoint | None) -> list[Outcome]:
         trip = Trip(requests, prompt_of(requests), context_of(requests[0]))
+        if avoided is not None:
+            trip.tried[avoided] = EngineUnavailable(f"{avoided.url} was slow, this is the copy")
         ended: dict[str, Outcome] = {}
         while trip.requests:
             picked = await self._pick(trip) if len(trip.tried) < MAX_TRIES else None

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from stand_in_server import StandIn, make_stand_in
 
+from backends.processes.process_group import is_alive
 from teola.launching import launch, records
-from teola.launching.process_group import is_alive
 
 
 @pytest.fixture(autouse=True)

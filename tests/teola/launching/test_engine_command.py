@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from stand_in_server import StandIn
 
+from backends.processes.process_group import is_alive
 from teola.launching import records
-from teola.launching.process_group import is_alive
 
 BIN = Path(sys.executable).parent
 

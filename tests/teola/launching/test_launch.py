@@ -13,8 +13,9 @@ import pytest
 from stand_in_server import StandIn
 
 from backends.errors import ConfigError, EngineUnavailable
-from teola.launching import launch, process_group, records
-from teola.launching.process_group import is_alive
+from backends.processes import process_group
+from backends.processes.process_group import is_alive
+from teola.launching import launch, records
 from teola.launching.recipes import Settings
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from backends.errors import ConfigError
-from teola.launching import watchdog
-from teola.launching.watchdog import GRACE_S
+from backends.processes import watchdog
+from backends.processes.watchdog import GRACE_S
 
 _POLL_S = 0.05
 _HAS_PROC = Path("/proc/self/stat").exists()

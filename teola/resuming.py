@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.base import Result
 from backends.errors import ConfigError
 from frontend_dsl.app import App
 from runtime.errors import RunNotFound
+from runtime.run_store.outcomes import encode_result
 from runtime.run_store.rows import RunSummary
 from runtime.run_store.store import Claimed, RunStore
 from runtime.run_store.stored_run import InDoubt
@@ -38,17 +40,19 @@ def resume(
     arguments: Mapping[str, Any] | None = None,
     engines: Mapping[str, str] | None = None,
     in_doubt: InDoubt = "stop",
+    approve: bool | None = None,
 ) -> Any:
     """Go on with a run that ended without its result, and give that.
 
     What it finished is not done again: effects never, all else unless its inputs have changed. The
     app is that of the run's file and name unless `app` gives it; `arguments` and `engines` replace
     what is kept. `in_doubt` says what becomes of an effect that had begun and did not end: "stop"
-    raises EffectInDoubt, "retry" runs it again, "skip" takes None for its value.
+    raises EffectInDoubt, "retry" runs it again, "skip" takes None for its value. `approve` answers
+    the question that the run waits for.
 
     Raises RunNotFound, RunInUse, RunDiverged, and what the app raises.
     """
-    found = _prepared(run_id, runs, app, arguments, engines, in_doubt)
+    found = _prepared(run_id, runs, app, arguments, engines, in_doubt, approve)
     return found.app(*found.args, **found.kwargs)
 
 
@@ -60,10 +64,18 @@ async def aresume(
     arguments: Mapping[str, Any] | None = None,
     engines: Mapping[str, str] | None = None,
     in_doubt: InDoubt = "stop",
+    approve: bool | None = None,
 ) -> Any:
     """`resume`, awaited."""
-    found = await asyncio.to_thread(_prepared, run_id, runs, app, arguments, engines, in_doubt)
+    found = await asyncio.to_thread(
+        _prepared, run_id, runs, app, arguments, engines, in_doubt, approve
+    )
     return await found.app.arun(*found.args, **found.kwargs)
+
+
+def answer(store: RunStore, run_id: str, *, approved: bool) -> str:
+    """Answer what a run waits for, without going on; the question."""
+    return store.answer(run_id, encode_result(Result((approved,))))
 
 
 def store_in(folder: str | Path | None) -> RunStore:
@@ -87,8 +99,11 @@ def _prepared(
     arguments: Mapping[str, Any] | None,
     engines: Mapping[str, str] | None,
     in_doubt: InDoubt,
+    approve: bool | None,
 ) -> Resumed:
     store = store_in(runs)
+    if approve is not None:
+        answer(store, run_id, approved=approve)
     return prepared(store, run_id, app, arguments, engines or {}, in_doubt)
 
 
@@ -105,7 +120,7 @@ def prepared(
         raise ConfigError(f'in_doubt is "stop", "retry" or "skip", not {in_doubt!r}')
     summary = store.summary(run_id)
     found = app or _app_at(summary.run.target, run_id)
-    args, kwargs = _arguments(summary, arguments)
+    args, kwargs = _by_name(found, *_arguments(summary, arguments))
     if summary.run.code and summary.run.code != code_of(found):
         warnings.warn(
             f"the code of {summary.run.app}() changed since run {run_id} began: what it asks for "
@@ -145,6 +160,13 @@ def _arguments(
             f'tl.resume("{run.id}", arguments={{...}})'
         ) from error
     return tuple(args), kwargs
+
+
+def _by_name(
+    app: App[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    names = [parameter.name for parameter in app.parameters[: len(args)]]
+    return args[len(names) :], {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _engines(summary: RunSummary, given: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from backends.url_secrets import without_url_secrets
 from frontend_dsl.agents.errors import ApprovalPending
 from frontend_dsl.program import Called, CallInputs, RunOptions
 from runtime.clock import date
+from runtime.errors import NodeFailed
 from teola.app_places import code_of, target_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ async def _ended(
 
 
 def _state_after(error: BaseException) -> RunState:
-    if isinstance(error, ApprovalPending):
+    behind: BaseException | None = error
+    while isinstance(behind, NodeFailed):  # of an agent inside
+        behind = behind.cause
+    if isinstance(behind, ApprovalPending):
         return "waiting"
     return "failed" if isinstance(error, Exception) else "interrupted"
 

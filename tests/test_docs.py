@@ -25,6 +25,7 @@ PAGES = (
     "testing",
     "comparison",
     "observability",
+    "durable_runs",
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NOT_RUN = re.compile(r"# not run: \S")

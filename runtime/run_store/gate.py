@@ -189,10 +189,11 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         self._send(job)
 
     def _ended(self, job: Job, work: Work, outcome: Outcome) -> None:
-        self._note(job, work, outcome)
         if isinstance(outcome, Exception):
             self._failed(job, work, outcome)
-        elif is_large(outcome.outputs):
+            return
+        self._note(job, work, outcome)
+        if is_large(outcome.outputs):
             kept = outcome
             aside(lambda: _encoded(kept), lambda value: self._keep(job, work, kept, value))
         else:
@@ -213,6 +214,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         if work.kind is Kind.ASKS:  # nobody answered: it goes on waiting
             self._run.when_no_effects(lambda: self._tell(job, error))
             return
+        self._note(job, work, error)
         if not isinstance(error, RequestAborted) and work.kind is not Kind.NESTED:
             self._run.put(work, NodeState.FAILED, encode_error(error))
         self._tell(job, error)

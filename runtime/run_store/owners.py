@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 from backends.file_lock import file_lock, is_locked
+
+_LOOKS = 3  # another process that looks holds the file for a moment too
+_BETWEEN_S = 0.005
+_SWEPT_AFTER_S = 3600.0
 
 
 class Owner:
@@ -19,21 +24,38 @@ class Owner:
 
     def take(self) -> str:
         """The name under which this process owns runs."""
-        if not self.name:
-            self.name = uuid4().hex
-            self._held.enter_context(file_lock(self._folder / self.name))
+        while not self.name:
+            name = uuid4().hex
+            held = ExitStack()
+            held.enter_context(file_lock(self._folder / name))
+            if (self._folder / name).exists():  # nobody took it for one of the dead
+                self.name, self._held = name, held
+                self._sweep()
+            else:
+                held.close()
         return self.name
 
     def is_alive(self, name: str) -> bool:
         """Whether the process of that name still runs."""
-        return bool(name) and is_locked(self._folder / name)
+        for _ in range(_LOOKS):
+            if not name or not is_locked(self._folder / name):
+                return False
+            time.sleep(_BETWEEN_S)
+        return True
 
     def forget(self, name: str) -> None:
         """Remove the file of one that is dead."""
         (self._folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._held.close()
         if self.name:
             self.forget(self.name)
+        self._held.close()
         self.name = ""
+
+    def _sweep(self) -> None:
+        """Remove old files of the dead; a new one may not be locked yet."""
+        before = (self._folder / self.name).stat().st_mtime - _SWEPT_AFTER_S
+        for path in self._folder.iterdir():
+            if path.stat().st_mtime < before and not is_locked(path):
+                self.forget(path.name)

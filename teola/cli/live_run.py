@@ -23,11 +23,14 @@ class Screen:
 
     def __init__(self, builder: RunBuilder, out: TextIO | None, progress: Progress | None):
         self.streamed = ""
+        self.stored_as = ""  # the id of the run, if it is kept
         self._builder = builder
         self._out = out
         self._progress = progress
 
     def on_event(self, event: Event) -> None:
+        if event.kind == "query":
+            self.stored_as = event.fields.get("stored_as", self.stored_as)
         if event.kind != "text":
             self._builder(event)
             return

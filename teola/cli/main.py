@@ -16,6 +16,7 @@ from teola.cli.failures import FAILED, INTERRUPTED
 from teola.cli.measuring_verbs import doctor, fusion_check, profile, top, trace
 from teola.cli.model_verbs import models
 from teola.cli.server_verbs import mcp, serve, serve_engine
+from teola.cli.stored_verbs import approve, resume, runs
 
 app = typer.Typer(
     help="Compile LLM apps to graphs of primitives and run them fast on models you host.",
@@ -43,6 +44,7 @@ def version() -> None:
 _OF_APPS: Sequence[Callable[..., None]] = (run, graph, plan, simulate)
 _OTHERS: Sequence[Callable[..., None]] = (
     *(trace, profile, serve_engine, serve, top),
+    *(runs, resume, approve),
     *(evaluate, mcp, doctor, fusion_check, version),
 )
 

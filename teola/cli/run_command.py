@@ -1,6 +1,8 @@
 """`run-graph APP --argument ...`, which is also `teola run`."""
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -8,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from backends.policy.named import POLICIES
+from frontend_dsl.agents.errors import ApprovalPending
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console
 from teola.cli.failures import UsageError, message_of, reported
@@ -32,6 +35,12 @@ OPTIONS = (
         {"action": "append", "default": []},
     ),
     *START_OPTIONS,
+    Option(
+        "runs",
+        "keep what the run finishes in FOLDER (default: $TEOLA_RUNS, if that is set), to go on "
+        "after a crash: see `teola runs`, `teola resume`",
+        "FOLDER",
+    ),
     Option(
         "policy",
         f"the order in which engines serve what waits: {', '.join(sorted(POLICIES))}",
@@ -128,9 +137,18 @@ def configured(invocation: Invocation) -> Any:
         changes["otel"] = options.otel
     if options.fusion is not None:
         changes["fusion"] = options.fusion
+    if options.runs is not None:
+        changes["runs"] = options.runs
+    elif os.environ.get("TEOLA_RUNS") and not options.virtual:
+        changes["runs"] = True
     if options.memo is not None:
         changes["memo"] = {"memory": True, "off": False}.get(options.memo, options.memo)
     return app.using(**changes)
+
+
+def run_and_print(invocation: Invocation) -> None:
+    """Run an app that is configured already."""
+    _Run(invocation.app, invocation).run(sys.stdout)
 
 
 def named_engine(word: str) -> tuple[str, str]:
@@ -158,10 +176,12 @@ class _Run:
         try:
             with progress or nullcontext(), redirect_stdout(sys.stderr):
                 result = execute(self.app, self.invocation.arguments, screen)
-        except Exception as error:
+        except BaseException as error:
             self._end_line(out, screen)
-            if options.json:
+            if options.json and isinstance(error, Exception):
                 print(json_text(report(builder.trace(), None, error)), file=out)
+            if screen.stored_as:
+                console.print(self._way_on(screen.stored_as, error), soft_wrap=True)
             raise
         if options.json:
             print(json_text(report(builder.trace(), result)), file=out)
@@ -181,6 +201,13 @@ class _Run:
         else:  # the app gave back something else than what was streamed
             self._end_line(out, screen)
             print(text, file=out, flush=True)
+
+    def _way_on(self, run_id: str, error: BaseException) -> str:
+        runs = self.app.options.runs
+        folder = f" --runs {shlex.quote(runs)}" if isinstance(runs, str) else ""
+        if isinstance(error, ApprovalPending):
+            return f"the run is kept: answer with `teola approve {run_id}{folder}` (or --no)"
+        return f"the run is kept: `teola resume {run_id}{folder}` goes on with it"
 
     def _end_line(self, out: TextIO, screen: Screen) -> None:
         if screen.streamed:

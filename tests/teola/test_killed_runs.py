@@ -56,7 +56,7 @@ def again(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     doubtful: dict[str, list[str]] = {}
     for line in lines:
         if line == "doubt":
-            doubtful = {each: begun[-2:] for each in begun}  # two calls of a turn run at once
+            doubtful = dict.fromkeys(begun, begun[-2:])  # two calls of a turn run at once
         elif line.startswith("begin "):
             order = line.removeprefix("begin ")
             if order in begun:

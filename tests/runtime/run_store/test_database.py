@@ -1,5 +1,6 @@
 """The file of runs: what it survives, and what it says of what it does not."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def test_an_owner_leaves_no_file(tmp_path: Path) -> None:
     assert len(list((tmp_path / "owners").iterdir())) == 1
     store.close()
     assert list((tmp_path / "owners").iterdir()) == []
+
+
+def test_old_files_of_dead_owners_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "owners").mkdir()
+    (tmp_path / "owners" / "dead").touch()
+    os.utime(tmp_path / "owners" / "dead", (1.0, 1.0))
+    store = RunStore(tmp_path)
+    store.begin(RUN).result()
+    assert not (tmp_path / "owners" / "dead").exists()
+    store.close()
 
 
 def test_listing_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""Approvals that outlive the process which asks for them."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import teola as tl
+from teola.runner import AppRunner, chosen_runner
+
+ROOT = Path(__file__).parent.parent.parent
+llm = tl.LLM("fake:")
+made: list[str] = []
+
+
+@tl.tool
+def send(text: str) -> str:
+    """Send a text."""
+    made.append(text)
+    return f"sent {text}"
+
+
+@tl.tool(approval=True)
+def pay(who: str) -> str:
+    """Pay somebody."""
+    made.append(f"pay {who}")
+    return f"paid {who}"
+
+
+@tl.app
+async def news(topic: str) -> str:
+    draft = await tl.value(send(f"draft of {topic}"))
+    if await tl.approve("Publish?", draft):
+        return await tl.value(send("published"))
+    return "kept"
+
+
+clerk = tl.Agent("clerk", llm, tools=[send, pay])
+
+
+@tl.app
+def office(task: str) -> list[str]:
+    return [clerk(task)]
+
+
+def reply(prompt: str) -> str:
+    call = tl.fake.tool_call
+    if "paid ann" in prompt:
+        return "done"
+    return "refused" if "not allowed" in prompt else call("send", text="x") + call("pay", who="ann")
+
+
+@pytest.fixture(autouse=True)
+def _runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    made.clear()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))  # nobody is there
+    runner = AppRunner()
+    with chosen_runner(runner):
+        yield
+        runner.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(("answer", "result"), [(True, "sent published"), (False, "kept")])
+def test_a_run_waits_on_the_disk_for_its_answer(folder: str, answer: bool, result: str) -> None:
+    with pytest.raises(tl.errors.ApprovalPending, match="teola approve") as caught:
+        news.using(runs=folder)("rain")
+    (run,) = tl.runs(folder)
+    assert caught.value.run == run.run.id
+    assert (run.state, run.question) == ("waiting", "Publish?: sent draft of rain")
+    assert tl.resume(run.run.id, runs=folder, approve=answer) == result
+    assert made.count("draft of rain") == 1
+    assert tl.runs(folder)[0].state == "finished"
+
+
+def test_a_run_that_is_not_answered_goes_on_waiting(folder: str) -> None:
+    with pytest.raises(tl.errors.ApprovalPending):
+        news.using(runs=folder)("rain")
+    run_id = tl.runs(folder)[0].run.id
+    with pytest.raises(tl.errors.ApprovalPending):
+        tl.resume(run_id, runs=folder)
+    assert tl.runs(folder)[0].state == "waiting"
+    assert made == ["draft of rain"]
+
+
+def test_an_approver_that_goes_is_asked_again_and_one_that_answered_is_not(folder: str) -> None:
+    asked: list[str] = []
+
+    def gone(question: str, subject: object) -> bool:
+        asked.append(question)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return True
+
+    app = news.using(runs=folder, approve=gone)
+    with pytest.raises(tl.errors.ALL):
+        app("rain")
+    run_id = tl.runs(folder)[0].run.id
+    assert tl.resume(run_id, runs=folder, app=app) == "sent published"
+    assert tl.resume(run_id, runs=folder, app=app) == "sent published"
+    assert asked == ["Publish?"] * 2
+
+
+@pytest.mark.parametrize("app", [clerk, office])
+def test_an_agents_tool_waits_and_its_other_calls_are_not_made_again(
+    folder: str, app: "tl.App[[str], object]"
+) -> None:
+    with tl.fake(llm, reply), pytest.raises(tl.errors.ApprovalPending, match="May clerk call pay"):
+        app.using(runs=folder)("go")
+    (run,) = tl.runs(folder)
+    assert run.state == "waiting"
+    assert made == ["x"]
+    with tl.fake(llm, reply):
+        found = tl.resume(run.run.id, runs=folder, approve=True)
+    assert found in ("done", ["done"])
+    assert made == ["x", "pay ann"]
+
+
+def test_what_does_not_wait_cannot_be_answered(folder: str) -> None:
+    with pytest.raises(tl.errors.ApprovalPending):
+        news.using(runs=folder)("rain")
+    run_id = tl.runs(folder)[0].run.id
+    tl.resume(run_id, runs=folder, approve=True)
+    with pytest.raises(tl.errors.RunNotFound, match="waits for no approval"):
+        tl.resume(run_id, runs=folder, approve=True)
+
+
+APP = """
+import teola as tl
+
+@tl.tool
+def send(text: str) -> str:
+    with open("sent.txt", "a") as file:
+        file.write(text + "\\n")
+    return text
+
+@tl.app
+async def news(topic: str, num: int = 2) -> str:
+    draft = await tl.value(send("draft"))
+    return await tl.value(send(topic)) if await tl.approve("Publish?", draft) else "kept"
+"""
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    main = "from teola.cli.main import main; main()"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TEOLA_RUNS": str(folder / "runs")}
+    return subprocess.run(
+        [sys.executable, "-c", main, *words],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_one_process_asks_and_another_answers(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    asked = command(tmp_path, "run", "app.py", "--topic", "rain")
+    assert asked.returncode == 1
+    assert "waits for approval: 'Publish?'" in asked.stderr
+    (run,) = tl.runs(tmp_path / "runs")
+    assert f"teola approve {run.run.id}" in asked.stderr
+    answered = command(tmp_path, "approve", run.run.id)
+    assert (answered.returncode, answered.stdout) == (0, "rain\n"), answered.stderr
+    assert (tmp_path / "sent.txt").read_text() == "draft\nrain\n"

@@ -17,6 +17,8 @@ class Served:
 
     queued_s: float = 0.0  # in the engine, before its first step
     num_steps: int = 0  # that it took part in
+    first_step: int = 0  # of them, by the engine's own count
+    last_step: int = 0
     num_chunks: int = 0  # of them, those that computed its prompt
     largest_chunk: int = 0  # tokens
     num_paused: int = 0  # steps that ran without it between its first and its last
@@ -59,6 +61,8 @@ def _read(value: Mapping[str, Any]) -> Served:
     return Served(
         queued_s=float(value.get("queued_s", 0.0)),
         num_steps=int(value.get("num_steps", 0)),
+        first_step=int(value.get("first_step", 0)),
+        last_step=int(value.get("last_step", 0)),
         num_chunks=int(value.get("num_chunks", 0)),
         largest_chunk=int(value.get("largest_chunk", 0)),
         num_paused=int(value.get("num_paused", 0)),

@@ -4,7 +4,7 @@ The order is that in which a queue would give one batch without end (`runtime.wa
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,14 +25,17 @@ def in_order(
     tickets: Sequence[T],
     value: Callable[[Hashable], float],
     max_unit_items: float = float("inf"),
+    since: Mapping[Hashable, int] | None = None,
 ) -> list[T]:
-    """The tickets, the first served first; `value` is what the account says of a flow."""
+    """The tickets, the first served first; `value` is what the account says of a flow. Of flows
+    with equal turns the older goes first, by its oldest ticket or by what `since` has of it."""
     flows: dict[Hashable, list[T]] = defaultdict(list)
     for ticket in tickets:
         flows[policy.flow(ticket)].append(ticket)
     rank = _rank(policy)
     views = {key: _view(flow, rank, value(key)) for key, flow in flows.items()}
-    keys = sorted(flows, key=lambda key: (policy.turn(views[key]), views[key].oldest))
+    ages = since or {key: view.oldest for key, view in views.items()}
+    keys = sorted(flows, key=lambda key: (policy.turn(views[key]), ages[key]))
     placed: list[tuple[int, int, list[T]]] = []
     for turn, key in enumerate(keys):
         for nth, unit in enumerate(_units(policy, flows[key], rank, max_unit_items)):

@@ -113,7 +113,7 @@ def _last_input(trace: Trace, span: Span) -> str:
 def _served_lines(served: Served) -> Iterator[str]:
     chunks = count(served.num_chunks, "chunk")
     prompt = f", its prompt in {chunks} of at most {served.largest_chunk:,} tokens"
-    steps = count(served.num_steps, "step")
+    steps = f"{count(served.num_steps, 'step')} ({served.first_step:,} to {served.last_step:,})"
     yield f"The engine served it in {steps}{prompt if served.num_chunks else ''}."
     if served.queued_s >= WORTH_S:
         yield f"It waited {seconds(served.queued_s)} for the first of them."

@@ -9,6 +9,7 @@ So that nothing starves under policies that have patience, the oldest of all goe
 `patience_s` old; it takes one place in a step.
 """
 
+from collections.abc import Hashable
 from collections.abc import Sequence as Items
 
 from backends.base import Place
@@ -52,6 +53,7 @@ class ByPolicy:
         self._patience_s = patience_s
         self._account = None if policy.account is None else policy.account()
         self._lines: dict[Sequence, _Line] = {}
+        self._since: dict[Hashable, int] = {}  # flow -> its first arrival, while it is here
 
     def __call__(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
         self._look_at(sequences, now_s)
@@ -63,8 +65,19 @@ class ByPolicy:
         if self._policy.reads_known:
             self._look_up(lines, view, now_s)
         value = (lambda _: 0.0) if self._account is None else self._account.value
-        ordered = [line.sequence for line in in_order(self._policy, lines, value)]
+        self._note_flows(lines)
+        found = in_order(self._policy, lines, value, since=self._since)
+        ordered = [line.sequence for line in found]
         return ordered if self._policy.patience_s is None else self._oldest_first(ordered, now_s)
+
+    def _note_flows(self, lines: Items[_Line]) -> None:
+        """The age of a flow is not that of the oldest request that is left of it: else two queries
+        with as much to do would take turns at each end of a request, and both would end late."""
+        since: dict[Hashable, int] = {}
+        for line in lines:
+            flow = self._policy.flow(line)
+            since[flow] = min(line.order, since.get(flow, self._since.get(flow, line.order)))
+        self._since = since
 
     def _knows_nothing(self, sequences: Items[Sequence]) -> bool:
         return self._account is None and not any(s.request.place for s in sequences)

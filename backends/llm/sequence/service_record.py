@@ -26,6 +26,7 @@ class ServiceRecord:
         self.preempted_by = ""
         self._began_s: float | None = None
         self._num_steps = 0
+        self._first_step = 0
         self._num_chunks = 0
         self._largest_chunk = 0
         self._num_paused = 0
@@ -48,7 +49,7 @@ class ServiceRecord:
         self.last_step = number
         self._num_steps += 1
         if self._began_s is None:
-            self._began_s = began_s
+            self._began_s, self._first_step = began_s, number
         if num_prompt_tokens:
             self._num_chunks += 1
             self._largest_chunk = max(self._largest_chunk, num_prompt_tokens)
@@ -58,6 +59,8 @@ class ServiceRecord:
         return Served(
             queued_s=0.0 if self._began_s is None else self._began_s - arrived_s,
             num_steps=self._num_steps,
+            first_step=self._first_step,
+            last_step=self.last_step if self._num_steps else 0,
             num_chunks=self._num_chunks,
             largest_chunk=self._largest_chunk,
             num_paused=self._num_paused,

@@ -142,3 +142,11 @@ def test_a_place_that_changes_while_its_request_waits_changes_the_order(engine: 
     two.request.place = Place("two", 1.0)
     driven.run()
     assert driven.finished == [two.request.id, one.request.id]
+
+
+def test_of_two_queries_with_as_much_left_one_ends_before_the_other(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    asked_for = [asked(driven, query, 5.0) for query in ("one", "two", "one", "two")]
+    driven.run()
+    one, two = asked_for[::2], asked_for[1::2]
+    assert driven.finished == [sequence.request.id for sequence in (*one, *two)]

@@ -28,7 +28,9 @@ def test_steps_and_chunks_are_counted(engine: Make) -> None:
     driven = engine(token_budget=16)
     sequence = heard(driven, "q1", prompt=40, num_output=3)
     driven.run()
-    assert sequence.served == Served(num_steps=5, num_chunks=3, largest_chunk=16)
+    assert sequence.served == Served(
+        num_steps=5, first_step=1, last_step=5, num_chunks=3, largest_chunk=16
+    )
 
 
 def test_what_a_request_waits_for_a_seat_is_told_with_the_queries_that_ran(engine: Make) -> None:

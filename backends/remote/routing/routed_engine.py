@@ -182,14 +182,18 @@ class RoutedEngine:
         return "warm_up" in able or "prefill" not in able
 
     async def _extend(self, requests: Sequence[Request]) -> list[Outcome]:
-        endpoint = next((e for e in self.endpoints if e.is_started), None)
-        if endpoint is None:
-            return [refusal(self.endpoints, {})] * len(requests)
-        outcomes = await endpoint.engine.execute(requests)
-        for request, outcome in zip(requests, outcomes, strict=True):
-            if isinstance(outcome, Result):
-                self._router.homes.extended(context_of(request), outcome.outputs)
-        return outcomes
+        tried: dict[Endpoint, Exception] = {}
+        for endpoint in (each for each in self.endpoints if each.is_started):
+            try:
+                outcomes = await endpoint.engine.execute(requests)
+            except EngineUnavailable as error:  # of a process that is down
+                tried[endpoint] = error
+                continue
+            for request, outcome in zip(requests, outcomes, strict=True):
+                if isinstance(outcome, Result):
+                    self._router.homes.extended(context_of(request), outcome.outputs)
+            return outcomes
+        return [refusal(self.endpoints, tried)] * len(requests)
 
     async def _route(self, requests: Sequence[Request], avoided: Endpoint | None) -> list[Outcome]:
         """Send them to one endpoint after another until none has to move on."""

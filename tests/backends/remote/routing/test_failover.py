@@ -684,3 +684,20 @@ def test_a_request_reaches_its_server_as_it_is() -> None:
             assert getattr(server.last, name) == getattr(sent, name)
 
     run_virtual(main())
+
+
+def test_a_prefill_that_stays_with_the_client_needs_no_endpoint_that_is_up() -> None:
+    servers = [Server(), Server()]
+    engine = routed(*servers)
+
+    async def main() -> None:
+        await engine.start()
+        caller = Caller(engine)
+        servers[0].kill()
+        assert (await caller.prefill("some text")).num_tokens == 2
+        servers[1].kill()
+        (outcome,) = await engine.execute([Request("0" * 32, "prefill", (None, "some text"))])
+        assert isinstance(outcome, EngineUnavailable)
+        await engine.close()
+
+    run_virtual(main())

@@ -28,8 +28,6 @@ from backends.tool_calls.format import written_text
 from backends.tool_calls.tools import Toolset
 from backends.tool_calls.turn import ToolTurn
 
-_LENGTHS = (32, 160)  # tokens of a made-up text
-
 
 class EmulatedCore(LLMCore):
     """A step takes the time of `roofline` on `timer`; each request's output is known when it is
@@ -106,7 +104,7 @@ class EmulatedCore(LLMCore):
     def _length_of(self, request: Request, prompt: str, numbers: Random) -> int:
         """Of a made-up text. One from a trace is another one in each query."""
         if self._lengths is None:
-            return numbers.randint(*_LENGTHS)
+            return numbers.randint(*made_up.LENGTHS)
         query = request.place.query if request.place is not None else ""
         return made_up.seeded(query, prompt).choice(self._lengths).output_tokens
 

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 
 from backends.base import Engine
 from backends.emulated.descriptions import device_of, names_in, shape_of
+from backends.emulated.events.engine import EventLLM
+from backends.emulated.events.options import EventOptions
 from backends.emulated.instances import EmulatedEngine, Instances
 from backends.emulated.llm import EmulatedLLM
 from backends.emulated.options import EmulatedLLMOptions, EmulatedOptions, EmulatedTextOptions
@@ -50,6 +52,8 @@ def _create_one(kind: str, url: str, options: Mapping[str, Any], where: str) -> 
     recording = options.get("recording")
     if isinstance(recording, str) and not Path(recording).expanduser().is_file():
         raise ConfigError(f"{where}: there is no recording {recording}")
+    if kind == "llm" and options.get("detail") == "events":
+        return _create_of_events(url, options, where)
     if kind == "llm":
         settings = read_options(EmulatedLLMOptions, where, options)
         if settings.lengths is not None:
@@ -62,7 +66,17 @@ def _create_one(kind: str, url: str, options: Mapping[str, Any], where: str) -> 
     return EmulatedTextEngine(text_info(kind, url, own), roofline, own)
 
 
-def _roofline(kind: str, url: str, options: EmulatedOptions, kv_dtype: Any) -> Roofline:
+def _create_of_events(url: str, options: Mapping[str, Any], where: str) -> EventLLM:
+    settings = read_options(EventOptions, where, options)
+    if settings.lengths is not None:
+        read_trace(settings.lengths)
+    roofline = _roofline("llm", url, settings, settings.kv_dtype)
+    return EventLLM(url, roofline, settings.kv_tokens or roofline.kv_tokens(where), settings)
+
+
+def _roofline(
+    kind: str, url: str, options: EmulatedOptions | EventOptions, kv_dtype: Any
+) -> Roofline:
     device_name, model_name = names_in(url)
     device, num_devices = device_of(options.device_file or device_name)
     shape = shape_of(options.model_file or model_name, kind)

@@ -20,6 +20,8 @@ from backends.fake.pattern import shortest_match
 
 Vector = NDArray[np.float32]
 
+LENGTHS = (32, 160)  # tokens of a text
+
 _WORDS = (
     *("about", "after", "answer", "because", "before", "begins", "between", "called", "change"),
     *("common", "different", "early", "every", "example", "first", "follows", "found", "general"),

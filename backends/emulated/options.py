@@ -23,6 +23,9 @@ class EmulatedOptions(Options):
 class EmulatedLLMOptions(EmulatedOptions):
     """Those of the embedded engine that concern time and cache, and what it says."""
 
+    detail: Literal["steps"] = (
+        "steps"  # each one; "events" has options of its own: `events.options`
+    )
     kv_dtype: Literal["float16", "bfloat16", "float8"] = "bfloat16"
     tokenizer: str = "local:smollm2-135m"  # a model, a file or folder, or "bytes"
     output_tokens: int | None = Field(None, ge=1)  # of made-up texts; None: 32 to 160, by prompt

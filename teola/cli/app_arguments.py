@@ -54,6 +54,13 @@ def parse(command: Command, words: Sequence[str]) -> Invocation:
     return _AppParser(command, app, target).invocation([*words[:position], *words[position + 1 :]])
 
 
+def parse_options(command: Command, words: Sequence[str]) -> argparse.Namespace:
+    """Of a command that takes no app. Raises UsageError; `--help` prints and exits."""
+    parser = _Parser(command.prog, f"{command.prog} [options]", command.about)
+    _add_options(parser, command, frozenset())
+    return parser.parse_args(words)
+
+
 def _print_general_help(command: Command) -> NoReturn:
     usage = f"{command.prog} APP [arguments of the app] [options]"
     epilog = (

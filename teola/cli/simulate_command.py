@@ -2,24 +2,21 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from backends.policy.named import POLICIES, policy_named
 from frontend_dsl.engine_names import engines_read_by
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console, stdout_console
-from teola.cli.failures import CommandError, UsageError, reported
+from teola.cli.failures import UsageError, reported
 from teola.cli.options import COMMON, Option
 from teola.cli.results import json_text
 from teola.cli.run_command import named_engine
+from teola.cli.simulate_tables import check_any, figures_table, shown_progress
 from teola.simulation.arrivals import Load
 from teola.simulation.fleet import fleet_of
 from teola.simulation.served import Figures
@@ -64,28 +61,20 @@ OPTIONS = (
     *COMMON,
 )
 ABOUT = (
-    "Run an app under load: queries come at random or as in a trace, the runtime and the planner "
-    "of the engines are the real ones, devices are emulated and time is virtual. The same command "
-    "gives the same figures on every machine."
-)
-ROWS = (
-    ("mean_s", "mean s"),
-    ("p50_s", "P50 s"),
-    ("p95_s", "P95 s"),
-    ("p99_s", "P99 s"),
-    ("ttft_mean_s", "TTFT mean s"),
-    ("ttft_p99_s", "TTFT P99 s"),
-    ("queries_s", "queries/s"),
-    ("decoded_tokens_s", "tokens/s"),
-    ("cached_share", "prompt cached"),
-    ("preemptions", "preemptions"),
-    ("wasted_tokens", "wasted tokens"),
-    ("failed", "failed"),
+    "Run an app under load, or, without an app, the requests of a trace (teola simulate chat): "
+    "queries come at random or as in a trace, the runtime and the planner of the engines are the "
+    "real ones, devices are emulated and time is virtual. The same command gives the same figures "
+    "on every machine."
 )
 
 
 def run(words: Sequence[str]) -> None:
     """The whole command; ends the process when anything fails."""
+    if words[:1] == ["chat"]:
+        from teola.cli.simulate_chat import run_chat
+
+        run_chat(words[1:])
+        return
     with reported("--debug" in words or "--run-debug" in words):
         has_inputs = any(word.partition("=")[0].endswith("-inputs") for word in words)
         invocation = parse(Command("teola simulate", ABOUT, OPTIONS, not has_inputs), words)
@@ -94,7 +83,7 @@ def run(words: Sequence[str]) -> None:
         policies = policies_of(options.policy)
         console = Console(quiet=True) if options.quiet else stderr_console(options.no_color)
         found: dict[str, Figures] = {}
-        with _progress(console, len(policies) * len(arrivals)) as progress:
+        with shown_progress(console, len(policies) * len(arrivals)) as progress:
             for number, policy in enumerate(policies):
                 simulation = _simulation(invocation, policy, len(policies) > 1)
                 progress.begin(policy or "the app's policy", number * len(arrivals))
@@ -102,8 +91,8 @@ def run(words: Sequence[str]) -> None:
         if options.json:
             print(json_text(_report(invocation, simulation.engines, found)))
         else:
-            stdout_console(options.no_color).print(_table(invocation.app.name, found))
-        _check_any(found)
+            stdout_console(options.no_color).print(figures_table(f"{invocation.app.name}()", found))
+        check_any(found)
 
 
 def load_of(options: argparse.Namespace) -> Load:
@@ -146,15 +135,20 @@ def _number(options: argparse.Namespace, name: str, read: type[float] | type[int
         raise UsageError(f"--{name} is a number, not {text!r}") from None
 
 
+def log_of(log: str | None, policy: str | None, *, is_one_of_several: bool) -> Path | None:
+    """The trace file of a policy."""
+    if log is None or not is_one_of_several:
+        return None if log is None else Path(log)
+    return Path(log).with_stem(f"{Path(log).stem}-{policy}")
+
+
 def _simulation(invocation: Invocation, policy: str | None, is_one_of_several: bool) -> Simulation:
     app, options = invocation.app, invocation.options
     named = {**app.options.engines, **dict(map(named_engine, options.engine))}
     known = engines_read_by(app._app_function)
     engines = fleet_of(known, options.engines, named, options.trace, policy)
     inputs = inputs_of(options.inputs, invocation.arguments)
-    log = None if options.log is None else Path(options.log)
-    if log is not None and is_one_of_several:
-        log = log.with_stem(f"{log.stem}-{policy}")
+    log = log_of(options.log, policy, is_one_of_several=is_one_of_several)
     return Simulation(app, inputs, {**named, **engines}, log)
 
 
@@ -170,60 +164,3 @@ def _report(
         "engines": engines,
         "policies": {name: figures.as_json() for name, figures in found.items()},
     }
-
-
-def _table(app: str, found: Mapping[str, Figures]) -> Table:
-    table = Table(title=f"{app}() simulated", title_justify="left")
-    table.add_column("")
-    for policy in found:
-        table.add_column(policy, justify="right")
-    for name, title in ROWS:
-        table.add_row(title, *(_cell(getattr(figures, name)) for figures in found.values()))
-    for engine in next(iter(found.values())).utilisation:
-        shares = (f"{figures.utilisation[engine]:.0%}" for figures in found.values())
-        table.add_row(f"{engine} busy", *shares)
-    return table
-
-
-def _cell(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
-
-
-def _check_any(found: Mapping[str, Figures]) -> None:
-    if all(figures.failed == figures.queries for figures in found.values()):
-        first = next(iter(found.values())).first_error
-        raise CommandError(f"every query failed; the first: {first}")
-
-
-class _Shown:
-    """The bar of all runs."""
-
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=total)
-        self._before = 0
-
-    def begin(self, what: str, before: int) -> None:
-        self._before = before
-        self._bar.update(self._task, description=what, completed=before)
-
-    def ended(self, count: int) -> None:
-        self._bar.update(self._task, completed=self._before + count)
-
-
-@contextmanager
-def _progress(console: Console, total: int) -> Iterator[_Shown]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    is_hidden = not console.is_terminal
-    with (
-        redirect_stdout(sys.stderr),  # what apps print
-        Progress(
-            *columns,
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=is_hidden,
-            redirect_stdout=False,
-        ) as bar,
-    ):
-        yield _Shown(bar, total)

@@ -42,7 +42,7 @@ def fleet_of(
             several = f"{count}x" if count > 1 and spec.kind == "llm" else ""
             url = f"{_SCHEME}{several}{name}/{_model_for(spec)}"
         is_emulated_llm = spec.kind == "llm" and url.startswith(_SCHEME)
-        found[engine] = _with_policy(_with_lengths(url, trace), policy) if is_emulated_llm else url
+        found[engine] = with_policy(_with_lengths(url, trace), policy) if is_emulated_llm else url
     return found
 
 
@@ -55,7 +55,8 @@ def orders_steps(policy: str) -> bool:
     return True
 
 
-def _with_policy(url: str, policy: str | None) -> str:
+def with_policy(url: str, policy: str | None) -> str:
+    """The URL of an LLM whose steps keep the order of a policy too, where engines have it."""
     if policy is None or "policy=" in url or not orders_steps(policy):
         return url
     return _with_option(url, "policy", policy)

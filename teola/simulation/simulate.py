@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.emulated.instances import Instances
 from frontend_dsl.app import App
 from runtime.clock import now
 from runtime.events import Event, Listener
 from teola.errors import ArgumentError, ConfigError, GraphError
-from teola.runner import AppRunner, default_runner
+from teola.runner import default_runner
 from teola.simulation.arrivals import Arrival
-from teola.simulation.served import EngineUse, Figures, Served, figures_of
+from teola.simulation.served import Figures, Served, figures_of
+from teola.simulation.uses import uses_in
 from teola.trace_file import TraceWriter
 from teola.virtual import on_virtual_clock
 
@@ -41,7 +41,7 @@ class Simulation:
 
         async def all_of_them(log: Listener | None) -> Figures:
             served = await self._serve(app, arrivals, log, on_end)
-            return figures_of(served, _uses(default_runner(), self.engines))
+            return figures_of(served, uses_in(default_runner(), self.engines))
 
         with TraceWriter(str(self.log)) if self.log is not None else nullcontext() as writer:
             return on_virtual_clock(lambda: all_of_them(writer))
@@ -89,18 +89,3 @@ async def _run(
     except Exception as error:  # the outcome of this query
         served.error = error
     served.ended_s = now()
-
-
-def _uses(runner: AppRunner, named: Mapping[str, str]) -> dict[str, EngineUse]:
-    """What the engines did, by their names in the app."""
-    found: dict[str, EngineUse] = {}
-    made = dict(runner.engines)
-    for name, url in named.items():
-        engine = made.get(url)
-        busy_s = getattr(engine, "device_busy_s", None)
-        if busy_s is None:  # never asked, or a fake
-            continue
-        each = engine.engines if isinstance(engine, Instances) else [engine]
-        preemptions = sum(getattr(one, "num_preemptions", 0) for one in each)
-        found[name] = EngineUse(url, busy_s, len(each), preemptions)
-    return found

@@ -113,3 +113,18 @@ def _lengths(folder: Path) -> Path:
     path = folder / "lengths.csv"
     path.write_text("context_tokens,generated_tokens\n9,11\n9,21\n9,31\n")
     return path
+
+
+def test_a_chat_is_simulated_without_an_app(tmp_path: Path) -> None:
+    trace = str(_lengths(tmp_path))
+    words = ("chat", "--trace", trace, "--rate", "20", "--queries", "200", "--engines", "2xa100")
+    code, output = simulate(*words, "--policy", "fcfs,vtc", "--json")
+    assert code == 0, output
+    found = json.loads(output)
+    assert found["engine"] == "emulated:2xa100/llama-3.1-8b?detail=events"
+    assert set(found["policies"]) == {"fcfs", "vtc"}
+    assert found["policies"]["fcfs"]["queries"] == 200
+    code, output = simulate("chat", "--rate", "3")
+    assert (code, "name a trace" in output) == (2, True)
+    code, output = simulate("chat", "--help")
+    assert (code, "--model NAME" in output) == (0, True)

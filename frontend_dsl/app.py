@@ -221,15 +221,16 @@ class App(Generic[P, R]):
 
         The options are those of `RunOptions`: optimize, passes, timeout_s, objective, engines,
         listener, trace, trace_texts, memo, record, salt, policy, tenant, deadline_s, approve,
-        fusion, prefill_ahead, runs, otel. With `runs` what a run finishes is kept in a folder, so
-        that `tl.resume` can go on after a crash. A `policy` ("fcfs", "vtc" ...: docs/runtime.md)
-        orders what waits at the app's engines, for all apps, while a query of this one runs;
-        ConfigError if one of those asked for another. Fair policies go by the `tenant` (the salt,
-        if None). A run that is wanted within `deadline_s` is not stopped after it: `least_slack`
-        hurries it.
+        fusion, prefill_ahead, speculate, runs, otel. With `runs` what a run finishes is kept in a
+        folder, so that `tl.resume` can go on after a crash. A `policy` ("fcfs", "vtc" ...:
+        docs/runtime.md) orders what waits at the app's engines, for all apps, while a query of this
+        one runs; ConfigError if one of those asked for another. Fair policies go by the `tenant`
+        (the salt, if None). A run that is wanted within `deadline_s` is not stopped after it:
+        `least_slack` hurries it.
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
-        documents are reranked.
+        documents are reranked. With `speculate=0.1` the likely branch of a `tl.cond` begins before
+        its condition is known, while at most a tenth of the tokens is wasted (docs/runtime.md).
         """
         known = user_options()
         for name in changes:

@@ -82,6 +82,7 @@ class RunOptions:
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
+    speculate: float | None = None  # share of tokens that guesses of tl.cond may waste; None: none
     runs: bool | str = False  # keep what runs finish, to resume them: a folder; True: the default
     otel: Any = None  # spans of the queries: True, the URL of a receiver, or a tl.Otel
     is_agent: bool = field(default=False, compare=False)  # which spans say, and nothing else
@@ -107,6 +108,8 @@ class RunOptions:
             _check_fusion(self.fusion)
         if self.prefill_ahead not in (None, True, False):
             raise ConfigError(f"prefill_ahead is True, False or None, not {self.prefill_ahead!r}")
+        if self.speculate is not None and not 0 < self.speculate <= 1:
+            raise ConfigError(f"speculate is a share above 0, to 1, or None; not {self.speculate}")
         for name, url in self.engines.items():
             if not isinstance(url, str):
                 raise ConfigError(f"engines= gives {name!r} a URL, like 'fake:'; got {url!r}")

@@ -175,6 +175,11 @@ def is_guard(node: NodeLike) -> bool:
     return OPS[node.op].is_guard or any(map(is_guard, inner))
 
 
+def is_choice(node: NodeLike) -> bool:
+    """Whether the node runs one of two bodies, by its first arg."""
+    return node.op == "cond"
+
+
 def reads_context(node: NodeLike) -> bool:
     """Whether the node's first arg is a context that it reads."""
     return OPS[node.op].engine_kind == "llm" and OPS[node.op].prompt_from != 0

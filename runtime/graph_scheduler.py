@@ -15,6 +15,7 @@ from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.asides import Asides
+from runtime.branches import Branches
 from runtime.caller import ANYBODY, Caller
 from runtime.dispatch import make_request, request_attrs
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
@@ -34,7 +35,7 @@ from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
 from runtime.prefix_orders import Order, PrefixOrders
-from runtime.scope import Above, Body, Scope, arg_value, bind, given_as, release
+from runtime.scope import Above, Body, Scope, Through, arg_value, bind, given_as, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
 from runtime.telling import Teller
@@ -63,10 +64,13 @@ class Query:
         traceparent: Callable[[str], str] | None = None,
         caller: Caller = ANYBODY,
         next_uses: NextUses | None = None,
+        branches: Callable[[str, Teller], Branches] | None = None,
+        through: Through | None = None,
     ) -> None:
         """`guesses` are those at the engines, by what the app calls them. `traceparent` gives the
         trace context of the request at a place of the run, as `q3.hits[2].search`. Engines that
-        want to know when contexts are read hear it of `next_uses`."""
+        want to know when contexts are read hear it of `next_uses`. Conditions are guessed by what
+        `branches` gives; `through` is where requests of the graph go first."""
         self.name = name
         self._caller = caller
         self._traceparent = traceparent
@@ -81,7 +85,9 @@ class Query:
         self._teller = Teller(name, listener, self.fail)
         self._tell = self._teller.tell
         self._asides = Asides(name, self._teller)
-        self._root = Scope(Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail))
+        top = Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail, through=through)
+        self._root = Scope(top)
+        self._branches = branches(self.app, self._teller) if branches is not None else None
         self._separate: SeparateValues | None = None
         if outputs is not None and outputs.on_error is not None:
             self._separate = SeparateValues(self._root, outputs)
@@ -111,14 +117,29 @@ class Query:
         self._end(error)
 
     def _end(self, error: QueryError) -> None:
-        self._asides.end()
+        self._end_guesses()
         self.result.set_exception(error)
         self._tell("done", fields={"status": type(error).__name__, "error": str(error)})
 
     def _succeed(self, results: list[Any]) -> None:
-        self._asides.end()
+        self._end_guesses()
         self.result.set_result(results)
         self._tell("done", fields={"status": "ok"})
+
+    def _end_guesses(self) -> None:
+        self._asides.end()
+        if self._branches is not None:
+            self._branches.end()
+
+    def chosen(self, scope: Scope, node: Node, branch: int) -> Through | None:
+        if self._branches is None:
+            return None
+        ahead = self._branches.chosen(scope, node, branch)
+        return ahead.taking if ahead is not None else None
+
+    def branch_done(self, scope: Scope, node: Node) -> None:
+        if self._branches is not None:
+            self._branches.done(scope, node)
 
     # The walk through the graph
 
@@ -134,6 +155,8 @@ class Query:
         self._ready.extend((scope, node) for node in scope.ready_at_start())
         for param, late in scope.missing.items():
             late.when_there(lambda name=param: self._param_came(scope, name))  # type: ignore[misc]
+        if self._branches is not None and scope.layout.ahead:
+            self._branches.look(scope)
         if not scope.num_unfinished:
             self._close(scope)
 
@@ -155,6 +178,8 @@ class Query:
                     self._outputs.on_value(name, value)
         awaited = scope.awaited(node, outputs)
         self._ready.extend((scope, follower) for follower in scope.finish(node, outputs))
+        if self._branches is not None and scope.layout.ahead:
+            self._branches.look(scope)
         if not scope.num_unfinished:
             self._close(scope)
         for late, value in awaited:  # by a node that is unfinished, so the scope is still open
@@ -387,6 +412,8 @@ class Query:
         settled = guess.settled if guess is not None else _as_it_is
         engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
         scheduler = self._engines[engine]
+        if scope.body.through is not None:
+            scheduler = scope.body.through(node, scheduler)
         hint = scope.layout.hints[node.name]
         request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
         job = Job(
@@ -459,6 +486,8 @@ class Query:
         else:
             if self._teller.is_heard:
                 self._teller.tell_end(path, node.op, outcome)
+            if self._branches is not None:
+                self._branches.used(outcome)
             if self._next_uses is not None:
                 self._next_uses.ended(scope, node, outcome.outputs)
             try:  # as in guard

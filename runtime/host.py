@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from backends.base import Result
 from graph_opt.graph import Node
 from runtime.prefix_orders import Order
-from runtime.scope import Body, Scope
+from runtime.scope import Body, Scope, Through
 
 
 class Host(Protocol):
@@ -22,6 +22,12 @@ class Host(Protocol):
 
     def open_body(self, scope: Scope, node: Node, body: Body) -> None:
         """Start a body of the node, unless it stands behind a failure."""
+
+    def chosen(self, scope: Scope, node: Node, branch: int) -> Through | None:
+        """The node runs this branch: where its requests go first, if it has begun already."""
+
+    def branch_done(self, scope: Scope, node: Node) -> None:
+        """The branch that was chosen has ended."""
 
     def finish(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
         """The node is done: store its outputs, close its stream, begin what waited for them."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from graph_opt.analysis.begin import begins_beside, late_captures, reads_streams
 from graph_opt.analysis.constant_heads import Head, constant_heads
+from graph_opt.analysis.early_part import early_part
 from graph_opt.analysis.next_use import NO_TIMES, Times
 from graph_opt.graph import Graph, Node
-from graph_opt.ops import OPS, has_effects, is_pure, reads_state
+from graph_opt.ops import OPS, has_effects, is_choice, is_pure, reads_state
 from graph_opt.paths import bodies_of, walk
 from runtime.hints import Hint, hints_of
 
@@ -36,6 +37,7 @@ class Layout:
     heads: tuple[Head, ...]  # of the app's graph: the constant heads of prompts that are kept
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
     repeated: frozenset[str]  # nodes without effects: they may run again where an engine failed
+    ahead: Mapping[str, tuple["Layout | None", ...]]  # cond -> what of each branch may run early
     times: Times  # when contexts are read, for engines that want to know; else nothing
 
 
@@ -54,12 +56,15 @@ def layout_of(
     *,
     keep_heads: bool = True,
     times: Times = NO_TIMES,
+    speculates: bool = False,
 ) -> Layout:
     """Index `graph` and the bodies in it; `hints` by path, else those that need no cost model.
     With `keep_heads` engines are asked to keep the constant heads of its prompts, and with `times`
-    they are told when contexts are read."""
+    they are told when contexts are read. With `speculates` branches may begin before they are
+    chosen."""
     heads = constant_heads(graph) if keep_heads else ()
-    return _layout(graph, hints_of(graph) if hints is None else hints, times, "", heads)
+    known = hints_of(graph) if hints is None else hints
+    return _layout(graph, known, times, "", heads, speculates=speculates)
 
 
 def _layout(
@@ -68,6 +73,8 @@ def _layout(
     times: Times,
     path: str,
     heads: tuple[Head, ...] = (),
+    *,
+    speculates: bool = False,
 ) -> Layout:
     names = [node.name for node in graph.nodes]
     followers: dict[str, list[str]] = {name: [] for name in names}
@@ -99,7 +106,8 @@ def _layout(
         hints={name: hints[path + name] for name in names if path + name in hints},
         bodies={
             node.name: tuple(
-                _layout(body, hints, times, inner) for inner, body in bodies_of(node, path)
+                _layout(body, hints, times, inner, speculates=speculates)
+                for inner, body in bodies_of(node, path)
             )
             for node in graph.nodes
             if node.bodies
@@ -110,8 +118,20 @@ def _layout(
         heads=heads,
         remembered=frozenset(node.name for node in graph.nodes if _may_remember(node, uses)),
         repeated=frozenset(node.name for node in graph.nodes if _may_repeat(node)),
+        ahead={
+            node.name: tuple(
+                _early(body, hints, times, inner) for inner, body in bodies_of(node, path)
+            )
+            for node in graph.nodes
+            if speculates and is_choice(node)
+        },
         times=times.of(path, graph) if times.begins else times,
     )
+
+
+def _early(body: Graph, hints: Mapping[str, Hint], times: Times, path: str) -> "Layout | None":
+    part = early_part(body)
+    return None if part is None else _layout(part, hints, times, path)
 
 
 def _start(

@@ -10,10 +10,14 @@ from graph_opt.ops import OPS, has_effects, may_fail
 from runtime.captures import Late
 from runtime.errors import QueryError
 from runtime.item_streams import GrowingText, ItemStream, Place, whole
+from runtime.job import Scheduler
 from runtime.layout import ENDED, Layout
 from runtime.stops import EVERYTHING, Stops
 
 _GIVES_ON = ("cond", "within")  # what their body returns they return
+
+
+Through = Callable[[Node, Scheduler], Scheduler]
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +31,7 @@ class Body:
     label: str = ""  # in paths: "[2]", "{then}"
     on_error: Callable[[QueryError], None] | None = None  # None: what is around it fails with it
     on_stop: Callable[[], None] | None = None  # it will not end: something in or before it failed
+    through: Through | None = None  # where its requests go first: see `runtime.ahead`
 
     def stopped(self) -> None:
         """Say, once, that it will not end."""

@@ -11,6 +11,9 @@ from backends.errors import ConfigError
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
 from backends.registry import EngineSpec, create, service_of
+from runtime.ahead import Ahead
+from runtime.branch_history import BranchHistory
+from runtime.branches import Branches
 from runtime.caller import ANYBODY, Caller
 from runtime.cost.latency import EngineLatency
 from runtime.door import MAX_QUERIES, Door
@@ -28,10 +31,11 @@ from runtime.memo.memos import Memos, owner_of
 from runtime.next_uses import Homes, NextUses
 from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
-from runtime.prefix_orders import PrefixOrders
+from runtime.prefix_orders import Order, PrefixOrders
 from runtime.recorded import Record, RecordedScheduler
 from runtime.run_store.gate import StoringScheduler
 from runtime.run_store.stored_run import RunPart
+from runtime.telling import Teller
 from runtime.waiting.choices import PolicyChoices
 from runtime.warm_ups import WarmUps
 
@@ -66,6 +70,7 @@ class Runtime:
         self._guesses: dict[EngineScheduler, GuessHistory] = {}
         self._orders = PrefixOrders()
         self._homes = Homes()
+        self._choices = BranchHistory()
 
     async def run(
         self,
@@ -85,6 +90,7 @@ class Runtime:
         traceparent: Callable[[str], str] | None = None,
         stored: RunPart | None = None,
         caller: Caller = ANYBODY,
+        speculate: float | None = None,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
@@ -94,7 +100,8 @@ class Runtime:
         waits at the query's engines while it runs. `record` sees each request with its result.
         `traceparent` gives the trace context of the request at a place of the run. What a `stored`
         run finished before is not done again, and what it finishes is kept. `caller` says for whom
-        it is.
+        it is. With `speculate`, likely branches begin before they are chosen, while at most this
+        share of the tokens is wasted; not in runs that are recorded or stored.
 
         Raises EngineOverloaded where too much runs or waits already, QueryTimeout after
         `timeout_s`, NodeFailed if a primitive failed, ConfigError for an engine that cannot be
@@ -125,6 +132,9 @@ class Runtime:
             name = f"q{next(self._names)}"
             order = partial(self._orders.order, salt)
             guesses = self._guesses_at(schedulers, engines)
+            branches = None
+            if speculate is not None and record is None and stored is None:
+                branches = self._branches(speculate, gates, symbols, order, caller)
             query = Query(
                 name,
                 layout,
@@ -138,6 +148,7 @@ class Runtime:
                 traceparent,
                 caller,
                 self._next_uses(layout, schedulers, symbols, outputs),
+                branches,
             )
             return await _result(query, about or {}, timeout_s)
 
@@ -184,6 +195,33 @@ class Runtime:
             self._chunks.pop(scheduler, None)
             self._guesses.pop(scheduler, None)
         await close_all(gone)
+
+    def _branches(
+        self,
+        share: float,
+        engines: Mapping[str, Scheduler],
+        symbols: Mapping[str, Any],
+        order: Order,
+        caller: Caller,
+    ) -> Callable[[str, Teller], Branches]:
+        """What guesses the conditions of a query; a guess is a query of its own."""
+
+        def make(part: Layout, inputs: Mapping[str, Any], ahead: Ahead) -> Query:
+            query = Query(
+                f"q{next(self._names)}",
+                part,
+                inputs,
+                engines,
+                symbols,
+                outputs=Outputs(lambda *_: None, on_text=ahead.text),
+                order=order,
+                caller=caller,
+                through=ahead.noting,
+            )
+            query.result.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return query
+
+        return lambda app, teller: Branches(share, self._choices, app, engines, teller, make)
 
     def _next_uses(
         self,

@@ -77,7 +77,14 @@ class PlanCache:
         known = self._book.known(engines)
         passes = _passes(options) if options.optimize else None
         plans = self._plans.setdefault(program.plan_key, BoundedCache(MAX_PLANS))
-        key = (known.key, passes, options.objective, options.fusion, options.prefill_ahead)
+        key = (
+            known.key,
+            passes,
+            options.objective,
+            options.fusion,
+            options.prefill_ahead,
+            options.speculate is not None,
+        )
         return plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
 
     def explained(self, program: Program, options: RunOptions) -> Plan:
@@ -179,6 +186,12 @@ def _make(
     return ReadyPlan(
         engines,
         known,
-        layout_of(graph, hints, keep_heads=options.optimize, times=times),
+        layout_of(
+            graph,
+            hints,
+            keep_heads=options.optimize,
+            times=times,
+            speculates=options.optimize and options.speculate is not None,
+        ),
         options.optimize,
     )

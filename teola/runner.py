@@ -336,6 +336,7 @@ class AppRunner:
                     traceparent=spans.traceparent,
                     stored=options.stored,
                     caller=options.caller,
+                    speculate=options.speculate,
                 )
                 spans.result = results[0] if len(results) == 1 else results
                 return results

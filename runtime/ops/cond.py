@@ -17,11 +17,13 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     captures = [scope.capture(arg) for arg in node.args[1:]]
     branch, label = (0, "{then}") if chosen else (1, "{else}")
     layout = scope.layout.bodies[node.name][branch]
+    through = host.chosen(scope, node, branch)
 
     def done(outputs: list[Any]) -> None:
+        host.branch_done(scope, node)
         when_all_there(captures, lambda: host.finish(scope, node, outputs))
 
-    host.open_body(scope, node, Body(layout, captures, done, (branch,), label))
+    host.open_body(scope, node, Body(layout, captures, done, (branch,), label, through=through))
 
 
 def _size(node: Node, args: Sequence[Size], outputs_of: BodyOutputs) -> Sequence[Size]:

@@ -52,7 +52,8 @@ class World:
         **options: Any,
     ) -> list[Any]:
         graph = parse(text)
-        layout = layout_of(graph, hints_of(graph, cost, objective))
+        hints = hints_of(graph, cost, objective)
+        layout = layout_of(graph, hints, speculates="speculate" in options)
         llm = self.runtime.scheduler("llm", self.specs["llm"]).engine
         assert isinstance(llm, FakeLLM)
         self.llms[id(llm)] = llm

@@ -1,0 +1,39 @@
+"""What of a branch may run before the branch is chosen: what nobody outside can tell from not run.
+
+then {
+  %c = prefill ...           runs early
+  %t, %d = decode %c         runs early
+  %s = call %t [fn="send"]   an effect: it waits, and with it what reads it
+  return %s
+}
+"""
+
+from __future__ import annotations
+
+from graph_opt.analysis.begin import reads_streams
+from graph_opt.graph import Graph, Node
+from graph_opt.ops import OPS, Access, access
+
+_OF_ITS_OWN = frozenset(("ahead_of", "retries", "timeout_s", "engines"))  # attrs: it is more
+
+
+def early_part(body: Graph) -> Graph | None:
+    """The nodes that touch nothing outside and wait for none that do; it returns what engines give.
+    None where engines have nothing to do early."""
+    kept: dict[str, Node] = {}
+    for node in body.nodes:
+        is_ready = all(parent.name in kept for parent in body.parents(node))
+        if is_ready and _may_run_early(node):
+            kept[node.name] = node
+    outputs = [
+        value
+        for node in kept.values()
+        if OPS[node.op].engine_kind is not None
+        for value in node.outputs
+    ]
+    return Graph(body.name, tuple(kept.values()), tuple(outputs)) if outputs else None
+
+
+def _may_run_early(node: Node) -> bool:
+    is_plain = not node.bodies and _OF_ITS_OWN.isdisjoint(node.attrs) and not reads_streams(node)
+    return is_plain and access(node) == Access()

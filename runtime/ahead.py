@@ -1,0 +1,167 @@
+"""A branch that runs before it is chosen: what its engines give, and who takes it.
+
+guess   answer ────────────┐               the branch's own request takes the outcome of the
+query   judge ──────> then │ answer ─> send        guess, while it runs or after, and runs
+                                                   itself where there is none
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
+from backends.base import Outcome, Result, Usage, total
+from backends.errors import RequestAborted
+from graph_opt.graph import Node
+from runtime.branch_history import tokens_of
+from runtime.job import Job, Scheduler, Started
+from runtime.scheduler_layer import SchedulerLayer
+from runtime.scope import release
+
+
+class Ahead:
+    """The outcomes of one guess, by node. Owns those that nobody took."""
+
+    def __init__(self, on_late: Callable[[int], None]) -> None:
+        """`on_late` is told of tokens that were computed for nothing and are known after `end`."""
+        self._on_late = on_late
+        self._sent: dict[str, Job] = {}
+        self._started: set[str] = set()
+        self._outcomes: dict[str, Outcome] = {}
+        self._taken: set[str] = set()
+        self._texts: dict[str, list[str]] = defaultdict(list)
+        self._waiting: dict[str, tuple[Job, Scheduler]] = {}
+        self._is_ended = False
+
+    def noting(self, node: Node, scheduler: Scheduler) -> Scheduler:
+        """The scheduler for a request of the guess."""
+        return _Noting(self, node.name, scheduler)
+
+    def taking(self, node: Node, scheduler: Scheduler) -> Scheduler:
+        """The scheduler for the same request of the branch that was chosen."""
+        return _Taking(self, node.name, scheduler)
+
+    def text(self, name: str, piece: str) -> None:
+        """A piece of a text of the guess."""
+        self._texts[name].append(piece)
+        if name in self._waiting:
+            _emit(self._waiting[name][0], piece)
+
+    def end(self) -> tuple[Usage, Usage]:
+        """Nobody takes any more: what was computed, and what of it for nothing."""
+        self._is_ended = True
+        self._waiting.clear()
+        lost = [name for name in self._outcomes if name not in self._taken]
+        wasted = total(_usage(self._outcomes[name]) for name in lost)
+        for name in lost:
+            _release(self._outcomes[name])
+        return total(map(_usage, self._outcomes.values())), wasted
+
+    def _send(self, name: str, job: Job, scheduler: Scheduler) -> None:
+        on_start, on_done = job.on_start, job.on_done
+
+        def started(at: Started) -> None:
+            self._started.add(name)
+            on_start(at)
+
+        def done(outcome: Outcome) -> None:
+            self._came(name, outcome)
+            on_done(outcome)
+
+        job.on_start, job.on_done = started, done
+        self._sent[name] = job
+        scheduler.submit(job)
+
+    def _came(self, name: str, outcome: Outcome) -> None:
+        if self._is_ended:
+            self._on_late(tokens_of(_usage(outcome)))
+            _release(outcome)
+            return
+        self._outcomes[name] = outcome
+        waiting = self._waiting.pop(name, None)
+        if waiting is not None:
+            job, scheduler = waiting
+            self._give(name, job, outcome) if _is_good(outcome) else scheduler.submit(job)
+
+    def _take(self, name: str, job: Job, scheduler: Scheduler) -> None:
+        outcome = self._outcomes.get(name)
+        if not self._is_ended and outcome is not None and _is_good(outcome):
+            self._replay(name, job)
+            self._taken.add(name)
+            asyncio.get_running_loop().call_soon(job.on_done, outcome)
+        elif not self._is_ended and outcome is None and name in self._started:
+            self._replay(name, job)
+            self._waiting[name] = job, scheduler
+        else:
+            if outcome is None and name in self._sent:  # its turn has not come: ours goes first
+                scheduler.cancel(self._sent[name])
+            scheduler.submit(job)
+
+    def _give(self, name: str, job: Job, outcome: Outcome) -> None:
+        self._taken.add(name)
+        job.on_done(outcome)
+
+    def _replay(self, name: str, job: Job) -> None:
+        for piece in self._texts[name]:
+            _emit(job, piece)
+
+    def _leave(self, name: str, job: Job) -> bool:
+        """Whether the job waited here, and does no more."""
+        waits = name in self._waiting and self._waiting[name][0] is job
+        if waits:
+            del self._waiting[name]
+        return waits
+
+
+class _Noting(SchedulerLayer[Scheduler]):
+    def __init__(self, ahead: Ahead, name: str, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self._ahead = ahead
+        self._node = name
+
+    def submit(self, job: Job) -> None:
+        """Queue the job; what comes of it is noted."""
+        self._ahead._send(self._node, job, self._scheduler)
+
+    def cancel(self, job: Job) -> None:
+        """As a scheduler does."""
+        self._scheduler.cancel(job)
+
+
+class _Taking(SchedulerLayer[Scheduler]):
+    def __init__(self, ahead: Ahead, name: str, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self._ahead = ahead
+        self._node = name
+
+    def submit(self, job: Job) -> None:
+        """Take what the guess has, or wait for it; else queue the job."""
+        self._ahead._take(self._node, job, self._scheduler)
+
+    def cancel(self, job: Job) -> None:
+        """As a scheduler does."""
+        if not self._ahead._leave(self._node, job):
+            self._scheduler.cancel(job)
+
+
+def _is_good(outcome: Outcome) -> bool:
+    return isinstance(outcome, Result)
+
+
+def _emit(job: Job, piece: str) -> None:
+    if job.request.emit is not None:
+        job.request.emit(piece)
+
+
+def _usage(outcome: Outcome) -> Usage:
+    return outcome.usage if isinstance(outcome, (Result, RequestAborted)) else Usage()
+
+
+def _release(outcome: Outcome) -> None:
+    for value in outcome.outputs if isinstance(outcome, Result) else ():
+        release(value)
+
+
+def as_wasted(usage: Usage) -> Usage:
+    """The same, said to be for nothing."""
+    return replace(usage, wasted_tokens=tokens_of(usage))

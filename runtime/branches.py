@@ -1,0 +1,144 @@
+"""Runs the likely branch of a condition while the condition is computed, within a budget.
+
+A guess begins when all that the branch reads is there and only the condition is missing. It is a
+query of its own over what of the branch touches nothing outside (`graph_opt.analysis.early_part`).
+If the branch is chosen, its requests take what the guess has; else the guess is stopped, and what
+it computed is counted as wasted.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from backends.base import Outcome, Result
+from graph_opt.graph import Node, Ref
+from runtime.ahead import Ahead, as_wasted
+from runtime.branch_history import BranchHistory, tokens_of
+from runtime.errors import QueryCancelled, QueryError
+from runtime.job import Scheduler
+from runtime.layout import Layout
+from runtime.scope import Scope
+from runtime.telling import Teller
+
+MAX_JOBS = 4  # at each engine of a branch: with more there is no spare room
+LABELS = ("{then}", "{else}")
+
+
+class Running(Protocol):
+    """The query that runs a guess."""
+
+    def start(self, about: Mapping[str, Any]) -> None: ...
+
+    def fail(self, error: QueryError) -> None: ...
+
+
+Make = Callable[[Layout, Mapping[str, Any], Ahead], Running]  # a query on the guess's inputs
+
+
+@dataclass(slots=True, eq=False)
+class _Guess:
+    branch: int
+    path: str  # of the condition
+    ahead: Ahead
+    running: Running
+    reserved: float
+
+
+class Branches:
+    """Of one query. `share`: most of its tokens that may be wasted."""
+
+    def __init__(
+        self,
+        share: float,
+        history: BranchHistory,
+        app: str,
+        engines: Mapping[str, Scheduler],
+        teller: Teller,
+        make: Make,
+    ) -> None:
+        self._share = share
+        self._history = history
+        self._app = app
+        self._engines = engines
+        self._teller = teller
+        self._make = make
+        self._guesses: dict[tuple[Scope, str], _Guess] = {}
+
+    def used(self, outcome: Outcome) -> None:
+        """A request of the query ended."""
+        if isinstance(outcome, Result):
+            self._history.used_tokens += tokens_of(outcome.usage)
+
+    def look(self, scope: Scope) -> None:
+        """Begin the guesses that this scope is ready for."""
+        for name, parts in scope.layout.ahead.items():
+            if scope.waits[name] > 0 and (scope, name) not in self._guesses:
+                self._try(scope, scope.layout.nodes[name], parts)
+
+    def chosen(self, scope: Scope, node: Node, branch: int) -> Ahead | None:
+        """The condition is known: what ran ahead of this branch. A wrong guess ends."""
+        path = scope.path + node.name
+        self._history.note(self._app, path, branch)
+        guess = self._guesses.get((scope, node.name))
+        if guess is None or guess.branch == branch:
+            return guess.ahead if guess is not None else None
+        self.done(scope, node)
+        return None
+
+    def done(self, scope: Scope, node: Node) -> None:
+        """The branch has ended, or was not chosen."""
+        guess = self._guesses.pop((scope, node.name), None)
+        if guess is not None:
+            self._end(guess)
+
+    def end(self) -> None:
+        """The query has ended."""
+        while self._guesses:
+            self._end(self._guesses.popitem()[1])
+
+    def _try(self, scope: Scope, node: Node, parts: tuple[Layout | None, ...]) -> None:
+        path = scope.path + node.name
+        read = [arg for arg in node.args[1:] if isinstance(arg, Ref)]
+        if scope.is_stopped(node) or any(arg.name not in scope.values for arg in read):
+            return
+        branch = self._history.likely(self._app, path)
+        part = parts[branch] if branch is not None else None
+        if branch is None or part is None or not self._has_room(part):
+            return
+        reserved = self._history.reserve(self._app, path, self._share)
+        if reserved is None:
+            return
+        values = [scope.values[arg.name] if isinstance(arg, Ref) else arg for arg in node.args[1:]]
+        ahead = Ahead(self._late)
+        running = self._make(part, dict(zip(part.params, values, strict=True)), ahead)
+        guess = _Guess(branch, path, ahead, running, reserved)
+        self._guesses[scope, node.name] = guess
+        fields = {"engine": engines_of(part)[0], "items": 1}
+        self._teller.tell("ready", _ahead_of(guess), node.op, fields)
+        running.start({})
+
+    def _has_room(self, part: Layout) -> bool:
+        return all(self._engines[engine].num_jobs < MAX_JOBS for engine in engines_of(part))
+
+    def _end(self, guess: _Guess) -> None:
+        guess.running.fail(QueryCancelled("the branch was not chosen, or has ended"))
+        computed, wasted = guess.ahead.end()
+        self._history.settle(
+            self._app, guess.path, guess.reserved, tokens_of(computed), tokens_of(wasted)
+        )
+        self._history.used_tokens += tokens_of(wasted)
+        self._teller.tell_end(_ahead_of(guess), "cond", Result((), as_wasted(wasted)))
+
+    def _late(self, tokens: int) -> None:
+        self._history.wasted_tokens += tokens
+        self._history.used_tokens += tokens
+
+
+def engines_of(part: Layout) -> list[str]:
+    """The engines that a guess needs, each once."""
+    names = (str(node.attrs["engine"]) for node in part.graph.nodes if "engine" in node.attrs)
+    return list(dict.fromkeys(names))
+
+
+def _ahead_of(guess: _Guess) -> str:
+    return f"{guess.path}{LABELS[guess.branch]}.ahead"

@@ -25,6 +25,8 @@ _PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@|[?&](ssl)?password=")  # in a URL
 
 Factory = Callable[[str, str, Mapping[str, Any]], Engine]
 
+BETWEEN_INSTANCES = "|"  # in a URL that names several engines of one model
+_SEVERAL = "backends.remote.routing.open_instances:open_instances"
 REMOTE = "backends.remote.factory:create"  # its schemes take +http and +https: vllm+https://
 
 FACTORIES: dict[str, str] = {
@@ -91,8 +93,8 @@ def service_of(spec: EngineSpec) -> "ServiceOptions":
 def _split(spec: EngineSpec) -> "tuple[ServiceOptions, dict[str, Any]]":
     from backends.service_options import split_options  # late: pydantic
 
-    is_server = FACTORIES.get(check_scheme(spec.kind, spec.url)) == REMOTE
-    return split_options(spec.kind, spec.url, spec.options, is_server=is_server)
+    is_client = is_server(spec.kind, spec.url)
+    return split_options(spec.kind, spec.url, spec.options, is_server=is_client)
 
 
 def check_scheme(kind: str, url: str) -> str:
@@ -107,6 +109,9 @@ def check_scheme(kind: str, url: str) -> str:
             f"the URL of a {scheme}: {kind} engine holds a password, and URLs are shown in traces; "
             "secrets come from the environment"
         )
+    if BETWEEN_INSTANCES in url and kind in ("llm", "embedder", "reranker"):
+        first, *_ = [check_scheme(kind, one) for one in url.split(BETWEEN_INSTANCES)]
+        return first
     scheme, colon, _ = url.partition(":")
     if not colon:
         raise ConfigError(
@@ -138,12 +143,22 @@ def schemes() -> dict[str, list[Kind]]:
     }
 
 
+def is_server(kind: str, url: str) -> bool:
+    """Whether a URL names servers of one scheme, whose engine sends again by itself."""
+    name = check_scheme(kind, url)
+    return BETWEEN_INSTANCES not in url and FACTORIES.get(name) == REMOTE
+
+
 def find_factory(kind: str, url: str) -> Factory:
     """The factory for the scheme of `url`; an entry point goes before a built-in scheme."""
     name = check_scheme(kind, url)
-    if name in _added():
+    if BETWEEN_INSTANCES in url:
+        place = _SEVERAL
+    elif name in _added():
         return cast(Factory, _added()[name].load())
-    module, _, attribute = FACTORIES[name].partition(":")
+    else:
+        place = FACTORIES[name]
+    module, _, attribute = place.partition(":")
     return cast(Factory, getattr(import_module(module), attribute))
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from backends.base import Engine
 from backends.errors import ConfigError
-from backends.registry import EngineSpec
+from backends.registry import BETWEEN_INSTANCES, EngineSpec
 from runtime.clock import now, run_virtual
 from teola.runner import AppRunner, chosen_runner
 
@@ -108,8 +108,8 @@ class VirtualRunner(AppRunner):
 
 def check_virtual(spec: EngineSpec) -> None:
     """Raises ConfigError for an engine whose time the virtual clock does not know."""
-    scheme = spec.url.partition(":")[0]
-    if spec.kind == "python" or scheme in (_STORES if spec.kind == "store" else _SCHEMES):
+    schemes = {one.partition(":")[0] for one in spec.url.split(BETWEEN_INSTANCES)}
+    if spec.kind == "python" or schemes.issubset(_STORES if spec.kind == "store" else _SCHEMES):
         return
     if spec.kind == "store":
         raise ConfigError(

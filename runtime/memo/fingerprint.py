@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.registry import EngineSpec
+from backends.registry import BETWEEN_INSTANCES, EngineSpec
 
 
 def fingerprint(url: str) -> str:
     """Of a model given by its path: sizes of its files and when they were last changed."""
-    return "".join(_of_path(url.partition(":")[2]))
+    urls = [one.removeprefix("process:") for one in url.split(BETWEEN_INSTANCES)]
+    return "".join(part for one in urls for part in _of_path(one.partition(":")[2]))
 
 
 def fingerprint_of(spec: EngineSpec) -> str:

@@ -79,7 +79,8 @@ class LineElements:
     def finish(self, text: str) -> list[str]:
         found = _lines(text)
         if not found:
-            raise ParseError(f"the model's text has no numbered or bulleted line: {text[:200]!r}")
+            problem = f"the model's text has no numbered or bulleted line: {text[:200]!r}"
+            raise ParseError(problem, text=text)
         return found
 
 

@@ -26,11 +26,12 @@ HOW_TO_BOUND = (
 
 
 class ParseError(ValueError):
-    """A decoded text that is not a value of its declared type; `reason` leaves the text out."""
+    """A decoded `text` that is not a value of its declared type; `reason` leaves it out."""
 
-    def __init__(self, problem: str, reason: str | None = None) -> None:
+    def __init__(self, problem: str, reason: str | None = None, text: str = "") -> None:
         super().__init__(problem)
         self.reason = reason or problem
+        self.text = text
 
 
 class TookTooLong(TimeoutError):

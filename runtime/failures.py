@@ -100,7 +100,8 @@ def error_at(scope: Scope, node: Node, error: Exception) -> QueryError:
     if isinstance(error, ParseError):
         text = node.inputs[0] if node.inputs else ""  # a prompt of constants has no inputs
         if scope.finish_reasons.get(text) == "length":
-            error = ParseError(f"{error}; it ran into max_tokens before the end: {HOW_TO_BOUND}")
+            problem = f"{error}; it ran into max_tokens before the end: {HOW_TO_BOUND}"
+            error = ParseError(problem, text=error.text)
         failure = OutputInvalid(path, where, error)
     if isinstance(error, TookTooLong):
         failure = ToolTimeout(path, where, error)

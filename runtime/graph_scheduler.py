@@ -369,7 +369,8 @@ class Query:
                 raise ParseError(
                     f"the model wrote {node.attrs.get('max_tokens')} tokens (max_tokens) and its "
                     f"value was not complete: {HOW_TO_BOUND}; it wrote "
-                    f"{result.outputs[0][:200]!r}"
+                    f"{result.outputs[0][:200]!r}",
+                    text=result.outputs[0],
                 )
             if result.finish_reason is not None:
                 scope.finish_reasons[node.name] = result.finish_reason

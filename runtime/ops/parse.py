@@ -24,7 +24,7 @@ def parse_text(text: str, name: str, type_: Any) -> Any:
         reason = f"{first['msg']}{f' at {place!r}' if place else ''}"
         shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
         problem = f"the model's text is not a {name}: {reason}"
-        raise ParseError(f"{problem}; it wrote {shown!r}", reason) from None
+        raise ParseError(f"{problem}; it wrote {shown!r}", reason, text) from None
     _check_keys(text, name)
     return value
 
@@ -36,7 +36,7 @@ def _check_keys(text: str, name: str) -> None:
     except ValueError as error:
         if "duplicate key" in str(error):
             problem = f"the model's text is no clear {name}: {error}"
-            raise ParseError(problem, str(error)) from None
+            raise ParseError(problem, str(error), text) from None
 
 
 def _run(node: Node, args: Sequence[Any], symbols: Mapping[str, Any]) -> Any:

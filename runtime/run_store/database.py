@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class RunDatabase:
                 if isinstance(row, bytes):
                     db.execute("DELETE FROM nodes WHERE run = ? AND key = ?", (run, row))
                 else:
-                    values = (run, *astuple(row), _sum(row.key, row.state, row.value))
+                    values = (run, *_columns(row), _sum(row.key, row.state, row.value))
                     db.execute("INSERT OR REPLACE INTO nodes VALUES (?,?,?,?,?,?,?,?,?,?)", values)
 
     def run(self, run_id: str) -> RunRow | None:
@@ -81,10 +81,15 @@ class RunDatabase:
         query = f"SELECT * FROM runs {where} ORDER BY began_s DESC, id"
         return [RunRow(*row) for row in self._read(query, given)]
 
-    def nodes(self, run_id: str) -> list[NodeRow]:
-        """The primitives of a run, without their values, in the order of writing."""
-        query = f"SELECT {_NODE} FROM nodes WHERE run = ? ORDER BY when_s"
-        return [*map(_node, self._read(query.replace("value,", "x'',"), (run_id,)))]
+    def nodes(self, run_id: str, most_bytes: int = 0) -> list[NodeRow]:
+        """The primitives of a run in the order of writing; with those of their values that are
+        whole, where all together have at most so many bytes."""
+        size = "SELECT COALESCE(SUM(LENGTH(value)), 0) FROM nodes WHERE run = ?"
+        with_values = self._read(size, (run_id,))[0][0] <= most_bytes
+        value = "value" if with_values else "x''"
+        query = f"SELECT {_NODE.replace('value', value)}, sum FROM nodes WHERE run = ?"
+        rows = self._read(f"{query} ORDER BY when_s", (run_id,))
+        return [_node(row) if _is_whole(row) else replace(_node(row), value=b"") for row in rows]
 
     def value(self, run_id: str, key: bytes) -> bytes | None:
         """The value of a primitive; None where it is damaged."""
@@ -161,9 +166,18 @@ class RunDatabase:
         db.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def _columns(row: NodeRow) -> tuple[Any, ...]:
+    about = (row.key, row.place, row.op, row.name, row.content)
+    return (*about, int(row.state), row.value, row.when_s)
+
+
 def _node(row: Sequence[Any]) -> NodeRow:
-    key, place, op, name, content, state, value, when_s = row
+    key, place, op, name, content, state, value, when_s, *_ = row
     return NodeRow(key, place, op, name, content, NodeState(state), value, when_s)
+
+
+def _is_whole(row: Sequence[Any]) -> bool:
+    return bool(row[-1] == _sum(row[0], row[5], row[6]))
 
 
 def _sum(key: bytes, state: int, value: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 from backends.base import Outcome, Request, Result
 from backends.errors import EngineError, RequestAborted
 from graph_opt.graph import Node
+from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
 from runtime.errors import RunDiverged, RunError, RunStoreFailed
 from runtime.job import Job, Scheduler
@@ -104,18 +105,21 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
             return
         if row is None or row.state in (NodeState.BEGUN, NodeState.UNKEPT, NodeState.WAITING):
             self._begin(job, node, work, row)
+        elif row.value:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._answer, job, node, work, row, lambda: row.value)
         else:
             reading = self._run.writer.do(partial(_value_of, self._run.id, row))
             future = asyncio.wrap_future(reading)
-            future.add_done_callback(lambda read: self._answer(job, node, work, row, read))
+            future.add_done_callback(lambda read: self._answer(job, node, work, row, read.result))
 
     def _answer(
-        self, job: Job, node: Node, work: Work, row: NodeRow, read: asyncio.Future[bytes]
+        self, job: Job, node: Node, work: Work, row: NodeRow, read: Callable[[], bytes]
     ) -> None:
         if job.request.id not in self._held:
             return
         try:
-            value = read.result()
+            value = read()
             if row.key != work.key:  # it stood elsewhere
                 self._run.move(row, work, value)
             if row.state is NodeState.FAILED:
@@ -224,6 +228,8 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
             self._run.note_failure(outcome, work)
         else:
             self._run.contents.note(job.request, outcome.outputs)
+            if OPS[work.op].writes_text and isinstance(outcome.outputs[0], str):
+                self._run.note_text(outcome.outputs[0], work)
 
     def _send(self, job: Job) -> None:
         """To the engine, with a real context."""

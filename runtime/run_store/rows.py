@@ -59,3 +59,7 @@ class RunSummary:
     num_done: int
     num_bytes: int
     question: str  # that it waits for a person to answer, or what is in doubt
+
+    @property
+    def id(self) -> str:
+        return self.run.id

@@ -17,6 +17,7 @@ from runtime.run_store.stored_run import InDoubt, StoredRun
 from runtime.run_store.values import NotStorable, decode
 from runtime.run_store.writer import Writer
 
+MOST_AT_ONCE = 64 * 2**20  # bytes of values that a run which goes on reads beforehand
 _KEPT_QUESTION = 200  # characters of it in a list
 
 
@@ -61,7 +62,7 @@ class RunStore:
 
         def work(database: RunDatabase) -> Claimed:
             row = self._take(database, run_id)
-            rows = database.nodes(run_id)
+            rows = database.nodes(run_id, MOST_AT_ONCE)
             return Claimed(row, StoredRun(run_id, self._writer, rows, in_doubt))
 
         return self._writer.do(work)

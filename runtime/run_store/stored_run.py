@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runtime.clock import date
 from runtime.errors import (
     EffectInDoubt,
     NodeFailed,
+    ParseError,
     RunDiverged,
     RunError,
     RunStoreFailed,
@@ -33,14 +34,12 @@ class Work:
     op: str
     name: str
     content: bytes
+    key: bytes = field(init=False)  # of a pure one its content, of an effect its place, else both
 
-    @property
-    def key(self) -> bytes:
-        """Of a pure one its content, of an effect its place; of all others both."""
-        if self.kind is Kind.PURE:
-            return digest(b"pure", self.content)
+    def __post_init__(self) -> None:
         content = b"" if self.kind.is_effect else self.content
-        return digest(b"at", self.place.encode(), content)
+        place = b"" if self.kind is Kind.PURE else self.place.encode()
+        object.__setattr__(self, "key", digest(place, content))
 
     def row(self, state: NodeState, value: bytes = b"") -> NodeRow:
         when_s = date().timestamp()
@@ -69,6 +68,7 @@ class StoredRun:
         for row in rows:
             self._like[row.op, row.name, row.content][row.key] = None
         self._failures: list[tuple[Exception, bytes]] = []
+        self._texts: dict[int, list[bytes]] = defaultdict(list)  # by the hash of what was written
         self._when_no_effects: list[Callable[[], None]] = []
 
     def take(self, work: Work) -> NodeRow | None:
@@ -140,6 +140,10 @@ class StoredRun:
         """What a primitive failed with, kept or told again."""
         self._failures.append((error, work.key))
 
+    def note_text(self, text: str, work: Work) -> None:
+        """What a model wrote, kept or told again: where it is not valid, it is written again."""
+        self._texts[hash(text)].append(work.key)
+
     def effect_begins(self) -> None:
         self.num_effects += 1
 
@@ -162,6 +166,8 @@ class StoredRun:
         for with_context in (False, True):  # which is only what was handled when it was raised
             seen = _chain(error, with_context)
             keys = [key for failure, key in self._failures if any(failure is x for x in seen)]
+            invalid = [hash(each.text) for each in seen if isinstance(each, ParseError)]
+            keys += [key for number in invalid for key in self._texts.get(number, ())]
             for key in keys:
                 self.drop(key)
             if keys:

@@ -104,7 +104,7 @@ def live() -> list[str]:
     found = tl.runs(RUNS)
     if not found:
         return everything.using(runs=RUNS)(NAMES)
-    run_id = found[0].run.id
+    run_id = found[0].id
     try:
         return tl.resume(run_id, runs=RUNS)
     except tl.errors.EffectInDoubt:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 import teola as tl
 from runtime.run_store.database import FILE
@@ -74,7 +75,7 @@ def failed_id(app: Any, folder: str, *args: Any) -> str:
     with pytest.raises(Exception) as caught:
         app.using(runs=folder, memo=False)(*args)
     assert caught.value is not None
-    return tl.runs(folder)[0].run.id
+    return tl.runs(folder)[0].id
 
 
 @pytest.mark.parametrize("app", [letters, mails])
@@ -94,7 +95,7 @@ def test_a_run_that_failed_goes_on_where_it_failed(app: Any, folder: str) -> Non
 
 def test_a_finished_run_gives_its_result_again(folder: str) -> None:
     assert letters.using(runs=folder)(["a"]) == ["sent A"]
-    run_id, before = tl.runs(folder)[0].run.id, len(made)
+    run_id, before = tl.runs(folder)[0].id, len(made)
     assert asyncio.run(tl.aresume(run_id, runs=folder)) == ["sent A"]
     assert len(made) == before
 
@@ -124,7 +125,7 @@ def test_a_sampled_text_is_not_drawn_again(folder: str) -> None:
     with tl.fake(llm, ["one", "two"]), pytest.raises(tl.errors.NodeFailed):
         news.using(runs=folder)("rain")
     with tl.fake(llm, ["three"]):
-        run_id = tl.runs(folder)[0].run.id
+        run_id = tl.runs(folder)[0].id
         assert tl.resume(run_id, runs=folder, app=news) == texts[0] == "one"
 
 
@@ -138,7 +139,7 @@ def test_a_stream_is_kept_and_a_left_one_is_interrupted(folder: str) -> None:
     events = list(letters.using(runs=folder).stream(["a"]))
     (run,) = tl.runs(folder)
     assert run.state == "finished"
-    assert {e.fields["stored_as"] for e in events if e.kind == "query"} == {run.run.id}
+    assert {e.fields["stored_as"] for e in events if e.kind == "query"} == {run.id}
 
 
 def test_what_an_app_took_for_a_failure_it_takes_again(folder: str) -> None:
@@ -264,8 +265,29 @@ def test_texts_are_not_written_again(folder: str) -> None:
         talk.using(runs=folder)("rain")
     broken.clear()
     with tl.fake(llm, {"And?": "cold"}):  # no reply for the first turn any more
-        run_id = tl.runs(folder)[0].run.id
+        run_id = tl.runs(folder)[0].id
         assert tl.resume(run_id, runs=folder, app=talk) == "wet | cold"
+
+
+class Total(BaseModel):
+    total: int
+
+
+@tl.prompt(llm, out=Total, temperature=0.9)
+def add(text: str) -> str:
+    return text
+
+
+@tl.app
+def sum_up(text: str) -> Total:
+    return add(text)
+
+
+def test_a_text_that_was_not_valid_is_written_again(folder: str) -> None:
+    with tl.fake(llm, ["no JSON", '{"total": 3}']):
+        with pytest.raises(tl.errors.OutputInvalid):
+            sum_up.using(runs=folder)("1 and 2")
+        assert tl.resume(tl.runs(folder)[0].id, runs=folder) == Total(total=3)
 
 
 def test_a_damaged_row_is_computed_again(folder: str) -> None:
@@ -378,7 +400,7 @@ def test_an_app_that_no_module_names_is_asked_for(folder: str) -> None:
 
     hidden.using(runs=folder)()
     with pytest.raises(tl.errors.RunNotFound, match="app="):
-        tl.resume(tl.runs(folder)[0].run.id, runs=folder)
+        tl.resume(tl.runs(folder)[0].id, runs=folder)
 
 
 def test_changed_code_is_said_and_what_it_changed_runs(folder: str, tmp_path: Path) -> None:
@@ -442,5 +464,5 @@ def test_no_effect_happens_that_cannot_be_written_down(
         two.using(runs=folder)()
     assert made == []
     disk.is_full = False
-    run_id = tl.runs(folder)[0].run.id
+    run_id = tl.runs(folder)[0].id
     assert tl.resume(run_id, runs=folder, app=two, in_doubt="retry") == "sent b"

@@ -74,9 +74,9 @@ def test_a_run_waits_on_the_disk_for_its_answer(folder: str, answer: bool, resul
     with pytest.raises(tl.errors.ApprovalPending, match="teola approve") as caught:
         news.using(runs=folder)("rain")
     (run,) = tl.runs(folder)
-    assert caught.value.run == run.run.id
+    assert caught.value.run == run.id
     assert (run.state, run.question) == ("waiting", "Publish?: sent draft of rain")
-    assert tl.resume(run.run.id, runs=folder, approve=answer) == result
+    assert tl.resume(run.id, runs=folder, approve=answer) == result
     assert made.count("draft of rain") == 1
     assert tl.runs(folder)[0].state == "finished"
 
@@ -84,7 +84,7 @@ def test_a_run_waits_on_the_disk_for_its_answer(folder: str, answer: bool, resul
 def test_a_run_that_is_not_answered_goes_on_waiting(folder: str) -> None:
     with pytest.raises(tl.errors.ApprovalPending):
         news.using(runs=folder)("rain")
-    run_id = tl.runs(folder)[0].run.id
+    run_id = tl.runs(folder)[0].id
     with pytest.raises(tl.errors.ApprovalPending):
         tl.resume(run_id, runs=folder)
     assert tl.runs(folder)[0].state == "waiting"
@@ -103,7 +103,7 @@ def test_an_approver_that_goes_is_asked_again_and_one_that_answered_is_not(folde
     app = news.using(runs=folder, approve=gone)
     with pytest.raises(tl.errors.ALL):
         app("rain")
-    run_id = tl.runs(folder)[0].run.id
+    run_id = tl.runs(folder)[0].id
     assert tl.resume(run_id, runs=folder, app=app) == "sent published"
     assert tl.resume(run_id, runs=folder, app=app) == "sent published"
     assert asked == ["Publish?"] * 2
@@ -119,7 +119,7 @@ def test_an_agents_tool_waits_and_its_other_calls_are_not_made_again(
     assert run.state == "waiting"
     assert made == ["x"]
     with tl.fake(llm, reply):
-        found = tl.resume(run.run.id, runs=folder, approve=True)
+        found = tl.resume(run.id, runs=folder, approve=True)
     assert found in ("done", ["done"])
     assert made == ["x", "pay ann"]
 
@@ -127,7 +127,7 @@ def test_an_agents_tool_waits_and_its_other_calls_are_not_made_again(
 def test_what_does_not_wait_cannot_be_answered(folder: str) -> None:
     with pytest.raises(tl.errors.ApprovalPending):
         news.using(runs=folder)("rain")
-    run_id = tl.runs(folder)[0].run.id
+    run_id = tl.runs(folder)[0].id
     tl.resume(run_id, runs=folder, approve=True)
     with pytest.raises(tl.errors.RunNotFound, match="waits for no approval"):
         tl.resume(run_id, runs=folder, approve=True)
@@ -170,7 +170,7 @@ def test_one_process_asks_and_another_answers(tmp_path: Path) -> None:
     assert asked.returncode == 1
     assert "waits for approval: 'Publish?'" in asked.stderr
     (run,) = tl.runs(tmp_path / "runs")
-    assert f"teola approve {run.run.id}" in asked.stderr
-    answered = command(tmp_path, "approve", run.run.id)
+    assert f"teola approve {run.id}" in asked.stderr
+    answered = command(tmp_path, "approve", run.id)
     assert (answered.returncode, answered.stdout) == (0, "rain\n"), answered.stderr
     assert (tmp_path / "sent.txt").read_text() == "draft\nrain\n"

@@ -11,6 +11,7 @@ So that nothing starves under policies that have patience, the oldest of all goe
 
 from collections.abc import Hashable
 from collections.abc import Sequence as Items
+from itertools import islice
 
 from backends.base import Place
 from backends.llm.planner.policy import View
@@ -18,6 +19,8 @@ from backends.llm.sequence.sequence import Sequence
 from backends.policy.base import Policy, Service, Ticket
 from backends.policy.in_order import in_order
 
+MOST_ORDERED = 128  # of those that wait, in steps between two that put all in order; at least
+# four times as many as run
 MOST_LOOKED_UP = 128  # sequences whose prefix is looked up: a lookup costs microseconds
 
 
@@ -45,6 +48,41 @@ class _Line(Ticket):
         )
 
 
+class _Front:
+    """Which of very many sequences a step puts in order, so that its cost does not grow with all.
+
+    Every so many steps all are put in order. Between them only what runs, the first of those that
+    wait, the oldest, and what has come since."""
+
+    def __init__(self) -> None:
+        self._first: set[Sequence] = set()  # of those that waited when all were put in order
+        self._last_arrival = 0  # at that time
+        self._num_steps = 0  # since then
+
+    def split(
+        self, sequences: Items[Sequence], view: View
+    ) -> tuple[Items[Sequence], list[Sequence]]:
+        """Those to put in order, and the rest, which goes behind them."""
+        most = max(MOST_ORDERED, 4 * view.max_running)
+        self._num_steps += 1
+        if len(sequences) - view.num_running <= most * self._num_steps:
+            return sequences, []
+        near = list(sequences[: view.num_running + 1])
+        rest: list[Sequence] = []
+        for sequence in sequences[view.num_running + 1 :]:
+            is_near = sequence in self._first or sequence.arrival > self._last_arrival
+            (near if is_near else rest).append(sequence)
+        num_near = len(near) - view.num_running
+        return (near, rest) if view.max_running <= num_near <= 2 * most else (sequences, [])
+
+    def note(self, ordered: Items[Sequence], view: View) -> None:
+        """All were put in order."""
+        waiting = (sequence for sequence in ordered if not sequence.is_running)
+        self._first = set(islice(waiting, max(MOST_ORDERED, 4 * view.max_running)))
+        self._last_arrival = max(sequence.arrival for sequence in ordered)
+        self._num_steps = 0
+
+
 class ByPolicy:
     """An `Order`. It keeps the policy's account by what it sees of the sequences at each step."""
 
@@ -54,43 +92,57 @@ class ByPolicy:
         self._account = None if policy.account is None else policy.account()
         self._lines: dict[Sequence, _Line] = {}
         self._since: dict[Hashable, int] = {}  # flow -> its first arrival, while it is here
+        self._front = _Front()
 
     def __call__(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
-        self._look_at(sequences, now_s)
+        if self._account is not None:
+            self._look_at(sequences, now_s)
         if _all_decode(sequences, view) or self._knows_nothing(sequences):
             return sequences
-        lines = [self._lines[sequence] for sequence in sequences]
+        near, rest = self._front.split(sequences, view)
+        lines = [self._line(sequence) for sequence in near]
         for line in lines:
             line.place = place_of(line.sequence)
         if self._policy.reads_known:
             self._look_up(lines, view, now_s)
         value = (lambda _: 0.0) if self._account is None else self._account.value
-        self._note_flows(lines)
+        self._note_flows(lines, is_all=not rest)
         found = in_order(self._policy, lines, value, since=self._since)
-        ordered = [line.sequence for line in found]
-        return ordered if self._policy.patience_s is None else self._oldest_first(ordered, now_s)
+        ordered = [*(line.sequence for line in found), *rest]
+        if not rest:
+            self._front.note(ordered, view)
+            self._lines = {line.sequence: line for line in found}
+        if self._policy.patience_s is None:
+            return ordered
+        return self._oldest_first(ordered, min(near, key=lambda s: s.arrival), now_s)
 
-    def _note_flows(self, lines: Items[_Line]) -> None:
+    def _note_flows(self, lines: Items[_Line], *, is_all: bool) -> None:
         """The age of a flow is not that of the oldest request that is left of it: else two queries
         with as much to do would take turns at each end of a request, and both would end late."""
-        since: dict[Hashable, int] = {}
+        before = self._since
+        since: dict[Hashable, int] = {} if is_all else before
         for line in lines:
             flow = self._policy.flow(line)
-            since[flow] = min(line.order, since.get(flow, self._since.get(flow, line.order)))
+            since[flow] = min(line.order, since.get(flow, before.get(flow, line.order)))
         self._since = since
 
     def _knows_nothing(self, sequences: Items[Sequence]) -> bool:
         return self._account is None and not any(s.request.place for s in sequences)
 
+    def _line(self, sequence: Sequence) -> _Line:
+        line = self._lines.get(sequence)
+        if line is None:
+            line = self._lines[sequence] = _Line(sequence)
+        return line
+
     def _look_at(self, sequences: Items[Sequence], now_s: float) -> None:
+        assert self._account is not None, "only accounts must see all"
         present = {sequence: self._lines.get(sequence) for sequence in sequences}
         gone = [line for sequence, line in self._lines.items() if sequence not in present]
         self._lines = {
             sequence: _Line(sequence) if line is None else line
             for sequence, line in present.items()
         }
-        if self._account is None:
-            return
         for line in gone:
             self._charge(line, has_ended=True)
         for sequence, line in self._lines.items():
@@ -119,8 +171,9 @@ class ByPolicy:
         for line in waiting[MOST_LOOKED_UP:]:
             line.num_known = 0
 
-    def _oldest_first(self, ordered: Items[Sequence], now_s: float) -> Items[Sequence]:
-        oldest = min(ordered, key=lambda s: s.arrival)
+    def _oldest_first(
+        self, ordered: Items[Sequence], oldest: Sequence, now_s: float
+    ) -> Items[Sequence]:
         if now_s - oldest.service.arrived_s < self._patience_s:
             return ordered
         return [oldest, *(sequence for sequence in ordered if sequence is not oldest)]

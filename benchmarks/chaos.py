@@ -132,11 +132,10 @@ def _trouble(seed: int) -> None:
     chance = random.Random(seed)
     while True:
         time.sleep(chance.uniform(1.0, 5.0))
-        children = [one.child for one in _processes() if isinstance(one.child, Child)]
-        alive = [child for child in children if child.is_alive]
-        if not alive:
+        up = [one.child for one in _processes() if one.is_up and isinstance(one.child, Child)]
+        if not up:
             continue
-        group = chance.choice(alive).pid
+        group = chance.choice(up).pid
         try:
             if chance.random() < 0.7:
                 os.killpg(group, signal.SIGKILL)

@@ -64,6 +64,11 @@ class ProcessEngine:
         return self._child
 
     @property
+    def is_up(self) -> bool:
+        """Whether the process takes requests."""
+        return self._is_up.is_set() and self._child is not None and self._child.is_alive
+
+    @property
     def num_restarts(self) -> int:
         return self._num_restarts
 
@@ -118,7 +123,7 @@ class ProcessEngine:
 
     async def _ready(self) -> None:
         """Raises EngineUnavailable while the process is down."""
-        if self._is_up.is_set() and self._child is not None and self._child.is_alive:
+        if self.is_up:
             return
         if not self._waits or self._watch is None:
             raise EngineUnavailable(f"the process of {self._url} is not running")

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from backends.base import Engine, Kind
 from backends.optional import optional_imports
-from backends.registry import EngineSpec, create
+from backends.registry import EngineSpec, create, service_of
 from backends.url_secrets import without_url_secrets
 from teola.cli.failures import UsageError, reported
 from teola.cli.server_options import ServerOptions
@@ -58,7 +58,18 @@ def make_engines(
             missing = "LLM" if kind == "llm" else f"--{kind}"
             raise UsageError(f"--option {kind}.…: there is no {missing}")
     specs = [EngineSpec(kind, url, options.get(kind, {})) for kind, url in urls.items() if url]
+    for spec in specs:
+        _check_no_service(spec)
     return [(spec.url, create(spec)) for spec in specs]
+
+
+def _check_no_service(spec: EngineSpec) -> None:
+    """Raises UsageError for an option that only apps keep to."""
+    if given := sorted(service_of(spec).model_fields_set):
+        raise UsageError(
+            f"--option {given[0]} is of engines in apps, tl.LLM(..., {given[0]}=...): here "
+            "--max-queued bounds what waits, and clients have limits of their own"
+        )
 
 
 def engine_options(words: Sequence[str]) -> dict[Kind, dict[str, Any]]:

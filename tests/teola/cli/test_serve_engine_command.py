@@ -93,3 +93,9 @@ def test_what_clients_may_ask_for_is_said_on_the_command_line(
 def test_what_it_says_holds_no_secret_of_a_url(capsys: pytest.CaptureFixture[str]) -> None:
     say("loading acme://u:SECRET@h/m?key=SECRET; listening")
     assert capsys.readouterr().err == "loading acme://u:***@h/m?key=***; listening\n"
+
+
+@pytest.mark.parametrize("option", ["timeout_s", "retries", "max_waiting"])
+def test_options_that_only_apps_keep_to_are_refused(option: str) -> None:
+    with pytest.raises(UsageError, match=f"--option {option} is of engines in apps"):
+        make_engines({"llm": "fake:"}, {"llm": {option: 5}})

@@ -212,6 +212,14 @@ class Request:
     traceparent: str = ""  # W3C trace context of its span; remote engines send it on
 
 
+@dataclass(slots=True)
+class Left:
+    """What is left of a query: all its requests share one, and it changes while the query runs."""
+
+    work_s: float  # expected seconds of engines
+    since_s: float = 0.0  # when the query began, on the clock of who orders
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a request stands in the query that waits for it: what schedulers and engines may order
@@ -227,6 +235,7 @@ class Place:
     tenant: str = ""  # for whom
     program: str = ""  # of several queries the one whole that they are of; empty: the query
     deadline_s: float | None = None  # of the query, on the clock of who orders
+    left: Left | None = None  # None: nothing is known but `left_s`
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]

@@ -10,7 +10,7 @@ from itertools import count
 from backends.base import Engine, Outcome, Request, Result, Usage
 from backends.errors import EngineBroken, EngineError, EngineUnavailable, RequestAborted
 from backends.policy.application_aware import application_aware
-from backends.policy.base import Policy
+from backends.policy.base import OrdersSteps, Policy
 from backends.rate_limits import ReportsRates
 from backends.service_options import ServiceOptions
 from runtime.clock import now
@@ -57,6 +57,8 @@ class EngineScheduler:
         self.service = service or ServiceOptions()
         retries = 0 if self._info.repeats else self.service.retries
         self._repeats = Repeats(name, retries, self._queue_up)
+        if isinstance(engine, OrdersSteps):
+            engine.order_by(policy)
         self._queue: ReadyQueue[Job] = ReadyQueue(policy)
         self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
@@ -129,6 +131,8 @@ class EngineScheduler:
         """From the next batch on, `policy` orders what waits."""
         if policy is self._queue.policy:
             return
+        if isinstance(self.engine, OrdersSteps):
+            self.engine.order_by(policy)
         self._queue = ReadyQueue(policy)
         for job in self._waiting.values():
             self._queue.put(job)

@@ -17,6 +17,7 @@ from graph_opt.ops import OPS
 from runtime.asides import Asides
 from runtime.branches import Branches
 from runtime.caller import ANYBODY, Caller
+from runtime.clock import now
 from runtime.dispatch import make_request, request_attrs
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
@@ -30,6 +31,7 @@ from runtime.failures import Failure, FailureKey, error_at, top_of
 from runtime.guesses import Guess, GuessHistory
 from runtime.job import Job, Scheduler, Started
 from runtime.layout import Layout
+from runtime.left import QueryLeft
 from runtime.next_uses import NextUses
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
@@ -85,6 +87,7 @@ class Query:
         self._teller = Teller(name, listener, self.fail)
         self._tell = self._teller.tell
         self._asides = Asides(name, self._teller)
+        self._left = QueryLeft(layout.hints, now())
         top = Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail, through=through)
         self._root = Scope(top)
         self._branches = branches(self.app, self._teller) if branches is not None else None
@@ -143,10 +146,14 @@ class Query:
 
     # The walk through the graph
 
+    def expects(self, scope: Scope, node: Node, num_bodies: int) -> None:
+        self._left.expects(scope, node, num_bodies)
+
     def open_body(self, scope: Scope, node: Node, body: Body) -> None:
         if scope.is_body_stopped(node, body.place):
             body.stopped()
             return
+        self._left.opened(scope, node)
         inner = Scope(body, Above(scope, node))
         scope.children[inner] = None
         self._enter(inner)
@@ -176,6 +183,7 @@ class Query:
                 if name in scope.layout.graph.outputs:
                     scope.give(name)
                     self._outputs.on_value(name, value)
+        self._left.ended(scope, node)
         awaited = scope.awaited(node, outputs)
         self._ready.extend((scope, follower) for follower in scope.finish(node, outputs))
         if self._branches is not None and scope.layout.ahead:
@@ -431,6 +439,7 @@ class Query:
             is_heard=self._teller.is_heard,
             node=node,
             caller=self._caller,
+            left=self._left.shared,
         )
         if self._teller.is_heard:
             request.is_heard = True

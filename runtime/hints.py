@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from backends.base import Place
+from backends.base import Left, Place
 from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.rank import rank
 from graph_opt.cost_model import CostModel, UnitCost
 from graph_opt.graph import Graph, Node
 from graph_opt.objective import Kind
-from graph_opt.paths import expected_bodies
+from graph_opt.paths import expected_bodies, walk
 from runtime.caller import ANYBODY, Caller
 
 
@@ -27,11 +27,12 @@ class Hint:
     level_s: float  # expected seconds from its start to the end of the query
     group: str | None = None  # of those that work side by side for one consumer
     kind: Kind = "latency"
-
     node: str = ""  # the app, and its path in the plan
     work_s: float = 0.0  # expected seconds of engines that the whole query asks for
+    turn_s: float = 0.0  # that the node asks for; of one with bodies, one body once
+    turns: float = 1.0  # how often a body of it is expected to run
 
-    def at(self, query: str, caller: Caller = ANYBODY) -> Place:
+    def at(self, query: str, caller: Caller = ANYBODY, left: Left | None = None) -> Place:
         """What engines are told of it in one query."""
         return Place(
             query,
@@ -44,6 +45,7 @@ class Hint:
             caller.tenant,
             caller.program,
             caller.deadline_s,
+            left,
         )
 
 
@@ -55,12 +57,22 @@ def hints_of(
     Without a cost model each primitive counts as a second, so that levels are Teola's depths. With
     the objective "throughput" all outputs of the query have it.
     """
-    levels = rank(graph, cost or UnitCost())
+    cost = cost or UnitCost()
+    levels = rank(graph, cost)
     objectives = deduce_objectives(graph, graph.outputs if objective == "throughput" else ())
-    work_s = _work_s(graph, cost or UnitCost())
+    work_s = _work_s(graph, cost)
     return {
-        path: Hint(each.stage, levels[path], each.group, each.kind, f"{graph.name}.{path}", work_s)
-        for path, each in objectives.items()
+        path: Hint(
+            each.stage,
+            levels[path],
+            each.group,
+            each.kind,
+            f"{graph.name}.{path}",
+            work_s,
+            *_turns_of(node, cost),
+        )
+        for path, node, _ in walk(graph)
+        if (each := objectives.get(path)) is not None
     }
 
 
@@ -76,7 +88,13 @@ def _work_s(graph: Graph, cost: CostModel) -> float:
 
 
 def _node_work_s(node: Node, cost: CostModel) -> float:
+    turn_s, turns = _turns_of(node, cost)
+    return turn_s * turns
+
+
+def _turns_of(node: Node, cost: CostModel) -> tuple[float, float]:
+    """The seconds of engines that it asks for in a turn, and how many turns are expected."""
     if not node.bodies:
-        return cost.seconds(node)
-    num_turns = cost.num_turns(node) if isinstance(cost, _KnowsTurns) else 1.0
-    return num_turns * max(_work_s(body, cost) for body in expected_bodies(node))
+        return cost.seconds(node), 1.0
+    turns = cost.num_turns(node) if isinstance(cost, _KnowsTurns) else 1.0
+    return max(_work_s(body, cost) for body in expected_bodies(node)), turns

@@ -20,6 +20,9 @@ class Host(Protocol):
     def order(self) -> Order:
         """Puts documents in the order in which earlier prompts of a head took them."""
 
+    def expects(self, scope: Scope, node: Node, num_bodies: int) -> None:
+        """Note how many bodies of the node there will be, where that is known."""
+
     def open_body(self, scope: Scope, node: Node, body: Body) -> None:
         """Start a body of the node, unless it stands behind a failure."""
 

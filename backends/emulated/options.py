@@ -34,7 +34,7 @@ class EmulatedLLMOptions(EmulatedOptions):
     kv_tokens: int | None = Field(None, ge=1)  # None: the device's memory without the weights
     token_budget: int = Field(2048, ge=1)  # most tokens computed in one step
     max_running: int = Field(128, ge=1)  # most sequences in one step
-    policy: PolicyName = "fcfs"
+    policy: PolicyName = "auto"
     itl_ms: float | None = Field(None, gt=0)
     quantum_ms: float = Field(200, gt=0)
     patience_ms: float = Field(10_000, gt=0)

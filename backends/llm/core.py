@@ -38,6 +38,7 @@ from backends.llm.sequence.group import Group
 from backends.llm.sequence.sequence import LLMContext
 from backends.llm.speculation.speculator import open_speculation
 from backends.llm.stats import CacheStats, SpeculationStats
+from backends.policy.base import Policy as Ordering
 
 _LOAD_WAIT_S = 0.002  # an abort may come meanwhile
 
@@ -92,6 +93,7 @@ class LLMCore:
             linker,
         )
         self._watched: list[tuple[Watch, int]] = []  # of the step under way, and the first's place
+        self._options = options
         self._clock = clock
         self._sampler = sampler
         self.speculator = open_speculation(
@@ -225,6 +227,10 @@ class LLMCore:
         if self.speculator is not None:
             self.speculator.note(step, elapsed_s)
         return finished
+
+    def order_by(self, policy: Ordering) -> None:
+        """From the next step on, unless the options name an order."""
+        self.planner.policy = policy_from(self._options, policy)
 
     def flush(self) -> None:
         """Drop every prefix without a holder, in the lower tiers too."""

@@ -26,6 +26,7 @@ from backends.llm.worker import (
     Expect,
     Flush,
     Inbox,
+    OrderBy,
     Outbox,
     SteppedCore,
     Submit,
@@ -35,6 +36,7 @@ from backends.llm.worker import (
 )
 from backends.local_engine import in_thread_or_here
 from backends.loop_clock import is_virtual
+from backends.policy.base import Policy
 
 T = TypeVar("T")
 READ_LIMIT_S = 30.0  # tokenising a prompt and compiling a grammar
@@ -89,6 +91,7 @@ class LLMEngine:
         self._thread: threading.Thread | None = None
         self._inbox = Inbox()
         self._outbox = Outbox()  # the thread's
+        self._asked_order: Policy | None = None
         self._starting = asyncio.Lock()
         self._fuser = Fuser(self._execute_one, self._abort_one, page_size, self._running_core)
         self._fusion_gate = fusion_gate
@@ -120,6 +123,8 @@ class LLMEngine:
                 self._core = await self._load_core()
                 self._info = replace(self._info, max_context_tokens=self._core.max_context_tokens)
                 self._run_worker(self._core)
+                if self._asked_order is not None:
+                    self._inbox.send(OrderBy(self._asked_order))
 
     async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
         """Outcomes in the order of `requests`. Cancelling the caller aborts them all."""
@@ -168,6 +173,11 @@ class LLMEngine:
         """Drop every prefix without a holder, before the next request."""
         self._fuser.forget()
         self._inbox.send(Flush())
+
+    def order_by(self, policy: Policy) -> None:
+        """From the next step on, unless the engine was made with an order of its own."""
+        self._asked_order = policy
+        self._inbox.send(OrderBy(policy))
 
     def cache_stats(self) -> CacheStats:
         """What the KV cache did and holds. Raises EngineUnavailable before `start`."""

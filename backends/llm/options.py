@@ -9,6 +9,7 @@ from backends.options import Options
 
 KVTierFormat = Literal["raw", "int8", "cachegen"]
 PolicyName = Literal[
+    "auto",  # what queries ask for (`using(policy=)`), else application_aware
     "fcfs",
     "sarathi",
     "lpm",
@@ -42,7 +43,7 @@ class LLMOptions(Options):
     kv_tokens: int | None = Field(None, ge=1)  # KV pool; None: what fits the memory
     token_budget: int = Field(512, ge=1)  # most tokens computed in one step
     max_running: int = Field(32, ge=1)  # most sequences in one step
-    policy: PolicyName = "fcfs"  # order of execution: see `planner.policies`
+    policy: PolicyName = "auto"  # order of execution: see `planner.policies`
     itl_ms: float | None = Field(None, gt=0)  # wanted time between tokens; sizes each step by it
     quantum_ms: float = Field(200, gt=0)  # mlfq: what the first level may use
     # priorities, lpm, mlfq, application_aware: wait after which a request is not overtaken

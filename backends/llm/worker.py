@@ -19,6 +19,7 @@ from backends.base import Outcome, Part, Request
 from backends.errors import EngineError, EngineUnavailable, RequestAborted
 from backends.llm.requests.preparation_threads import Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
+from backends.policy.base import Policy
 
 
 class Outbox:
@@ -99,6 +100,8 @@ class SteppedCore(Protocol):
 
     def flush(self) -> None: ...
 
+    def order_by(self, policy: Policy) -> None: ...
+
     def read_adapter(self, folder: Path) -> Any: ...
 
     def load_adapter(self, name: str, folder: Path, read: Any = None) -> None: ...
@@ -142,6 +145,13 @@ class Flush:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderBy:
+    """Order steps by what queries ask for."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
     request_id: str
 
@@ -153,7 +163,7 @@ class Expect:
     uses: Sequence[tuple[Any, float]]
 
 
-Command = Submit | Abort | Call | Expect | Flush
+Command = Submit | Abort | Call | Expect | Flush | OrderBy
 
 
 class Inbox:
@@ -266,6 +276,8 @@ class Worker:
                     self._core.expect(context, after_s)
             elif isinstance(command, Flush):
                 self._flush()
+            elif isinstance(command, OrderBy):
+                self._core.order_by(command.policy)
             elif self._abort(command.request_id) and command.request_id in self._live:
                 usage = self._live[command.request_id].prepared.usage
                 self._deliver(command.request_id, RequestAborted(usage=usage))

@@ -35,8 +35,9 @@ def due_s(ticket: Ticket) -> float:
 
 
 def left_s(flow: FlowView) -> float:
-    """What is left of a query: of its requests the longest way to the end."""
-    return flow.first.place.left_s
+    """What is left of a query: its work as corrected, else of its requests the longest way."""
+    place = flow.first.place
+    return place.left_s if place.left is None else place.left.work_s
 
 
 application_aware = Policy(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from backends.base import Place
 
@@ -100,3 +100,12 @@ class Policy:
     account: Callable[[], Account] | None = None  # a new one; every queue has its own
     reads_known: bool = False  # keys use `num_known`
     patience_s: float | None = None  # from this age on, some turns are the oldest request's
+
+
+@runtime_checkable
+class OrdersSteps(Protocol):
+    """An engine whose steps policies order too."""
+
+    def order_by(self, policy: Policy) -> None:
+        """From the next step on go by the policy, unless the engine was made with an order of its
+        own."""

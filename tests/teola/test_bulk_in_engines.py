@@ -12,6 +12,7 @@ llm = tl.LLM(
     output_tokens=4,
     token_budget=256,
     max_running=8,
+    policy="fcfs",  # so that nothing else brings a short call forward
 )
 
 

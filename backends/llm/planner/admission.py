@@ -96,13 +96,15 @@ def gentle_budget(within: Budget) -> Budget:
 
     A large chunk serves one query and delays all that decode by its whole length, for each of their
     tokens; a small one costs little more, since a step reads all weights for a few tokens too.
-    Decodes of a smaller priority than what else runs do not count."""
+    Decodes of a smaller priority than what else runs do not count, nor those of no query: of what
+    waits behind them nothing is known."""
 
     def budget(sequences: Items[Sequence], view: View, now_s: float) -> int:
         most = within(sequences, view, now_s)
         highest = max((s.request.priority for s in sequences), default=0)
         decodes = [s for s in sequences if s.is_decoding]
-        if not any(s.request.priority == highest for s in decodes):
+        first = (s for s in decodes if s.request.priority == highest)
+        if not any(s.request.place is not None for s in first):
             return most
         alone_s = view.latency.step_s(len(decodes), sum(len(s.ids) for s in decodes))
         return _largest(sequences, view, STRETCH * alone_s, most)

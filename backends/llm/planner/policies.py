@@ -13,41 +13,42 @@ from backends.llm.planner.admission import gentle_budget, last_first, step_budge
 from backends.llm.planner.by_policy import ByPolicy
 from backends.llm.planner.policy import Order, Policy, View
 from backends.llm.sequence.sequence import Sequence, ServiceStats
+from backends.policy.application_aware import application_aware
+from backends.policy.base import Policy as Ordering
+from backends.policy.fcfs import fcfs
 from backends.policy.named import POLICIES
 
-# Policies that know of queries; of their steps none holds up decodes for long.
-KNOWING = frozenset(POLICIES) - {"fcfs"}
 MOST_LOOKED_UP = 128  # sequences whose prefix `by_prefix` looks up: a lookup costs microseconds
 NO_TARGET_S = 60.0  # `by_deadline`: as if it wanted a token a minute
 
 
-def policy_from(options: LLMOptions) -> Policy:
-    """The hooks of `options.policy`, around it the requests' priorities."""
+def policy_from(options: LLMOptions, asked: Ordering = application_aware) -> Policy:
+    """The hooks of `options.policy`, around it the requests' priorities. `asked` is what queries
+    ask for: "auto" goes by it."""
+    name = options.policy
     itl_s = None if options.itl_ms is None else options.itl_ms / 1e3
     patience_s = options.patience_ms / 1e3
-    budget = step_budget(itl_s, may_widen=options.policy == "slo" or itl_s is not None)
-    return Policy(
-        by_priority(_order(options, itl_s, patience_s), patience_s),
-        watermark(options.watermark),
-        gentle_budget(budget) if options.policy in KNOWING else budget,
-        last_first,
-    )
+    budget = step_budget(itl_s, may_widen=name == "slo" or itl_s is not None)
+    known = asked if name == "auto" else POLICIES.get(name)
+    if known is None or known is fcfs:
+        order = _order(name, options.quantum_ms / 1e3, itl_s, patience_s)
+    else:  # it knows of queries: of its steps none holds up their decodes for long
+        order, budget = ByPolicy(known, patience_s), gentle_budget(budget)
+    return Policy(by_priority(order, patience_s), watermark(options.watermark), budget, last_first)
 
 
-def _order(options: LLMOptions, itl_s: float | None, patience_s: float) -> Order:
-    match options.policy:
+def _order(name: str, quantum_s: float, itl_s: float | None, patience_s: float) -> Order:
+    match name:
         case "sarathi":
             return by_stage
         case "lpm":
             return by_prefix(patience_s)
         case "mlfq":
-            return by_level(options.quantum_ms / 1e3, patience_s)
+            return by_level(quantum_s, patience_s)
         case "slo":
             return by_deadline(itl_s)
-        case "fcfs":
+        case _:
             return by_arrival
-        case name:
-            return ByPolicy(POLICIES[name], patience_s)
 
 
 def by_arrival(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001

@@ -216,7 +216,7 @@ class Request:
 class Left:
     """What is left of a query: all its requests share one, and it changes while the query runs."""
 
-    work_s: float  # expected seconds of engines
+    work_s: float  # expected seconds of LLMs, or of all engines where it has no LLM
     since_s: float = 0.0  # when the query began, on the clock of who orders
 
 
@@ -231,7 +231,7 @@ class Place:
     group: str | None = None  # of those that work side by side for one consumer
     objective: Objective = "latency"
     node: str = ""  # of which app and plan it is; equal nodes have prompts that begin alike
-    work_s: float = 0.0  # expected seconds of engines that the query asks for in all; 0: not known
+    work_s: float = 0.0  # expected seconds of LLMs, or else of all engines, in all; 0: not known
     tenant: str = ""  # for whom
     program: str = ""  # of several queries the one whole that they are of; empty: the query
     deadline_s: float | None = None  # of the query, on the clock of who orders

@@ -15,6 +15,7 @@ from graph_opt.analysis.rank import rank
 from graph_opt.cost_model import CostModel, UnitCost
 from graph_opt.graph import Graph, Node
 from graph_opt.objective import Kind
+from graph_opt.ops import OPS
 from graph_opt.paths import expected_bodies, walk
 from runtime.caller import ANYBODY, Caller
 
@@ -28,8 +29,8 @@ class Hint:
     group: str | None = None  # of those that work side by side for one consumer
     kind: Kind = "latency"
     node: str = ""  # the app, and its path in the plan
-    work_s: float = 0.0  # expected seconds of engines that the whole query asks for
-    turn_s: float = 0.0  # that the node asks for; of one with bodies, one body once
+    work_s: float = 0.0  # expected seconds of LLMs, or else of all engines, of the whole query
+    turn_s: float = 0.0  # those of the node; of one with bodies, of one body once
     turns: float = 1.0  # how often a body of it is expected to run
 
     def at(self, query: str, caller: Caller = ANYBODY, left: Left | None = None) -> Place:
@@ -60,7 +61,8 @@ def hints_of(
     cost = cost or UnitCost()
     levels = rank(graph, cost)
     objectives = deduce_objectives(graph, graph.outputs if objective == "throughput" else ())
-    work_s = _work_s(graph, cost)
+    cost_of_work = _Counted(cost, _counted(graph))
+    work_s = _work_s(graph, cost_of_work)
     return {
         path: Hint(
             each.stage,
@@ -69,11 +71,31 @@ def hints_of(
             each.kind,
             f"{graph.name}.{path}",
             work_s,
-            *_turns_of(node, cost),
+            *_turns_of(node, cost_of_work),
         )
         for path, node, _ in walk(graph)
         if (each := objectives.get(path)) is not None
     }
+
+
+def _counted(graph: Graph) -> frozenset[str]:
+    """The kinds of engines whose seconds are the query's work: those that queries compete for."""
+    kinds = frozenset(kind for _, node, _ in walk(graph) if (kind := OPS[node.op].engine_kind))
+    return kinds & {"llm"} or kinds
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A cost model in which only engines of some kinds cost anything."""
+
+    cost: CostModel
+    kinds: frozenset[str]
+
+    def seconds(self, node: Node) -> float:
+        return self.cost.seconds(node) if OPS[node.op].engine_kind in self.kinds else 0.0
+
+    def num_turns(self, node: Node) -> float:
+        return self.cost.num_turns(node) if isinstance(self.cost, _KnowsTurns) else 1.0
 
 
 @runtime_checkable
@@ -82,19 +104,18 @@ class _KnowsTurns(Protocol):
         """How often the node's body is expected to run."""
 
 
-def _work_s(graph: Graph, cost: CostModel) -> float:
+def _work_s(graph: Graph, cost: _Counted) -> float:
     """All seconds of engines that a graph asks for, each item of its maps included."""
     return sum(_node_work_s(node, cost) for node in graph.nodes)
 
 
-def _node_work_s(node: Node, cost: CostModel) -> float:
+def _node_work_s(node: Node, cost: _Counted) -> float:
     turn_s, turns = _turns_of(node, cost)
     return turn_s * turns
 
 
-def _turns_of(node: Node, cost: CostModel) -> tuple[float, float]:
+def _turns_of(node: Node, cost: _Counted) -> tuple[float, float]:
     """The seconds of engines that it asks for in a turn, and how many turns are expected."""
     if not node.bodies:
         return cost.seconds(node), 1.0
-    turns = cost.num_turns(node) if isinstance(cost, _KnowsTurns) else 1.0
-    return max(_work_s(body, cost) for body in expected_bodies(node)), turns
+    return max(_work_s(body, cost) for body in expected_bodies(node)), cost.num_turns(node)

@@ -4,18 +4,23 @@
     query b    3 s left   answer                          a: map map map map
 
 The shortest remaining time first, of queries and not of requests: so a query that is nearly done
-leaves, and one whose calls work side by side is not spread over the time of all others. What is
-left of a query is its longest way to the end, by the plan's cost model (the bottom level of list
-scheduling) as corrected while the query runs. Of one query, the task group on that way goes first
-as a unit: of its members only the last to finish counts (Parrot, section 5.2).
+leaves, and one whose calls work side by side is not spread over the time of all others. With
+ageing:
+
+    key of a query = when it began + AGEING * seconds of engines that it still asks for
+
+What it still asks for is the plan's estimate, corrected while the query runs (`runtime.left`). Of
+one query what has the longest way to the end goes first (the bottom level of list scheduling), with
+its task group as a unit: of its members only the last to finish counts (Parrot, section 5.2).
 
 Unlike objectives are kept apart: a batch with latency-sensitive requests takes no work with
 the throughput objective, which would only make it longer. Throughput work gets what batches are
 left, filled as far as they go, in the order of arrival.
 
-No request starves. Some turns are the oldest request's, once it has waited for `patience_s`; and
-throughput work falls due, one request a second and engine at most (and a tenth of what an API with
-rate limits allows), after ten seconds: a backlog thus never precedes latency-sensitive work.
+No request starves: a query is overtaken only by queries that begin within AGEING * (what it asks
+for) after it. Throughput work falls due, one request a second and engine at most (and a tenth of
+what an API with rate limits allows), after ten seconds: a backlog thus never precedes
+latency-sensitive work.
 """
 
 from collections.abc import Hashable
@@ -34,19 +39,22 @@ def due_s(ticket: Ticket) -> float:
     return 0.0 if ticket.place.objective == "latency" else ticket.due_s
 
 
-def left_s(flow: FlowView) -> float:
-    """What is left of a query: its work as corrected, else of its requests the longest way."""
-    place = flow.first.place
-    return place.left_s if place.left is None else place.left.work_s
+AGEING = 0.5  # seconds of waiting for each second of work
+
+
+def _turn(flow: FlowView) -> float:
+    first, left = flow.first, flow.first.place.left
+    if left is None:
+        return first.arrival_s + AGEING * first.place.left_s
+    return left.since_s + AGEING * left.work_s
 
 
 application_aware = Policy(
     "application_aware",
     flow=lambda ticket: ticket.place.query,
-    turn=left_s,
+    turn=_turn,
     unit=group_of,
     rank=lambda ticket: -ticket.place.left_s,
     held_until_s=due_s,
     drains=True,
-    patience_s=10.0,
 )

@@ -3,7 +3,7 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -270,7 +270,7 @@ def test_a_request_is_served_however_many_better_ones_keep_coming(policy: Policy
 
 
 def test_under_overload_old_requests_get_a_share_and_not_all_turns() -> None:
-    queue: ReadyQueue[Ticket] = ReadyQueue(POLICIES["application_aware"])
+    queue: ReadyQueue[Ticket] = ReadyQueue(POLICIES["shortest_remaining"])
     for order in range(100):
         queue.put(Ticket(order, 0.0, Place(f"old{order}", 9.0), "decode", 1))
     for order in range(100, 180):
@@ -280,8 +280,7 @@ def test_under_overload_old_requests_get_a_share_and_not_all_turns() -> None:
 
 
 def test_policies_without_patience_keep_no_line_of_arrivals() -> None:
-    policy = replace(POLICIES["application_aware"], patience_s=None)
-    queue: ReadyQueue[Ticket] = ReadyQueue(policy)
+    queue: ReadyQueue[Ticket] = ReadyQueue(POLICIES["application_aware"])
     for order in range(100):
         queue.put(Ticket(order, 0.0, Place("q", 1.0), "decode", 1))
     assert not queue._arrivals

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import Place
+from backends.base import Left, Place
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy, Ticket
 from backends.policy.critical_path import critical_path
@@ -85,6 +85,26 @@ def test_the_query_with_least_left_goes_first_by_its_longest_way_and_with_all_th
     assert orders(choose(application_aware, waiting, 2, 0.0)) == [1, 2]
     assert orders(choose(application_aware, waiting, 3, 0.0)) == [1, 2, 0]
     assert orders(choose(shortest_remaining, waiting, 3, 0.0)) == [1, 2, 0]
+
+
+def test_a_query_is_overtaken_only_within_half_of_what_it_asks_for() -> None:
+    def at(order: int, since_s: float, work_s: float) -> Ticket:
+        place = Place(f"q{order}", 1.0, left=Left(work_s, since_s))
+        return Ticket(order, 50.0, place, "decode", 1)
+
+    long, soon, late = at(0, 0.0, 40.0), at(1, 18.0, 2.0), at(2, 21.0, 2.0)
+    assert orders(choose(application_aware, [long, soon], 1, 50.0)) == [1]
+    assert orders(choose(application_aware, [long, late], 1, 50.0)) == [0]
+
+
+def test_what_is_left_may_change_while_a_request_waits() -> None:
+    one, two = Left(10.0), Left(20.0)
+    queue: ReadyQueue[Ticket] = ReadyQueue(application_aware)
+    queue.put(Ticket(0, 0.0, Place("one", 1.0, left=one), "decode", 1))
+    queue.put(Ticket(1, 0.0, Place("two", 1.0, left=two), "decode", 1))
+    two.work_s = 4.0
+    queue.put(Ticket(2, 0.0, Place("two", 1.0, left=two), "decode", 1))
+    assert [queue.take(1, 0.0)[0].order for _ in range(3)] == [1, 2, 0]
 
 
 MEMBER = Hint(1, 2.0, group="m")

@@ -65,7 +65,7 @@ def test_requests_of_no_query_go_by_arrival_alone_and_by_their_prompts_beside_qu
 
 
 def test_the_oldest_gets_its_turn_however_many_shorter_queries_come(engine: Make) -> None:
-    driven = engine(policy="application_aware", max_running=2, patience_ms=300)
+    driven = engine(policy="shortest_remaining", max_running=2, patience_ms=300)
     starved = asked(driven, "long", 40.0, num_output=3)
     for number in range(60):
         asked(driven, f"short {number}", 1.0, num_output=1)

@@ -25,6 +25,7 @@ class ItemStream:
         self.is_closed = False
         self._readers: list[Reader] = []
         self._on_taken: Callable[[], None] | None = None
+        self._on_closed: list[Callable[[], None]] = []
         self._is_bounded = True
 
     def put(self, place: Place, value: Any) -> None:
@@ -40,7 +41,17 @@ class ItemStream:
     def close(self) -> None:
         """No more items come."""
         self.is_closed = True
+        told, self._on_closed = self._on_closed, []
+        for tell in told:
+            tell()
         self._wake()
+
+    def when_closed(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once all items are there; now, if they are."""
+        if self.is_closed:
+            tell()
+        else:
+            self._on_closed.append(tell)
 
     def reader(self) -> "Reader":
         """A reader that sees every item, also those already there."""

@@ -28,8 +28,7 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
     source = scope.stream(items) if isinstance(items, Ref) and items.stream else None
     if source is None:
         source = whole(arg_value(items, scope.values))
-    if source.is_closed:
-        host.expects(scope, node, len(source.items))
+    source.when_closed(lambda: host.expects(scope, node, len(source.items)))
     results: list[Item] = []
     behind = scope.out_stream(node)
     layout = scope.layout.bodies[node.name][0]

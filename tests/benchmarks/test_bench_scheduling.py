@@ -39,7 +39,7 @@ def test_a_query_with_less_left_passes_those_that_came_before_it(tmp_path: Path)
         return str(path)
 
     asked = [Arrival(0.0, "chain", {"files": [document(f"c{i}", 600)]}) for i in range(10)]
-    asked.append(Arrival(0.5, "map_reduce", {"files": [document("d", 300)]}))  # of one part
+    asked.append(Arrival(0.0, "map_reduce", {"files": [document("d", 100)]}))  # of one part
     by_arrival = serve(asked, MACHINE, WAYS["fcfs"])
     by_application = serve(asked, MACHINE, WAYS["application_aware"])
     assert by_application[-1].seconds < by_arrival[-1].seconds / 1.5

@@ -15,7 +15,7 @@ def current_approver() -> Callable[..., Any] | None:
 
 
 def current_run() -> str | None:
-    """The id of the run around, if it is stored: it may wait for an answer without its process."""
+    """How commands name the run around, if it is stored: it may wait without its process."""
     return _run.get()
 
 

@@ -278,4 +278,4 @@ class Segments(Protocol):
 
     @property
     def stored_as(self) -> str | None:
-        """The id of the run, if it is stored."""
+        """How commands name the run, if it is stored: its id, and its folder perhaps."""

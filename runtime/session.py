@@ -102,7 +102,7 @@ class Session:
         stored_as: str | None = None,
     ) -> None:
         self.name = name
-        self.stored_as = stored_as  # the id of the run, if it is kept on disk
+        self.stored_as = stored_as  # how commands name the run, if it is kept on disk
         self._seen: list[Exception] = []  # failures that the app was told
         self._start = start
         self._release = release

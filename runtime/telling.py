@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from backends.base import Result
+from backends.url_secrets import without_url_secrets
 from runtime.clock import now
 from runtime.errors import ListenerFailed, QueryError
 from runtime.events import Event, EventKind, Listener
@@ -35,6 +36,8 @@ class Teller:
         """An event of the query, or of the node at a path."""
         if self._listener is None:
             return
+        if fields is not None and "error" in fields:
+            fields = {**fields, "error": without_url_secrets(str(fields["error"]))}
         try:
             self._listener(Event(now(), kind, self._query, node, op, fields or {}))
         except Exception as error:  # the outcome of this query: its listener is gone

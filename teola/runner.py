@@ -128,7 +128,7 @@ class AppRunner:
                 start,
                 self._release,
                 is_plain=not own.optimize,
-                stored_as=own.stored and own.stored.run.id,
+                stored_as=own.stored and own.stored.run.named,
             )
             with said_by_agents(), self._runtime.door.entered():
                 spans.result = await session.run(body, own.timeout_s)

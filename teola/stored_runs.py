@@ -36,9 +36,11 @@ class RunStores:
 
     def of(self, runs: bool | str | Path) -> RunStore:
         """The store in a folder; True: in the default one."""
-        from runtime.run_store.store import RunStore, default_folder  # late: sqlite
+        from runtime.run_store.folders import default_folder
+        from runtime.run_store.store import RunStore  # late: sqlite
 
-        folder = default_folder() if isinstance(runs, bool) else Path(runs).expanduser().absolute()
+        chosen = default_folder() if isinstance(runs, bool) else Path(runs).expanduser()
+        folder = chosen.absolute()
         with self._lock:
             if folder not in self._open:
                 self._open[folder] = RunStore(folder)

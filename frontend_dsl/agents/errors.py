@@ -35,10 +35,11 @@ class ApprovalNeeded(AgentError):
 class ApprovalPending(ApprovalNeeded):
     """A stored run waits for a person's approval: `run` goes on once `question` is answered."""
 
-    def __init__(self, run: str, question: str) -> None:
+    def __init__(self, named: str, question: str) -> None:
+        """`named`: the run as commands take it, its id first."""
+        self.run = named.partition(" ")[0]
         super().__init__(
-            f"run {run} waits for approval: {question!r}; answer it with `teola approve {run}` or "
-            f"`teola approve {run} --no`"
+            f"run {self.run} waits for approval: {question!r}; answer it with `teola approve "
+            f"{named}`, or with --no"
         )
-        self.run = run
         self.question = question

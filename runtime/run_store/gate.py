@@ -48,6 +48,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         self._is_volatile = is_volatile
         self._held: set[str] = set()  # ids of requests that wait for the store, or for a context
         self._effects: set[str] = set()  # those of tools that run
+        self._stopped: set[str] = set()  # those that were cancelled while they ran
 
     def submit(self, job: Job) -> None:
         """Answer the job from the store, or run and keep it."""
@@ -72,6 +73,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         if job.request.id in self._held:
             self._held.discard(job.request.id)
         else:
+            self._stopped.add(job.request.id)
             self._effect_ends(job.request.id)
             self._scheduler.cancel(job)
 
@@ -182,6 +184,11 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
 
         def done(outcome: Outcome) -> None:
             job.on_done = on_done
+            is_stopped = job.request.id in self._stopped
+            self._stopped.discard(job.request.id)
+            if is_stopped and isinstance(outcome, Exception):
+                on_done(outcome)  # which says nothing of what became of it
+                return
             self._held.add(job.request.id)
             self._effect_ends(job.request.id)
             self._ended(job, work, outcome)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.base import Request, Result, Usage
+from backends.url_secrets import without_url_secrets
 from runtime.run_store.contents import Contents, is_context, kept_attrs, parts_of
 from runtime.run_store.restored import RestoredContext, Step
 from runtime.run_store.values import NotStorable, decode, encode
@@ -73,11 +74,18 @@ def decode_result(data: bytes) -> Kept:
 
 
 def encode_error(error: Exception) -> bytes:
-    """The exception; where it cannot be kept, what it said."""
+    """The exception without keys of URLs in its texts; where it cannot be kept, what it said."""
     try:
-        return encode(error)
-    except NotStorable:
-        return encode(RuntimeError(f"{type(error).__name__}: {error}"))
+        kept = decode(encode(error))
+        kept.args = tuple(map(_masked, kept.args))
+        vars(kept).update({name: _masked(value) for name, value in vars(kept).items()})
+        return encode(kept)
+    except (NotStorable, TypeError, AttributeError):
+        return encode(RuntimeError(_masked(f"{type(error).__name__}: {error}")))
+
+
+def _masked(value: Any) -> Any:
+    return without_url_secrets(value) if isinstance(value, str) else value
 
 
 def decode_error(data: bytes) -> Exception:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -19,14 +18,6 @@ from runtime.run_store.writer import Writer
 
 MOST_AT_ONCE = 64 * 2**20  # bytes of values that a run which goes on reads beforehand
 _KEPT_QUESTION = 200  # characters of it in a list
-
-
-def default_folder() -> Path:
-    """`TEOLA_RUNS`, or `teola/runs` in the user's folder for state."""
-    if chosen := os.environ.get("TEOLA_RUNS"):
-        return Path(chosen).expanduser()
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "teola" / "runs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from runtime.errors import (
     failure_of,
 )
 from runtime.run_store.contents import Contents, digest
+from runtime.run_store.folders import option_of
 from runtime.run_store.kinds import Kind
 from runtime.run_store.rows import NodeRow, NodeState
 from runtime.run_store.writer import Writer
@@ -71,6 +72,11 @@ class StoredRun:
         self._texts: dict[int, list[bytes]] = defaultdict(list)  # by the hash of what was written
         self._when_no_effects: list[Callable[[], None]] = []
 
+    @property
+    def named(self) -> str:
+        """As commands take it: its id, and the folder where that is not the default one."""
+        return f"{self.id}{option_of(self.writer.database.folder)}"
+
     def take(self, work: Work) -> NodeRow | None:
         """What is kept of this work, which counts for no other from now on.
 
@@ -100,8 +106,8 @@ class StoredRun:
         )
         return EffectInDoubt(
             f"run {self.id}: {work.name} at %{work.place} {what}; look whether it happened, then "
-            f"say `teola resume {self.id} --in-doubt retry` to run it again, or `--in-doubt skip` "
-            "to go on with None as its value"
+            f"say `teola resume {self.named} --in-doubt retry` to run it again, or `--in-doubt "
+            "skip` to go on with None as its value"
         )
 
     def _diverged(self, work: Work, row: NodeRow) -> RunDiverged:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from backends.policy.named import POLICIES
 from frontend_dsl.agents.errors import ApprovalPending
+from runtime.errors import EffectInDoubt
 from teola.cli.app_arguments import Command, Invocation, parse
 from teola.cli.consoles import stderr_console
 from teola.cli.failures import UsageError, message_of, reported
@@ -180,8 +181,8 @@ class _Run:
             self._end_line(out, screen)
             if options.json and isinstance(error, Exception):
                 print(json_text(report(builder.trace(), None, error)), file=out)
-            if screen.stored_as:
-                console.print(self._way_on(screen.stored_as, error), soft_wrap=True)
+            if screen.stored_as and not isinstance(error, ApprovalPending | EffectInDoubt):
+                console.print(self._way_on(screen.stored_as), soft_wrap=True)
             raise
         if options.json:
             print(json_text(report(builder.trace(), result)), file=out)
@@ -202,11 +203,9 @@ class _Run:
             self._end_line(out, screen)
             print(text, file=out, flush=True)
 
-    def _way_on(self, run_id: str, error: BaseException) -> str:
+    def _way_on(self, run_id: str) -> str:
         runs = self.app.options.runs
         folder = f" --runs {shlex.quote(runs)}" if isinstance(runs, str) else ""
-        if isinstance(error, ApprovalPending):
-            return f"the run is kept: answer with `teola approve {run_id}{folder}` (or --no)"
         return f"the run is kept: `teola resume {run_id}{folder}` goes on with it"
 
     def _end_line(self, out: TextIO, screen: Screen) -> None:

@@ -1,0 +1,177 @@
+"""What was taken for a failure, what was in doubt, and what was interrupted, when a run goes on."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import teola as tl
+from runtime.run_store.database import FILE
+from teola.runner import AppRunner, chosen_runner, default_runner
+
+ROOT = Path(__file__).parent.parent.parent
+made: list[str] = []
+broken: set[str] = set()
+
+
+def note(text: str) -> str:
+    made.append(text)
+    if text in broken:
+        raise ValueError(f"refused {text}")
+    return f"did {text}"
+
+
+@tl.tool
+def act(text: str) -> str:
+    return note(text)
+
+
+@tl.tool(retries=1)
+def safe(text: str) -> str:
+    return note(text)
+
+
+@tl.tool(reads=True)
+def look(text: str) -> str:
+    return note(text)
+
+
+@tl.app
+def careful(text: str) -> list[str]:
+    first = tl.attempt(lambda: look(text), lambda error: "nothing")
+    each = tl.map(lambda name: look(name), [text, "b"], on_error="skip")
+    return [first, act("middle"), tl.join(each)]
+
+
+@tl.app
+def risky(text: str) -> str:
+    return act(text)
+
+
+@tl.app
+def harmless(text: str) -> str:
+    return safe(text)
+
+
+@pytest.fixture(autouse=True)
+def _runner() -> Iterator[None]:
+    made.clear()
+    broken.clear()
+    runner = AppRunner()
+    with chosen_runner(runner):
+        yield
+        runner.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "runs")
+
+
+def change(folder: str, statement: str) -> None:
+    default_runner().run_stores.close()
+    db = sqlite3.connect(Path(folder) / FILE)
+    db.execute(statement)
+    db.commit()
+    db.close()
+
+
+def test_failures_that_a_graph_took_are_taken_again(folder: str) -> None:
+    broken.update(("a", "middle"))
+    with pytest.raises(tl.errors.NodeFailed):
+        careful.using(runs=folder)("a")
+    before = len(made)
+    broken.clear()
+    assert tl.resume(tl.runs(folder)[0].id, runs=folder) == ["nothing", "did middle", "did b"]
+    assert made[before:] == ["middle"]
+
+
+def began_and_did_not_end(app: Any, folder: str) -> str:
+    app.using(runs=folder)("x")
+    change(folder, "UPDATE nodes SET state = 1, value = x''")
+    return tl.runs(folder)[0].id
+
+
+def test_an_effect_that_had_begun_stops_the_resume_until_somebody_says_more(folder: str) -> None:
+    run_id = began_and_did_not_end(risky, folder)
+    for _ in range(2):
+        with pytest.raises(tl.errors.EffectInDoubt, match="--runs .*--in-doubt retry"):
+            tl.resume(run_id, runs=folder)
+    assert made == ["x"]
+    assert "act" in tl.runs(folder)[0].question
+    assert tl.resume(run_id, runs=folder, in_doubt="retry") == "did x"
+    assert tl.resume(run_id, runs=folder) == "did x"
+    assert made == ["x", "x"]
+
+
+def test_a_tool_that_may_be_called_again_is(folder: str) -> None:
+    run_id = began_and_did_not_end(harmless, folder)
+    assert tl.resume(run_id, runs=folder) == "did x"
+    assert made == ["x", "x"]
+
+
+@tl.tool
+def unreachable(text: str) -> str:
+    raise RuntimeError("no way to https://user:sesame@host/x?api_key=sesame")
+
+
+@tl.app
+async def asking(text: str) -> str:
+    try:
+        return await tl.value(unreachable(text))
+    except RuntimeError:
+        return "no way"
+
+
+def test_keys_in_texts_of_exceptions_are_kept_nowhere(folder: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    assert asking.using(runs=folder, trace=str(trace))("x") == "no way"
+    default_runner().run_stores.close()
+    files = [trace, *Path(folder).glob("runs*")]
+    assert all(b"sesame" not in path.read_bytes() for path in files)
+    assert tl.resume(tl.runs(folder)[0].id, runs=folder) == "no way"
+
+
+SLOW = """
+import time
+import teola as tl
+
+@tl.tool
+def wait(x: str) -> str:
+    print("waiting", flush=True)
+    time.sleep(60)
+    return x
+
+@tl.app
+def slow(x: str) -> str:
+    return wait(x)
+"""
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from teola.cli.main import main; main()"),
+            *("run", "slow.py", "--x", "a", "--runs", "r"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        assert "waiting" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    (run,) = tl.runs(tmp_path / "r")
+    assert f"teola resume {run.id} --runs r" in said
+    assert (run.state, process.returncode) == ("interrupted", 130)
+    assert "began and did not end" in run.question

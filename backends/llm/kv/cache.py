@@ -18,6 +18,8 @@ from backends.llm.kv.page_table import Load, PageTable
 from backends.llm.kv.radix import RadixNode, RadixTree
 from backends.llm.stats import CacheStats
 
+TRIMS = 8  # a context that loses its pages does so in as many parts at most
+
 
 class Lower(Protocol):
     """Where evicted pages of a cache go and come back from: see `tiers.tier_transfer`."""
@@ -62,6 +64,7 @@ class KVCache:
         self._price = price
         self._copy_page = copy_page
         self.idle = IdleTables(eviction, self._cost, clock)
+        self._is_by_next_use = eviction == "next_use"
         self._clock = clock
         self._lower = lower
         self._borrower = borrower
@@ -272,8 +275,22 @@ class KVCache:
         table = self.idle.pop()
         if table is None:
             return False
-        self.drop(table)
+        if self._is_by_next_use and table.num_computed > self.pool.page_size:
+            self._trim(table, num_pages)
+        else:
+            self.drop(table)
         return True
+
+    def _trim(self, table: PageTable, num_pages: int) -> None:
+        """Its last pages are no longer held. The others are: by the time that more is needed,
+        another context may be the one that is read last."""
+        num_pages = max(num_pages, len(table.pages) // TRIMS)
+        kept = max(0, table.num_computed // self.pool.page_size - num_pages)
+        self.truncate(table, kept * self.pool.page_size)
+        if kept:
+            self.idle.put_back(table)
+        else:
+            self.drop(table)
 
     def _forget_unwritten(self, node: RadixNode, num_written: int) -> None:
         """The step that was to write published pages failed. They have no other holder, or `forget`

@@ -63,6 +63,11 @@ class IdleTables:
         self.discard(table)
         return table
 
+    def put_back(self, table: PageTable) -> None:
+        """One that was popped stays after all, without a use."""
+        self._tables[table] = None
+        self._order.place(table)
+
     def pin(self, table: PageTable) -> None:
         """Never pop it, until it is discarded."""
         self._pinned[table] = None

@@ -263,6 +263,7 @@ def machine(name: str, **changes: Any) -> Any:
 test_without_tiers = machine("WithoutTiers")
 test_without_tiers_by_pgdsf = machine("Pgdsf", eviction="pgdsf")
 test_without_tiers_by_lfu = machine("Lfu", eviction="lfu")
+test_without_tiers_by_next_use = machine("NextUse", eviction="next_use")
 test_with_host_memory = machine("Host", host_pages=6)
 test_with_a_disk = machine("Disk", disk_pages=20, eviction="lfu")
 test_with_both = machine("Both", host_pages=3, disk_pages=8)

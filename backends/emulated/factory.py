@@ -59,7 +59,7 @@ def _create_one(kind: str, url: str, options: Mapping[str, Any], where: str) -> 
         if settings.lengths is not None:
             read_trace(settings.lengths)  # what is wrong with it is told before the engine starts
         roofline = _roofline(kind, url, settings, settings.kv_dtype)
-        kv_tokens = roofline.kv_tokens(where)
+        settings, kv_tokens = settings.on(roofline.device), roofline.kv_tokens(where)
         return EmulatedLLM(url, roofline, settings.kv_tokens or kv_tokens, settings)
     own = read_options(EmulatedTextOptions, where, options)
     roofline = _roofline(kind, url, own, "bfloat16")

@@ -29,6 +29,8 @@ _COMPUTED_IN: dict[Dtype, tuple[Dtype, ...]] = {  # what stands in where a devic
     "float32": ("float32",),
 }
 
+ENGINE_SIZES = ("token_budget", "max_running", "kv_tokens")  # options that a device may have
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -59,6 +61,9 @@ class Device(Described):
     row_overhead_s: NotNegative = 6e-6  # of each sequence in a step
     link_bytes_s: Positive = 32e9  # to the other devices of one model, one direction
     link_latency_s: NotNegative = 8e-6  # of an all-reduce
+    token_budget: Count | None = None  # of an LLM engine on it, where its options name none
+    max_running: Count | None = None  # likewise
+    kv_tokens: Count | None = None  # likewise
 
     def peak(self, dtype: Dtype) -> float:
         """FLOP/s for weights of `dtype`, in the format that this device computes them in."""

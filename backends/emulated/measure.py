@@ -78,9 +78,9 @@ def calibration(stepper: Stepper, tell: Callable[[str], None] = lambda _: None) 
 
 
 def calibration_round(stepper: Stepper) -> list[Measured]:
-    """Each load once; some seconds."""
+    """Each prompt twice, each batch once; some seconds."""
     list(stepper.run([256], 2))  # what is set up at the first use is no measurement
-    steps = [step for length in PROMPTS for step in stepper.run([length], 1)]
+    steps = [step for length in PROMPTS * 2 for step in stepper.run([length], 1)]
     for batch, context in BATCHES:
         steps += stepper.run([context] * batch, NUM_DECODED)
     return steps
@@ -111,9 +111,19 @@ def shape_of_model(config: ModelConfig) -> Shape:
     )
 
 
+def with_sizes_of(core: LLMCore, device: Device) -> Device:
+    """The device with the sizes of the engine that was measured: engines on it have the same."""
+    sizes = {
+        "token_budget": core.planner.token_budget,
+        "max_running": core.planner.max_running,
+        "kv_tokens": core.cache.pool.num_tokens,
+    }
+    return device.model_copy(update=sizes)
+
+
 def as_toml(device: Device) -> str:
     """A device file."""
-    plain = device.model_dump()
+    plain = device.model_dump(exclude_none=True)
     tables = {name: value for name, value in plain.items() if isinstance(value, dict)}
     lines = [f"{name} = {_number(v)}" for name, v in plain.items() if name not in tables]
     for name, table in tables.items():
@@ -149,4 +159,6 @@ def _release(finished: Iterable[tuple[Request, Any]]) -> None:
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
     return f'"{value}"' if isinstance(value, str) else f"{value:.6g}"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from backends.emulated.hardware import Dtype
+from backends.emulated.hardware import ENGINE_SIZES, Device, Dtype
 from backends.llm.kv.eviction import EvictionName
 from backends.llm.options import LLMOptions, PolicyName
 from backends.options import Options
@@ -31,6 +31,7 @@ class EmulatedLLMOptions(EmulatedOptions):
     output_tokens: int | None = Field(None, ge=1)  # of made-up texts; None: 32 to 160, by prompt
     lengths: str | None = None  # a trace (`traces`): made-up texts are as long as its outputs
     page_size: int = Field(16, ge=1)  # tokens a page
+    # These three: where they are not given, those of the device's file, if it has them
     kv_tokens: int | None = Field(None, ge=1)  # None: the device's memory without the weights
     token_budget: int = Field(2048, ge=1)  # most tokens computed in one step
     max_running: int = Field(128, ge=1)  # most sequences in one step
@@ -43,6 +44,14 @@ class EmulatedLLMOptions(EmulatedOptions):
     eviction: EvictionName = "lru"
     pin_share: float = Field(0.5, ge=0, le=1)
     context_len: int | None = Field(None, ge=1)
+
+    def on(self, device: Device) -> "EmulatedLLMOptions":
+        """With the sizes that engines on that device have, where none are given."""
+        sizes = {name: getattr(device, name) for name in ENGINE_SIZES}
+        own = {name: size for name, size in sizes.items() if size is not None}
+        return self.model_copy(
+            update={name: size for name, size in own.items() if name not in self.model_fields_set}
+        )
 
     def of_core(self) -> LLMOptions:
         """What the core is made with."""

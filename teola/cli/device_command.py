@@ -40,7 +40,13 @@ def measure_this_machine(file: Path, model: str, no_color: bool, debug: bool) ->
             console.print("warning: this machine is busy, so times will be long", style="yellow")
         with optional_imports("local"):
             from backends.emulated.fit import fit
-            from backends.emulated.measure import Stepper, as_toml, calibration, shape_of_model
+            from backends.emulated.measure import (
+                Stepper,
+                as_toml,
+                calibration,
+                shape_of_model,
+                with_sizes_of,
+            )
             from backends.llm.loader import load_core
             from backends.llm.options import LLMOptions
         with console.status(f"loading {model}") as status:
@@ -48,7 +54,7 @@ def measure_this_machine(file: Path, model: str, no_color: bool, debug: bool) ->
             steps = calibration(Stepper(core), status.update)
         shape = shape_of_model(core.model.config)
         source = f"measured with {model} on {this_machine()}"
-        device = fit(steps, shape, _memory_bytes(), source)
+        device = with_sizes_of(core, fit(steps, shape, _memory_bytes(), source))
         file.write_text(as_toml(device), encoding="utf-8")
         console.print(f"{len(steps)} steps measured; use it as emulated:{file}/MODEL")
 

@@ -90,6 +90,26 @@ def test_a_prompt_is_computed_in_chunks_of_the_budget() -> None:
     on_virtual_clock(work, make(token_budget=300))
 
 
+def test_a_device_file_tells_the_sizes_of_engines_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    sizes = "token_budget = 24\nmax_running = 3\nkv_tokens = 640"
+    path.write_text(
+        f"peak_flops = {{ bfloat16 = 1e12 }}\nbandwidth_bytes_s = 1e11\nmemory_bytes = 4e9\n{sizes}"
+    )
+
+    def sizes_of(**options: Any) -> Any:
+        engine = make(f"emulated:{path}/smollm2-135m", **options)
+
+        async def ask(_: Any) -> Any:
+            planner = engine._core.planner
+            return planner.token_budget, planner.max_running, planner.cache.pool.num_tokens
+
+        return on_virtual_clock(ask, engine)
+
+    assert sizes_of() == (24, 3, 640)
+    assert sizes_of(max_running=5, kv_tokens=320) == (24, 5, 320), "options go first"
+
+
 def test_requests_run_in_the_same_steps() -> None:
     async def work(engine: EmulatedLLM) -> None:
         context = await prefilled(engine)

@@ -1,0 +1,139 @@
+"""Ways to order queries, each for real and emulated: are their figures near, and who wins?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from backends.emulated.fit import fit
+from backends.emulated.measure import (
+    Measured,
+    Stepper,
+    as_toml,
+    calibration_round,
+    shape_of_model,
+    typical,
+)
+from backends.llm.loader import load_core
+from backends.llm.options import LLMOptions
+from backends.models.fetch import resolve
+from benchmarks.fidelity.load import Asked, queries
+from benchmarks.fidelity.runs import THREADS, WARM_UP, Run, Way, run_emulated, run_really
+from benchmarks.fidelity.steps import MEMORY_BYTES
+from teola.simulation.served import percentile
+
+WAYS: Mapping[str, Way] = {
+    "fcfs": Way(),
+    "application_aware": Way("application_aware", {"policy": "application_aware"}),
+    "two at a time": Way(options={"max_running": 2}),
+    "chunks of 32": Way(options={"token_budget": 32}),
+}
+AGAIN = "fcfs again"  # how far two real runs of the same are apart
+TIMES = ("jct_mean_s", "jct_p90_s", "ttft_mean_s", "ttft_p90_s")
+MOST_MEAN, MOST_P90 = 0.10, 0.15  # errors
+REAL_GAP = 0.10  # between two ways, of which the winner must be told
+SURE = 1e6  # queries a second: all at once
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One way, for real and emulated."""
+
+    real: Run
+    emulated: Run
+
+    def row(self) -> dict[str, float]:
+        """Ratios are emulated to real."""
+        real, ours = figures(self.real), figures(self.emulated)
+        ratios = {f"{name[:-2]}_ratio": round(ours[name] / real[name], 3) for name in TIMES}
+        counted = {f"{name}_off": ours[name] - real[name] for name in real if name not in TIMES}
+        busy = round(self.emulated.busy_s / self.real.busy_s, 3)
+        return {**{name: real[name] for name in TIMES}, **ratios, "busy_ratio": busy, **counted}
+
+
+class Machine:
+    """This machine and a model on it; each measurement writes a device file."""
+
+    def __init__(self, model: str, folder: Path) -> None:
+        core = load_core(resolve(model), LLMOptions(threads=THREADS))
+        self._shape, self._stepper = shape_of_model(core.model.config), Stepper(core)
+        self._name, self._folder = model.partition(":")[2], folder
+
+    def measure(self) -> list[Measured]:
+        return calibration_round(self._stepper)
+
+    def url(self, name: str, steps: Sequence[Measured]) -> str:
+        """Of the emulated LLM whose steps are as these."""
+        device = fit(typical(steps), self._shape, MEMORY_BYTES, "this machine")
+        path = self._folder / f"{name}.toml"
+        path.write_text(as_toml(device), encoding="utf-8")
+        return f"emulated:{path}/{self._name}"
+
+
+def compare(
+    model: str, load: float, count: int, seed: int, folder: Path, tell: Callable[[str], None]
+) -> dict[str, Beside]:
+    """Every way. The device is measured before and after each real run, for machines drift; all
+    these steps together are its profile."""
+    machine = Machine(model, folder)
+    measured = [machine.measure()]
+    asked = _at_load(machine.url("first", measured[0]), load, count, seed)
+    real: dict[str, Run] = {}
+    ways = {**WAYS, AGAIN: WAYS["fcfs"]}
+    for name, way in ways.items():
+        tell(name)
+        real[name] = run_really(model, asked, way, folder / f"{name}.jsonl")
+        measured.append(machine.measure())
+    url = machine.url("all", [step for steps in measured for step in steps])
+    return {
+        name: Beside(real[name], run_emulated(url, asked, way, folder / f"{name}.jsonl"))
+        for name, way in ways.items()
+    }
+
+
+def _at_load(url: str, load: float, count: int, seed: int) -> list[Asked]:
+    """Queries that keep the device busy for that share of the time, first come first served."""
+    at_once = run_emulated(url, queries(SURE, WARM_UP + count, seed), Way(), None)
+    rate = load * (WARM_UP + count) / at_once.busy_s
+    spread = run_emulated(url, queries(rate, WARM_UP + count, seed), Way(), None)
+    return queries(load * (WARM_UP + count) / spread.busy_s, WARM_UP + count, seed)
+
+
+def figures(run: Run) -> dict[str, Any]:
+    jct, ttft = sorted(s.jct_s for s in run.served), sorted(s.ttft_s for s in run.served)
+    times = (mean(jct), percentile(jct, 90), mean(ttft), percentile(ttft, 90))
+    return {
+        **{name: round(value, 4) for name, value in zip(TIMES, times, strict=True)},
+        "prefill_tokens": sum(s.prefill_tokens for s in run.served),
+        "cached_tokens": sum(s.cached_tokens for s in run.served),
+        "decode_tokens": sum(s.decode_tokens for s in run.served),
+        "preemptions": run.preemptions,
+    }
+
+
+def is_near(row: Mapping[str, float]) -> bool:
+    """Whether the emulated times are within the targets."""
+    limits = {name: MOST_MEAN if "mean" in name else MOST_P90 for name in TIMES}
+    return all(abs(row[f"{name[:-2]}_ratio"] - 1) <= limit for name, limit in limits.items())
+
+
+def ranking(found: Mapping[str, Beside]) -> dict[str, Any]:
+    """Pairs of ways that really differ, by more than two runs of the same do, and those of them
+    whose winner the emulation tells."""
+    pairs, wrong = 0, []
+    for measure in ("jct_mean_s", "ttft_mean_s"):
+        real = {name: figures(beside.real)[measure] for name, beside in found.items()}
+        ours = {name: figures(beside.emulated)[measure] for name, beside in found.items()}
+        noise = _apart(real[AGAIN], real["fcfs"]) if AGAIN in real else 1.0
+        for a, b in combinations((name for name in found if name != AGAIN), 2):
+            if _apart(real[a], real[b]) > max(1 + REAL_GAP, noise):
+                pairs += 1
+                if (real[a] > real[b]) != (ours[a] > ours[b]):
+                    wrong.append([measure, a, b, real[a] / real[b], ours[a] / ours[b]])
+    return {"pairs": pairs, "agree": pairs - len(wrong), "wrong": wrong}
+
+
+def _apart(a: float, b: float) -> float:
+    return max(a / b, b / a)

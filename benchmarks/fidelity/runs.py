@@ -1,0 +1,100 @@
+"""The same queries for real, on the embedded engine, and on a virtual clock, on its emulation.
+
+What the real run answered is recorded and said again, so that both compute the same tokens.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import teola as tl
+from backends.emulated.measure import Measured
+from benchmarks.fidelity.load import Asked, apps_on
+from benchmarks.fidelity.watched import watched_steps
+from runtime.clock import now
+from teola.runner import AppRunner, chosen_runner, default_runner
+from teola.simulation.served import Served
+from teola.virtual import on_virtual_clock
+
+ENGINE = {"token_budget": 512, "max_running": 32, "kv_tokens": 4096}
+THREADS = 1  # of the embedded engine: the other core is for the runtime, and for whatever else runs
+WARM_UP = 12  # queries that run before, one after another: they fill the KV pool
+
+
+@dataclass(slots=True)
+class Run:
+    """What became of the queries, and what the engine did for them."""
+
+    served: list[Served]
+    preemptions: int
+    busy_s: float  # of all steps
+    steps: list[Measured] = field(default_factory=list)  # of a real run
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The order before the engine, and the options of the engine."""
+
+    policy: str = "fcfs"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_really(model: str, asked: Sequence[Asked], way: Way, record: Path) -> Run:
+    """On engines of its own; takes as long as the arrivals."""
+    llm = tl.LLM(model, threads=THREADS, **{**ENGINE, **way.options})
+    runner = AppRunner()
+    try:
+        with chosen_runner(runner), watched_steps() as steps:
+            served = asyncio.run(_serve(apps_on(llm), asked, way.policy, record))
+            return Run(served, _preemptions(runner), sum(s.seconds for s in steps), steps)
+    finally:
+        runner.close()
+
+
+def run_emulated(
+    url: str,
+    asked: Sequence[Asked],
+    way: Way,
+    recording: Path | None = None,
+    record: Path | None = None,
+) -> Run:
+    """The same on a virtual clock; without a recording texts are made up."""
+    said = {} if recording is None else {"recording": str(recording)}
+    llm = tl.LLM(url, **said, **{**ENGINE, **way.options})
+
+    async def run() -> Run:
+        served = await _serve(apps_on(llm), asked, way.policy, record)
+        runner = default_runner()
+        busy_s = sum(getattr(engine, "device_busy_s", 0.0) for _, engine in runner.engines)
+        return Run(served, _preemptions(runner), busy_s)
+
+    return on_virtual_clock(run)
+
+
+async def _serve(
+    apps: Mapping[str, Any], asked: Sequence[Asked], policy: str, record: Path | None
+) -> list[Served]:
+    changed = {
+        name: app.using(memo=False, policy=policy, record=None if record is None else str(record))
+        for name, app in apps.items()
+    }
+
+    async def one(query: Asked, began_s: float) -> Served:
+        await asyncio.sleep(began_s + query.at_s - now())
+        served = Served(now())
+        await changed[query.app].using(listener=served.on_event).arun(**query.arguments)
+        served.ended_s = now()
+        return served
+
+    for query in asked[:WARM_UP]:
+        await changed[query.app].arun(**query.arguments)
+    began_s = now() - asked[WARM_UP].at_s
+    runs: list[Awaitable[Served]] = [one(query, began_s) for query in asked[WARM_UP:]]
+    return list(await asyncio.gather(*runs))
+
+
+def _preemptions(runner: AppRunner) -> int:
+    cores = [getattr(engine, "_core", None) for _, engine in runner.engines]
+    return sum(core.planner.num_preemptions for core in cores if core is not None)

@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from backends.emulated.fit import fit
+from backends.emulated.hardware import Device
 from backends.emulated.measure import (
     Measured,
     Stepper,
@@ -16,6 +17,7 @@ from backends.emulated.measure import (
     shape_of_model,
     typical,
 )
+from backends.emulated.roofline import Roofline
 from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
 from backends.models.fetch import resolve
@@ -39,18 +41,22 @@ SURE = 1e6  # queries a second: all at once
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One way, for real and emulated."""
+    """One way, for real, emulated, and emulated on a device whose steps are those of the real run:
+    what is off there is not the machine's."""
 
     real: Run
     emulated: Run
+    own: Run
 
     def row(self) -> dict[str, float]:
         """Ratios are emulated to real."""
-        real, ours = figures(self.real), figures(self.emulated)
+        real, ours, own = map(figures, (self.real, self.emulated, self.own))
         ratios = {f"{name[:-2]}_ratio": round(ours[name] / real[name], 3) for name in TIMES}
+        own_ratios = {f"own_{name[:-2]}_ratio": round(own[name] / real[name], 3) for name in TIMES}
         counted = {f"{name}_off": ours[name] - real[name] for name in real if name not in TIMES}
         busy = round(self.emulated.busy_s / self.real.busy_s, 3)
-        return {**{name: real[name] for name in TIMES}, **ratios, "busy_ratio": busy, **counted}
+        times = {name: real[name] for name in TIMES}
+        return {**times, **ratios, "busy_ratio": busy, **own_ratios, **counted}
 
 
 class Machine:
@@ -66,7 +72,24 @@ class Machine:
 
     def url(self, name: str, steps: Sequence[Measured]) -> str:
         """Of the emulated LLM whose steps are as these."""
-        device = fit(typical(steps), self._shape, MEMORY_BYTES, "this machine")
+        return self._written(name, fit(typical(steps), self._shape, MEMORY_BYTES, "this machine"))
+
+    def own_url(self, name: str, steps: Sequence[Measured]) -> str:
+        """Of one whose steps take as long as these, all together."""
+        device = fit(steps, self._shape, MEMORY_BYTES, "a run")
+        roofline = Roofline(device, self._shape)
+        ours = sum(roofline.step_s(step.spans, step.num_logits) for step in steps)
+        factor = sum(step.seconds for step in steps) / ours
+        peaks = {name: peak / factor for name, peak in device.peak_flops.items()}
+        times = {
+            "peak_flops": peaks,
+            "bandwidth_bytes_s": device.bandwidth_bytes_s / factor,
+            "step_overhead_s": device.step_overhead_s * factor,
+            "row_overhead_s": device.row_overhead_s * factor,
+        }
+        return self._written(name, device.model_copy(update=times))
+
+    def _written(self, name: str, device: Device) -> str:
         path = self._folder / f"{name}.toml"
         path.write_text(as_toml(device), encoding="utf-8")
         return f"emulated:{path}/{self._name}"
@@ -87,10 +110,12 @@ def compare(
         real[name] = run_really(model, asked, way, folder / f"{name}.jsonl")
         measured.append(machine.measure())
     url = machine.url("all", [step for steps in measured for step in steps])
-    return {
-        name: Beside(real[name], run_emulated(url, asked, way, folder / f"{name}.jsonl"))
-        for name, way in ways.items()
-    }
+    found = {}
+    for name, way in ways.items():
+        said, own = folder / f"{name}.jsonl", machine.own_url(name, real[name].steps)
+        runs = [run_emulated(each, asked, way, said) for each in (url, own)]
+        found[name] = Beside(real[name], *runs)
+    return found
 
 
 def _at_load(url: str, load: float, count: int, seed: int) -> list[Asked]:

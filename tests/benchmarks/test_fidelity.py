@@ -37,16 +37,17 @@ def test_another_order_is_another_run(tmp_path: Path) -> None:
 
 
 def test_ratios_are_emulated_to_real() -> None:
-    row = Beside(a_run(1.0, 3.0), a_run(1.1, 3.1)).row()
+    row = Beside(a_run(1.0, 3.0), a_run(1.1, 3.1), a_run(1.0, 3.1)).row()
     assert row["jct_mean_ratio"] == 1.05
+    assert row["own_jct_mean_ratio"] == 1.025
     assert row["decode_tokens_off"] == 0
     assert is_near(row)
-    assert not is_near(Beside(a_run(1.0, 3.0), a_run(1.3, 3.3)).row())
+    assert not is_near(Beside(a_run(1.0, 3.0), a_run(1.3, 3.3), a_run(1.0, 3.0)).row())
 
 
 def test_only_real_differences_are_ranked() -> None:
     real, ours = {"a": 1.0, "b": 1.05, "c": 2.0}, {"a": 1.0, "b": 0.5, "c": 0.9}
-    found = {name: Beside(a_run(real[name]), a_run(ours[name])) for name in real}
+    found = {name: Beside(a_run(real[name]), *[a_run(ours[name])] * 2) for name in real}
     ranked = ranking(found)
     assert (ranked["pairs"], ranked["agree"]) == (4, 2)
     assert [wrong[:3] for wrong in ranked["wrong"]] == [

@@ -19,6 +19,7 @@ from runtime.branches import Branches
 from runtime.caller import ANYBODY, Caller
 from runtime.clock import now
 from runtime.dispatch import make_request, request_attrs
+from runtime.emitting import emitter_of
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
 from runtime.events import Listener
 from runtime.failed_context import (
@@ -37,7 +38,7 @@ from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
 from runtime.piecewise import run_in_pieces
 from runtime.prefix_orders import Order, PrefixOrders
-from runtime.scope import Above, Body, Scope, Through, arg_value, bind, given_as, release
+from runtime.scope import Above, Body, Scope, Through, arg_value, bind, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
 from runtime.telling import Teller
@@ -363,7 +364,11 @@ class Query:
             return
         if self._next_uses is not None:
             self._next_uses.begun(scope, node)
-        emit = self._emitter(scope, node) if OPS[node.op].writes_text else None
+        emit = (
+            emitter_of(self, self._outputs, self._teller, scope, node)
+            if OPS[node.op].writes_text
+            else None
+        )
         attrs = self._attrs.get(id(node))
         if attrs is None:
             attrs = self._attrs[id(node)] = request_attrs(node, self.symbols)
@@ -525,38 +530,6 @@ class Query:
         failure.stop_later()
         self._failures[failure.key] = failure
         self._unsettled[failure.key] = None
-
-    # What is told
-
-    def _emitter(self, scope: Scope, node: Node) -> Callable[[str], None] | None:
-        """What tells of each piece of a text; None where nobody wants them, since a server sends
-        a whole answer at less cost than its pieces."""
-        path = scope.path + node.name
-        is_output = not scope.path and node.name in scope.layout.graph.outputs
-        given = given_as(scope, node.name)
-        is_final = given is not None and (self._outputs is None or given in self._outputs.final)
-        on_text = self._outputs.on_text if self._outputs is not None and is_output else None
-        growing = scope.growing_text(node)
-        if on_text is None and growing is None and not self._teller.is_heard:
-            return None
-        variable = node.origin.variable if node.origin else ""
-        named = {"variable": variable} if variable else {}
-        is_first = True
-
-        def emit(text: str) -> None:
-            nonlocal is_first
-            if scope.is_stopped(node):
-                return
-            if is_first:
-                is_first = False
-                self._tell("first_token", path, node.op)
-            self._tell("text", path, node.op, {"text": text, "final": is_final, **named})
-            if on_text is not None:
-                on_text(node.name, text)
-            if growing is not None:
-                self.guard(scope, node, lambda: growing.grow(text))
-
-        return emit
 
 
 def _as_it_is(outcome: Outcome) -> Outcome:

@@ -184,7 +184,7 @@ def chaos(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             if num_kills < given.kills:
                 _wait_for(folder, worker, step)
                 time.sleep(chance.uniform(0, 0.1))
-                seen |= set(psutil.Process(worker.pid).children(recursive=True))
+                seen |= _children(worker.pid)
                 worker.kill()
             last = worker.communicate()[0]
         if worker.returncode == 0:
@@ -201,6 +201,13 @@ def chaos(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         "open_files": len(report["open"]),
         "seconds": round(time.monotonic() - began_s, 1),
     }
+
+
+def _children(pid: int) -> set[psutil.Process]:
+    try:
+        return set(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:  # it came to its end first
+        return set()
 
 
 def _wait_for(folder: Path, worker: "subprocess.Popen[str]", step: int) -> None:

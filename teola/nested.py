@@ -12,7 +12,7 @@ from frontend_dsl.program import RunOptions
 from frontend_dsl.tracer import untraced
 from runtime.errors import NodeFailed
 from runtime.events import Event, Listener
-from runtime.nested import Function
+from runtime.nested import Function, Nested
 from teola.background import Background
 
 
@@ -87,7 +87,7 @@ class NestedRuns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BoundNested:
+class BoundNested(Nested):
     """An app among a query's symbols."""
 
     app: NestedApp

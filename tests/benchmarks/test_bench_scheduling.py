@@ -63,3 +63,10 @@ def test_each_policy_with_a_name_is_compared_and_the_baseline_is_first() -> None
 def test_the_load_nearest_to_seven_tenths_is_told() -> None:
     sweep = {load: {"fcfs": {"mean_s": float(load)}} for load in ("0.5", "0.75", "0.9")}
     assert reported(sweep) == {"fcfs": {"mean_s": 0.75}}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_longest_documents_of_a_workload_are_there(tmp_path: Path, seed: int) -> None:
+    asked = list(arrivals(("map_reduce",), 1.0, 100, seed, tmp_path))
+    lengths = [len(Path(each.arguments["files"][0]).read_text().split()) for each in asked]
+    assert max(lengths) > 5000

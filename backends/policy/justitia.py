@@ -2,8 +2,8 @@
 
 All that waits of the query that a server shared in equal parts would finish first goes first. So
 queries are served one after another, and yet none ends later than under equal shares, but for the
-longest request. Bound: end <= end under GPS + longest request, for queries whose work is known
-and waits from their arrival on.
+longest request. Shares are those of queries: a tenant with many has many. Bound: end <= end under
+GPS + longest request, for queries whose work is known and waits from their arrival on.
 """
 
 from backends.policy.base import Policy

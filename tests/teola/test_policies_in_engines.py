@@ -75,3 +75,33 @@ def test_by_default_a_short_query_overtakes_a_map_of_many_items_inside_the_engin
         return seconds_beside(summarize_all, [LONG], late, policy=policy)
 
     assert seconds(None) < 0.5 * seconds("fcfs")
+
+
+one_slot = tl.LLM("fake:", num_slots=1, latency_s=0.02, max_batch_items=1)
+
+
+@tl.prompt(one_slot, max_tokens=5)
+def ask(text: str) -> str:
+    return f"Q {text}"
+
+
+@tl.app
+def two(text: str) -> str:
+    return ask(ask(text))
+
+
+@tl.app
+def ask_all(texts: list[str]) -> list[str]:
+    return tl.map(ask, texts)
+
+
+def test_a_query_of_two_calls_is_not_behind_all_items_of_a_wide_map() -> None:
+    """Each item is near its end, but the map is not: its items count, those to come too."""
+
+    def seconds(policy: str) -> float:
+        late = two.using(memo=False, policy=policy)
+        return seconds_beside(ask_all, [[f"{i}" for i in range(60)]], late, policy=policy)
+
+    by_arrival = seconds("fcfs")
+    assert seconds("application_aware") <= by_arrival
+    assert seconds("shortest_remaining") <= by_arrival

@@ -11,8 +11,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from teola.viewer.formats import seconds
 from teola.viewer.model import Span, Trace
 from teola.viewer.reading import read_trace_file
+from teola.viewer.why import causes
 
 _QUERIES = 1  # the process of the queries; engines come after it
 _ARROW_US = 0.002  # before the end of a slice, so that its arrow begins inside
@@ -100,8 +102,15 @@ def _async_slice(trace: Trace, origin_s: float) -> Iterator[Json]:
         start_us = _us(trace, trace.start_of(span), origin_s)
         if start_us > wait_us:
             name = f"{trace.query}.{number}"
-            about = {"node": span.node, "engine": span.engine}
+            about = {"node": span.node, "engine": span.engine, **_why(trace, span)}
             yield from _pair(name, f"{span.node} waits", wait_us, start_us, "wait", about)
+
+
+def _why(trace: Trace, span: Span) -> Json:
+    """What it waited for, in words; the policy of its engine."""
+    found = [f"{seconds(cause.seconds)} {cause.words}" for cause in causes(trace, span)]
+    policy = {"policy": span.policy} if span.policy else {}
+    return policy | ({"why": found} if found else {})
 
 
 def _pair(
@@ -177,6 +186,7 @@ def _slice_event(each: _Slice, pid: int, tid: int) -> Json:
         if getattr(span.usage, name)
     }
     about = {"query": each.trace.query, "op": span.op, "call": span.call, "batch": span.batch}
+    served = {} if span.served is None else {"served": span.served.fields}
     return {
         "ph": "X",
         "cat": "primitive",
@@ -185,7 +195,7 @@ def _slice_event(each: _Slice, pid: int, tid: int) -> Json:
         "tid": tid,
         "ts": each.begin_us,
         "dur": round(each.end_us - each.begin_us, 3),
-        "args": {**about, **usage, **({"error": span.error} if span.error else {})},
+        "args": {**about, **usage, **served, **({"error": span.error} if span.error else {})},
     }
 
 

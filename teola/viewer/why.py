@@ -91,6 +91,11 @@ def why_lines(trace: Trace, span: Span) -> Iterator[str]:
     place = f"{span.op} on {span.engine}"
     yield f"{span.at or span.node}, {place}, {seconds(trace.run_s(span))} long"
     yield f"Its inputs were there at {seconds(span.ready_s)}{_last_input(trace, span)}."
+    yield from wait_lines(trace, span)
+
+
+def wait_lines(trace: Trace, span: Span) -> Iterator[str]:
+    """Of these, what it waited for at its engine and inside it."""
     whole_s = trace.queue_s(span)
     if whole_s < WORTH_S:
         yield "It did not wait at its engine."

@@ -3,8 +3,10 @@
 import pytest
 
 import teola as tl
+from teola.telemetry.chrome import chrome_events
 from teola.viewer.model import Trace
-from teola.viewer.reading import read_trace_file
+from teola.viewer.reading import TraceFile, read_trace_file
+from teola.viewer.web.content import file_content
 from teola.viewer.why import causes, why_lines
 from teola.virtual import on_virtual_clock
 
@@ -74,3 +76,15 @@ def test_sentences_say_all_of_it(traces: tuple[Trace, ...]) -> None:
     assert "behind q2.map[0].summary (its query had its turn)" in text
     assert "behind q1.map[0].summary (it held the slot)" in text
     assert "The engine served it in 4" in text
+
+
+def test_the_page_and_chromes_events_say_it_too(traces: tuple[Trace, ...]) -> None:
+    (_, _, third) = file_content("run", TraceFile(traces))["queries"]
+    told = "\n".join(third["spans"][0]["why"])
+    assert " behind q2.map[0].summary (its query had its turn)" in told
+    events = chrome_events(traces)
+    waits = [event["args"] for event in events if event.get("cat") == "wait" and "args" in event]
+    assert any("behind q1.map[0].summary" in why for args in waits for why in args["why"])
+    assert all(args["policy"] == "application_aware" for args in waits)
+    ran = [event["args"] for event in events if event.get("cat") == "primitive"]
+    assert all(args["served"]["num_steps"] for args in ran)

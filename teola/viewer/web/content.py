@@ -11,6 +11,7 @@ from teola.viewer.critical_path import CriticalPath, critical_path
 from teola.viewer.model import Span, Trace, total_usage, whole_usage, without_indices
 from teola.viewer.reading import TraceFile
 from teola.viewer.web.drawing import drawing
+from teola.viewer.why import WORTH_S, wait_lines
 
 _COUNTS = tuple(field.name for field in fields(Usage))
 
@@ -98,6 +99,7 @@ def _span(trace: Trace, span: Span, shared: _Shared) -> dict[str, Any]:
         "finish_reason": span.finish_reason,
         "retries": [asdict(retry) for retry in span.retries],
         "text": span.text,
+        "why": _why(trace, span),
         "where": trace.places.get(span.call, ""),
         "usage": usage_counts(span.usage),
         "fusion": None if span.fusion is None else asdict(span.fusion),
@@ -107,6 +109,12 @@ def _span(trace: Trace, span: Span, shared: _Shared) -> dict[str, Any]:
         "inside": [inside.query for inside in trace.inside_of(span)],
     }
     return {name: value for name, value in found.items() if _is_told(name, value)}
+
+
+def _why(trace: Trace, span: Span) -> list[str]:
+    """Sentences on its wait; none where it did not wait and its engine told nothing."""
+    told = span.wait.behind or span.served or trace.queue_s(span) >= WORTH_S
+    return [line.strip() for line in wait_lines(trace, span)] if told else []
 
 
 def _is_told(name: str, value: Any) -> bool:

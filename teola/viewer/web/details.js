@@ -32,6 +32,7 @@ function drawDetails(span) {
     ...written("Wrote", span.text || ""),
     ...retries(span),
     ...fusion(span),
+    ...waited(span),
     ...links("The app inside", firstInside(span), span),
     ...links("Waited for", depsOf(span), span),
     ...links("Read by", readersOf(span), span),
@@ -98,6 +99,11 @@ function rate(span) {
   const tokens = generatedTokens(span.usage);
   const from = span.first_s ?? span.start_s;
   return tokens > 1 && span.end_s > from ? ((tokens - 1) / (span.end_s - from)).toFixed(1) : "";
+}
+
+function waited(span) {
+  if (!span.why) return [];
+  return [el("h3", {}, "Why it waited"), el("ul", { class: "why" }, span.why.map((line) => el("li", {}, line)))];
 }
 
 function retries(span) {

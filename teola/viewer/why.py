@@ -59,7 +59,7 @@ def _rest(span: Span) -> str:
         return f"for {count(len(span.retries), 'failed try', 'failed tries')}"
     if span.start_s is None:
         return "and never started"
-    return "for rate limits, or work before the queue"
+    return "for what this trace does not show, as a busy loop or a rate limit"
 
 
 def engine_causes(served: Served) -> list[Cause]:

@@ -63,12 +63,21 @@ def file_lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterator
             _unlock(file)
 
 
+@contextmanager
+def try_file_lock(path: Path) -> Iterator[bool]:
+    """Hold `path` alone if nobody does; whether it is held."""
+    with path.open("ab") as file:
+        held = _try_lock(file)
+        try:
+            yield held
+        finally:
+            if held:
+                _unlock(file)
+
+
 def is_locked(path: Path) -> bool:
     """Whether somebody holds `path` at the moment."""
     if not path.exists():
         return False
-    with path.open("ab") as file:
-        is_free = _try_lock(file)
-        if is_free:
-            _unlock(file)
-    return not is_free
+    with try_file_lock(path) as is_free:
+        return not is_free

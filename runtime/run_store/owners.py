@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from backends.file_lock import file_lock, is_locked
+from backends.file_lock import file_lock, is_locked, try_file_lock
 
 _LOOKS = 3  # another process that looks holds the file for a moment too
 _BETWEEN_S = 0.005
-_SWEPT_AFTER_S = 3600.0
 
 
 class Owner:
@@ -54,8 +53,9 @@ class Owner:
         self.name = ""
 
     def _sweep(self) -> None:
-        """Remove old files of the dead; a new one may not be locked yet."""
-        before = (self._folder / self.name).stat().st_mtime - _SWEPT_AFTER_S
+        """Remove the files of the dead. One is locked while it goes, so that a process which has
+        just made it sees that it went and takes another."""
         for path in self._folder.iterdir():
-            if path.stat().st_mtime < before and not is_locked(path):
-                self.forget(path.name)
+            with suppress(FileNotFoundError), try_file_lock(path) as is_dead:
+                if is_dead:
+                    self.forget(path.name)

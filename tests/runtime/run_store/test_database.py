@@ -1,7 +1,7 @@
 """The file of runs: what it survives, and what it says of what it does not."""
 
-import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,14 +115,17 @@ def test_an_owner_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "owners").iterdir()) == []
 
 
-def test_old_files_of_dead_owners_are_swept(tmp_path: Path) -> None:
-    (tmp_path / "owners").mkdir()
+def test_files_of_dead_owners_are_swept_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    first = RunStore(tmp_path)
+    first.begin(RUN).result()
     (tmp_path / "owners" / "dead").touch()
-    os.utime(tmp_path / "owners" / "dead", (1.0, 1.0))
-    store = RunStore(tmp_path)
-    store.begin(RUN).result()
+    second = RunStore(tmp_path)
+    second.begin(replace(RUN, id="r2")).result()
     assert not (tmp_path / "owners" / "dead").exists()
-    store.close()
+    with pytest.raises(RunInUse):
+        second.claim("r1").result()
+    first.close()
+    second.close()
 
 
 def test_listing_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:

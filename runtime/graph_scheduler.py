@@ -11,43 +11,31 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from backends.base import Outcome, Request, Result
+from backends.base import Result
 from graph_opt.graph import Node
-from graph_opt.ops import OPS
-from runtime.asides import Asides
 from runtime.branches import Branches
 from runtime.caller import ANYBODY, Caller
 from runtime.clock import now
-from runtime.dispatch import make_request, request_attrs
-from runtime.emitting import emitter_of
-from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
+from runtime.errors import QueryError
 from runtime.events import Listener
-from runtime.failed_context import (
-    FailedContext,
-    failure_of_context,
-    lacks_input,
-    passes_failure_on,
-)
-from runtime.failures import Failure, FailureKey, error_at, top_of
-from runtime.guesses import Guess, GuessHistory
-from runtime.job import Job, Scheduler, Started
+from runtime.failed_context import FailedContext
+from runtime.guesses import GuessHistory
+from runtime.job import Scheduler
 from runtime.layout import Layout
 from runtime.left import QueryLeft
 from runtime.next_uses import NextUses
+from runtime.node_requests import NodeRequests
 from runtime.ops.table import OP_RUNS
 from runtime.outputs import Outputs
+from runtime.pending_failures import PendingFailures
 from runtime.piecewise import run_in_pieces
 from runtime.prefix_orders import Order, PrefixOrders
 from runtime.scope import Above, Body, Scope, Through, arg_value, bind, release
 from runtime.separate_values import SeparateValues
 from runtime.stopping import close
 from runtime.telling import Teller
-from runtime.tries import tries_of
 
 MAX_BEGUN = 64  # nodes begun in one turn of the loop, so that it is not held for long
-BULK_PRIORITY = -1  # for engines that order by priority: after all latency-sensitive work
-
-_HELD_TO = frozenset(("schema", "regex", "choices"))  # a text that was cut is none of these
 
 
 class Query:
@@ -70,24 +58,17 @@ class Query:
         branches: Callable[[str, Teller], Branches] | None = None,
         through: Through | None = None,
     ) -> None:
-        """`guesses` are those at the engines, by what the app calls them. `traceparent` gives the
-        trace context of the request at a place of the run, as `q3.hits[2].search`. Engines that
-        want to know when contexts are read hear it of `next_uses`. Conditions are guessed by what
-        `branches` gives; `through` is where requests of the graph go first."""
+        """`guesses` and `traceparent` are as in `NodeRequests`. Engines that want to know when
+        contexts are read hear it of `next_uses`. Conditions are guessed by what `branches` gives;
+        `through` is where requests of the graph go first."""
         self.name = name
-        self._caller = caller
-        self._traceparent = traceparent
-        self._guesses = guesses or {}
-        self._next_uses = next_uses
         self.order = order or partial(PrefixOrders().order, None)
         self.app = layout.graph.name
         self._outputs = outputs
         self.symbols = symbols
         self.result: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._engines = engines
         self._teller = Teller(name, listener, self.fail)
         self._tell = self._teller.tell
-        self._asides = Asides(name, self._teller)
         self._left = QueryLeft(layout.hints, now())
         top = Body(layout, bind(layout, inputs), self._succeed, on_error=self.fail, through=through)
         self._root = Scope(top)
@@ -97,9 +78,19 @@ class Query:
             self._separate = SeparateValues(self._root, outputs)
         self._ready: deque[tuple[Scope, Node]] = deque()
         self._in_turn: deque[tuple[Scope, Node, Callable[[], None]]] = deque()
-        self._attrs: dict[int, Mapping[str, Any]] = {}  # of requests, by the node's id()
-        self._failures: dict[FailureKey, Failure] = {}  # those before which something may fail
-        self._unsettled: dict[FailureKey, None] = {}  # those to look at again
+        self._failures = PendingFailures(self, self._root, self._separate, self._go_on)
+        self._requests = NodeRequests(
+            self,
+            engines,
+            self._teller,
+            self._left,
+            caller,
+            outputs,
+            guesses or {},
+            traceparent,
+            next_uses,
+            self._branches,
+        )
         self._is_draining = False
         self._drain_is_due = False
 
@@ -116,7 +107,6 @@ class Query:
         self._ready.clear()
         self._in_turn.clear()
         self._failures.clear()
-        self._unsettled.clear()
         close(self._root)
         self._end(error)
 
@@ -131,7 +121,7 @@ class Query:
         self._tell("done", fields={"status": "ok"})
 
     def _end_guesses(self) -> None:
-        self._asides.end()
+        self._requests.end()
         if self._branches is not None:
             self._branches.end()
 
@@ -177,7 +167,7 @@ class Query:
                 for value in outputs:
                     release(value)
                 return
-            self._look_again(scope, node)
+            self._failures.look_again(scope, node)
         if self._outputs is not None and not scope.path:
             named = list(zip(node.outputs, outputs, strict=True))
             for name, value in reversed(named):  # who gets a text has its context already
@@ -237,42 +227,10 @@ class Query:
         return self._separate is None or scope is not self._root or self._separate.may_begin(node)
 
     def _settle(self) -> bool:
-        """End what the next failure ends before which nothing can fail; whether there was one."""
+        """End what a failure ends for which nothing is to be waited; whether to go on."""
         if self._separate is not None:
             self._go_on(self._separate.settle())
-        while self._unsettled:
-            key, _ = self._unsettled.popitem()
-            failure = self._failures[key]
-            if failure.top.is_closed:  # by what is around it
-                del self._failures[key]
-            elif failure.is_first():
-                del self._failures[key]
-                self._take(failure)
-                return True
-        return bool(self._ready)
-
-    def _look_again(self, scope: Scope, node: Node) -> None:
-        """Something ended that a failure may have waited for."""
-        top, top_node = top_of(scope, node)
-        key = (top, top_node.name if self._is_alone(top) else "")
-        if key in self._failures:
-            self._unsettled[key] = None
-
-    def _is_alone(self, top: Scope) -> bool:
-        return self._separate is not None and top is self._root
-
-    def _take(self, failure: Failure) -> None:
-        top, above = failure.top, failure.top.above
-        failure.end()
-        if failure.is_alone:
-            assert self._separate is not None, "else nothing fails alone"
-            self._go_on(self._separate.lose(failure.top_node, failure.error))
-            return
-        assert top.body.on_error is not None, "the top takes failures"
-        if above is None:
-            top.body.on_error(failure.error)
-        else:
-            self.guard(above.scope, above.node, partial(top.body.on_error, failure.error))
+        return self._failures.settle() or bool(self._ready)
 
     def _go_on(self, ready: Sequence[Node]) -> None:
         """Nodes of the query's own graph were lost, and these are ready."""
@@ -288,7 +246,7 @@ class Query:
         above = scope.above
         del above.scope.children[scope]
         if above.scope.stops is not None:
-            self._look_again(above.scope, above.node)
+            self._failures.look_again(above.scope, above.node)
         self.guard(above.scope, above.node, lambda: scope.body.on_done(scope.results()))
 
     def _begin(self, scope: Scope, node: Node) -> None:
@@ -303,7 +261,7 @@ class Query:
             args = [arg_value(arg, scope.values) for arg in node.args]
             self.finish(scope, node, (op.run(node, args, self.symbols),))
         else:
-            self._submit_whole(scope, node)
+            self._requests.submit(scope, node)
 
     def guard(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
         """Do a node's own work: whatever goes wrong in it is this node's failure."""
@@ -333,13 +291,14 @@ class Query:
     # Requests to engines
 
     def piece_size(self, node: Node) -> int:
-        return self._engines[str(node.attrs["engine"])].batch_items
+        return self._requests.engines[str(node.attrs["engine"])].batch_items
 
     def num_slots(self, engine: str) -> int:
-        return self._engines[engine].num_slots
+        return self._requests.engines[engine].num_slots
 
     def room(self, engine: str) -> int:
-        return self._engines[engine].num_slots * self._engines[engine].batch_items
+        scheduler = self._requests.engines[engine]
+        return scheduler.num_slots * scheduler.batch_items
 
     def submit_piece(
         self,
@@ -350,172 +309,7 @@ class Query:
         without: Collection[str],
         on_result: Callable[[Result], None],
     ) -> None:
-        attrs = request_attrs(node, self.symbols, without)
-        request = make_request(node, {**scope.values, **values}, attrs)
-        self._submit(scope, node, scope.path + node.name + suffix, request, on_result)
-
-    def _submit_whole(self, scope: Scope, node: Node) -> None:
-        if "ahead_of" in node.attrs:
-            self._submit_aside(scope, node)
-            return
-        lost = failure_of_context(node, scope.values)
-        if lost is not None:
-            self._lose(scope, node, lost)
-            return
-        if self._next_uses is not None:
-            self._next_uses.begun(scope, node)
-        emit = (
-            emitter_of(self, self._outputs, self._teller, scope, node)
-            if OPS[node.op].writes_text
-            else None
-        )
-        attrs = self._attrs.get(id(node))
-        if attrs is None:
-            attrs = self._attrs[id(node)] = request_attrs(node, self.symbols)
-        at_path = OP_RUNS[node.op].at_path
-        if at_path is not None:
-            attrs = at_path(attrs, f"{self.name}.{scope.path}{node.name}")
-        request = make_request(node, scope.values, attrs, emit)
-
-        def on_result(result: Result) -> None:
-            if result.finish_reason == "length" and not _HELD_TO.isdisjoint(node.attrs):
-                raise ParseError(
-                    f"the model wrote {node.attrs.get('max_tokens')} tokens (max_tokens) and its "
-                    f"value was not complete: {HOW_TO_BOUND}; it wrote "
-                    f"{result.outputs[0][:200]!r}",
-                    text=result.outputs[0],
-                )
-            if result.finish_reason is not None:
-                scope.finish_reasons[node.name] = result.finish_reason
-            growing = scope.growing_text(node)
-            self.finish(scope, node, result.outputs)
-            if growing is not None:
-                growing.close(result.outputs[0])
-
-        self._submit(scope, node, scope.path + node.name, request, on_result)
-
-    def _submit_aside(self, scope: Scope, node: Node) -> None:
-        """Run a node that nobody waits for, if its engine has the time."""
-        engine = str(node.attrs["engine"])
-        scheduler = self._engines[engine]
-        is_guess = OP_RUNS[node.op].extends_context
-        history = self._guesses.get(engine) or GuessHistory()
-        is_free = not scheduler.num_jobs
-        if is_guess:
-            is_free = history.may_begin(node.attrs, scheduler.num_jobs)
-        if is_free and not lacks_input(node, scope.values):
-            request = make_request(node, scope.values, request_attrs(node, self.symbols))
-            request.priority = BULK_PRIORITY
-            hint = scope.layout.hints[node.name]
-            guess = Guess(history) if is_guess else None
-            self._asides.submit(engine, scheduler, request, hint, scope.path, node, guess)
-        self.finish(scope, node, (0,))
-
-    def _submit(
-        self,
-        scope: Scope,
-        node: Node,
-        path: str,
-        request: Request,
-        on_result: Callable[[Result], None],
-    ) -> None:
-        if scope.is_stopped(node):
-            return
-        # What was to be done ahead of it is there by now, or late.
-        guess = self._asides.end_of(path)
-        settled = guess.settled if guess is not None else _as_it_is
-        engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
-        scheduler = self._engines[engine]
-        if scope.body.through is not None:
-            scheduler = scope.body.through(node, scheduler)
-        hint = scope.layout.hints[node.name]
-        request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
-        job = Job(
-            request=request,
-            query=self.name,
-            hint=hint,
-            on_start=lambda started: self._on_start(scope, node, path, started),
-            on_done=lambda out: self._on_done(
-                scope, node, path, request.id, settled(out), on_result
-            ),
-            may_remember=node.name in scope.layout.remembered,
-            may_repeat=node.name in scope.layout.repeated,
-            path=path,
-            is_heard=self._teller.is_heard,
-            node=node,
-            caller=self._caller,
-            left=self._left.shared,
-        )
-        if self._teller.is_heard:
-            request.is_heard = True
-            fields = {"engine": engine, "items": request.num_items}
-            self._tell("ready", path, node.op, fields)
-            job.on_retry = partial(self._tell, "retry", path, node.op)
-        if self._traceparent is not None:
-            request.traceparent = self._traceparent(f"{self.name}.{path}")
-        if "retries" in node.attrs or "timeout_s" in node.attrs:
-            on_retry = partial(self._tell, "retry", path, node.op)
-            tries = tries_of(scheduler, job, node, f"{self.name} {path}", on_retry)
-            scope.running[request.id] = (node, tries.cancel)
-            tries.submit()
-            return
-        scope.running[request.id] = (node, partial(scheduler.cancel, job))
-        scheduler.submit(job)
-
-    def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
-        if not self._teller.is_heard or scope.is_stopped(node):
-            return
-        self._teller.tell_start(path, node.op, str(node.attrs["engine"]), started)
-
-    def _on_done(
-        self,
-        scope: Scope,
-        node: Node,
-        path: str,
-        request_id: str,
-        outcome: Outcome,
-        on_result: Callable[[Result], None],
-    ) -> None:
-        if scope.running.pop(request_id, None) is None:  # it was stopped while this ran
-            if isinstance(outcome, Result):
-                for value in outcome.outputs:
-                    release(value)
-            return
-        try:
-            self._receive(scope, node, path, outcome, on_result)
-        except Exception as error:  # a mistake of ours: it ends this query, not the engine's slot
-            broken = QueryError(f"query {self.name} broke at %{path}: {error!r}")
-            broken.__cause__ = error
-            self.fail(broken)
-
-    def _receive(
-        self,
-        scope: Scope,
-        node: Node,
-        path: str,
-        outcome: Outcome,
-        on_result: Callable[[Result], None],
-    ) -> None:
-        if isinstance(outcome, Exception):
-            self._lose(scope, node, outcome)
-        else:
-            if self._teller.is_heard:
-                self._teller.tell_end(path, node.op, outcome)
-            if self._branches is not None:
-                self._branches.used(outcome)
-            if self._next_uses is not None:
-                self._next_uses.ended(scope, node, outcome.outputs)
-            try:  # as in guard
-                on_result(outcome)
-            except Exception as error:
-                self.fail_at(scope, node, error)
-        self.drain()
-
-    def _lose(self, scope: Scope, node: Node, error: Exception) -> None:
-        if passes_failure_on(node):
-            self.finish(scope, node, (FailedContext(error),))
-        else:
-            self.fail_at(scope, node, error)
+        self._requests.submit_piece(scope, node, suffix, values, without, on_result)
 
     def fail_at(self, scope: Scope, node: Node, error: Exception) -> None:
         if scope.is_stopped(node):
@@ -525,12 +319,4 @@ class Query:
             return
         path = scope.path + node.name
         self._tell("error", path, node.op, {"error": f"{type(error).__name__}: {error}"})
-        top, _ = top_of(scope, node)
-        failure = Failure(error_at(scope, node, error), scope, node, top, self._is_alone(top))
-        failure.stop_later()
-        self._failures[failure.key] = failure
-        self._unsettled[failure.key] = None
-
-
-def _as_it_is(outcome: Outcome) -> Outcome:
-    return outcome
+        self._failures.add(scope, node, error)

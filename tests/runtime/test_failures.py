@@ -499,10 +499,10 @@ def test_failures_that_wait_are_looked_at_only_when_something_before_them_ends(
 def test_a_mistake_of_ours_ends_its_query_and_the_engine_works_on(
     world: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(*_: object) -> None:
+    def fail_at(*_: object) -> None:
         raise IndexError("no input 0")
 
-    monkeypatch.setattr(Query, "_lose", lose)
+    monkeypatch.setattr(Query, "fail_at", fail_at)
     call = graph("""
         %t = call "x" [engine="python", fn="f", pure=true]
         return %t

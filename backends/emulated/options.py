@@ -41,7 +41,7 @@ class EmulatedLLMOptions(EmulatedOptions):
     patience_ms: float = Field(10_000, gt=0)
     watermark: float = Field(0.01, ge=0, lt=1)
     jump_forward: bool = True
-    eviction: EvictionName = "lru"
+    eviction: EvictionName = "next_use"
     pin_share: float = Field(0.5, ge=0, le=1)
     context_len: int | None = Field(None, ge=1)
 

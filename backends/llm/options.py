@@ -54,7 +54,7 @@ class LLMOptions(Options):
     guesses: int = Field(4, ge=1, le=32)  # most tokens guessed for a sequence in one step
     draft: str | None = None  # model that guesses (path, local:, hf:), of the same vocabulary
     adapters: dict[str, str] = Field(default_factory=dict)  # LoRA: name -> folder that PEFT saved
-    eviction: EvictionName = "lru"  # eviction order: see `eviction`
+    eviction: EvictionName = "next_use"  # eviction order: see `eviction`
     pin_share: float = Field(0.5, ge=0, le=1)  # most of the pool that pins may take
     host_kv_tokens: int | None = Field(None, ge=1)  # evicted KV kept in host memory
     disk_kv: str | None = None  # folder for evicted KV, kept over restarts

@@ -189,8 +189,9 @@ class KVCache:
         self.idle.add(table)
 
     def expect(self, table: PageTable, after_s: float) -> None:
-        """Its context is expected to be read in so many seconds."""
-        self.idle.expect(table, self._clock() + after_s)
+        """Its context is expected to be read in so many seconds; only `next_use` listens."""
+        if self._is_by_next_use:
+            self.idle.expect(table, self._clock() + after_s)
 
     def revive(self, table: PageTable, ids: list[int]) -> None:
         """A context takes what the tree has of it, and is idle again if it had lost everything."""
@@ -275,7 +276,7 @@ class KVCache:
         table = self.idle.pop()
         if table is None:
             return False
-        if self._is_by_next_use and table.num_computed > self.pool.page_size:
+        if table.is_expected and table.num_computed > self.pool.page_size:
             self._trim(table, num_pages)
         else:
             self.drop(table)

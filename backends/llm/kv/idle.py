@@ -45,6 +45,7 @@ class IdleTables:
     def expect(self, table: PageTable, due_s: float) -> None:
         """It is expected to be read then."""
         table.due_s = due_s
+        table.is_expected = True
         if table in self._order:
             self._order.place(table)
 

@@ -53,6 +53,7 @@ class NextUseOrder:
         now_s = self._clock()
         if table.due_s <= now_s:
             table.due_s = now_s
+            table.is_expected = False
         self.place(table)
 
     def place(self, table: PageTable) -> None:

@@ -60,7 +60,7 @@ class PageTable:
     The first pages, up to the end of `node`, are those that the tree names for these tokens."""
 
     __slots__ = (
-        *("due_s", "is_private", "is_released", "load", "namespace", "node"),
+        *("due_s", "is_expected", "is_private", "is_released", "load", "namespace", "node"),
         *("num_computed", "num_exact", "num_listed", "pages", "row", "use"),
     )
 
@@ -72,6 +72,7 @@ class PageTable:
         self.load: Load | None = None  # brings more of its KV from a lower tier
         self.use = Use()  # as an idle context
         self.due_s = -math.inf  # when it is expected to be read, on the engine's clock
+        self.is_expected = False  # somebody said so
         self.is_released = False  # its context is gone
         self.is_private = False  # its KV is not exactly its tokens': the tree never names it
         self.num_exact = 0  # first tokens before those that a fused prompt reads elsewhere

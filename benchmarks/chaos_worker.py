@@ -39,6 +39,7 @@ from teola.runner import default_runner
 AT_ONCE = 16
 MOST_RESUMES = 30
 TROUBLE = {"kill": 4, "terminate": 2, "stop": 2, "slow": 2, "hang": 1}  # how often, to each other
+BETWEEN = (1, 16)  # deliveries from one trouble to the next
 KV_GAUGES = ("num_pages", "free_pages", "tree_pages", "pinned_pages", "idle_contexts")
 SETTLED_S = 60.0  # for engines to come up again, and to end what was aborted
 
@@ -50,8 +51,9 @@ _parser.add_argument("seed", type=int)
 _parser.add_argument("--undisturbed", action="store_true")
 given = _parser.parse_args()
 EFFECTS, RUNS = given.folder / "effects", str(given.folder / "runs")
-_is_process = given.url.startswith("process:")
-_options: dict[str, Any] = {"instances": 2, "timeout_s": 20.0} if _is_process else {}
+_options: dict[str, Any] = {}
+if given.url.startswith("process:") and not given.undisturbed:
+    _options = {"instances": 2, "timeout_s": 20.0}
 
 llm = tl.LLM(given.url, name="llm", **_options)
 
@@ -65,6 +67,12 @@ def note(line: str) -> None:
 
 def is_delivered(number: int) -> bool:
     return any(line.startswith(f"end {number} ") for line in EFFECTS.read_text().splitlines())
+
+
+def num_delivered() -> int:
+    if not EFFECTS.exists():
+        return 0
+    return sum(line.startswith("end ") for line in EFFECTS.read_text().splitlines())
 
 
 @tl.prompt(llm, max_tokens=16)
@@ -145,7 +153,8 @@ def _note_error(error: Exception) -> None:
 
 
 class Trouble(threading.Thread):
-    """Kills, ends, stops and slows processes of the LLM until it is told to end."""
+    """Kills, ends, stops and slows processes of the LLM until it is told to end: by what was
+    delivered and not by time, so that a slow machine comes to an end too."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(name="trouble", daemon=True)
@@ -154,11 +163,19 @@ class Trouble(threading.Thread):
 
     def run(self) -> None:
         kinds, weights = list(TROUBLE), list(TROUBLE.values())
-        while not self._is_over.wait(self._chance.uniform(0.3, 2.0)):
+        while self._wait_for(self._chance.randint(*BETWEEN)):
             up = [one.child for one in processes() if one.is_up and isinstance(one.child, Child)]
             if up:
                 (kind,) = self._chance.choices(kinds, weights)
                 self._make(kind, self._chance.choice(up).pid)
+
+    def _wait_for(self, more: int) -> bool:
+        """Until so many more were delivered; False at the end."""
+        wanted = num_delivered() + more
+        while num_delivered() < wanted:
+            if self._is_over.wait(0.02):
+                return False
+        return True
 
     def end(self) -> None:
         self._is_over.set()

@@ -106,6 +106,7 @@ class Usage:
     remembered_items: int = 0  # answered from earlier work of equal content, at no cost
     fused_tokens: int = 0  # prompt tokens whose KV came from another place: not exact
     wasted_tokens: int = 0  # computed ahead of this prompt on a guess of it, for nothing
+    wasted_s: float = 0.0  # of tools that ran on a guess, for nothing
 
 
 def total(usages: Iterable[Usage]) -> Usage:
@@ -218,6 +219,7 @@ class Left:
 
     work_s: float  # expected seconds of LLMs, or of all engines where it has no LLM
     since_s: float = 0.0  # when the query began, on the clock of who orders
+    is_guess: bool = False  # nobody waits for it yet: it goes behind all that somebody waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,11 @@ class Place:
     program: str = ""  # of several queries the one whole that they are of; empty: the query
     deadline_s: float | None = None  # of the query, on the clock of who orders
     left: Left | None = None  # None: nothing is known but `left_s`
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether it runs ahead of what may never ask for it."""
+        return self.left is not None and self.left.is_guess
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]

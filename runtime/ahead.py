@@ -7,31 +7,54 @@ query   judge ──────> then │ answer ─> send        guess, while 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from backends.base import Outcome, Result, Usage, total
+from backends.base import Left, Outcome, Result, Usage, total
 from backends.errors import RequestAborted
 from graph_opt.graph import Node
-from runtime.branch_history import tokens_of
+from graph_opt.ops import OPS
+from runtime.clock import now
+from runtime.guess_budget import NOTHING, Cost, GuessBudget, cost_of
 from runtime.job import Job, Scheduler, Started
 from runtime.scheduler_layer import SchedulerLayer
 from runtime.scope import release
+
+PRIORITY = -2  # for engines that order by priority: after all that somebody waits for
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What requests of a guess cost."""
+
+    usage: Usage
+    seconds: float  # of tools
+
+    @property
+    def cost(self) -> Cost:
+        return cost_of(self.usage, self.seconds)
+
+    @property
+    def as_wasted(self) -> Usage:
+        """The same, said to be for nothing."""
+        return replace(self.usage, wasted_tokens=round(self.cost.tokens), wasted_s=self.seconds)
 
 
 class Ahead:
     """The outcomes of one guess, by node. Owns those that nobody took."""
 
-    def __init__(self, on_late: Callable[[int], None]) -> None:
-        """`on_late` is told of tokens that were computed for nothing and are known after `end`."""
-        self._on_late = on_late
+    def __init__(self, budget: GuessBudget) -> None:
+        self._budget = budget
         self._sent: dict[str, Job] = {}
         self._started: set[str] = set()
+        self._running: set[str] = set()
         self._outcomes: dict[str, Outcome] = {}
         self._taken: set[str] = set()
         self._texts: dict[str, list[str]] = defaultdict(list)
         self._waiting: dict[str, tuple[Job, Scheduler]] = {}
+        self._called_s: dict[str, float] = {}  # when a tool started, then how long it took
+        self._left: Left | None = None  # of the guess's query
         self._is_ended = False
+        self._is_wanted = False
 
     def noting(self, node: Node, scheduler: Scheduler) -> Scheduler:
         """The scheduler for a request of the guess."""
@@ -47,34 +70,64 @@ class Ahead:
         if name in self._waiting:
             _emit(self._waiting[name][0], piece)
 
-    def end(self) -> tuple[Usage, Usage]:
-        """Nobody takes any more: what was computed, and what of it for nothing."""
+    def is_wanted(self) -> None:
+        """The branch was chosen: somebody waits for what runs."""
+        self._is_wanted = True
+        if self._left is not None:
+            self._left.is_guess = False
+
+    def end(self) -> tuple[Computed, Computed]:
+        """Nobody takes any more: what was computed, and what of it for nothing. What still runs
+        counts in the budget when it has stopped."""
         self._is_ended = True
         self._waiting.clear()
         lost = [name for name in self._outcomes if name not in self._taken]
-        wasted = total(_usage(self._outcomes[name]) for name in lost)
         for name in lost:
             _release(self._outcomes[name])
-        return total(map(_usage, self._outcomes.values())), wasted
+        whole, wasted = self._computed(list(self._outcomes)), self._computed(lost)
+        self._budget.end(whole.cost - wasted.cost, wasted.cost)
+        self._close_if_quiet()
+        return whole, wasted
+
+    def _close_if_quiet(self) -> None:
+        if self._is_ended and not self._running:
+            self._budget.close(self)
+
+    def _computed(self, names: list[str]) -> Computed:
+        usage = total(_usage(self._outcomes[name]) for name in names) if names else Usage()
+        return Computed(usage, sum(self._called_s.get(name, 0.0) for name in names))
 
     def _send(self, name: str, job: Job, scheduler: Scheduler) -> None:
         on_start, on_done = job.on_start, job.on_done
+        is_tool = OPS[job.op].engine_kind == "python"
 
         def started(at: Started) -> None:
             self._started.add(name)
+            self._running.add(name)
+            if is_tool:
+                self._called_s[name] = now()
             on_start(at)
 
         def done(outcome: Outcome) -> None:
+            if name in self._called_s:
+                self._called_s[name] = now() - self._called_s[name]
             self._came(name, outcome)
             on_done(outcome)
 
         job.on_start, job.on_done = started, done
+        job.request.priority = PRIORITY
+        self._left = job.place.left
+        if self._left is not None:
+            self._left.is_guess = not self._is_wanted
         self._sent[name] = job
         scheduler.submit(job)
 
     def _came(self, name: str, outcome: Outcome) -> None:
+        self._running.discard(name)
         if self._is_ended:
-            self._on_late(tokens_of(_usage(outcome)))
+            cost = cost_of(_usage(outcome), self._called_s.get(name, 0.0))
+            self._budget.end(NOTHING, cost)
+            self._close_if_quiet()
             _release(outcome)
             return
         self._outcomes[name] = outcome
@@ -160,8 +213,3 @@ def _usage(outcome: Outcome) -> Usage:
 def _release(outcome: Outcome) -> None:
     for value in outcome.outputs if isinstance(outcome, Result) else ():
         release(value)
-
-
-def as_wasted(usage: Usage) -> Usage:
-    """The same, said to be for nothing."""
-    return replace(usage, wasted_tokens=tokens_of(usage))

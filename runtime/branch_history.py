@@ -4,12 +4,11 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from backends.base import Usage
+from runtime.guess_budget import Cost
 
 LIKELY = 0.8  # share of the recent outcomes that a branch must have
 MIN_SEEN = 3  # outcomes before the first guess
 WEIGHT = 0.2  # of the newest outcome
-ALLOWANCE = 512  # tokens that may be wasted before anything was used
 MAX_PLACES = 4096
 _ITEM = re.compile(r"\[\d+\]")
 
@@ -18,16 +17,13 @@ _ITEM = re.compile(r"\[\d+\]")
 class _Place:
     share: float  # of the first branch, recently
     num_seen: int = 0
-    tokens: float = 0.0  # of a guess here, recently
+    most: Cost | None = None  # of a guess here
 
 
 class BranchHistory:
     """By app and condition; items of a map and turns of a loop are one."""
 
     def __init__(self) -> None:
-        self.used_tokens = 0  # computed by queries that may guess
-        self.wasted_tokens = 0  # of these, by guesses that were wrong
-        self._reserved = 0.0  # by guesses under way
         self._places: OrderedDict[str, _Place] = OrderedDict()  # least recently seen first
 
     def note(self, app: str, path: str, branch: int) -> None:
@@ -47,22 +43,15 @@ class BranchHistory:
             return 0
         return 1 if place.share <= 1 - LIKELY else None
 
-    def reserve(self, app: str, path: str, share: float) -> float | None:
-        """The tokens that a guess here may waste; None where with them more than `share` of what
-        was used would be wasted."""
-        tokens = self._place(app, path).tokens
-        wasted = self.wasted_tokens + self._reserved + tokens
-        if wasted > share * self.used_tokens + ALLOWANCE:
-            return None
-        self._reserved += tokens
-        return tokens
+    def most(self, app: str, path: str) -> Cost | None:
+        """What the largest guess here cost; None before the first."""
+        return self._place(app, path).most
 
-    def settle(self, app: str, path: str, reserved: float, tokens: int, wasted: int) -> None:
-        """A guess is over: it computed so many tokens, and so many of them for nothing."""
-        self._reserved = max(0.0, self._reserved - reserved)
-        self.wasted_tokens += wasted
+    def cost(self, app: str, path: str, cost: Cost) -> None:
+        """A guess here computed so much."""
         place = self._place(app, path)
-        place.tokens += (tokens - place.tokens) * (WEIGHT if place.tokens else 1.0)
+        most = place.most or cost
+        place.most = Cost(max(most.tokens, cost.tokens), max(most.seconds, cost.seconds))
 
     def _place(self, app: str, path: str) -> _Place:
         key = _key(app, path)
@@ -71,11 +60,6 @@ class BranchHistory:
         if len(self._places) > MAX_PLACES:
             self._places.popitem(last=False)
         return place
-
-
-def tokens_of(usage: Usage) -> int:
-    """Tokens that were computed."""
-    return usage.prefill_tokens + usage.decode_tokens
 
 
 def _key(app: str, path: str) -> str:

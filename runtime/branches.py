@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from backends.base import Outcome, Result
+from backends.base import Result
 from graph_opt.graph import Node, Ref
-from runtime.ahead import Ahead, as_wasted
-from runtime.branch_history import BranchHistory, tokens_of
+from runtime.ahead import Ahead
+from runtime.branch_history import BranchHistory
 from runtime.errors import QueryCancelled, QueryError
+from runtime.guess_budget import GuessBudget
 from runtime.job import Scheduler
 from runtime.layout import Layout
 from runtime.scope import Scope
@@ -41,33 +42,27 @@ class _Guess:
     path: str  # of the condition
     ahead: Ahead
     running: Running
-    reserved: float
 
 
 class Branches:
-    """Of one query. `share`: most of its tokens that may be wasted."""
+    """Of one query."""
 
     def __init__(
         self,
-        share: float,
+        budget: GuessBudget,
         history: BranchHistory,
         app: str,
         engines: Mapping[str, Scheduler],
         teller: Teller,
         make: Make,
     ) -> None:
-        self._share = share
+        self._budget = budget
         self._history = history
         self._app = app
         self._engines = engines
         self._teller = teller
         self._make = make
         self._guesses: dict[tuple[Scope, str], _Guess] = {}
-
-    def used(self, outcome: Outcome) -> None:
-        """A request of the query ended."""
-        if isinstance(outcome, Result):
-            self._history.used_tokens += tokens_of(outcome.usage)
 
     def look(self, scope: Scope) -> None:
         """Begin the guesses that this scope is ready for."""
@@ -80,8 +75,11 @@ class Branches:
         path = scope.path + node.name
         self._history.note(self._app, path, branch)
         guess = self._guesses.get((scope, node.name))
-        if guess is None or guess.branch == branch:
-            return guess.ahead if guess is not None else None
+        if guess is None:
+            return None
+        if guess.branch == branch:
+            guess.ahead.is_wanted()
+            return guess.ahead
         self.done(scope, node)
         return None
 
@@ -105,13 +103,12 @@ class Branches:
         part = parts[branch] if branch is not None else None
         if branch is None or part is None or not self._has_room(part):
             return
-        reserved = self._history.reserve(self._app, path, self._share)
-        if reserved is None:
+        ahead = Ahead(self._budget)
+        if not self._budget.begin(ahead, self._history.most(self._app, path)):
             return
         values = [scope.values[arg.name] if isinstance(arg, Ref) else arg for arg in node.args[1:]]
-        ahead = Ahead(self._late)
         running = self._make(part, dict(zip(part.params, values, strict=True)), ahead)
-        guess = _Guess(branch, path, ahead, running, reserved)
+        guess = _Guess(branch, path, ahead, running)
         self._guesses[scope, node.name] = guess
         fields = {"engine": engines_of(part)[0], "items": 1}
         self._teller.tell("ready", _ahead_of(guess), node.op, fields)
@@ -123,15 +120,8 @@ class Branches:
     def _end(self, guess: _Guess) -> None:
         guess.running.fail(QueryCancelled("the branch was not chosen, or has ended"))
         computed, wasted = guess.ahead.end()
-        self._history.settle(
-            self._app, guess.path, guess.reserved, tokens_of(computed), tokens_of(wasted)
-        )
-        self._history.used_tokens += tokens_of(wasted)
-        self._teller.tell_end(_ahead_of(guess), "cond", Result((), as_wasted(wasted)))
-
-    def _late(self, tokens: int) -> None:
-        self._history.wasted_tokens += tokens
-        self._history.used_tokens += tokens
+        self._history.cost(self._app, guess.path, computed.cost)
+        self._teller.tell_end(_ahead_of(guess), "cond", Result((), wasted.as_wasted))
 
 
 def engines_of(part: Layout) -> list[str]:

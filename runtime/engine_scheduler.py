@@ -62,6 +62,7 @@ class EngineScheduler:
         self._queue: ReadyQueue[Job] = ReadyQueue(policy)
         self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
+        self._guesses: set[Job] = set()  # of those that run: nobody may ever ask for them
         self._slots: set[asyncio.Task[None]] = set()
         self._num_resting = 0  # slots that are about to look for their next batch
         self._num_executing = 0  # batches that are at the engine
@@ -124,8 +125,16 @@ class EngineScheduler:
         self._waiting[job.request.id] = job
         self._is_heard = self._is_heard or job.is_heard
         self._queue.put(job)
+        if self._guesses and not job.place.is_guess:
+            self._stop_guesses()
         if not self._num_resting:
             self._pump_soon()
+
+    def _stop_guesses(self) -> None:
+        """What somebody waits for would have no slot."""
+        if self._is_loaded and len(self._slots) >= self.num_slots:
+            for guess in [job for job in self._guesses if job.place.is_guess]:
+                self.cancel(guess)
 
     def set_policy(self, policy: Policy) -> None:
         """From the next batch on, `policy` orders what waits."""
@@ -162,6 +171,7 @@ class EngineScheduler:
                 self._rates.left(waiting)
         elif running is not None:
             running.is_cancelled = True
+            self._guesses.discard(running)
             self.engine.abort(job.request.id)
 
     async def close(self) -> None:
@@ -221,6 +231,8 @@ class EngineScheduler:
             del self._waiting[job.request.id]
             self._running[job.request.id] = job
             job.started_s = now_s
+            if job.place.is_guess:
+                self._guesses.add(job)
         return batch
 
     async def _serve(self, batch: Sequence[Job]) -> None:
@@ -252,6 +264,7 @@ class EngineScheduler:
         now_s = now()
         for job, outcome in done:
             del self._running[job.request.id]
+            self._guesses.discard(job)
             if self._queue.has_account:
                 self._queue.serve(job, service_of(outcome, now_s - job.started_s))
             if job.is_cancelled and isinstance(outcome, (Result, RequestAborted)):

@@ -89,7 +89,6 @@ class Query:
             guesses or {},
             traceparent,
             next_uses,
-            self._branches,
         )
         self._is_draining = False
         self._drain_is_due = False

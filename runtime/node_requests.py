@@ -12,7 +12,6 @@ from backends.base import Outcome, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.asides import Asides
-from runtime.branches import Branches
 from runtime.caller import Caller
 from runtime.dispatch import make_request, request_attrs
 from runtime.emitting import emitter_of
@@ -62,7 +61,6 @@ class NodeRequests:
         guesses: Mapping[str, GuessHistory],
         traceparent: Callable[[str], str] | None,
         next_uses: NextUses | None,
-        branches: Branches | None,
     ) -> None:
         """`guesses` are those at the engines, by what the app calls them. `traceparent` gives the
         trace context of the request at a place of the run, as `q3.hits[2].search`."""
@@ -75,7 +73,6 @@ class NodeRequests:
         self._guesses = guesses
         self._traceparent = traceparent
         self._next_uses = next_uses
-        self._branches = branches
         self._asides = Asides(query.name, teller)
         self._attrs: dict[int, Mapping[str, Any]] = {}  # of requests, by the node's id()
 
@@ -246,8 +243,6 @@ class NodeRequests:
         else:
             if self._teller.is_heard:
                 self._teller.tell_end(path, node.op, outcome)
-            if self._branches is not None:
-                self._branches.used(outcome)
             if self._next_uses is not None:
                 self._next_uses.ended(scope, node, outcome.outputs)
             try:  # as in guard

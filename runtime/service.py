@@ -22,12 +22,14 @@ from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
 from runtime.fusing import ChunkHistory, Fusing
 from runtime.graph_scheduler import Query
+from runtime.guess_budget import GuessBudget, Spendings
 from runtime.guesses import GuessHistory
 from runtime.job import Scheduler
 from runtime.layout import Layout
 from runtime.memo.fingerprint import fingerprint_of
 from runtime.memo.gate import RememberingScheduler
 from runtime.memo.memos import Memos, owner_of
+from runtime.metered import MeteredScheduler
 from runtime.next_uses import Homes, NextUses
 from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
@@ -71,6 +73,7 @@ class Runtime:
         self._orders = PrefixOrders()
         self._homes = Homes()
         self._choices = BranchHistory()
+        self.spendings = Spendings()
 
     async def run(
         self,
@@ -100,8 +103,9 @@ class Runtime:
         waits at the query's engines while it runs. `record` sees each request with its result.
         `traceparent` gives the trace context of the request at a place of the run. What a `stored`
         run finished before is not done again, and what it finishes is kept. `caller` says for whom
-        it is. With `speculate`, likely branches begin before they are chosen, while at most this
-        share of the tokens is wasted; not in runs that are recorded or stored.
+        it is. With `speculate`, likely branches begin before they are chosen, while no more than
+        this share of what was of use is wasted (`guess_budget.py`); not in runs that are
+        recorded or stored.
 
         Raises EngineOverloaded where too much runs or waits already, QueryTimeout after
         `timeout_s`, NodeFailed if a primitive failed, ConfigError for an engine that cannot be
@@ -134,7 +138,9 @@ class Runtime:
             guesses = self._guesses_at(schedulers, engines)
             branches = None
             if speculate is not None and record is None and stored is None:
-                branches = self._branches(speculate, gates, symbols, order, caller)
+                budget = GuessBudget(speculate, self.spendings.of(layout.graph.name))
+                branches = self._branches(budget, gates, symbols, order, caller)
+                gates = {each: MeteredScheduler(gate, budget) for each, gate in gates.items()}
             query = Query(
                 name,
                 layout,
@@ -198,7 +204,7 @@ class Runtime:
 
     def _branches(
         self,
-        share: float,
+        budget: GuessBudget,
         engines: Mapping[str, Scheduler],
         symbols: Mapping[str, Any],
         order: Order,
@@ -221,7 +227,7 @@ class Runtime:
             query.result.add_done_callback(lambda done: done.cancelled() or done.exception())
             return query
 
-        return lambda app, teller: Branches(share, self._choices, app, engines, teller, make)
+        return lambda app, teller: Branches(budget, self._choices, app, engines, teller, make)
 
     def _next_uses(
         self,

@@ -1,6 +1,7 @@
 """What waits at an engine. A policy says in which order it goes; forming a batch never sorts."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Generic, TypeVar
 
 from backends.policy.base import Policy, Service, Ticket
@@ -16,7 +17,8 @@ OVERDUE_EACH = 8  # one of so many batches begins with the oldest request, if th
 class ReadyQueue(Generic[T]):
     """Gives the next batch in O(log n) for each of its requests.
 
-    A request that the policy holds until later goes by arrival, and only while no other waits.
+    A request that the policy holds until later goes by arrival, and only while no other waits. So
+    does, by any policy, one that runs ahead of what may never ask for it.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -119,7 +121,7 @@ class ReadyQueue(Generic[T]):
                 self._account.left(self.policy.flow(ticket), ticket)
 
     def _put(self, ticket: T) -> None:
-        until_s = self.policy.held_until_s(ticket)
+        until_s = inf if ticket.place.is_guess else self.policy.held_until_s(ticket)
         if until_s <= ticket.arrival_s:
             self._put_in_line(ticket)
         else:

@@ -230,5 +230,6 @@ def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping
             "wasted": usage["wasted_tokens"],
             "decoded": usage["decode_tokens"],
         },
+        "wasted_s": usage["wasted_s"],
         "remembered_items": usage["remembered_items"],
     }

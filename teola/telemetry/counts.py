@@ -16,6 +16,8 @@ def end_attributes(kind: str, fields: Mapping[str, Any]) -> Attributes:
     if items := int(fields.get("num_items", 0)):
         found["teola.items"] = items
     found |= {f"teola.{name}": int(fields[name]) for name in _OWN if fields.get(name)}
+    if wasted_s := float(fields.get("wasted_s", 0.0)):
+        found["teola.wasted_s"] = wasted_s
     if endpoint := str(fields.get("endpoint", "")):
         found |= server_attributes(endpoint.rpartition("://")[2].partition("/")[0])
     return found

@@ -28,10 +28,12 @@ def tokens(usage: Usage) -> str:
     """`38 prefilled, 0 cached, 14 decoded tokens`, and what was fused or needed no work at all."""
     fused = f", {usage.fused_tokens:,} fused" if usage.fused_tokens else ""
     wasted = f", {usage.wasted_tokens:,} wasted" if usage.wasted_tokens else ""
-    remembered = f", {count(usage.remembered_items, 'item')} remembered"
+    in_vain = f", {seconds(usage.wasted_s)} of tools wasted" if usage.wasted_s else ""
+    known = f", {count(usage.remembered_items, 'item')} remembered"
+    remembered = known if usage.remembered_items else ""
     return (
         f"{usage.prefill_tokens:,} prefilled, {usage.cached_tokens:,} cached{fused}{wasted}, "
-        f"{usage.decode_tokens:,} decoded tokens{remembered if usage.remembered_items else ''}"
+        f"{usage.decode_tokens:,} decoded tokens{remembered}{in_vain}"
     )
 
 

@@ -309,4 +309,5 @@ def _usage(fields: Mapping[str, Any]) -> Usage:
         "fused_tokens",
         "wasted_tokens",
     )
-    return Usage(**{name: int(fields.get(name, 0)) for name in names})
+    counts = {name: int(fields.get(name, 0)) for name in names}
+    return Usage(**counts, wasted_s=float(fields.get("wasted_s", 0.0)))

@@ -100,6 +100,7 @@ def _work(span: Span) -> str:
         f"{usage.cached_tokens:,} cached" if usage.cached_tokens else "",
         f"{usage.fused_tokens:,} fused" if usage.fused_tokens else "",
         f"{usage.wasted_tokens:,} wasted" if usage.wasted_tokens else "",
+        f"{seconds(usage.wasted_s)} wasted" if usage.wasted_s else "",
         f"{usage.decode_tokens:,} decode" if usage.decode_tokens else "",
         "failed" if span.error else "",
     ]

@@ -1,9 +1,12 @@
 """Branches that begin before they are chosen: when, what becomes of them, and what they cost."""
 
+import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +20,10 @@ from programs_as_graphs import Functions, programs, speeds
 from graph_opt.pipeline import optimize
 from graph_opt.plain import as_written
 from graph_opt.text import parse
-from runtime.branch_history import ALLOWANCE, BranchHistory
+from runtime.branch_history import BranchHistory
+from runtime.clock import run_virtual
 from runtime.errors import QueryTimeout
+from runtime.guess_budget import NOTHING, Cost, Spending
 
 Worlds = Callable[..., Any]
 
@@ -41,7 +46,7 @@ graph g {
 
 
 class Certain(BranchHistory):
-    """Guesses this branch always."""
+    """Guesses this branch, always where costs allow it."""
 
     def __init__(self, branch: int) -> None:
         super().__init__()
@@ -50,14 +55,14 @@ class Certain(BranchHistory):
     def likely(self, app: str, path: str) -> int | None:
         return self._branch
 
-    def reserve(self, app: str, path: str, share: float) -> float | None:
-        return 0.0
+    def most(self, app: str, path: str) -> Cost | None:
+        return NOTHING
 
 
-def guessing(branch: int = 0, **options: Any) -> tuple[World, BranchHistory]:
+def guessing(branch: int = 0, **options: Any) -> tuple[World, Spending]:
     w = World(llm={"token_s": 0.1, "decode_parts": True, **options.pop("llm", {})}, **options)
-    history = w.runtime._choices = Certain(branch)
-    return w, history
+    w.runtime._choices = Certain(branch)
+    return w, w.runtime.spendings.of("g")
 
 
 def ask(w: World, is_yes: bool, sent: list[str], **options: Any) -> Any:
@@ -71,12 +76,12 @@ def seconds(w: World) -> float:
 
 
 def test_the_branch_that_is_chosen_takes_what_ran_ahead() -> None:
-    w, history = guessing(calls={"latency_s": 2.0})
+    w, spent = guessing(calls={"latency_s": 2.0})
     sent: list[str] = []
     (text,) = ask(w, True, sent)
     assert sent == [text]
     assert seconds(w) == 2.0  # the text took less, and was there
-    assert history.wasted_tokens == 0
+    assert spent.wasted == NOTHING
     assert w.num_live_contexts == 0
 
 
@@ -88,12 +93,12 @@ def test_a_text_that_is_not_finished_is_waited_for() -> None:
 
 
 def test_an_effect_waits_for_the_condition_and_a_wrong_guess_has_none() -> None:
-    w, history = guessing(calls={"latency_s": 2.0})
+    w, spent = guessing(calls={"latency_s": 2.0})
     sent: list[str] = []
     assert ask(w, False, sent) == ["why?"]
     assert sent == []
     (ended,) = [e for e in w.log.events if e.kind == "end" and e.node == "a{then}.ahead"]
-    assert ended.fields["wasted_tokens"] == history.wasted_tokens > 0
+    assert ended.fields["wasted_tokens"] == spent.wasted.tokens > 0
     assert w.num_live_contexts == 0
 
 
@@ -127,6 +132,43 @@ def test_nothing_is_guessed_while_the_engine_has_no_room() -> None:
     assert not [event for event in w.log.events if event.node.endswith(".ahead")]
 
 
+def test_a_guess_gives_its_slot_to_what_somebody_waits_for() -> None:
+    w, _ = guessing(calls={"latency_s": 2.0}, llm={"token_s": 0.5, "num_slots": 1})
+    late = """graph late {
+      %x = input [type="str"]
+      %go = call %x [engine="tools", fn="send"]
+      %c0 = context [engine="llm"]
+      %t, %c = decode %c0 "now" %go [engine="llm"]
+      return %t
+    }"""
+    w.specs["tools"] = replace(w.specs["tools"], options={"latency_s": 0.6})
+
+    async def main() -> list[Any]:
+        symbols = {"slow": lambda _: True, "send": lambda text: text}
+        runs = (
+            w.run(text, {"x": "why " * 9}, symbols, **options)
+            for text, options in ((ASK, {"speculate": 0.5}), (late, {}))
+        )
+        results = await asyncio.gather(*runs)
+        await w.runtime.close()
+        return results
+
+    assert len(run_virtual(main())) == 2
+    decodes = [e for e in w.log.events if e.kind == "start" and e.op == "decode"]
+    assert decodes[0].t == 1.0  # the guess, of ten tokens, stops at the end of one
+    assert w.num_live_contexts == 0
+
+
+def test_pure_tools_of_a_wrong_guess_are_counted_in_seconds() -> None:
+    w, spent = guessing(calls={"latency_s": 3.0}, tools={"latency_s": 2.0})
+    text = ASK.replace('fn="send"', 'fn="send", pure=true')
+    symbols = {"slow": lambda _: False, "send": lambda text: text}
+    w.run_all(text, inputs={"x": "why?"}, symbols=symbols, speculate=0.5)
+    (ended,) = [e for e in w.log.events if e.kind == "end" and e.node == "a{then}.ahead"]
+    assert ended.fields["wasted_s"] == pytest.approx(spent.wasted.seconds) == 2.0
+    assert spent.useful.seconds == 3.0
+
+
 def test_a_run_that_is_recorded_does_not_guess() -> None:
     w, _ = guessing(calls={"latency_s": 2.0})
     ask(w, True, [], record=lambda *_: None)
@@ -143,7 +185,8 @@ def test_with_guesses_a_program_ends_the_same_with_the_same_effects(
     def outcome(**more: Any) -> tuple[str, list[str]]:
         w, functions = World(**options), Functions()
         w.runtime._choices = Certain(branch)
-        (result,) = w.run_all(graph, inputs={"x": "x"}, symbols=functions.symbols, **more)
+        with patch.object(Spending, "may_begin", return_value=True):
+            (result,) = w.run_all(graph, inputs={"x": "x"}, symbols=functions.symbols, **more)
         assert w.num_live_contexts == 0
         return repr(result), functions.done
 
@@ -163,20 +206,3 @@ def test_a_branch_is_likely_once_it_was_taken_often() -> None:
         history.note("app", "m[0].c", 1)
     assert history.likely("app", "m[0].c") == 1
     assert history.likely("another", "m[0].c") is None
-
-
-@given(
-    st.lists(st.tuples(st.booleans(), st.integers(1, 400), st.integers(0, 400))),
-    st.floats(0.01, 1.0),
-)
-def test_guesses_waste_no_more_than_their_share(
-    guesses: list[tuple[bool, int, int]], share: float
-) -> None:
-    history, largest = BranchHistory(), 0
-    for is_wrong, tokens, used in guesses:
-        history.used_tokens += used
-        reserved = history.reserve("app", "c", share)
-        if reserved is not None:
-            largest = max(largest, tokens)
-            history.settle("app", "c", reserved, tokens, tokens if is_wrong else 0)
-        assert history.wasted_tokens <= share * history.used_tokens + ALLOWANCE + largest

@@ -107,6 +107,18 @@ def test_what_is_left_may_change_while_a_request_waits() -> None:
     assert [queue.take(1, 0.0)[0].order for _ in range(3)] == [1, 2, 0]
 
 
+def test_a_guess_goes_when_nothing_else_waits_whatever_the_policy() -> None:
+    for policy in POLICIES.values():
+        queue: ReadyQueue[Ticket] = ReadyQueue(policy)
+        guess = Left(0.0, is_guess=True)
+        queue.put(Ticket(0, 0.0, Place("guess", 0.1, left=guess), "decode", 1))
+        for order in (1, 2):
+            place = Place(f"q{order}", 9.0, left=Left(9.0, 50.0))
+            queue.put(Ticket(order, 50.0, place, "decode", 1))
+        taken = [queue.take(1, 100.0)[0].order for _ in range(3)]
+        assert taken == [1, 2, 0], policy.name
+
+
 MEMBER = Hint(1, 2.0, group="m")
 
 

@@ -5,6 +5,9 @@ of another, which goes on afterwards. Where requests stand comes with them (`Req
 may change while they wait or run. A request of no query, as those of clients over HTTP, counts as a
 query of its own of which its prompt is all that is left; its tenant is its `cache_salt`.
 
+What runs ahead of what may never ask for it (`Place.is_guess`) goes behind all others, whatever the
+policy.
+
 So that nothing starves under policies that have patience, the oldest of all goes first once it is
 `patience_s` old; it takes one place in a step.
 """
@@ -98,7 +101,7 @@ class ByPolicy:
         if self._account is not None:
             self._look_at(sequences, now_s)
         if _all_decode(sequences, view) or self._knows_nothing(sequences):
-            return sequences
+            return _guesses_last(sequences)
         near, rest = self._front.split(sequences, view)
         lines = [self._line(sequence) for sequence in near]
         for line in lines:
@@ -108,13 +111,13 @@ class ByPolicy:
         value = (lambda _: 0.0) if self._account is None else self._account.value
         self._note_flows(lines, is_all=not rest)
         found = in_order(self._policy, lines, value, since=self._since)
-        ordered = [*(line.sequence for line in found), *rest]
+        ordered = _guesses_last([*(line.sequence for line in found), *rest])
         if not rest:
             self._front.note(ordered, view)
             self._lines = {line.sequence: line for line in found}
         if self._policy.patience_s is None:
             return ordered
-        return self._oldest_first(ordered, min(near, key=lambda s: s.arrival), now_s)
+        return self._oldest_first(ordered, min(near, key=_by_age), now_s)
 
     def _note_flows(self, lines: Items[_Line], *, is_all: bool) -> None:
         """The age of a flow is not that of the oldest request that is left of it: else two queries
@@ -185,6 +188,22 @@ def place_of(sequence: Sequence) -> Place:
     if place is not None:
         return place
     return Place(sequence.request.id, sequence.service.prefill_s, tenant=sequence.salt)
+
+
+def _by_age(sequence: Sequence) -> tuple[bool, int]:
+    return _is_guess(sequence), sequence.arrival
+
+
+def _guesses_last(ordered: Items[Sequence]) -> Items[Sequence]:
+    guesses = [sequence for sequence in ordered if _is_guess(sequence)]
+    if not guesses:
+        return ordered
+    return [*(each for each in ordered if not _is_guess(each)), *guesses]
+
+
+def _is_guess(sequence: Sequence) -> bool:
+    place = sequence.request.place
+    return place is not None and place.is_guess
 
 
 def _all_decode(sequences: Items[Sequence], view: View) -> bool:

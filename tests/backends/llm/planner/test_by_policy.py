@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from backends.base import Place
+from backends.base import Left, Place
 from backends.policy.base import Ticket
 from backends.policy.named import POLICIES
 from runtime.waiting.ready_queue import ReadyQueue
@@ -48,6 +48,19 @@ def test_a_query_that_its_last_call_brings_near_its_end_counts_by_its_farthest_r
     far = asked(driven, "two", 20.0)
     driven.run()
     assert driven.finished == [each.request.id for each in (one, far, near)]
+
+
+def test_a_guess_goes_behind_all_others_until_somebody_waits_for_it(engine: Make) -> None:
+    driven = engine(policy="application_aware", max_running=1)
+    guess, left = driven.add(4, num_output=6), Left(0.0, is_guess=True)
+    guess.request.place = Place("guess", 0.1, left=left)
+    driven.step(2)
+    real = asked(driven, "real", 40.0, num_output=9)
+    driven.step(2)
+    assert driven.tokens(guess) == 0  # its slot was taken
+    left.is_guess = False
+    driven.run()
+    assert driven.finished == [guess.request.id, real.request.id]
 
 
 def test_requests_of_no_query_go_by_arrival_alone_and_by_their_prompts_beside_queries(

@@ -222,11 +222,11 @@ class EngineScheduler:
         self._pump_soon()
 
     def _next_batch(self) -> Sequence[Job]:
-        if self._rates is None:
-            batch = self._queue.take(self.batch_items, now())
-        else:
-            batch = self._rates.take(self._queue, self.batch_items, now())
         now_s = now()
+        if self._rates is None:
+            batch = self._queue.take(self.batch_items, now_s)
+        else:
+            batch = self._rates.take(self._queue, self.batch_items, now_s)
         for job in batch:
             del self._waiting[job.request.id]
             self._running[job.request.id] = job
@@ -261,7 +261,7 @@ class EngineScheduler:
                 self._pump_soon()
 
     def _give(self, done: Iterable[tuple[Job, Outcome]]) -> None:
-        now_s = now()
+        now_s = now() if self._queue.has_account else 0.0
         for job, outcome in done:
             del self._running[job.request.id]
             self._guesses.discard(job)
@@ -269,7 +269,8 @@ class EngineScheduler:
                 self._queue.serve(job, service_of(outcome, now_s - job.started_s))
             if job.is_cancelled and isinstance(outcome, (Result, RequestAborted)):
                 self._on_aborted(outcome.usage)
-            if not (self._is_open and self._repeats.takes(job, outcome)):
+            has_failed = isinstance(outcome, Exception)
+            if not (has_failed and self._is_open and self._repeats.takes(job, outcome)):
                 job.on_done(self._repeats.checked(job, outcome))
 
     def _settled(
@@ -293,7 +294,7 @@ class EngineScheduler:
             batch = self._without_cancelled(batch)
             self._tell_start(batch, load_s, past)
             if batch:
-                began_s = now()
+                began_s = now() if self._is_heard else 0.0
                 outcomes = await self._execute([job.request for job in batch])
                 if self._is_heard:
                     past.ran(batch, self._queue.policy, began_s, now())
@@ -325,19 +326,20 @@ class EngineScheduler:
         self._num_executing += 1
         self._num_executed += 1
         number = self._num_executed
+        outcomes: Sequence[Outcome]
         try:
-            outcomes = await self._execute_in_time(requests)
+            if self.service.timeout_s is None:
+                outcomes = await self.engine.execute(requests)
+            else:
+                outcomes = await execute_within(
+                    self.engine, self.name, requests, self.service.timeout_s
+                )
         finally:
             self._num_executing -= 1
         was_alone = not others and number == self._num_executed
         if was_alone or self._info.kind == "python":  # tools do not slow each other down
             self._learn(requests, outcomes, began_s)
         return outcomes
-
-    async def _execute_in_time(self, requests: Sequence[Request]) -> Sequence[Outcome]:
-        if self.service.timeout_s is None:
-            return await self.engine.execute(requests)
-        return await execute_within(self.engine, self.name, requests, self.service.timeout_s)
 
     def _learn(
         self, requests: Sequence[Request], outcomes: Sequence[Outcome], began_s: float

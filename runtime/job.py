@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from backends.base import Left, Outcome, Request
+from backends.base import Left, Outcome, Place, Request
 from backends.policy.base import Ticket
 from graph_opt.graph import Node
 from runtime.caller import ANYBODY, Caller
@@ -57,11 +57,12 @@ class Job(Ticket):
         is_heard: bool = False,
         node: Node | None = None,
         left: Left | None = None,
+        place: Place | None = None,
     ) -> None:
         """`node` is the primitive that waits for it, None where none does; `path` is its, as
         `map[3].draft`. Where it `is_heard`, somebody listens to its query and is told why it
-        waited."""
-        request.place = hint.at(query, caller, left)
+        waited. `place` where it was made already."""
+        request.place = place or hint.at(query, caller, left)
         super().__init__(0, 0.0, request.place, request.op, request.num_items)
         self.hint = hint
         self.caller = caller
@@ -98,6 +99,7 @@ class Job(Ticket):
             self.is_heard,
             self.node,
             self.place.left,
+            self.place,
         )
         job.may_join = self.may_join
         job.on_retry = self.on_retry

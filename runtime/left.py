@@ -50,7 +50,7 @@ class QueryLeft:
         if node.bodies:
             self.expects(scope, node, self._of(scope, node).num_opened)
             del self._bodies[id(scope), node.name]
-        elif (hint := scope.layout.hints.get(node.name)) is not None:
+        elif (hint := scope.layout.hints.get(node.name)) is not None and hint.turn_s:
             self._add(-hint.turn_s)
 
     def _of(self, scope: Scope, node: Node) -> _Bodies:

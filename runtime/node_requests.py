@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from backends.base import Outcome, Request, Result
+from backends.base import Outcome, Place, Request, Result
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.asides import Asides
@@ -23,6 +23,7 @@ from runtime.failed_context import (
     passes_failure_on,
 )
 from runtime.guesses import Guess, GuessHistory
+from runtime.hints import Hint
 from runtime.host import Host
 from runtime.job import Job, Scheduler, Started
 from runtime.left import QueryLeft
@@ -75,6 +76,7 @@ class NodeRequests:
         self._next_uses = next_uses
         self._asides = Asides(query.name, teller)
         self._attrs: dict[int, Mapping[str, Any]] = {}  # of requests, by the node's id()
+        self._places: dict[int, Place] = {}  # by the hint's id()
 
     def end(self) -> None:
         """Stop what runs for later nodes: there will be none."""
@@ -91,8 +93,9 @@ class NodeRequests:
             return
         if self._next_uses is not None:
             self._next_uses.begun(scope, node)
-        request = self._whole_request(scope, node)
-        self._submit(scope, node, scope.path + node.name, request, self._ended_whole)
+        path = scope.path + node.name
+        request = self._whole_request(scope, node, path)
+        self._submit(scope, node, path, request, self._ended_whole)
 
     def submit_piece(
         self,
@@ -109,13 +112,13 @@ class NodeRequests:
         path = scope.path + node.name + suffix
         self._submit(scope, node, path, request, lambda _scope, _node, result: on_result(result))
 
-    def _whole_request(self, scope: Scope, node: Node) -> Request:
+    def _whole_request(self, scope: Scope, node: Node, path: str) -> Request:
         attrs = self._attrs.get(id(node))
         if attrs is None:
             attrs = self._attrs[id(node)] = request_attrs(node, self._query.symbols)
         at_path = OP_RUNS[node.op].at_path
         if at_path is not None:
-            attrs = at_path(attrs, f"{self._query.name}.{scope.path}{node.name}")
+            attrs = at_path(attrs, f"{self._query.name}.{path}")
         emit = None
         if OPS[node.op].writes_text:
             emit = emitter_of(self._query, self._outputs, self._teller, scope, node)
@@ -165,30 +168,29 @@ class NodeRequests:
             return
         # What was to be done ahead of it is there by now, or late.
         guess = self._asides.end_of(path)
-        settled = guess.settled if guess is not None else _as_it_is
         engine = str(node.attrs["engine"])  # as this app calls it: others may use it too
         scheduler = self.engines[engine]
         if scope.body.through is not None:
             scheduler = scope.body.through(node, scheduler)
-        hint = scope.layout.hints[node.name]
+        layout, name, is_heard = scope.layout, node.name, self._teller.is_heard
+        hint = layout.hints[name]
         request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
+        on_done = partial(self._on_done, scope, node, path, request.id, on_result)
         job = Job(
             request=request,
             query=self._query.name,
             hint=hint,
-            on_start=lambda started: self._on_start(scope, node, path, started),
-            on_done=lambda out: self._on_done(
-                scope, node, path, request.id, settled(out), on_result
-            ),
-            may_remember=node.name in scope.layout.remembered,
-            may_repeat=node.name in scope.layout.repeated,
+            on_start=partial(self._on_start, scope, node, path),
+            on_done=on_done if guess is None else lambda out: on_done(guess.settled(out)),
+            may_remember=name in layout.remembered,
+            may_repeat=name in layout.repeated,
             path=path,
-            is_heard=self._teller.is_heard,
+            is_heard=is_heard,
             node=node,
             caller=self._caller,
-            left=self._left.shared,
+            place=self._place(hint),
         )
-        if self._teller.is_heard:
+        if is_heard:
             request.is_heard = True
             fields = {"engine": engine, "items": request.num_items}
             self._teller.tell("ready", path, node.op, fields)
@@ -204,6 +206,14 @@ class NodeRequests:
         scope.running[request.id] = (node, partial(scheduler.cancel, job))
         scheduler.submit(job)
 
+    def _place(self, hint: Hint) -> Place:
+        """Where the requests of a node stand in the query: all of them alike."""
+        place = self._places.get(id(hint))
+        if place is None:
+            left = self._left.shared
+            place = self._places[id(hint)] = hint.at(self._query.name, self._caller, left)
+        return place
+
     def _on_start(self, scope: Scope, node: Node, path: str, started: Started) -> None:
         if not self._teller.is_heard or scope.is_stopped(node):
             return
@@ -215,8 +225,8 @@ class NodeRequests:
         node: Node,
         path: str,
         request_id: str,
-        outcome: Outcome,
         on_result: Callable[[Scope, Node, Result], None],
+        outcome: Outcome,
     ) -> None:
         if scope.running.pop(request_id, None) is None:  # it was stopped while this ran
             if isinstance(outcome, Result):
@@ -256,7 +266,3 @@ class NodeRequests:
             self._query.finish(scope, node, (FailedContext(error),))
         else:
             self._query.fail_at(scope, node, error)
-
-
-def _as_it_is(outcome: Outcome) -> Outcome:
-    return outcome

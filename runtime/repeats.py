@@ -49,15 +49,16 @@ class Repeats:
             request.emit = text.tell
 
     def takes(self, job: Job, outcome: Outcome) -> bool:
-        """Whether the job runs once more, after a wait; if not it has ended."""
+        """Whether a job that failed runs once more, after a wait; if not it has ended."""
         if isinstance(outcome, _PASSING) and self._may_repeat(job, outcome):
             self._pause(job, outcome)
             return True
-        self._num_failed.pop(job.request.id, None)
         return False
 
     def checked(self, job: Job, outcome: Outcome) -> Outcome:
         """The outcome of a job that has ended, unless its text is not what was told in part."""
+        if self._num_failed:
+            self._num_failed.pop(job.request.id, None)
         text = self._texts.pop(job.request.id, None) if self._texts else None
         if text is None or not isinstance(outcome, Result) or text.fits(outcome):
             return outcome

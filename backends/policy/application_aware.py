@@ -43,7 +43,8 @@ AGEING = 0.5  # seconds of waiting for each second of work
 
 
 def _turn(flow: FlowView) -> float:
-    first, left = flow.first, flow.first.place.left
+    first = flow.first
+    left = first.place.left
     if left is None:
         return first.arrival_s + AGEING * first.place.left_s
     return left.since_s + AGEING * left.work_s

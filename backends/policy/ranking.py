@@ -1,9 +1,11 @@
 """A heap of items whose keys may change and which may leave before their turn."""
 
 from heapq import heapify, heappop, heappush
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Entry: TypeAlias = tuple[Any, int, T]  # key, number, item: the number keeps items uncompared
 
 MIN_TRIMMED = 64  # entries that are never too many
 
@@ -11,42 +13,44 @@ MIN_TRIMMED = 64  # entries that are never too many
 class Ranking(Generic[T]):
     """Items by key, the least first.
 
-    An entry whose item left or has another key by now stays in the heap until it is the least, or
+    An entry whose item left or has another entry by now stays in the heap until it is the least, or
     until such entries are the most.
     """
 
-    __slots__ = ("_heap", "_keys", "_num_put")
+    __slots__ = ("_entries", "_heap", "_num_put")
 
     def __init__(self) -> None:
-        self._keys: dict[T, Any] = {}
-        self._heap: list[tuple[Any, int, T]] = []
-        self._num_put = 0  # keeps items from being compared
+        self._entries: dict[T, Entry[T]] = {}
+        self._heap: list[Entry[T]] = []
+        self._num_put = 0
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._entries)
 
     def __contains__(self, item: T) -> bool:
-        return item in self._keys
+        return item in self._entries
 
     def put(self, item: T, key: Any) -> None:
         """Add an item, or give it another key."""
-        keys = self._keys
-        if keys.get(item) != key:
-            keys[item] = key
-            self._num_put = number = self._num_put + 1
-            heappush(self._heap, (key, number, item))
-            if len(self._heap) > 2 * len(self._keys) + MIN_TRIMMED:
-                self._trim()
+        entries, heap = self._entries, self._heap
+        old = entries.get(item)
+        if old is not None and old[0] == key:
+            return
+        self._num_put = number = self._num_put + 1
+        entry = entries[item] = (key, number, item)
+        heappush(heap, entry)
+        if len(heap) > 2 * len(entries) + MIN_TRIMMED:
+            self._trim()
 
     def put_least(self, item: T, key: Any) -> None:
         """Add an item; one that is there keeps its key, if that is less."""
-        old = self._keys.get(item)
-        if old is None or key < old:
+        old = self._entries.get(item)
+        if old is None or key < old[0]:
             self.put(item, key)
 
     def remove(self, item: T) -> None:
-        del self._keys[item]
-        if len(self._heap) > 2 * len(self._keys) + MIN_TRIMMED:
+        del self._entries[item]
+        if len(self._heap) > 2 * len(self._entries) + MIN_TRIMMED:
             self._trim()
 
     def first(self) -> T:
@@ -60,15 +64,17 @@ class Ranking(Generic[T]):
         """Take the item with the least key out."""
         item = self._least()[2]
         heappop(self._heap)
-        del self._keys[item]
+        del self._entries[item]
         return item
 
     def _trim(self) -> None:
-        self._heap = [(key, n, item) for n, (item, key) in enumerate(self._keys.items())]
+        self._heap = [*self._entries.values()]
         heapify(self._heap)
 
-    def _least(self) -> tuple[Any, int, T]:
-        heap, keys = self._heap, self._keys
-        while keys.get(heap[0][2]) != heap[0][0]:
+    def _least(self) -> Entry[T]:
+        heap, entries = self._heap, self._entries
+        while True:
+            least = heap[0]
+            if entries.get(least[2]) is least:
+                return least
             heappop(heap)
-        return heap[0]

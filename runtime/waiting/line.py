@@ -21,7 +21,8 @@ class Line(Generic[T]):
         self._policy = policy
         self._account = account
         self._flows: dict[Hashable, Flow[T]] = {}
-        self._by_turn: Ranking[Flow[T]] = Ranking()
+        self._turns: Ranking[Flow[T]] = Ranking()  # of all but those that changed
+        self._changed: dict[Flow[T], None] = {}  # since their turns were asked for last
         self._sizes: Counter[int] = Counter()  # items of a request -> requests that have so many
 
     def __bool__(self) -> bool:
@@ -30,7 +31,7 @@ class Line(Generic[T]):
     @property
     def first_flow(self) -> Flow[T]:
         """The one whose turn it is."""
-        return self._by_turn.first()
+        return self._by_turn().first()
 
     def has(self, flow: Hashable) -> bool:
         return flow in self._flows
@@ -43,7 +44,7 @@ class Line(Generic[T]):
         self._sizes[ticket.num_items] += 1
         flow = self._flow(ticket)
         flow.put(ticket)
-        self._by_turn.put(flow, flow.turn)
+        self._changed[flow] = None
 
     def remove(self, ticket: T) -> None:
         """Take out a request that was put in."""
@@ -57,16 +58,12 @@ class Line(Generic[T]):
     def _take_from_flow(self, ticket: T) -> None:
         flow = self._flow(ticket)
         flow.remove(ticket)
-        if flow:
-            self._by_turn.put(flow, flow.turn)
-        else:
-            self._by_turn.remove(flow)
-            del self._flows[flow.key]
+        self._keep(flow)
 
     def reorder(self, flow: Hashable) -> None:
         """The account of the flow changed."""
         if flow in self._flows:
-            self._by_turn.put(self._flows[flow], self._flows[flow].turn)
+            self._changed[self._flows[flow]] = None
 
     def left(self, ticket: T) -> None:
         """The request waits here no more."""
@@ -87,8 +84,9 @@ class Line(Generic[T]):
             self._take_from_flow(overdue)
             batch.offer(overdue)
         turns: list[Flow[T]] = []
-        while self._by_turn and not batch.is_full:
-            turns.append(self._by_turn.pop())
+        by_turn = self._by_turn()
+        while by_turn and not batch.is_full:
+            turns.append(by_turn.pop())
             turns[-1].take_turn(batch)
             while self._policy.drains and turns[-1] and not batch.is_full:
                 turns[-1].take_turn(batch)
@@ -105,15 +103,17 @@ class Line(Generic[T]):
         return batch.chosen
 
     def _take_first(self) -> T:
-        flow = self._by_turn.first()
+        flow = self._by_turn().first()
         ticket = flow.take_first()
         self.left(ticket)
-        if flow:
-            self._by_turn.put(flow, flow.turn)
-        else:
-            self._by_turn.remove(flow)
-            del self._flows[flow.key]
+        self._keep(flow)
         return ticket
+
+    def _by_turn(self) -> Ranking[Flow[T]]:
+        for flow in self._changed:
+            self._turns.put(flow, flow.turn)
+        self._changed.clear()
+        return self._turns
 
     def _flow(self, ticket: T) -> Flow[T]:
         key = self._policy.flow(ticket)
@@ -123,9 +123,12 @@ class Line(Generic[T]):
 
     def _keep(self, flow: Flow[T]) -> None:
         if flow:
-            self._by_turn.put(flow, flow.turn)
-        else:
-            del self._flows[flow.key]
+            self._changed[flow] = None
+            return
+        del self._flows[flow.key]
+        self._changed.pop(flow, None)
+        if flow in self._turns:
+            self._turns.remove(flow)
 
 
 class _Batch(Generic[T]):

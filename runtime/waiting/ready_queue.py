@@ -24,6 +24,7 @@ class ReadyQueue(Generic[T]):
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self._account = None if policy.account is None else policy.account()
+        self.has_account = self._account is not None  # else `serve` makes no difference
         self._count = 0
         self._lone: T | None = None  # all that waits, as it is most often
         self._lines: dict[str, Line[T]] = {}  # by op
@@ -68,11 +69,6 @@ class ReadyQueue(Generic[T]):
         self._count -= len(batch)
         self._tell_left(batch)
         return batch
-
-    @property
-    def has_account(self) -> bool:
-        """Whether it makes a difference to `serve`."""
-        return self._account is not None
 
     def serve(self, ticket: T, service: Service) -> None:
         """A request that was taken was given so much more."""

@@ -9,7 +9,7 @@ event costs O(log n) beside the order of what waits. Where memory runs out, the 
 gives up its pages and is computed again, as in the planner of the embedded engine.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -18,12 +18,10 @@ from backends.emulated.events.options import EventOptions
 from backends.emulated.events.sequence import Sequence
 from backends.emulated.events.step_times import StepTimes
 from backends.emulated.roofline import Roofline, Rows
+from backends.llm.planner.chunk_size import chunk_of_least_delay
 from backends.policy.base import Policy, Service
 from backends.policy.in_order import in_order
 from backends.policy.named import policy_named
-
-STRETCH = 2.0  # with a policy that knows queries: see `backends.llm.planner.admission`
-LEAST = 16  # tokens of prompts a step beside decodes, whatever it takes
 
 
 @dataclass(slots=True)
@@ -156,29 +154,39 @@ class EventCore:
 
     def _chunks(self) -> Iterator[tuple[Sequence, int]]:
         """Of the next step."""
-        left = max(self._budget() - len(self._decoding), 1)
-        for sequence in self._ordered(list(self._prefilling.values())):
+        ordered = self._ordered(list(self._prefilling.values()))
+        left = self._room(ordered)
+        for sequence in ordered:
             rows = min(left, sequence.length - sequence.num_computed)
             yield sequence, rows
             left -= rows
             if not left:
                 return
 
-    def _budget(self) -> int:
-        """Tokens of the next step."""
-        n, most = len(self._decoding), self._options.token_budget
-        if not n or self._policy.name == "fcfs":
+    def _room(self, prefilling: list[Sequence]) -> int:
+        """Tokens of prompts in the next step; see `backends.llm.planner.admission`."""
+        n = len(self._decoding)
+        most = max(self._options.token_budget - n, 1)
+        left = {} if self._policy.name == "fcfs" else self._steps_left()
+        if not left:
             return most
-        limit_s = STRETCH * self.times.decodes_s(1, n, self._num_keys)
-        at = max(sequence.num_computed for sequence in self._prefilling.values())
-        low, high = LEAST, max(LEAST, most - n)
-        while high - low >= LEAST:
-            middle = (low + high + 1) // 2
-            if self.times.mixed_s([Rows(middle, at + middle)], 0, n, self._num_keys) <= limit_s:
-                low = middle
-            else:
-                high = middle - 1
-        return min(most, low + n)
+        reach = max((s.num_computed + s.length) // 2 for s in prefilling)
+
+        def step_s(size: int) -> float:
+            rows = [Rows(size, reach + size // 2)] if size else []
+            return self.times.mixed_s(rows, 0, n, self._num_keys)
+
+        prompts = ((s.place.query, s.length - s.num_computed) for s in prefilling)
+        return chunk_of_least_delay(prompts, left, step_s, most)
+
+    def _steps_left(self) -> dict[Hashable, int]:
+        """Of the longest decode of each query."""
+        left: dict[Hashable, int] = {}
+        for sequence in self._decoding.values():
+            if sequence.request.place is not None:
+                query = sequence.place.query
+                left[query] = max(sequence.finish_at - self._count, left.get(query, 0))
+        return left
 
     def _decodes_s(self, num_steps: int) -> float:
         return self.times.decodes_s(num_steps, len(self._decoding), self._num_keys)

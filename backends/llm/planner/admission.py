@@ -17,12 +17,15 @@ decodes:
     limit = tightest target of those that decode    budget = latency.tokens_within(limit)
 
 Small chunks beside decodes with tight targets, large ones without waiting decodes: AccelGen's
-dynamic chunk (arXiv 2503.13737), by the inverse of the latency model.
+dynamic chunk (arXiv 2503.13737), by the inverse of the latency model. Under policies that know of
+queries prompts get the chunk that delays queries least in all (`chunk_size`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as Items
+from itertools import islice
 
+from backends.llm.planner.chunk_size import chunk_of_least_delay
 from backends.llm.planner.policy import Admit, Budget, View
 from backends.llm.sequence.sequence import Sequence
 
@@ -75,6 +78,7 @@ def step_budget(itl_s: float | None, may_widen: bool) -> Budget:
     beyond the engine's `token_budget` only if it `may_widen`, and no decode is delayed too far."""
 
     def budget(sequences: Items[Sequence], view: View, now_s: float) -> int:  # noqa: ARG001
+        sequences = [s for s in islice(sequences, view.max_running) if s.is_running]
         if not may_widen and all(s.request.itl_s is None for s in sequences):
             return view.token_budget
         most = max(view.token_budget, WIDEST) if may_widen else view.token_budget
@@ -87,29 +91,60 @@ def step_budget(itl_s: float | None, may_widen: bool) -> Budget:
     return budget
 
 
-STRETCH = 2.0  # a step beside decodes takes at most so many times what these take alone
+def least_delay(within: Budget) -> Budget:
+    """At most `within`, and of prompts no larger a chunk than delays queries least (`chunk_size`).
 
-
-def gentle_budget(within: Budget) -> Budget:
-    """At most `within`, and beside decodes only so much of prompts that a step takes no more than
-    twice what the decodes alone take.
-
-    A large chunk serves one query and delays all that decode by its whole length, for each of their
-    tokens; a small one costs little more, since a step reads all weights for a few tokens too.
     Decodes of a smaller priority than what else runs do not count, nor those of no query: of what
     waits behind them nothing is known."""
 
     def budget(sequences: Items[Sequence], view: View, now_s: float) -> int:
         most = within(sequences, view, now_s)
-        highest = max((s.request.priority for s in sequences), default=0)
-        decodes = [s for s in sequences if s.is_decoding]
-        first = (s for s in decodes if s.request.priority == highest)
-        if not any(s.request.place is not None for s in first):
+        near = list(islice(sequences, view.max_running))
+        decodes = [s for s in near if s.is_running and s.is_decoding]
+        left = _steps_left(decodes, max((s.request.priority for s in near), default=0))
+        if not left:
             return most
-        alone_s = view.latency.step_s(len(decodes), sum(len(s.ids) for s in decodes))
-        return _largest(sequences, view, STRETCH * alone_s, most)
+        prompts = [s for s in near if not (s.is_running and s.is_decoding)]
+        num_keys = sum(len(s.ids) for s in decodes)
+        reach = max((_num_known(s) + _num_new(s) // 2 for s in prompts), default=0)
+
+        def step_s(num_tokens: int) -> float:
+            keys = num_keys + num_tokens * reach  # that of a prompt's middle, whatever the size
+            return view.latency.step_s(len(decodes) + num_tokens, keys)
+
+        waiting = ((_query(s), _num_new(s)) for s in prompts)
+        room = max(most - len(decodes), 1)
+        return len(decodes) + chunk_of_least_delay(waiting, left, step_s, room)
 
     return budget
+
+
+def _steps_left(decodes: Items[Sequence], highest: int) -> dict[Hashable, int]:
+    """Of the longest decode of each query."""
+    left: dict[Hashable, int] = {}
+    for sequence in decodes:
+        place, generation = sequence.request.place, sequence.generation
+        if place is None or generation is None or sequence.request.priority < highest:
+            continue
+        num_left = max(1, generation.max_new - sequence.num_output)
+        left[place.query] = max(num_left, left.get(place.query, 0))
+    return left
+
+
+def _query(sequence: Sequence) -> Hashable:
+    place = sequence.request.place
+    return sequence if place is None else place.query
+
+
+def _num_new(sequence: Sequence) -> int:
+    return sequence.num_to_compute + sequence.table.num_computed - _num_known(sequence)
+
+
+def _num_known(sequence: Sequence) -> int:
+    """Tokens that have KV, or will have it once it runs: what it finds in the tree is more."""
+    if sequence.is_running or sequence.parent is None:
+        return sequence.table.num_computed
+    return sequence.parent.table.num_computed
 
 
 def _largest(sequences: Items[Sequence], view: View, limit_s: float, most: int) -> int:

@@ -97,10 +97,8 @@ class BatchPlanner:
         """Choose a step and reserve its pages."""
         now_s = self._clock()
         view = self.view()
-        step = Step(
-            self.policy.order([*self.running, *self.waiting], view, now_s),
-            self.policy.budget(self.running, view, now_s),
-        )
+        line = self.policy.order([*self.running, *self.waiting], view, now_s)
+        step = Step(line, self.policy.budget(line, view, now_s))
         for sequence in self._admitted(step, view, now_s):
             if self._waits_for_own_step(sequence, step):
                 continue

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence as Items
 
 from backends.llm.options import LLMOptions
-from backends.llm.planner.admission import gentle_budget, last_first, step_budget, watermark
+from backends.llm.planner.admission import last_first, least_delay, step_budget, watermark
 from backends.llm.planner.by_policy import ByPolicy
 from backends.llm.planner.policy import Order, Policy, View
 from backends.llm.sequence.sequence import Sequence, ServiceStats
@@ -32,8 +32,8 @@ def policy_from(options: LLMOptions, asked: Ordering = application_aware) -> Pol
     known = asked if name == "auto" else POLICIES.get(name)
     if known is None or known is fcfs:
         order = _order(name, options.quantum_ms / 1e3, itl_s, patience_s)
-    else:  # it knows of queries: of its steps none holds up their decodes for long
-        order, budget = ByPolicy(known, patience_s), gentle_budget(budget)
+    else:  # it knows of queries, and how long their decodes go on
+        order, budget = ByPolicy(known, patience_s), least_delay(budget)
     return Policy(by_priority(order, patience_s), watermark(options.watermark), budget, last_first)
 
 

@@ -52,7 +52,7 @@ class View:
 # in order of arrival, or where it says so in the order that `order` gave them.
 Order = Callable[[Items[Sequence], View, float], Items[Sequence]]  # all, the first served first
 Admit = Callable[[Items[Sequence], View, float], Iterable[Sequence]]  # in order -> participants
-Budget = Callable[[Items[Sequence], View, float], int]  # tokens of the step
+Budget = Callable[[Items[Sequence], View, float], int]  # in order -> tokens of the step
 Victims = Callable[[Items[Sequence], View, float], Items[Sequence]]  # in order -> first to go first
 
 
@@ -61,8 +61,8 @@ class Policy:
     """Four independent choices.
 
     `admit` is read lazily while the planner walks: it may yield all that fit, the planner
-    stops when slots or tokens run out. It must yield the first in line. `budget` is given the
-    running; `victims` those of the running that come after the one that needs pages."""
+    stops when slots or tokens run out. It must yield the first in line. `victims` are
+    those of the running that come after the one that needs pages."""
 
     order: Order
     admit: Admit

@@ -89,15 +89,18 @@ def test_the_oldest_gets_its_turn_however_many_shorter_queries_come(engine: Make
     assert 0.3 <= driven.clock() < 0.6
 
 
-def test_beside_decodes_a_step_takes_twice_what_they_take_alone(engine: Make) -> None:
-    driven = engine(policy="application_aware", max_running=12, token_budget=512)
-    for number in range(8):
-        asked(driven, f"{number}", 1.0, num_output=80)
-    driven.step(30)  # 10 ms a step and 1 ms a token: 18 ms, which the latency model has learned
-    asked(driven, "prompt", 9.0, prompt=200)
-    step = driven.step()
-    chunk = step.num_tokens - 8
-    assert 16 <= chunk <= 20
+def test_a_prompt_waits_for_decodes_that_soon_end_and_for_no_others(engine: Make) -> None:
+    """10 ms a step and 1 ms a token, which the latency model has learned."""
+    chunks = {}
+    for num_output in (34, 400):
+        driven = engine(policy="application_aware", max_running=12, token_budget=512)
+        for number in range(8):
+            asked(driven, f"{number}", 1.0, num_output=num_output)
+        driven.step(30)
+        asked(driven, "prompt", 9.0, prompt=400)
+        chunks[num_output] = driven.step().num_tokens - 8
+    assert chunks[34] <= 100
+    assert chunks[400] == 400
 
 
 def test_with_nothing_that_decodes_a_step_is_as_large_as_it_may_be(engine: Make) -> None:

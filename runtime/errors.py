@@ -71,7 +71,12 @@ class RunStoreFailed(RunError):
 
 
 class EffectInDoubt(RunError):
-    """A run ended while an effect was under way: whether that happened is for a person to say."""
+    """A run ended while an effect was under way: whether that happened is for a person to say.
+    `what` names the effect."""
+
+    def __init__(self, problem: str, what: str = "") -> None:
+        super().__init__(problem)
+        self.what = what
 
 
 class RunDiverged(RunError):

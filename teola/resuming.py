@@ -75,7 +75,7 @@ async def aresume(
 
 def answer(store: RunStore, run_id: str, *, approved: bool) -> str:
     """Answer what a run waits for, without going on; the question."""
-    return store.answer(run_id, encode_result(Result((approved,))))
+    return store.answer(run_id, encode_result(Result((approved,)))).result()
 
 
 def store_in(folder: str | Path | None) -> RunStore:

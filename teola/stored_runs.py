@@ -91,11 +91,15 @@ async def _ended(
     await asyncio.shield(asyncio.wrap_future(ending))
 
 
+def is_pending(error: BaseException) -> bool:
+    """Whether a run ended with it because a person has to answer."""
+    while isinstance(error, NodeFailed):  # of an agent inside
+        error = error.cause
+    return isinstance(error, ApprovalPending)
+
+
 def _state_after(error: BaseException) -> RunState:
-    behind: BaseException | None = error
-    while isinstance(behind, NodeFailed):  # of an agent inside
-        behind = behind.cause
-    if isinstance(behind, ApprovalPending):
+    if is_pending(error):
         return "waiting"
     return "failed" if isinstance(error, Exception) else "interrupted"
 

@@ -14,7 +14,7 @@ from runtime.errors import RunStoreFailed
 from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
 
 FILE = "runs.sqlite"
-VERSION = 1
+VERSION = 2  # 2: runs of services
 WAIT_S = 30.0  # for another process that writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -26,6 +26,10 @@ CREATE TABLE IF NOT EXISTS nodes (
     run TEXT NOT NULL, key BLOB NOT NULL, place TEXT NOT NULL, op TEXT NOT NULL,
     name TEXT NOT NULL, content BLOB NOT NULL, state INTEGER NOT NULL, value BLOB NOT NULL,
     when_s REAL NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS open_nodes ON nodes (run) WHERE state IN (1, 4, 5);
+CREATE TABLE IF NOT EXISTS served (
+    run TEXT PRIMARY KEY, answer BLOB NOT NULL, sum BLOB NOT NULL
 ) WITHOUT ROWID;
 """
 _NODE = "key, place, op, name, content, state, value, when_s"
@@ -56,11 +60,13 @@ class RunDatabase:
                 raise
             db.commit()
 
-    def begin(self, run: RunRow) -> None:
-        """Write a new run."""
+    def begin(self, run: RunRow, *, is_served: bool = False) -> None:
+        """Write a new run; that of a service has no answer yet."""
         with self.transaction() as db:
             marks = ",".join("?" * 11)
             db.execute(f"INSERT INTO runs VALUES ({marks})", astuple(run))
+            if is_served:
+                db.execute("INSERT INTO served VALUES (?, x'', x'')", (run.id,))
 
     def put(self, rows: Sequence[tuple[str, NodeRow | bytes]]) -> None:
         """Write primitives of runs, in order; a key alone is taken away."""
@@ -76,39 +82,44 @@ class RunDatabase:
         found = self.runs("WHERE id = ?", (run_id,))
         return found[0] if found else None
 
-    def runs(self, where: str = "", given: Sequence[Any] = ()) -> list[RunRow]:
+    def runs(
+        self, where: str = "ORDER BY began_s DESC, id", given: Sequence[Any] = ()
+    ) -> list[RunRow]:
         """The runs, the latest first."""
-        query = f"SELECT * FROM runs {where} ORDER BY began_s DESC, id"
-        return [RunRow(*row) for row in self._read(query, given)]
+        query = f"SELECT * FROM runs {where}"
+        return [RunRow(*row) for row in self.read(query, given)]
 
     def nodes(self, run_id: str, most_bytes: int = 0) -> list[NodeRow]:
         """The primitives of a run in the order of writing; with those of their values that are
         whole, where all together have at most so many bytes."""
         size = "SELECT COALESCE(SUM(LENGTH(value)), 0) FROM nodes WHERE run = ?"
-        with_values = self._read(size, (run_id,))[0][0] <= most_bytes
+        with_values = self.read(size, (run_id,))[0][0] <= most_bytes
         value = "value" if with_values else "x''"
         query = f"SELECT {_NODE.replace('value', value)}, sum FROM nodes WHERE run = ?"
-        rows = self._read(f"{query} ORDER BY when_s", (run_id,))
+        rows = self.read(f"{query} ORDER BY when_s", (run_id,))
         return [_node(row) if _is_whole(row) else replace(_node(row), value=b"") for row in rows]
 
     def value(self, run_id: str, key: bytes) -> bytes | None:
         """The value of a primitive; None where it is damaged."""
         query = "SELECT state, value, sum FROM nodes WHERE run = ? AND key = ?"
-        rows = self._read(query, (run_id, key))
+        rows = self.read(query, (run_id, key))
         good = [value for state, value, check in rows if check == _sum(key, state, value)]
         return good[0] if good else None
 
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        """By run the primitives that are done, and the bytes of all values."""
+    def sizes(self, run_id: str | None = None) -> dict[str, tuple[int, int]]:
+        """By run, or of one, the primitives that are done, and the bytes of all values."""
         done = f"SUM(state = {int(NodeState.DONE)})"
-        query = f"SELECT run, {done}, SUM(LENGTH(value)) FROM nodes GROUP BY run"
-        return {run: (num, size) for run, num, size in self._read(query)}
+        where, given = ("", ()) if run_id is None else ("WHERE run = ?", (run_id,))
+        query = f"SELECT run, {done}, SUM(LENGTH(value)) FROM nodes {where} GROUP BY run"
+        return {run: (num, size) for run, num, size in self.read(query, given)}
 
-    def open_nodes(self) -> list[tuple[str, NodeRow]]:
-        """The primitives of all runs that wait, or began and did not end; with their values."""
-        states = f"({int(NodeState.BEGUN)}, {int(NodeState.WAITING)}, {int(NodeState.UNKEPT)})"
-        query = f"SELECT run, {_NODE} FROM nodes WHERE state IN {states} ORDER BY when_s"
-        return [(run, _node(row)) for run, *row in self._read(query)]
+    def open_nodes(self, run_id: str | None = None) -> list[tuple[str, NodeRow]]:
+        """The primitives that wait, or began and did not end, of all runs or of one; with their
+        values, the oldest first."""
+        states = f"({int(NodeState.BEGUN)}, {int(NodeState.UNKEPT)}, {int(NodeState.WAITING)})"
+        where, given = ("", ()) if run_id is None else ("run = ? AND ", (run_id,))
+        query = f"SELECT run, {_NODE} FROM nodes WHERE {where}state IN {states} ORDER BY when_s"
+        return [(run, _node(row)) for run, *row in self.read(query, given)]
 
     def end(self, run_id: str, state: RunState, ended_s: float, error: str) -> None:
         """The run is nobody's any more."""
@@ -119,15 +130,16 @@ class RunDatabase:
     def delete(self, run_ids: Sequence[str]) -> None:
         with self.transaction() as db:
             for run_id in run_ids:
-                db.execute("DELETE FROM nodes WHERE run = ?", (run_id,))
-                db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+                for table, column in (("nodes", "run"), ("served", "run"), ("runs", "id")):
+                    db.execute(f"DELETE FROM {table} WHERE {column} = ?", (run_id,))
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
 
-    def _read(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+    def read(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+        """The rows that a query finds."""
         with self._failures():
             return self._open().execute(query, given).fetchall()
 
@@ -154,7 +166,7 @@ class RunDatabase:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         ((version,),) = db.execute("PRAGMA user_version").fetchall()
-        if version not in (0, VERSION):
+        if not 0 <= version <= VERSION:  # an older file lacks tables only
             raise RunStoreFailed(
                 f"run store {self.folder}: it was written by another version of teola (format "
                 f"{version}, this one has {VERSION}): use that version, or another folder"

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from runtime.errors import RunInUse, RunNotFound
 from runtime.run_store.database import RunDatabase
 from runtime.run_store.owners import Owner
+from runtime.run_store.questions import question_of, told, told_of_open
 from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState, RunSummary
 from runtime.run_store.stored_run import InDoubt, StoredRun
-from runtime.run_store.values import NotStorable, decode
 from runtime.run_store.writer import Writer
 
 MOST_AT_ONCE = 64 * 2**20  # bytes of values that a run which goes on reads beforehand
-_KEPT_QUESTION = 200  # characters of it in a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +33,28 @@ class RunStore:
         self.folder = folder
         self._database = RunDatabase(folder)
         self._owner = Owner(folder)
-        self._writer = Writer(self._database)
+        self.writer = Writer(self._database)
         self._running: set[str] = set()  # ids of the runs of this process
 
-    def begin(self, run: RunRow) -> Future[StoredRun]:
-        """Write a new run down, as this process's own."""
+    def check(self) -> Future[None]:
+        """Raises RunStoreFailed for a folder that cannot be written."""
+
+        def work(database: RunDatabase) -> None:
+            with database.transaction() as db:
+                db.execute("UPDATE served SET sum = sum WHERE 0")
+            self._owner.take()
+
+        return self.writer.do(work)
+
+    def begin(self, run: RunRow, *, is_served: bool = False) -> Future[StoredRun]:
+        """Write a new run down, as this process's own; one of a service may be asked for there."""
 
         def work(database: RunDatabase) -> StoredRun:
-            database.begin(replace(run, owner=self._owner.take()))
+            database.begin(replace(run, owner=self._owner.take()), is_served=is_served)
             self._running.add(run.id)
-            return StoredRun(run.id, self._writer)
+            return StoredRun(run.id, self.writer)
 
-        return self._writer.do(work)
+        return self.writer.do(work)
 
     def claim(self, run_id: str, in_doubt: InDoubt = "stop") -> Future[Claimed]:
         """Take a run that no living process works on. Raises RunNotFound, RunInUse."""
@@ -54,15 +62,14 @@ class RunStore:
         def work(database: RunDatabase) -> Claimed:
             row = self._take(database, run_id)
             rows = database.nodes(run_id, MOST_AT_ONCE)
-            return Claimed(row, StoredRun(run_id, self._writer, rows, in_doubt))
+            return Claimed(row, StoredRun(run_id, self.writer, rows, in_doubt))
 
-        return self._writer.do(work)
+        return self.writer.do(work)
 
     def _take(self, database: RunDatabase, run_id: str) -> RunRow:
-        self._check_there(database, run_id)
+        self._there(database, run_id)
         with database.transaction() as db:
-            row = database.run(run_id)
-            assert row is not None, "it was there, and nobody else writes"
+            row = self._there(database, run_id)
             self._check_free(row)
             if row.owner and row.owner != self._owner.name:
                 self._owner.forget(row.owner)
@@ -72,106 +79,97 @@ class RunStore:
         self._running.add(run_id)
         return taken
 
-    def _check_there(self, database: RunDatabase, run_id: str) -> None:
-        if not database.exists or database.run(run_id) is None:
+    def _there(self, database: RunDatabase, run_id: str) -> RunRow:
+        row = database.run(run_id) if database.exists else None
+        if row is None:
             raise RunNotFound(
                 f"there is no run {run_id!r} in {self.folder}; `teola runs --runs FOLDER` lists "
                 "those of a folder"
             )
+        return row
 
     def _check_free(self, row: RunRow) -> None:
-        if self._is_running(row):
+        if self.is_running(row):
             raise RunInUse(f"run {row.id} is running; wait for it, or stop its process")
 
     def end(self, run_id: str, state: RunState, ended_s: float, error: str = "") -> Future[None]:
         """It ended here, and may be claimed again."""
         self._running.discard(run_id)
-        return self._writer.do(lambda database: database.end(run_id, state, ended_s, error))
+        return self.writer.do(lambda database: database.end(run_id, state, ended_s, error))
 
     def summaries(self) -> list[RunSummary]:
         """All runs, the latest first. A folder that is not there has none and is not made."""
         if not self._database.exists:
             return []
-        return self._writer.do(self._summaries).result()
+        return self.writer.do(self._summaries).result()
 
     def _summaries(self, database: RunDatabase) -> list[RunSummary]:
-        sizes = database.sizes()
-        questions = _questions(database.open_nodes())
-        runs = database.runs()
+        return self._summed(database, database.runs())
+
+    def _summed(
+        self, database: RunDatabase, runs: Sequence[RunRow], run_id: str | None = None
+    ) -> list[RunSummary]:
+        sizes = database.sizes(run_id)
+        questions = told_of_open(database.open_nodes(run_id))
         return [
-            RunSummary(run, self._state(run), *sizes.get(run.id, (0, 0)), questions.get(run.id, ""))
+            RunSummary(
+                run, self.state_of(run), *sizes.get(run.id, (0, 0)), questions.get(run.id, "")
+            )
             for run in runs
         ]
 
     def summary(self, run_id: str) -> RunSummary:
         """One run. Raises RunNotFound."""
-        self._writer.do(lambda database: self._check_there(database, run_id)).result()
-        return next(each for each in self.summaries() if each.run.id == run_id)
+
+        def work(database: RunDatabase) -> RunSummary:
+            row = self._there(database, run_id)
+            return self._summed(database, [row], run_id)[0]
+
+        return self.writer.do(work).result()
 
     def nodes(self, run_id: str) -> list[NodeRow]:
         """The primitives of a run, without their values."""
-        return self._writer.do(lambda database: database.nodes(run_id)).result()
+        return self.writer.do(lambda database: database.nodes(run_id)).result()
 
-    def _state(self, run: RunRow) -> RunState:
-        return "crashed" if run.owner and not self._is_running(run) else run.state
+    def state_of(self, run: RunRow) -> RunState:
+        """On the writer's thread, as `is_running`."""
+        return "crashed" if run.owner and not self.is_running(run) else run.state
 
-    def _is_running(self, run: RunRow) -> bool:
+    def is_running(self, run: RunRow) -> bool:
+        """Whether a living process works on it."""
         if run.owner == self._owner.name:  # one whose end could not be written is free
             return run.id in self._running
         return self._owner.is_alive(run.owner)
 
-    def answer(self, run_id: str, value: bytes) -> str:
-        """Answer what a run waits for; the question. Raises RunNotFound, RunInUse."""
+    def answer(self, run_id: str, value: bytes, question: str | None = None) -> Future[str]:
+        """Answer the question of that id, or the oldest, that a run waits for; what was asked.
+        Raises RunNotFound, RunInUse."""
 
         def work(database: RunDatabase) -> str:
-            self._check_there(database, run_id)
-            row = database.run(run_id)
-            assert row is not None, "it was there"
-            self._check_free(row)
+            self._check_free(self._there(database, run_id))
             waiting = [
                 node
-                for run, node in database.open_nodes()
-                if run == run_id and node.state is NodeState.WAITING
+                for _, node in database.open_nodes(run_id)
+                if node.state is NodeState.WAITING and question in (None, question_of(node).id)
             ]
             if not waiting:
-                raise RunNotFound(f"run {run_id} waits for no approval")
+                which = "no approval" if question is None else f"no answer to question {question}"
+                raise RunNotFound(f"run {run_id} waits for {which}")
             database.put([(run_id, replace(waiting[0], state=NodeState.DONE, value=value))])
-            return _question(waiting[0])
+            return told(waiting[0])
 
-        return self._writer.do(work).result()
+        return self.writer.do(work)
 
     def delete(self, run_ids: Sequence[str]) -> None:
         """Forget runs. Raises RunNotFound, RunInUse."""
 
         def work(database: RunDatabase) -> None:
             for run_id in run_ids:
-                self._check_there(database, run_id)
-                row = database.run(run_id)
-                assert row is not None, "it was there"
-                self._check_free(row)
+                self._check_free(self._there(database, run_id))
             database.delete(run_ids)
 
-        self._writer.do(work).result()
+        self.writer.do(work).result()
 
     def close(self) -> None:
-        self._writer.close()
+        self.writer.close()
         self._owner.close()
-
-
-def _questions(rows: Sequence[tuple[str, NodeRow]]) -> dict[str, str]:
-    """By run what it waits for first; an answer to wait for comes before a doubt."""
-    found: dict[str, str] = {}
-    for run, row in sorted(rows, key=lambda each: each[1].state is NodeState.WAITING):
-        found[run] = _question(row)
-    return found
-
-
-def _question(row: NodeRow) -> str:
-    if row.state is not NodeState.WAITING:
-        return f"{row.name} at %{row.place} began and did not end"
-    try:
-        question, *subject = decode(row.value)
-    except (NotStorable, ValueError, TypeError):
-        return f"{row.name} at %{row.place}"
-    shown: list[Any] = [each for each in subject if each is not None]
-    return ": ".join(map(str, [question, *shown]))[:_KEPT_QUESTION]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -66,8 +66,10 @@ class StoredRun:
         self.broken: RunError | None = None  # why nothing more of it may run, whoever takes it
         self._rows = {row.key: row for row in rows}
         self._like: dict[tuple[str, str, bytes], dict[bytes, None]] = defaultdict(dict)
+        ended = {row.place for row in rows if row.state is NodeState.DONE}
         for row in rows:
-            self._like[row.op, row.name, row.content][row.key] = None
+            if ended.isdisjoint(_around(row.place)):  # else an app that ended has it for itself
+                self._like[row.op, row.name, row.content][row.key] = None
         self._failures: list[tuple[Exception, bytes]] = []
         self._texts: dict[int, list[bytes]] = defaultdict(list)  # by the hash of what was written
         self._when_no_effects: list[Callable[[], None]] = []
@@ -104,10 +106,12 @@ class StoredRun:
             if row.state is NodeState.UNKEPT
             else "had begun when the run ended"
         )
+        effect = f"{work.name} at %{work.place} {what}"
         return EffectInDoubt(
-            f"run {self.id}: {work.name} at %{work.place} {what}; look whether it happened, then "
-            f"say `teola resume {self.named} --in-doubt retry` to run it again, or `--in-doubt "
-            "skip` to go on with None as its value"
+            f"run {self.id}: {effect}; look whether it happened, then say `teola resume "
+            f"{self.named} --in-doubt retry` to run it again, or `--in-doubt skip` to go on with "
+            "None as its value",
+            effect,
         )
 
     def _diverged(self, work: Work, row: NodeRow) -> RunDiverged:
@@ -178,6 +182,12 @@ class StoredRun:
                 self.drop(key)
             if keys:
                 return
+
+
+def _around(place: str) -> Iterator[str]:
+    """The places of the apps that a place is inside of, and of what else holds it."""
+    while place := place.rpartition(".")[0]:
+        yield place
 
 
 def _chain(error: BaseException | None, with_context: bool) -> list[BaseException]:

@@ -45,9 +45,19 @@ class AppModelList(TypedDict):
     data: list[AppModel]
 
 
+class AskedQuestion(TypedDict):
+    """What a run asks a person: `tl.approve(question, subject)`."""
+
+    id: str
+    question: str
+    subject: Any
+    since: int
+
+
 class RunAnswer(TypedDict):
     """A run as it is; `result` is null until it has completed, and `error` unless it failed, or
-    its result was too large to be kept."""
+    its result was too large to be kept. `waits_for` has the questions of one that is waiting.
+    `usage` and `seconds` are of what it did since it began, or last went on."""
 
     id: str
     object: Literal["run"]
@@ -56,6 +66,7 @@ class RunAnswer(TypedDict):
     status: Literal["running"] | Status
     result: Any
     error: ErrorFields | None
+    waits_for: list[AskedQuestion]
     usage: Usage
     seconds: float
 
@@ -83,13 +94,15 @@ class RunProgress(TypedDict):
 
 
 class ListedRun(TypedDict):
-    """A run that has not ended, with what it does now."""
+    """A run that has not ended, with what it does now. On the disk may be some that are waiting
+    for a person, or were interrupted when their server ended."""
 
     id: str
     object: Literal["run"]
     app: str
     created: int
     status: Literal["running"] | Status
+    waits_for: list[AskedQuestion]
     usage: Usage
     seconds: float
     progress: RunProgress
@@ -107,4 +120,4 @@ class RunEvent(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
-    type: Literal["run", "text", "node", "query", "result", "error"]
+    type: Literal["run", "text", "node", "query", "result", "error", "waiting"]

@@ -18,7 +18,7 @@ from teola.serving.fields import UNSUPPORTED
 from teola.serving.openapi import EVENTS, Answer, Operation
 from teola.serving.request_schema import as_read
 
-RUN_ERRORS = (404, 410, 504)
+RUN_ERRORS = (404, 409, 410, 504)
 _REF = "#/components/schemas/"
 
 
@@ -48,7 +48,11 @@ class AppOperations:
             (
                 Answer(_run_with(result or {}), about="The run, which has completed."),
                 Answer(RunEvent, media=EVENTS),
-                Answer(RunAnswer, 202, about="The run, which goes on in the background."),
+                Answer(
+                    RunAnswer,
+                    202,
+                    about="The run, which is not at its end.",
+                ),
             ),
             RUN_ERRORS,
             error_body=RunAnswer | ErrorBody,

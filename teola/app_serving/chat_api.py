@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from teola.app_serving.chat_fields import AppChatFields
 from teola.app_serving.final_text import FinalText, text_of
 from teola.app_serving.models_api import chat_app
-from teola.app_serving.run import Outcome, Run
+from teola.app_serving.run import Outcome, Run, error_of
 from teola.app_serving.run_errors import CLIENT_GONE, retry_headers
 from teola.app_serving.runs_api import ended_while_connected
 from teola.app_serving.served_app import ServedApp
@@ -32,13 +32,14 @@ async def chat(request: Request) -> Response:
     service = service_of(request)
     fields, app, arguments = await bodies_of(request).read(request, partial(_parsed, service))
     warn_of(request, fields)
-    run = service.run(app, arguments, is_heard=fields.stream)
+    run = await service.run(app, arguments, is_heard=fields.stream)
     shape = ChatShape(app.name, fields.includes_usage, run.id.removeprefix("run_"))
     if fields.stream:
         return await _stream(request, service, run, shape)
     await ended_while_connected(request, run)
     outcome = run.ended.result()
-    return _failed(outcome.error) if outcome.error else _whole(run, outcome, shape)
+    error = error_of(run.id, outcome)
+    return _failed(error) if error else _whole(run, outcome, shape)
 
 
 def _parsed(service: AppService, body: bytes) -> tuple[AppChatFields, ServedApp, Any]:
@@ -72,7 +73,7 @@ async def _stream(request: Request, service: AppService, run: Run, shape: ChatSh
     except BaseException:
         run.cancel(CLIENT_GONE)
         raise
-    error = run.ended.result().error if run.ended.done() else None
+    error = error_of(run.id, run.ended.result()) if run.ended.done() else None
     if error is not None and not begun:
         return _failed(error)
     write_all = partial(_write_answer, run, shape, text, begun)
@@ -106,8 +107,9 @@ async def _write_answer(
 
 def _end(run: Run, shape: ChatShape, text: FinalText, outcome: Outcome) -> bytes:
     try:
-        if outcome.error is not None:
-            raise outcome.error
+        error = error_of(run.id, outcome)
+        if error is not None:
+            raise error
         rest = text.rest(outcome.result)
     except ApiError as error:
         return shape.failure(error)

@@ -32,6 +32,13 @@ class EndedRuns:
             _, forgotten = self._bodies.popitem(last=False)
             self._num_bytes -= len(forgotten)
 
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._bodies
+
+    def forget(self, run_id: str) -> None:
+        """It has not ended any more."""
+        self._num_bytes -= len(self._bodies.pop(run_id, b""))
+
     def get(self, run_id: str) -> bytes | None:
         return self._bodies.get(run_id)
 

@@ -15,6 +15,12 @@ from teola.app_serving.answer_types import (
 from teola.app_serving.app_operations import RUN_ERRORS, AppOperations
 from teola.app_serving.chat_api import chat
 from teola.app_serving.chat_fields import AppChatFields
+from teola.app_serving.going_on_api import (
+    ApproveFields,
+    ResumeFields,
+    approve_run,
+    resume_run,
+)
 from teola.app_serving.models_api import model, models
 from teola.app_serving.runs_api import (
     cancel_run,
@@ -52,8 +58,22 @@ OPERATIONS = (
         "/v1/runs/{id}/cancel",
         cancel_run,
         answers=(Answer(RunAnswer),),
-        errors=(404,),
+        errors=(404, 409),
         method="POST",
+    ),
+    Operation(
+        "/v1/runs/{id}/approve",
+        approve_run,
+        ApproveFields,
+        (Answer(RunAnswer, 202, about="The run, which goes on."),),
+        (404, 409),
+    ),
+    Operation(
+        "/v1/runs/{id}/resume",
+        resume_run,
+        ResumeFields,
+        (Answer(RunAnswer, 202, about="The run, which goes on."),),
+        (404, 409),
     ),
     Operation(
         "/v1/chat/completions",

@@ -6,7 +6,7 @@ place among the runs of the server until it has stopped.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,12 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from backends.base import Usage, total
 from runtime.errors import QueryTimeout
 from runtime.events import Event
+from runtime.run_store.questions import Question
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
-from teola.app_serving.run_errors import CANCELLED, from_app
+from teola.app_serving.kept_body import shown
+from teola.app_serving.kept_run import Kept
+from teola.app_serving.run_errors import CANCELLED, CLOSING, CUT_OFF, from_app, in_state
 from teola.app_serving.run_progress import RunProgress
 from teola.app_serving.told import NoJSON
 from teola.app_serving.usage import counts_of, usage_of
@@ -31,11 +34,18 @@ from teola.own_thread import on_own_thread
 from teola.serving.api_errors import ApiError
 from teola.serving.metrics import AnswerMeter
 from teola.serving.token_counts import TokenCounts
+from teola.stored_runs import is_pending
 from teola.telemetry.incoming import below_client
 
 _LEAST_S = 0.01  # of a run whose trace took all its time
 
-Status = Literal["completed", "failed", "cancelled"]
+Status = Literal["completed", "failed", "cancelled", "waiting", "interrupted"]
+ENDED: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
+
+
+def new_run_id() -> str:
+    """Which nobody can guess."""
+    return f"run_{uuid4().hex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,16 @@ class Outcome:
     status: Status
     result: Any = None  # as plain JSON
     error: ApiError | None = None
+    questions: Sequence[Question] = ()  # of one that waits
+
+
+def error_of(run_id: str, outcome: Outcome) -> ApiError | None:
+    """Why there is no answer, for clients that know no runs."""
+    if outcome.status != "waiting":
+        return outcome.error
+    asked = "; ".join(each.question for each in outcome.questions)
+    what = f"the run waits for a person: {asked}. Then GET /v1/runs/{run_id} has the answer"
+    return in_state(what, "approval_pending")
 
 
 class Run:
@@ -58,19 +78,21 @@ class Run:
         *,
         is_heard: bool,
         shows_errors: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         """With `is_heard` its events come to `inbox`; with `shows_errors` its client is told what
-        exceptions of the app say."""
-        self.id = f"run_{uuid4().hex}"
-        self.app = app
+        exceptions of the app say; `kept` is one on the disk, which begins or goes on."""
+        self.id = kept.id if kept else new_run_id()
+        self.app = kept.app if kept else app
         self.shows_errors = shows_errors
-        self.created_s = int(time())
+        self.created_s = int(kept.began_s if kept else time())
         self._loop = asyncio.get_running_loop()
         self.inbox = Inbox(self._loop) if is_heard else None
         self.ended: asyncio.Future[Outcome] = self._loop.create_future()
         self.stopped = asyncio.Event()
         self.progress = RunProgress()
         self._arguments = arguments
+        self._kept = kept
         self._otel = below_client(app.options.otel)
         self._meter = meter
         self._began_s = perf_counter()
@@ -113,6 +135,7 @@ class Run:
             "status": outcome.status if outcome else "running",
             "result": outcome.result if outcome else None,
             "error": error.body["error"] if error else None,
+            "waits_for": [*map(shown, outcome.questions)] if outcome else [],
             "usage": self.counts.body,
             "seconds": round((self._ended_s or perf_counter()) - self._began_s, 4),
         }
@@ -127,6 +150,13 @@ class Run:
         if not self.ended.done():
             self._settle(Outcome("cancelled", error=why))
             self._background.submit(self._cancel_work())
+
+    def cut_off(self) -> None:
+        """Ends it because the server does; one on the disk goes on when it is resumed."""
+        if self._kept is not None and not self.ended.done():
+            self._settle(Outcome("interrupted", error=CUT_OFF))
+            self._background.submit(self._cancel_work())
+        self.cancel(CLOSING)
 
     async def outcome(self) -> Outcome:
         """Its end. Cancelling the caller does not cancel the run."""
@@ -168,6 +198,8 @@ class Run:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # the run's outcome, whatever its app raised
+            if self._kept is not None and is_pending(error):
+                return Outcome("waiting", questions=await self._kept.questions())
             return Outcome("failed", error=self._error(error))
 
     async def _traced(self, app: AnyApp) -> Any:

@@ -2,7 +2,8 @@
 
 400 an argument, a prompt that is too long, a document that cannot be read
 410 it was cancelled · 429 and 503 its engine is full, or away · 504 it took too long
-499 its client went away · 500 the app failed: a tool, an agent, the model's answer
+409 it waits for a person, or an effect is in doubt · 499 its client went away
+500 the app failed: a tool, an agent, the model's answer
 """
 
 import logging
@@ -16,7 +17,7 @@ from backends.errors import (
 )
 from frontend_dsl.agents.errors import AgentError
 from frontend_dsl.signature import ArgumentError
-from runtime.errors import NodeFailed, QueryTimeout
+from runtime.errors import EffectInDoubt, NodeFailed, QueryTimeout, RunStoreFailed
 from teola import errors
 from teola.app_serving.told import is_telling, told
 from teola.serving.api_errors import ApiError, from_engine
@@ -26,9 +27,28 @@ CLIENT_GONE = ApiError(499, "the client of the run went away", code="client_gone
 CLOSING = ApiError(
     503, "the server is closing; send the request to another, or again later", code="not_ready"
 )
-_FINAL = ("run_cancelled", "run_timeout", "agent_failed", "app_failed")
+CUT_OFF = ApiError(
+    503,
+    "the server is closing; the run is kept, and goes on when it is resumed: ask for it by its id",
+    code="not_ready",
+)
+NOT_KEPT = ApiError(
+    503, "the server cannot read or write its folder of runs; see its log", code="run_store_failed"
+)
+_FINAL = (
+    "run_cancelled",
+    "run_timeout",
+    "agent_failed",
+    "app_failed",
+    "approval_pending",
+    "effect_in_doubt",
+)
 _OF_ENGINES = (EngineOverloaded, EngineUnavailable, RequestRejected, RequestTooLong)
 _ARGUMENTS = "arguments"
+_DOUBT = (
+    'look whether it happened, then resume the run with `in_doubt` "retry", which runs it again, '
+    'or "skip", which goes on with null as its value'
+)
 
 _log = logging.getLogger("teola.apps")
 
@@ -50,6 +70,11 @@ def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = F
         return ApiError(400, str(error), code="invalid_value", param=_ARGUMENTS)
     if isinstance(error, QueryTimeout):
         return ApiError(504, str(error), code="run_timeout")
+    if isinstance(error, EffectInDoubt):
+        return in_state(f"{app}: {error.what}: {_DOUBT}", "effect_in_doubt")
+    if isinstance(error, RunStoreFailed):
+        _log.error("run %s of %s: %s", run_id, app, error)
+        return NOT_KEPT
     if isinstance(error, AgentError):
         return ApiError(500, f"{app}: {error}", code="agent_failed")
     is_expected = isinstance(error, errors.ALL)
@@ -61,6 +86,16 @@ def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = F
     text = told(error, with_text=with_text)
     more = "" if with_text or is_telling(error) else f"; see run {run_id} in the server's log"
     return ApiError(500, f"{app}: {text}{more}", code="app_failed")
+
+
+def in_state(message: str, code: str) -> ApiError:
+    """The run is in no state for what is asked."""
+    return ApiError(409, message, code=code)
+
+
+def unknown_run(run_id: str) -> ApiError:
+    message = f"there is no run {run_id[:100]!r} here, or it ended too long ago"
+    return ApiError(404, message, code="run_not_found", param="id")
 
 
 def retry_headers(error: ApiError) -> Mapping[str, str]:

@@ -4,7 +4,8 @@
 {"type": "text", ...}     a piece of text; `final` if the app returns that very text
 {"type": "node", ...}     a primitive: its `state` is ready, start, first_token, retry, end or error
 {"type": "query", ...}    the graph of a part of the run begins or ends
-{"type": "result", ...}   the run as it ended; or {"type": "error", ...} with its `error`
+{"type": "result", ...}   the run as it ended; or {"type": "error", ...} with its `error`;
+                          or {"type": "waiting", ...}: it goes on when a person has answered
 """
 
 from typing import Any
@@ -24,8 +25,8 @@ def first_frame(run: Run) -> bytes:
 
 def last_frame(run: Run) -> bytes:
     """Of a run that ended."""
-    is_whole = run.ended.result().status == "completed"
-    return frame({"type": "result" if is_whole else "error", **run.body})
+    kinds = {"completed": "result", "waiting": "waiting"}
+    return frame({"type": kinds.get(run.ended.result().status, "error"), **run.body})
 
 
 class EventFrames:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
+from teola.app_serving.kept_body import body_of, progress_of
 from teola.app_serving.run import Run
 from teola.app_serving.run_errors import CLIENT_GONE, retry_headers
 from teola.app_serving.run_events import EventFrames, first_frame, last_frame
@@ -42,7 +44,7 @@ async def start_run(request: Request) -> Response:
     service = service_of(request)
     app = service.app(request.path_params["name"])
     fields = await bodies_of(request).read(request, partial(_parsed, app))
-    run = service.run(app, fields.arguments, is_heard=fields.stream)
+    run = await service.run(app, fields.arguments, is_heard=fields.stream)
     if fields.background:
         return run_answer(run, 202)
     if fields.stream:
@@ -79,37 +81,40 @@ async def _write_run(run: Run, write: Write) -> None:
 
 
 def run_answer(run: Run, status: int = 200) -> Response:
-    """The run as it is; one that failed with its error's status."""
-    error = run.ended.result().error if run.ended.done() else None
+    """The run as it is; one that failed with its error's status, one that waits with 202."""
+    outcome = run.ended.result() if run.ended.done() else None
+    error = outcome.error if outcome else None
     if error is None:
-        return _json(run.body, status)
+        waits = outcome is not None and outcome.status == "waiting"
+        return _json(run.body, 202 if waits else status)
     answer = _json(run.body, error.status)
     answer.headers.update({**error.response().headers, **answer.headers, **retry_headers(error)})
     return answer
 
 
 async def list_runs(request: Request) -> Response:
-    """The runs that have not ended, oldest first, each with what it does now."""
-    runs = service_of(request).running
-    return _json({"object": "list", "data": [_in_list(run) for run in runs]})
+    """The runs that have not ended, oldest first, each with what it does now. Those on the disk
+    that wait for a person, or were interrupted, come first."""
+    service = service_of(request)
+    elsewhere = [_in_list(body_of(run), progress_of(run)) for run in await service.elsewhere()]
+    here = [_in_list(run.body, run.progress.body) for run in service.running]
+    return _json({"object": "list", "data": [*elsewhere, *here]})
 
 
-def _in_list(run: Run) -> dict[str, Any]:
-    body = run.body
-    shown = ("id", "object", "app", "created", "status", "usage", "seconds")
-    return {**{name: body[name] for name in shown}, "progress": run.progress.body}
+def _in_list(body: Mapping[str, Any], progress: Mapping[str, Any]) -> dict[str, Any]:
+    shown = ("id", "object", "app", "created", "status", "waits_for", "usage", "seconds")
+    return {**{name: body[name] for name in shown}, "progress": progress}
 
 
 async def get_run(request: Request) -> Response:
     """How a run is, with its result when it has ended."""
-    return _shown(service_of(request).find(request.path_params["id"]))
+    return _shown(await service_of(request).find(request.path_params["id"]))
 
 
 async def cancel_run(request: Request) -> Response:
     """Stops a run; one that has ended stays as it is."""
-    run = service_of(request).find(request.path_params["id"])
+    run = await service_of(request).cancel(request.path_params["id"])
     if isinstance(run, Run):
-        run.cancel()
         stopping = asyncio.ensure_future(run.stopped.wait())
         await asyncio.wait((stopping,), timeout=0 if run.is_tracing else _STOP_S)
         stopping.cancel()

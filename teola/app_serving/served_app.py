@@ -1,5 +1,6 @@
 """One app of a service: what clients see of it, and the check of their arguments."""
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,7 @@ class ServedApp:
         self.chat, self.why_no_chat = _chat(app)
         try:
             self.parameters = input_schema(app)
+            self.takes_secrets = '"writeOnly": true' in json.dumps(self.parameters, default=str)
             self._types = {p.name: _type_of(p) for p in app.parameters}
         except PydanticUserError as error:
             why = error.message.partition(". ")[0]

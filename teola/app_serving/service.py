@@ -2,20 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
 from backends.errors import ConfigError
+from runtime.run_store.served import ServedRun
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.ended_runs import EndedRuns
+from teola.app_serving.going_on import take_up, tell_unfinished
+from teola.app_serving.kept_run import Kept
+from teola.app_serving.kept_runs import Keeping, KeptRuns
 from teola.app_serving.kv_collector import KVCollector
-from teola.app_serving.run import Run
-from teola.app_serving.run_errors import CLOSING
+from teola.app_serving.run import ENDED, Run, new_run_id
+from teola.app_serving.run_errors import CLOSING, unknown_run
 from teola.app_serving.run_metrics import RunMetrics
 from teola.app_serving.served_app import ServedApp
 from teola.background import BackgroundLoop
@@ -38,19 +42,26 @@ class AppService:
         timeout_s: float | None = None,
         *,
         shows_errors: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         """At most `max_runs` run at once, each for `timeout_s`; `shows_errors` tells clients the
-        texts of exceptions that apps raise, which the log has in any case. Raises ConfigError for
-        two of one name, and for an app that clients cannot call."""
+        texts of exceptions that apps raise, which the log has in any case; `keeping` says where
+        runs are kept on disk, if they are. Raises ConfigError for two of one name, and for an app
+        that clients cannot call."""
         self.metrics = RunMetrics()
         self.created_s = int(time.time())
         self._is_open = False
         self._shows_errors = shows_errors
         bounded = apps if timeout_s is None else _bounded(apps, timeout_s)
         self.apps = _by_name(bounded, shows_errors)
+        self.max_runs = max_runs
+        self.kept: KeptRuns | None = None  # once it has started, if its runs are kept
+        self._keeping = keeping
         self._admission = Admission(max_runs)
         self._running: dict[str, Run] = {}
         self._ended = EndedRuns()
+        self._writing: dict[str, asyncio.Task[None]] = {}  # the ends of runs that are kept, by id
+        self._taking_up: asyncio.Task[None] | None = None
         self._loop = _InContext("teola-runs")
         self._until_closed = ExitStack()
 
@@ -71,20 +82,42 @@ class AppService:
         message = f"there is no app {name[:100]!r} here; this server has {', '.join(self.apps)}"
         raise ApiError(404, message, code="app_not_found", param="name")
 
-    def run(self, app: ServedApp, arguments: Mapping[str, Any], *, is_heard: bool) -> Run:
+    async def run(self, app: ServedApp, arguments: Mapping[str, Any], *, is_heard: bool) -> Run:
         """Start a run. Raises ApiError when the server is full, or not ready."""
+        with self.admitted() as place:
+            kept = await self.kept.begin(new_run_id(), app, arguments) if self.kept else None
+            return self.started(app, arguments, place, kept, is_heard=is_heard)
+
+    @contextmanager
+    def admitted(self) -> Iterator[ExitStack]:
+        """A place among the runs, free again at the end unless `started` has taken it. Raises
+        ApiError when there is none, or the server is not ready."""
         if not self.is_ready:
             raise CLOSING
-        place = ExitStack()
-        place.enter_context(self._admission.admitted(1))
+        with ExitStack() as place:
+            place.enter_context(self._admission.admitted(1))
+            yield place
+
+    def started(
+        self,
+        app: ServedApp,
+        arguments: Mapping[str, Any],
+        place: ExitStack,
+        kept: Kept | None,
+        *,
+        is_heard: bool = False,
+    ) -> Run:
+        """A run that has begun, in that place."""
         meter, shows = AnswerMeter(self.metrics), self._shows_errors
-        run = Run(app.app, arguments, meter, is_heard=is_heard, shows_errors=shows)
+        run = Run(app.app, arguments, meter, is_heard=is_heard, shows_errors=shows, kept=kept)
+        taken = place.pop_all()
+        self._ended.forget(run.id)
         self._running[run.id] = run
         run.ended.add_done_callback(lambda _: self._end(run))
 
         def leave(stopped: Run) -> None:
             self.metrics.count_usage(stopped.usage)
-            place.close()
+            taken.close()
 
         run.start(self._loop, leave)
         return run
@@ -92,14 +125,38 @@ class AppService:
     @property
     def running(self) -> Sequence[Run]:
         """In the order of their begin."""
-        return [*self._running.values()]
+        return [run for run in self._running.values() if not run.ended.done()]
 
-    def find(self, run_id: str) -> Run | bytes:
-        """A run, or the body of one that ended. Raises ApiError."""
+    async def is_running(self, run_id: str) -> bool:
+        """Whether it runs here; where it has just ended, once its end is on the disk."""
+        run = self._running.get(run_id)
+        if run is not None and not run.ended.done():
+            return True
+        if run_id in self._writing:
+            await asyncio.wait((self._writing[run_id],))
+        return False
+
+    async def elsewhere(self) -> Sequence[ServedRun]:
+        """The runs on the disk that have no answer and do not run here, oldest first."""
+        kept = await self.kept.unended() if self.kept else ()
+        return [each for each in kept if each.row.id not in self._running]
+
+    async def find(self, run_id: str) -> Run | bytes:
+        """A run, or the body of one that does not run here. Raises ApiError."""
         found = self._running.get(run_id) or self._ended.get(run_id)
+        if found is None and self.kept is not None:
+            found = await self.kept.body(run_id)
         if found is None:
-            message = f"there is no run {run_id[:100]!r} here, or it ended too long ago"
-            raise ApiError(404, message, code="run_not_found", param="id")
+            raise unknown_run(run_id)
+        return found
+
+    async def cancel(self, run_id: str) -> Run | bytes:
+        """Stop a run; one that has ended stays as it is. Raises ApiError."""
+        found = await self.find(run_id)
+        if isinstance(found, Run):
+            found.cancel()
+        elif self.kept is not None and run_id not in self._ended:
+            return await self.kept.cancel(run_id)
         return found
 
     async def start(self) -> None:
@@ -110,7 +167,13 @@ class AppService:
         runner = default_runner()
         self.metrics.registry.register(KVCollector(runner))
         self._until_closed.enter_context(runner.aborted_told_to(self.metrics.count_usage))
+        if self._keeping is not None:
+            self.kept = KeptRuns(self._keeping)
+            await self.kept.open(self.apps)
         self._is_open = True
+        if self._keeping is not None and self.kept is not None:
+            begin = take_up if self._keeping.resumes else tell_unfinished
+            self._taking_up = asyncio.create_task(begin(self, self.kept))
 
     def is_idle(self) -> bool:
         """Whether no run is left, in the background neither."""
@@ -120,7 +183,7 @@ class AppService:
         """Answer all that runs with an error; nothing new is taken."""
         self._is_open = False
         for run in [*self._running.values()]:
-            run.cancel(CLOSING)
+            run.cut_off()
 
     async def close(self) -> None:
         """Cancel what runs, and wait a moment until it has stopped."""
@@ -128,14 +191,30 @@ class AppService:
         self.end_running()
         stops = [asyncio.ensure_future(run.stopped.wait()) for run in running]
         if stops:
-            await asyncio.wait(stops, timeout=_STOP_S)
+            await asyncio.wait([*stops, *self._writing.values()], timeout=_STOP_S)
+        if self._taking_up is not None:
+            self._taking_up.cancel()
         self._until_closed.close()
 
     def _end(self, run: Run) -> None:
-        del self._running[run.id]
         outcome = run.ended.result()
         self.metrics.count_run(run.app.name, outcome.status, run.body["seconds"])
+        if self.kept is not None:
+            self._writing[run.id] = asyncio.create_task(self._write(run, self.kept))
+            return
+        del self._running[run.id]
         self._ended.put(run.body)
+
+    async def _write(self, run: Run, kept: KeptRuns) -> None:
+        """Keep the end of a run; where that cannot be, it is known as long as the server runs."""
+        try:
+            if run.ended.result().status in ENDED:
+                await kept.end(run.id, run.body)
+        except ApiError:  # the log says why
+            self._ended.put(run.body)
+        finally:
+            del self._writing[run.id]
+            del self._running[run.id]
 
 
 class _InContext(BackgroundLoop):

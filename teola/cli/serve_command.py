@@ -1,7 +1,9 @@
 """`teola serve APP...`: apps as an HTTP service."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from backends.optional import optional_imports
 from frontend_dsl.engine_names import engines_read_by
@@ -11,12 +13,29 @@ from teola.cli.server_options import ServerOptions, check_finite
 from teola.cli.target import AnyApp, load_app
 
 
+@dataclass(frozen=True, slots=True)
+class KeepsRuns:
+    """The options of runs on the disk; without a folder there are none."""
+
+    folder: Path | None = None
+    resumes: bool = False
+    most_runs: int = 10_000
+    days: float | None = None
+
+    def check(self) -> None:
+        """Raises UsageError for options that would change nothing."""
+        if self.folder is None and self != KeepsRuns():
+            raise UsageError("--resume, --keep-runs and --keep-days need --runs FOLDER")
+        check_finite("--keep-days", self.days or 1.0)
+
+
 def serve_apps(
     targets: Sequence[str],
     engines: Sequence[str],
     max_runs: int,
     run_timeout_s: float | None,
     shows_errors: bool,
+    keeps: KeepsRuns,
     server: ServerOptions,
     debug: bool,
 ) -> None:
@@ -24,9 +43,12 @@ def serve_apps(
     with reported(debug):
         with optional_imports("serve"):
             from teola.app_serving.app import make_app
+            from teola.app_serving.kept_runs import Keeping
+            from teola.app_serving.retention import Retention
             from teola.app_serving.service import AppService
             from teola.serving.process import serve
         settings = server.settings
+        keeps.check()
         origins, hosts = server.origins, server.hosts
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
@@ -34,7 +56,13 @@ def serve_apps(
         apps = with_engines(load_apps(targets), engines)
         if server.otel is not None:
             apps = [app.using(otel=server.otel) for app in apps]
-        service = AppService(apps, max_runs, run_timeout_s, shows_errors=shows_errors)
+        keeping: Keeping | None = None
+        if keeps.folder is not None:
+            retention = Retention(keeps.most_runs, keeps.days)
+            keeping = Keeping(keeps.folder, retention, keeps.resumes)
+        service = AppService(
+            apps, max_runs, run_timeout_s, shows_errors=shows_errors, keeping=keeping
+        )
         serve(service, settings, say, partial(make_app, origins=origins, hosts=hosts))
 
 

@@ -1,5 +1,6 @@
 """The commands that serve: `teola serve-engine`, `serve` and `mcp`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,13 +73,27 @@ def serve(
     show_errors: Annotated[
         bool, typer.Option("--show-errors", help="Tell clients what exceptions of apps say.")
     ] = False,
+    runs: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep runs on disk: a crash, or days, end none."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the runs that were not finished there.")
+    ] = False,
+    keep_runs: Annotated[
+        int, typer.Option(min=1, help="Ended runs that stay on disk, the latest.")
+    ] = 10_000,
+    keep_days: Annotated[
+        float | None, typer.Option(min=0.0, help="Forget runs that ended so long ago.")
+    ] = None,
     server: ServerOptions = ServerOptions(),  # noqa: B008 - frozen
     debug: Debug = False,
 ) -> None:
     """Serve apps over HTTP: teola serve app.py:name"""
-    from teola.cli.serve_command import serve_apps
+    from teola.cli.serve_command import KeepsRuns, serve_apps
 
-    serve_apps(targets or [], engine or [], max_runs, run_timeout, show_errors, server, debug)
+    kept = KeepsRuns(runs, resume, keep_runs, keep_days)
+    serve_apps(targets or [], engine or [], max_runs, run_timeout, show_errors, kept, server, debug)
 
 
 def mcp(

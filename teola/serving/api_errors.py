@@ -25,6 +25,7 @@ STATUSES: Mapping[int, str] = {
     404: "There is no such model, or path.",
     405: "The path takes another method.",
     408: "The body came too slowly.",
+    409: "The run is in another state, or waits for a person.",
     410: "The run was cancelled.",
     413: "The body is too large.",
     415: "The body is compressed.",

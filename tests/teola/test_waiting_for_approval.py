@@ -39,6 +39,11 @@ async def news(topic: str) -> str:
     return "kept"
 
 
+@tl.app
+def papers(topics: list[str]) -> list[str]:
+    return tl.map(news, topics)
+
+
 clerk = tl.Agent("clerk", llm, tools=[send, pay])
 
 
@@ -122,6 +127,18 @@ def test_an_agents_tool_waits_and_its_other_calls_are_not_made_again(
         found = tl.resume(run.id, runs=folder, approve=True)
     assert found in ("done", ["done"])
     assert made == ["x", "pay ann"]
+
+
+def test_items_that_wait_in_turn_have_their_own_effects_though_they_are_equal(folder: str) -> None:
+    with pytest.raises(tl.errors.ApprovalPending):
+        papers.using(runs=folder)(["a", "b", "c"])
+    run_id = tl.runs(folder)[0].id
+    for answer in (True, False):
+        with pytest.raises(tl.errors.ApprovalPending):
+            tl.resume(run_id, runs=folder, approve=answer)
+    found = tl.resume(run_id, runs=folder, approve=True)
+    assert found == ["sent published", "kept", "sent published"]
+    assert made == ["draft of a", "published", "draft of b", "draft of c", "published"]
 
 
 def test_what_does_not_wait_cannot_be_answered(folder: str) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 import uvicorn
 
 from teola.app_serving.app import make_app
+from teola.app_serving.kept_runs import Keeping
 from teola.app_serving.service import AppService
 from teola.serving.listening import listen, url_of
 
@@ -77,15 +79,23 @@ def _serving(
     is_ready: bool = True,
     origins: tuple[str, ...] = (),
     shows_errors: bool = False,
+    keeping: Keeping | None = None,
 ) -> Iterator[Client]:
-    service = AppService(apps, max_runs, timeout_s, shows_errors=shows_errors)
-    if is_ready:
+    service = AppService(apps, max_runs, timeout_s, shows_errors=shows_errors, keeping=keeping)
+    if is_ready and keeping is None:
         asyncio.run(service.start())
     app = make_app(service, key, origins=origins)
     listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],))
+
+    async def serve_kept() -> None:
+        await service.start()
+        await server.serve([listener])
+        await service.close()
+
+    run = partial(asyncio.run, serve_kept()) if keeping else partial(server.run, [listener])
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         with httpx.Client(base_url=url_of(listener), timeout=30) as http:

@@ -1,0 +1,57 @@
+"""A run on the disk as clients see it while it has no answer."""
+
+from time import time
+from typing import Any, Literal
+
+from pydantic_core import to_jsonable_python
+
+from backends.base import Usage
+from runtime.run_store.questions import Question
+from runtime.run_store.served import ServedRun
+from teola.app_serving.usage import counts_of
+
+OpenStatus = Literal["running", "waiting", "interrupted"]
+
+
+def open_status(found: ServedRun) -> OpenStatus:
+    """Of a run without an answer: a process works on it, a person is asked, or neither."""
+    if found.state == "running":
+        return "running"
+    return "waiting" if found.state == "waiting" and found.questions else "interrupted"
+
+
+def body_of(found: ServedRun) -> dict[str, Any]:
+    """What it used is told while it runs, and with its answer."""
+    status = open_status(found)
+    return {
+        "id": found.row.id,
+        "object": "run",
+        "app": found.row.app,
+        "created": int(found.row.began_s),
+        "status": status,
+        "result": None,
+        "error": None,
+        "waits_for": [*map(shown, found.questions)] if status == "waiting" else [],
+        "usage": counts_of(Usage()).body,
+        "seconds": round(max(0.0, time() - found.row.began_s), 4),
+    }
+
+
+def progress_of(found: ServedRun) -> dict[str, Any]:
+    """What a list says of one that does not run here: what it finished."""
+    done = found.num_done
+    idle = {"failed": 0, "text_pieces": 0, "running": [], "num_running": 0, "waiting": {}}
+    return {"done": done, "total": done, **idle}
+
+
+def shown(question: Question) -> dict[str, Any]:
+    """A question as clients see it."""
+    subject = to_jsonable_python(
+        question.subject, serialize_unknown=True, inf_nan_mode="null", fallback=str
+    )
+    return {
+        "id": question.id,
+        "question": question.question,
+        "subject": subject,
+        "since": int(question.since_s),
+    }

@@ -1,0 +1,19 @@
+"""A run on the disk that this process works on."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.run_store.questions import Question
+from teola.app_serving.app_schema import AnyApp
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Its app begins it, or goes on with it, when it is called with these arguments."""
+
+    id: str
+    app: AnyApp
+    arguments: Mapping[str, Any]
+    began_s: float
+    questions: Callable[[], Awaitable[Sequence[Question]]]  # that it waits for, from any loop

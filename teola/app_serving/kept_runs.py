@@ -1,0 +1,178 @@
+"""Runs of a service that are kept on disk (`teola serve --runs`): a crash of the server, and days
+until somebody answers a question, end none of them."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from backends.base import Result
+from backends.url_secrets import without_url_secrets
+from frontend_dsl.agents.errors import ApprovalPending
+from runtime.clock import date
+from runtime.errors import RunInUse, RunNotFound, RunStoreFailed
+from runtime.run_store.outcomes import encode_result
+from runtime.run_store.questions import Question
+from runtime.run_store.rows import RunRow
+from runtime.run_store.served import ServedRun, ServedRuns
+from runtime.run_store.stored_run import InDoubt, StoredRun
+from runtime.run_store.values import NotStorable, decode, encode
+from teola.app_places import code_of, target_of
+from teola.app_serving.app_schema import AnyApp
+from teola.app_serving.kept_body import body_of, open_status
+from teola.app_serving.kept_run import Kept
+from teola.app_serving.retention import Retention
+from teola.app_serving.run_errors import CANCELLED, NOT_KEPT, in_state, unknown_run
+from teola.app_serving.served_app import ServedApp
+from teola.runner import default_runner
+
+MOST_LISTED = 1000  # runs without an answer, beside those that run here
+T = TypeVar("T")
+_log = logging.getLogger("teola.apps")
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where a server keeps its runs; `resumes`: those that an earlier one did not finish go on."""
+
+    folder: Path
+    retention: Retention
+    resumes: bool = False
+
+
+class KeptRuns:
+    """Of one server. All methods are for its loop; the disk is another thread's."""
+
+    def __init__(self, keeping: Keeping) -> None:
+        self._store = default_runner().run_stores.of(keeping.folder)
+        self._served = ServedRuns(self._store)
+        self._retention = keeping.retention
+        self._code: dict[str, str] = {}  # by app: of its file, as it was loaded
+
+    async def open(self, apps: Mapping[str, ServedApp]) -> None:
+        """Raises RunStoreFailed for a folder that cannot be written."""
+        self._code = {name: code_of(served.app) for name, served in apps.items()}
+        await asyncio.wrap_future(self._store.check())
+        await self._prune()
+
+    async def begin(self, run_id: str, served: ServedApp, arguments: Mapping[str, Any]) -> Kept:
+        """Write a new run down. Raises ApiError where that cannot be."""
+        app, began_s = served.app, date().timestamp()
+        row = RunRow(
+            id=run_id,
+            app=app.name,
+            target=target_of(app),
+            arguments=b"" if served.takes_secrets else encode([[], dict(arguments)]),
+            engines=json.dumps({n: without_url_secrets(u) for n, u in app.options.engines.items()}),
+            code=self._code.get(app.name, ""),
+            began_s=began_s,
+        )
+        run = await _on_disk(self._store.begin(row, is_served=True))
+        return self._kept(run_id, self._going_on(app, run), arguments, began_s)
+
+    async def claim(
+        self, found: ServedRun, served: ServedApp, arguments: Mapping[str, Any], in_doubt: InDoubt
+    ) -> Kept:
+        """Go on with a run. Raises ApiError where another process does."""
+        code = self._code.get(served.name, "")
+        if found.row.code and found.row.code != code:
+            _log.warning("the code of %s changed since run %s began", served.name, found.row.id)
+        claimed = await _on_disk(self._store.claim(found.row.id, in_doubt))
+        await _on_disk(self._served.answer(found.row.id, b""))
+        app = self._going_on(served.app, claimed.run)
+        return self._kept(found.row.id, app, arguments, found.row.began_s)
+
+    def _kept(self, run_id: str, app: AnyApp, arguments: Mapping[str, Any], began_s: float) -> Kept:
+        return Kept(run_id, app, arguments, began_s, partial(self._questions, run_id))
+
+    async def _questions(self, run_id: str) -> Sequence[Question]:
+        try:
+            found = await asyncio.wrap_future(self._served.find(run_id))
+        except RunStoreFailed as error:  # it waits in any case
+            _log.error("%s", error)
+            return ()
+        return found.questions if found else ()
+
+    def _going_on(self, app: AnyApp, run: StoredRun) -> AnyApp:
+        approve = app.options.approve or partial(_nobody, run.id)
+        return app.with_options(resumes=run, runs=str(self._store.folder), approve=approve)
+
+    async def find(self, run_id: str) -> ServedRun | None:
+        """None where no service has begun it."""
+        return await _on_disk(self._served.find(run_id))
+
+    async def body(self, run_id: str) -> bytes | None:
+        """What a client sees of a run which does not run here."""
+        found = await self.find(run_id)
+        return None if found is None else (found.answer or json.dumps(body_of(found)).encode())
+
+    async def unended(self) -> Sequence[ServedRun]:
+        """Those without an answer, the oldest first."""
+        return await _on_disk(self._served.unended(MOST_LISTED))
+
+    async def unfinished(self) -> Sequence[ServedRun]:
+        """Those that nobody works on, and that wait for nobody."""
+        return [each for each in await self.unended() if open_status(each) == "interrupted"]
+
+    async def end(self, run_id: str, body: Mapping[str, Any]) -> None:
+        """Keep what the clients of a run are answered. Raises ApiError."""
+        await _on_disk(self._served.answer(run_id, json.dumps(body).encode()))
+        if self._retention.is_due():
+            await self._prune()
+
+    async def cancel(self, run_id: str) -> bytes:
+        """End a run that does not run here; what its clients see of it then. Raises ApiError where
+        it runs elsewhere."""
+        found = await self.find(run_id)
+        if found is None:
+            raise unknown_run(run_id)
+        if found.answer:
+            return found.answer
+        await _on_disk(self._store.claim(run_id))
+        await _on_disk(self._store.end(run_id, "interrupted", date().timestamp(), "cancelled"))
+        body = {**body_of(found), "status": "cancelled", "error": CANCELLED.body["error"]}
+        body["waits_for"] = []
+        await self.end(run_id, body)
+        return json.dumps(body).encode()
+
+    async def answer(self, run_id: str, value: Any, question: str | None) -> str:
+        """Answer what a run waits for. Raises ApiError where it waits for nothing."""
+        given = encode_result(Result((value,)))
+        return await _on_disk(self._store.answer(run_id, given, question))
+
+    async def _prune(self) -> None:
+        before_s = self._retention.before_s(date().timestamp())
+        pruned = await _on_disk(self._served.prune(self._retention.most_runs, before_s))
+        if pruned:
+            _log.info("forgot %d runs of %s", pruned, self._store.folder)
+
+
+def arguments_of(found: ServedRun) -> Mapping[str, Any]:
+    """What a run was called with. Raises ApiError where that is not kept."""
+    try:
+        _, arguments = decode(found.row.arguments)
+    except (NotStorable, ValueError):
+        why = f"the arguments of run {found.row.id} are not kept: give them, as `arguments`"
+        raise in_state(why, "arguments_not_kept") from None
+    return dict(arguments)
+
+
+async def _on_disk(work: Future[T]) -> T:
+    try:
+        return await asyncio.wrap_future(work)
+    except RunInUse as error:
+        raise in_state(str(error), "run_in_use") from error
+    except RunNotFound as error:
+        raise in_state("the run waits for no such answer", "not_waiting") from error
+    except RunStoreFailed as error:
+        _log.error("%s", error)
+        raise NOT_KEPT from error
+
+
+def _nobody(run_id: str, question: str, subject: Any) -> bool:  # noqa: ARG001 - as approvers have it
+    raise ApprovalPending(run_id, question)

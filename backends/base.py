@@ -225,7 +225,7 @@ class Left:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a request stands in the query that waits for it: what schedulers and engines may order
-    by."""
+    by. Without a name of a query nothing is known but the tenant."""
 
     query: str
     left_s: float  # expected seconds from the start of the request to the end of its query
@@ -238,6 +238,7 @@ class Place:
     program: str = ""  # of several queries the one whole that they are of; empty: the query
     deadline_s: float | None = None  # of the query, on the clock of who orders
     left: Left | None = None  # None: nothing is known but `left_s`
+    client: str = ""  # whose word this is: it orders that client's requests among themselves only
 
     @property
     def is_guess(self) -> bool:

@@ -183,7 +183,7 @@ class EventCore:
         """Of the longest decode of each query."""
         left: dict[Hashable, int] = {}
         for sequence in self._decoding.values():
-            if sequence.request.place is not None:
+            if sequence.request.place is not None and sequence.request.place.query:
                 query = sequence.place.query
                 left[query] = max(sequence.finish_at - self._count, left.get(query, 0))
         return left

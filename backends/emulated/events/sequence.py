@@ -5,6 +5,7 @@ from backends.emulated.events.prefixes import page_keys
 from backends.policy.base import Ticket
 
 CHARS_PER_TOKEN = 4
+NOWHERE = Place("", 0.0)
 
 
 class EventContext:
@@ -64,7 +65,9 @@ class Sequence(Ticket):
         num_wanted: int,
         text: str,
     ) -> None:
-        place = request.place or Place(request.id, 0.0)
+        place = request.place or NOWHERE
+        if place.client or not place.query:  # what clients say is not believed here
+            place = Place(request.id, 0.0, tenant=place.client or place.tenant)
         super().__init__(order, arrival_s, place, request.op, 1)
         self.request = request
         self.prompt = prompt

@@ -124,7 +124,8 @@ def _steps_left(decodes: Items[Sequence], highest: int) -> dict[Hashable, int]:
     left: dict[Hashable, int] = {}
     for sequence in decodes:
         place, generation = sequence.request.place, sequence.generation
-        if place is None or generation is None or sequence.request.priority < highest:
+        is_known = place is not None and place.query and generation is not None
+        if not is_known or sequence.request.priority < highest:
             continue
         num_left = max(1, generation.max_new - sequence.num_output)
         left[place.query] = max(num_left, left.get(place.query, 0))
@@ -133,7 +134,7 @@ def _steps_left(decodes: Items[Sequence], highest: int) -> dict[Hashable, int]:
 
 def _query(sequence: Sequence) -> Hashable:
     place = sequence.request.place
-    return sequence if place is None else place.query
+    return sequence if place is None else place.query or sequence
 
 
 def _num_new(sequence: Sequence) -> int:

@@ -2,8 +2,12 @@
 
 What runs and what waits is in one line, so a request of a query that is to go first takes the slot
 of another, which goes on afterwards. Where requests stand comes with them (`Request.place`), and
-may change while they wait or run. A request of no query, as those of clients over HTTP, counts as a
-query of its own of which its prompt is all that is left; its tenant is its `cache_salt`.
+may change while they wait or run. A request of no query, as those of OpenAI's clients, counts as a
+query of its own of which its prompt is all that is left; its tenant is its `cache_salt`, unless the
+server knows it.
+
+What a client of a server says of its queries counts among its own requests
+(`backends.policy.among_clients`): they share the turns that they have without its word.
 
 What runs ahead of what may never ask for it (`Place.is_guess`) goes behind all others, whatever the
 policy.
@@ -12,13 +16,14 @@ So that nothing starves under policies that have patience, the oldest of all goe
 `patience_s` old; it takes one place in a step.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from collections.abc import Sequence as Items
 from itertools import islice
 
 from backends.base import Place
 from backends.llm.planner.policy import View
 from backends.llm.sequence.sequence import Sequence
+from backends.policy.among_clients import ClientTurns, in_their_turns, is_by_tenant
 from backends.policy.base import Policy, Service, Ticket
 from backends.policy.in_order import in_order
 
@@ -32,9 +37,9 @@ class _Line(Ticket):
 
     __slots__ = ("given", "has_begun", "sequence")
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: Sequence, place: Place) -> None:
         arrived_s = sequence.service.arrived_s
-        super().__init__(sequence.arrival, arrived_s, place_of(sequence), sequence.request.op, 1)
+        super().__init__(sequence.arrival, arrived_s, place, sequence.request.op, 1)
         self.sequence = sequence
         self.has_begun = False
         self.given = Service()
@@ -87,10 +92,31 @@ class _Front:
 
 
 class ByPolicy:
-    """An `Order`. It keeps the policy's account by what it sees of the sequences at each step."""
+    """An `Order`, for sequences of clients who all are believed and for those who are not."""
 
     def __init__(self, policy: Policy, patience_s: float) -> None:
+        self._believed = _ByPlaces(policy, patience_s, _told)
+        self._plain = _ByPlaces(policy, patience_s, _believed) if is_by_tenant(policy) else None
+        self._turns = ClientTurns[Sequence](_client_of, lambda sequence: sequence.arrival)
+
+    def __call__(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
+        believed = self._believed(sequences, view, now_s)
+        if not any(map(_client_of, sequences)):
+            return believed
+        if self._plain is None:
+            return _guesses_last(self._turns.order(believed))
+        return in_their_turns(self._plain(sequences, view, now_s), believed, _client_of)
+
+
+class _ByPlaces:
+    """It keeps the policy's account by what it sees of the sequences at each step."""
+
+    def __init__(
+        self, policy: Policy, patience_s: float, known: Callable[[Sequence], Place | None]
+    ) -> None:
+        """`known`: where a sequence stands, if it is of a query."""
         self._policy = policy
+        self._known = known
         self._patience_s = patience_s
         self._account = None if policy.account is None else policy.account()
         self._lines: dict[Sequence, _Line] = {}
@@ -105,7 +131,7 @@ class ByPolicy:
         near, rest = self._front.split(sequences, view)
         lines = [self._line(sequence) for sequence in near]
         for line in lines:
-            line.place = place_of(line.sequence)
+            line.place = self._place_of(line.sequence)
         if self._policy.reads_known:
             self._look_up(lines, view, now_s)
         value = (lambda _: 0.0) if self._account is None else self._account.value
@@ -130,12 +156,15 @@ class ByPolicy:
         self._since = since
 
     def _knows_nothing(self, sequences: Items[Sequence]) -> bool:
-        return self._account is None and not any(s.request.place for s in sequences)
+        return self._account is None and not any(map(self._known, sequences))
+
+    def _place_of(self, sequence: Sequence) -> Place:
+        return self._known(sequence) or _made_up(sequence)
 
     def _line(self, sequence: Sequence) -> _Line:
         line = self._lines.get(sequence)
         if line is None:
-            line = self._lines[sequence] = _Line(sequence)
+            line = self._lines[sequence] = _Line(sequence, self._place_of(sequence))
         return line
 
     def _look_at(self, sequences: Items[Sequence], now_s: float) -> None:
@@ -143,7 +172,7 @@ class ByPolicy:
         present = {sequence: self._lines.get(sequence) for sequence in sequences}
         gone = [line for sequence, line in self._lines.items() if sequence not in present]
         self._lines = {
-            sequence: _Line(sequence) if line is None else line
+            sequence: _Line(sequence, self._place_of(sequence)) if line is None else line
             for sequence, line in present.items()
         }
         for line in gone:
@@ -182,12 +211,27 @@ class ByPolicy:
         return [oldest, *(sequence for sequence in ordered if sequence is not oldest)]
 
 
-def place_of(sequence: Sequence) -> Place:
-    """Where it stands; that of a request of no query is made up from its prompt."""
+def _told(sequence: Sequence) -> Place | None:
+    """Where it stands, by whoever's word."""
     place = sequence.request.place
-    if place is not None:
-        return place
-    return Place(sequence.request.id, sequence.service.prefill_s, tenant=sequence.salt)
+    return place if place is not None and place.query else None
+
+
+def _believed(sequence: Sequence) -> Place | None:
+    """The same without what clients say."""
+    return None if _client_of(sequence) else _told(sequence)
+
+
+def _client_of(sequence: Sequence) -> str:
+    place = sequence.request.place
+    return "" if place is None else place.client
+
+
+def _made_up(sequence: Sequence) -> Place:
+    """Of what is of no query: by its prompt."""
+    place = sequence.request.place
+    tenant = sequence.salt if place is None else place.client or place.tenant
+    return Place(sequence.request.id, sequence.service.prefill_s, tenant=tenant)
 
 
 def _by_age(sequence: Sequence) -> tuple[bool, int]:

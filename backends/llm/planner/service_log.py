@@ -59,4 +59,4 @@ class ServiceLog:
 def query_of(sequence: Sequence) -> str:
     """The query that a sequence is of; of none, its request."""
     place = sequence.request.place
-    return sequence.request.id[:8] if place is None else place.query
+    return sequence.request.id[:8] if place is None else place.query or sequence.request.id[:8]

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, TypeVar
+
+K = TypeVar("K", bound=str)
 
 Limit = Literal[
     "seats",  # the step had as many sequences as it may have
@@ -49,6 +52,34 @@ def served_from(value: object) -> Served | None:
 def longest_served(records: Iterable[Served | None]) -> Served | None:
     """Of several samples, the one that took most steps."""
     return max(filter(None, records), key=lambda each: each.num_steps, default=None)
+
+
+def one_after_another(records: Iterable[Served]) -> Served:
+    """Of the parts of one piece of work: a prompt that was prefilled, and what is decoded behind
+    it. Steps that several share count for each."""
+    rows = [*records]
+    return Served(
+        queued_s=sum(each.queued_s for each in rows),
+        num_steps=sum(each.num_steps for each in rows),
+        first_step=min((each.first_step for each in rows if each.first_step), default=0),
+        last_step=max((each.last_step for each in rows), default=0),
+        num_chunks=sum(each.num_chunks for each in rows),
+        largest_chunk=max((each.largest_chunk for each in rows), default=0),
+        num_paused=sum(each.num_paused for each in rows),
+        paused_s=sum(each.paused_s for each in rows),
+        num_preempted=sum(each.num_preempted for each in rows),
+        preempted_by=next((each.preempted_by for each in rows if each.preempted_by), ""),
+        limits=_summed(each.limits for each in rows),
+        behind=_summed(each.behind for each in rows),
+    )
+
+
+def _summed(rows: Iterable[Iterable[tuple[K, float]]]) -> tuple[tuple[K, float], ...]:
+    """The most first."""
+    found: dict[K, float] = {}
+    for key, seconds in chain.from_iterable(rows):
+        found[key] = found.get(key, 0.0) + seconds
+    return tuple(sorted(found.items(), key=lambda each: -each[1]))
 
 
 def _plain(value: Any) -> Any:

@@ -46,6 +46,7 @@ from backends.remote.text_setup import (
 from backends.remote.together import all_of
 from backends.remote.trace_context import traceparent
 from backends.remote.url import RemoteURL
+from backends.served import longest_served
 
 _PREFILL_ATTRS = frozenset(("adapter", "cache_salt", "tools", "tool_choice", "parallel_tool_calls"))
 
@@ -82,6 +83,7 @@ class ChatLLM:
             found = await probe(self._client, self._url)
             self._exchange.priority_sign = found.priority_sign
             self._exchange.priority_rule = found.priority_rule
+            self._exchange.takes_places = found.takes_places
             more: set[Capability] = {"cached_tokens"} if found.counts_cached else set()
             more |= {"fusion"} if found.fuses else set()
             self._info = replace(
@@ -243,6 +245,7 @@ class ChatLLM:
             "length" if is_cut else samples[0].finish_reason,
             samples,
             fusion=total_report(found[0].fusion for found in answers),
+            served=longest_served(found[0].served for found in answers),
         )
         return result, answers[0][1]
 

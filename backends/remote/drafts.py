@@ -8,6 +8,7 @@ from typing import Any
 from backends.base import FinishReason, FusionReport, Sample, TokenLogprob, ToolCall, Usage
 from backends.errors import ContentRefused, EngineError
 from backends.fusion_reports import report_from
+from backends.served import Served
 
 UNKNOWN_ID = -1  # of a token: chat APIs say its text only
 
@@ -95,6 +96,7 @@ class Drafts:
     usage: Usage = field(default_factory=Usage)
     prompt_tokens: int | None = None  # as the server counts them
     fusion: FusionReport | None = None  # of teola's server
+    served: Served | None = None  # of teola's server
     told: str | None = None  # the canonical turn that a stream was told as, with tools
 
     def of(self, index: int) -> Draft:

@@ -129,6 +129,7 @@ class OpenChatLLM(ChatLLM):
             id=request.id,
             ids=ids,
             priority=request.priority,
+            place=request.place,
             adapter=parent.adapter,
             salt=parent.cache_salt or "",
         )

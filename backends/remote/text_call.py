@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from backends.base import Request
+from backends.base import Place, Request
 from backends.errors import RequestRejected
 from backends.llm.requests.sampling import Sampling, sampling_from
 from backends.remote.messages import Prompt
@@ -27,6 +27,8 @@ class TextCall:
     adapter: str | None = None
     cache_salt: str | None = None
     priority: int = 0
+    place: Place | None = None
+    is_heard: bool = False
     fusion: str | None = None  # of a prompt with chunks
 
     @property
@@ -74,5 +76,7 @@ def read_call(request: Request, prompt: Prompt, parent: TextContext | None) -> T
         adapter=kept(request, parent, "adapter"),
         cache_salt=kept(request, parent, "cache_salt"),
         priority=request.priority,
+        place=request.place,
+        is_heard=request.is_heard,
         fusion=parent.fusion if parent is not None and prompt.has_chunks else None,
     )

@@ -36,6 +36,7 @@ class TextExchange:
         self._server = server
         self.priority_sign = 1  # 0: the server takes none
         self.priority_rule = "allow"
+        self.takes_places = False  # and tells how it serves
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -60,6 +61,8 @@ class TextExchange:
         for num_tries in range(1, _MOST_TRIES + 1):
             priority = sendable(self.priority_rule, call.priority * self.priority_sign)
             asked = replace(call, priority=priority)
+            if not self.takes_places:
+                asked = replace(asked, place=None, is_heard=False)
             written = dialect.write(asked, is_stream=emit is not None)
             try:
                 return written, await self._sent(dialect, call, written, emit)
@@ -177,7 +180,8 @@ def _result(call: TextCall, form: Form, drafts: Drafts) -> Result:
         is_turn = call.toolset is not None
         outputs.append(drafts.told or whole_answer(content, draft) if is_turn else content)
         samples.append(sample)
-    return Result(tuple(outputs), drafts.usage, None, tuple(samples), fusion=drafts.fusion)
+    served, fusion = drafts.served, drafts.fusion
+    return Result(tuple(outputs), drafts.usage, None, tuple(samples), fusion=fusion, served=served)
 
 
 def _output(draft: Draft, form: Form, is_whole: bool) -> str:

@@ -1,8 +1,10 @@
 """The fields of a body that chat and plain completions share."""
 
+import asyncio
 from typing import Any
 
 from backends.errors import RequestRejected
+from backends.remote.place_fields import place_fields
 from backends.remote.servers import TextServer
 from backends.remote.text_call import TextCall
 
@@ -49,6 +51,9 @@ def _identity(call: TextCall, server: TextServer) -> dict[str, Any]:
         found[server.request_id] = call.id
     if server.priority and call.priority:
         found[server.priority] = -call.priority if server.is_low_first else call.priority
+    if call.place is not None or call.is_heard:  # of a server that takes both
+        now_s = asyncio.get_running_loop().time()
+        found |= place_fields(call.place, call.is_heard, now_s)
     return found
 
 

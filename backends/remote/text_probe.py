@@ -25,6 +25,7 @@ class Probed:
     counts_cached: bool = False  # answers say how many prompt tokens came from a cache
     priority_sign: int = 1  # 0: the server takes no priorities, or does not say so
     priority_rule: str = "allow"  # of a teola server
+    takes_places: bool = False
     fuses: bool = False  # it reuses the KV of chunks
 
 
@@ -52,7 +53,8 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     fuses = isinstance(able, list) and "fusion" in able
     known_length = length if isinstance(length, int) else None
     rule = rule_of(card if url.scheme == "teola" else None)
-    found = Probed(model, known_length, fuses=fuses, priority_rule=rule)
+    places = url.scheme == "teola" and card is not None and card.get("takes_places") is True
+    found = Probed(model, known_length, fuses=fuses, priority_rule=rule, takes_places=places)
     return await _with_settings(found, client) if url.scheme == "sglang" else found
 
 

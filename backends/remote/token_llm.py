@@ -26,6 +26,7 @@ from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
 from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
 from backends.remote.trace_context import traceparent
+from backends.served import longest_served
 
 T = TypeVar("T")
 _LONG_CHARS = 4096  # longer prompts are tokenised on a thread
@@ -160,7 +161,7 @@ class TokenLLM:
         context, is_ahead = await _read(request, reader.prefill)
         if not is_ahead or not context.num_tokens:
             return Result((context,))
-        prompt = reader.prompt_of(context, request.id, request.priority)
+        prompt = reader.prompt_of(context, request)
         cost = await self._abortable(request.id, dialect.warm_up(prompt))
         return Result((context,), cost.usage, fusion=cost.fusion)
 
@@ -170,7 +171,7 @@ class TokenLLM:
         dialect.check(calls[0])
         before = Cost()
         if len(calls) > 1 and "shares_in_flight" not in self._info.capabilities:
-            prompt = reader.prompt_of(decode.prompt, request.id, request.priority)
+            prompt = reader.prompt_of(decode.prompt, request)
             before = await self._abortable(request.id, dialect.warm_up(prompt))
         outputs = await all_of(self._output(call, request.emit) for call in calls)
         return _result_of(decode, calls, outputs, before)
@@ -271,7 +272,8 @@ def _result_of(
     texts = [output.output for output in outputs]
     values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
     finish = "length" if was_cut else ended
-    return Result(values, cost.usage, finish, samples, fusion=cost.fusion)
+    served = longest_served(output.served for output in outputs)
+    return Result(values, cost.usage, finish, samples, fusion=cost.fusion, served=served)
 
 
 async def _read(request: Request, read: Callable[[Request], T]) -> T:

@@ -7,6 +7,7 @@ import typer
 
 from teola.cli.engine_verbs import Debug
 from teola.cli.server_options import ServerOptions, with_server_options
+from teola.cli.tenant_option import TenantHeader, checked_header
 from teola.serving.client_rules import ClientRules, PriorityRule
 
 
@@ -45,13 +46,15 @@ def serve_engine(
     any_model: Annotated[
         bool, typer.Option("--any-model", help="Serve every name of a model that clients send.")
     ] = False,
+    tenant_header: TenantHeader = None,
     server: ServerOptions = ServerOptions(),  # noqa: B008 - frozen
     debug: Debug = False,
 ) -> None:
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
     from teola.cli.serve_engine_command import serve_engine as serve_urls
 
-    rules = ClientRules(exact, client_priority, parse_special, any_model)
+    header = checked_header(tenant_header)
+    rules = ClientRules(exact, client_priority, parse_special, any_model, header)
     urls, words, loras = (llm, embedder, reranker), option or [], lora or []
     serve_urls(urls, words, loras, name, max_queued, rules, server, debug)
 

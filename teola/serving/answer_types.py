@@ -7,6 +7,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from backends.base import FinishReason, FusionReport
 from backends.fusion_profile import FusionProfile
+from backends.served import Limit
 
 
 class PromptDetails(TypedDict):
@@ -16,14 +17,32 @@ class PromptDetails(TypedDict):
     fused_tokens: NotRequired[int]
 
 
+class ServedUsage(TypedDict):
+    """How the engine's steps served a request; what is 0 or empty is left out."""
+
+    queued_s: NotRequired[float]
+    num_steps: NotRequired[int]
+    first_step: NotRequired[int]
+    last_step: NotRequired[int]
+    num_chunks: NotRequired[int]
+    largest_chunk: NotRequired[int]
+    num_paused: NotRequired[int]
+    paused_s: NotRequired[float]
+    num_preempted: NotRequired[int]
+    preempted_by: NotRequired[str]
+    limits: NotRequired[list[tuple[Limit, float]]]
+    behind: NotRequired[list[tuple[str, float]]]
+
+
 class Usage(TypedDict):
-    """The tokens of a request; `fusion` with KV cache fusion."""
+    """The tokens of a request; `fusion` with KV cache fusion, `served` where it is asked for."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
     fusion: NotRequired[FusionReport]
+    served: NotRequired[ServedUsage]
 
 
 class ChatToken(TypedDict):
@@ -258,6 +277,7 @@ class ModelCard(TypedDict):
     capabilities: list[str]
     parent: NotRequired[str]
     client_priority: NotRequired[str]
+    takes_places: NotRequired[bool]
     max_model_len: NotRequired[int]
     fusion: NotRequired[FusionProfile]
 

@@ -14,12 +14,12 @@ from backends.base import Part, ToolCall
 from teola.serving.answer import DONE, PieceFrames, answer, frame
 from teola.serving.api_errors import ApiError, invalid
 from teola.serving.chat_message import Message, conversation
+from teola.serving.clients import service_for
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.fields import INT_END, UNSUPPORTED, Unsupported, read
 from teola.serving.generation import Generation
 from teola.serving.logprobs import chat_logprobs
 from teola.serving.pieces import Answer, Piece
-from teola.serving.priorities import granted
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
 from teola.serving.tool_fields import HasTools
@@ -171,7 +171,9 @@ async def chat(request: Request) -> Response:
         [fields.parts],
         attrs,
         n=fields.n,
-        service=fields.service(granted(request.scope, engines.rules.priority, fields.priority)),
+        service=service_for(
+            request, engines, fields, itl_ms=fields.itl_ms, is_heard=fields.return_served
+        ),
         fusion=fields.fusion,
         form_field=fields.form_field,
         prompt_attrs={

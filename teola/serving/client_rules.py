@@ -5,10 +5,11 @@ from enum import StrEnum
 
 
 class PriorityRule(StrEnum):
-    """What becomes of a client's `priority`."""
+    """What becomes of a client's `priority`, and of the `place` of its queries."""
 
     ALLOW = "allow"
-    LOWER = "lower"  # up to 0: its own work may go behind that of others, and not before it
+    LOWER = "lower"  # up to 0: its own work may go behind that of others, and not before it; places
+    # order the work of one client
     IGNORE = "ignore"  # passed over, with a warning
     REFUSE = "refuse"
 
@@ -21,6 +22,7 @@ class ClientRules:
     priority: PriorityRule = PriorityRule.LOWER
     parses_special: bool = False  # a prompt's markup is markup, unless its request says otherwise
     any_model: bool = False  # an unknown name of a model is the engine of that kind
+    tenant_header: str | None = None  # the header that names a request's tenant
 
     def parsed(self, asked: bool | None) -> bool:
         """Whether the markup of a prompt is markup; `asked` is what its request says."""

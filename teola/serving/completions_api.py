@@ -17,6 +17,7 @@ from starlette.responses import Response
 from backends.base import Part, TokenLogprob
 from teola.serving.answer import DONE, PieceFrames, answer, frame
 from teola.serving.api_errors import ApiError, invalid
+from teola.serving.clients import service_for
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.echo import Echo, echo_of
 from teola.serving.fields import INT_END, UNSUPPORTED, TokenId, Unsupported, read
@@ -24,7 +25,6 @@ from teola.serving.generation import Generation
 from teola.serving.logprobs import completion_logprobs, token_text
 from teola.serving.parsed_prompt import parsed
 from teola.serving.pieces import Answer, Piece
-from teola.serving.priorities import granted
 from teola.serving.prompt_parts import PromptPart, parts_of
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import TokenCounts
@@ -190,7 +190,9 @@ async def complete(request: Request) -> Response:
         prompts,
         attrs,
         n=fields.n,
-        service=fields.service(granted(request.scope, engines.rules.priority, fields.priority)),
+        service=service_for(
+            request, engines, fields, itl_ms=fields.itl_ms, is_heard=fields.return_served
+        ),
         fusion=fields.fusion,
         form_field=fields.form_field,
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),

@@ -14,8 +14,8 @@ from backends.request_limits import (
 )
 from teola.serving.api_errors import invalid
 from teola.serving.fields import INT_END, Fields, TokenId
+from teola.serving.place_fields import PlaceFields
 from teola.serving.prompt_parts import Fusion
-from teola.serving.served import Service
 from teola.serving.structure_fields import HasStructure
 
 
@@ -60,6 +60,8 @@ class DecodeFields(HasStructure):
     ignore_eos: bool = False
     speculate: bool | None = None  # guess tokens ahead; left out: where it pays
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
+    place: PlaceFields | None = None  # in the query that waits for the answer
+    return_served: bool = False  # the usage tells what it waited for in the engine
     itl_ms: float | None = Field(None, gt=0, le=1e6)  # wanted time between tokens
     cache_salt: str | None = Field(
         None, min_length=1, max_length=MAX_NAME_CHARS
@@ -79,10 +81,6 @@ class DecodeFields(HasStructure):
     def includes_usage(self) -> bool:
         """A stream ends with an event of its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
-
-    def service(self, priority: int) -> Service:
-        """How soon the answer is wanted; `priority` is what the client gets."""
-        return Service(priority, None if self.itl_ms is None else self.itl_ms / 1e3)
 
     def attrs(self, max_tokens: int, logprobs: int | None) -> Mapping[str, Any]:
         """Attributes of a decode; those that say nothing are left out. Raises ApiError."""

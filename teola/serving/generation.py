@@ -15,6 +15,7 @@ from teola.serving.answer_turn import AnswerTurn
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
 from teola.serving.pieces import Answer, OnEvent, Pieces, Prompted
+from teola.serving.place_fields import told_to
 from teola.serving.served import BY_ARRIVAL, Served, Service, fused
 from teola.serving.token_counts import TokenCounts, prompt_counts
 from teola.serving.tokenizing import HasTokenizer
@@ -204,12 +205,16 @@ class Generation:
             inputs,
             attrs,
             priority=service.priority,
+            place=service.place,
             itl_s=service.itl_s,
+            is_heard=service.is_heard,
             emit=None if pieces is None else pieces.take,
             emit_logprobs=None if pieces is None else pieces.take_logprobs,
         )
         result = await self._llm.run(request)
         self._metrics.count(result)
+        if result.served is not None and service.is_heard:
+            self.counts += TokenCounts(served=(told_to(service.client, result.served),))
         return result
 
 

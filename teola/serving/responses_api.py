@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from teola.serving.answer import answer
 from teola.serving.api_errors import ApiError
+from teola.serving.clients import service_for
 from teola.serving.fields import read
 from teola.serving.generation import Generation
 from teola.serving.pieces import Answer, Piece
@@ -70,6 +71,7 @@ async def respond(request: Request) -> Response:
         engines.metrics,
         [fields.parts],
         fields.attrs(llm.max_context_tokens),
+        service=service_for(request, engines),
         form_field=ResponseShape.form_field,
         prompt_attrs={
             **llm.prompt_attrs(fields.model, fields.cache_salt),

@@ -15,12 +15,13 @@ from backends.base import Context, Part, Request, Result
 from backends.errors import EngineError
 from backends.request_limits import MAX_CHOICES, MAX_NAME_CHARS
 from teola.serving.api_errors import from_engine
+from teola.serving.clients import service_for
 from teola.serving.disconnect import while_connected
 from teola.serving.fields import INT_END, Fields, TokenId, read
 from teola.serving.metrics import Metrics
-from teola.serving.priorities import granted
+from teola.serving.place_fields import PlaceFields
 from teola.serving.prompt_parts import Fusion, PromptPart, parts_of
-from teola.serving.served import Served, fused
+from teola.serving.served import Served, Service, fused
 from teola.serving.served_engines import engines_of
 from teola.serving.token_counts import prompt_counts
 
@@ -33,6 +34,7 @@ class SelectFields(Fields):
     choices: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, max_length=MAX_CHOICES)
     score: Literal["mean", "sum"] = "mean"
     priority: int = Field(0, ge=-INT_END, lt=INT_END)  # higher goes first
+    place: PlaceFields | None = None  # in the query that waits for the answer
     cache_salt: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
     fusion: Fusion | None = None  # how the KV of the prompt's chunks is reused
 
@@ -43,11 +45,11 @@ async def select(request: HTTPRequest) -> Response:
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
     parts = parts_of(fields.prompt)
-    priority = granted(request.scope, engines.rules.priority, fields.priority)
+    service = service_for(request, engines, fields)
     llm.check_can(parts, {"select": fields.choices}, fusion=fields.fusion)
     try:
         with llm.admission.admitted(1):
-            work = _selected(llm, fields, parts, priority, engines.metrics)
+            work = _selected(llm, fields, parts, service, engines.metrics)
             body = await while_connected(request.receive, work)
     except EngineError as error:
         raise from_engine(error, "prompt") from error
@@ -55,12 +57,13 @@ async def select(request: HTTPRequest) -> Response:
 
 
 async def _selected(
-    llm: Served, fields: SelectFields, parts: Sequence[Part], priority: int, metrics: Metrics
+    llm: Served, fields: SelectFields, parts: Sequence[Part], service: Service, metrics: Metrics
 ) -> dict[str, Any]:
     attrs = llm.prompt_attrs(fields.model, fields.cache_salt)
 
     async def call(op: str, inputs: tuple[Any, ...], own: Mapping[str, Any]) -> Result:
-        request = Request(uuid4().hex, op, inputs, {**attrs, **own}, priority=priority)
+        request = Request(uuid4().hex, op, inputs, {**attrs, **own})
+        request.priority, request.place = service.priority, service.place
         result = await llm.run(request)
         metrics.count(result)
         return result

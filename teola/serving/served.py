@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from backends.base import Capability, Engine, Part, Request, Result, Tokens
+from backends.base import Capability, Engine, Part, Place, Request, Result, Tokens
 from teola.serving.admission import Admission
 from teola.serving.api_errors import invalid
+from teola.serving.place_fields import NOBODY, Client
 from teola.serving.request_span import answered
 from teola.serving.running import Running
 from teola.serving.tokenizing import TokenizerThreads
@@ -37,10 +38,13 @@ class HasAdapters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How soon a client wants its answer."""
+    """How soon a client wants its answer, and for what."""
 
     priority: int = 0
     itl_s: float | None = None
+    place: Place | None = None
+    client: Client = NOBODY
+    is_heard: bool = False  # it asks how it is served
 
 
 BY_ARRIVAL = Service()

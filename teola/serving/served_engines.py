@@ -14,7 +14,7 @@ from backends.errors import ConfigError
 from backends.fusion_profile import FusionProfile, load
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
-from teola.serving.client_rules import DEFAULT_RULES, ClientRules
+from teola.serving.client_rules import DEFAULT_RULES, ClientRules, PriorityRule
 from teola.serving.kv_metrics import (
     HasCacheStats,
     HasRecordingStats,
@@ -22,6 +22,7 @@ from teola.serving.kv_metrics import (
     StatsCollector,
 )
 from teola.serving.metrics import Metrics
+from teola.serving.place_fields import KnownQueries
 from teola.serving.running import Running
 from teola.serving.served import HasAdapters, Served, short_name
 
@@ -50,6 +51,7 @@ class ServedEngines:
         self.created_s = int(time.time())
         self.is_ready = False
         self.rules = rules
+        self.queries = KnownQueries()
         self._adapters = adapters
         self.served = tuple(
             Served(
@@ -133,6 +135,8 @@ class ServedEngines:
         }
         if served.engine.info.kind == "llm":
             card["client_priority"] = self.rules.priority.value
+            if self.rules.priority in (PriorityRule.ALLOW, PriorityRule.LOWER):
+                card["takes_places"] = True
         length = served.engine.info.max_context_tokens
         if length is not None:
             card["max_model_len"] = length

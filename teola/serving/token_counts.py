@@ -5,6 +5,7 @@ from typing import Any
 
 from backends.base import Context, FusionReport, Result
 from backends.fusion_reports import total_report
+from backends.served import Served, one_after_another
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class TokenCounts:
     completion: int = 0
     fused: int = 0  # of those of the prompts
     reports: tuple[FusionReport, ...] = ()  # of fused prompts
+    served: tuple[Served, ...] = ()  # of each engine request, where its client asked
 
     def __add__(self, other: "TokenCounts") -> "TokenCounts":
         return TokenCounts(
@@ -24,17 +26,20 @@ class TokenCounts:
             self.completion + other.completion,
             self.fused + other.fused,
             self.reports + other.reports,
+            self.served + other.served,
         )
 
     @property
     def body(self) -> dict[str, Any]:
         """OpenAI's `usage`; for a fused prompt with what that saved."""
-        found = {
+        found: dict[str, Any] = {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
             "prompt_tokens_details": {"cached_tokens": self.cached},
         }
+        if self.served:
+            found["served"] = one_after_another(self.served).fields
         report = total_report(self.reports)
         if report is None:
             return found

@@ -9,6 +9,7 @@ from backends.errors import EngineError
 from backends.fusion_reports import report_from
 from backends.remote.client import Client
 from backends.remote.dialects.answer_fields import Fields
+from backends.remote.place_fields import served_of
 from backends.remote.token_mode.call import Call, Cost, Delta, Prompt, TokenScore
 
 PATH = "/v1/completions"
@@ -76,6 +77,7 @@ def delta_of(event: Any, where: str, call: Call, *, takes_text: bool) -> Delta:
     answer = Fields(event, where)
     cached, decoded = usage_of(answer)
     num_fused, fusion = fusion_of(answer)
+    served = served_of(answer.value.get("usage"))
     choices = answer.items("choices")
     if not choices:  # the usage after the last token
         return Delta(
@@ -84,6 +86,7 @@ def delta_of(event: Any, where: str, call: Call, *, takes_text: bool) -> Delta:
             text="" if takes_text else None,
             num_fused=num_fused,
             fusion=fusion,
+            served=served,
         )
     choice = Fields(choices[0], f"{where} choices[0]")
     ids = choice.ids("token_ids") if choice.value.get("token_ids") is not None else []
@@ -103,6 +106,7 @@ def delta_of(event: Any, where: str, call: Call, *, takes_text: bool) -> Delta:
         num_decoded=decoded,
         num_fused=num_fused,
         fusion=fusion,
+        served=served,
     )
 
 

@@ -8,6 +8,7 @@ from backends.remote.answer_form import chat_form
 from backends.remote.dialects.text_dialect import Written
 from backends.remote.drafts import Draft, Drafts, chat_logprob
 from backends.remote.messages import Message
+from backends.remote.place_fields import served_of
 from backends.remote.servers import TextServer
 from backends.remote.text_call import TextCall
 from backends.remote.text_fields import one_call, shared_fields
@@ -99,6 +100,7 @@ def count_usage(usage: Any, drafts: Drafts) -> None:
         cached = details.get("cached_tokens")
         drafts.count(usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))
         drafts.count_fused(details.get("fused_tokens"), usage.get("fusion"))
+        drafts.served = served_of(usage)
 
 
 def add_end(choice: Mapping[str, Any], draft: Draft) -> None:

@@ -5,6 +5,7 @@ A larger priority goes first. Its tokens come at the end of an answer, its text 
 both are cut at stop strings there, as here. A closed connection stops a request at once.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from backends.remote.dialects.answer_fields import Fields
 from backends.remote.dialects.identify import another_kind, looks_like
 from backends.remote.dialects.prometheus import MetricsPage
 from backends.remote.dialects.token_dialect import ALWAYS
+from backends.remote.place_fields import place_fields
 from backends.remote.teola_priority import rule_of, sendable
 from backends.remote.token_mode.call import Call, Choice, Cost, Delta, Prompt, ServerFacts
 from backends.remote.token_mode.chunks import pieces_of
@@ -47,6 +49,7 @@ class Teola:
         self._model = model
         self._able: frozenset[str] = frozenset()
         self._priority_rule = "allow"
+        self._takes_places = False
 
     async def probe(self) -> ServerFacts:
         card = await self._card()
@@ -60,6 +63,7 @@ class Teola:
             )
         self._able = frozenset(able)
         self._priority_rule = rule_of(card)
+        self._takes_places = card.get("takes_places") is True
         lacks = _OPTIONAL - self._able
         found = frozenset(name for name in _OPTIONAL if name in self._able)
         length = Fields(card, "/v1/models").count("max_model_len")
@@ -98,7 +102,7 @@ class Teola:
         return completions.deltas(self._client, self.body(call), call, takes_text=True)
 
     async def warm_up(self, prompt: Prompt) -> Cost:
-        body = {**self._prompt_fields(prompt), "max_tokens": 0}
+        body = {**self._prompt_fields(prompt), **self._place(prompt), "max_tokens": 0}
         answer = await self._client.post(completions.PATH, body, is_safe=True)
         return completions.cost_of(answer, completions.PATH, len(prompt.ids))
 
@@ -119,7 +123,8 @@ class Teola:
         self._check_able("select", "select")
         fields = self._prompt_fields(prompt)
         del fields["request_id"]
-        body = {**fields, "choices": [choice.text for choice in choices], "score": "sum"}
+        texts = [choice.text for choice in choices]
+        body = {**fields, **self._place(prompt), "choices": texts, "score": "sum"}
         answer = Fields(await self._client.post(_SELECT, body, is_safe=True), _SELECT)
         scores = answer.items("scores")
         if len(scores) != len(choices):
@@ -138,6 +143,7 @@ class Teola:
         """What POST /v1/completions is sent."""
         fields = {
             **self._prompt_fields(call),
+            **self._place(call, call.is_heard),
             **completions.sampling_fields(call),
             **_grammar(call.sampling),
         }
@@ -151,6 +157,12 @@ class Teola:
             fields |= {"prompt": list(pieces_of(prompt)), "fusion": prompt.fusion}
         priority = sendable(self._priority_rule, prompt.priority)
         return {**fields, "priority": priority} if priority else fields
+
+    def _place(self, prompt: Prompt, is_heard: bool = False) -> dict[str, Any]:
+        """What an older server would refuse."""
+        if not self._takes_places:
+            return {}
+        return place_fields(prompt.place, is_heard, asyncio.get_running_loop().time())
 
     async def _card(self) -> Mapping[str, Any]:
         if await looks_like(self._client) != self.name:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from backends.base import Capability, FusionReport, Usage
+from backends.base import Capability, FusionReport, Place, Usage
 from backends.fusion_reports import total_report
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.remote.token_mode.tool_structure import ToolStructure
+from backends.served import Served
 
 Finish = Literal["stop", "length"]
 
@@ -36,6 +37,8 @@ class Prompt:
     id: str  # 32 hex digits: never a prefix of another
     ids: Sequence[int]
     priority: int = 0  # larger is more urgent
+    place: Place | None = None  # in the query that waits for it
+    is_heard: bool = False  # the server is to tell how it served it
     adapter: str | None = None
     salt: str = ""  # "": shared by all
     fusion: str | None = None  # the plan by which `chunks` are reused; None: all is exact
@@ -74,6 +77,7 @@ class Delta:
     num_decoded: int | None = None  # sampled in all
     num_fused: int = 0  # of a fused prompt
     fusion: FusionReport | None = None
+    served: Served | None = None  # by teola's server
 
 
 class Choice(NamedTuple):

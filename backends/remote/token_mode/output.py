@@ -13,6 +13,7 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.tool_decoding import ToolDecoding
 from backends.llm.text.stop import StopScanner, cut_at_text
 from backends.remote.token_mode.call import Call, Delta, TokenScore
+from backends.served import Served
 
 Emit = Callable[[str], None]
 
@@ -38,6 +39,7 @@ class Output:
         self.num_cached: int | None = None
         self.num_fused = 0
         self.fusion: FusionReport | None = None
+        self.served: Served | None = None
         self._finish: FinishReason | None = None
         self._stop: str | int | None = None
 
@@ -83,6 +85,7 @@ class Output:
             self._num_decoded = delta.num_decoded
         if delta.fusion is not None:
             self.num_fused, self.fusion = delta.num_fused, delta.fusion
+        self.served = delta.served or self.served
         num_shown = len(self._pieces)
         if delta.text is None:
             self._take_tokens(delta)

@@ -81,7 +81,7 @@ class RequestReader:
             raise RequestRejected(f"encode takes no attributes {unknown}")
         fusion = plan_named(request.attrs.get("fusion"), None)
         context = self._prompt(request, self._parent(request), request.inputs[1:])
-        prompt = self.prompt_of(context, request.id, request.priority)
+        prompt = self.prompt_of(context, request)
         return replace(prompt, fusion=fusion, chunks=context.own_chunks)
 
     def decode(self, request: Request) -> Decode:
@@ -103,16 +103,17 @@ class RequestReader:
                 raise RequestRejected(f"choice {choice!r} has no token")
             self._check_fits(context.num_tokens + len(ids), num_new=0)
             found.append(Choice(choice, ids))
-        prompt = self.prompt_of(context, request.id, request.priority)
+        prompt = self.prompt_of(context, request)
         return Select(context, prompt, tuple(found), score)
 
     @staticmethod
-    def prompt_of(context: TokenContext, request_id: str, priority: int) -> Prompt:
-        """A context as a server is given it."""
+    def prompt_of(context: TokenContext, request: Request) -> Prompt:
+        """A context as a server is given it for a request."""
         return Prompt(
-            id=request_id,
+            id=request.id,
             ids=context.ids,
-            priority=priority,
+            priority=request.priority,
+            place=request.place,
             adapter=context.adapter,
             salt=context.salt,
             fusion=context.fusion,
@@ -147,6 +148,8 @@ class RequestReader:
             id=request.id,
             ids=ids,
             priority=request.priority,
+            place=request.place,
+            is_heard=request.is_heard,
             adapter=context.adapter,
             salt=context.salt,
             fusion=context.fusion,

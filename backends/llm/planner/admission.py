@@ -124,8 +124,9 @@ def _steps_left(decodes: Items[Sequence], highest: int) -> dict[Hashable, int]:
     left: dict[Hashable, int] = {}
     for sequence in decodes:
         place, generation = sequence.request.place, sequence.generation
-        is_known = place is not None and place.query and generation is not None
-        if not is_known or sequence.request.priority < highest:
+        if place is None or not place.query:
+            continue
+        if generation is None or sequence.request.priority < highest:
             continue
         num_left = max(1, generation.max_new - sequence.num_output)
         left[place.query] = max(num_left, left.get(place.query, 0))

@@ -105,7 +105,8 @@ class Usage:
     num_items: int = 0  # texts embedded, pairs scored, documents written ...
     remembered_items: int = 0  # answered from earlier work of equal content, at no cost
     fused_tokens: int = 0  # prompt tokens whose KV came from another place: not exact
-    wasted_tokens: int = 0  # computed ahead of this prompt on a guess of it, for nothing
+    wasted_tokens: int = 0  # computed for nothing: on a wrong guess, or by the slower of two copies
+    estimated_tokens: int = 0  # of the wasted ones: no engine counted them
     wasted_s: float = 0.0  # of tools that ran on a guess, for nothing
 
 

@@ -74,6 +74,8 @@ class Teller:
             fields["fused_tokens"] = usage.fused_tokens
         if usage.wasted_tokens:
             fields["wasted_tokens"] = usage.wasted_tokens
+        if usage.estimated_tokens:
+            fields["estimated_tokens"] = usage.estimated_tokens
         if usage.wasted_s:
             fields["wasted_s"] = round(usage.wasted_s, 6)
         if result.fusion is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from teola.telemetry.shape import Attributes, server_attributes
 
-_OWN = ("remembered_items", "fused_tokens", "wasted_tokens")
+_OWN = ("remembered_items", "fused_tokens", "wasted_tokens", "estimated_tokens")
 
 
 def end_attributes(kind: str, fields: Mapping[str, Any]) -> Attributes:

@@ -27,7 +27,8 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def tokens(usage: Usage) -> str:
     """`38 prefilled, 0 cached, 14 decoded tokens`, and what was fused or needed no work at all."""
     fused = f", {usage.fused_tokens:,} fused" if usage.fused_tokens else ""
-    wasted = f", {usage.wasted_tokens:,} wasted" if usage.wasted_tokens else ""
+    about = " (estimated)" if usage.estimated_tokens else ""
+    wasted = f", {usage.wasted_tokens:,} wasted{about}" if usage.wasted_tokens else ""
     in_vain = f", {seconds(usage.wasted_s)} of tools wasted" if usage.wasted_s else ""
     known = f", {count(usage.remembered_items, 'item')} remembered"
     remembered = known if usage.remembered_items else ""

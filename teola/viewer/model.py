@@ -308,6 +308,7 @@ def _usage(fields: Mapping[str, Any]) -> Usage:
         "remembered_items",
         "fused_tokens",
         "wasted_tokens",
+        "estimated_tokens",
     )
     counts = {name: int(fields.get(name, 0)) for name in names}
     return Usage(**counts, wasted_s=float(fields.get("wasted_s", 0.0)))

@@ -35,7 +35,9 @@ class Flight:
     end_due_s: float  # and its end
     writes: bool  # a text, behind its prompt
     streams: bool  # it tells of its first token
+    text_tokens: int = 0  # it writes at the most
     first_s: float | None = None
+    num_told: int = 0  # pieces of text
 
     @property
     def new_tokens(self) -> float:
@@ -136,10 +138,24 @@ class Endpoint:
             end_due_s=due_s + text_tokens * self.speed.decode_token_s,
             writes=text_tokens > 0,
             streams=streams,
+            text_tokens=text_tokens,
         )
         self._index.sent(prompt.keys)
         self._flights.add(flight)
         return flight
+
+    def computed_tokens(self, flight: Flight) -> int:
+        """An estimate of what it has computed by now for a flight that has not ended: what it told,
+        or else what it does in such a time."""
+        now_s = _now()
+        if flight.streams and flight.first_s is not None:
+            return int(flight.new_tokens) + flight.num_told
+        due_s = max(1e-9, flight.due_s - flight.began_s)
+        pace = (flight.queued_tokens + flight.new_tokens) / due_s
+        prompt = pace * (now_s - flight.began_s) - flight.queued_tokens
+        late_s = 0.0 if flight.streams else max(0.0, now_s - flight.due_s)
+        text = min(flight.text_tokens, late_s / self.speed.decode_token_s)
+        return int(min(flight.new_tokens, max(0.0, prompt)) + text)
 
     def first_token(self, flight: Flight) -> None:
         """The prompt is computed: the text begins."""

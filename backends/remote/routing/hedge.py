@@ -2,7 +2,8 @@
 answer wins (Dean and Barroso, "The Tail at Scale", 2013).
 
 The copy is sent once the request has waited long and told nothing. Who tells first, or ends well
-first, wins; the other is aborted, and what it computed counts as wasted. A budget keeps copies few.
+first, wins; the other is aborted, and what it computed counts as wasted: as it says, or as its pace
+lets expect. A budget keeps copies few.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from backends.base import Outcome, Request, Result, Usage
+from backends.base import Outcome, Request, Result
 from backends.errors import RequestAborted
 from backends.remote.routing.endpoint import Endpoint
 from backends.retry_budget import RetryBudget
@@ -37,12 +38,15 @@ class Hedging:
         run: Run,
         abort: Callable[[str], None],
         slow: Callable[[str], Endpoint | None],
+        computed: Callable[[str], int],
     ) -> None:
-        """`slow` gives the endpoint of a request that may have a copy, if another one has room."""
+        """`slow` gives the endpoint of a request that may have a copy, if another one has room;
+        `computed` estimates the tokens of a request that runs."""
         self._after = after
         self._run = run
         self._abort = abort
         self._slow = slow
+        self._computed = computed
         self._budget = RetryBudget()
         self._times_s: deque[float] = deque(maxlen=NUM_SEEN)
         self.num_copies = 0
@@ -86,7 +90,7 @@ class Hedging:
                 copies = [replace(request, id=_id_of_copy(request.id)) for request in requests]
                 self._copies |= {request.id: copies for request in requests}
                 race.enter(copies, lambda own: self._run(own, slow))
-            return await race.end(self._abort)
+            return await race.end(self._abort, self._computed)
         finally:
             for request in requests:
                 self._copies.pop(request.id, None)
@@ -145,18 +149,26 @@ class _Race:
         finally:
             told.cancel()
 
-    async def end(self, abort: Callable[[str], None]) -> list[Outcome]:
-        """The winner's outcomes, with what the other one wasted."""
+    async def end(
+        self, abort: Callable[[str], None], computed: Callable[[str], int]
+    ) -> list[Outcome]:
+        """The winner's outcomes, with what the other one wasted. Its requests are at one endpoint
+        together, and the first one's estimate is that of all."""
         while (winner := self._winner()) is None:
             await self.wait()
-        others = [each for each in self._runners if each is not winner]
-        for request in (request for other in others for request in other.requests):
+        others = [
+            (each, computed(each.requests[0].id)) for each in self._runners if each is not winner
+        ]
+        for request in (request for other, _ in others for request in other.requests):
             abort(request.id)
         outcomes = await asyncio.shield(winner.task)
-        if others and not others[0].task.done():
-            await asyncio.wait([each.task for each in others], timeout=STOP_S)
-        wasted = sum(map(_computed, (out for each in others for out in each.outcomes or ())))
-        return [_wasting(outcomes[0], wasted), *outcomes[1:]]
+        running = [each.task for each, _ in others if not each.task.done()]
+        if running:
+            await asyncio.wait(running, timeout=STOP_S)
+        first = outcomes[0]
+        for other, estimate in others:
+            first = _wasting(first, other.outcomes or (), estimate)
+        return [first, *outcomes[1:]]
 
     async def close(self) -> None:
         """Nothing of it runs any more."""
@@ -192,15 +204,17 @@ def _id_of_copy(request_id: str) -> str:
     return f"{int(request_id, 16) ^ (1 << 127):032x}"
 
 
-def _computed(outcome: Outcome) -> int:
-    """Tokens, as far as the endpoint tells."""
-    known = isinstance(outcome, Result | RequestAborted)
-    usage = outcome.usage if known else Usage()  # type: ignore[union-attr]
-    return usage.prefill_tokens + usage.decode_tokens
-
-
-def _wasting(outcome: Outcome, num_tokens: int) -> Outcome:
-    if not num_tokens or not isinstance(outcome, Result):
+def _wasting(outcome: Outcome, lost: Sequence[Outcome], estimate: int) -> Outcome:
+    """With the tokens of the one that lost: those that it tells, else the estimate."""
+    if not isinstance(outcome, Result):
         return outcome
-    wasted = outcome.usage.wasted_tokens + num_tokens
-    return replace(outcome, usage=replace(outcome.usage, wasted_tokens=wasted))
+    told = [out.usage for out in lost if isinstance(out, Result | RequestAborted)]
+    counted = sum(usage.prefill_tokens + usage.decode_tokens for usage in told)
+    guessed = 0 if told else estimate
+    usage = outcome.usage
+    usage = replace(
+        usage,
+        wasted_tokens=usage.wasted_tokens + counted + guessed,
+        estimated_tokens=usage.estimated_tokens + guessed,
+    )
+    return replace(outcome, usage=usage)

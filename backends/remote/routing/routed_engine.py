@@ -62,11 +62,12 @@ class RoutedEngine:
         self._router = Router(self.endpoints, CHOICES[routing], Probes(self._join))
         self._poller = LoadPoller(self.endpoints)
         self._running: dict[str, Endpoint | None] = {}  # by request id; None: on its way
+        self._flights: dict[str, Flight] = {}  # by request id: those that are at an endpoint
         self._waiting: dict[str, Trip] = {}  # by request id: those that have no endpoint yet
         self._aborted: set[str] = set()
         self.hedging: Hedging | None = None
         if hedge is not None:
-            self.hedging = Hedging(hedge, self._run, self._abort_one, self._slow)
+            self.hedging = Hedging(hedge, self._run, self._abort_one, self._slow, self._computed)
 
     @property
     def info(self) -> EngineInfo:
@@ -133,6 +134,11 @@ class RoutedEngine:
             for each in self.endpoints
         )
         return place if is_room else None
+
+    def _computed(self, request_id: str) -> int:
+        """An estimate of the tokens that were computed for a request that runs."""
+        endpoint, flight = self._running.get(request_id), self._flights.get(request_id)
+        return 0 if endpoint is None or flight is None else endpoint.computed_tokens(flight)
 
     def _abort_one(self, request_id: str) -> None:
         if request_id in self._running:
@@ -265,6 +271,7 @@ class RoutedEngine:
         flight = endpoint.begin(trip.prompt, view, trip.text_tokens, streams=trip.streams)
         self._poller.wake()
         self._running |= {request.id: endpoint for request in trip.requests}
+        self._flights |= {request.id: flight for request in trip.requests}
         outcomes: Sequence[Outcome] | None = None
         try:
             outcomes = await endpoint.engine.execute(trip.at(endpoint, flight))
@@ -272,6 +279,8 @@ class RoutedEngine:
             outcomes = [error] * len(trip.requests)
         finally:
             self._running |= dict.fromkeys(request.id for request in trip.requests)
+            for request in trip.requests:
+                self._flights.pop(request.id, None)
             self._note(endpoint, flight, trip, outcomes or ())
             self._router.ended()
         return [_answered_by(endpoint, outcome) for outcome in outcomes]

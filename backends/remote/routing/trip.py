@@ -76,6 +76,7 @@ class Trip:
         text.begin()
 
         def noting(piece: str) -> None:
+            flight.num_told += 1
             if flight.first_s is None:
                 endpoint.first_token(flight)
             text.tell(piece)

@@ -1,13 +1,14 @@
 """A slow request gets a copy at another endpoint, and the first answer wins."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from servers import Caller, Server, routed
 
-from backends.base import Request, Result
-from backends.errors import ConfigError, EngineError
+from backends.base import Outcome, Request, Result
+from backends.errors import ConfigError, EngineError, RequestAborted
 from backends.registry import EngineSpec, create
 from backends.remote.routing.routed_engine import RoutedEngine
 from runtime.clock import now, run_virtual
@@ -79,8 +80,51 @@ def test_what_the_loser_computed_counts_as_wasted_where_it_tells() -> None:
         assert engine.hedging is not None
         assert engine.hedging.num_copies == 1
         assert first.usage.wasted_tokens == 2  # of three, when the first one ended
+        assert first.usage.estimated_tokens == 0
         await engine.close()
-        return
+
+    run_virtual(main())
+
+
+class Silent(Server):
+    """A server that says of a request whose connection is closed only that it was aborted."""
+
+    async def execute(self, requests: Sequence[Request]) -> list[Outcome]:
+        outcomes = await super().execute(requests)
+        is_aborted = [isinstance(outcome, RequestAborted) for outcome in outcomes]
+        return [
+            EngineError("aborted") if a else o for a, o in zip(is_aborted, outcomes, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_what_a_loser_computed_that_tells_nothing_is_estimated(tells: bool) -> None:
+    prompt = " ".join(f"word{number}" for number in range(200))
+    engine = racing(Silent(token_s=0.01), Silent(token_s=10.0, prefill_token_s=1e-4))
+
+    async def main() -> None:
+        await engine.start()
+        told: list[str] | None = [] if tells else None
+        emit = None if told is None else told.append
+        request = Request("0" * 32, "generate", (prompt,), {"max_tokens": 4}, emit=emit)
+        usage = (await ask(engine, request)).usage
+        num_prompt = usage.prefill_tokens
+        assert usage.wasted_tokens == usage.estimated_tokens
+        assert 0.5 * num_prompt < usage.wasted_tokens <= 4 * num_prompt
+        assert not engine._flights
+        await engine.close()
+
+    run_virtual(main())
+
+
+def test_without_a_copy_nothing_is_wasted() -> None:
+    engine = racing(Silent(), Silent(), hedge=60.0)
+
+    async def main() -> None:
+        await engine.start()
+        usage = (await ask(engine, asked(0))).usage
+        assert (usage.wasted_tokens, usage.estimated_tokens) == (0, 0)
+        await engine.close()
 
     run_virtual(main())
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
+from backends.url_options import BETWEEN_INSTANCES, instances_in, split_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -25,7 +26,6 @@ _PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@|[?&](ssl)?password=")  # in a URL
 
 Factory = Callable[[str, str, Mapping[str, Any]], Engine]
 
-BETWEEN_INSTANCES = "|"  # in a URL that names several engines of one model
 _SEVERAL = "backends.remote.routing.open_instances:open_instances"
 REMOTE = "backends.remote.factory:create"  # its schemes take +http and +https: vllm+https://
 
@@ -64,12 +64,19 @@ FACTORIES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """Which engine an app wants: enough to make one, and to tell two apart."""
+    """Which engine an app wants: enough to make one, and to tell two apart. Options in the URL are
+    taken out of it (`backends.url_options`). Raises ConfigError for one that is said twice."""
 
     kind: Kind
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)
     instance: int | None = None  # set: an engine of its own, however alike its neighbours are
+
+    def __post_init__(self) -> None:
+        if "?" in self.url:
+            url, options = split_url(self.kind, self.url, self.options)
+            object.__setattr__(self, "url", url)
+            object.__setattr__(self, "options", options)
 
     @property
     def key(self) -> str:
@@ -110,7 +117,7 @@ def check_scheme(kind: str, url: str) -> str:
             "secrets come from the environment"
         )
     if BETWEEN_INSTANCES in url and kind in ("llm", "embedder", "reranker"):
-        first, *_ = [check_scheme(kind, one) for one in url.split(BETWEEN_INSTANCES)]
+        first, *_ = [check_scheme(kind, one) for one in instances_in(url)]
         return first
     scheme, colon, _ = url.partition(":")
     if not colon:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, cast
 
 from backends.base import Engine
 from backends.errors import ConfigError
-from backends.registry import BETWEEN_INSTANCES, EngineSpec
+from backends.registry import EngineSpec
+from backends.url_options import instances_in
 from runtime.clock import now, run_virtual
 from teola.runner import AppRunner, chosen_runner
 
@@ -108,7 +109,7 @@ class VirtualRunner(AppRunner):
 
 def check_virtual(spec: EngineSpec) -> None:
     """Raises ConfigError for an engine whose time the virtual clock does not know."""
-    schemes = {one.partition(":")[0] for one in spec.url.split(BETWEEN_INSTANCES)}
+    schemes = {one.partition(":")[0] for one in instances_in(spec.url)}
     if spec.kind == "python" or schemes.issubset(_STORES if spec.kind == "store" else _SCHEMES):
         return
     if spec.kind == "store":

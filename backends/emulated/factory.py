@@ -1,6 +1,5 @@
 """`emulated:[Nx]DEVICE/MODEL[?option=value&...]` to an engine, not yet started."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from backends.models.fetch import resolve
 from backends.optional import optional_imports
 from backends.options import read_options
 from backends.tools.passage_tokens import Counting
+from backends.url_options import json_or_text
 
 _INSTANCES = re.compile(r"(?P<count>[1-9]\d?)x(?P<device>[a-z].*)")
 _USUAL_TOKENIZER = "local:all-minilm-l6-v2"  # English BERTs share its vocabulary
@@ -109,11 +109,4 @@ def splitting_of(url: str, options: Mapping[str, Any]) -> Counting:
 
 def options_in(query: str) -> dict[str, Any]:
     """Options behind the `?` of a URL; a value is JSON or else a string."""
-    return {name: _value(text) for name, text in parse_qsl(query, keep_blank_values=True)}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return {name: json_or_text(text) for name, text in parse_qsl(query, keep_blank_values=True)}

@@ -59,8 +59,8 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
     make = partial(_open, kind, words, shared, waits=settings.instances == 1)
     ports = _free_ports(settings.instances)
     if len(ports) == 1:
-        if settings.hedge_s is not None:
-            raise ConfigError(f"{url!r}: hedge_s needs instances=2 or more")
+        for name in own.keys() & {"hedge_s", "routing"}:
+            raise ConfigError(f"{url!r}: {name} needs instances=2 or more")
         return make(url, ports[0])
     engines = {f"{url}#{number}": port for number, port in enumerate(ports, start=1)}
     made = {name: make(name, port) for name, port in engines.items()}

@@ -7,13 +7,13 @@ All else after the ? is an option of the engine: `?tokenizer=smollm2-135m&concur
 """
 
 import ipaddress
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 from urllib.parse import parse_qsl, unquote
 
 from backends.errors import ConfigError
+from backends.url_options import json_or_text
 
 Scheme = Literal["sglang", "vllm", "openai", "ollama", "teola"]
 
@@ -87,7 +87,7 @@ def parse_url(text: str) -> RemoteURL:
     endpoints = tuple(_endpoint(text, scheme, host, tls, base.strip("/")) for host in hosts)
     if len(set(endpoints)) < len(endpoints):
         raise ConfigError(f"{text!r} names an endpoint twice")
-    options = tuple((n, _value(v)) for n, v in settings.items() if n not in ("tls", "model"))
+    options = tuple((n, json_or_text(v)) for n, v in settings.items() if n not in ("tls", "model"))
     return RemoteURL(text, cast(Scheme, scheme), endpoints, model or path_model, options)
 
 
@@ -124,13 +124,6 @@ def _settings_of(text: str, query: str) -> dict[str, str]:
     if found.get("model") == "":
         raise ConfigError(f"{text!r}: model is empty")
     return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _split_path(path: str) -> tuple[str, str | None]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.registry import BETWEEN_INSTANCES, EngineSpec
+from backends.registry import EngineSpec
+from backends.url_options import instances_in, without_options
 
 
 def fingerprint(url: str) -> str:
     """Of a model given by its path: sizes of its files and when they were last changed."""
-    urls = [one.removeprefix("process:") for one in url.split(BETWEEN_INSTANCES)]
+    urls = [without_options(one).removeprefix("process:") for one in instances_in(url)]
     return "".join(part for one in urls for part in _of_path(one.partition(":")[2]))
 
 

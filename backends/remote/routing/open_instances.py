@@ -9,9 +9,11 @@ from typing import Any, cast
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
 from backends.options import read_options
-from backends.registry import BETWEEN_INSTANCES, EngineSpec, create, is_server
+from backends.registry import EngineSpec, create, is_server
 from backends.remote.routing.open_routed import RoutingOptions, SharesContexts
 from backends.remote.routing.routed_engine import RoutedEngine
+from backends.service_options import ServiceOptions
+from backends.url_options import instances_in
 
 
 def open_instances(kind: str, url: str, options: Mapping[str, Any]) -> RoutedEngine:
@@ -33,15 +35,26 @@ def open_instances(kind: str, url: str, options: Mapping[str, Any]) -> RoutedEng
 
 
 def _names(url: str) -> list[str]:
-    names = url.split(BETWEEN_INSTANCES)
+    names = instances_in(url)
     if len(set(names)) < len(names):
         raise ConfigError(f"{url!r} names an instance twice; for processes write instances=2")
     return names
 
 
 def _one(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
-    more = {"retries": 0} if is_server(kind, url) else {}  # another instance is the better retry
-    return create(EngineSpec(cast(Kind, kind), url, {**options, **more}))
+    if is_server(kind, url):
+        options = {**options, "retries": 0}  # another instance is the better retry
+    else:
+        _check_own(EngineSpec(cast(Kind, kind), url))
+    return create(EngineSpec(cast(Kind, kind), url, options))
+
+
+def _check_own(alone: EngineSpec) -> None:
+    for name in alone.options.keys() & ServiceOptions.model_fields.keys():
+        raise ConfigError(
+            f"{alone.url!r}: {name} is not of one instance but of all: write it behind the last of "
+            f"them, URL|URL|?{name}={alone.options[name]}"
+        )
 
 
 def _check_contexts(url: str, engine: Engine) -> None:

@@ -11,6 +11,13 @@ at once, under `fcfs`. That is continuous batching with chunked prefill and pref
 request by itself, as an engine does for anonymous requests. A policy orders requests before the
 engines, and in their steps where engines have it. All policies that have a name are compared.
 
+Parrot's case of map-reduce, beside engines that limit what they hold for the sake of each request
+(`scheduling/published.py`), is one query after another:
+
+    python benchmarks/bench_scheduling.py --workloads parrot_25,parrot_50,parrot_75,parrot_100
+        --policies latency_per_request,two_requests,fcfs,parrot,application_aware --loads 0.02
+        --queries 5 --device a100 --model llama-2-13b --max-running 128
+
 With --wall the first and the last of --policies are compared in real seconds too, on the embedded
 engine, in turns.
 
@@ -37,9 +44,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backends.policy.named import POLICIES
+from benchmarks.scheduling.published import LATENCY_CAPACITY
 from benchmarks.scheduling.serving import Machine, Served, Way, at_rate, serve
 from benchmarks.scheduling.wall import compare_in_real_seconds
-from benchmarks.scheduling.workloads import WORKLOADS, Arrival, arrivals
+from benchmarks.scheduling.workloads import SWEPT, WORKLOADS, Arrival, arrivals
 from teola.simulation.fleet import orders_steps
 from teola.simulation.served import percentile
 
@@ -47,7 +55,14 @@ NEVER_WAITS = 0.02  # of the rate of load 1: queries that are alone
 REPORTED = 0.7  # the load of the last line
 BASELINE = "fcfs"
 NAMES = (BASELINE, *(name for name in POLICIES if name != BASELINE))
-WAYS = {name: Way(name, name if orders_steps(name) else BASELINE) for name in NAMES}
+PUBLISHED = {  # baselines of papers
+    "latency_per_request": Way(BASELINE, BASELINE, f"&kv_tokens={LATENCY_CAPACITY}"),
+    "two_requests": Way(BASELINE, BASELINE, "&max_running=2"),
+}
+WAYS = {
+    **{name: Way(name, name if orders_steps(name) else BASELINE) for name in NAMES},
+    **PUBLISHED,
+}
 
 Rows = dict[str, dict[str, float]]  # by policy
 
@@ -138,8 +153,8 @@ def reported(sweep: Mapping[str, Rows]) -> Rows:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
-    parser.add_argument("--policies", default=",".join(WAYS))
+    parser.add_argument("--workloads", default=",".join(SWEPT))
+    parser.add_argument("--policies", default=",".join(NAMES))
     parser.add_argument("--loads", default="0.5,0.7,0.9")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--processes", type=int, default=1)

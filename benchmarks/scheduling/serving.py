@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scheduling.workloads import APPS, Arrival
+from benchmarks.scheduling.workloads import APPS, PARROT, Arrival
 from runtime.clock import now
 from runtime.events import Event
 from teola.virtual import on_virtual_clock
@@ -19,6 +19,7 @@ class Way:
 
     policy: str
     engine_policy: str
+    llm_options: str = ""  # further ones, as in a URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,10 @@ class Machine:
     model: str
     max_running: int
 
-    def engines(self, app: str, engine_policy: str) -> Mapping[str, str]:
-        options = f"max_running={self.max_running}&policy={engine_policy}"
+    def engines(self, app: str, way: Way) -> Mapping[str, str]:
+        options = f"max_running={self.max_running}&policy={way.engine_policy}{way.llm_options}"
+        if app in PARROT:
+            options += "&output_tokens=160"  # more than they take, so all are of full length
         others = {kind: f"emulated:{self.device}/{MODELS[kind]}" for kind in ENGINES.get(app, ())}
         return {"llm": f"emulated:{self.device}/{self.model}?{options}", **others}
 
@@ -62,7 +65,7 @@ async def serve_all(asked: Sequence[Arrival], machine: Machine, way: Way) -> lis
             nonlocal wasted
             wasted += event.fields.get("wasted_tokens", 0)
 
-        engines = machine.engines(arrival.app, way.engine_policy)
+        engines = machine.engines(arrival.app, way)
         changes = {"engines": engines, "memo": False, "policy": way.policy, "listener": listen}
         await APPS[arrival.app].using(**changes).arun(**arrival.arguments)
         return Served(arrival.app, now() - arrived_s, now() - began_s, wasted)

@@ -20,7 +20,7 @@ Row = Callable[[Sequence[Served], Sequence[Served]], dict[str, float]]
 class Embedded(Machine):
     """The embedded engines."""
 
-    def engines(self, app: str, engine_policy: str) -> Mapping[str, str]:  # noqa: ARG002
+    def engines(self, app: str, way: Way) -> Mapping[str, str]:  # noqa: ARG002
         return {}  # those that the apps name
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import teola as tl
 from benchmarks.remote.apps import advanced_rag, naive_rag
+from benchmarks.scheduling.published import PARROT
 from samples.advanced_rag import llm
 
 DATA = Path(__file__).resolve().parents[2] / "samples/data"
@@ -32,15 +33,17 @@ def chain(files: list[str]) -> str:
     return tl.synthesize(llm, None, parts, mode="refine", k=4, max_tokens=48)
 
 
-APPS: Mapping[str, Any] = {
+ALONE: Mapping[str, Any] = {
     "naive_rag": naive_rag,
     "advanced_rag": advanced_rag,
     "map_reduce": map_reduce,
     "chain": chain,
 }
+APPS: Mapping[str, Any] = {**ALONE, **PARROT}
 LONGEST = 10_000  # words: the samples have 11,000
 SPREAD = {"naive_rag": 0.6, "advanced_rag": 0.6, "map_reduce": 1.2, "chain": 0.6}
-WORKLOADS: Mapping[str, Sequence[str]] = {**{name: (name,) for name in APPS}, "mixed": (*APPS,)}
+SWEPT: Mapping[str, Sequence[str]] = {**{name: (name,) for name in ALONE}, "mixed": (*ALONE,)}
+WORKLOADS: Mapping[str, Sequence[str]] = {**SWEPT, **{name: (name,) for name in PARROT}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,15 @@ def arrivals(
     for _ in range(count):
         at_s += draw.expovariate(rate)
         app = draw.choice(apps)
-        num_words = round(draw.lognormvariate(7.0, SPREAD[app]))  # the median document has 1,100
-        arguments: dict[str, Any] = {"files": [documents.take(min(max(num_words, 300), LONGEST))]}
+        arguments: dict[str, Any] = {"files": [documents.take(_length(app, draw))]}
         if app in ("naive_rag", "advanced_rag"):
             arguments["question"] = draw.choice(QUESTIONS)
         yield Arrival(at_s, app, arguments)
+
+
+def _length(app: str, draw: random.Random) -> int:
+    """Words of a document."""
+    if app in PARROT:
+        return LONGEST
+    num_words = round(draw.lognormvariate(7.0, SPREAD[app]))  # the median document has 1,100
+    return min(max(num_words, 300), LONGEST)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from backends.policy.named import POLICIES
-from benchmarks.bench_scheduling import WAYS, bench, reported, row
+from benchmarks.bench_scheduling import NAMES, PUBLISHED, WAYS, bench, reported, row
 from benchmarks.scheduling.serving import Machine, Served, serve
 from benchmarks.scheduling.workloads import Arrival, arrivals
 
@@ -55,7 +55,7 @@ def test_the_gap_is_between_the_slow_downs_of_apps() -> None:
 
 
 def test_each_policy_with_a_name_is_compared_and_the_baseline_is_first() -> None:
-    assert set(WAYS) == set(POLICIES)
+    assert set(NAMES) == set(POLICIES) == set(WAYS) - set(PUBLISHED)
     assert next(iter(WAYS)) == "fcfs"
     assert WAYS["application_aware"].engine_policy == "application_aware"
 
@@ -70,3 +70,12 @@ def test_the_longest_documents_of_a_workload_are_there(tmp_path: Path, seed: int
     asked = list(arrivals(("map_reduce",), 1.0, 100, seed, tmp_path))
     lengths = [len(Path(each.arguments["files"][0]).read_text().split()) for each in asked]
     assert max(lengths) > 5000
+
+
+def test_an_engine_that_is_kept_small_for_each_request_takes_a_map_in_waves() -> None:
+    machine = Machine("a100", "llama-2-13b", max_running=128)
+    names = ["latency_per_request", "two_requests", "fcfs", "application_aware"]
+    found = bench("parrot_50", names, [0.02], 1, 0, machine, Console(quiet=True))["0.02"]
+    mean_s = {name: found[name]["mean_s"] for name in names}
+    assert mean_s["two_requests"] > mean_s["latency_per_request"] > 1.5 * mean_s["fcfs"]
+    assert mean_s["application_aware"] <= 1.01 * mean_s["fcfs"]

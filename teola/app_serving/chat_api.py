@@ -32,7 +32,7 @@ async def chat(request: Request) -> Response:
     service = service_of(request)
     fields, app, arguments = await bodies_of(request).read(request, partial(_parsed, service))
     warn_of(request, fields)
-    run = await service.run(app, arguments, is_heard=fields.stream)
+    run = await service.run(app, arguments, request, is_heard=fields.stream)
     shape = ChatShape(app.name, fields.includes_usage, run.id.removeprefix("run_"))
     if fields.stream:
         return await _stream(request, service, run, shape)

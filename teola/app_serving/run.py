@@ -79,9 +79,11 @@ class Run:
         is_heard: bool,
         shows_errors: bool = False,
         kept: Kept | None = None,
+        tenant: str = "",
     ) -> None:
         """With `is_heard` its events come to `inbox`; with `shows_errors` its client is told what
-        exceptions of the app say; `kept` is one on the disk, which begins or goes on."""
+        exceptions of the app say; `kept` is one on the disk, which begins or goes on; `tenant` is
+        for whom it is, empty: as the app says."""
         self.id = kept.id if kept else new_run_id()
         self.app = kept.app if kept else app
         self.shows_errors = shows_errors
@@ -93,6 +95,7 @@ class Run:
         self.progress = RunProgress()
         self._arguments = arguments
         self._kept = kept
+        self._tenant = tenant
         self._otel = below_client(app.options.otel)
         self._meter = meter
         self._began_s = perf_counter()
@@ -191,7 +194,8 @@ class Run:
             self._loop.call_soon_threadsafe(stop, outcome)
 
     async def _outcome(self) -> Outcome:
-        app = self.app.using(listener=self._listen, otel=self._otel)
+        tenant = self._tenant or self.app.options.tenant
+        app = self.app.using(listener=self._listen, otel=self._otel, tenant=tenant)
         try:
             result = await (app.arun(**self._arguments) if app.is_async else self._traced(app))
             return Outcome("completed", _plain(result))

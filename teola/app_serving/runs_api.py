@@ -44,7 +44,7 @@ async def start_run(request: Request) -> Response:
     service = service_of(request)
     app = service.app(request.path_params["name"])
     fields = await bodies_of(request).read(request, partial(_parsed, app))
-    run = await service.run(app, fields.arguments, is_heard=fields.stream)
+    run = await service.run(app, fields.arguments, request, is_heard=fields.stream)
     if fields.background:
         return run_answer(run, 202)
     if fields.stream:

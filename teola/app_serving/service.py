@@ -27,6 +27,7 @@ from teola.runner import default_runner
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
 from teola.serving.metrics import AnswerMeter
+from teola.serving.tenants import tenant_of
 
 T = TypeVar("T")
 _STOP_S = 2.0  # for apps to stop when they are told to
@@ -43,11 +44,12 @@ class AppService:
         *,
         shows_errors: bool = False,
         keeping: Keeping | None = None,
+        tenant_header: str | None = None,
     ) -> None:
         """At most `max_runs` run at once, each for `timeout_s`; `shows_errors` tells clients the
         texts of exceptions that apps raise, which the log has in any case; `keeping` says where
-        runs are kept on disk, if they are. Raises ConfigError for two of one name, and for an app
-        that clients cannot call."""
+        runs are kept on disk, if they are; `tenant_header` names the tenant of a run. Raises
+        ConfigError for two of one name, and for an app that clients cannot call."""
         self.metrics = RunMetrics()
         self.created_s = int(time.time())
         self._is_open = False
@@ -55,6 +57,7 @@ class AppService:
         bounded = apps if timeout_s is None else _bounded(apps, timeout_s)
         self.apps = _by_name(bounded, shows_errors)
         self.max_runs = max_runs
+        self.tenant_header = tenant_header
         self.kept: KeptRuns | None = None  # once it has started, if its runs are kept
         self._keeping = keeping
         self._admission = Admission(max_runs)
@@ -82,11 +85,19 @@ class AppService:
         message = f"there is no app {name[:100]!r} here; this server has {', '.join(self.apps)}"
         raise ApiError(404, message, code="app_not_found", param="name")
 
-    async def run(self, app: ServedApp, arguments: Mapping[str, Any], *, is_heard: bool) -> Run:
+    async def run(
+        self,
+        app: ServedApp,
+        arguments: Mapping[str, Any],
+        request: Request,
+        *,
+        is_heard: bool,
+    ) -> Run:
         """Start a run. Raises ApiError when the server is full, or not ready."""
+        tenant = tenant_of(request, self.tenant_header)
         with self.admitted() as place:
             kept = await self.kept.begin(new_run_id(), app, arguments) if self.kept else None
-            return self.started(app, arguments, place, kept, is_heard=is_heard)
+            return self.started(app, arguments, place, kept, is_heard=is_heard, tenant=tenant)
 
     @contextmanager
     def admitted(self) -> Iterator[ExitStack]:
@@ -106,10 +117,18 @@ class AppService:
         kept: Kept | None,
         *,
         is_heard: bool = False,
+        tenant: str = "",
     ) -> Run:
         """A run that has begun, in that place."""
-        meter, shows = AnswerMeter(self.metrics), self._shows_errors
-        run = Run(app.app, arguments, meter, is_heard=is_heard, shows_errors=shows, kept=kept)
+        run = Run(
+            app.app,
+            arguments,
+            AnswerMeter(self.metrics),
+            is_heard=is_heard,
+            shows_errors=self._shows_errors,
+            kept=kept,
+            tenant=tenant,
+        )
         taken = place.pop_all()
         self._ended.forget(run.id)
         self._running[run.id] = run

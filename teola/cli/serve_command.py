@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from backends.optional import optional_imports
+from backends.policy.named import POLICIES
 from frontend_dsl.engine_names import engines_read_by
 from teola.cli.failures import UsageError, reported
 from teola.cli.serve_engine_command import say
 from teola.cli.server_options import ServerOptions, check_finite
 from teola.cli.target import AnyApp, load_app
+from teola.cli.tenant_option import check_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,23 @@ class KeepsRuns:
         check_finite("--keep-days", self.days or 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The options that say whose run goes first."""
+
+    policy: str | None = None
+    tenant_header: str | None = None
+
+    def of(self, apps: Sequence[AnyApp]) -> list[AnyApp]:
+        """The apps with this policy. Raises UsageError for an unknown one."""
+        if self.policy is None:
+            return [*apps]
+        if self.policy not in POLICIES:
+            known = ", ".join(sorted(POLICIES))
+            raise UsageError(f"--policy {self.policy!r}: no such policy; there are {known}")
+        return [app.using(policy=self.policy) for app in apps]
+
+
 def serve_apps(
     targets: Sequence[str],
     engines: Sequence[str],
@@ -36,6 +55,7 @@ def serve_apps(
     run_timeout_s: float | None,
     shows_errors: bool,
     keeps: KeepsRuns,
+    orders: Orders,
     server: ServerOptions,
     debug: bool,
 ) -> None:
@@ -49,11 +69,12 @@ def serve_apps(
             from teola.serving.process import serve
         settings = server.settings
         keeps.check()
+        check_header(orders.tenant_header)
         origins, hosts = server.origins, server.hosts
         if run_timeout_s is not None and not run_timeout_s > 0:
             raise UsageError(f"--run-timeout is {run_timeout_s}; it must be above 0")
         check_finite("--run-timeout", run_timeout_s or 1.0)
-        apps = with_engines(load_apps(targets), engines)
+        apps = orders.of(with_engines(load_apps(targets), engines))
         if server.otel is not None:
             apps = [app.using(otel=server.otel) for app in apps]
         keeping: Keeping | None = None
@@ -61,7 +82,12 @@ def serve_apps(
             retention = Retention(keeps.most_runs, keeps.days)
             keeping = Keeping(keeps.folder, retention, keeps.resumes)
         service = AppService(
-            apps, max_runs, run_timeout_s, shows_errors=shows_errors, keeping=keeping
+            apps,
+            max_runs,
+            run_timeout_s,
+            shows_errors=shows_errors,
+            keeping=keeping,
+            tenant_header=orders.tenant_header,
         )
         serve(service, settings, say, partial(make_app, origins=origins, hosts=hosts))
 

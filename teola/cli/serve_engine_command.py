@@ -12,6 +12,7 @@ from backends.registry import EngineSpec, create, service_of
 from backends.url_secrets import without_url_secrets
 from teola.cli.failures import UsageError, reported
 from teola.cli.server_options import ServerOptions
+from teola.cli.tenant_option import check_header
 from teola.serving.client_rules import ClientRules
 from teola.telemetry.otel import otel_of
 
@@ -33,6 +34,7 @@ def serve_engine(
             from teola.serving.process import serve
             from teola.serving.served_engines import ServedEngines
         settings, origins, hosts = server.settings, server.origins, server.hosts
+        check_header(rules.tenant_header)
         llm, embedder, reranker = urls
         kinds: dict[Kind, str | None] = {"llm": llm, "embedder": embedder, "reranker": reranker}
         engines = make_engines(kinds, engine_options(words))

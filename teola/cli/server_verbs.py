@@ -7,7 +7,7 @@ import typer
 
 from teola.cli.engine_verbs import Debug
 from teola.cli.server_options import ServerOptions, with_server_options
-from teola.cli.tenant_option import TenantHeader, checked_header
+from teola.cli.tenant_option import TenantHeader
 from teola.serving.client_rules import ClientRules, PriorityRule
 
 
@@ -53,8 +53,7 @@ def serve_engine(
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
     from teola.cli.serve_engine_command import serve_engine as serve_urls
 
-    header = checked_header(tenant_header)
-    rules = ClientRules(exact, client_priority, parse_special, any_model, header)
+    rules = ClientRules(exact, client_priority, parse_special, any_model, tenant_header)
     urls, words, loras = (llm, embedder, reranker), option or [], lora or []
     serve_urls(urls, words, loras, name, max_queued, rules, server, debug)
 
@@ -89,14 +88,20 @@ def serve(
     keep_days: Annotated[
         float | None, typer.Option(min=0.0, help="Forget runs that ended so long ago.")
     ] = None,
+    policy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose run goes first: vtc, justitia ...")
+    ] = None,
+    tenant_header: TenantHeader = None,
     server: ServerOptions = ServerOptions(),  # noqa: B008 - frozen
     debug: Debug = False,
 ) -> None:
     """Serve apps over HTTP: teola serve app.py:name"""
-    from teola.cli.serve_command import KeepsRuns, serve_apps
+    from teola.cli.serve_command import KeepsRuns, Orders, serve_apps
 
     kept = KeepsRuns(runs, resume, keep_runs, keep_days)
-    serve_apps(targets or [], engine or [], max_runs, run_timeout, show_errors, kept, server, debug)
+    orders = Orders(policy, tenant_header)
+    words = targets or [], engine or []
+    serve_apps(*words, max_runs, run_timeout, show_errors, kept, orders, server, debug)
 
 
 def mcp(

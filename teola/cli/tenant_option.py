@@ -15,8 +15,7 @@ TenantHeader = Annotated[
 ]
 
 
-def checked_header(name: str | None) -> str | None:
+def check_header(name: str | None) -> None:
     """Raises UsageError for what is no name of a header."""
     if name is not None and not _NAME.fullmatch(name):
         raise UsageError(f"--tenant-header {name!r}: write the name of a header, like X-Tenant")
-    return name

@@ -1,21 +1,19 @@
 """Who sent a request, and what its client gets of what it asks for."""
 
 import asyncio
-import re
 from typing import Protocol
 
 from starlette.requests import Request
 
 from backends.base import Place
-from teola.serving.api_errors import ApiError, invalid
+from teola.serving.api_errors import invalid
 from teola.serving.client_rules import ClientRules, PriorityRule
 from teola.serving.place_fields import Client, PlaceFields
 from teola.serving.priorities import granted
 from teola.serving.served import Service
 from teola.serving.served_engines import ServedEngines
+from teola.serving.tenants import tenant_of
 from teola.serving.warnings_header import warn
-
-_TENANT = re.compile(r"[!-~]{1,128}")
 
 
 class AsksForService(Protocol):
@@ -54,15 +52,6 @@ def client_of(request: Request, rules: ClientRules) -> Client:
         return Client(f"tenant {tenant}", tenant, is_believed)
     address = request.client.host if request.client is not None else "?"
     return Client(f"address {address}", is_believed=is_believed)
-
-
-def tenant_of(request: Request, header: str | None) -> str:
-    """As the header says; empty without one. Raises ApiError for what is no name."""
-    found = "" if header is None else request.headers.get(header, "")
-    if found and not _TENANT.fullmatch(found):
-        why = f"{header} must be 1 to 128 visible ASCII characters"
-        raise ApiError(400, why, code="invalid_tenant")
-    return found
 
 
 def _taken(request: Request, rule: PriorityRule, said: PlaceFields | None) -> PlaceFields | None:

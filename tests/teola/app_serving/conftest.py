@@ -80,8 +80,16 @@ def _serving(
     origins: tuple[str, ...] = (),
     shows_errors: bool = False,
     keeping: Keeping | None = None,
+    tenant_header: str | None = None,
 ) -> Iterator[Client]:
-    service = AppService(apps, max_runs, timeout_s, shows_errors=shows_errors, keeping=keeping)
+    service = AppService(
+        apps,
+        max_runs,
+        timeout_s,
+        shows_errors=shows_errors,
+        keeping=keeping,
+        tenant_header=tenant_header,
+    )
     if is_ready and keeping is None:
         asyncio.run(service.start())
     app = make_app(service, key, origins=origins)

@@ -19,6 +19,11 @@ import pytest
         (["app.py:talk", "--run-timeout", "inf"], "--run-timeout is inf; write a number"),
         (["app.py:talk", "--drain", "inf"], "--drain is inf; write a number"),
         (["app.py:talk", "--max-body-mb", "inf"], "--max-body-mb is inf; write a number"),
+        (
+            ["app.py:talk", "--policy", "best"],
+            "--policy 'best': no such policy; there are application_aware",
+        ),
+        (["app.py:talk", "--tenant-header", "a b"], "--tenant-header 'a b': write the name of a"),
         (["app.py:talk", "--api-key", " "], "--api-key or TEOLA_API_KEY: the key is empty"),
     ],
 )

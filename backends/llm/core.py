@@ -14,6 +14,7 @@ from backends.llm.fusion.linker import Linker
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.kv.pins import Pins
+from backends.llm.kv.prefetch import Prefetch
 from backends.llm.kv.tiers.open_tiers import open_tiers
 from backends.llm.live_requests import Finished, LiveRequests, NoteContext
 from backends.llm.lora.adapter import LoadedAdapter
@@ -77,6 +78,9 @@ class LLMCore:
             stats=stats,
             clock=clock,
         )
+        self._prefetch = None
+        if self.transfer is not None and options.eviction == "next_use":
+            self._prefetch = Prefetch(self.cache, self.transfer, clock)
         read = partial(read_adapter, model=model.config, device=model.device)
         page_bytes = bytes_per_token(model.config, model.dtype) * options.page_size
         self.adapters = AdapterPool(self.cache, in_memory, page_bytes, read, model.adapter_bytes)
@@ -147,6 +151,11 @@ class LLMCore:
         is_loading = self.transfer is not None and self.transfer.num_loading > 0
         return bool(self.live.groups) or is_loading
 
+    @property
+    def next_work_s(self) -> float | None:
+        """In how many seconds there is something to do though nobody asks; None: never."""
+        return self._prefetch.next_s if self._prefetch is not None else None
+
     def encode(
         self,
         parts: Items[Part],
@@ -199,6 +208,8 @@ class LLMCore:
         """A context is expected to be read in so many seconds; those of other engines pass."""
         if isinstance(context, LLMContext) and context.is_of(self.live.released):
             self.cache.expect(context.table, after_s)
+            if self._prefetch is not None:
+                self._prefetch.expect(context)
 
     def step(self) -> Finished:
         """Run one step; the requests that finished in it, failed ones with their exception."""
@@ -303,6 +314,8 @@ class LLMCore:
         self.adapters.poll()
         if self.transfer is not None:
             self.transfer.poll(self.cache)
+        if self._prefetch is not None:
+            self._prefetch.poll()
 
     def _wait_for_loads(self, step: Step) -> None:
         """Where nothing can run, sleep a moment and not turn in circles."""

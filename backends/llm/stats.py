@@ -27,6 +27,13 @@ class CacheStats:
     saved_pages: int = 0  # copied to a lower tier
     known_pages: int = 0  # were in a lower tier already: swapped out once
     unsaved_pages: int = 0  # lost, since the queue to the lower tiers was full
+    # contexts: what became of those that nobody was reading
+    expected_reads: int = 0  # contexts read whose next read had been told
+    kept_reads: int = 0  # of these, with all of their KV in the pool
+    demoted_pages: int = 0  # lost by contexts to others, for a lower tier
+    dropped_pages: int = 0  # the same where there is none
+    prefetched_pages: int = 0  # brought back from there ahead of the read
+    freed_contexts: int = 0  # after their last read
     # loads from lower tiers
     num_loads: int = 0
     num_waits: int = 0  # times that a sequence had to wait for a load

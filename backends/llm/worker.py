@@ -78,6 +78,9 @@ class SteppedCore(Protocol):
     @property
     def has_work(self) -> bool: ...
 
+    @property
+    def next_work_s(self) -> float | None: ...
+
     def prefill_s(self, start: int, end: int) -> float: ...
 
     def prepare(self, request: Request) -> Any: ...
@@ -187,10 +190,10 @@ class Inbox:
             self.wake.notify()
             return True
 
-    def wait(self, has_work: Callable[[], bool]) -> bool:
-        """Sleep until there is something to do; False when it was closed."""
+    def wait(self, has_work: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Sleep until there is something to do, or for the time; False when it was closed."""
         with self.wake:
-            self.wake.wait_for(lambda: self._commands or has_work() or self._is_closed)
+            self.wake.wait_for(lambda: self._commands or has_work() or self._is_closed, timeout_s)
             return not self._is_closed
 
     def take(self) -> Command | None:
@@ -222,7 +225,7 @@ class Worker:
             self._fail_all(failure)
 
     def _run(self) -> None:
-        while self._inbox.wait(lambda: self._core.has_work):
+        while self._inbox.wait(lambda: self._core.has_work, self._core.next_work_s):
             self._take_commands()
             self._outbox.flush()
             for request_id, outcome in self._step():

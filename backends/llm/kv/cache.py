@@ -13,6 +13,7 @@ from typing import Protocol
 
 from backends.llm.kv.eviction import POLICIES, EvictionName
 from backends.llm.kv.idle import IdleTables
+from backends.llm.kv.next_use import idle_s
 from backends.llm.kv.page_pool import PagePool
 from backends.llm.kv.page_table import Load, PageTable
 from backends.llm.kv.radix import RadixNode, RadixTree
@@ -78,6 +79,16 @@ class KVCache:
             self.tree.touch(parent.node)
         return self.share(parent, parent.num_computed)
 
+    def note_read(self, table: PageTable, num_tokens: int) -> None:
+        """A sequence goes on behind a context of so many tokens that need KV."""
+        if table.is_expected:
+            self.stats.expected_reads += 1
+            self.stats.kept_reads += self.has_pages(table, num_tokens)
+
+    def has_pages(self, table: PageTable, num_tokens: int) -> bool:
+        """Whether the table has KV of all whole pages of the first `num_tokens`."""
+        return table.num_computed >= num_tokens // self.pool.page_size * self.pool.page_size
+
     def share(self, table: PageTable, num_tokens: int) -> PageTable:
         """A second holder of the first `num_tokens`, which is no use of them."""
         other = PageTable(table.namespace)
@@ -123,11 +134,12 @@ class KVCache:
         found = self.tree.peek(ids, table.namespace, table.node)
         return table.pages[:first] + found
 
-    def reserve(self, table: PageTable, num_tokens: int) -> bool:
+    def reserve(self, table: PageTable, num_tokens: int, spared_s: float | None = None) -> bool:
         """Make the table able to take tokens up to `num_tokens`, its next page private. False,
-        and nothing changed for the table, when even eviction cannot make room."""
-        while self._num_missing(table, num_tokens) > self.pool.num_free:
-            if not self._reclaim(self._num_missing(table, num_tokens) - self.pool.num_free):
+        and nothing changed for the table, when even eviction cannot make room, without contexts
+        that are expected to be read within `spared_s`."""
+        while (num_missing := self._num_missing(table, num_tokens)) > self.pool.num_free:
+            if not self._reclaim(num_missing - self.pool.num_free, spared_s):
                 return False
         if self._is_tail_shared(table):
             self._copy_tail(table)
@@ -213,6 +225,7 @@ class KVCache:
     def release(self, table: PageTable) -> None:
         """Its context is gone: drop it for good, a pin with it."""
         table.is_released = True
+        self.stats.freed_contexts += 1
         self.drop(table)
 
     def forget(self) -> None:
@@ -264,7 +277,7 @@ class KVCache:
         self.pool.drop(table.pages[at])
         table.set_page(at, own)
 
-    def _reclaim(self, num_pages: int) -> bool:
+    def _reclaim(self, num_pages: int, spared_s: float | None = None) -> bool:
         """One round of eviction; False when there was nothing left to evict."""
         if self._borrower is not None and self._borrower.give_back(self.drop):
             return True
@@ -276,11 +289,23 @@ class KVCache:
         table = self.idle.pop()
         if table is None:
             return False
+        if spared_s is not None and idle_s(table.due_s, self._clock()) <= spared_s:
+            self.idle.put_back(table)
+            return False
+        num_held = len(table.pages)
         if table.is_expected and table.num_computed > self.pool.page_size:
             self._trim(table, num_pages)
         else:
             self.drop(table)
+        self._note_lost(num_held - len(table.pages))
         return True
+
+    def _note_lost(self, num_pages: int) -> None:
+        """A context lost pages. They are copied to a lower tier when they leave the tree too."""
+        if self._lower is not None:
+            self.stats.demoted_pages += num_pages
+        else:
+            self.stats.dropped_pages += num_pages
 
     def _trim(self, table: PageTable, num_pages: int) -> None:
         """Its last pages are no longer held. The others are: by the time that more is needed,

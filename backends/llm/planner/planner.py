@@ -162,6 +162,7 @@ class BatchPlanner:
             return False
         parent = sequence.parent
         if parent is not None and parent.ids:
+            self.cache.note_read(parent.table, len(parent.ids) - 1)
             sequence.table = self.cache.fork(parent.table)
         else:
             sequence.table = PageTable(sequence.namespace)

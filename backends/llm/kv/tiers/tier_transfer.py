@@ -149,9 +149,11 @@ class TierTransfer:
             is_patient=is_patient,
         )
 
-    def load_rest(self, cache: KVCache, table: PageTable, ids: list[int]) -> Load | None:
+    def load_rest(
+        self, cache: KVCache, table: PageTable, ids: list[int], spared_s: float | None = None
+    ) -> Load | None:
         """The load that brings the pages after those of the table, started if need be. None where
-        nothing more is held below, or the pool has no room for it."""
+        nothing more is held below, or the pool has no room for it: see `KVCache.reserve`."""
         size = cache.pool.page_size
         node = table.node if table.node is not None else cache.tree.root(table.namespace)
         start = node.end
@@ -169,7 +171,7 @@ class TierTransfer:
             return None
         end = start + len(keys) * size
         lease = cache.share(table, start)
-        if not cache.reserve(lease, end):
+        if not cache.reserve(lease, end, spared_s):
             cache.drop(lease)
             return None
         load = self.tiers.load(keys, lease.pages[start // size :])

@@ -103,6 +103,19 @@ def test_on_a_model_what_the_graph_reads_is_kept_and_answers_are_equal() -> None
     assert found["next_use"][1] < found["lru"][1]
 
 
+@pytest.mark.model
+def test_with_a_tier_below_nothing_is_computed_twice_and_answers_are_equal() -> None:
+    def run(eviction: str, **options: Any) -> tuple[Any, int]:
+        options |= {"kv_tokens": 1056, "context_len": 1024, "dtype": "float32"}
+        url = "local:smollm2-135m"
+        return run_panel(eviction, url, lambda app, *args: app(*args, rounds=2), 3, **options)
+
+    without, below = run("lru"), run("next_use", host_kv_tokens=8192)
+    print(f"prefilled {without[1]} without a tier, {below[1]} with one")
+    assert below[0] == without[0]
+    assert below[1] < without[1]
+
+
 def sessions(eviction: str) -> tuple[list[str], int]:
     """Chats with tools of which some are slow, more than the pool holds."""
     llm = tl.LLM("emulated:h100/llama-3.1-8b", eviction=eviction, kv_tokens=3000, output_tokens=16)

@@ -4,6 +4,7 @@ EngineError
 ├── EngineUnavailable     not started, gone, or its model or package is missing here
 │   └── EngineTimeout     it gave no answer within the `timeout_s` of the engine
 ├── EngineBroken          it raised what no engine should raise
+├── PolicyFailed          the policy that orders what waits at it raised
 ├── RequestAborted        its caller wants no answer any more
 ├── EngineOverloaded      no room now; the same request may pass later
 ├── RequestTooLong        the request can never fit this engine
@@ -45,6 +46,11 @@ class EngineTimeout(EngineUnavailable):
 
 class EngineBroken(EngineError):
     """The engine raised what no engine should raise: a mistake in it, or a lack of memory."""
+
+
+class PolicyFailed(EngineError):
+    """The policy that orders what waits at the engine raised; `__cause__` is what. The other
+    requests go on, by arrival."""
 
 
 class EngineOverloaded(EngineError):

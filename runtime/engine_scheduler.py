@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
 from backends.base import Engine, Outcome, Request, Result, Usage
-from backends.errors import EngineBroken, EngineError, EngineUnavailable, RequestAborted
+from backends.errors import (
+    EngineBroken,
+    EngineError,
+    EngineUnavailable,
+    PolicyFailed,
+    RequestAborted,
+)
 from backends.policy.application_aware import application_aware
 from backends.policy.base import OrdersSteps, Policy
 from backends.rate_limits import ReportsRates
@@ -20,6 +26,7 @@ from runtime.job import Job, Started
 from runtime.rates.planner import RatePlanner
 from runtime.repeats import Repeats
 from runtime.time_limit import execute_within
+from runtime.waiting.checked_queue import queue_under
 from runtime.waiting.ready_queue import ReadyQueue
 from runtime.waiting.service import service_of
 from runtime.waiting.slot_past import SlotPast
@@ -59,7 +66,7 @@ class EngineScheduler:
         self._repeats = Repeats(name, retries, self._queue_up)
         if isinstance(engine, OrdersSteps):
             engine.order_by(policy)
-        self._queue: ReadyQueue[Job] = ReadyQueue(policy)
+        self._queue: ReadyQueue[Job] = queue_under(policy, name, self._refuse)
         self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
         self._guesses: set[Job] = set()  # of those that run: nobody may ever ask for them
@@ -142,9 +149,16 @@ class EngineScheduler:
             return
         if isinstance(self.engine, OrdersSteps):
             self.engine.order_by(policy)
-        self._queue = ReadyQueue(policy)
-        for job in self._waiting.values():
+        self._queue = queue_under(policy, self.name, self._refuse)
+        for job in list(self._waiting.values()):
             self._queue.put(job)
+
+    def _refuse(self, job: Job, error: PolicyFailed) -> None:
+        """The policy raised at a job that waits."""
+        del self._waiting[job.request.id]
+        if self._rates is not None:
+            self._rates.left(job)
+        asyncio.get_running_loop().call_soon(job.on_done, self._repeats.checked(job, error))
 
     def _next_due_s(self) -> float:
         request_s = 0.0 if self._rates is None else self._rates.request_s
@@ -189,7 +203,7 @@ class EngineScheduler:
         left = [*self._running.values(), *self._waiting.values(), *self._repeats.close()]
         self._running.clear()
         self._waiting.clear()
-        self._queue = ReadyQueue(self._queue.policy)
+        self._queue = queue_under(self._queue.policy, self.name, self._refuse)
         for job in left:
             job.on_done(_closed(self.name))
 

@@ -30,6 +30,7 @@
     │   └── EngineTimeout     no answer within the timeout_s of the engine
     ├── EngineBroken          it raised what no engine should raise
     ├── EngineOverloaded
+    ├── PolicyFailed          the policy that orders what waits at an engine raised
     ├── RequestAborted        its caller wants no answer any more
     ├── RequestTooLong
     ├── NoReply               a test's tl.fake has no reply for a prompt
@@ -65,6 +66,7 @@ from backends.errors import (
     NetworkDenied,
     NoReply,
     PlanInvalid,
+    PolicyFailed,
     RequestAborted,
     RequestRejected,
     RequestTooLong,
@@ -127,6 +129,7 @@ __all__ = [
     "NodeFailed",
     "OutputInvalid",
     "PlanInvalid",
+    "PolicyFailed",
     "QueryCancelled",
     "QueryError",
     "QueryTimeout",

@@ -16,6 +16,7 @@ So that nothing starves under policies that have patience, the oldest of all goe
 `patience_s` old; it takes one place in a step.
 """
 
+import logging
 from collections.abc import Callable, Hashable
 from collections.abc import Sequence as Items
 from itertools import islice
@@ -26,6 +27,8 @@ from backends.llm.sequence.sequence import Sequence
 from backends.policy.among_clients import ClientTurns, in_their_turns, is_by_tenant
 from backends.policy.base import Policy, Service, Ticket
 from backends.policy.in_order import in_order
+
+_log = logging.getLogger("teola.llm")
 
 MOST_ORDERED = 128  # of those that wait, in steps between two that put all in order; at least
 # four times as many as run
@@ -122,8 +125,19 @@ class _ByPlaces:
         self._lines: dict[Sequence, _Line] = {}
         self._since: dict[Hashable, int] = {}  # flow -> its first arrival, while it is here
         self._front = _Front()
+        self._has_failed = False
 
     def __call__(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
+        if self._has_failed:
+            return sequences
+        try:
+            return self._ordered(sequences, view, now_s)
+        except Exception:  # of a policy of the user's own: schedulers tell the query
+            _log.exception("policy %r raised; steps go by arrival", self._policy.name)
+            self._has_failed = True
+            return sequences
+
+    def _ordered(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
         if self._account is not None:
             self._look_at(sequences, now_s)
         if _all_decode(sequences, view) or self._knows_nothing(sequences):

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from backends.base import Left, Place
-from backends.policy.base import Ticket
+from backends.policy.base import FlowView, Policy, Ticket
 from backends.policy.named import POLICIES
 from runtime.waiting.ready_queue import ReadyQueue
 
@@ -48,6 +50,22 @@ def test_a_query_that_its_last_call_brings_near_its_end_counts_by_its_farthest_r
     far = asked(driven, "two", 20.0)
     driven.run()
     assert driven.finished == [each.request.id for each in (one, far, near)]
+
+
+def test_steps_go_by_arrival_once_a_policy_raised(
+    engine: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    def turn(flow: FlowView) -> float:
+        raise KeyError(flow.first.place.query)
+
+    driven = engine(policy="auto", max_running=1)
+    driven.core.order_by(Policy("mine", rank=lambda ticket: -ticket.order, turn=turn))
+    asked_for = [asked(driven, query, 1.0) for query in ("a", "b", "c")]
+    driven.run()
+    assert driven.finished == [sequence.request.id for sequence in asked_for]
+    assert [each.getMessage() for each in caplog.records] == [
+        "policy 'mine' raised; steps go by arrival"
+    ]
 
 
 def test_a_guess_goes_behind_all_others_until_somebody_waits_for_it(engine: Make) -> None:

@@ -19,6 +19,7 @@ from backends.policy.application_aware import application_aware
 from backends.policy.base import OrdersSteps, Policy
 from backends.rate_limits import ReportsRates
 from backends.service_options import ServiceOptions
+from runtime.circuit import Circuit, Probe
 from runtime.clock import now
 from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
@@ -64,6 +65,7 @@ class EngineScheduler:
         self.service = service or ServiceOptions()
         retries = 0 if self._info.repeats else self.service.retries
         self._repeats = Repeats(name, retries, self._queue_up)
+        self._circuit = Circuit(name, engine) if self._info.repeats else None
         if isinstance(engine, OrdersSteps):
             engine.order_by(policy)
         self._queue: ReadyQueue[Job] = queue_under(policy, name, self._refuse)
@@ -303,7 +305,10 @@ class EngineScheduler:
 
     async def _run(self, batch: Sequence[Job], past: SlotPast) -> Iterable[tuple[Job, Outcome]]:
         outcomes: Sequence[Outcome] = ()
+        probe: Probe | None = None
         try:
+            if self._circuit is not None:
+                probe = await self._circuit.enter(batch)
             load_s = 0.0 if self._is_loaded else await self._load()
             batch = self._without_cancelled(batch)
             self._tell_start(batch, load_s, past)
@@ -316,6 +321,8 @@ class EngineScheduler:
             outcomes = [_closed(self.name)] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
             outcomes = [_as_engine_error(self.name, error)] * len(batch)
+        if self._circuit is not None:
+            self._circuit.leave(batch, outcomes, probe)
         return zip(batch, outcomes, strict=True)
 
     def _tell_start(self, batch: Sequence[Job], load_s: float, past: SlotPast) -> None:

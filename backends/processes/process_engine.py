@@ -54,6 +54,8 @@ class ProcessEngine:
         self._is_up = asyncio.Event()
         self._attempt: asyncio.Future[None] | None = None  # of the next start: how it ends
         self._num_restarts = 0
+        self._failure: EngineUnavailable | None = None  # of the last start
+        self._next_start_s = 0.0
 
     @property
     def info(self) -> EngineInfo:
@@ -122,11 +124,15 @@ class ProcessEngine:
         self._is_up.set()
 
     async def _ready(self) -> None:
-        """Raises EngineUnavailable while the process is down."""
+        """Wait for a process that starts again, unless its last start failed. Raises
+        EngineUnavailable."""
         if self.is_up:
             return
         if not self._waits or self._watch is None:
             raise EngineUnavailable(f"the process of {self._url} is not running")
+        if self._failure is not None:
+            wait_s = max(0.0, self._next_start_s - asyncio.get_running_loop().time())
+            raise EngineUnavailable(f"{self._failure}; it is tried again in {wait_s:.1f} s")
         if self._attempt is None:
             self._attempt = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._attempt)
@@ -145,16 +151,18 @@ class ProcessEngine:
     async def _restart(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
+            self._next_start_s = asyncio.get_running_loop().time() + pause_s
             await asyncio.sleep(pause_s)
             try:
                 await self._start_child()
             except (EngineError, ConfigError, OSError) as error:
-                failure = EngineUnavailable(f"{self._url} cannot be started again: {error}")
-                _log.warning("%s", failure)
-                self._tell_attempt(failure)
+                self._failure = EngineUnavailable(f"{self._url} cannot be started again: {error}")
+                _log.warning("%s", self._failure)
+                self._tell_attempt(self._failure)
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
             else:
                 self._num_restarts += 1
+                self._failure = None
                 _log.info("the process of %s runs again", self._url)
                 self._tell_attempt(None)
                 return

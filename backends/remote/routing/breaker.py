@@ -17,9 +17,10 @@ LONGEST_PAUSE_S = 30.0
 class Breaker:
     """`draw` gives random numbers in [0, 1)."""
 
-    def __init__(self, draw: Callable[[], float]) -> None:
+    def __init__(self, draw: Callable[[], float], longest_pause_s: float = LONGEST_PAUSE_S) -> None:
         self.reason = ""  # of the last failure
         self._draw = draw
+        self._longest_pause_s = longest_pause_s
         self._num_failures = 0  # since the last success
         self._num_pauses = 0  # since the last success
         self._retry_at_s: float | None = None  # None: closed
@@ -34,6 +35,11 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether anything but a probe is kept away."""
         return self._retry_at_s is not None
+
+    @property
+    def num_pauses(self) -> int:
+        """Since the last success."""
+        return self._num_pauses
 
     def retry_in_s(self, now_s: float) -> float:
         return max(0.0, (self._retry_at_s or now_s) - now_s)
@@ -60,7 +66,7 @@ class Breaker:
             return False  # of a request that was on its way when it opened
         if not (is_final or is_probe or self._num_failures >= MAX_FAILURES):
             return False
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._num_pauses)
+        pause_s = min(self._longest_pause_s, FIRST_PAUSE_S * 2**self._num_pauses)
         self._num_pauses += 1
         self._retry_at_s = now_s + pause_s * (0.5 + 0.5 * self._draw())
         return True

@@ -125,15 +125,22 @@ def test_where_there_are_others_a_request_does_not_wait() -> None:
     on(machine, work)
 
 
-def test_starts_that_fail_are_further_and_further_apart() -> None:
+def test_starts_that_fail_are_further_and_further_apart_and_requests_fail_at_once() -> None:
     machine = Machine()
 
     async def work() -> None:
         machine.num_failing_starts = 4
         machine.children[0].kill()
-        outcomes = [await machine.ask() for _ in range(5)]
-        assert [isinstance(one, Result) for one in outcomes] == [False] * 4 + [True]
+        assert isinstance(await machine.ask(), EngineUnavailable)
+        failed_s = now()
+        assert failed_s <= 1.0 + 0.2 + 0.5 + 1.0
+        refused = await machine.ask()
+        assert now() == failed_s
+        assert "it did not start; it is tried again in 1.0 s" in str(refused)
+        while not isinstance(await machine.ask(), Result):
+            await asyncio.sleep(0.1)
         assert now() >= 1.0 + (0.5 + 1 + 2 + 4 + 8) + 5 * 1.0
+        assert isinstance(await machine.ask(), Result)
 
     on(machine, work)
 

@@ -2,7 +2,8 @@
 
 EngineError
 ├── EngineUnavailable     not started, gone, or its model or package is missing here
-│   └── EngineTimeout     it gave no answer within the `timeout_s` of the engine
+│   ├── EngineTimeout     it gave no answer within the `timeout_s` of the engine
+│   └── EngineLeftAlone   it failed again and again, and is not asked for a while
 ├── EngineBroken          it raised what no engine should raise
 ├── PolicyFailed          the policy that orders what waits at it raised
 ├── RequestAborted        its caller wants no answer any more
@@ -42,6 +43,10 @@ class EngineUnavailable(EngineError):
 
 class EngineTimeout(EngineUnavailable):
     """The engine gave no answer within its `timeout_s`; the request was aborted."""
+
+
+class EngineLeftAlone(EngineUnavailable):
+    """The engine failed again and again; the message says when it is asked again."""
 
 
 class EngineBroken(EngineError):

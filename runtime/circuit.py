@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from random import Random
 
 from backends.base import Engine, Outcome
-from backends.errors import EngineTimeout, EngineUnavailable
+from backends.errors import EngineLeftAlone, EngineTimeout, EngineUnavailable
+from backends.remote.local_prefill import is_local
 from backends.remote.routing.breaker import Breaker
 from runtime.clock import now
 from runtime.job import Job
@@ -18,10 +19,6 @@ from runtime.job import Job
 LONGEST_PAUSE_S = 10.0
 
 Probe = asyncio.Future[None]
-
-
-class LeftAlone(EngineUnavailable):
-    """The engine failed again and again, and is not asked now."""
 
 
 class Circuit:
@@ -33,10 +30,13 @@ class Circuit:
         self._breaker = Breaker(Random(name).random, LONGEST_PAUSE_S)
         self._probe: Probe | None = None
 
-    async def enter(self, batch: Sequence[Job]) -> Probe | None:
-        """When the batch may be sent; a probe is what the others wait for. Raises LeftAlone."""
-        if self._asks_nobody(batch):
-            return None
+    def asks(self, batch: Sequence[Job]) -> bool:
+        """Whether the batch goes to the server."""
+        info = self._engine.info
+        return not all(is_local(job.request, info) for job in batch)
+
+    async def enter(self) -> Probe | None:
+        """When a batch may be sent; a probe is what the others wait for. Raises EngineLeftAlone."""
         while (state := self._breaker.state(now())) != "closed":
             if state == "half-open":
                 self._breaker.begin_probe()
@@ -47,10 +47,10 @@ class Circuit:
             await self._first_pause()
         return None
 
-    def leave(self, batch: Sequence[Job], outcomes: Sequence[Outcome], probe: Probe | None) -> None:
+    def leave(self, outcomes: Sequence[Outcome], probe: Probe | None) -> None:
         """Note how a batch that entered has ended; without outcomes it says nothing."""
         failed = [out for out in outcomes if isinstance(out, EngineUnavailable)]
-        if self._asks_nobody(batch) or any(isinstance(out, LeftAlone) for out in failed):
+        if any(isinstance(out, EngineLeftAlone) for out in failed):
             return
         if len(failed) < len(outcomes):
             self._breaker.succeeded()
@@ -72,18 +72,10 @@ class Circuit:
         else:
             await asyncio.sleep(self._breaker.retry_in_s(now()))
 
-    def _refusal(self) -> LeftAlone:
+    def _refusal(self) -> EngineLeftAlone:
         wait_s = self._breaker.retry_in_s(now())
         when = f"for {wait_s:.1f} s more" if wait_s else "while a request tries it"
-        return LeftAlone(
+        return EngineLeftAlone(
             f"engine {self._name!r} failed again and again and is left alone {when}: "
             f"{self._breaker.reason}"
         )
-
-    def _asks_nobody(self, batch: Sequence[Job]) -> bool:
-        """Whether all are prefills that only make contexts of the client's."""
-        requests = [job.request for job in batch]
-        if any(request.op != "prefill" or request.attrs.get("ahead") for request in requests):
-            return False
-        able = self._engine.info.capabilities
-        return bool(batch) and ("warm_up" in able or "prefill" not in able)

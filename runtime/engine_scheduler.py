@@ -306,9 +306,12 @@ class EngineScheduler:
     async def _run(self, batch: Sequence[Job], past: SlotPast) -> Iterable[tuple[Job, Outcome]]:
         outcomes: Sequence[Outcome] = ()
         probe: Probe | None = None
+        circuit = self._circuit
+        if circuit is not None and self._is_loaded and not circuit.asks(batch):
+            circuit = None
         try:
-            if self._circuit is not None:
-                probe = await self._circuit.enter(batch)
+            if circuit is not None:
+                probe = await circuit.enter()
             load_s = 0.0 if self._is_loaded else await self._load()
             batch = self._without_cancelled(batch)
             self._tell_start(batch, load_s, past)
@@ -321,8 +324,8 @@ class EngineScheduler:
             outcomes = [_closed(self.name)] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
             outcomes = [_as_engine_error(self.name, error)] * len(batch)
-        if self._circuit is not None:
-            self._circuit.leave(batch, outcomes, probe)
+        if circuit is not None:
+            circuit.leave(outcomes, probe)
         return zip(batch, outcomes, strict=True)
 
     def _tell_start(self, batch: Sequence[Job], load_s: float, past: SlotPast) -> None:

@@ -27,7 +27,8 @@
         └── ApprovalPending   a stored run waits for the answer
     EngineError               what a NodeFailed is caused by, when an engine said no
     ├── EngineUnavailable
-    │   └── EngineTimeout     no answer within the timeout_s of the engine
+    │   ├── EngineTimeout     no answer within the timeout_s of the engine
+    │   └── EngineLeftAlone   failed again and again, and is not asked for a while
     ├── EngineBroken          it raised what no engine should raise
     ├── EngineOverloaded
     ├── PolicyFailed          the policy that orders what waits at an engine raised
@@ -57,6 +58,7 @@ from backends.errors import (
     DocumentError,
     EngineBroken,
     EngineError,
+    EngineLeftAlone,
     EngineOverloaded,
     EngineTimeout,
     EngineUnavailable,
@@ -116,6 +118,7 @@ __all__ = [
     "EffectInDoubt",
     "EngineBroken",
     "EngineError",
+    "EngineLeftAlone",
     "EngineOverloaded",
     "EngineTimeout",
     "EngineUnavailable",

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from backends.base import EngineInfo
-from backends.errors import EngineTimeout, EngineUnavailable, RequestRejected
+from backends.errors import EngineLeftAlone, EngineTimeout, EngineUnavailable, RequestRejected
 from backends.fake.faulty import FaultyEngine
 from backends.registry import EngineSpec, create
 from graph_opt.text import parse
-from runtime.circuit import LeftAlone
 from runtime.clock import now, run_virtual
 from runtime.errors import NodeFailed
 from runtime.layout import layout_of
@@ -76,7 +75,7 @@ class World:
         for _ in range(3):
             found, took_s = await self.ask()
             assert isinstance(found, EngineUnavailable)
-            assert not isinstance(found, LeftAlone)
+            assert not isinstance(found, EngineLeftAlone)
             assert took_s == pytest.approx(DEAD_S)
 
     def run(self, work: Any) -> None:
@@ -104,12 +103,28 @@ def test_after_three_failures_and_a_probe_queries_fail_at_once_and_say_when_it_i
         num_sent = world.engine.num_batches
         for _ in range(100):
             found, took_s = await world.ask()
-            assert isinstance(found, LeftAlone)
+            assert isinstance(found, EngineLeftAlone)
             assert "'it' failed again and again and is left alone for" in str(found)
             assert took_s < 0.01
         assert world.engine.num_batches == num_sent
 
     world.run(work)
+
+
+def test_a_server_that_was_never_there_is_left_alone_too() -> None:
+    world = World(WRITE, capabilities=["warm_up", "prefill", "generate"])
+    world.engine.is_down = True
+
+    async def main() -> None:
+        found = [(await world.ask())[0] for _ in range(6)]
+        assert not isinstance(found[2], EngineLeftAlone)
+        assert isinstance(found[5], EngineLeftAlone)
+        world.engine.is_down = False
+        await asyncio.sleep(10.0)
+        assert isinstance((await world.ask())[0], list)
+        await world.runtime.close()
+
+    run_virtual(main())
 
 
 def test_in_the_first_pause_queries_wait_and_go_on_when_the_server_is_back() -> None:

@@ -22,6 +22,7 @@ from backends.errors import (
     RequestTooLong,
 )
 from backends.rate_limits import RateReport, ReportsRates
+from backends.remote.local_prefill import is_local
 from backends.remote.routing.choice import CHOICES, View
 from backends.remote.routing.endpoint import Endpoint, Flight
 from backends.remote.routing.hedge import After, Hedging
@@ -181,11 +182,7 @@ class RoutedEngine:
                 self._aborted.discard(request_id)
 
     def _is_local(self, request: Request) -> bool:
-        """A prefill that makes a context of the client's and asks no server."""
-        if request.op != "prefill" or request.attrs.get("ahead"):
-            return False
-        able = self.endpoints[0].engine.info.capabilities
-        return "warm_up" in able or "prefill" not in able
+        return is_local(request, self.endpoints[0].engine.info)
 
     async def _extend(self, requests: Sequence[Request]) -> list[Outcome]:
         tried: dict[Endpoint, Exception] = {}

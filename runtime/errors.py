@@ -9,6 +9,7 @@ QueryError
 │   ├── RunInUse       another process, or another call, is running it
 │   ├── RunStoreFailed its folder cannot be read or written, or is another version's
 │   ├── EffectInDoubt  it ended while an effect ran: nobody knows whether that happened
+│   ├── WrongAnswer    an answer is not what the run asks for
 │   └── RunDiverged    it asks for another effect than it did before at this place
 └── NodeFailed         one primitive failed; names it, the user's line, and the cause
     ├── OutputInvalid  the model's text is not a value of the declared type
@@ -77,6 +78,10 @@ class EffectInDoubt(RunError):
     def __init__(self, problem: str, what: str = "") -> None:
         super().__init__(problem)
         self.what = what
+
+
+class WrongAnswer(RunError):
+    """An answer is not of the kind that a run waits for."""
 
 
 class RunDiverged(RunError):

@@ -16,6 +16,7 @@
     │   ├── RunInUse          it is running already
     │   ├── RunStoreFailed    its folder cannot be read or written
     │   ├── EffectInDoubt     it ended while an effect ran: run it again, or skip it?
+    │   ├── WrongAnswer       an answer is not what it asks for
     │   └── RunDiverged       it asks for another effect than before at this place
     └── NodeFailed            names the primitive and the user's line; `cause` is what failed
         ├── OutputInvalid     decoded text that is not a value of the declared type
@@ -97,6 +98,7 @@ from runtime.errors import (
     RunNotFound,
     RunStoreFailed,
     ToolTimeout,
+    WrongAnswer,
     failure_of,
 )
 
@@ -148,5 +150,6 @@ __all__ = [
     "ToolTimeout",
     "TraceError",
     "VariableError",
+    "WrongAnswer",
     "failure_of",
 ]

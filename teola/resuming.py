@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.base import Result
 from backends.errors import ConfigError
 from frontend_dsl.app import App
 from runtime.errors import RunNotFound
-from runtime.run_store.outcomes import encode_result
 from runtime.run_store.rows import RunSummary
 from runtime.run_store.store import Claimed, RunStore
 from runtime.run_store.stored_run import InDoubt
@@ -40,7 +38,7 @@ def resume(
     arguments: Mapping[str, Any] | None = None,
     engines: Mapping[str, str] | None = None,
     in_doubt: InDoubt = "stop",
-    approve: bool | None = None,
+    approve: Any = None,
 ) -> Any:
     """Go on with a run that ended without its result, and give that.
 
@@ -48,9 +46,9 @@ def resume(
     app is that of the run's file and name unless `app` gives it; `arguments` and `engines` replace
     what is kept. `in_doubt` says what becomes of an effect that had begun and did not end: "stop"
     raises EffectInDoubt, "retry" runs it again, "skip" takes None for its value. `approve` answers
-    the question that the run waits for.
+    the oldest question that the run waits for: True, False, or a value where it asks for one.
 
-    Raises RunNotFound, RunInUse, RunDiverged, and what the app raises.
+    Raises RunNotFound, RunInUse, WrongAnswer, RunDiverged, and what the app raises.
     """
     found = _prepared(run_id, runs, app, arguments, engines, in_doubt, approve)
     return found.app(*found.args, **found.kwargs)
@@ -64,7 +62,7 @@ async def aresume(
     arguments: Mapping[str, Any] | None = None,
     engines: Mapping[str, str] | None = None,
     in_doubt: InDoubt = "stop",
-    approve: bool | None = None,
+    approve: Any = None,
 ) -> Any:
     """`resume`, awaited."""
     found = await asyncio.to_thread(
@@ -73,9 +71,9 @@ async def aresume(
     return await found.app.arun(*found.args, **found.kwargs)
 
 
-def answer(store: RunStore, run_id: str, *, approved: bool) -> str:
+def answer(store: RunStore, run_id: str, value: Any, question: str | None = None) -> str:
     """Answer what a run waits for, without going on; the question."""
-    return store.answer(run_id, encode_result(Result((approved,)))).result()
+    return store.answer(run_id, value, question).result()
 
 
 def store_in(folder: str | Path | None) -> RunStore:
@@ -99,11 +97,11 @@ def _prepared(
     arguments: Mapping[str, Any] | None,
     engines: Mapping[str, str] | None,
     in_doubt: InDoubt,
-    approve: bool | None,
+    approve: Any,
 ) -> Resumed:
     store = store_in(runs)
     if approve is not None:
-        answer(store, run_id, approved=approve)
+        answer(store, run_id, approve)
     return prepared(store, run_id, app, arguments, engines or {}, in_doubt)
 
 

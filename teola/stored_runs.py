@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,13 +19,18 @@ from backends.url_secrets import without_url_secrets
 from frontend_dsl.agents.errors import ApprovalPending
 from frontend_dsl.program import Called, CallInputs, RunOptions
 from runtime.clock import date
-from runtime.errors import NodeFailed
+from runtime.errors import NodeFailed, RunStoreFailed
 from teola.app_places import code_of, target_of
 
 if TYPE_CHECKING:
     from runtime.run_store.rows import RunRow, RunState
     from runtime.run_store.store import RunStore
     from runtime.run_store.stored_run import StoredRun
+
+
+class EndNotKept(UserWarning):
+    """A run ended, and its folder could not be written: resumed, it comes to its end again. Effects
+    that finished are kept, else the run would have failed."""
 
 
 class RunStores:
@@ -88,7 +94,13 @@ async def _ended(
 ) -> None:
     said = "" if error is None else f"{type(error).__name__}: {without_url_secrets(str(error))}"
     ending = store.end(run.id, state, date().timestamp(), said)
-    await asyncio.shield(asyncio.wrap_future(ending))
+    try:
+        await asyncio.shield(asyncio.wrap_future(ending))
+    except RunStoreFailed as failure:  # what the app gave, or raised, is worth more
+        if isinstance(error, RunStoreFailed):
+            return
+        what = f"run {run.id} ended ({state}), which could not be written: {failure}"
+        warnings.warn(what, EndNotKept, stacklevel=2)
 
 
 def is_pending(error: BaseException) -> bool:

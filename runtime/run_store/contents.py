@@ -29,11 +29,17 @@ class Contents:
     def __init__(self) -> None:
         self._contexts: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
 
-    def of(self, request: Request, *, with_code: bool) -> bytes:
+    def of(self, request: Request, *, with_code: bool, is_asked: bool = False) -> bytes:
         """The digest of a request; empty where a value of it cannot be told. With the code of the
-        function that it calls, a call of the changed function is another."""
+        function that it calls, a call of the changed function is another; who `is_asked` is no part
+        of a question: a terminal, a function, or nobody until later."""
+        left_out = ("fn",) if is_asked else ()
         try:
-            attrs = {name: _told(value, with_code) for name, value in request.attrs.items()}
+            attrs = {
+                name: _told(value, with_code)
+                for name, value in request.attrs.items()
+                if name not in left_out
+            }
             inputs = [self._input(value) for value in request.inputs]
             return digest(encode([request.op, attrs, inputs]))
         except NotStorable:

@@ -7,7 +7,7 @@ goes on at once and is written with the next effect, or soon.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -90,7 +90,8 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
             self._scheduler.submit(job)
 
     def _work(self, job: Job, node: Node, kind: Kind) -> Work:
-        content = self._run.contents.of(job.request, with_code=kind is Kind.PURE)
+        pure, asks = kind is Kind.PURE, kind is Kind.ASKS
+        content = self._run.contents.of(job.request, with_code=pure, is_asked=asks)
         name = str(node.attrs.get("fn", node.op))
         return Work(kind, self._part.place + job.path, node.op, name, content)
 
@@ -149,6 +150,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         self._prefill(job, request.inputs[0], step, made)
 
     def _tell_again(self, job: Job, work: Work, outcome: Outcome) -> None:
+        self._run.num_restored += 1
         self._note(job, work, outcome)
         if job.request.emit is not None and isinstance(outcome, Result):
             job.request.emit(str(outcome.outputs[0]))
@@ -166,7 +168,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         if work.kind.is_effect:
             asks = work.kind is Kind.ASKS
             state = NodeState.WAITING if asks else NodeState.BEGUN
-            value = _question(job.request) if asks else b""
+            value = _question(job.request, node.attrs) if asks else b""
             self._run.commit(work, state, value, lambda failure: self._begun(job, work, failure))
         else:
             self._run_kept(job, work)
@@ -180,6 +182,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
             self._run_kept(job, work)
 
     def _run_kept(self, job: Job, work: Work) -> None:
+        self._run.num_run += 1
         on_done = job.on_done
 
         def done(outcome: Outcome) -> None:
@@ -300,12 +303,13 @@ def _encoded(result: Result) -> bytes | None:
         return None
 
 
-def _question(request: Request) -> bytes:
-    """For people: who is asked what."""
+def _question(request: Request, attrs: Mapping[str, Any]) -> bytes:
+    """For people: what is asked; what the answer has to be, unless it is yes or no."""
+    more = [attrs["answer"]] if "answer" in attrs else []
     try:
-        return encode([*request.inputs])
+        return encode([*request.inputs, *more])
     except NotStorable:
-        return encode([*map(str, request.inputs)])
+        return encode([*map(str, request.inputs), *more])
 
 
 def _soon(tell: Callable[[Outcome], None], outcome: Outcome) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.errors import WrongAnswer
 from runtime.run_store.rows import NodeRow, NodeState
 from runtime.run_store.values import NotStorable, decode
 
 _SHOWN = 200  # characters of it in a list
+_JSON: Mapping[str, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +32,32 @@ class Question:
     subject: Any
     place: str
     since_s: float
+    answer: Mapping[str, Any]  # JSON schema of what it asks for
+
+    def check(self, value: Any) -> None:
+        """Raises WrongAnswer for a value of another of JSON's types; the app looks closer."""
+        wanted = self.answer.get("type")
+        choices = self.answer.get("enum")
+        if (wanted is not None and not _is_a(value, wanted)) or (choices and value not in choices):
+            what = f"one of {choices}" if choices else f"of JSON's type {wanted}"
+            shown = json.dumps(value)[:_SHOWN]
+            raise WrongAnswer(f"{self.question!r} asks for an answer {what}, not {shown}")
+
+
+def _is_a(value: Any, wanted: str) -> bool:
+    if isinstance(value, bool):
+        return wanted == "boolean"
+    return isinstance(value, _JSON[wanted])
 
 
 def question_of(row: NodeRow) -> Question:
     """What a primitive waits for."""
     try:
-        asked, subject = decode(row.value)
+        asked, subject, *more = decode(row.value)
     except (NotStorable, ValueError, TypeError):  # damaged, or of a class that is gone
-        asked, subject = f"{row.name} at %{row.place}", None
-    return Question(row.key.hex()[:16], str(asked), subject, row.place, row.when_s)
+        asked, subject, more = f"{row.name} at %{row.place}", None, [{}]
+    answer = more[0] if more else {"type": "boolean"}
+    return Question(row.key.hex()[:16], str(asked), subject, row.place, row.when_s, answer)
 
 
 def told_of_open(rows: Sequence[tuple[str, NodeRow]]) -> dict[str, str]:

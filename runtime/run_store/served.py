@@ -37,7 +37,7 @@ class ServedRuns:
 
     def find(self, run_id: str) -> Future[ServedRun | None]:
         """None where no service has begun such a run."""
-        return self._store.writer.do(lambda database: self._found(database, run_id))
+        return self._store.writer.look(lambda database: self._found(database, run_id))
 
     def unended(self, most: int) -> Future[list[ServedRun]]:
         """The runs without an answer, the oldest first; those of other processes too."""
@@ -46,7 +46,7 @@ class ServedRuns:
             rows = database.runs(f"{_OF_SERVICES} ORDER BY began_s, id LIMIT ?", (most,))
             return [self._read(database, row, b"") for row in rows]
 
-        return self._store.writer.do(work)
+        return self._store.writer.look(work)
 
     def answer(self, run_id: str, answer: bytes) -> Future[None]:
         """Keep what its clients are answered from now on; empty: nothing, since it goes on."""

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from backends.base import Result
 from runtime.errors import RunInUse, RunNotFound
 from runtime.run_store.database import RunDatabase
+from runtime.run_store.outcomes import encode_result
 from runtime.run_store.owners import Owner
-from runtime.run_store.questions import question_of, told, told_of_open
+from runtime.run_store.questions import Question, question_of, told, told_of_open
 from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState, RunSummary
 from runtime.run_store.stored_run import InDoubt, StoredRun
 from runtime.run_store.writer import Writer
@@ -101,7 +104,7 @@ class RunStore:
         """All runs, the latest first. A folder that is not there has none and is not made."""
         if not self._database.exists:
             return []
-        return self.writer.do(self._summaries).result()
+        return self.writer.look(self._summaries).result()
 
     def _summaries(self, database: RunDatabase) -> list[RunSummary]:
         return self._summed(database, database.runs())
@@ -125,11 +128,30 @@ class RunStore:
             row = self._there(database, run_id)
             return self._summed(database, [row], run_id)[0]
 
-        return self.writer.do(work).result()
+        return self.writer.look(work).result()
+
+    def named(self, beginning: str) -> str:
+        """The id that begins so; what was given where none or several do."""
+
+        def work(database: RunDatabase) -> str:
+            query = "SELECT id FROM runs WHERE substr(id, 1, ?) = ? LIMIT 2"
+            found = database.read(query, (len(beginning), beginning)) if database.exists else []
+            return str(found[0][0]) if len(found) == 1 and beginning else beginning
+
+        return self.writer.look(work).result()
+
+    def questions(self, run_id: str) -> list[Question]:
+        """What a run waits for, the oldest first."""
+
+        def work(database: RunDatabase) -> list[Question]:
+            nodes = [node for _, node in database.open_nodes(run_id)]
+            return [question_of(node) for node in nodes if node.state is NodeState.WAITING]
+
+        return self.writer.look(work).result()
 
     def nodes(self, run_id: str) -> list[NodeRow]:
         """The primitives of a run, without their values."""
-        return self.writer.do(lambda database: database.nodes(run_id)).result()
+        return self.writer.look(lambda database: database.nodes(run_id)).result()
 
     def state_of(self, run: RunRow) -> RunState:
         """On the writer's thread, as `is_running`."""
@@ -141,9 +163,9 @@ class RunStore:
             return run.id in self._running
         return self._owner.is_alive(run.owner)
 
-    def answer(self, run_id: str, value: bytes, question: str | None = None) -> Future[str]:
+    def answer(self, run_id: str, value: Any, question: str | None = None) -> Future[str]:
         """Answer the question of that id, or the oldest, that a run waits for; what was asked.
-        Raises RunNotFound, RunInUse."""
+        Raises RunNotFound, RunInUse, WrongAnswer."""
 
         def work(database: RunDatabase) -> str:
             self._check_free(self._there(database, run_id))
@@ -155,7 +177,9 @@ class RunStore:
             if not waiting:
                 which = "no approval" if question is None else f"no answer to question {question}"
                 raise RunNotFound(f"run {run_id} waits for {which}")
-            database.put([(run_id, replace(waiting[0], state=NodeState.DONE, value=value))])
+            question_of(waiting[0]).check(value)
+            given = encode_result(Result((value,)))
+            database.put([(run_id, replace(waiting[0], state=NodeState.DONE, value=given))])
             return told(waiting[0])
 
         return self.writer.do(work)

@@ -63,6 +63,8 @@ class StoredRun:
         self.in_doubt = in_doubt
         self.contents = Contents()
         self.num_effects = 0  # that are under way
+        self.num_restored = 0  # primitives that were answered with what is kept
+        self.num_run = 0
         self.broken: RunError | None = None  # why nothing more of it may run, whoever takes it
         self._rows = {row.key: row for row in rows}
         self._like: dict[tuple[str, str, bytes], dict[bytes, None]] = defaultdict(dict)

@@ -63,6 +63,17 @@ class Writer:
 
         return self._thread.submit(flush_and_work)
 
+    def look(self, work: Callable[[RunDatabase], T]) -> Future[T]:
+        """The same for what only reads: a full disk is no reason not to."""
+        self._is_due.set()
+
+        def flush_and_look() -> T:
+            self._flushed()
+            with self._writing:
+                return work(self.database)
+
+        return self._thread.submit(flush_and_look)
+
     def close(self) -> None:
         """When all is written."""
         self._is_closed.set()

@@ -46,11 +46,13 @@ class AppModelList(TypedDict):
 
 
 class AskedQuestion(TypedDict):
-    """What a run asks a person: `tl.approve(question, subject)`."""
+    """What a run asks a person, `tl.approve(question, subject)`; `answer` is the JSON schema of
+    what it has to be."""
 
     id: str
     question: str
     subject: Any
+    answer: dict[str, Any]
     since: int
 
 

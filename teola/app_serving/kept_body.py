@@ -53,5 +53,6 @@ def shown(question: Question) -> dict[str, Any]:
         "id": question.id,
         "question": question.question,
         "subject": subject,
+        "answer": dict(question.answer),
         "since": int(question.since_s),
     }

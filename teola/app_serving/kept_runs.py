@@ -11,12 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from backends.base import Result
 from backends.url_secrets import without_url_secrets
-from frontend_dsl.agents.errors import ApprovalPending
+from frontend_dsl.agents.approval import Nobody
 from runtime.clock import date
-from runtime.errors import RunInUse, RunNotFound, RunStoreFailed
-from runtime.run_store.outcomes import encode_result
+from runtime.errors import RunInUse, RunNotFound, RunStoreFailed, WrongAnswer
 from runtime.run_store.questions import Question
 from runtime.run_store.rows import RunRow
 from runtime.run_store.served import ServedRun, ServedRuns
@@ -30,6 +28,7 @@ from teola.app_serving.retention import Retention
 from teola.app_serving.run_errors import CANCELLED, NOT_KEPT, in_state, unknown_run
 from teola.app_serving.served_app import ServedApp
 from teola.runner import default_runner
+from teola.serving.api_errors import invalid
 
 MOST_LISTED = 1000  # runs without an answer, beside those that run here
 T = TypeVar("T")
@@ -99,7 +98,7 @@ class KeptRuns:
         return found.questions if found else ()
 
     def _going_on(self, app: AnyApp, run: StoredRun) -> AnyApp:
-        approve = app.options.approve or partial(_nobody, run.id)
+        approve = app.options.approve or Nobody(run.id)
         return app.with_options(resumes=run, runs=str(self._store.folder), approve=approve)
 
     async def find(self, run_id: str) -> ServedRun | None:
@@ -142,8 +141,7 @@ class KeptRuns:
 
     async def answer(self, run_id: str, value: Any, question: str | None) -> str:
         """Answer what a run waits for. Raises ApiError where it waits for nothing."""
-        given = encode_result(Result((value,)))
-        return await _on_disk(self._store.answer(run_id, given, question))
+        return await _on_disk(self._store.answer(run_id, value, question))
 
     async def _prune(self) -> None:
         before_s = self._retention.before_s(date().timestamp())
@@ -169,10 +167,8 @@ async def _on_disk(work: Future[T]) -> T:
         raise in_state(str(error), "run_in_use") from error
     except RunNotFound as error:
         raise in_state("the run waits for no such answer", "not_waiting") from error
+    except WrongAnswer as error:
+        raise invalid("value", str(error)) from error
     except RunStoreFailed as error:
         _log.error("%s", error)
         raise NOT_KEPT from error
-
-
-def _nobody(run_id: str, question: str, subject: Any) -> bool:  # noqa: ARG001 - as approvers have it
-    raise ApprovalPending(run_id, question)

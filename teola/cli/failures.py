@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from backends.url_secrets import without_url_secrets
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_USAGE, WAITING, IN_DOUBT, INTERRUPTED = 1, 2, 3, 4, 130
 PIPE_CLOSED = 141  # as of a command that SIGPIPE ends: the reader, `head`, had enough
 
 
@@ -39,8 +39,14 @@ def reported(debug: bool = False) -> Iterator[None]:
 
 
 def exit_code_of(error: Exception) -> int:
-    from teola.errors import ArgumentError
+    from teola.errors import ApprovalPending, ArgumentError, EffectInDoubt, NodeFailed
 
+    while isinstance(error, NodeFailed) and isinstance(error.cause, (ApprovalPending, NodeFailed)):
+        error = error.cause  # of an agent inside
+    if isinstance(error, ApprovalPending):
+        return WAITING
+    if isinstance(error, EffectInDoubt):
+        return IN_DOUBT
     return WRONG_USAGE if isinstance(error, (UsageError, ArgumentError)) else FAILED
 
 

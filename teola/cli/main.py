@@ -12,7 +12,7 @@ from teola.cli.app_verbs import evaluate, graph, plan, run, simulate
 from teola.cli.cache_verbs import cache
 from teola.cli.device_verbs import device
 from teola.cli.engine_verbs import engine
-from teola.cli.failures import FAILED, INTERRUPTED
+from teola.cli.failures import FAILED, IN_DOUBT, INTERRUPTED, WAITING
 from teola.cli.measuring_verbs import doctor, fusion_check, profile, top, trace
 from teola.cli.model_verbs import models
 from teola.cli.server_verbs import mcp, serve, serve_engine
@@ -84,7 +84,7 @@ def _as_a_process() -> Iterator[None]:
         raise
     finally:
         # A tool that was given up may still run in a thread, which the interpreter would wait for.
-        if _close_engines() and code in (FAILED, INTERRUPTED):
+        if _close_engines() and code in (FAILED, WAITING, IN_DOUBT, INTERRUPTED):
             os._exit(int(code))
 
 

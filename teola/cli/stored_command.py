@@ -1,6 +1,7 @@
 """`teola runs | resume | approve`."""
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
-from runtime.run_store.rows import NodeRow, RunSummary
+from runtime.run_store.rows import NodeRow, RunState, RunSummary
 from runtime.run_store.store import RunStore
-from runtime.run_store.stored_run import InDoubt
+from runtime.run_store.stored_run import InDoubt, StoredRun
 from teola.cli.app_arguments import Invocation
 from teola.cli.consoles import stdout_console
 from teola.cli.failures import UsageError, reported
@@ -33,11 +34,17 @@ def list_runs(
     folder: Path | None,
     delete: bool,
     prune_days: float | None,
+    state: str | None,
+    app: str | None,
     as_json: bool,
     debug: bool,
 ) -> None:
     with reported(debug):
         store = store_in(folder)
+        if state is not None and state not in get_args(RunState):
+            raise UsageError(f"--state is {', '.join(get_args(RunState))}; got {state!r}")
+        if run_id is not None:
+            run_id = store.named(run_id)
         if delete:
             _delete(store, run_id)
         elif prune_days is not None:
@@ -45,7 +52,7 @@ def list_runs(
         elif run_id is not None:
             _show(store, run_id, as_json)
         else:
-            _list(store, as_json)
+            _list(store, state, app, as_json)
 
 
 def resume_run(
@@ -61,12 +68,15 @@ def resume_run(
         if in_doubt not in get_args(InDoubt):
             raise UsageError(f"--in-doubt is {', '.join(get_args(InDoubt))}; got {in_doubt!r}")
         urls = dict(map(named_engine, engines))
-        _go_on(store_in(folder), run_id, urls, cast("InDoubt", in_doubt), as_json, quiet)
+        store = store_in(folder)
+        _go_on(store, store.named(run_id), urls, cast("InDoubt", in_doubt), as_json, quiet)
 
 
 def approve_run(
     run_id: str,
     no: bool,
+    value: str | None,
+    question: str | None,
     later: bool,
     folder: Path | None,
     as_json: bool,
@@ -75,10 +85,24 @@ def approve_run(
 ) -> None:
     with reported(debug):
         store = store_in(folder)
-        question = answer(store, run_id, approved=not no)
-        print(f"{'no' if no else 'yes'}: {question}", file=sys.stderr)
+        given, run_id = _given(no, value), store.named(run_id)
+        asked = answer(store, run_id, given, question)
+        said = value if value is not None else "no" if no else "yes"
+        print(f"{said}: {asked}", file=sys.stderr)
         if not later:
             _go_on(store, run_id, {}, "stop", as_json, quiet)
+
+
+def _given(no: bool, value: str | None) -> Any:
+    if value is None:
+        return not no
+    if no:
+        raise UsageError("--no and --value exclude each other")
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        what = f"--value takes JSON, a text as '\"so\"'; {value!r} is none: {error}"
+        raise UsageError(what) from None
 
 
 def _go_on(
@@ -94,7 +118,13 @@ def _go_on(
     options = argparse.Namespace(
         json=as_json, quiet=quiet, summary=True, virtual=False, no_color=False
     )
-    run_and_print(Invocation(found.app, found.kwargs, options))
+    try:
+        run_and_print(Invocation(found.app, found.kwargs, options))
+    finally:
+        if not quiet:
+            run: StoredRun = found.app.options.resumes
+            restored = f"{count(run.num_restored, 'primitive')} restored, {run.num_run} run"
+            print(f"run {run_id}: {restored}", file=sys.stderr)
 
 
 @contextmanager
@@ -126,12 +156,16 @@ def _prune(store: RunStore, days: float) -> None:
     print(f"forgot {count(len(old), 'run')} of {store.folder}")
 
 
-def _list(store: RunStore, as_json: bool) -> None:
-    found = store.summaries()
+def _list(store: RunStore, state: str | None, app: str | None, as_json: bool) -> None:
+    found = [
+        each
+        for each in store.summaries()
+        if state in (None, each.state) and app in (None, each.run.app)
+    ]
     if as_json:
         print(json_text([_plain(each) for each in found], indent=2))
     elif not found:
-        print(f"{store.folder} keeps no runs")
+        print(f"{store.folder} keeps no {'runs' if state is app is None else 'such runs'}")
     else:
         stdout_console().print(_table(found))
 
@@ -150,12 +184,17 @@ def _table(found: Sequence[RunSummary]) -> Table:
 
 def _show(store: RunStore, run_id: str, as_json: bool) -> None:
     found, nodes = store.summary(run_id), store.nodes(run_id)
+    asked = [asdict(each) for each in store.questions(run_id)] if found.state == "waiting" else []
     if as_json:
-        print(json_text({**_plain(found), "nodes": [*map(_plain_node, nodes)]}, indent=2))
+        shown = {**_plain(found), "questions": asked, "nodes": [*map(_plain_node, nodes)]}
+        print(json_text(shown, indent=2))
         return
     for name, value in _plain(found).items():
         if value not in ("", None, {}):
             print(f"{name:8} {value}")
+    for each in asked:
+        wanted = each["answer"].get("type", "value")
+        print(f"question {each['id']} ({wanted}): {each['question']}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("when", "state", "what", "where"):
         table.add_column(name)

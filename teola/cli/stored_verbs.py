@@ -11,7 +11,7 @@ Runs = Annotated[
     Path | None,
     typer.Option("--runs", metavar="FOLDER", help="The folder; default: $TEOLA_RUNS, or teola's."),
 ]
-RunId = Annotated[str, typer.Argument(metavar="ID", help="Of the run: see `teola runs`.")]
+RunId = Annotated[str, typer.Argument(metavar="ID", help="Of the run, or how it begins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 InDoubt = Annotated[
     str,
@@ -31,13 +31,17 @@ def runs(
         float | None,
         typer.Option(metavar="DAYS", help="Forget the runs that finished so long ago."),
     ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="List those alone: waiting, failed, crashed, finished ...")
+    ] = None,
+    app: Annotated[str | None, typer.Option(metavar="NAME", help="List those of this app.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """List the runs that are kept on disk, or show, delete or prune them."""
     from teola.cli.stored_command import list_runs
 
-    list_runs(run_id, folder, delete, prune, as_json, debug)
+    list_runs(run_id, folder, delete, prune, state, app, as_json, debug)
 
 
 def resume(
@@ -60,6 +64,14 @@ def resume(
 def approve(
     run_id: RunId,
     no: Annotated[bool, typer.Option("--no", help="It may not happen.")] = False,
+    value: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="The answer, where it asks for more than yes or no."),
+    ] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Which one, of those that `teola runs ID` shows."),
+    ] = None,
     later: Annotated[
         bool, typer.Option("--later", help="Keep the answer alone; `teola resume` goes on.")
     ] = False,
@@ -71,4 +83,4 @@ def approve(
     """Answer what a run waits for (`tl.approve`), and go on with it."""
     from teola.cli.stored_command import approve_run
 
-    approve_run(run_id, no, later, folder, as_json, quiet, debug)
+    approve_run(run_id, no, value, question, later, folder, as_json, quiet, debug)

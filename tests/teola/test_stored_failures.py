@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import teola as tl
-from runtime.run_store.database import FILE
+from runtime.run_store.database import FILE, RunDatabase
 from teola.runner import AppRunner, chosen_runner, default_runner
+from teola.stored_runs import EndNotKept
 
 ROOT = Path(__file__).parent.parent.parent
 made: list[str] = []
@@ -90,6 +91,39 @@ def test_failures_that_a_graph_took_are_taken_again(folder: str) -> None:
     broken.clear()
     assert tl.resume(tl.runs(folder)[0].id, runs=folder) == ["nothing", "did middle", "did b"]
     assert made[before:] == ["middle"]
+
+
+def test_a_result_is_given_though_its_end_cannot_be_written(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise tl.errors.RunStoreFailed("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDatabase, "end", full)
+        with pytest.warns(EndNotKept, match="the disk is full"):
+            assert risky.using(runs=folder)("x") == "did x"
+    run_id = tl.runs(folder)[0].id
+    assert tl.resume(run_id, runs=folder) == "did x"
+    assert made == ["x"]
+
+
+def call_often(app: Any) -> None:
+    for number in range(50):
+        app(f"{number} " + "long " * 2000)
+
+
+def test_a_file_that_may_not_grow_fails_the_run_before_its_effect(folder: str) -> None:
+    risky.using(runs=folder)("first")
+    store = default_runner().run_stores.of(folder)
+    pages = store.writer.do(lambda database: database.read("PRAGMA page_count")).result()[0][0]
+    limit = f"PRAGMA max_page_count = {pages + 4}"
+    store.writer.do(lambda database: database.read(limit)).result()
+    with pytest.raises(tl.errors.RunStoreFailed, match="full; make room") as caught:
+        call_often(risky.using(runs=folder))
+    assert folder in str(caught.value)
+    known = [run for run in tl.runs(folder) if run.num_done or run.question]
+    assert len(made) == len(known), "what happened is on the disk, as done or in doubt"
 
 
 def began_and_did_not_end(app: Any, folder: str) -> str:

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 import teola as tl
 from teola.runner import AppRunner, chosen_runner
@@ -94,6 +96,56 @@ def test_a_run_that_is_not_answered_goes_on_waiting(folder: str) -> None:
         tl.resume(run_id, runs=folder)
     assert tl.runs(folder)[0].state == "waiting"
     assert made == ["draft of rain"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_run_that_asked_nobody_goes_on_at_a_terminal(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(tl.errors.ApprovalPending):
+        news.using(runs=folder)("rain")
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert tl.resume(tl.runs(folder)[0].id, runs=folder) == "sent published"
+    assert made == ["draft of rain", "published"]
+
+
+@tl.app
+async def titled(drafts: list[str]) -> str:
+    title = await tl.approve("Which title?", drafts, returns=str)
+    num = await tl.approve("How many?", returns=Annotated[int, Field(le=9)])
+    return f"{num} of {await tl.value(send(title))}"
+
+
+def test_an_answer_may_be_a_value_and_one_that_is_not_valid_is_asked_for_again(
+    folder: str,
+) -> None:
+    with pytest.raises(tl.errors.ApprovalPending):
+        titled.using(runs=folder)(["a", "b"])
+    run_id = tl.runs(folder)[0].id
+    with pytest.raises(tl.errors.WrongAnswer, match="JSON's type string, not true"):
+        tl.resume(run_id, runs=folder, approve=True)
+    with pytest.raises(tl.errors.ApprovalPending, match="How many"):
+        tl.resume(run_id, runs=folder, approve="b")
+    with pytest.raises(tl.errors.ApprovalPending, match="How many.*12 is not valid.*less than"):
+        tl.resume(run_id, runs=folder, approve=12)
+    assert tl.resume(run_id, runs=folder, approve=7) == "7 of sent b"
+    assert made == ["b"]
+
+
+def test_a_value_is_given_by_a_function_or_at_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: dict[str, object] = {"Which title?": "x", "How many?": 3}
+    assert titled.using(approve=lambda question, _: answers[question])(["x"]) == "3 of sent x"
+    answers["How many?"] = "many"
+    with pytest.raises(ValueError, match="'many' is not valid"):
+        titled.using(approve=lambda question, _: answers[question])(["x"])
+    monkeypatch.setattr("sys.stdin", Terminal("a title\n12\n4\n"))
+    assert titled(["x"]) == "4 of sent a title"
 
 
 def test_an_approver_that_goes_is_asked_again_and_one_that_answered_is_not(folder: str) -> None:
@@ -184,7 +236,7 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_one_process_asks_and_another_answers(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     asked = command(tmp_path, "run", "app.py", "--topic", "rain")
-    assert asked.returncode == 1
+    assert asked.returncode == 3
     assert "waits for approval: 'Publish?'" in asked.stderr
     (run,) = tl.runs(tmp_path / "runs")
     assert f"teola approve {run.id}" in asked.stderr

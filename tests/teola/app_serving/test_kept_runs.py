@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 import teola as tl
+from runtime.errors import RunStoreFailed
+from runtime.run_store.served import ServedRuns
+from runtime.run_store.store import RunStore
 from teola.app_serving.kept_runs import Keeping
 from teola.app_serving.retention import Retention
 from teola.runner import AppRunner, chosen_runner
@@ -184,6 +188,40 @@ def test_a_tool_of_an_agent_waits(serve: Serve, keeping: Keeping, app: Any) -> N
         approve(client, run["id"], approved=True)
         assert ended(client, run["id"])["result"] in ("done", ["done"])
     assert made == ["x", "pay ann"]
+
+
+@tl.app
+async def titled(topic: str) -> str:
+    return await tl.approve("Which title?", topic, returns=str)
+
+
+def test_an_answer_may_be_a_value(serve: Serve, keeping: Keeping) -> None:
+    with serve(titled, keeping=keeping) as client:
+        run = waiting(client, "titled", topic="tea")
+        assert run["waits_for"][0]["answer"] == {"type": "string"}
+        refused = approve(client, run["id"], approved=True)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "value")
+        assert approve(client, run["id"], value="Green").status_code == 202
+        assert ended(client, run["id"])["result"] == "Green"
+
+
+def test_an_answer_that_cannot_be_written_is_given_and_known(
+    serve: Serve, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, run_id: str, answer: bytes) -> "Future[None]":
+        failed: Future[None] = Future()
+        failed.set_exception(RunStoreFailed("the disk is full"))
+        return failed
+
+    with serve(plain, keeping=keeping) as client:
+        monkeypatch.setattr(ServedRuns, "answer", full)
+        run = client.run("plain", arguments={"name": "ann"}).json()
+        assert run["result"] == "sent ann"
+        assert client.http.get(f"/v1/runs/{run['id']}").json() == run
+        monkeypatch.setattr(RunStore, "begin", lambda *_, **__: full(None, "", b""))
+        refused = client.run("plain", arguments={"name": "ann"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "run_store_failed")
+    assert made == ["ann"]
 
 
 def test_a_stream_and_a_chat_say_that_the_run_waits(serve: Serve, keeping: Keeping) -> None:

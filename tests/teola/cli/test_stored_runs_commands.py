@@ -73,8 +73,44 @@ def test_runs_are_deleted_and_pruned(teola: Any, tmp_path: Path) -> None:
     assert teola("runs", "--runs", "r").out.rstrip().endswith("keeps no runs")
 
 
+ASKS = """
+import teola as tl
+
+@tl.tool
+def send(text: str) -> str:
+    return f"sent {text}"
+
+@tl.app
+async def titled(topic: str) -> str:
+    title = await tl.approve("Which title?", topic, returns=str)
+    return await tl.value(send(title))
+"""
+
+
+def test_a_value_answers_and_the_exit_code_says_that_a_run_waits(
+    teola: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "asks.py").write_text(ASKS)
+    assert teola("run", "asks.py", "--topic", "tea", "--runs", "r").code == 3
+    teola("run", "kept.py", "--runs", "r")
+    (run,) = json.loads(teola("runs", "--runs", "r", "--state", "waiting", "--json").out)
+    assert run["app"] == "titled"
+    assert "keeps no such runs" in teola("runs", "--runs", "r", "--app", "none").out
+    shown = json.loads(teola("runs", run["id"][:6], "--runs", "r", "--json").out)
+    (asked,) = shown["questions"]
+    assert (asked["question"], asked["answer"]) == ("Which title?", {"type": "string"})
+    wrong = teola("approve", run["id"], "--runs", "r")
+    assert (wrong.code, "asks for an answer" in wrong.err) == (1, True)
+    assert teola("approve", run["id"], "--runs", "r", "--value", "no json").code == 2
+    words = ("--value", '"Green"', "--question", asked["id"])
+    done = teola("approve", run["id"][:6], "--runs", "r", *words)
+    assert (done.code, done.out) == (0, "sent Green\n"), done.err
+    assert "1 primitive restored, 1 run" in done.err
+
+
 def test_wrong_words_are_said(teola: Any) -> None:
     assert "there is no run 'xyz'" in teola("resume", "xyz", "--runs", "r").err
     assert "there is no run 'xyz'" in teola("approve", "xyz", "--runs", "r").err
     assert "--delete needs the ID" in teola("runs", "--runs", "r", "--delete").err
+    assert "--state is running, waiting" in teola("runs", "--runs", "r", "--state", "odd").err
     assert "--in-doubt is stop, retry, skip" in teola("resume", "x", "--in-doubt", "no").err

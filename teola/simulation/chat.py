@@ -4,7 +4,7 @@ so each is one prompt and one text of the trace's lengths; prompts share what th
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,6 +31,17 @@ from teola.virtual import beside_loop, check_virtual
 HASH_TOKENS = 512  # of a prompt, that one hash id stands for
 _VOCAB = 250  # ids of made-up prompts: every tokenizer has so many
 _OF_NO_APP = Hint(0, 0.0)
+_QUERY, _OP = "q1", "generate"  # of the log, which has all requests as items of one map
+_GRAPH = """\
+graph chat {
+  %prompts = input [type="list[str]"]
+  %requests = map %prompts {
+    %prompt = input [type="str"]
+    %text = generate %prompt [engine="llm", max_tokens=1]
+    return %text
+  }
+  return %requests
+}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,10 @@ class _Serving:
 
     async def serve(self, url: str, arrivals: Iterable[Arrival]) -> Figures:
         served: list[Served] = []
+        status = "cancelled"
         try:
             await self._scheduler.load()
+            self._tell("query", "", app="chat", optimized=False, graph=_GRAPH)
             for number, arrival in enumerate(arrivals):
                 if arrival.at_s > now():
                     await asyncio.sleep(arrival.at_s - now())
@@ -83,20 +96,24 @@ class _Serving:
             self._num_asked = len(served)
             if self._num_ended < len(served):
                 await self._is_over.wait()
+            status = "ok"
             return figures_of(served, {"llm": use_of(url, self._engine)})
         finally:
+            self._tell("done", "", status=status)
             await self._scheduler.close()
 
     def _submit(self, number: int, row: TraceRow, served: Served) -> None:
         name = f"q{number + 1}"
+        node = f"requests[{number}].text"
+        self._tell("ready", node, engine="llm")
 
         def first(_: str) -> None:
             if served.first_s is None:
                 served.first_s = now()
-                self._tell("first_token", name)
+                self._tell("first_token", node)
 
         def start(started: Started) -> None:
-            self._tell("start", name, engine="llm", batch=started.batch, batch_size=1)
+            self._tell("start", node, engine="llm", batch=started.batch, batch_size=1)
 
         def done(outcome: Outcome) -> None:
             served.ended_s = now()
@@ -107,10 +124,10 @@ class _Serving:
                     usage.cached_tokens,
                 )
                 served.decode_tokens = usage.decode_tokens
-                self._tell("end", name, decode_tokens=usage.decode_tokens)
+                self._tell("end", node, **asdict(usage))
             else:
                 served.error = outcome
-                self._tell("error", name, error=str(outcome))
+                self._tell("error", node, error=str(outcome))
             self._ended()
 
         attrs = {"max_tokens": max(1, row.output_tokens), "ignore_eos": True}
@@ -125,9 +142,9 @@ class _Serving:
         if self._num_ended == self._num_asked:
             self._is_over.set()
 
-    def _tell(self, kind: EventKind, name: str, **fields: Any) -> None:
+    def _tell(self, kind: EventKind, node: str, **fields: Any) -> None:
         if self._log is not None:
-            self._log(Event(now(), kind, name, "chat", "decode", fields))
+            self._log(Event(now(), kind, _QUERY, node, _OP if node else "", fields))
 
 
 def _row_of(arrival: Arrival) -> TraceRow:

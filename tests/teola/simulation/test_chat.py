@@ -8,6 +8,8 @@ from backends.errors import ConfigError
 from teola.simulation.arrivals import Load
 from teola.simulation.chat import Chat
 from teola.simulation.served import Figures
+from teola.viewer.page import page
+from teola.viewer.reading import read_trace_file
 
 DATA = Path(__file__).parents[3] / "benchmarks/data"
 LENGTHS = str(DATA / "azure2023_conv_lengths.csv")
@@ -77,3 +79,14 @@ def test_fifteen_hundred_requests_are_served_and_told_alike_each_time(tmp_path: 
         found = Chat(f"{EVENTS}&max_running=256", log).run(load.arrivals())
         assert (found.queries, found.failed) == (1500, 0)
     assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def test_the_log_is_a_trace_with_a_span_for_each_request(tmp_path: Path) -> None:
+    found = Chat(EVENTS, tmp_path / "log.jsonl").run(Load(40, 20, trace=LENGTHS).arrivals())
+    file = read_trace_file(tmp_path / "log.jsonl")
+    (trace,) = file.traces
+    assert (trace.app, trace.status, trace.warning, file.warning) == ("chat", "ok", "", "")
+    took = [span.end_s - span.ready_s for span in trace.spans if span.end_s is not None]
+    assert sum(took) / 20 == pytest.approx(found.mean_s, rel=1e-3)
+    assert all(span.first_token_s and span.usage.decode_tokens for span in trace.spans)
+    page(trace, 100, False, 20)

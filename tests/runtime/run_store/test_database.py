@@ -71,6 +71,35 @@ def test_a_file_of_another_version_is_refused(database: RunDatabase) -> None:
         database.runs()
 
 
+def test_a_file_of_an_earlier_version_is_taken_over(database: RunDatabase) -> None:
+    database.begin(RUN)
+    database.put([("r1", NODE)])
+    with database.transaction() as db:
+        db.execute("DROP TABLE served")
+        db.execute("DROP INDEX open_nodes")
+    database.close()
+    db = sqlite3.connect(database.folder / FILE)
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    database.begin(replace(RUN, id="r2"), is_served=True)
+    assert [run.id for run in database.runs()] == ["r1", "r2"]
+    assert database.value("r1", b"key") == b"value"
+    database.close()
+
+
+def test_a_file_whose_middle_is_damaged_is_said(database: RunDatabase) -> None:
+    database.begin(RUN)
+    for number in range(200):
+        database.put([("r1", replace(NODE, key=b"%d" % number, value=b"long" * 500))])
+    database.close()
+    file = database.folder / FILE
+    held = file.read_bytes()
+    file.write_bytes(held[:4096] + b"damage" * 3000 + held[4096 + 18000 :])
+    with pytest.raises(RunStoreFailed, match=r"runs: .*(move it away|make room)"):
+        database.nodes("r1", 2**20)
+    database.close()
+
+
 def test_a_file_that_is_no_database_is_refused_and_stays(database: RunDatabase) -> None:
     database.folder.mkdir()
     (database.folder / FILE).write_text("no database" * 1000)

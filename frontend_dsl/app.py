@@ -230,7 +230,8 @@ class App(Generic[P, R]):
         `fusion` is that of models which have none (see `LLM`); "exact" switches it off.
         `prefill_ahead` says whether prompts are computed in the order of a search while its
         documents are reranked. With `speculate=0.1` the likely branch of a `tl.cond` begins before
-        its condition is known, until a tenth of the tokens is wasted (docs/runtime.md).
+        its condition is known, and in `async def` apps what is likely to follow a model's turn;
+        a tenth of what is of use, and one guess, may be wasted (docs/runtime.md).
         """
         known = user_options()
         for name in changes:

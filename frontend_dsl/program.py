@@ -82,7 +82,7 @@ class RunOptions:
     approve: Callable[..., Any] | None = None  # is asked by tl.approve; None: the terminal
     fusion: str | None = None  # of prompts whose model says nothing; "exact": of all prompts
     prefill_ahead: bool | None = None  # while documents are reranked; None: where it is seen to pay
-    speculate: float | None = None  # share of tokens that guesses of tl.cond may waste; None: none
+    speculate: float | None = None  # share of what is of use that guesses may waste; None: none
     runs: bool | str = False  # keep what runs finish, to resume them: a folder; True: the default
     otel: Any = None  # spans of the queries: True, the URL of a receiver, or a tl.Otel
     is_agent: bool = field(default=False, compare=False)  # which spans say, and nothing else

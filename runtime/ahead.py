@@ -76,6 +76,11 @@ class Ahead:
         if self._left is not None:
             self._left.is_guess = False
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a job waits for what runs."""
+        return bool(self._waiting)
+
     def end(self) -> tuple[Computed, Computed]:
         """Nobody takes any more: what was computed, and what of it for nothing. What still runs
         counts in the budget when it has stopped."""
@@ -97,7 +102,8 @@ class Ahead:
         usage = total(_usage(self._outcomes[name]) for name in names) if names else Usage()
         return Computed(usage, sum(self._called_s.get(name, 0.0) for name in names))
 
-    def _send(self, name: str, job: Job, scheduler: Scheduler) -> None:
+    def send(self, name: str, job: Job, scheduler: Scheduler) -> None:
+        """Queue a request of the guess."""
         on_start, on_done = job.on_start, job.on_done
         is_tool = OPS[job.op].engine_kind == "python"
 
@@ -136,7 +142,8 @@ class Ahead:
             job, scheduler = waiting
             self._give(name, job, outcome) if _is_good(outcome) else scheduler.submit(job)
 
-    def _take(self, name: str, job: Job, scheduler: Scheduler) -> None:
+    def take(self, name: str, job: Job, scheduler: Scheduler) -> None:
+        """Give a job what the guess has, or will have; else queue it."""
         outcome = self._outcomes.get(name)
         if not self._is_ended and outcome is not None and _is_good(outcome):
             self._replay(name, job)
@@ -158,8 +165,8 @@ class Ahead:
         for piece in self._texts[name]:
             _emit(job, piece)
 
-    def _leave(self, name: str, job: Job) -> bool:
-        """Whether the job waited here, and does no more."""
+    def leave(self, name: str, job: Job) -> bool:
+        """Whether the job waited for the guess, which it does no more."""
         waits = name in self._waiting and self._waiting[name][0] is job
         if waits:
             del self._waiting[name]
@@ -174,7 +181,7 @@ class _Noting(SchedulerLayer[Scheduler]):
 
     def submit(self, job: Job) -> None:
         """Queue the job; what comes of it is noted."""
-        self._ahead._send(self._node, job, self._scheduler)
+        self._ahead.send(self._node, job, self._scheduler)
 
     def cancel(self, job: Job) -> None:
         """As a scheduler does."""
@@ -189,11 +196,11 @@ class _Taking(SchedulerLayer[Scheduler]):
 
     def submit(self, job: Job) -> None:
         """Take what the guess has, or wait for it; else queue the job."""
-        self._ahead._take(self._node, job, self._scheduler)
+        self._ahead.take(self._node, job, self._scheduler)
 
     def cancel(self, job: Job) -> None:
         """As a scheduler does."""
-        if not self._ahead._leave(self._node, job):
+        if not self._ahead.leave(self._node, job):
             self._scheduler.cancel(job)
 
 

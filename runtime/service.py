@@ -1,7 +1,7 @@
 """Runs the queries of all apps of this process over one set of engines."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -35,11 +35,14 @@ from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
 from runtime.prefix_orders import Order, PrefixOrders
 from runtime.recorded import Record, RecordedScheduler
+from runtime.run_ahead import RunAhead
 from runtime.run_store.gate import StoringScheduler
 from runtime.run_store.stored_run import RunPart
+from runtime.step_history import StepHistory
 from runtime.telling import Teller
 from runtime.waiting.choices import PolicyChoices
 from runtime.warm_ups import WarmUps
+from runtime.watched import WatchedScheduler
 
 
 class Runtime:
@@ -74,6 +77,7 @@ class Runtime:
         self._homes = Homes()
         self._choices = BranchHistory()
         self.spendings = Spendings()
+        self._steps = StepHistory()
 
     async def run(
         self,
@@ -94,6 +98,7 @@ class Runtime:
         stored: RunPart | None = None,
         caller: Caller = ANYBODY,
         speculate: float | None = None,
+        ahead: RunAhead | None = None,
     ) -> list[Any]:
         """The values the graph returns; `outputs` hears of each as soon as it is there.
 
@@ -105,7 +110,7 @@ class Runtime:
         run finished before is not done again, and what it finishes is kept. `caller` says for whom
         it is. With `speculate`, likely branches begin before they are chosen, while no more than
         this share of what was of use is wasted (`guess_budget.py`); not in runs that are
-        recorded or stored.
+        recorded or stored. The queries of one run of an `async def` app have one `ahead`.
 
         Raises EngineOverloaded where too much runs or waits already, QueryTimeout after
         `timeout_s`, NodeFailed if a primitive failed, ConfigError for an engine that cannot be
@@ -138,9 +143,19 @@ class Runtime:
             guesses = self._guesses_at(schedulers, engines)
             branches = None
             if speculate is not None and record is None and stored is None:
-                budget = GuessBudget(speculate, self.spendings.of(layout.graph.name))
+                own = GuessBudget(speculate, self.spendings.of(layout.graph.name))
+                budget = own if ahead is None else ahead.budget
                 branches = self._branches(budget, gates, symbols, order, caller)
                 gates = {each: MeteredScheduler(gate, budget) for each, gate in gates.items()}
+                if ahead is not None:
+                    teller = Teller(name, listener, lambda _: None)
+                    place = outputs.place if outputs is not None else ""
+                    gate_of = partial(self._gate_of_guesses, memo, salt)
+                    ahead.enter(place, inputs, teller, gate_of)
+                    gates = {
+                        each: WatchedScheduler(ahead, gate, each, engines[each])
+                        for each, gate in gates.items()
+                    }
             query = Query(
                 name,
                 layout,
@@ -157,6 +172,19 @@ class Runtime:
                 branches,
             )
             return await _result(query, about or {}, timeout_s)
+
+    def run_ahead(self, app: str, share: float, options: Hashable = None) -> RunAhead:
+        """What guesses in one run of an `async def` app; runs of unlike `options` learn apart."""
+        budget = GuessBudget(share, self.spendings.of(app))
+        return RunAhead((app, options), budget, self._steps)
+
+    def _gate_of_guesses(
+        self, memo: bool | str, salt: str | None, _: str, spec: EngineSpec
+    ) -> Scheduler | None:
+        scheduler = self._schedulers.get(spec.key)
+        if scheduler is None or (spec.kind == "llm" and "pin" not in _able_of(scheduler)):
+            return None
+        return self._gate(scheduler, spec, memo, salt)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:
         """The scheduler of the engine that serves `spec`, made when first asked for."""

@@ -34,6 +34,7 @@ from runtime.door import MAX_QUERIES
 from runtime.events import Event, Listener
 from runtime.outputs import Outputs
 from runtime.recorded import Record
+from runtime.run_ahead import RunAhead
 from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import Background, BackgroundLoop
@@ -116,10 +117,11 @@ class AppRunner:
             self._listening(_with_fakes(options), spans.listener) as each,
         ):
             own = with_caller(replace(each, otel=spans))
+            ahead = self._ahead(name, own)
 
             async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
                 segment = _of_segment(own, program, outputs.place)
-                running = self._execute(program, inputs, segment, outputs=outputs, run=run)
+                running = self._execute(program, inputs, segment, None, outputs, run, ahead)
                 with untraced():
                     await self._background.run_to_end(running)
 
@@ -131,8 +133,26 @@ class AppRunner:
                 stored_as=own.stored and own.stored.run.named,
             )
             with said_by_agents(), self._runtime.door.entered():
-                spans.result = await session.run(body, own.timeout_s)
+                try:
+                    spans.result = await session.run(body, own.timeout_s)
+                finally:
+                    await self._end_ahead(ahead)
             return spans.result
+
+    def _ahead(self, name: str, options: RunOptions) -> RunAhead | None:
+        """What guesses in a run of an `async def` app."""
+        if options.speculate is None or not options.optimize:
+            return None
+        alike = (options.fakes, tuple(sorted(options.engines.items())), options.salt)
+        return self._runtime.run_ahead(name, options.speculate, alike)
+
+    async def _end_ahead(self, ahead: RunAhead | None) -> None:
+        async def end(of_run: RunAhead) -> None:
+            of_run.end()
+
+        if ahead is not None:
+            with untraced():
+                await self._background.run_to_end(end(ahead))
 
     def _release(self, context: Context) -> "Future[None]":
         async def release() -> None:
@@ -303,6 +323,7 @@ class AppRunner:
         listener: Listener | None = None,
         outputs: Outputs | None = None,
         run: str = "",
+        ahead: RunAhead | None = None,
     ) -> list[Any]:
         options = with_caller(_with_fakes(options))
         plan = self._plans.ready(program, options)
@@ -337,6 +358,7 @@ class AppRunner:
                     stored=options.stored,
                     caller=options.caller,
                     speculate=options.speculate,
+                    ahead=ahead,
                 )
                 spans.result = results[0] if len(results) == 1 else results
                 return results

@@ -109,11 +109,12 @@ def _plain(value: Any) -> Any:
 def _of_tool(given: Tool[..., Any]) -> Callee:
     arguments = arguments_of(given.name, given.function, skip_first=given.is_bound)
     beside = given.beside()
+    is_free = given.pure and not given.approval  # else nothing but an approved call runs it
     return Callee(
         name=given.name,
         about=arguments.about,
         arguments=arguments,
-        emit=lambda known: (given if given.pure else beside)(**known),
+        emit=lambda known: (given if is_free else beside)(**known),
         changes_nothing=lambda _: given.pure,
         needs_approval=given.approval,
         is_pure=given.pure,

@@ -5,15 +5,19 @@
 `panel`: six experts speak in turn, each with notes and a context of its own; one graph. `tools`:
 chats whose tools take 0.3 s or 6 s, in `async def` apps. All in virtual time on an emulated device;
 answers do not depend on the order. `over` is what was computed beyond what an endless pool
-computes. The last line is JSON.
+computes. `oracle` is Belady's order with the future known: the sequences of the endless run, one
+after another and none beside it, which no order of a real pool reaches. The last line is JSON.
 """
 
 import argparse
 import asyncio
+import heapq
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +29,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import teola as tl
 from backends.llm.kv.eviction import POLICIES, EvictionName
+from backends.llm.planner.planner import BatchPlanner
 from runtime.clock import now
 from runtime.events import Event
 from teola.virtual import on_virtual_clock
 
 ENDLESS = 1 << 20  # tokens
+PAGE = 16  # tokens
+Pages = list[int]  # a name each, which stands for all tokens up to its end
 
 
 def notes_of(name: str, num_facts: int) -> str:
@@ -99,6 +106,53 @@ LOADS = (
 )
 
 
+@contextmanager
+def recorded() -> Iterator[list[tuple[Pages, int]]]:
+    """The sequences that end within: their whole pages, and how many are of the prompt."""
+    found: list[tuple[Pages, int]] = []
+    remove = BatchPlanner.remove
+
+    def note(planner: BatchPlanner, sequence: Any) -> None:
+        name, pages = 0, []
+        for start in range(0, len(sequence.ids) - PAGE, PAGE):
+            name = hash((name, *sequence.ids[start : start + PAGE]))
+            pages.append(name)
+        found.append((pages, (sequence.num_prompt - 1) // PAGE))
+        remove(planner, sequence)
+
+    BatchPlanner.remove = note  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        BatchPlanner.remove = remove  # type: ignore[method-assign]
+
+
+def oracle(sequences: Sequence[tuple[Pages, int]], num_pages: int) -> int:
+    """Fewest tokens computed again when they run one after another: what is read last goes."""
+    uses: dict[int, list[int]] = defaultdict(list)
+    for number, (pages, _) in reversed(list(enumerate(sequences))):
+        for page in pages:
+            uses[page].append(number)  # the next one last
+    held: set[int] = set()
+    known: set[int] = set()
+    order: list[tuple[int, int]] = []  # (less the next use, page)
+    over = 0
+    for pages, num_prompt in sequences:
+        over += PAGE * sum(page in known and page not in held for page in pages[:num_prompt])
+        for page in pages:
+            uses[page].pop()
+            if uses[page]:
+                held.add(page)
+                heapq.heappush(order, (-uses[page][-1], page))
+            else:
+                held.discard(page)
+        known.update(pages)
+        while len(held) > num_pages:
+            _, page = heapq.heappop(order)
+            held.discard(page)
+    return over
+
+
 def run(load: Load, url: str, eviction: EvictionName, kv_tokens: int) -> dict[str, Any]:
     events: list[Event] = []
     call = load.make(tl.LLM(url, eviction=eviction, kv_tokens=kv_tokens, output_tokens=16))
@@ -125,11 +179,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="emulated:h100/llama-3.1-8b")
     args = parser.parse_args()
-    table = Table("load", "pool", "endless", *POLICIES, title="tokens over, mean seconds")
+    table = Table("load", "pool", "endless", *POLICIES, "oracle", title="tokens over, mean seconds")
     rows: list[dict[str, Any]] = []
     for load in LOADS:
         name = load.make.__name__
-        least = run(load, args.url, "lru", ENDLESS)
+        with recorded() as sequences:
+            least = run(load, args.url, "lru", ENDLESS)
         for kv_tokens in load.pools:
             row: dict[str, Any] = {"load": name, "pool": kv_tokens}
             row["endless_s"] = round(least["mean_s"], 3)
@@ -140,6 +195,8 @@ def main() -> None:
                 over = found["prefilled"] - least["prefilled"]
                 row[eviction] = {"over": over, "mean_s": round(found["mean_s"], 3)}
                 cells.append(f"{over:,}, {found['mean_s']:.2f} s")
+            row["oracle"] = oracle(sequences, kv_tokens // PAGE)
+            cells.append(f"{row['oracle']:,}")
             table.add_row(name, f"{kv_tokens:,}", f"{least['mean_s']:.2f} s", *cells)
             rows.append(row)
     Console(width=140).print(table)

@@ -34,6 +34,7 @@ Capability = Literal[
     "keeps",  # what was written to it is there when the process has ended
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
     "tools",  # prefill and decode take tools; decode's text is then the canonical turn
+    "priorities",  # what waits is ordered by `Request.priority`, which may be any integer
     "itl",  # steps are sized by the time that a decode wants between tokens, its `itl_s`
     "tool_grammar",  # calls are well-formed, and their arguments fit the tool's schema
     "fusion",  # prefill takes `fusion`: the KV of its chunks is reused wherever they stand; encode

@@ -24,6 +24,7 @@ from runtime.clock import now
 from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.job import Job, Started
+from runtime.priority_numbers import requests_for
 from runtime.rates.planner import RatePlanner
 from runtime.repeats import Repeats
 from runtime.time_limit import execute_within
@@ -317,7 +318,7 @@ class EngineScheduler:
             self._tell_start(batch, load_s, past)
             if batch:
                 began_s = now() if self._is_heard else 0.0
-                outcomes = await self._execute([job.request for job in batch])
+                outcomes = await self._execute(requests_for(self._info, self._queue.policy, batch))
                 if self._is_heard:
                     past.ran(batch, self._queue.policy, began_s, now())
         except asyncio.CancelledError:

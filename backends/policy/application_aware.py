@@ -25,7 +25,7 @@ latency-sensitive work.
 
 from collections.abc import Hashable
 
-from backends.policy.base import FlowView, Policy, Ticket
+from backends.policy.base import Policy, Ticket
 
 
 def group_of(ticket: Ticket) -> Hashable | None:
@@ -42,18 +42,18 @@ def due_s(ticket: Ticket) -> float:
 AGEING = 0.5  # seconds of waiting for each second of work
 
 
-def _turn(flow: FlowView) -> float:
-    first = flow.first
-    left = first.place.left
+def _turn_s(ticket: Ticket) -> float:
+    left = ticket.place.left
     if left is None:
-        return first.arrival_s + AGEING * first.place.left_s
+        return ticket.arrival_s + AGEING * ticket.place.left_s
     return left.since_s + AGEING * left.work_s
 
 
 application_aware = Policy(
     "application_aware",
     flow=lambda ticket: ticket.place.query,
-    turn=_turn,
+    turn=lambda flow: _turn_s(flow.first),
+    turn_s=_turn_s,
     unit=group_of,
     rank=lambda ticket: -ticket.place.left_s,
     held_until_s=due_s,

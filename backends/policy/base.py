@@ -99,6 +99,8 @@ class Policy:
     max_rounds: int | None = None  # units that a batch takes of a flow; None: as fit
     account: Callable[[], Account] | None = None  # a new one; every queue has its own
     reads_known: bool = False  # keys use `num_known`
+    turn_s: Callable[[Ticket], float] | None = None  # the time at which its turn is due, by what is
+    # known when it is sent: for engines that take one number a request
     patience_s: float | None = None  # from this age on, some turns are the oldest request's
 
 

@@ -6,10 +6,13 @@ A request may be overtaken by one that arrives up to AGEING * (its longer way) l
 other, so none starves. The key never changes: the queue stays O(log n).
 """
 
-from backends.policy.base import Policy
+from backends.policy.base import Policy, Ticket
 
 AGEING = 1.0  # seconds of arrival for each second of the way that is left
 
-critical_path = Policy(
-    "critical_path", rank=lambda ticket: ticket.arrival_s - AGEING * ticket.place.left_s
-)
+
+def _turn_s(ticket: Ticket) -> float:
+    return ticket.arrival_s - AGEING * ticket.place.left_s
+
+
+critical_path = Policy("critical_path", rank=_turn_s, turn_s=_turn_s)

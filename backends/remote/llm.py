@@ -28,6 +28,7 @@ from backends.remote.listed_models import model_of
 from backends.remote.llm_options import RemoteLLMOptions
 from backends.remote.mode_at_start import ModeAtStart
 from backends.remote.open_chat_llm import OpenChatLLM
+from backends.remote.text_setup import server_of
 from backends.remote.tokenizer_source import check_name, fetch_tokenizer, find_here, find_servers
 from backends.remote.url import RemoteURL
 
@@ -64,6 +65,8 @@ def make(url: RemoteURL, options: Mapping[str, Any]) -> Engine:
     settings = read_options(RemoteLLMOptions, f"llm {url.text!r}", options)
     client = Client(url.endpoints[0], settings)
     name = settings.tokenizer
+    if settings.order == "class" and not server_of(url).has_numbers:
+        raise ConfigError(f"{url.text}: order is for vllm:// and sglang://, which take a number")
     if url.scheme not in _DIALECTS:
         if name not in (None, TEXT_MODE):
             raise ConfigError(f"{url.text}: {url.scheme}:// engines send no tokens: no tokenizer")
@@ -109,5 +112,8 @@ def token_llm(
 
 def _info(url: RemoteURL, settings: RemoteLLMOptions) -> EngineInfo:
     """Of token mode, before the server is asked."""
-    known = info_of("llm", url, settings, capabilities=_CAPABILITIES[url.scheme])
+    able = _CAPABILITIES[url.scheme]
+    if server_of(url).has_numbers and settings.order == "policy":
+        able |= {"priorities"}
+    known = info_of("llm", url, settings, capabilities=able)
     return replace(known, max_context_tokens=settings.context_len)

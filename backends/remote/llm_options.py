@@ -16,4 +16,5 @@ class RemoteLLMOptions(RemoteOptions):
     api: Api = "chat"  # openai only
     limit_field: LimitField = "auto"  # openai: what the chat API calls the most tokens to write
     tokenizer: str | None = None  # catalog model, file, folder or Hub name; None: see `llm`
+    order: Literal["policy", "class"] = "policy"  # vllm, sglang: what their priorities say
     context_len: int | None = Field(None, ge=1)  # tokens; ollama: the context that it makes

@@ -37,6 +37,7 @@ class TextServer:
     request_id: str = ""
     priority: str = ""
     is_low_first: bool = False  # a small priority is the urgent one
+    has_numbers: bool = False  # any integer is a priority
     abort_path: str = ""  # takes the request's id; empty: closing the connection aborts
     has_texts: bool = True  # /v1/completions takes prompts without turns
     seeds_count_up: bool = True  # n samples have the seeds seed, seed + 1 ...
@@ -67,6 +68,7 @@ VLLM = TextServer(
     request_id="request_id",
     priority="priority",
     is_low_first=True,
+    has_numbers=True,
 )
 SGLANG = TextServer(
     "SGLang",
@@ -78,6 +80,7 @@ SGLANG = TextServer(
     cache_salt="cache_salt",
     request_id="rid",
     priority="priority",
+    has_numbers=True,
     abort_path="/abort_request",
     seeds_count_up=False,
 )

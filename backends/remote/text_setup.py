@@ -76,6 +76,8 @@ def capabilities_of(url: RemoteURL, options: RemoteLLMOptions) -> frozenset[Capa
         able.add("seed")
     if server.adapter:
         able.add("adapters")
+    if server.has_numbers and options.order == "policy":
+        able.add("priorities")
     return frozenset(able)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from backends.base import Engine, EngineInfo, Kind
+from backends.base import Capability, Engine, EngineInfo, Kind
 from backends.errors import ConfigError
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.options import read_options
@@ -47,7 +47,8 @@ def _llm(url: str, model: str, settings: SGLangOptions) -> Engine:
         return open_tokenizer(fetch_tokenizer(tokenizer))
 
     info = replace(_info("llm", url, settings), max_context_tokens=settings.context_len)
-    able = info.capabilities | SGLang.capabilities
+    numbers: set[Capability] = {"priorities"}
+    able = info.capabilities | SGLang.capabilities | numbers
     return TokenLLM(replace(info, capabilities=able), server, connect, load)
 
 

@@ -274,8 +274,9 @@ TEXT: frozenset[Capability] = frozenset(
         ("openai://localhost:1/m", {}, {"structured", "tools"}),
         ("openai:gpt-5", {"api": "completions"}, {"cached_tokens"}),
         ("ollama://localhost/m", {}, {"structured", "tools", "seed"}),
-        ("vllm://localhost/m", {}, {"structured", "tools", "seed", "adapters"}),
-        ("sglang://localhost/m", {}, {"structured", "tools", "seed", "adapters"}),
+        ("vllm://localhost/m", {}, {"structured", "tools", "seed", "adapters", "priorities"}),
+        ("vllm://localhost/m", {"order": "class"}, {"structured", "tools", "seed", "adapters"}),
+        ("sglang://localhost/m", {}, {"structured", "tools", "seed", "adapters", "priorities"}),
         (
             "teola://localhost/m",
             {},

@@ -60,6 +60,12 @@ def test_capabilities_before_the_start_are_those_of_every_server(tiny_tokenizer:
     assert "cached_tokens" not in vllm
     assert "fusion" in teola
     assert "fusion" not in sglang | vllm
+    assert "priorities" in sglang & vllm
+    assert "priorities" not in teola  # it is told places
+    options["order"] = "class"
+    assert "priorities" not in make(parse_url("vllm://localhost/tiny"), options).info.capabilities
+    with pytest.raises(ConfigError, match="order is for vllm:// and sglang://"):
+        make(parse_url("teola://localhost/tiny"), options)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,11 @@ class EngineTimeout(EngineUnavailable):
 
 
 class EngineLeftAlone(EngineUnavailable):
-    """The engine failed again and again; the message says when it is asked again."""
+    """The engine failed again and again; in `retry_after_s` it is asked again."""
+
+    def __init__(self, message: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineBroken(EngineError):

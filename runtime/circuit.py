@@ -77,5 +77,6 @@ class Circuit:
         when = f"for {wait_s:.1f} s more" if wait_s else "while a request tries it"
         return EngineLeftAlone(
             f"engine {self._name!r} failed again and again and is left alone {when}: "
-            f"{self._breaker.reason}"
+            f"{self._breaker.reason}",
+            wait_s,
         )

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from backends.errors import (
     EngineError,
+    EngineLeftAlone,
     EngineOverloaded,
     EngineUnavailable,
     RequestRejected,
@@ -148,7 +149,8 @@ def from_engine(error: Exception, prompt_field: str, form_field: str = "") -> Ap
     if isinstance(error, EngineOverloaded):
         return ApiError(429, text, code="overloaded", retry_after_s=error.retry_after_s)
     if isinstance(error, EngineUnavailable):
-        return ApiError(503, text, code="engine_unavailable")
+        after_s = error.retry_after_s if isinstance(error, EngineLeftAlone) else None
+        return ApiError(503, text, code="engine_unavailable", retry_after_s=after_s)
     if isinstance(error, EngineError):
         return ApiError(500, text, code="engine_error")
     return ApiError(500, f"{type(error).__name__}: {error}", code="internal_error")

@@ -105,6 +105,7 @@ def test_after_three_failures_and_a_probe_queries_fail_at_once_and_say_when_it_i
             found, took_s = await world.ask()
             assert isinstance(found, EngineLeftAlone)
             assert "'it' failed again and again and is left alone for" in str(found)
+            assert 0.0 < found.retry_after_s <= 2.0
             assert took_s < 0.01
         assert world.engine.num_batches == num_sent
 

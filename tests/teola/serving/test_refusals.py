@@ -8,6 +8,7 @@ import pytest
 from backends.errors import (
     ConfigError,
     EngineError,
+    EngineLeftAlone,
     EngineOverloaded,
     EngineUnavailable,
     RequestRejected,
@@ -297,3 +298,8 @@ def test_an_engine_without_room_says_when_to_come_again(asked_s: float | None, t
     answer = from_engine(EngineOverloaded("full", asked_s), "messages").response()
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == told
+
+
+def test_of_an_engine_that_is_left_alone_the_client_hears_when_it_is_asked_again() -> None:
+    answer = from_engine(EngineLeftAlone("gone", 3.2), "messages").response()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "4")

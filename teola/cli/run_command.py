@@ -228,6 +228,7 @@ def report(trace: Trace, result: Any, error: Exception | None = None) -> Mapping
             "cached": usage["cached_tokens"],
             "fused": usage["fused_tokens"],
             "wasted": usage["wasted_tokens"],
+            "estimated": usage["estimated_tokens"],  # of the wasted ones
             "decoded": usage["decode_tokens"],
         },
         "wasted_s": usage["wasted_s"],

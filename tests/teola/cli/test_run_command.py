@@ -50,7 +50,14 @@ def test_json_is_one_object_with_result_tokens_and_status(teola: Teola) -> None:
         "status": "ok",
         "error": None,
         "result": {"total": 3, "note": "ok"},
-        "tokens": {"prefilled": 3, "cached": 0, "fused": 0, "wasted": 0, "decoded": 4},
+        "tokens": {
+            "prefilled": 3,
+            "cached": 0,
+            "fused": 0,
+            "wasted": 0,
+            "estimated": 0,
+            "decoded": 4,
+        },
         "wasted_s": 0.0,
         "remembered_items": 0,
     }

@@ -56,7 +56,7 @@ def longest_served(records: Iterable[Served | None]) -> Served | None:
 
 def one_after_another(records: Iterable[Served]) -> Served:
     """Of the parts of one piece of work: a prompt that was prefilled, and what is decoded behind
-    it. Steps that several share count for each."""
+    it."""
     rows = [*records]
     return Served(
         queued_s=sum(each.queued_s for each in rows),

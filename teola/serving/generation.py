@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from backends.base import Context, Engine, Part, Request, Result, Tokens, ToolCall
 from backends.remote.together import all_of
+from backends.served import Served as ServedSteps
+from backends.served import longest_served
 from teola.serving.answer_turn import AnswerTurn
 from teola.serving.api_errors import invalid
 from teola.serving.metrics import AnswerMeter, Metrics
@@ -74,6 +76,8 @@ class Generation:
         is_joined = is_alone and can_join and not self._has_tools
         self._tokenizer = _tokenizer_of(llm.engine) if is_joined else None
         self.counts = TokenCounts()  # final when `run` has returned
+        self._served: dict[str, ServedSteps] = {}  # by op, of several that ran side by side the
+        # longest
 
     @property
     def num_answers(self) -> int:
@@ -88,6 +92,7 @@ class Generation:
             found = await all_of(
                 self._answer_prompt(p, on_event) for p in range(len(self._prompts))
             )
+        self.counts = replace(self.counts, served=tuple(self._served.values()))
         return [answer for answers in found for answer in answers]
 
     async def _answer_prompt(self, prompt: int, on_event: OnEvent) -> list[Answer]:
@@ -214,7 +219,8 @@ class Generation:
         result = await self._llm.run(request)
         self._metrics.count(result)
         if result.served is not None and service.is_heard:
-            self.counts += TokenCounts(served=(told_to(service.client, result.served),))
+            told = told_to(service.client, result.served)
+            self._served[op] = longest_served((self._served.get(op), told)) or told
         return result
 
 

@@ -17,7 +17,7 @@ class TokenCounts:
     completion: int = 0
     fused: int = 0  # of those of the prompts
     reports: tuple[FusionReport, ...] = ()  # of fused prompts
-    served: tuple[Served, ...] = ()  # of each engine request, where its client asked
+    served: tuple[Served, ...] = ()  # one after another, where its client asked
 
     def __add__(self, other: "TokenCounts") -> "TokenCounts":
         return TokenCounts(

@@ -41,6 +41,7 @@ from backends.llm.fusion.record import Record, Records
 from backends.llm.fusion.stand_in import stand_in
 from backends.llm.kv.page_table import PageTable
 from backends.llm.sequence.sequence import LLMContext
+from backends.served import Served, longest_served, one_after_another
 
 _KEPT_PREFIXES = 64
 _NOTHING = Usage()
@@ -75,6 +76,14 @@ class _Work:
     num_encoded: int = 0
     records: dict[str, Record] = field(default_factory=dict)  # of chunks from earlier prompts
     looks: list[tuple[Look, Result]] = field(default_factory=list)
+    served: dict[str, Served] = field(default_factory=dict)  # by part; of all chunks the longest
+
+    def note(self, name: str, outcome: Outcome) -> None:
+        """How a part was served; chunks run side by side."""
+        if isinstance(outcome, Result) and outcome.served is not None:
+            key = "chunks" if name[:1].isdigit() else name
+            longest = longest_served((self.served.get(key), outcome.served))
+            self.served[key] = longest or outcome.served
 
 
 class Fuser:
@@ -139,7 +148,8 @@ class Fuser:
         computed = (Usage(prefill_tokens=usage.prefill_tokens) for usage in asides)
         usage = total((work.prefix, *computed, outcome.usage))
         report = self._report(named, len(chunks), work, outcome)
-        return replace(outcome, usage=usage, fusion=report)
+        served = one_after_another(work.served.values()) if work.served else None
+        return replace(outcome, usage=usage, fusion=report, served=served)
 
     async def encode(self, request: Request) -> Outcome:
         """How many of the chunks were not there; all of them are now."""
@@ -430,7 +440,10 @@ class Fuser:
         work.running.add(part_id)
         try:
             attrs = request.attrs if stage is None else {**request.attrs, "stage": stage}
-            return await self._execute(replace(request, id=part_id, inputs=inputs, attrs=attrs))
+            part = replace(request, id=part_id, inputs=inputs, attrs=attrs)
+            outcome = await self._execute(part)
+            work.note(name, outcome)
+            return outcome
         except asyncio.CancelledError:
             self._abort(part_id)  # the engine knows no part by the request's id
             raise

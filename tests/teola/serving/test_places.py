@@ -2,6 +2,7 @@
 wait comes back."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -214,3 +215,17 @@ def test_other_clients_queries_are_not_named(talk_tiny: Callable[..., Any]) -> N
     served = server.run(main())
     assert "secret" not in str(served[-1])
     assert any("other clients" in dict(each.get("behind", ())) for each in served)
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 2}, {"stream": True}])
+def test_a_server_tells_how_it_served_only_where_it_is_asked(
+    talk_tiny: Callable[..., Any], fields: dict[str, Any]
+) -> None:
+    body = {"prompt": "ab", "max_tokens": 4, "ignore_eos": True, **fields}
+    if "stream" in fields:
+        body["stream_options"] = {"include_usage": True}
+    server = talk_tiny()
+    assert '"served"' not in server.ask(COMPLETE, body).text
+    told = server.ask(COMPLETE, {**body, "return_served": True}).text
+    usage = json.loads(told.split("data: ")[-2] if "stream" in fields else told)["usage"]
+    assert usage["served"]["num_steps"] >= 4

@@ -92,3 +92,27 @@ def test_a_fan_out_shares_its_head_at_the_server(urls: tuple[str, str]) -> None:
     decodes = [event for event in heard if event.kind == "end" and event.op == "decode"]
     assert len(decodes) == 4
     assert all(event.fields["cached_tokens"] >= 100 for event in decodes)
+
+
+def test_a_run_that_is_heard_tells_how_the_servers_steps_served_it(urls: tuple[str, str]) -> None:
+    heard: list[Event] = []
+
+    def run(llm: tl.LLM) -> list[Event]:
+        @tl.prompt(llm, max_tokens=6)
+        def answer(question: str) -> str:
+            return f"Question: {question}"
+
+        @tl.app
+        def app(question: str) -> str:
+            return answer(question)
+
+        heard.clear()
+        app.using(listener=heard.append, memo=False)("Why?")
+        return [event for event in heard if event.kind == "end" and "served" in event.fields]
+
+    local, remote = both(urls, run)
+    assert len(local) >= 1
+    (end,) = remote
+    assert end.op == "decode"
+    assert end.fields["served"]["num_steps"] >= 6
+    assert end.fields["served"]["num_chunks"] >= 1

@@ -259,3 +259,19 @@ def test_an_engine_closed_between_two_parts_of_a_prompt_answers_it(
             assert isinstance(outcome, EngineUnavailable), outcome
 
     asyncio.run(main())
+
+
+def test_a_fused_prefill_that_is_heard_tells_of_all_its_parts(tiny: Any) -> None:
+    async def main() -> None:
+        async with running(tiny, page_size=4) as engine:
+            request = fused(CHUNKS[:2], "Which ships sank, and in which storm?")
+            request.is_heard = True
+            (outcome,) = await engine.execute([request])
+            assert isinstance(outcome, Result), outcome
+            served = outcome.served
+            assert served is not None
+            assert served.num_steps >= served.num_chunks >= 3  # the prefix, a chunk, the rest
+            assert served.first_step == 1
+            outcome.outputs[0].release()
+
+    asyncio.run(main())

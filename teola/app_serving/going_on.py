@@ -42,6 +42,8 @@ class Runs(Protocol):
 
     async def is_running(self, run_id: str) -> bool: ...
 
+    async def find(self, run_id: str) -> Run | bytes: ...
+
     def admitted(self) -> AbstractContextManager[ExitStack]: ...
 
     def started(
@@ -152,7 +154,13 @@ async def _go_on(
     with service.admitted() as place:
         if answer is not None:
             await service.kept.answer(found.row.id, answer.value, answer.question)
-        kept = await service.kept.claim(found, app, arguments, in_doubt)
+        try:
+            kept = await service.kept.claim(found, app, arguments, in_doubt)
+        except ApiError:
+            running = await service.find(found.row.id)
+            if answer is None or not isinstance(running, Run):
+                raise
+            return running  # with an answer of somebody else, and this one
         return service.started(app, arguments, place, kept)
 
 

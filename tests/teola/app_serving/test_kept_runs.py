@@ -1,5 +1,6 @@
 """Runs of a service that are kept on disk."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -167,16 +168,33 @@ def test_the_runs_of_a_map_wait_each_for_its_own_answer(serve: Serve, keeping: K
         for _ in range(6):
             if run["status"] != "waiting":
                 break
-            if len(run["waits_for"]) > 1:
-                refused = approve(client, run["id"], approved=True)
-                assert refused.json()["error"]["code"] == "several_questions"
-            asked = run["waits_for"][0]
+            (asked,) = run["waits_for"]
             said = answers[asked["subject"]]
             going_on = approve(client, run["id"], approved=said, question=asked["id"])
             assert going_on.status_code == 202
             run = ended(client, run["id"])
         assert run["result"] == ["sent published", "kept", "sent published"]
     assert sorted(made) == ["draft of a", "draft of b", "draft of c", "published", "published"]
+
+
+@tl.app
+async def votes(names: list[str]) -> list[bool]:
+    return await asyncio.gather(*(tl.approve(f"{name}?") for name in names))
+
+
+def test_tasks_ask_in_turn_and_answers_name_their_questions(serve: Serve, keeping: Keeping) -> None:
+    with serve(votes, keeping=keeping) as client:
+        run = waiting(client, "votes", names=["a", "b", "c"])
+        before = "none"
+        for name in ("a", "b", "c"):
+            (asked,) = run["waits_for"]
+            assert asked["question"] == f"{name}?"
+            late = approve(client, run["id"], approved=True, question=before)
+            assert late.json()["error"]["code"] == "not_waiting"
+            given = {"approved": name != "b", "question": asked["id"]}
+            assert approve(client, run["id"], **given).status_code == 202
+            before, run = asked["id"], ended(client, run["id"])
+        assert run["result"] == [True, False, True]
 
 
 @pytest.mark.parametrize("app", [clerk, office])

@@ -68,7 +68,7 @@ class StoredRun:
         self.broken: RunError | None = None  # why nothing more of it may run, whoever takes it
         self._rows = {row.key: row for row in rows}
         self._like: dict[tuple[str, str, bytes], dict[bytes, None]] = defaultdict(dict)
-        ended = {row.place for row in rows if row.state is NodeState.DONE}
+        ended = {row.place for row in rows if row.state is NodeState.DONE and row.content}
         for row in rows:
             if ended.isdisjoint(_around(row.place)):  # else an app that ended has it for itself
                 self._like[row.op, row.name, row.content][row.key] = None

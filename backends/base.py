@@ -215,13 +215,49 @@ class Request:
     traceparent: str = ""  # W3C trace context of its span; remote engines send it on
 
 
-@dataclass(slots=True)
 class Left:
-    """What is left of a query: all its requests share one, and it changes while the query runs."""
+    """What is left of a query: all its requests share one, and it changes while the query runs.
 
-    work_s: float  # expected seconds of LLMs, or of all engines where it has no LLM
-    since_s: float = 0.0  # when the query began, on the clock of who orders
-    is_guess: bool = False  # nobody waits for it yet: it goes behind all that somebody waits for
+    Whoever orders by it gives a set, into which it puts itself at each change; from any thread.
+    """
+
+    __slots__ = ("_is_guess", "_told", "_work_s", "since_s")
+
+    def __init__(self, work_s: float, since_s: float = 0.0, is_guess: bool = False) -> None:
+        self._work_s = work_s
+        self.since_s = since_s  # when the query began, on the clock of who orders
+        self._is_guess = is_guess
+        self._told: tuple[set[Left], ...] = ()
+
+    @property
+    def work_s(self) -> float:
+        """Expected seconds of LLMs, or of all engines where it has no LLM."""
+        return self._work_s
+
+    @work_s.setter
+    def work_s(self, work_s: float) -> None:
+        self._work_s = work_s
+        for changed in self._told:
+            changed.add(self)
+
+    @property
+    def is_guess(self) -> bool:
+        """Nobody waits for it yet: it goes behind all that somebody waits for."""
+        return self._is_guess
+
+    @is_guess.setter
+    def is_guess(self, is_guess: bool) -> None:
+        self._is_guess = is_guess
+        for changed in self._told:
+            changed.add(self)
+
+    def tell(self, changed: "set[Left]") -> None:
+        """From now on it puts itself into this set when it changes."""
+        self._told = (*self._told, changed)
+
+    def tell_no_more(self, changed: "set[Left]") -> None:
+        """Undo `tell`."""
+        self._told = tuple(each for each in self._told if each is not changed)
 
 
 @dataclass(frozen=True, slots=True)

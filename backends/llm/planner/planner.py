@@ -5,10 +5,10 @@ leave over. Pages are reserved in order and taken from later sequences that are 
 step; so the first sequence can always continue, and no planned run is undone.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from backends.errors import EngineError, EngineOverloaded, EngineUnavailable
@@ -18,7 +18,7 @@ from backends.llm.kv.page_table import PageTable
 from backends.llm.lora.pool import AdapterPool
 from backends.llm.model.batch import Run
 from backends.llm.planner.latency import LatencyModel
-from backends.llm.planner.policy import Policy, View
+from backends.llm.planner.policy import Changes, Policy, View
 from backends.llm.planner.service_log import ServiceLog
 from backends.llm.sequence.sequence import Sequence, ServiceStats
 from backends.served import Limit
@@ -74,6 +74,7 @@ class BatchPlanner:
         self._next_look: Sequence | None = None  # which has the next step for itself
         self._clock = clock
         self._log = ServiceLog()
+        self._changes = Changes()
         self._linker = linker
 
     def add(self, sequence: Sequence) -> None:
@@ -84,20 +85,23 @@ class BatchPlanner:
         prefill_s = self.latency.step_s(num_tokens, num_tokens * (known + num_tokens // 2))
         sequence.service = ServiceStats(arrived_s=now_s, last_s=now_s, prefill_s=prefill_s)
         self._log.add(sequence)
+        self._changes.join(sequence)
         _insert(self.waiting, sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out; its table stays as it is."""
+        self._changes.leave(sequence)
         if sequence.is_running:
             self._stop(sequence)
         else:
-            self.waiting.remove(sequence)
+            _take_out(self.waiting, sequence)
 
     def plan(self) -> Step:
         """Choose a step and reserve its pages."""
         now_s = self._clock()
-        view = self.view()
+        view = replace(self.view(), changes=self._changes)
         line = self.policy.order([*self.running, *self.waiting], view, now_s)
+        self._changes = Changes(self._changes.step + 1)
         step = Step(line, self.policy.budget(line, view, now_s))
         for sequence in self._admitted(step, view, now_s):
             if self._waits_for_own_step(sequence, step):
@@ -133,6 +137,7 @@ class BatchPlanner:
         """Record a finished step in the service statistics that policies read."""
         ended_s = self._clock()
         for run in step.runs:
+            self._changes.run(run.sequence)
             run.sequence.service.serve(ended_s, elapsed_s, self.patience_s)
         if step.runs:
             self._log.note(step.runs, self._limit_of(step), ended_s, elapsed_s)
@@ -168,9 +173,10 @@ class BatchPlanner:
             sequence.table = PageTable(sequence.namespace)
         if sequence.placed:
             self._linker.begin(sequence)
-        self.waiting.remove(sequence)
+        _take_out(self.waiting, sequence)
         _insert(self.running, sequence)
         sequence.is_running = True
+        self._changes.run(sequence)
         return True
 
     def _lock_adapter(self, sequence: Sequence, step: Step) -> bool:
@@ -270,3 +276,9 @@ class BatchPlanner:
 
 def _insert(line: list[Sequence], sequence: Sequence) -> None:
     insort(line, sequence, key=lambda s: s.arrival)
+
+
+def _take_out(line: list[Sequence], sequence: Sequence) -> None:
+    index = bisect_left(line, sequence.arrival, key=lambda s: s.arrival)
+    assert line[index] is sequence, "lines are in order of arrival"
+    del line[index]

@@ -2,11 +2,34 @@
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backends.llm.kv.cache import KVCache
 from backends.llm.planner.latency import LatencyModel
 from backends.llm.sequence.sequence import Sequence
+
+
+@dataclass(slots=True)
+class Changes:
+    """What came, ended and ran since the step before was planned, for orders that keep up."""
+
+    step: int = 0  # the number of the step that is planned
+    joined: dict[Sequence, None] = field(default_factory=dict)
+    left: list[Sequence] = field(default_factory=list)
+    ran: dict[Sequence, None] = field(default_factory=dict)  # or has only begun
+
+    def join(self, sequence: Sequence) -> None:
+        self.joined[sequence] = None
+
+    def run(self, sequence: Sequence) -> None:
+        self.ran[sequence] = None
+
+    def leave(self, sequence: Sequence) -> None:
+        self.ran.pop(sequence, None)
+        if sequence in self.joined:
+            del self.joined[sequence]
+        else:
+            self.left.append(sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +41,7 @@ class View:
     num_running: int  # sequences that hold pages
     max_running: int  # most sequences in a step
     token_budget: int  # the engine's option
+    changes: Changes | None = None  # None: not known
 
     @property
     def has_free_slot(self) -> bool:

@@ -112,9 +112,10 @@ def _span(trace: Trace, span: Span, shared: _Shared) -> dict[str, Any]:
 
 
 def _why(trace: Trace, span: Span) -> list[str]:
-    """Sentences on its wait; none where it did not wait and its engine told nothing."""
+    """Sentences on its wait, causes indented; none where it did not wait and its engine told
+    nothing."""
     told = span.wait.behind or span.served or trace.queue_s(span) >= WORTH_S
-    return [line.strip() for line in wait_lines(trace, span)] if told else []
+    return [*wait_lines(trace, span)] if told else []
 
 
 def _is_told(name: str, value: Any) -> bool:

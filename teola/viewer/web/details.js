@@ -103,7 +103,10 @@ function rate(span) {
 
 function waited(span) {
   if (!span.why) return [];
-  return [el("h3", {}, "Why it waited"), el("ul", { class: "why" }, span.why.map((line) => el("li", {}, line)))];
+  const lines = span.why.map((line) =>
+    el("li", line.startsWith("  ") ? { class: "cause" } : {}, line.trim()),
+  );
+  return [el("h3", {}, "Why it waited"), el("ul", { class: "why" }, lines)];
 }
 
 function retries(span) {

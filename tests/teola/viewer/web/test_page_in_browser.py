@@ -144,6 +144,28 @@ def test_a_click_on_a_row_shows_what_is_known_of_its_primitive(shown: Any, demo_
     assert page.text("#path-table tr.selected .link") == "answer.prompt"
 
 
+def test_the_details_say_why_a_primitive_waited_with_its_causes_indented(
+    shown: Any, tmp_path: Path
+) -> None:
+    behind = [{"at": "q2.plan", "s": 0.02, "why": "turn", "batch_size": 1}]
+    policy = {"policy": "application_aware", "waiting": 3}
+    known = {"engine": "llm", "batch": 2, "batch_size": 1, "behind": behind, **policy}
+    started = at(0.65, "start", "answer.prompt", "prefill", **known)
+    events = [e for e in EVENTS if (e.node, e.kind) != (started.node, started.kind)]
+    page = shown(write(tmp_path / "waits.jsonl", sorted_by_time(*events, started)))
+    page.click(".row.span", "answer.prompt")
+
+    assert page.texts("#details .why li") == [
+        "It waited 30.0 ms at its engine:",
+        "20.0 ms behind q2.plan (its query had its turn)",
+        "10.0 ms for what this trace does not show, as a busy loop or a rate limit",
+        "Its engine is ordered by application_aware; 3 requests stayed behind when it started.",
+    ]
+    assert page.texts("#details .why .cause") == page.texts("#details .why li")[1:3]
+    sentence, cause = page.boxes("#details .why li")[:2]
+    assert cause["x"] > sentence["x"]
+
+
 def test_those_of_its_batch_are_marked_and_named(shown: Any, demo_file: Path) -> None:
     page = shown(demo_file)
     page.click(".row.span", "hits[0].vector")

@@ -131,8 +131,9 @@ class ProcessEngine:
         if not self._waits or self._watch is None:
             raise EngineUnavailable(f"the process of {self._url} is not running")
         if self._failure is not None:
-            wait_s = max(0.0, self._next_start_s - asyncio.get_running_loop().time())
-            raise EngineUnavailable(f"{self._failure}; it is tried again in {wait_s:.1f} s")
+            wait_s = self._next_start_s - asyncio.get_running_loop().time()
+            when = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
+            raise EngineUnavailable(f"{self._failure}; it is tried again {when}")
         if self._attempt is None:
             self._attempt = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._attempt)

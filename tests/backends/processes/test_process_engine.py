@@ -137,6 +137,8 @@ def test_starts_that_fail_are_further_and_further_apart_and_requests_fail_at_onc
         refused = await machine.ask()
         assert now() == failed_s
         assert "it did not start; it is tried again in 1.0 s" in str(refused)
+        await asyncio.sleep(1.5)
+        assert str(await machine.ask()).endswith("it did not start; it is tried again now")
         while not isinstance(await machine.ask(), Result):
             await asyncio.sleep(0.1)
         assert now() >= 1.0 + (0.5 + 1 + 2 + 4 + 8) + 5 * 1.0

@@ -10,6 +10,7 @@ class Caller:
     tenant: str = ""
     program: str = ""  # the whole that the query is a part of, as a session; empty: itself
     deadline_s: float | None = None  # on the loop's clock
+    given: tuple[str, ...] = ()  # the options that a run names for these
 
 
 ANYBODY = Caller()

@@ -93,6 +93,11 @@ class EngineScheduler:
         return self.latency.batch_items(self._info.max_batch_items)
 
     @property
+    def policy(self) -> Policy:
+        """What orders the requests that wait."""
+        return self._queue.policy
+
+    @property
     def num_slots(self) -> int:
         return self._info.num_slots
 

@@ -40,6 +40,7 @@ from runtime.run_store.gate import StoringScheduler
 from runtime.run_store.stored_run import RunPart
 from runtime.step_history import StepHistory
 from runtime.telling import Teller
+from runtime.unread_options import UnreadOptions
 from runtime.waiting.choices import PolicyChoices
 from runtime.warm_ups import WarmUps
 from runtime.watched import WatchedScheduler
@@ -78,6 +79,7 @@ class Runtime:
         self._choices = BranchHistory()
         self.spendings = Spendings()
         self._steps = StepHistory()
+        self._unread = UnreadOptions()
 
     async def run(
         self,
@@ -122,6 +124,8 @@ class Runtime:
             self.door.entered(schedulers.values()),
             self._policies.held(schedulers.values(), policy),
         ):
+            policies = [scheduler.policy for scheduler in schedulers.values()]
+            self._unread.check(caller.given, policies, engines.values())
             for scheduler in schedulers.values():
                 scheduler.warm_up()
             gates: dict[str, Scheduler] = {

@@ -18,4 +18,6 @@ def with_caller(options: RunOptions) -> RunOptions:
     if options.deadline_s is not None:
         deadline_s = get_running_loop().time() + options.deadline_s
     tenant = options.tenant or options.salt or ""
-    return replace(options, caller=Caller(tenant, f"p{next(_programs)}", deadline_s))
+    named = {"tenant": options.tenant, "deadline_s": options.deadline_s}
+    given = tuple(name for name, value in named.items() if value is not None)
+    return replace(options, caller=Caller(tenant, f"p{next(_programs)}", deadline_s, given))

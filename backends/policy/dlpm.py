@@ -23,4 +23,5 @@ dlpm = Policy(
     account=TokenCounters,
     drains=True,
     reads_known=True,
+    goes_by=("tenant",),
 )

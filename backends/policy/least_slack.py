@@ -16,4 +16,9 @@ def _latest_start_s(ticket: Ticket) -> float:
     return due_s - ticket.place.left_s
 
 
-least_slack = Policy("least_slack", rank=_latest_start_s, turn_s=_latest_start_s)
+least_slack = Policy(
+    "least_slack",
+    rank=_latest_start_s,
+    goes_by=("deadline_s",),
+    turn_s=_latest_start_s,
+)

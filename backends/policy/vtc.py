@@ -16,4 +16,5 @@ vtc = Policy(
     rank=lambda ticket: ticket.order,
     drains=True,
     account=TokenCounters,
+    goes_by=("tenant",),
 )

@@ -13,12 +13,13 @@ from pydantic import BaseModel
 
 import teola as tl
 from backends.base import Place
-from backends.policy.base import Ticket
+from backends.policy.base import Policy, Ticket
 from runtime.cost.latency import NOTHING_MEASURED
 from runtime.cost.sizes import DECODE_TOKENS
 from runtime.engine_scheduler import EngineScheduler
 from runtime.events import Event
 from runtime.job import Job
+from runtime.unread_options import OptionUnread
 from teola import runner
 from teola.errors import (
     ArgumentError,
@@ -317,7 +318,8 @@ def test_policies_see_for_whom_a_run_is_and_by_when(monkeypatch: pytest.MonkeyPa
         submit(scheduler, job)
 
     monkeypatch.setattr(EngineScheduler, "submit", spy)
-    hello.using(tenant="ada", deadline_s=30.0)("Ada")
+    with pytest.warns(OptionUnread):
+        hello.using(tenant="ada", deadline_s=30.0)("Ada")
     hello.using(salt="bob")("Bob")
     hello("Cyd")
     assert [place.tenant for place in seen] == ["ada", "ada", "bob", "bob", "", ""]
@@ -337,13 +339,15 @@ def test_all_segments_of_a_run_are_of_one_program_and_deadline(
         seen.append(job.place)
         submit(scheduler, job)
 
+    both = Policy("both", rank=lambda ticket: (ticket.place.tenant, ticket.place.deadline_s))
+
     @tl.app
     async def twice(name: str) -> str:
         first = await tl.value(greet(name))
         return await tl.value(greet(f"{first} again"))
 
     monkeypatch.setattr(EngineScheduler, "submit", spy)
-    twice.using(tenant="ada", deadline_s=30.0)("Ada")
+    twice.using(tenant="ada", deadline_s=30.0, policy=both)("Ada")
     assert len({place.query for place in seen}) == 2
     assert len({(place.program, place.deadline_s, place.tenant) for place in seen}) == 1
 

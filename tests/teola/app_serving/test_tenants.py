@@ -61,7 +61,7 @@ def test_tenants_of_a_header_take_turns_under_a_fair_policy(serve: Serve) -> Non
 
 
 def test_what_is_no_name_of_a_tenant_is_refused(serve: Serve) -> None:
-    with tl.fake(llm, "yes"), serve(answer, tenant_header="X-Tenant") as client:
+    with tl.fake(llm, "yes"), serve(answer.using(policy="vtc"), tenant_header="X-Tenant") as client:
         body = {"arguments": {"question": "?"}}
         for head, status in (({"X-Tenant": "a b"}, 400), ({"X-Tenant": "ab"}, 200), ({}, 200)):
             found = client.http.post("/v1/apps/answer/runs", json=body, headers=head)

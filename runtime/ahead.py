@@ -7,7 +7,8 @@ query   judge ──────> then │ answer ─> send        guess, while 
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from backends.base import Left, Outcome, Result, Usage, total
 from backends.errors import RequestAborted
@@ -26,8 +27,11 @@ PRIORITY = -2  # for engines that order by priority: after all that somebody wai
 class Computed:
     """What requests of a guess cost."""
 
-    usage: Usage
-    seconds: float  # of tools
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0  # of tools
+
+    def __add__(self, other: "Computed") -> "Computed":
+        return Computed(total([self.usage, other.usage]), self.seconds + other.seconds)
 
     @property
     def cost(self) -> Cost:
@@ -37,6 +41,9 @@ class Computed:
     def as_wasted(self) -> Usage:
         """The same, said to be for nothing."""
         return replace(self.usage, wasted_tokens=round(self.cost.tokens), wasted_s=self.seconds)
+
+
+OnQuiet = Callable[[Computed, Computed], None]
 
 
 class Ahead:
@@ -53,6 +60,8 @@ class Ahead:
         self._waiting: dict[str, tuple[Job, Scheduler]] = {}
         self._called_s: dict[str, float] = {}  # when a tool started, then how long it took
         self._left: Left | None = None  # of the guess's query
+        self._whole = self._lost = Computed()
+        self._on_quiet: OnQuiet | None = None
         self._is_ended = False
         self._is_wanted = False
 
@@ -81,22 +90,28 @@ class Ahead:
         """Whether a job waits for what runs."""
         return bool(self._waiting)
 
-    def end(self) -> tuple[Computed, Computed]:
-        """Nobody takes any more: what was computed, and what of it for nothing. What still runs
-        counts in the budget when it has stopped."""
-        self._is_ended = True
+    def end(self, on_quiet: OnQuiet) -> None:
+        """Nobody takes any more. When nothing of it runs, `on_quiet` gets what was computed, and
+        what of it for nothing."""
+        self._is_ended, self._on_quiet = True, on_quiet
         self._waiting.clear()
         lost = [name for name in self._outcomes if name not in self._taken]
         for name in lost:
             _release(self._outcomes[name])
-        whole, wasted = self._computed(list(self._outcomes)), self._computed(lost)
-        self._budget.end(whole.cost - wasted.cost, wasted.cost)
+        self._whole, self._lost = self._computed(list(self._outcomes)), self._computed(lost)
+        self._budget.end(self._whole.cost - self._lost.cost, self._lost.cost)
         self._close_if_quiet()
-        return whole, wasted
+
+    def hurry(self) -> None:
+        """Tell `on_quiet` now what is known."""
+        tell, self._on_quiet = self._on_quiet, None
+        if tell is not None:
+            tell(self._whole, self._lost)
 
     def _close_if_quiet(self) -> None:
         if self._is_ended and not self._running:
             self._budget.close(self)
+            self.hurry()
 
     def _computed(self, names: list[str]) -> Computed:
         usage = total(_usage(self._outcomes[name]) for name in names) if names else Usage()
@@ -131,8 +146,9 @@ class Ahead:
     def _came(self, name: str, outcome: Outcome) -> None:
         self._running.discard(name)
         if self._is_ended:
-            cost = cost_of(_usage(outcome), self._called_s.get(name, 0.0))
-            self._budget.end(NOTHING, cost)
+            late = Computed(_usage(outcome), self._called_s.get(name, 0.0))
+            self._whole, self._lost = self._whole + late, self._lost + late
+            self._budget.end(NOTHING, late.cost)
             self._close_if_quiet()
             _release(outcome)
             return

@@ -8,20 +8,22 @@ it computed is counted as wasted.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from backends.base import Result
 from graph_opt.graph import Node, Ref
-from runtime.ahead import Ahead
+from runtime.ahead import Ahead, Computed
 from runtime.branch_history import BranchHistory
 from runtime.errors import QueryCancelled, QueryError
 from runtime.guess_budget import GuessBudget
 from runtime.job import Scheduler
 from runtime.layout import Layout
-from runtime.scope import Scope
+from runtime.scope import Scope, arg_value
 from runtime.telling import Teller
 
-MAX_JOBS = 4  # at each engine of a branch: with more there is no spare room
+MAX_JOBS = 4  # at an engine: with more there is no spare room,
+SHARE_OF_SLOTS = 8  # unless they are less than an eighth of what it runs at once
 LABELS = ("{then}", "{else}")
 
 
@@ -63,6 +65,7 @@ class Branches:
         self._teller = teller
         self._make = make
         self._guesses: dict[tuple[Scope, str], _Guess] = {}
+        self._ending: dict[_Guess, None] = {}  # those of which something is being stopped
 
     def look(self, scope: Scope) -> None:
         """Begin the guesses that this scope is ready for."""
@@ -93,21 +96,30 @@ class Branches:
         """The query has ended."""
         while self._guesses:
             self._end(self._guesses.popitem()[1])
+        for guess in list(self._ending):
+            guess.ahead.hurry()
 
     def _try(self, scope: Scope, node: Node, parts: tuple[Layout | None, ...]) -> None:
         path = scope.path + node.name
-        read = [arg for arg in node.args[1:] if isinstance(arg, Ref)]
-        if scope.is_stopped(node) or any(arg.name not in scope.values for arg in read):
+        if scope.is_stopped(node):
             return
         branch = self._history.likely(self._app, path)
         part = parts[branch] if branch is not None else None
         if branch is None or part is None or not self._has_room(part):
             return
+        given = {
+            param.name: arg
+            for param, arg in zip(node.bodies[branch].params, node.args[1:], strict=True)
+            if param.name in part.nodes
+        }
+        read = (arg for arg in given.values() if isinstance(arg, Ref))
+        if any(arg.name not in scope.values for arg in read):
+            return
         ahead = Ahead(self._budget)
         if not self._budget.begin(ahead, self._history.most(self._app, path)):
             return
-        values = [scope.values[arg.name] if isinstance(arg, Ref) else arg for arg in node.args[1:]]
-        running = self._make(part, dict(zip(part.params, values, strict=True)), ahead)
+        values = {name: arg_value(arg, scope.values) for name, arg in given.items()}
+        running = self._make(part, values, ahead)
         guess = _Guess(branch, path, ahead, running)
         self._guesses[scope, node.name] = guess
         fields = {"engine": engines_of(part)[0], "items": 1}
@@ -115,13 +127,22 @@ class Branches:
         running.start({})
 
     def _has_room(self, part: Layout) -> bool:
-        return all(self._engines[engine].num_jobs < MAX_JOBS for engine in engines_of(part))
+        return all(has_room(self._engines[engine]) for engine in engines_of(part))
 
     def _end(self, guess: _Guess) -> None:
         guess.running.fail(QueryCancelled("the branch was not chosen, or has ended"))
-        computed, wasted = guess.ahead.end()
+        self._ending[guess] = None
+        guess.ahead.end(partial(self._ended, guess))
+
+    def _ended(self, guess: _Guess, computed: Computed, wasted: Computed) -> None:
+        del self._ending[guess]
         self._history.cost(self._app, guess.path, computed.cost)
         self._teller.tell_end(_ahead_of(guess), "cond", Result((), wasted.as_wasted))
+
+
+def has_room(scheduler: Scheduler) -> bool:
+    """Whether an engine has spare time for a guess."""
+    return scheduler.num_jobs < max(MAX_JOBS, scheduler.num_slots // SHARE_OF_SLOTS)
 
 
 def engines_of(part: Layout) -> list[str]:

@@ -13,12 +13,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from backends.base import Left, Outcome, Request, Result, Usage
 from backends.registry import EngineSpec
-from runtime.ahead import Ahead
-from runtime.branches import MAX_JOBS
+from runtime.ahead import Ahead, Computed
+from runtime.branches import has_room
 from runtime.dispatch import new_request_id
 from runtime.guess_budget import GuessBudget
 from runtime.hints import Hint
@@ -68,6 +69,7 @@ class RunAhead:
         self._num_steps = 0  # behind the turn
         self._num_calls = 0
         self._calls: dict[Hashable, _CallAhead] = {}
+        self._ending: dict[_CallAhead, None] = {}  # those that are being stopped
         self._prompts: list[tuple[Step, PromptAhead]] = []
         self._teller: Teller | None = None  # of the segment that began last
         self._gate: Gate = lambda _name, _spec: None
@@ -82,6 +84,8 @@ class RunAhead:
         """The run has ended: what nobody asked for was for nothing."""
         self._history.note(self._turn, self._num_steps, None)
         self._drop(is_end=True)
+        for call in list(self._ending):
+            call.ahead.hurry()
 
     def saw_turn(self, job: Job) -> None:
         """A model writes: guess what follows."""
@@ -167,7 +171,7 @@ class RunAhead:
     def _guess(self, step: Step) -> None:
         like: _Like = step.like
         scheduler = self._gate(like.engine, like.spec)
-        if scheduler is None or scheduler.num_jobs >= MAX_JOBS:
+        if scheduler is None or not has_room(scheduler):
             return
         values: list[Any] = []
         for slot in step.known_slots:
@@ -217,7 +221,11 @@ class RunAhead:
 
     def _end_call(self, call: _CallAhead) -> None:
         call.scheduler.cancel(call.job)
-        computed, wasted = call.ahead.end()
+        self._ending[call] = None
+        call.ahead.end(partial(self._ended_call, call))
+
+    def _ended_call(self, call: _CallAhead, computed: Computed, wasted: Computed) -> None:
+        del self._ending[call]
         call.step.cost(computed.cost)
         self._tell(call.step.like, wasted.as_wasted)
 

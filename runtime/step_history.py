@@ -5,12 +5,13 @@
 
 A value is told by where it comes from: it is always the same, or equal to a value that the run has
 by then, as its task, a line of it, or the result of a call. Of several explanations those stay
-that were true each time.
+that were true whenever one was.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from runtime.branch_history import LIKELY, MIN_SEEN, WEIGHT
@@ -86,32 +87,49 @@ def key_of(value: Any) -> Hashable:
 
 
 @dataclass(slots=True, eq=False)
+class Slot:
+    """One value of a step."""
+
+    sources: frozenset[Source]  # what may explain it
+    share: float = 1.0  # of the times that one of them did, recently
+    num_seen: int = 1
+
+    def note(self, sources: frozenset[Source]) -> None:
+        """It came again, and may come from these."""
+        both = self.sources & sources
+        self.share += WEIGHT * (bool(both) - self.share)
+        self.num_seen += 1
+        if both:
+            self.sources = both
+        elif self.share < 0.5:
+            self.sources, self.share, self.num_seen = sources, 1.0, 1
+
+    @property
+    def is_known(self) -> bool:
+        return self.num_seen >= MIN_SEEN and self.share >= LIKELY
+
+
+@dataclass(slots=True, eq=False)
 class Step:
     """A call or a prompt that follows a turn, as it was seen last."""
 
     key: Hashable  # what it is, without its values
     like: Any  # what is needed to make it again
-    slots: list[frozenset[Source]]  # of each value what may explain it
-    agreed: list[int] = field(default_factory=list)  # how often in a row that was so
-    share: float = 0.5  # of the turns behind which it came, recently
-    num_seen: int = 0
+    slots: list[Slot]
+    share: float = 1.0  # of the turns behind which it came, recently
+    num_seen: int = 1
     most: Cost | None = None  # that a guess of it cost
     num_pauses: int = 0  # so often it is not guessed
 
     def note(self, key: Hashable, slots: Sequence[frozenset[Source]]) -> None:
         """It, or another one, came in its place."""
         is_same = key == self.key
-        self.share = float(is_same) if not self.num_seen else self.share
         self.share += WEIGHT * (is_same - self.share)
         self.num_seen += 1
         if is_same:
-            self._agree(slots)
-
-    def _agree(self, slots: Sequence[frozenset[Source]]) -> None:
-        num = min(len(slots), len(self.slots))
-        both = [self.slots[at] & slots[at] for at in range(num)]
-        self.agreed = [self.agreed[at] + 1 if both[at] else 1 for at in range(num)]
-        self.slots = [both[at] or slots[at] for at in range(num)]
+            del self.slots[len(slots) :]
+            for slot, sources in zip(self.slots, slots, strict=False):
+                slot.note(sources)
 
     def cost(self, cost: Cost) -> None:
         """A guess of it cost so much."""
@@ -134,12 +152,8 @@ class Step:
     @property
     def known_slots(self) -> list[frozenset[Source]]:
         """Those from the first on that were explained often enough."""
-        found = []
-        for slot, agreed in zip(self.slots, self.agreed, strict=True):
-            if agreed < MIN_SEEN:
-                break
-            found.append(slot)
-        return found
+        known = takewhile(lambda slot: slot.is_known, self.slots)
+        return [slot.sources for slot in known]
 
 
 class StepHistory:
@@ -182,6 +196,4 @@ class StepHistory:
 
 
 def _first(key: Hashable, like: Any, slots: Sequence[frozenset[Source]]) -> Step:
-    step = Step(key, like, list(slots), [0] * len(slots))
-    step.note(key, slots)
-    return step
+    return Step(key, like, [Slot(sources) for sources in slots])

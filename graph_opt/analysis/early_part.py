@@ -18,8 +18,8 @@ _OF_ITS_OWN = frozenset(("ahead_of", "retries", "timeout_s", "engines"))  # attr
 
 
 def early_part(body: Graph) -> Graph | None:
-    """The nodes that touch nothing outside and wait for none that do; it returns what engines give.
-    None where engines have nothing to do early."""
+    """The nodes that touch nothing outside and wait for none that do, with the parameters that they
+    read; it returns what engines give. None where engines have nothing to do early."""
     kept: dict[str, Node] = {}
     for node in body.nodes:
         is_ready = all(parent.name in kept for parent in body.parents(node))
@@ -31,7 +31,11 @@ def early_part(body: Graph) -> Graph | None:
         if OPS[node.op].engine_kind is not None
         for value in node.outputs
     ]
-    return Graph(body.name, tuple(kept.values()), tuple(outputs)) if outputs else None
+    if not outputs:
+        return None
+    read = {name for node in kept.values() for name in node.inputs}
+    nodes = (each for each in kept.values() if each.op != "input" or each.name in read)
+    return Graph(body.name, tuple(nodes), tuple(outputs))
 
 
 def _may_run_early(node: Node) -> bool:

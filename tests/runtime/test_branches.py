@@ -92,6 +92,20 @@ def test_a_text_that_is_not_finished_is_waited_for() -> None:
     assert seconds(w) == pytest.approx(seconds(plain) - 0.1)
 
 
+def test_a_branch_begins_without_what_only_others_read() -> None:
+    text = ASK.replace("%a = cond %is %x {", "%a = cond %is %x %is {")
+    text = text.replace(
+        'type="str"]\n    %c0', 'type="str"]\n    %late = input [type="str"]\n    %c0'
+    )
+    text = text.replace(
+        'type="str"]\n    return', 'type="str"]\n    %late = input [type="str"]\n    return'
+    )
+    w, _ = guessing(calls={"latency_s": 2.0})
+    symbols = {"slow": lambda _: True, "send": lambda text: text}
+    assert w.run_all(text, inputs={"x": "why?"}, symbols=symbols, speculate=0.5)
+    assert seconds(w) == 2.0
+
+
 def test_an_effect_waits_for_the_condition_and_a_wrong_guess_has_none() -> None:
     w, spent = guessing(calls={"latency_s": 2.0})
     sent: list[str] = []

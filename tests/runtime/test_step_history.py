@@ -44,6 +44,16 @@ def test_values_behind_one_that_changes_without_a_reason_are_not_known() -> None
     assert guessed(history, task("go")) == [("first",)]
 
 
+def test_an_explanation_that_fails_now_and_then_is_kept() -> None:
+    history = StepHistory()
+    for city in ("Rome", "Oslo", "Bonn", "Kiel"):
+        seen(history, task(f"city: {city}"), city)
+    seen(history, task("city: Rome"), "Roma")
+    assert guessed(history, task("city: Genf")) == [("Genf",)]
+    seen(history, task("city: Oslo"), "Christiania")
+    assert guessed(history, task("city: Genf")) == []
+
+
 def test_a_step_that_another_one_replaces_is_learnt_anew() -> None:
     history = StepHistory()
     for _ in range(4):

@@ -39,5 +39,19 @@ def test_pure_functions_run_early_and_those_that_read_the_world_do_not() -> None
     assert found == ("a",)
 
 
+def test_it_has_the_parameters_that_it_reads() -> None:
+    part = early_part(
+        parse("""graph g {
+  %x = input [type="str"]
+  %late = input [type="str"]
+  %a = call %x [engine="p", fn="f", pure=true]
+  %s = call %a %late [engine="p", fn="send"]
+  return %s
+}""")
+    )
+    assert part is not None
+    assert [param.name for param in part.params] == ["x"]
+
+
 def test_a_branch_without_engines_has_no_early_part() -> None:
     assert early("  %a = join %x\n  return %a") is None

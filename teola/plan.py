@@ -22,6 +22,7 @@ from graph_opt.text import to_text
 from teola.device_work import Placed
 from teola.estimate import CRITICAL_PATH, Estimate, Step, estimate
 from teola.failing_engines import failure_lines
+from teola.guess_lines import guess_lines
 from teola.known_engines import KnownEngine, KnownEngines
 from teola.viewer.formats import percent, seconds
 
@@ -40,6 +41,7 @@ class Plan:
     fusion: tuple[FusionChoice, ...] = ()  # of prompts that ask for KV cache fusion
     ahead: tuple[AheadChoice, ...] = ()  # of prompts with reranked documents
     objective: Kind = "latency"  # of the query
+    speculate: float | None = None  # the share that guesses may waste
 
     @property
     def expected_before(self) -> Estimate:
@@ -59,6 +61,9 @@ class Plan:
     def __str__(self) -> str:
         objectives = list(_objective_lines(self.after, self.objective))
         failing = [f"  {line}" for line in failure_lines(self.engines)]
+        guesses: list[str] = []
+        if self.speculate is not None:
+            guesses = [f"  {line}" for line in guess_lines(self.after, self.speculate)]
         return "\n\n".join(
             [
                 f"before: {describe(self.before)}\n{to_text(self.before, origins=True)}",
@@ -67,6 +72,7 @@ class Plan:
                 "expected:\n" + "\n".join(f"  {line}" for line in _expected_lines(self)),
                 *(["fusion:\n" + "\n".join(map(fusion_line, self.fusion))] if self.fusion else []),
                 *(["ahead:\n" + "\n".join(map(ahead_line, self.ahead))] if self.ahead else []),
+                *(["guesses:\n" + "\n".join(guesses)] if guesses else []),
                 *(["when engines fail:\n" + "\n".join(failing)] if failing else []),
                 *(["objectives:\n" + "\n".join(objectives)] if objectives else []),
                 *(["advice:\n" + "\n".join(map(advice_line, self.advice))] if self.advice else []),

@@ -93,7 +93,7 @@ class PlanCache:
         known = self._book.known(engines)
         graph = as_written(on_its_engines(program.graph, known))
         plan = make_plan(graph, known, _passes(options), options.fusion, options.prefill_ahead)
-        return replace(plan, objective=options.objective)
+        return replace(plan, objective=options.objective, speculate=options.speculate)
 
     def encoding(self, program: Program, options: RunOptions) -> Program:
         """A program that computes the KV of items for the program's fused prompts. Raises

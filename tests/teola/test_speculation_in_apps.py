@@ -115,6 +115,17 @@ def test_a_trace_shows_the_guess_and_counts_what_it_wasted() -> None:
     assert f"{usage.wasted_tokens:,} wasted" in out.getvalue()
 
 
+def test_the_plan_says_what_of_each_branch_may_run_early() -> None:
+    plan = str(ask.using(speculate=0.1).explain("why?", True))
+    told = plan.partition("guesses:\n")[2].partition("\n\n")[0]
+    lines = [line.strip() for line in told.splitlines()]
+    assert lines[0] == "wasted at most 10% of what is of use, and one guess"
+    assert [line.partition(": ")[0] for line in lines[1:]] == ["%cond{then}", "%cond{else}"]
+    assert "%answer" in lines[1]
+    assert "send" not in lines[1]  # an effect
+    assert "guesses:" not in str(ask.explain("why?", True))
+
+
 def test_no_share_no_guess() -> None:
     events: list[Event] = []
     run_each(ask.using(memo=False, listener=events.append), 6)

@@ -221,11 +221,11 @@ class Left:
     Whoever orders by it gives a set, into which it puts itself at each change; from any thread.
     """
 
-    __slots__ = ("_is_guess", "_told", "_work_s", "since_s")
+    __slots__ = ("_is_guess", "_since_s", "_told", "_work_s")
 
     def __init__(self, work_s: float, since_s: float = 0.0, is_guess: bool = False) -> None:
         self._work_s = work_s
-        self.since_s = since_s  # when the query began, on the clock of who orders
+        self._since_s = since_s
         self._is_guess = is_guess
         self._told: tuple[set[Left], ...] = ()
 
@@ -237,8 +237,17 @@ class Left:
     @work_s.setter
     def work_s(self, work_s: float) -> None:
         self._work_s = work_s
-        for changed in self._told:
-            changed.add(self)
+        self._has_changed()
+
+    @property
+    def since_s(self) -> float:
+        """When the query began, on the clock of who orders."""
+        return self._since_s
+
+    @since_s.setter
+    def since_s(self, since_s: float) -> None:
+        self._since_s = since_s
+        self._has_changed()
 
     @property
     def is_guess(self) -> bool:
@@ -248,8 +257,7 @@ class Left:
     @is_guess.setter
     def is_guess(self, is_guess: bool) -> None:
         self._is_guess = is_guess
-        for changed in self._told:
-            changed.add(self)
+        self._has_changed()
 
     def tell(self, changed: "set[Left]") -> None:
         """From now on it puts itself into this set when it changes."""
@@ -258,6 +266,10 @@ class Left:
     def tell_no_more(self, changed: "set[Left]") -> None:
         """Undo `tell`."""
         self._told = tuple(each for each in self._told if each is not changed)
+
+    def _has_changed(self) -> None:
+        for changed in self._told:
+            changed.add(self)
 
 
 @dataclass(frozen=True, slots=True)

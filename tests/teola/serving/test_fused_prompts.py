@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,8 @@ def test_a_plan_that_is_no_text_names_the_field(tiny_server: Any, wrong: Any) ->
 
 def test_the_request_of_the_docs_is_answered(fresh: Any) -> None:
     page = (Path(__file__).parents[3] / "docs/server.md").read_text()
-    body = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    body = json.loads(next(block for block in blocks if '"fusion"' in block))
     usage = fresh.ask(CHAT, body).json()["usage"]
     assert usage["fusion"]["num_chunks"] == 2
     assert usage["fusion"]["plan"] == body["fusion"]

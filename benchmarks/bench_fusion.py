@@ -39,7 +39,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backends.base import Chunk, Part, Result, Turn
 from backends.llm.engine import LLMEngine
-from backends.llm.fusion.fused_prefill import Behind, Fuser
+from backends.llm.fusion.chunk_encoder import Behind
+from backends.llm.fusion.fused_prefill import Fuser
 from backends.registry import EngineSpec, create
 from benchmarks.fusion_plot import draw
 from teola.fusion_check.earlier import earlier_prompts, how_encoded

@@ -106,7 +106,7 @@ def test_how_much_is_computed_again_depends_on_what_stands_before(some: Any, fus
 def test_contacts_are_the_attention_of_a_chunks_tokens(some: Any, fused: Any) -> None:
     both = fused(some.driver())
     both.prefill("craft(0.5)", PREFIX, CHUNKS, QUESTION)
-    ((_, text), (last,)) = both._fuser._records._of.popitem()
+    ((_, text), (last,)) = both._fuser._recorded._records._of.popitem()
     assert text == CHUNKS[-1]
     config = both.driver.core.model.config
     whole = config.num_layers * config.num_heads
@@ -125,7 +125,7 @@ def test_all_kernels_record_the_same(some: Any, load_tiny: Any, fused: Any) -> N
     for model in (some, plain):
         both = fused(model.driver())
         both.prefill("craft(0.5)", PREFIX, CHUNKS, QUESTION)
-        found.append(both._fuser._records._of.popitem()[1][0])
+        found.append(both._fuser._recorded._records._of.popitem()[1][0])
     error = 0.05 if "bfloat16" in str(some.model.dtype) else 1e-4
     ours, right = found
     for a, b in ((ours.by_token, right.by_token), (ours.to_each, right.to_each)):

@@ -20,6 +20,7 @@ from runtime.job import Job, Scheduler, Started
 from runtime.scheduler_layer import SchedulerLayer
 from runtime.scope import release
 
+MAX_STOP_S = 30.0  # so long a stopped request may take to say what it cost
 PRIORITY = -2  # for engines that order by priority: after all that somebody waits for
 
 
@@ -62,6 +63,7 @@ class Ahead:
         self._left: Left | None = None  # of the guess's query
         self._whole = self._lost = Computed()
         self._on_quiet: OnQuiet | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._is_ended = False
         self._is_wanted = False
 
@@ -101,6 +103,13 @@ class Ahead:
         self._whole, self._lost = self._computed(list(self._outcomes)), self._computed(lost)
         self._budget.end(self._whole.cost - self._lost.cost, self._lost.cost)
         self._close_if_quiet()
+        if self._running:
+            self._timer = asyncio.get_running_loop().call_later(MAX_STOP_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """An engine does not tell what it stopped."""
+        self._running.clear()
+        self._close_if_quiet()
 
     def hurry(self) -> None:
         """Tell `on_quiet` now what is known."""
@@ -110,6 +119,8 @@ class Ahead:
 
     def _close_if_quiet(self) -> None:
         if self._is_ended and not self._running:
+            if self._timer is not None:
+                self._timer.cancel()
             self._budget.close(self)
             self.hurry()
 
@@ -137,6 +148,7 @@ class Ahead:
 
         job.on_start, job.on_done = started, done
         job.request.priority = PRIORITY
+        job.hears_stop = True
         self._left = job.place.left
         if self._left is not None:
             self._left.is_guess = not self._is_wanted

@@ -28,6 +28,7 @@ class Job(Ticket):
 
     __slots__ = (
         "caller",
+        "hears_stop",
         "hint",
         "is_cancelled",
         "is_heard",
@@ -72,6 +73,7 @@ class Job(Ticket):
         self.may_remember = may_remember  # equal requests have equal outcomes: see runtime.memo
         self.may_repeat = may_repeat  # it has no effects: see runtime.repeats
         self.on_retry: Callable[[Mapping[str, Any]], None] = _tell_nobody  # fields of an event
+        self.hears_stop = False  # it gets an outcome also when it is cancelled while it runs
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
         self.started_s = 0.0

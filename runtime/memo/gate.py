@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from backends.base import Outcome, Result, Usage, total
+from backends.errors import RequestAborted
 from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
 from runtime.job import Job, Scheduler
@@ -165,7 +166,10 @@ class Remembered:
         for key in self._awaited:
             if (pending := self._pending.get(key)) is not None:
                 pending.leave(self._told)
+        num_own = len(self._own)
         self._stop_unwanted()
+        if self._job.hears_stop and len(self._own) == num_own:  # what runs is for others
+            asyncio.get_running_loop().call_soon(self._job.on_done, RequestAborted())
 
     def _stop_unwanted(self) -> None:
         """Once this job has ended: stop what runs for it and nobody waits for."""
@@ -227,7 +231,7 @@ class Remembered:
 
     def _done(self, request_id: str, indices: Sequence[int], outcome: Outcome) -> None:
         if request_id not in self._own:  # given up: its outcome is for nobody
-            _release(outcome)
+            self._job.on_done(outcome) if self._job.hears_stop else _release(outcome)
             return
         keys = [self._units.keys[i] for i in indices]
         if isinstance(outcome, Exception):

@@ -183,6 +183,16 @@ def test_pure_tools_of_a_wrong_guess_are_counted_in_seconds() -> None:
     assert spent.useful.seconds == 3.0
 
 
+def test_a_tool_that_is_stopped_is_counted_and_no_guess_stays_open() -> None:
+    for memo in (False, True):
+        w, spent = guessing(calls={"latency_s": 1.0}, tools={"latency_s": 5.0})
+        text = ASK.replace('fn="send"', 'fn="send", pure=true')
+        symbols = {"slow": lambda _: False, "send": lambda text: text}
+        w.run_all(text, inputs={"x": "why?"}, symbols=symbols, speculate=0.5, memo=memo)
+        assert not spent.open
+        assert 0 < spent.wasted.seconds < 2.0
+
+
 def test_a_run_that_is_recorded_does_not_guess() -> None:
     w, _ = guessing(calls={"latency_s": 2.0})
     ask(w, True, [], record=lambda *_: None)

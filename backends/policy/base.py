@@ -85,7 +85,8 @@ class Policy:
 
     A batch takes one unit of each flow, in the order of their turns; then the next unit of each,
     until it is full. Of a flow, the unit with the least rank goes first. A batch is of one op, that
-    of its first request, which goes however large it is.
+    of its first request, which goes however large it is. `rank`, `flow` and `unit` are asked when a
+    request comes; what is left of a query (`Place.left`) changes, so only `turn` may read it.
     """
 
     name: str

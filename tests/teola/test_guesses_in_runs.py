@@ -99,6 +99,23 @@ def test_a_call_with_other_arguments_is_made_and_the_seconds_of_the_guess_are_co
     assert ("look_up.ahead", pytest.approx(0.3)) in wasted(events)
 
 
+def test_a_tool_that_is_stopped_is_counted_also_where_work_is_remembered() -> None:
+    @tl.tool(pure=True)
+    async def slow(text: str) -> str:
+        await asyncio.sleep(3.0)
+        return text
+
+    @tl.app
+    async def maybe(text: str) -> str:
+        await tl.value(judge(text))
+        return await tl.value(judge(f"again {text}") if text == "who?" else slow(text))
+
+    events: list[Event] = []
+    app = maybe.using(speculate=0.5, listener=events.append)
+    run_each(app, [*((f"why {n}?",) for n in range(5)), ("who?",)])
+    assert wasted(events) == [("slow.ahead", pytest.approx(0.4))]
+
+
 def test_effects_and_reads_of_the_world_wait_for_their_call() -> None:
     @tl.app
     async def tell(text: str) -> str:

@@ -3,9 +3,9 @@
     python benchmarks/soak_engine.py [--requests 10000] [--model llama|native|paged] [--seed 0]
 
 Mixed lengths, forks, aborts, bad requests, steps that fail, tenants, pins, host and
-disk tiers, a pool that is always full. Every request must be answered or refused with a typed
-error; greedy answers must equal those of a roomy engine that is asked one thing at a time (`paged`:
-all of them, else a sample). Last line: one JSON object.
+disk tiers, words of when contexts are read, a pool that is always full. Every request must be
+answered or refused with a typed error; greedy answers must equal those of a roomy engine that is
+asked one thing at a time (`paged`: all of them, else a sample). Last line: one JSON object.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from backends.base import Outcome, Request, Result
 from backends.errors import EngineError
 from backends.fake.paged_model import PagedModel
 from backends.llm.core import LLMCore
+from backends.llm.kv.eviction import POLICIES, EvictionName
 from backends.llm.kv.page_table import PageTable
 from backends.llm.model.config import ModelConfig
 from backends.llm.model.native.native_model import NativeModel
@@ -177,6 +179,9 @@ class Soak:
             self._fail_a_step()
         elif chance < 0.5035:
             self.core.flush()
+        elif chance < 0.56 and self._contexts:
+            after_s = self._random.choice([0.0, 0.05, 0.2, 0.5, 2.0, 1e4])
+            self.core.expect(self._random.choice(self._contexts), after_s)
         else:
             self._step()
 
@@ -341,8 +346,11 @@ def soaking(
     check_every: int = 1,
     sample: float = 1.0,
     page_size: int = 8,
+    eviction: EvictionName | None = None,
 ) -> Iterator[tuple[Soak, LLMCore]]:
-    """A soak of a small core with every feature on, and a roomy core of the same model."""
+    """A soak of a small core with every feature on, and a roomy core of the same model. Its clock
+    ticks by a millisecond whenever it is asked; `eviction` is by the seed where it is not given."""
+    ticks = count()
     with tempfile.TemporaryDirectory() as folder:
         common: dict[str, Any] = {"page_size": page_size, "context_len": CONTEXT_LEN}
         options = LLMOptions(
@@ -350,12 +358,12 @@ def soaking(
             token_budget=48,
             max_running=6,
             pin_share=0.3,
-            eviction=random.Random(seed).choice(["lru", "lfu", "pgdsf"]),
+            eviction=eviction or random.Random(seed).choice(list(POLICIES)),
             host_kv_tokens=128,
             disk_kv=folder,
             disk_kv_bytes=1 << 20,
         )
-        core = LLMCore(model(), byte_prompts(), options, 320)
+        core = LLMCore(model(), byte_prompts(), options, 320, lambda: next(ticks) / 1e3)
         roomy = LLMCore(model(), byte_prompts(), LLMOptions(**common), 4096)
         soak = Soak(core, seed, check_every, sample)
         try:
@@ -392,8 +400,8 @@ def main() -> None:
         stats = soak.core.cache_stats()
     seconds = time.perf_counter() - started
     print(f"{report.requests} requests in {seconds:.0f} s, {soak.core.num_steps} steps")
-    for name, count in sorted(report.outcomes.items()):
-        print(f"  {name:<20} {count:>7}")
+    for name, num in sorted(report.outcomes.items()):
+        print(f"  {name:<20} {num:>7}")
     print(f"aborted while loading  {report.aborted_while_loading}")
     print(f"failed steps           {report.failed_steps}")
     print(f"pins                   {dict(report.pins)}")

@@ -79,7 +79,7 @@ class Prefetch:
 
     def _begin(self, context: LLMContext, turn: _Turn, now_s: float) -> None:
         table, ids, left_s = context.table, context.ids[:-1], turn.due_s - now_s
-        if table.is_released or table.is_private:
+        if not self._may_grow(context):
             return
         if left_s > LEAST_LEAD_S:
             self._look_at(now_s + left_s / 2, turn.context, turn.due_s)
@@ -97,9 +97,15 @@ class Prefetch:
         for context, load, begun_s in here:
             self._note_time(load, self._clock() - begun_s)
             held = context()
-            if held is not None and not held.table.is_released:
+            if held is not None and self._may_grow(held):
                 self._cache.revive(held.table, held.ids[:-1])
                 self._cache.stats.prefetched_pages += load.num_pages
+
+    def _may_grow(self, context: LLMContext) -> bool:
+        """A pinned one has what it had when it was pinned: pins are counted."""
+        table = context.table
+        is_pinned = self._cache.idle.is_pinned(table)
+        return not (table.is_released or table.is_private or is_pinned)
 
     def _note_time(self, load: Load, took_s: float) -> None:
         if load.num_pages:

@@ -35,6 +35,16 @@ def test_three_hundred_random_requests_end_well_and_leak_nothing(seed: int) -> N
     assert min(stats.evicted_pages, stats.host_hit_tokens, stats.disk_hit_tokens) > 0
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_contexts_that_are_told_of_are_prefetched_and_nothing_leaks(seed: int) -> None:
+    with soaking(PagedModel, seed, eviction="next_use") as (soak, roomy):
+        report = soak.run(300)
+        check(soak, roomy)
+        stats = soak.core.cache_stats()
+    assert_all_ended(report)
+    assert min(stats.expected_reads, stats.demoted_pages, stats.prefetched_pages) > 0
+
+
 def test_a_tiny_llama_decodes_the_same_under_all_of_it() -> None:
     with soaking(tiny_llama, seed=2, check_every=5) as (soak, roomy):
         report = soak.run(150)

@@ -132,3 +132,15 @@ def test_words_without_end_take_no_memory(tiered: Any) -> None:
     for number in range(5000):
         tiered.core.expect(context, 1e6 + number)
     assert len(tiered.core._prefetch._turns) < 200
+
+
+def test_a_pinned_context_stays_as_it_was_pinned(tiered: Any, clock: Clock) -> None:
+    context = tiered.prefill(None, TEXT)
+    tiered.core.expect(context, 60.0)
+    fill(tiered)
+    clock.now_s += 58.0
+    tiered.step()
+    assert tiered.core.cache_stats().num_loads == 1
+    pinned = tiered.core.pins.pin(context)
+    rest(tiered)
+    assert context.table.num_computed == pinned

@@ -95,13 +95,13 @@ class BatchPlanner:
             self._stop(sequence)
         else:
             _take_out(self.waiting, sequence)
+        if not (self.running or self.waiting):
+            self._in_order(self._clock())  # else the order holds what ended until somebody comes
 
     def plan(self) -> Step:
         """Choose a step and reserve its pages."""
         now_s = self._clock()
-        view = replace(self.view(), changes=self._changes)
-        line = self.policy.order([*self.running, *self.waiting], view, now_s)
-        self._changes = Changes(self._changes.step + 1)
+        line, view = self._in_order(now_s)
         step = Step(line, self.policy.budget(line, view, now_s))
         for sequence in self._admitted(step, view, now_s):
             if self._waits_for_own_step(sequence, step):
@@ -117,6 +117,13 @@ class BatchPlanner:
             if step.is_look or step.num_sequences == self.max_running or step.budget <= 0:
                 break
         return step
+
+    def _in_order(self, now_s: float) -> tuple[Items[Sequence], View]:
+        """All sequences in the policy's order, which sees what changed since the last time."""
+        view = replace(self.view(), changes=self._changes)
+        line = self.policy.order([*self.running, *self.waiting], view, now_s)
+        self._changes = Changes(self._changes.step + 1)
+        return line, view
 
     def _admitted(self, step: Step, view: View, now_s: float) -> Iterable[Sequence]:
         """A look that found no place in the last step comes first."""

@@ -29,6 +29,18 @@ def test_the_model_learns_what_steps_take() -> None:
         assert model.step_s(tokens, keys) == pytest.approx(expected, rel=0.1)
 
 
+def test_the_model_finds_the_knee_from_which_on_a_step_takes_longer_with_its_tokens() -> None:
+    rng, model = random.Random(0), LatencyModel()
+
+    def seconds(tokens: int) -> float:
+        return max(0.02, 0.02 + 0.0001 * (tokens - 250))
+
+    for tokens in [rng.choice((8, 16, 24, rng.randint(1, 2000))) for _ in range(300)]:
+        model.observe(tokens, 0, seconds(tokens))
+    for tokens in (16, 64, 400, 512, 1024):
+        assert model.step_s(tokens, 0) == pytest.approx(seconds(tokens), rel=0.2)
+
+
 def test_the_model_follows_a_machine_that_became_slower() -> None:
     model = fitted(0.02, 0.001, 0.0)
     for tokens in list(range(1, 300, 7)) * 5:
@@ -54,7 +66,7 @@ def test_the_model_turned_around(
     limit_s: float, num_keys: int, context_len: int, per_key: float
 ) -> None:
     model = LatencyModel()
-    model._fit = 0.02, 0.001, per_key
+    model._fit = (0.02, 0.001, per_key, 0.001, 0.002)
 
     def seconds(tokens: int) -> float:
         return model.step_s(tokens, 0) + per_key * (

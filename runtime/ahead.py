@@ -21,7 +21,6 @@ from runtime.scheduler_layer import SchedulerLayer
 from runtime.scope import release
 
 MAX_STOP_S = 30.0  # so long a stopped request may take to say what it cost
-PRIORITY = -2  # for engines that order by priority: after all that somebody waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,6 @@ class Ahead:
             on_done(outcome)
 
         job.on_start, job.on_done = started, done
-        job.request.priority = PRIORITY
         job.hears_stop = True
         self._left = job.place.left
         if self._left is not None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from backends.base import Context, Outcome, Part, Result, Usage
 from backends.errors import RequestAborted
-from runtime.ahead import PRIORITY
 from runtime.guess_budget import NOTHING, Cost, GuessBudget, cost_of
 from runtime.job import Job, Scheduler
 from runtime.scope import release
@@ -26,7 +25,6 @@ class PromptAhead:
 
     def send(self, job: Job, scheduler: Scheduler) -> None:
         """Queue the prefill."""
-        job.request.priority = PRIORITY
         job.on_done = self._came
         self._sent, self._runs = (job, scheduler), True
         scheduler.submit(job)

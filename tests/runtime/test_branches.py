@@ -146,6 +146,23 @@ def test_nothing_is_guessed_while_the_engine_has_no_room() -> None:
     assert not [event for event in w.log.events if event.node.endswith(".ahead")]
 
 
+def test_a_guess_that_was_right_is_no_longer_behind_all_others() -> None:
+    w, _ = guessing(calls={"latency_s": 0.1}, llm={"token_s": 0.5})
+    engine = w.runtime.scheduler("llm", w.specs["llm"]).engine
+    seen: list[Any] = []
+    execute = engine.execute
+
+    async def noted(requests: Any) -> Any:
+        seen.extend((request, request.place.is_guess) for request in requests)
+        return await execute(requests)
+
+    with patch.object(engine, "execute", noted):
+        ask(w, True, [])
+    ((request, was_guess),) = [each for each in seen if each[0].op == "decode"]
+    assert was_guess
+    assert not request.place.is_guess
+
+
 def test_a_guess_gives_its_slot_to_what_somebody_waits_for() -> None:
     w, _ = guessing(calls={"latency_s": 2.0}, llm={"token_s": 0.5, "num_slots": 1})
     late = """graph late {

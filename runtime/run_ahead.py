@@ -24,6 +24,8 @@ from runtime.dispatch import new_request_id
 from runtime.guess_budget import GuessBudget
 from runtime.hints import Hint
 from runtime.job import Job, Scheduler
+from runtime.memo.content import NoContent
+from runtime.memo.rules import version_of
 from runtime.prompt_ahead import PromptAhead
 from runtime.step_history import Known, Step, StepHistory, key_of
 from runtime.telling import Teller
@@ -54,6 +56,7 @@ class _CallAhead:
     ahead: Ahead
     job: Job
     scheduler: Scheduler
+    is_taken: bool = False  # by a call, which it serves alone
 
 
 class RunAhead:
@@ -137,8 +140,10 @@ class RunAhead:
         number, on_done = self._num_calls, job.on_done
         for at, value in enumerate(values):
             self._known.note(("argument", number, at), value)
-        key = (what, *map(key_of, values))
-        found = self._calls.get(key)
+        key = _call_key(what, attrs["fn"], values)
+        found = None if key is None else self._calls.get(key)
+        if found is not None and found.is_taken:
+            found = None
 
         def done(outcome: Outcome) -> None:
             if isinstance(outcome, Result):
@@ -151,6 +156,7 @@ class RunAhead:
         job.on_done = done
         if found is None:
             return None
+        found.is_taken = True
         found.ahead.is_wanted()
         return found.ahead
 
@@ -186,9 +192,9 @@ class RunAhead:
             self._guess_call(step, scheduler, tuple(values))
 
     def _guess_call(self, step: Step, scheduler: Scheduler, values: tuple[Any, ...]) -> None:
-        key = (step.key, *map(key_of, values))
+        key = _call_key(step.key, step.like.attrs["fn"], values)
         ahead = Ahead(self.budget)
-        if key in self._calls or not self.budget.begin(ahead, step.most):
+        if key is None or key in self._calls or not self.budget.begin(ahead, step.most):
             return
         job = self._job(Request(new_request_id(), CALL, values, step.like.attrs))
         job.may_remember = True
@@ -243,3 +249,11 @@ class RunAhead:
         path = f"{like.node}.ahead"
         self._teller.tell("ready", path, like.op, {"engine": like.engine, "items": 1})
         self._teller.tell_end(path, like.op, Result((), wasted))
+
+
+def _call_key(step: Hashable, fn: Any, values: Sequence[Any]) -> Hashable | None:
+    """Equal for calls that give the same; None where it is not known what the function reads."""
+    try:
+        return (step, version_of(fn), *map(key_of, values))
+    except NoContent:
+        return None

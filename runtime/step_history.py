@@ -82,8 +82,8 @@ def is_plain(value: Any) -> bool:
 
 
 def key_of(value: Any) -> Hashable:
-    """Equal for values that are the same to everybody."""
-    return (type(value), value)
+    """Equal for values that are the same to everybody: 0.0 is not -0.0."""
+    return (type(value), value.hex() if isinstance(value, float) else value)
 
 
 @dataclass(slots=True, eq=False)

@@ -53,11 +53,17 @@ def call(request: Request, owner: bytes, contexts: Contexts) -> Units:  # noqa: 
     that it reads."""
     fn = request.attrs["fn"]
     is_stable = _is_stable(fn)
-    name = f"{fn.__module__}.{fn.__qualname__}" if is_stable else f"{_versions.of(fn)}"
+    name = f"{fn.__module__}.{fn.__qualname__}" if is_stable else f"{version_of(fn)}"
     models = [fingerprint(value) for value in request.inputs if _may_be_url(value)]
     key = digest(owner, "call", name, list(request.attrs["kwargs"]), list(request.inputs), models)
     units = _one(request, key, lambda value, usage: Result((value,), usage))
     return replace(units, is_stable=is_stable)
+
+
+def version_of(fn: Any) -> int:
+    """Another one where the function is defined again, or a variable that it reads has changed.
+    Raises NoContent."""
+    return _versions.of(fn)
 
 
 def _is_stable(fn: Any) -> bool:

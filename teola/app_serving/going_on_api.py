@@ -32,6 +32,8 @@ class ApproveFields(Fields):
 class ResumeFields(Fields):
     """How a run goes on; `arguments` where they are not kept."""
 
+    may_be_empty = True
+
     in_doubt: InDoubt = "stop"
     arguments: dict[str, Any] | None = None
 

@@ -25,7 +25,7 @@ from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
 from teola.app_serving.kept_body import shown
 from teola.app_serving.kept_run import Kept
-from teola.app_serving.run_errors import CANCELLED, CLOSING, CUT_OFF, from_app, in_state
+from teola.app_serving.run_errors import CANCELLED, cut_off, from_app, in_state
 from teola.app_serving.run_progress import RunProgress
 from teola.app_serving.told import NoJSON
 from teola.app_serving.usage import counts_of, usage_of
@@ -156,10 +156,12 @@ class Run:
 
     def cut_off(self) -> None:
         """Ends it because the server does; one on the disk goes on when it is resumed."""
-        if self._kept is not None and not self.ended.done():
-            self._settle(Outcome("interrupted", error=CUT_OFF))
+        is_kept = self._kept is not None
+        error = cut_off(self.id, is_kept=is_kept)
+        if is_kept and not self.ended.done():
+            self._settle(Outcome("interrupted", error=error))
             self._background.submit(self._cancel_work())
-        self.cancel(CLOSING)
+        self.cancel(error)
 
     async def outcome(self) -> Outcome:
         """Its end. Cancelling the caller does not cancel the run."""

@@ -27,11 +27,6 @@ CLIENT_GONE = ApiError(499, "the client of the run went away", code="client_gone
 CLOSING = ApiError(
     503, "the server is closing; send the request to another, or again later", code="not_ready"
 )
-CUT_OFF = ApiError(
-    503,
-    "the server is closing; the run is kept, and goes on when it is resumed: ask for it by its id",
-    code="not_ready",
-)
 NOT_KEPT = ApiError(
     503, "the server cannot read or write its folder of runs; see its log", code="run_store_failed"
 )
@@ -42,6 +37,8 @@ _FINAL = (
     "app_failed",
     "approval_pending",
     "effect_in_doubt",
+    "run_interrupted",
+    "run_store_failed",
 )
 _OF_ENGINES = (EngineOverloaded, EngineUnavailable, RequestRejected, RequestTooLong)
 _ARGUMENTS = "arguments"
@@ -86,6 +83,18 @@ def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = F
     text = told(error, with_text=with_text)
     more = "" if with_text or is_telling(error) else f"; see run {run_id} in the server's log"
     return ApiError(500, f"{app}: {text}{more}", code="app_failed")
+
+
+def cut_off(run_id: str, *, is_kept: bool) -> ApiError:
+    """A run ended with its server. Sent again it would be another run, and what it has done would
+    be done twice."""
+    what = (
+        "is kept, and goes on when it is resumed"
+        if is_kept
+        else "was cut off: send it again only if what it has done may be done twice"
+    )
+    message = f"the server is closing; run {run_id} {what}"
+    return ApiError(503, message, code="run_interrupted")
 
 
 def in_state(message: str, code: str) -> ApiError:

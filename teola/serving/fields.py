@@ -99,6 +99,7 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     derived: ClassVar[tuple[str, ...]] = ()  # cached properties that take long: read with the body
     unsupported: ClassVar[Unsupported] = UNSUPPORTED
+    may_be_empty: ClassVar[bool] = False  # no body is then one without fields
     _unused: tuple[str, ...] = PrivateAttr(())  # fields that were given and have no effect
 
     @classmethod
@@ -135,7 +136,7 @@ def parse(model: type[FieldsT], body: bytes) -> FieldsT:
     """The fields of a body, and what is derived from them. Any thread may call. Raises ApiError,
     which names the field."""
     try:
-        content = _from_json(body)
+        content = _from_json(body if body or not model.may_be_empty else b"{}")
     except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
     if not isinstance(content, dict):

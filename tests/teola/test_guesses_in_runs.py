@@ -287,3 +287,45 @@ def test_with_guesses_a_random_program_gives_the_same_with_the_same_effects(
         patch.object(Spending, "may_begin", return_value=True),
     ):
         assert outcome(speculate=1.0) == outcome()
+
+
+@tl.app
+async def ask_twice(text: str) -> list[str]:
+    await tl.value(judge(text))
+    return await asyncio.gather(tl.value(look_up(text)), tl.value(look_up(text)))
+
+
+@tl.app
+async def map_twice(text: str) -> list[str]:
+    await tl.value(judge(text))
+    return await tl.value(tl.map(look_up, [text, text]))
+
+
+@pytest.mark.parametrize("app", [ask_twice, map_twice])
+@pytest.mark.parametrize("memo", [True, False])
+def test_a_guess_serves_one_of_equal_calls(app: Any, memo: bool) -> None:
+    texts = [f"{app.name} {memo} {number}?" for number in range(8)]
+    found = run_each(app.using(speculate=0.5, memo=memo), [(text,) for text in texts])
+    assert [result for result, _ in found] == [[f"facts on {text}"] * 2 for text in texts]
+
+
+RULES = {"version": 0}
+
+
+@tl.tool(pure=True)
+async def sign(x: float) -> str:
+    return f"{x} by {RULES['version']}"
+
+
+@tl.app
+async def ask_sign(x: float) -> str:
+    await tl.value(judge("same"))
+    RULES["version"] += 1
+    return await tl.value(sign(x))
+
+
+def test_a_guess_is_not_taken_for_another_zero_or_once_what_the_call_reads_has_changed() -> None:
+    xs = [0.0, 0.0, 0.0, 0.0, -0.0, -0.0, 0.0]
+    before = RULES["version"]
+    found = run_each(ask_sign.using(speculate=0.5, memo=False), [(x,) for x in xs])
+    assert [r for r, _ in found] == [f"{x} by {before + i}" for i, x in enumerate(xs, 1)]

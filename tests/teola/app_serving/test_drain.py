@@ -99,11 +99,12 @@ def test_what_still_runs_after_the_drain_gets_an_error() -> None:
             server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
         assert time.monotonic() - began_s > 0.9
-    assert (run[0].status_code, run[0].json()["error"]["code"]) == (503, "not_ready")
-    assert (chat[0].status_code, chat[0].json()["error"]["code"]) == (503, "not_ready")
+    assert (run[0].status_code, run[0].json()["error"]["code"]) == (503, "run_interrupted")
+    assert chat[0].headers["x-should-retry"] == "false"
+    assert (chat[0].status_code, chat[0].json()["error"]["code"]) == (503, "run_interrupted")
     last = events_of(run_events[0].text)[-1]
-    assert (last["type"], last["error"]["code"]) == ("error", "not_ready")
-    assert events_of(chat_events[0].text)[-1]["error"]["code"] == "not_ready"
+    assert (last["type"], last["error"]["code"]) == ("error", "run_interrupted")
+    assert events_of(chat_events[0].text)[-1]["error"]["code"] == "run_interrupted"
 
 
 def _case(case: tuple[str, bool]) -> tuple[str, float, bool]:

@@ -127,7 +127,7 @@ def test_a_server_that_closes_answers_what_runs(serve: Serve) -> None:
         end.start()
         events = client.events("wait", name="at the close")
         end.join()
-        assert events[-1]["error"]["code"] == "not_ready"
+        assert events[-1]["error"]["code"] == "run_interrupted"
         assert runs[0].stopped.is_set()
         assert client.http.get("/health").status_code == 503
         assert client.run("wait", arguments={"name": "late"}).status_code == 503

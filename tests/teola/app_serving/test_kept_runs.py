@@ -259,7 +259,7 @@ def test_what_fails_goes_on_when_it_is_resumed(serve: Serve, keeping: Keeping) -
         resumed = client.http.post(f"/v1/runs/{failed['id']}/resume", json={})
         assert resumed.status_code == 202
         found = ended(client, failed["id"])
-        again = client.http.post(f"/v1/runs/{failed['id']}/resume", json={})
+        again = client.http.post(f"/v1/runs/{failed['id']}/resume")
         assert (again.status_code, again.json()["error"]["code"]) == (409, "run_completed")
     assert (found["status"], found["result"]) == ("completed", "sent ann")
     assert made == ["ann", "ready"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from random import Random
 
 from backends.base import Engine, Outcome
-from backends.errors import EngineLeftAlone, EngineTimeout, EngineUnavailable
+from backends.errors import EngineLeftAlone, EngineTimeout, EngineUnavailable, RequestAborted
 from backends.remote.local_prefill import is_local
 from backends.remote.routing.breaker import Breaker
 from runtime.clock import now
@@ -48,7 +48,8 @@ class Circuit:
         return None
 
     def leave(self, outcomes: Sequence[Outcome], probe: Probe | None) -> None:
-        """Note how a batch that entered has ended; without outcomes it says nothing."""
+        """Note how a batch that entered has ended. What was given up says nothing of the server."""
+        outcomes = [out for out in outcomes if not isinstance(out, RequestAborted)]
         failed = [out for out in outcomes if isinstance(out, EngineUnavailable)]
         if any(isinstance(out, EngineLeftAlone) for out in failed):
             return

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 
-from backends.base import EngineInfo
-from backends.errors import EngineLeftAlone, EngineTimeout, EngineUnavailable, RequestRejected
+from backends.base import EngineInfo, Usage
+from backends.errors import (
+    EngineLeftAlone,
+    EngineTimeout,
+    EngineUnavailable,
+    RequestAborted,
+    RequestRejected,
+)
 from backends.fake.faulty import FaultyEngine
 from backends.registry import EngineSpec, create
 from graph_opt.text import parse
+from runtime.circuit import Circuit
 from runtime.clock import now, run_virtual
 from runtime.errors import NodeFailed
 from runtime.layout import layout_of
@@ -195,3 +202,21 @@ def test_a_probe_that_is_cancelled_lets_another_one_go() -> None:
         assert not any(isinstance(found, Exception) for found, _ in outcomes)
 
     world.run(work)
+
+
+def test_a_probe_that_its_caller_gave_up_does_not_say_that_the_server_is_back() -> None:
+    async def main() -> None:
+        circuit = Circuit("it", create(EngineSpec("embedder", "fake:")))
+        for _ in range(3):
+            circuit.leave([EngineUnavailable("gone")], await circuit.enter())
+        began_s, probe = now(), await circuit.enter()
+        assert probe is not None
+        assert now() > began_s
+        circuit.leave([RequestAborted(Usage())], probe)
+        again = await circuit.enter()
+        assert again is not None
+        circuit.leave([EngineUnavailable("gone")], again)
+        with pytest.raises(EngineLeftAlone):
+            await circuit.enter()
+
+    run_virtual(main())

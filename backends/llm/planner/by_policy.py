@@ -45,6 +45,9 @@ class ByPolicy:
     def __call__(self, sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:
         believed = self._believed(sequences, view, now_s)
         if not self._believed.has_clients:
+            self._turns.order(())  # those of clients have ended, and are let go
+            if self._plain is not None and not sequences:
+                self._plain(sequences, view, now_s)
             return believed
         if self._plain is None:
             return _guesses_last(self._turns.order(believed))

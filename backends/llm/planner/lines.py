@@ -91,7 +91,7 @@ class Lines:
         line = self._lines.pop(sequence)
         self.num_known -= line.is_known
         self.num_of_clients -= bool(client_of(sequence))
-        self._ordered[line.rank].remove(line)
+        self._take_out(line)
         left = _left_of(line)
         if left is not None:
             del self._of_left[left][line]
@@ -126,7 +126,7 @@ class Lines:
         """So many tokens of its prompt have their KV."""
         line = self._lines.get(sequence)
         if line is not None and line.num_known != num_known:
-            self._ordered[line.rank].remove(line)
+            self._take_out(line)
             line.num_known = num_known
             self._ordered[line.rank].add(line)
 
@@ -145,9 +145,15 @@ class Lines:
                         break
             yield from sorted(behind, key=ordered.position)
 
+    def _take_out(self, line: Line) -> None:
+        """Clients choose priorities as they like: of none that is gone anything stays."""
+        self._ordered[line.rank].remove(line)
+        if not len(self._ordered[line.rank]):
+            del self._ordered[line.rank]
+
     def _move(self, lines: dict[Line, None], *, is_guess: bool) -> None:
         for line in lines:
-            self._ordered[line.rank].remove(line)
+            self._take_out(line)
             line.rank = line.rank[0], is_guess
             self._ordered[line.rank].add(line)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.base import Left, Place
-from backends.llm.planner.lines import Line, is_guess
+from backends.llm.planner.lines import Line, Lines, is_guess
 from backends.llm.planner.policies import by_priority
 from backends.llm.planner.policy import View
 from backends.llm.sequence.sequence import Sequence
@@ -114,3 +114,13 @@ def test_an_engine_that_is_idle_is_told_of_no_changes(engine: Make) -> None:
     driven.add(4, num_output=1)
     driven.run()
     assert not left._told
+
+
+def test_nothing_stays_of_priorities_that_are_gone(engine: Make) -> None:
+    driven, lines = engine(policy="fcfs"), Lines(POLICIES["application_aware"], lambda _: 0.0)
+    for number in range(40):
+        sequence = driven.add(4, num_output=1, priority=-number)
+        lines.add(Line(sequence, Place(f"{number}", 1.0), is_known=True))
+        assert [line.sequence for line in lines.head((), 9)] == [sequence]
+        lines.remove(sequence)
+    assert not lines._ordered

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,11 +32,10 @@ class Answer:
 class Runs(Protocol):
     """Those of a server."""
 
-    max_runs: int
     kept: KeptRuns | None
 
     @property
-    def names(self) -> Sequence[str]: ...
+    def is_ready(self) -> bool: ...
 
     def app(self, name: str) -> ServedApp: ...
 
@@ -74,29 +73,39 @@ async def resume(
     return await _go_on(service, found, in_doubt, given)
 
 
-async def take_up(service: Runs, kept: KeptRuns) -> None:
-    """Go on with all runs that an earlier process did not finish, half of the server's places at
-    once."""
-    free = asyncio.Semaphore(max(1, service.max_runs // 2))
-
-    async def one(found: ServedRun) -> None:
-        async with free:
-            try:
-                run = await _go_on(service, found)
-            except ApiError as error:
-                _log.warning("run %s does not go on: %s", found.row.id, error.message)
-            else:
-                await run.stopped.wait()
-
-    unfinished = [each for each in await _unfinished(kept) if each.row.app in service.names]
+async def take_up(service: Runs, run_ids: Iterable[str], places: Sequence[ExitStack]) -> None:
+    """Go on with runs that an earlier process did not finish, one in each place at a time; a place
+    is free as soon as no run is left for it."""
+    left = iter(run_ids)
     async with asyncio.TaskGroup() as tasks:
-        for found in unfinished:
-            tasks.create_task(one(found))
+        for place in places:
+            tasks.create_task(_one_by_one(service, left, place))
 
 
-async def tell_unfinished(_: Runs, kept: KeptRuns) -> None:
+async def _one_by_one(service: Runs, left: Iterator[str], place: ExitStack) -> None:
+    with place:
+        for run_id in left:
+            if not service.is_ready:
+                return
+            try:
+                await _taken_up(service, run_id)
+            except ApiError as error:
+                _log.warning("run %s does not go on: %s", run_id, error.message)
+
+
+async def _taken_up(service: Runs, run_id: str) -> None:
+    """One to its end, unless somebody resumed or cancelled it while it waited for its turn."""
+    assert service.kept is not None, "its runs are kept"
+    found = await service.kept.find(run_id)
+    if found is None or found.answer or open_status(found) != "interrupted":
+        return
+    run = await _begun(service, found, ExitStack(), arguments_of(found))
+    await run.stopped.wait()
+
+
+def tell_unfinished(unfinished: Sequence[ServedRun]) -> None:
     """Which runs wait for somebody to resume them, in the log."""
-    ids = [each.row.id for each in await _unfinished(kept)]
+    ids = [each.row.id for each in unfinished]
     if ids:
         shown = ", ".join(ids[:3]) + (" ..." if ids[3:] else "")
         _log.warning(
@@ -107,7 +116,8 @@ async def tell_unfinished(_: Runs, kept: KeptRuns) -> None:
         )
 
 
-async def _unfinished(kept: KeptRuns) -> Sequence[ServedRun]:
+async def unfinished_in(kept: KeptRuns) -> Sequence[ServedRun]:
+    """The runs that earlier processes did not finish; none where the disk fails."""
     try:
         return await kept.unfinished()
     except ApiError:  # the log says why
@@ -147,21 +157,33 @@ async def _go_on(
     given: Mapping[str, Any] | None = None,
     answer: Answer | None = None,
 ) -> Run:
+    service.app(found.row.app)
+    arguments = arguments_of(found) if given is None else given
+    with service.admitted() as place:
+        return await _begun(service, found, place, arguments, in_doubt, answer)
+
+
+async def _begun(
+    service: Runs,
+    found: ServedRun,
+    place: ExitStack,
+    arguments: Mapping[str, Any],
+    in_doubt: InDoubt = "stop",
+    answer: Answer | None = None,
+) -> Run:
     assert service.kept is not None, "it was found there"
     app = service.app(found.row.app)
-    arguments = arguments_of(found) if given is None else given
     app.check(arguments)
-    with service.admitted() as place:
-        if answer is not None:
-            await service.kept.answer(found.row.id, answer.value, answer.question)
-        try:
-            kept = await service.kept.claim(found, app, arguments, in_doubt)
-        except ApiError:
-            running = await service.find(found.row.id)
-            if answer is None or not isinstance(running, Run):
-                raise
-            return running  # with an answer of somebody else, and this one
-        return service.started(app, arguments, place, kept)
+    if answer is not None:
+        await service.kept.answer(found.row.id, answer.value, answer.question)
+    try:
+        kept = await service.kept.claim(found, app, arguments, in_doubt)
+    except ApiError:
+        running = await service.find(found.row.id)
+        if answer is None or not isinstance(running, Run):
+            raise
+        return running  # with an answer of somebody else, and this one
+    return service.started(app, arguments, place, kept)
 
 
 def _has_result(found: ServedRun) -> bool:

@@ -14,7 +14,7 @@ from backends.errors import ConfigError
 from runtime.run_store.served import ServedRun
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.ended_runs import EndedRuns
-from teola.app_serving.going_on import take_up, tell_unfinished
+from teola.app_serving.going_on import take_up, tell_unfinished, unfinished_in
 from teola.app_serving.kept_run import Kept
 from teola.app_serving.kept_runs import Keeping, KeptRuns
 from teola.app_serving.kv_collector import KVCollector
@@ -105,9 +105,13 @@ class AppService:
         ApiError when there is none, or the server is not ready."""
         if not self.is_ready:
             raise CLOSING
-        with ExitStack() as place:
-            place.enter_context(self._admission.admitted(1))
+        with self._place() as place:
             yield place
+
+    def _place(self) -> ExitStack:
+        place = ExitStack()
+        place.enter_context(self._admission.admitted(1))
+        return place
 
     def started(
         self,
@@ -189,10 +193,17 @@ class AppService:
         if self._keeping is not None:
             self.kept = KeptRuns(self._keeping)
             await self.kept.open(self.apps)
+            self._go_on_with(await unfinished_in(self.kept), resumes=self._keeping.resumes)
         self._is_open = True
-        if self._keeping is not None and self.kept is not None:
-            begin = take_up if self._keeping.resumes else tell_unfinished
-            self._taking_up = asyncio.create_task(begin(self, self.kept))
+
+    def _go_on_with(self, unfinished: Sequence[ServedRun], *, resumes: bool) -> None:
+        """Half of the places are theirs before a client asks for one."""
+        if not resumes:
+            tell_unfinished(unfinished)
+            return
+        ids = [each.row.id for each in unfinished if each.row.app in self.apps]
+        places = [self._place() for _ in range(min(len(ids), max(1, self.max_runs // 2)))]
+        self._taking_up = asyncio.create_task(take_up(self, ids, places))
 
     def is_idle(self) -> bool:
         """Whether no run is left, in the background neither."""

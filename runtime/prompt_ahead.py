@@ -1,6 +1,6 @@
 """The beginning of a prompt that is likely to come, prefilled: the prompt finds it in the cache."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from backends.base import Context, Outcome, Part, Result, Usage
@@ -13,7 +13,15 @@ from runtime.scope import release
 class PromptAhead:
     """One of them. Holds its context until `stop`."""
 
-    def __init__(self, parts: tuple[Part, ...], attrs: Mapping[str, Any], budget: GuessBudget):
+    def __init__(
+        self,
+        parts: tuple[Part, ...],
+        attrs: Mapping[str, Any],
+        budget: GuessBudget,
+        on_late: Callable[[Usage], None],
+    ) -> None:
+        """`on_late` is told what was for nothing and is known only after it was settled."""
+        self._on_late = on_late
         self._parts = parts
         self._attrs = dict(attrs)
         self._budget = budget
@@ -25,7 +33,7 @@ class PromptAhead:
 
     def send(self, job: Job, scheduler: Scheduler) -> None:
         """Queue the prefill."""
-        job.on_done = self._came
+        job.on_done, job.hears_stop = self._came, True
         self._sent, self._runs = (job, scheduler), True
         scheduler.submit(job)
 
@@ -60,6 +68,9 @@ class PromptAhead:
         usage = outcome.usage if isinstance(outcome, Result | RequestAborted) else Usage()
         if self._is_settled:
             self._budget.end(NOTHING, cost_of(usage))
+            if usage.prefill_tokens:
+                late = usage.prefill_tokens
+                self._on_late(Usage(prefill_tokens=late, wasted_tokens=late))
             for value in outcome.outputs if isinstance(outcome, Result) else ():
                 release(value)
             return

@@ -21,7 +21,7 @@ from backends.registry import EngineSpec
 from runtime.ahead import Ahead, Computed
 from runtime.branches import has_room
 from runtime.dispatch import new_request_id
-from runtime.guess_budget import GuessBudget
+from runtime.guess_budget import GuessBudget, cost_of
 from runtime.hints import Hint
 from runtime.job import Job, Scheduler
 from runtime.memo.content import NoContent
@@ -74,6 +74,8 @@ class RunAhead:
         self._calls: dict[Hashable, _CallAhead] = {}
         self._ending: dict[_CallAhead, None] = {}  # those that are being stopped
         self._prompts: list[tuple[Step, PromptAhead]] = []
+        self._followed: dict[PromptAhead, Step] = {}  # whose prompts are being computed
+        self._is_over = False
         self._teller: Teller | None = None  # of the segment that began last
         self._gate: Gate = lambda _name, _spec: None
 
@@ -89,6 +91,7 @@ class RunAhead:
         self._drop(is_end=True)
         for call in list(self._ending):
             call.ahead.hurry()
+        self._is_over = True
 
     def saw_turn(self, job: Job) -> None:
         """A model writes: guess what follows."""
@@ -123,9 +126,11 @@ class RunAhead:
     def _follow(self, job: Job, step: Step, prompt: PromptAhead) -> None:
         on_done = job.on_done
         prompt.stop()
+        self._followed[prompt] = step
 
         def done(outcome: Outcome) -> None:
-            self._settle(step, prompt, outcome)
+            if self._followed.pop(prompt, None) is not None:
+                self._settle(step, prompt, outcome)
             on_done(outcome)
 
         job.on_done = done
@@ -202,7 +207,7 @@ class RunAhead:
         ahead.send(CALL, job, scheduler)
 
     def _guess_prompt(self, step: Step, scheduler: Scheduler, parts: tuple[Any, ...]) -> None:
-        prompt = PromptAhead(parts, step.like.attrs, self.budget)
+        prompt = PromptAhead(parts, step.like.attrs, self.budget, partial(self._came_late, step))
         if not self.budget.begin(prompt, step.most):
             return
         attrs = dict(step.like.attrs)
@@ -224,6 +229,9 @@ class RunAhead:
         for step, prompt in prompts:
             prompt.stop()
             self._settle(step, prompt, None)
+        while is_end and self._followed:  # who is cancelled while it waits gets no outcome
+            prompt, step = self._followed.popitem()
+            self._settle(step, prompt, None)
 
     def _end_call(self, call: _CallAhead) -> None:
         call.scheduler.cancel(call.job)
@@ -241,6 +249,11 @@ class RunAhead:
         if isinstance(outcome, Result):
             step.gave(cost.tokens - wasted.wasted_tokens)
         self._tell(step.like, wasted)
+
+    def _came_late(self, step: Step, wasted: Usage) -> None:
+        step.cost(cost_of(wasted))
+        if not self._is_over:
+            self._tell(step.like, wasted)
 
     def _tell(self, like: _Like, wasted: Usage) -> None:
         """What a wrong guess cost is a span of the segment that runs, or ran last."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import teola as tl
 from runtime.clock import now
 from runtime.events import Event
-from runtime.guess_budget import Spending
+from runtime.guess_budget import Spending, Spendings
 from teola.virtual import on_virtual_clock
 
 llm = tl.LLM("fake:", token_s=0.05, replies={"": "one two three four five six seven eight"})
@@ -329,3 +329,63 @@ def test_a_guess_is_not_taken_for_another_zero_or_once_what_the_call_reads_has_c
     before = RULES["version"]
     found = run_each(ask_sign.using(speculate=0.5, memo=False), [(x,) for x in xs])
     assert [r for r, _ in found] == [f"{x} by {before + i}" for i, x in enumerate(xs, 1)]
+
+
+slots = tl.LLM(
+    "fake:",
+    token_s=0.02,
+    prefill_token_s=0.001,
+    pin=True,
+    num_slots=1,
+    max_batch_items=1,
+    replies={"": "one two three four"},
+)
+
+
+@tl.prompt(slots, max_tokens=40)
+def plan(text: str) -> str:
+    return f"Plan: {text}"
+
+
+@tl.prompt(slots, max_tokens=40)
+def write(text: str) -> str:
+    return f"{'You write on railways. ' * 20} Write: {text}"
+
+
+@tl.app
+async def essay(text: str) -> str:
+    await tl.value(plan(text))
+    return await tl.value(write(text))
+
+
+@tl.app
+def busy(text: str) -> str:
+    return plan(text)
+
+
+def test_a_guess_whose_prompt_is_cancelled_while_it_waits_holds_no_budget() -> None:
+    async def main() -> list[int]:
+        app, num_open = essay.using(memo=False, speculate=0.9), []
+        for number in range(6):
+            await app.arun(f"line {number}")
+        for number in range(30):
+            run = asyncio.ensure_future(app.arun(f"how {number}?"))
+            await asyncio.sleep(0.04)
+            others = [asyncio.ensure_future(busy.using(memo=False).arun(f"{i}")) for i in range(3)]
+            await asyncio.sleep(0.02 * (number % 15))
+            run.cancel()
+            await asyncio.gather(run, *others, return_exceptions=True)
+            num_open += [len(spending.open) for spending in spent]
+        return num_open
+
+    spent: list[Spending] = []
+    of = Spendings.of
+
+    def noted(self: Spendings, app: str) -> Spending:
+        spent.append(of(self, app))
+        return spent[-1]
+
+    with patch.object(Spendings, "of", noted):
+        found = on_virtual_clock(main)
+    assert found
+    assert not any(found)

@@ -39,6 +39,8 @@ def chunk_of_least_delay(
     ends: dict[Hashable, int] = {}  # the tokens of all prompts up to and with a query's last
     num_tokens = 0
     for query, num in prompts:
+        if num <= 0:  # its KV is there: it ends whatever the size
+            continue
         num_tokens += num
         ends[query] = num_tokens
     steps = [num for query, num in decodes.items() if query not in ends]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Left, Place
+from backends.base import Left, Place, Request, Tokens
 from backends.policy.base import FlowView, Policy, Ticket
 from backends.policy.named import POLICIES
 from runtime.waiting.ready_queue import ReadyQueue
@@ -119,6 +119,16 @@ def test_a_prompt_waits_for_decodes_that_soon_end_and_for_no_others(engine: Make
         chunks[num_output] = driven.step().num_tokens - 8
     assert chunks[34] <= 100
     assert chunks[400] == 400
+
+
+def test_a_prefill_that_adds_no_token_ends_beside_a_decode(engine: Make) -> None:
+    driven = engine(policy="application_aware")
+    asked(driven, "writes", 1.0, num_output=20)
+    driven.step(3)
+    empty = Request("f" * 32, "prefill", (None, Tokens((7,))), place=Place("asks nothing", 1.0))
+    driven.core.add(empty)
+    driven.run()
+    assert driven.finished[0] == empty.id
 
 
 def test_with_nothing_that_decodes_a_step_is_as_large_as_it_may_be(engine: Make) -> None:

@@ -26,7 +26,7 @@ def ends_of(size: int, prompts: list[tuple[str, int]], decodes: dict[str, int]) 
     return sum(ended.values())
 
 
-PROMPTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 200)), min_size=1, max_size=4)
+PROMPTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 200)), min_size=1, max_size=4)
 DECODES = st.dictionaries(st.sampled_from("xyz"), st.integers(1, 60), min_size=1)
 
 
@@ -36,7 +36,7 @@ def test_no_size_that_is_tried_delays_queries_less(
 ) -> None:
     size = chunk_of_least_delay(prompts, decodes, step_s, most)
     assert 1 <= size <= most
-    largest = min(most, sum(num for _, num in prompts))
+    largest = min(most, sum(num for _, num in prompts)) or most
     tried = [largest >> i for i in range(8) if largest >> i >= LEAST] or [largest]
     least = min(ends_of(each, prompts, decodes) for each in tried)
     assert ends_of(size, prompts, decodes) <= least + 1e-6
@@ -54,3 +54,4 @@ def test_a_query_whose_prompt_is_still_computed_gains_nothing_by_its_decodes() -
 def test_without_prompts_or_decodes_all_tokens_are_free() -> None:
     assert chunk_of_least_delay([], {"x": 4}, step_s, 512) == 512
     assert chunk_of_least_delay([("a", 512)], {}, step_s, 100) == 100
+    assert chunk_of_least_delay([("a", 0)], {"x": 4}, step_s, 512) == 512

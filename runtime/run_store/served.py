@@ -12,7 +12,13 @@ from runtime.run_store.questions import Question, question_of
 from runtime.run_store.rows import NodeState, RunRow, RunState
 from runtime.run_store.store import RunStore
 
-_OF_SERVICES = "WHERE id IN (SELECT run FROM served WHERE answer = x'')"
+_OPEN = "FROM runs WHERE id IN (SELECT run FROM served WHERE answer = x'')"
+_ASKED = (  # the index of the open nodes holds what its own words find
+    "SELECT 1 FROM nodes INDEXED BY open_nodes WHERE nodes.run = id AND nodes.state IN (1, 4, 5) "
+    f"AND nodes.state = {int(NodeState.WAITING)}"
+)
+_UNFINISHED = f"(state != 'waiting' OR NOT EXISTS ({_ASKED}))"
+_SMALL = "id, app, target, x'', engines, code, began_s, state, ended_s, error, owner"
 _TO_FORGET = (
     "SELECT id FROM runs JOIN served ON run = id WHERE answer != x'' ORDER BY ended_s DESC, id "
 )
@@ -40,11 +46,26 @@ class ServedRuns:
         return self._store.writer.look(lambda database: self._found(database, run_id))
 
     def unended(self, most: int) -> Future[list[ServedRun]]:
-        """The runs without an answer, the oldest first; those of other processes too."""
+        """The runs without an answer, those of other processes too: the oldest first, but what
+        waits for a person last."""
 
         def work(database: RunDatabase) -> list[ServedRun]:
-            rows = database.runs(f"{_OF_SERVICES} ORDER BY began_s, id LIMIT ?", (most,))
-            return [self._read(database, row, b"") for row in rows]
+            query = f"SELECT * {_OPEN} ORDER BY NOT {_UNFINISHED}, began_s, id LIMIT ?"
+            rows = [RunRow(*row) for row in database.read(query, (most,))]
+            states = self._store.states_of(rows)
+            return [self._read(database, *each, b"") for each in zip(rows, states, strict=True)]
+
+        return self._store.writer.look(work)
+
+    def unfinished(self) -> Future[list[RunRow]]:
+        """All runs without an answer that no process works on and that wait for nobody, the oldest
+        first; without their arguments, which may be large."""
+
+        def work(database: RunDatabase) -> list[RunRow]:
+            query = f"SELECT {_SMALL} {_OPEN} AND {_UNFINISHED} ORDER BY began_s, id"
+            rows = [RunRow(*row) for row in database.read(query)]
+            states = self._store.states_of(rows)
+            return [row for row, state in zip(rows, states, strict=True) if state != "running"]
 
         return self._store.writer.look(work)
 
@@ -86,13 +107,16 @@ class ServedRuns:
         if not kept or row is None:
             return None
         ((answer, check),) = kept
-        return self._read(database, row, answer if check == _sum(run_id, answer) else b"")
+        (state,) = self._store.states_of([row])
+        return self._read(database, row, state, answer if check == _sum(run_id, answer) else b"")
 
-    def _read(self, database: RunDatabase, row: RunRow, answer: bytes) -> ServedRun:
+    def _read(
+        self, database: RunDatabase, row: RunRow, state: RunState, answer: bytes
+    ) -> ServedRun:
         num_done, _ = database.sizes(row.id).get(row.id, (0, 0))
         opened = [] if answer else database.open_nodes(row.id)
         waiting = [question_of(node) for _, node in opened if node.state is NodeState.WAITING]
-        return ServedRun(row, self._store.state_of(row), answer, waiting, num_done)
+        return ServedRun(row, state, answer, waiting, num_done)
 
 
 def _sum(run_id: str, answer: bytes) -> bytes:

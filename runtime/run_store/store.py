@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,8 @@ class RunStore:
         sizes = database.sizes(run_id)
         questions = told_of_open(database.open_nodes(run_id))
         return [
-            RunSummary(
-                run, self.state_of(run), *sizes.get(run.id, (0, 0)), questions.get(run.id, "")
-            )
-            for run in runs
+            RunSummary(run, state, *sizes.get(run.id, (0, 0)), questions.get(run.id, ""))
+            for run, state in zip(runs, self.states_of(runs), strict=True)
         ]
 
     def summary(self, run_id: str) -> RunSummary:
@@ -153,15 +152,24 @@ class RunStore:
         """The primitives of a run, without their values."""
         return self.writer.look(lambda database: database.nodes(run_id)).result()
 
-    def state_of(self, run: RunRow) -> RunState:
-        """On the writer's thread, as `is_running`."""
-        return "crashed" if run.owner and not self.is_running(run) else run.state
+    def states_of(self, runs: Sequence[RunRow]) -> list[RunState]:
+        """On the writer's thread, as `is_running`; each process is looked at once."""
+        is_alive = cache(self._owner.is_alive)
+
+        def state(run: RunRow) -> RunState:
+            is_dead = run.owner and not self._is_running(run, is_alive)
+            return "crashed" if is_dead else run.state
+
+        return [*map(state, runs)]
 
     def is_running(self, run: RunRow) -> bool:
         """Whether a living process works on it."""
+        return self._is_running(run, self._owner.is_alive)
+
+    def _is_running(self, run: RunRow, is_alive: Callable[[str], bool]) -> bool:
         if run.owner == self._owner.name:  # one whose end could not be written is free
             return run.id in self._running
-        return self._owner.is_alive(run.owner)
+        return is_alive(run.owner)
 
     def answer(self, run_id: str, value: Any, question: str | None = None) -> Future[str]:
         """Answer the question of that id, or the oldest, that a run waits for; what was asked.

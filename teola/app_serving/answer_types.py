@@ -111,7 +111,8 @@ class ListedRun(TypedDict):
 
 
 class RunList(TypedDict):
-    """The runs that have not ended, oldest first."""
+    """The runs that have not ended. Those on the disk, 1,000 at most, come first: what waits for a
+    person last of them."""
 
     object: Literal["list"]
     data: list[ListedRun]

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from runtime.run_store.rows import RunRow
 from runtime.run_store.served import ServedRun
 from runtime.run_store.stored_run import InDoubt
 from teola.app_serving.kept_body import open_status
@@ -103,9 +104,9 @@ async def _taken_up(service: Runs, run_id: str) -> None:
     await run.stopped.wait()
 
 
-def tell_unfinished(unfinished: Sequence[ServedRun]) -> None:
+def tell_unfinished(unfinished: Sequence[RunRow]) -> None:
     """Which runs wait for somebody to resume them, in the log."""
-    ids = [each.row.id for each in unfinished]
+    ids = [each.id for each in unfinished]
     if ids:
         shown = ", ".join(ids[:3]) + (" ..." if ids[3:] else "")
         _log.warning(
@@ -116,7 +117,7 @@ def tell_unfinished(unfinished: Sequence[ServedRun]) -> None:
         )
 
 
-async def unfinished_in(kept: KeptRuns) -> Sequence[ServedRun]:
+async def unfinished_in(kept: KeptRuns) -> Sequence[RunRow]:
     """The runs that earlier processes did not finish; none where the disk fails."""
     try:
         return await kept.unfinished()

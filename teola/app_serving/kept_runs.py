@@ -22,7 +22,7 @@ from runtime.run_store.stored_run import InDoubt, StoredRun
 from runtime.run_store.values import NotStorable, decode, encode
 from teola.app_places import code_of, target_of
 from teola.app_serving.app_schema import AnyApp
-from teola.app_serving.kept_body import body_of, open_status
+from teola.app_serving.kept_body import body_of
 from teola.app_serving.kept_run import Kept
 from teola.app_serving.retention import Retention
 from teola.app_serving.run_errors import CANCELLED, NOT_KEPT, in_state, unknown_run
@@ -111,12 +111,14 @@ class KeptRuns:
         return None if found is None else (found.answer or json.dumps(body_of(found)).encode())
 
     async def unended(self) -> Sequence[ServedRun]:
-        """Those without an answer, the oldest first."""
+        """Those without an answer, the oldest first, but what waits for a person last; at most
+        `MOST_LISTED`."""
         return await _on_disk(self._served.unended(MOST_LISTED))
 
-    async def unfinished(self) -> Sequence[ServedRun]:
-        """Those that nobody works on, and that wait for nobody."""
-        return [each for each in await self.unended() if open_status(each) == "interrupted"]
+    async def unfinished(self) -> Sequence[RunRow]:
+        """All that nobody works on and that wait for nobody, the oldest first, without their
+        arguments."""
+        return await _on_disk(self._served.unfinished())
 
     async def end(self, run_id: str, body: Mapping[str, Any]) -> None:
         """Keep what the clients of a run are answered. Raises ApiError."""

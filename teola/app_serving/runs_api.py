@@ -93,8 +93,8 @@ def run_answer(run: Run, status: int = 200) -> Response:
 
 
 async def list_runs(request: Request) -> Response:
-    """The runs that have not ended, oldest first, each with what it does now. Those on the disk
-    that wait for a person, or were interrupted, come first."""
+    """The runs that have not ended, each with what it does now: those on the disk that were
+    interrupted, then those that wait for a person, then those that run here, each oldest first."""
     service = service_of(request)
     elsewhere = [_in_list(body_of(run), progress_of(run)) for run in await service.elsewhere()]
     here = [_in_list(run.body, run.progress.body) for run in service.running]

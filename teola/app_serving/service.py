@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from starlette.requests import Request
 
 from backends.errors import ConfigError
+from runtime.run_store.rows import RunRow
 from runtime.run_store.served import ServedRun
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.ended_runs import EndedRuns
@@ -196,12 +197,12 @@ class AppService:
             self._go_on_with(await unfinished_in(self.kept), resumes=self._keeping.resumes)
         self._is_open = True
 
-    def _go_on_with(self, unfinished: Sequence[ServedRun], *, resumes: bool) -> None:
+    def _go_on_with(self, unfinished: Sequence[RunRow], *, resumes: bool) -> None:
         """Half of the places are theirs before a client asks for one."""
         if not resumes:
             tell_unfinished(unfinished)
             return
-        ids = [each.row.id for each in unfinished if each.row.app in self.apps]
+        ids = [each.id for each in unfinished if each.app in self.apps]
         places = [self._place() for _ in range(min(len(ids), max(1, self.max_runs // 2)))]
         self._taking_up = asyncio.create_task(take_up(self, ids, places))
 

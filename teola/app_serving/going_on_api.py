@@ -14,8 +14,10 @@ from teola.serving.fields import Fields, read
 
 
 class ApproveFields(Fields):
-    """The answer to what a run waits for: `approved`, or a `value` where it asks for one; the run's
-    `arguments` where they are not kept."""
+    """The answer to what a run waits for: `approved`, or a `value` where it asks for one, null too;
+    the run's `arguments` where they are not kept."""
+
+    nullable = ("value",)
 
     approved: bool | None = None
     value: Any = None
@@ -24,7 +26,8 @@ class ApproveFields(Fields):
 
     @model_validator(mode="after")
     def _one_answer(self) -> "ApproveFields":
-        if (self.approved is None) == (self.value is None):
+        no_answer = self.approved is None and "value" not in self.model_fields_set
+        if no_answer or (self.approved is not None and self.value is not None):
             raise ValueError("give either approved, true or false, or a value")
         return self
 

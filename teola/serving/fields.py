@@ -3,7 +3,7 @@
 A field is read, ignored because no answer depends on it (`IGNORED`), ignored with a warning
 (`WITHOUT_EFFECT`), harmless at one value and refused at all others (`UNSUPPORTED`), or unknown and
 refused, as OpenAI does: a typing error in `temperature` must not pass in silence. null stands for a
-field's default.
+field's default, but for those where it is a value (`nullable`).
 """
 
 import gc
@@ -99,6 +99,7 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     derived: ClassVar[tuple[str, ...]] = ()  # cached properties that take long: read with the body
     unsupported: ClassVar[Unsupported] = UNSUPPORTED
+    nullable: ClassVar[tuple[str, ...]] = ()  # fields that null is a value of, not the default
     may_be_empty: ClassVar[bool] = False  # no body is then one without fields
     _unused: tuple[str, ...] = PrivateAttr(())  # fields that were given and have no effect
 
@@ -172,7 +173,8 @@ def _supported(body: Mapping[str, Any], model: type[Fields]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in body.items():
         is_passed_over = name in IGNORED or name in WITHOUT_EFFECT
-        if value is None or (is_passed_over and name not in model.model_fields):
+        is_default = value is None and name not in model.nullable
+        if is_default or (is_passed_over and name not in model.model_fields):
             continue
         if name in model.model_fields:
             found[name] = value

@@ -223,6 +223,23 @@ def test_an_answer_may_be_a_value(serve: Serve, keeping: Keeping) -> None:
         assert ended(client, run["id"])["result"] == "Green"
 
 
+@tl.app
+async def maybe_titled(topic: str) -> str | None:
+    return await tl.approve("Which title?", topic, returns=str | None)  # type: ignore[arg-type]
+
+
+def test_null_is_an_answer_where_the_question_asks_for_it(serve: Serve, keeping: Keeping) -> None:
+    with serve(maybe_titled, titled, keeping=keeping) as client:
+        run = waiting(client, "maybe_titled", topic="tea")
+        assert {"type": "null"} in run["waits_for"][0]["answer"]["anyOf"]
+        assert approve(client, run["id"], value=None).status_code == 202
+        found = ended(client, run["id"])
+        assert (found["status"], found["result"]) == ("completed", None)
+        other = waiting(client, "titled", topic="tea")
+        refused = approve(client, other["id"], value=None)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "value")
+
+
 def test_an_answer_that_cannot_be_written_is_given_and_known(
     serve: Serve, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +296,8 @@ def test_a_waiting_run_can_be_cancelled(serve: Serve, keeping: Keeping) -> None:
     [
         ({}, 400),
         ({"approved": True, "value": 1}, 400),
+        ({"approved": None}, 400),
+        ({"value": None}, 400),
         ({"approved": "yes"}, 400),
         ({"approved": True, "question": "none"}, 409),
     ],

@@ -227,7 +227,7 @@ class Left:
         self._work_s = work_s
         self._since_s = since_s
         self._is_guess = is_guess
-        self._told: tuple[set[Left], ...] = ()
+        self._told: dict[int, set[Left]] = {}  # by id(): one operation each, for several threads
 
     @property
     def work_s(self) -> float:
@@ -261,14 +261,14 @@ class Left:
 
     def tell(self, changed: "set[Left]") -> None:
         """From now on it puts itself into this set when it changes."""
-        self._told = (*self._told, changed)
+        self._told[id(changed)] = changed
 
     def tell_no_more(self, changed: "set[Left]") -> None:
         """Undo `tell`."""
-        self._told = tuple(each for each in self._told if each is not changed)
+        self._told.pop(id(changed), None)
 
     def _has_changed(self) -> None:
-        for changed in self._told:
+        for changed in list(self._told.values()):
             changed.add(self)
 
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from math import copysign
 from typing import Any
 
 from runtime.branch_history import LIKELY, MIN_SEEN, WEIGHT
@@ -83,7 +84,7 @@ def is_plain(value: Any) -> bool:
 
 def key_of(value: Any) -> Hashable:
     """Equal for values that are the same to everybody: 0.0 is not -0.0."""
-    return (type(value), value.hex() if isinstance(value, float) else value)
+    return (type(value), value, isinstance(value, float) and copysign(1, value))
 
 
 @dataclass(slots=True, eq=False)

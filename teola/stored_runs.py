@@ -79,12 +79,13 @@ class RunStores:
             yield replace(options, stored=RunPart(run), resumes=None)
         except BaseException as error:
             run.forget_failure(error)
-            await _ended(store, run, _state_after(error), run.broken or error)
-            if run.broken is not None and isinstance(error, Exception):
-                raise run.broken from error
+            why = run.broken if run.broken is not None and isinstance(error, Exception) else error
+            await _ended(store, run, _state_after(why), run.broken or error)
+            if why is not error and not is_pending(error):
+                raise why from error
             raise
         if run.broken is not None:  # and the app took it for a failure of a primitive
-            await _ended(store, run, "failed", run.broken)
+            await _ended(store, run, _state_after(run.broken), run.broken)
             raise run.broken
         await _ended(store, run, "finished")
 

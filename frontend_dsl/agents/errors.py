@@ -33,7 +33,11 @@ class ApprovalNeeded(AgentError):
 
 
 class ApprovalPending(ApprovalNeeded):
-    """A stored run waits for a person's approval: `run` goes on once `question` is answered."""
+    """A stored run waits for a person's approval: `run` goes on once `question` is answered.
+
+    The run ends with it, whatever an `except` of the app does: nothing behind it runs."""
+
+    ends_run = True
 
     def __init__(self, named: str, question: str) -> None:
         """`named`: the run as commands take it, its id first."""

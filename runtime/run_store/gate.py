@@ -226,6 +226,8 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
 
     def _failed(self, job: Job, work: Work, error: Exception) -> None:
         if work.kind is Kind.ASKS:  # nobody answered: it goes on waiting
+            if getattr(error, "ends_run", False):
+                self._run.broken = error
             self._run.when_no_effects(lambda: self._tell(job, error))
             return
         self._note(job, work, error)

@@ -13,7 +13,6 @@ from runtime.errors import (
     NodeFailed,
     ParseError,
     RunDiverged,
-    RunError,
     RunStoreFailed,
     failure_of,
 )
@@ -65,7 +64,7 @@ class StoredRun:
         self.num_effects = 0  # that are under way
         self.num_restored = 0  # primitives that were answered with what is kept
         self.num_run = 0
-        self.broken: RunError | None = None  # why nothing more of it may run, whoever takes it
+        self.broken: Exception | None = None  # why nothing more of it may run, whoever takes it
         self._rows = {row.key: row for row in rows}
         self._like: dict[tuple[str, str, bytes], dict[bytes, None]] = defaultdict(dict)
         ended = {row.place for row in rows if row.state is NodeState.DONE and row.content}

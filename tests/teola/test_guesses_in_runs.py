@@ -363,6 +363,29 @@ def busy(text: str) -> str:
     return plan(text)
 
 
+halved: list[Any] = []
+
+
+@tl.tool(pure=True)
+async def half(x: float) -> float:
+    halved.append(x)
+    await asyncio.sleep(0.1)
+    return x / 2
+
+
+@tl.app
+async def ask_half(text: str) -> float:
+    await tl.value(judge(text))
+    return await tl.value(half(2.5))
+
+
+def test_a_guess_calls_with_the_very_values() -> None:
+    found = run_each(ask_half.using(speculate=0.5, memo=False), [(f"{i}",) for i in range(8)])
+    assert [result for result, _ in found] == [1.25] * 8
+    assert halved == [2.5] * 8
+    assert found[-1][1] < found[0][1] - 0.05
+
+
 def test_a_guess_whose_prompt_is_cancelled_while_it_waits_holds_no_budget() -> None:
     async def main() -> list[int]:
         app, num_open = essay.using(memo=False, speculate=0.9), []

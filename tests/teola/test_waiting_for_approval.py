@@ -243,3 +243,22 @@ def test_one_process_asks_and_another_answers(tmp_path: Path) -> None:
     answered = command(tmp_path, "approve", run.id)
     assert (answered.returncode, answered.stdout) == (0, "rain\n"), answered.stderr
     assert (tmp_path / "sent.txt").read_text() == "draft\nrain\n"
+
+
+@tl.app
+async def sorry(task: str) -> str:
+    try:
+        allowed = await tl.approve("Go?", task)
+    except Exception:  # the test is what this takes
+        allowed = True
+    return await tl.value(send("behind")) if allowed else "no"
+
+
+def test_nothing_runs_behind_a_question_whatever_the_app_catches(tmp_path: Path) -> None:
+    made.clear()
+    with pytest.raises(tl.errors.ApprovalPending):
+        sorry.using(runs=str(tmp_path))("x")
+    (run,) = tl.runs(str(tmp_path))
+    assert (run.state, made) == ("waiting", [])
+    assert tl.resume(run.id, approve=False, runs=str(tmp_path)) == "no"
+    assert made == []

@@ -26,7 +26,7 @@ def test_the_first_program_of_the_page_is_served_and_asked_as_it_says(tmp_path: 
     blocks = [*map(_groups, BLOCK.finditer(PAGE))]
     app, client, _ = [text for kind, text in blocks if kind == "python"]
     lines = "".join(text for kind, text in blocks if not kind).splitlines()
-    (serve,) = [line for line in lines if line.startswith("teola serve ")]
+    serve = next(line for line in lines if line.startswith("teola serve "))
     curls = [line for line in lines if line.startswith("curl ")]
     (tmp_path / "app.py").write_text(app)
     words = serve.removeprefix("teola serve ").replace("app.py", f"{tmp_path}/app.py").split()

@@ -10,6 +10,7 @@ from graph_opt.analysis.next_use import NO_TIMES, Times
 from graph_opt.graph import Graph, Node
 from graph_opt.ops import OPS, has_effects, is_choice, is_pure, reads_state
 from graph_opt.paths import bodies_of, walk
+from runtime.cost.seen import Seen, SeenNodes
 from runtime.hints import Hint, hints_of
 
 ENDED = -1  # what an ended node waits for
@@ -38,6 +39,7 @@ class Layout:
     remembered: frozenset[str]  # nodes whose outcome depends on their inputs' content alone
     repeated: frozenset[str]  # nodes without effects: they may run again where an engine failed
     ahead: Mapping[str, tuple["Layout | None", ...]]  # cond -> what of each branch may run early
+    seen: Mapping[str, Seen]  # node -> where to note what it turned out to be
     times: Times  # when contexts are read, for engines that want to know; else nothing
 
 
@@ -57,14 +59,15 @@ def layout_of(
     keep_heads: bool = True,
     times: Times = NO_TIMES,
     speculates: bool = False,
+    seen: SeenNodes | None = None,
 ) -> Layout:
     """Index `graph` and the bodies in it; `hints` by path, else those that need no cost model.
     With `keep_heads` engines are asked to keep the constant heads of its prompts, and with `times`
     they are told when contexts are read. With `speculates` branches may begin before they are
-    chosen."""
+    chosen. What nodes turn out to be is noted in `seen`."""
     heads = constant_heads(graph) if keep_heads else ()
     known = hints_of(graph) if hints is None else hints
-    return _layout(graph, known, times, "", heads, speculates=speculates)
+    return _layout(graph, known, times, "", heads, speculates=speculates, seen=seen)
 
 
 def _layout(
@@ -75,6 +78,7 @@ def _layout(
     heads: tuple[Head, ...] = (),
     *,
     speculates: bool = False,
+    seen: SeenNodes | None = None,
 ) -> Layout:
     names = [node.name for node in graph.nodes]
     followers: dict[str, list[str]] = {name: [] for name in names}
@@ -106,7 +110,7 @@ def _layout(
         hints={name: hints[path + name] for name in names if path + name in hints},
         bodies={
             node.name: tuple(
-                _layout(body, hints, times, inner, speculates=speculates)
+                _layout(body, hints, times, inner, speculates=speculates, seen=seen)
                 for inner, body in bodies_of(node, path)
             )
             for node in graph.nodes
@@ -120,18 +124,23 @@ def _layout(
         repeated=frozenset(node.name for node in graph.nodes if _may_repeat(node)),
         ahead={
             node.name: tuple(
-                _early(body, hints, times, inner) for inner, body in bodies_of(node, path)
+                _early(body, hints, times, inner, seen) for inner, body in bodies_of(node, path)
             )
             for node in graph.nodes
             if speculates and is_choice(node)
         },
+        seen={}
+        if seen is None
+        else {n.name: seen.at(path + n.name) for n in graph.nodes if _varies(n)},
         times=times.of(path, graph) if times.begins else times,
     )
 
 
-def _early(body: Graph, hints: Mapping[str, Hint], times: Times, path: str) -> "Layout | None":
+def _early(
+    body: Graph, hints: Mapping[str, Hint], times: Times, path: str, seen: SeenNodes | None
+) -> "Layout | None":
     part = early_part(body)
-    return None if part is None else _layout(part, hints, times, path)
+    return None if part is None else _layout(part, hints, times, path, seen=seen)
 
 
 def _start(
@@ -150,6 +159,11 @@ def _start(
     if len(params) == len(nodes):
         return None
     return Start(waits, tuple(nodes[name] for name in ready), len(nodes) - len(params))
+
+
+def _varies(node: Node) -> bool:
+    """How much work it is depends on the run: requests to models, bodies that run repeatedly."""
+    return OPS[node.op].engine_kind == "llm" or node.op in ("map", "loop")
 
 
 def _inner(node: Node) -> Iterator[Node]:

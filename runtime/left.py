@@ -48,7 +48,10 @@ class QueryLeft:
     def ended(self, scope: Scope, node: Node) -> None:
         """The node has its outputs."""
         if node.bodies:
-            self.expects(scope, node, self._of(scope, node).num_opened)
+            num_opened = self._of(scope, node).num_opened
+            self.expects(scope, node, num_opened)
+            if (seen := scope.layout.seen.get(node.name)) is not None:
+                seen.note_turns(num_opened)
             del self._bodies[id(scope), node.name]
         elif (hint := scope.layout.hints.get(node.name)) is not None and hint.turn_s:
             self._add(-hint.turn_s)

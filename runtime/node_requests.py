@@ -13,6 +13,7 @@ from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.asides import Asides
 from runtime.caller import Caller
+from runtime.cost.seen import num_texts
 from runtime.dispatch import make_request, request_attrs
 from runtime.emitting import emitter_of
 from runtime.errors import HOW_TO_BOUND, ParseError, QueryError
@@ -253,6 +254,8 @@ class NodeRequests:
         else:
             if self._teller.is_heard:
                 self._teller.tell_end(path, node.op, outcome)
+            if (seen := scope.layout.seen.get(node.name)) is not None:
+                seen.note(outcome.usage, num_texts(node))
             if self._next_uses is not None:
                 self._next_uses.ended(scope, node, outcome.outputs)
             try:  # as in guard

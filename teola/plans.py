@@ -15,10 +15,12 @@ from graph_opt.analysis.fusion_choices import FusionChoice, fusion_choices
 from graph_opt.analysis.next_use import NO_TIMES, next_uses
 from graph_opt.encoding import encoding_graph
 from graph_opt.graph import Graph
+from graph_opt.objective import Kind
 from graph_opt.paths import walk
 from graph_opt.pipeline import PASSES, optimize
 from graph_opt.plain import as_written
 from graph_opt.write_choices import write_choices
+from runtime.cost.seen import SeenNodes
 from runtime.hints import hints_of
 from runtime.layout import Layout, layout_of
 from teola.engine_facts import engine_facts
@@ -36,8 +38,20 @@ class ReadyPlan:
 
     engines: Mapping[str, EngineSpec]
     known: KnownEngines
+    style: "_Style"
     layout: Layout
-    is_optimized: bool
+    seen: SeenNodes
+    num_noted: int = 0  # in `seen`, when the layout was made
+
+    @property
+    def is_optimized(self) -> bool:
+        return self.style.is_optimized
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether so much more was seen that the hints should be made anew: after about one query,
+        three, seven, and so on."""
+        return self.seen.num_notes >= 2 * self.num_noted + len(self.seen.nodes) > 0
 
     def symbols(self, program: Program) -> Mapping[str, Any]:
         """The program's symbols, with the specs of the engines that run it."""
@@ -60,6 +74,15 @@ class ReadyPlan:
             "engines": engine_facts(self.engines),
             "plan": expectation(graph, self.known),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """What a layout needs to know of the options."""
+
+    is_optimized: bool
+    speculates: bool
+    objective: Kind
 
 
 class PlanCache:
@@ -85,7 +108,8 @@ class PlanCache:
             options.prefill_ahead,
             options.speculate is not None,
         )
-        return plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
+        plan = plans.get_or_make(key, lambda: _make(program.graph, engines, known, options))
+        return plans.put(key, _renewed(plan)) if plan.is_stale else plan
 
     def explained(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
@@ -181,17 +205,26 @@ def _make(
     if options.optimize:
         facts = known.facts(graph, options.fusion, options.prefill_ahead)
         graph = optimize(graph, _passes(options), facts)
-    hints = hints_of(graph, known.cost(graph), options.objective)
-    times = next_uses(graph, known.cost(graph)) if known.want_next_uses else NO_TIMES
-    return ReadyPlan(
-        engines,
-        known,
-        layout_of(
-            graph,
-            hints,
-            keep_heads=options.optimize,
-            times=times,
-            speculates=options.optimize and options.speculate is not None,
-        ),
-        options.optimize,
+    seen = SeenNodes()
+    speculates = options.optimize and options.speculate is not None
+    style = _Style(options.optimize, speculates, options.objective)
+    return ReadyPlan(engines, known, style, _layout(graph, known, style, seen), seen)
+
+
+def _renewed(plan: ReadyPlan) -> ReadyPlan:
+    """The same with expectations by what its queries have seen, and by what engines take now."""
+    num_noted = plan.seen.num_notes
+    layout = _layout(plan.layout.graph, plan.known, plan.style, plan.seen)
+    return replace(plan, layout=layout, num_noted=num_noted)
+
+
+def _layout(graph: Graph, known: KnownEngines, style: _Style, seen: SeenNodes) -> Layout:
+    cost = replace(known.cost(graph), seen=seen.in_graph(graph))
+    return layout_of(
+        graph,
+        hints_of(graph, cost, style.objective),
+        keep_heads=style.is_optimized,
+        times=next_uses(graph, cost) if known.want_next_uses else NO_TIMES,
+        speculates=style.speculates,
+        seen=seen,
     )

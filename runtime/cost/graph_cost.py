@@ -13,6 +13,7 @@ from graph_opt.ops import OPS
 from runtime.cost.graph_sizes import sizes_of
 from runtime.cost.held_heads import held_heads
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency, Load
+from runtime.cost.seen import Seen
 from runtime.cost.sizes import Size, size_of
 from runtime.ops.table import OP_RUNS
 
@@ -27,6 +28,7 @@ class GraphCost:
     sizes: Mapping[str, Size]  # by value
     clients: Collection[str] = ()  # engines that keep contexts with the client
     held: Mapping[str, float] = field(default_factory=dict)  # see `held_heads`
+    seen: Mapping[int, Seen] = field(default_factory=dict)  # by the nodes' id(); see `SeenNodes`
 
     @classmethod
     def of(
@@ -46,14 +48,18 @@ class GraphCost:
         if OPS[node.op].engine_kind is None:
             return 0.0
         latency = self.latency(node)
-        return sum(latency.seconds(load) for load in self.loads(node))
+        seen = self.seen.get(id(node))
+        loads = self.loads(node) if seen is None else map(seen.of, self.loads(node))
+        return sum(map(latency.seconds, loads))
 
     def latency(self, node: Node) -> EngineLatency:
         return self.latencies.get(str(node.attrs.get("engine"))) or EngineLatency(NOTHING_MEASURED)
 
     def num_turns(self, node: Node) -> float:
         """How often the body of a map or loop is expected to run; once for a `cond`."""
-        turns = OP_RUNS[node.op].turns
+        seen, turns = self.seen.get(id(node)), OP_RUNS[node.op].turns
+        if seen is not None:
+            return seen.turns
         return LOOP_TURNS if turns is None else turns(node, self.sizes)
 
     def num_items(self, node: Node) -> float:

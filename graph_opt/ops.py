@@ -180,6 +180,11 @@ def is_choice(node: NodeLike) -> bool:
     return node.op == "cond"
 
 
+def repeats(node: NodeLike) -> bool:
+    """Whether the node runs its body as often as the run decides."""
+    return node.op in ("map", "loop")
+
+
 def reads_context(node: NodeLike) -> bool:
     """Whether the node's first arg is a context that it reads."""
     return OPS[node.op].engine_kind == "llm" and OPS[node.op].prompt_from != 0

@@ -8,7 +8,7 @@ from graph_opt.analysis.constant_heads import Head, constant_heads
 from graph_opt.analysis.early_part import early_part
 from graph_opt.analysis.next_use import NO_TIMES, Times
 from graph_opt.graph import Graph, Node
-from graph_opt.ops import OPS, has_effects, is_choice, is_pure, reads_state
+from graph_opt.ops import OPS, has_effects, is_choice, is_pure, reads_state, repeats
 from graph_opt.paths import bodies_of, walk
 from runtime.cost.seen import Seen, SeenNodes
 from runtime.hints import Hint, hints_of
@@ -163,7 +163,7 @@ def _start(
 
 def _varies(node: Node) -> bool:
     """How much work it is depends on the run: requests to models, bodies that run repeatedly."""
-    return OPS[node.op].engine_kind == "llm" or node.op in ("map", "loop")
+    return OPS[node.op].engine_kind == "llm" or repeats(node)
 
 
 def _inner(node: Node) -> Iterator[Node]:

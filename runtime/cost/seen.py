@@ -8,7 +8,7 @@ anew with it (`teola.plans`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from backends.base import Usage
@@ -44,11 +44,8 @@ class Seen:
 
     def of(self, load: Load) -> Load:
         """The load as it turned out to be."""
-        if load.op == "prefill":
-            return replace(load, size=max(1.0, self.computed_tokens))
-        if load.op == "decode" and self.written_tokens:
-            return replace(load, times=max(1.0, self.written_tokens))
-        return load
+        find = _FOUND.get(load.op)
+        return load if find is None else find(self, load)
 
     def _count(self) -> None:
         self.num_notes += 1
@@ -57,6 +54,17 @@ class Seen:
 
     def _mean(self, mean: float, value: float) -> float:
         return mean + WEIGHT * (value - mean) if self.num_notes else float(value)
+
+
+def _computed(seen: Seen, load: Load) -> Load:
+    return replace(load, size=max(1.0, seen.computed_tokens))
+
+
+def _written(seen: Seen, load: Load) -> Load:
+    return replace(load, times=max(1.0, seen.written_tokens or load.times))
+
+
+_FOUND: Mapping[str, Callable[[Seen, Load], Load]] = {"prefill": _computed, "decode": _written}
 
 
 @dataclass(slots=True)

@@ -41,11 +41,8 @@ class ReadyPlan:
     style: "_Style"
     layout: Layout
     seen: SeenNodes
+    heading: "_Heading"
     num_noted: int = 0  # in `seen`, when the layout was made
-
-    @property
-    def is_optimized(self) -> bool:
-        return self.style.is_optimized
 
     @property
     def is_stale(self) -> bool:
@@ -62,17 +59,30 @@ class ReadyPlan:
         }
         return {**program.symbols, **replaced} if replaced else program.symbols
 
-    @cached_property
+    @property
     def about(self) -> Mapping[str, Any]:
-        """What the first event of a query says of it: the same for all, so made once."""
-        graph = self.layout.graph
+        """What the first event of a query says of it."""
+        return self.heading.fields
+
+
+@dataclass(frozen=True)
+class _Heading:
+    """What the first event of each query of a plan says, renewed or not: made once."""
+
+    graph: Graph
+    engines: Mapping[str, EngineSpec]
+    known: KnownEngines
+    is_optimized: bool
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
         return {
-            "app": graph.name,
+            "app": self.graph.name,
             "optimized": self.is_optimized,
-            "graph": str(graph),
-            "origins": origins_of(graph),
+            "graph": str(self.graph),
+            "origins": origins_of(self.graph),
             "engines": engine_facts(self.engines),
-            "plan": expectation(graph, self.known),
+            "plan": expectation(self.graph, self.known),
         }
 
 
@@ -208,7 +218,9 @@ def _make(
     seen = SeenNodes()
     speculates = options.optimize and options.speculate is not None
     style = _Style(options.optimize, speculates, options.objective)
-    return ReadyPlan(engines, known, style, _layout(graph, known, style, seen), seen)
+    layout = _layout(graph, known, style, seen)
+    heading = _Heading(layout.graph, engines, known, options.optimize)
+    return ReadyPlan(engines, known, style, layout, seen, heading)
 
 
 def _renewed(plan: ReadyPlan) -> ReadyPlan:

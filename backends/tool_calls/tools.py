@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from backends.errors import RequestRejected
-from backends.request_limits import MAX_TOOLS, MAX_TOOLS_CHARS, check_size
+from backends.request_limits import MAX_TOOLS, MAX_TOOLS_CHARS, check_levels, check_size
 
 CHOICES = ("auto", "none", "required")
 _EMPTY: Mapping[str, Any] = {"type": "object", "properties": {}}
@@ -126,8 +126,9 @@ def _tool(given: object) -> Tool:
             f"tools: the parameters of {name!r} are a JSON schema of {parameters['type']!r}; "
             "arguments are an object"
         )
+    check_levels(f"tools: {name!r}", given)
     try:
         json.dumps(given)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise RequestRejected(f"tools: {name!r} is not JSON: {error}") from error
     return Tool(name, given.get("description") or "", parameters or _EMPTY)

@@ -19,6 +19,7 @@ from backends.request_limits import (
     MAX_STOP_TOKEN_IDS,
     MAX_STOPS,
     SEED_END,
+    check_levels,
     check_size,
 )
 
@@ -221,9 +222,10 @@ def _bias(value: object) -> dict[int, float]:
 def _schema_text(schema: object) -> str:
     if isinstance(schema, str):
         return schema
+    check_levels("schema", schema)
     try:
         return json.dumps(schema, sort_keys=False)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise RequestRejected(f"schema is not JSON: {error}") from error
 
 

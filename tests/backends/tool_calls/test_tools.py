@@ -13,6 +13,8 @@ FIND: dict[str, Any] = {
     "parameters": {"type": "object", "properties": {"q": {"type": "string"}}},
 }
 READ: dict[str, Any] = {"name": "read"}
+HOLDS_ITSELF: dict[str, Any] = {"properties": {}}
+HOLDS_ITSELF["properties"]["self"] = HOLDS_ITSELF
 
 
 def chosen(before: Toolset | None = None, is_start: bool = False, **attrs: Any) -> Toolset:
@@ -52,6 +54,7 @@ def test_a_context_keeps_the_tools_that_its_prompt_names() -> None:
         ([{"name": "a", "code": 3}], "must have description, name, parameters and no more"),
         ([{"name": "a", "parameters": {"type": "string"}}], "of 'a' are a JSON schema of 'string'"),
         ([{"name": "a", "description": {1}}], "'a' is not JSON"),
+        ([{"name": "a", "parameters": HOLDS_ITSELF}], "'a' is nested deeper than 200 levels"),
         ([READ, READ], "two with the name 'read'"),
     ],
 )

@@ -180,6 +180,7 @@ def test_an_option_that_a_part_of_an_app_cannot_keep_is_refused(option: Any) -> 
         outer("x")
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_an_app_that_calls_itself_without_end_is_told() -> None:
     @tl.tool(pure=True)
     def is_done(text: str) -> bool:

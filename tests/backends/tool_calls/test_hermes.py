@@ -1,5 +1,7 @@
 """The Hermes format: what is read from whole texts and from pieces of them."""
 
+import pytest
+
 from backends.base import ToolCall
 from backends.tool_calls.hermes import HermesParser, hermes_text
 from backends.tool_calls.stream import TurnStream
@@ -53,6 +55,7 @@ def test_arguments_written_into_a_string_are_read() -> None:
     assert turn_of(call).calls == (ToolCall("call_0", "f", '{"a": 1}'),)
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_what_is_no_call_is_content_as_it_was_written() -> None:
     for text in (
         "",

@@ -565,6 +565,7 @@ def test_many_units_are_told_apart_in_a_moment(world: Worlds) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("is_argument", [True, False])
 def test_a_list_that_holds_itself_is_not_remembered(world: Worlds, is_argument: bool) -> None:
     w = world(tools={"repeatable": True})

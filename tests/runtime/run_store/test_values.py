@@ -120,6 +120,7 @@ def test_an_exception_comes_back_without_running_its_class(error: Exception) -> 
     assert (str(again), vars(again)) == (str(error), vars(error))
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_what_has_no_content_is_refused() -> None:
     class Local:
         pass

@@ -213,6 +213,7 @@ def test_the_document_and_the_version_want_the_key(talk: Callable[..., Any]) -> 
         assert server.get(path, authorization="Bearer secret").status_code == 200
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("field", ["guided_json", "structured_outputs"])
 @pytest.mark.parametrize("text", ["", "[]", "{", "1", "[" * 100_000])
 def test_a_schema_as_text_must_be_the_json_of_an_object(

@@ -166,6 +166,7 @@ def test_numbers_and_patterns_that_are_none_are_refused_by_file(
         read(folder)
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_a_config_of_endless_brackets_is_no_json(
     read: Callable[[Path], LoadedAdapter], folder: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_sizes_that_no_model_has_are_refused_with_the_file(
         load(folder)
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b"null"])
 def test_a_json_file_of_anything_else_is_named(folder: Path, name: str, content: bytes) -> None:

@@ -135,6 +135,7 @@ def test_the_turn_after_a_finished_decode_closes_the_answer_once(tiny: Any) -> N
     assert text == tiny.tokenizer.decode(generated)
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "endless",
     [

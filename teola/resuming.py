@@ -128,7 +128,8 @@ def prepared(
         )
     urls = {**found.options.engines, **_engines(summary, engines), **engines}
     claimed: Claimed = store.claim(run_id, in_doubt).result()
-    options = {"resumes": claimed.run, "runs": str(store.folder), "engines": urls}
+    tenant = claimed.row.tenant or found.options.tenant
+    options = {"resumes": claimed.run, "runs": str(store.folder), "engines": urls, "tenant": tenant}
     return Resumed(found.with_options(**options), args, kwargs)
 
 

@@ -130,6 +130,7 @@ def _row_of(inputs: Mapping[str, Any], options: RunOptions) -> RunRow:
         engines=json.dumps(urls),
         code=code_of(called.app),
         began_s=date().timestamp(),
+        tenant=options.tenant or "",
     )
 
 

@@ -14,7 +14,7 @@ from runtime.errors import RunStoreFailed
 from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
 
 FILE = "runs.sqlite"
-VERSION = 2  # 2: runs of services
+VERSION = 3  # 2: runs of services; 3: tenants
 WAIT_S = 30.0  # for another process that writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -31,7 +31,13 @@ CREATE INDEX IF NOT EXISTS open_nodes ON nodes (run) WHERE state IN (1, 4, 5);
 CREATE TABLE IF NOT EXISTS served (
     run TEXT PRIMARY KEY, answer BLOB NOT NULL, sum BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tenants (run TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
 """
+_TABLES = (("nodes", "run"), ("served", "run"), ("tenants", "run"), ("runs", "id"))
+RUN = (  # a process of an earlier version may work in the folder: it knows no more columns
+    "id, app, target, arguments, engines, code, began_s, state, ended_s, error, owner, "
+    "COALESCE((SELECT tenant FROM tenants WHERE tenants.run = id), '')"
+)
 _NODE = "key, place, op, name, content, state, value, when_s"
 
 
@@ -64,7 +70,10 @@ class RunDatabase:
         """Write a new run; that of a service has no answer yet."""
         with self.transaction() as db:
             marks = ",".join("?" * 11)
-            db.execute(f"INSERT INTO runs VALUES ({marks})", astuple(run))
+            *values, tenant = astuple(run)
+            db.execute(f"INSERT INTO runs VALUES ({marks})", values)
+            if tenant:
+                db.execute("INSERT INTO tenants VALUES (?, ?)", (run.id, tenant))
             if is_served:
                 db.execute("INSERT INTO served VALUES (?, x'', x'')", (run.id,))
 
@@ -86,7 +95,7 @@ class RunDatabase:
         self, where: str = "ORDER BY began_s DESC, id", given: Sequence[Any] = ()
     ) -> list[RunRow]:
         """The runs, the latest first."""
-        query = f"SELECT * FROM runs {where}"
+        query = f"SELECT {RUN} FROM runs {where}"
         return [RunRow(*row) for row in self.read(query, given)]
 
     def nodes(self, run_id: str, most_bytes: int = 0) -> list[NodeRow]:
@@ -130,7 +139,7 @@ class RunDatabase:
     def delete(self, run_ids: Sequence[str]) -> None:
         with self.transaction() as db:
             for run_id in run_ids:
-                for table, column in (("nodes", "run"), ("served", "run"), ("runs", "id")):
+                for table, column in _TABLES:
                     db.execute(f"DELETE FROM {table} WHERE {column} = ?", (run_id,))
 
     def close(self) -> None:

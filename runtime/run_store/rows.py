@@ -34,6 +34,7 @@ class RunRow:
     ended_s: float | None = None
     error: str = ""
     owner: str = ""  # the process that works on it
+    tenant: str = ""  # whom it counts for; empty: as its app says
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from runtime.run_store.database import RunDatabase
+from runtime.run_store.database import RUN, RunDatabase
 from runtime.run_store.questions import Question, question_of
 from runtime.run_store.rows import NodeState, RunRow, RunState
 from runtime.run_store.store import RunStore
@@ -18,7 +18,7 @@ _ASKED = (  # the index of the open nodes holds what its own words find
     f"AND nodes.state = {int(NodeState.WAITING)}"
 )
 _UNFINISHED = f"(state != 'waiting' OR NOT EXISTS ({_ASKED}))"
-_SMALL = "id, app, target, x'', engines, code, began_s, state, ended_s, error, owner"
+_SMALL = RUN.replace("arguments", "x''")
 _TO_FORGET = (
     "SELECT id FROM runs JOIN served ON run = id WHERE answer != x'' ORDER BY ended_s DESC, id "
 )
@@ -50,7 +50,7 @@ class ServedRuns:
         waits for a person last."""
 
         def work(database: RunDatabase) -> list[ServedRun]:
-            query = f"SELECT * {_OPEN} ORDER BY NOT {_UNFINISHED}, began_s, id LIMIT ?"
+            query = f"SELECT {RUN} {_OPEN} ORDER BY NOT {_UNFINISHED}, began_s, id LIMIT ?"
             rows = [RunRow(*row) for row in database.read(query, (most,))]
             states = self._store.states_of(rows)
             return [self._read(database, *each, b"") for each in zip(rows, states, strict=True)]

@@ -47,7 +47,13 @@ class Runs(Protocol):
     def admitted(self) -> AbstractContextManager[ExitStack]: ...
 
     def started(
-        self, app: ServedApp, arguments: Mapping[str, Any], place: ExitStack, kept: Kept | None
+        self,
+        app: ServedApp,
+        arguments: Mapping[str, Any],
+        place: ExitStack,
+        kept: Kept | None,
+        *,
+        tenant: str = "",
     ) -> Run: ...
 
 
@@ -184,7 +190,7 @@ async def _begun(
         if answer is None or not isinstance(running, Run):
             raise
         return running  # with an answer of somebody else, and this one
-    return service.started(app, arguments, place, kept)
+    return service.started(app, arguments, place, kept, tenant=found.row.tenant)
 
 
 def _has_result(found: ServedRun) -> bool:

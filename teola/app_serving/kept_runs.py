@@ -59,8 +59,10 @@ class KeptRuns:
         await asyncio.wrap_future(self._store.check())
         await self._prune()
 
-    async def begin(self, run_id: str, served: ServedApp, arguments: Mapping[str, Any]) -> Kept:
-        """Write a new run down. Raises ApiError where that cannot be."""
+    async def begin(
+        self, run_id: str, served: ServedApp, arguments: Mapping[str, Any], tenant: str = ""
+    ) -> Kept:
+        """Write a new run down, for that tenant. Raises ApiError where that cannot be."""
         app, began_s = served.app, date().timestamp()
         row = RunRow(
             id=run_id,
@@ -70,6 +72,7 @@ class KeptRuns:
             engines=json.dumps({n: without_url_secrets(u) for n, u in app.options.engines.items()}),
             code=self._code.get(app.name, ""),
             began_s=began_s,
+            tenant=tenant or app.options.tenant or "",
         )
         run = await _on_disk(self._store.begin(row, is_served=True))
         return self._kept(run_id, self._going_on(app, run), arguments, began_s)

@@ -97,7 +97,9 @@ class AppService:
         """Start a run. Raises ApiError when the server is full, or not ready."""
         tenant = tenant_of(request, self.tenant_header)
         with self.admitted() as place:
-            kept = await self.kept.begin(new_run_id(), app, arguments) if self.kept else None
+            kept: Kept | None = None
+            if self.kept is not None:
+                kept = await self.kept.begin(new_run_id(), app, arguments, tenant)
             return self.started(app, arguments, place, kept, is_heard=is_heard, tenant=tenant)
 
     @contextmanager

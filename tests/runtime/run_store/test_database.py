@@ -87,6 +87,19 @@ def test_a_file_of_an_earlier_version_is_taken_over(database: RunDatabase) -> No
     database.close()
 
 
+def test_a_file_without_tenants_is_taken_over(database: RunDatabase) -> None:
+    database.begin(RUN)
+    with database.transaction() as db:
+        db.execute("DROP TABLE tenants")
+        db.execute("PRAGMA user_version = 2")
+    database.close()
+    database.begin(replace(RUN, id="r2", tenant="ann"))
+    assert [run.tenant for run in database.runs()] == ["", "ann"]
+    database.delete(["r2"])
+    assert database.read("SELECT * FROM tenants") == []
+    database.close()
+
+
 def test_a_file_whose_middle_is_damaged_is_said(database: RunDatabase) -> None:
     database.begin(RUN)
     for number in range(200):

@@ -4,7 +4,6 @@ An app knows how to become a graph; running it is the runner's work, which it is
 """
 
 import copy
-import re
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -14,18 +13,17 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from frontend_dsl.app_function import AppFunction
-from frontend_dsl.approver import approved_by
+from frontend_dsl.app_session import AppSession, listened
 from frontend_dsl.bounded import BoundedCache
-from frontend_dsl.breaks import AsyncRun, Shape
+from frontend_dsl.breaks import Shape
 from frontend_dsl.callables import result_type, written_function
 from frontend_dsl.encode_ahead import EncodeAhead
-from frontend_dsl.engine_names import check_before_run
-from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.errors import TraceError
 from frontend_dsl.inlining import inline
 from frontend_dsl.nested import NestedApp, Specs
 from frontend_dsl.program import (
@@ -34,38 +32,24 @@ from frontend_dsl.program import (
     Called,
     CallInputs,
     Program,
+    RunListened,
     Runner,
     RunOptions,
-    Segments,
     StreamEvent,
     user_options,
 )
 from frontend_dsl.reads import Reads
-from frontend_dsl.signature import ArgumentError, BoundArguments, HandleShape, bind
-from frontend_dsl.source_check import check_source, kinds_of
+from frontend_dsl.signature import ArgumentError, bind
+from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
-from frontend_dsl.symbols import Symbols, check_names
-from frontend_dsl.tracer import Tracer, current
-from frontend_dsl.value import Value, is_optional, make_readable
-from frontend_dsl.where import place_of
-from graph_opt.errors import GraphError
+from frontend_dsl.traced_programs import MAX_PROGRAMS, TracedPrograms
+from frontend_dsl.tracer import current
+from frontend_dsl.value import is_optional
 from graph_opt.graph import Graph, Json
-from graph_opt.ops import has_effects
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
-
-MAX_PROGRAMS = 64  # of an app: one a set of static arguments, or a segment's shape
-
-
-@dataclass(frozen=True, slots=True)
-class TracedProgram:
-    """A program, and what its code read: if that is redefined, the program is out of date."""
-
-    program: Program
-    reads: Reads
-    receiver: Any  # of a method; held, so that its id stays its own
 
 
 class App(Generic[P, R]):
@@ -87,7 +71,7 @@ class App(Generic[P, R]):
     ) -> None:
         self.options = options
         self._runner = runner
-        self._traced: BoundedCache[str, TracedProgram] = BoundedCache(MAX_PROGRAMS)
+        self._traced = TracedPrograms()
         self._segments: BoundedCache[Shape, Program] = BoundedCache(MAX_PROGRAMS)
         self._set_function(function)
 
@@ -313,7 +297,7 @@ class App(Generic[P, R]):
         called = Called(self, args, kwargs)
         function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs).lifted()
-        return self._program(function, bound), CallInputs(bound.symbolic, called)
+        return self._traced.of(function, bound), CallInputs(bound.symbolic, called)
 
     def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
         """The program when symbolic arguments may be missing: any value stands for them."""
@@ -324,66 +308,12 @@ class App(Generic[P, R]):
                 "run it with trace= and look at the trace"
             )
             raise TraceError(problem, *function.place)
-        names = [parameter.name for parameter in self.parameters[: len(args)]]
-        given = {**dict(zip(names, args, strict=True)), **kwargs}
-        dynamic = {p.name for p in self.parameters if not p.is_static and p.name not in given}
-        rest = tuple(p for p in self.parameters if p.name not in dynamic)
-        bound = bind(self.name, rest, (), given).lifted()
-        symbolic = {**bound.symbolic, **dict.fromkeys(dynamic)}
-        return self._program(function, BoundArguments(bound.static, symbolic))
-
-    def _program(self, function: AppFunction, bound: BoundArguments) -> Program:
-        key = function.key(bound.static)
-        found = self._traced.get(key)
-        if found is None or not found.reads.are_current():
-            reads = Reads(function.call)  # first, for what is redefined meanwhile
-            found = TracedProgram(self._trace(function, bound), reads, function.receiver)
-            self._traced.put(key, found)
-        return found.program
-
-    def _trace(self, function: AppFunction, bound: BoundArguments) -> Program:
-        symbols = Symbols(function.variables)
-        tracer = Tracer(symbols, place=function.place)
-        arguments: dict[str, Any] = dict(bound.static)
-        for parameter in self.parameters:
-            if parameter.name in bound.symbolic:
-                value = tracer.param(parameter.name, parameter.type)
-                shape = bound.static.get(parameter.name)
-                if isinstance(shape, HandleShape):
-                    arguments[parameter.name] = shape.handle.like(value)
-                else:
-                    arguments[parameter.name] = value
-        with tracer.active():
-            result = _traced_call(function, arguments)
-            tracer.late_calls.finish()
-            output = self._output(tracer, result)
-        tracer.check_no_misuse()
-        graph = tracer.graph(self.name, [output])
-        return Program(graph, symbols.engines, symbols.values, output._type)
-
-    def _output(self, tracer: Tracer, result: Any) -> Value:
-        if result is None and not any(map(has_effects, tracer.nodes)):
-            problem = (
-                f"app {self.name}() returned nothing, and nothing in it has effects: write "
-                "`return ...`"
-            )
-            raise TraceError(problem, *self._app_function.place)
-        try:
-            return tracer.lift(result)
-        except TraceError as error:  # the function has returned: the place is the caller's
-            raise type(error)(error.problem, *self._app_function.place) from None
+        return self._traced.of(function, function.bound_partly(args, kwargs))
 
     # `async def` apps: a session
 
-    def _listened(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Callable[[Callable[[Any], None]], Coroutine[Any, Any, Any]]:
-        def run(listen: Callable[[Any], None]) -> Coroutine[Any, Any, Any]:
-            users = self.options.listener
-            listener = listen if users is None else partial(_tell_both, users, listen)
-            return self._run_session(args, kwargs, replace(self.options, listener=listener))
-
-        return run
+    def _listened(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RunListened:
+        return listened(partial(self._run_session, args, kwargs), self.options)
 
     async def _run_session(
         self,
@@ -395,18 +325,9 @@ class App(Generic[P, R]):
         called = Called(self, args, kwargs)
         function, args, kwargs = self._received(args, kwargs)
         bound = bind(self.name, self.parameters, args, kwargs)
-        check_before_run(options.engines, function)
-        symbols = Symbols(function.variables, specs)
         arguments = CallInputs({**bound.static, **bound.symbolic}, called)
-
-        async def body(segments: Segments) -> Any:
-            run = AsyncRun(self.name, symbols, self._segments, function.place, segments)
-            with approved_by(options.approve, segments.stored_as):
-                return await run.run(function.call, arguments)
-
-        result = await self._runner().run_segments(self.name, body, options, arguments)
-        check_names(options.engines, symbols.engines.keys(), f"app {self.name}()")
-        return result
+        session = AppSession(function, self._segments, specs)
+        return await session.run(self._runner(), arguments, options)
 
     async def _run_sessions(
         self, calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Batch
@@ -452,38 +373,10 @@ def _arguments(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     return ((), call) if isinstance(call, Mapping) else ((call,), {})
 
 
-def _tell_both(first: Callable[[Any], None], second: Callable[[Any], None], event: Any) -> None:
-    first(event)
-    second(event)
-
-
 def _surely_symbolic(app: App[..., Any]) -> dict[str, Kind]:
     """The parameters that are symbolic in each trace: a None would be known."""
     named = () if app.is_async else app.parameters
     return {p.name: Kind.VALUE for p in named if not p.is_static and not is_optional(p.type)}
-
-
-def _traced_call(function: AppFunction, arguments: Mapping[str, Any]) -> Any:
-    check_source(written_function(function.call), kinds_of(arguments))
-    try:
-        return function.call(**arguments)
-    except RecursionError as error:
-        problem = (
-            f"app {function.name}() calls itself without end while it is traced, as both branches "
-            "of a tl.cond are: repeat with tl.loop, or make the app `async def`"
-        )
-        raise TraceError(problem, *function.place) from error
-    except Exception as error:
-        make_readable(error)
-        is_ours = isinstance(error, GraphError) or not isinstance(error, (TypeError, ValueError))
-        if is_ours or not _ABOUT_A_VALUE.search(str(error)):
-            raise
-        problem = f"a value of the run was used as if it were known: {error}; use a tl.tool"
-        raise SymbolicError(problem, *place_of(error)) from error
-
-
-# how Python and pydantic name the class of a symbolic value that they cannot take
-_ABOUT_A_VALUE = re.compile(r"'Value'|\bValue found|\btype Value\b|\bnot Value\b|=Value\b")
 
 
 def make_app(

@@ -13,7 +13,7 @@ from frontend_dsl.callables import (
     takes_receiver,
     variables_of,
 )
-from frontend_dsl.signature import AppParameter, ArgumentError, app_parameters
+from frontend_dsl.signature import AppParameter, ArgumentError, BoundArguments, app_parameters, bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,15 @@ class AppFunction:
         """Equal for calls that trace to the same program, as long as the receiver lives."""
         arguments = repr(sorted(static.items(), key=lambda item: item[0]))
         return arguments if self.receiver is None else f"{id(self.receiver)}: {arguments}"
+
+    def bound_partly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundArguments:
+        """Of a call in which symbolic arguments may be missing: any value stands for them."""
+        names = [parameter.name for parameter in self.parameters[: len(args)]]
+        given = {**dict(zip(names, args, strict=True)), **kwargs}
+        missing = {p.name for p in self.parameters if not p.is_static and p.name not in given}
+        rest = tuple(p for p in self.parameters if p.name not in missing)
+        bound = bind(self.name, rest, (), given).lifted()
+        return BoundArguments(bound.static, {**bound.symbolic, **dict.fromkeys(missing)})
 
     @property
     def variables(self) -> Mapping[str, Any]:

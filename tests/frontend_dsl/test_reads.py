@@ -6,8 +6,8 @@ from functools import wraps
 from typing import Any
 
 import teola as tl
-from frontend_dsl.app import MAX_PROGRAMS
 from frontend_dsl.reads import Reads
+from frontend_dsl.traced_programs import MAX_PROGRAMS
 
 NOTEBOOK = """
 import teola as tl

@@ -6,7 +6,8 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from frontend_dsl.errors import TraceError
 from frontend_dsl.pairs import zipped
-from frontend_dsl.tracer import TracedBody, tracing
+from frontend_dsl.traced_body import TracedBody, trace_body
+from frontend_dsl.tracer import tracing
 from frontend_dsl.value import Value, is_symbolic, item_of, union_of
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
@@ -92,7 +93,7 @@ def map_(
         given = zipped(tracer, (items, *more), "tl.map") if more else items
         values = tracer.items(given, "tl.map")
         step = _on_rows(function, len(more) + 1) if more else function
-        body = tracer.trace_body(step, [item_of(values._type)])
+        body = trace_body(tracer, step, [item_of(values._type)])
         graph = body.graph()
         args = (values, *body.tracer.captures())
         attrs: dict[str, Json] = {"order": "sequential"}
@@ -125,7 +126,7 @@ def cond(condition: Any, then: Callable[[], R], otherwise: Callable[[], R]) -> R
     if not isinstance(condition, Value):  # known already: an ordinary if
         return then() if condition else otherwise()
     with tracer.call("cond"):
-        bodies = [tracer.trace_body(branch, []) for branch in (then, otherwise)]
+        bodies = [trace_body(tracer, branch, []) for branch in (then, otherwise)]
         captured = all_captures(bodies)
         graphs = tuple(body.graph(captured) for body in bodies)
         type_ = union_of([body.results[0]._type for body in bodies])
@@ -144,7 +145,7 @@ def loop(step: Callable[[T], tuple[T, Any]], state: T, *, max: int) -> T:
         raise TraceError(f"tl.loop needs max >= 1, a bound known now; got {max!r}", *user_frame())
     with tracer.call("loop"):
         first = tracer.lift(state)
-        body = tracer.trace_body(step, [first._type], num_results=2)
+        body = trace_body(tracer, step, [first._type], num_results=2)
         graph = body.graph()
         args = (first, *body.tracer.captures())
         type_ = union_of([first._type, body.results[0]._type])

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from types import GenericAlias
 from typing import Any, TypeVar, cast, overload
 
-from frontend_dsl.tracer import Tracer, iterable, tracing
+from frontend_dsl.lowering import iterable
+from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import is_symbolic, item_of
 from graph_opt.graph import Json
 

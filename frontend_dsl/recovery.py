@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, overload
 
 from frontend_dsl.control import all_captures
 from frontend_dsl.errors import TraceError
-from frontend_dsl.tracer import TracedBody, Tracer, tracing
+from frontend_dsl.traced_body import TracedBody, trace_body
+from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Value, union_of
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json, Node
@@ -56,8 +57,8 @@ def attempt(function: Callable[[], Any], otherwise: Any) -> Any:
         problem = f"tl.attempt needs a function first, like `lambda: fetch(url)`; got {function!r}"
         raise TraceError(problem, *user_frame())
     with tracer.call("attempt"):
-        tried = tracer.trace_body(lambda error: function(), [Exception])  # noqa: ARG005
-        fallback = tracer.trace_body(_fallback(otherwise), [Exception])
+        tried = trace_body(tracer, lambda error: function(), [Exception])  # noqa: ARG005
+        fallback = trace_body(tracer, _fallback(otherwise), [Exception])
         return emit_bodies(tracer, "attempt", [tried, fallback])
 
 
@@ -73,7 +74,7 @@ def first(*alternatives: Callable[[], R]) -> R:
         problem = "tl.first needs functions, like `lambda: ask_small(q), lambda: ask_large(q)`"
         raise TraceError(problem, *user_frame())
     with tracer.call("first"):
-        bodies = [tracer.trace_body(function, []) for function in alternatives]
+        bodies = [trace_body(tracer, function, []) for function in alternatives]
         for body in bodies:
             _check_no_effects(body.tracer.nodes)
         return cast(R, emit_bodies(tracer, "first", bodies))
@@ -82,7 +83,7 @@ def first(*alternatives: Callable[[], R]) -> R:
 def limited(app: str, timeout_s: float, function: Callable[[], Any]) -> Any:
     """What the function returns, as one value; fails when it takes longer, by the app's name."""
     tracer = tracing(f"app {app}()")
-    body = tracer.trace_body(function, [])
+    body = trace_body(tracer, function, [])
     return emit_bodies(tracer, "within", [body], {"app": app, "timeout_s": timeout_s})
 
 

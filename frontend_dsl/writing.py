@@ -7,6 +7,7 @@ from typing import Any
 from frontend_dsl.components import LLM
 from frontend_dsl.forms import Form
 from frontend_dsl.recovery import emit_bodies
+from frontend_dsl.traced_body import trace_body
 from frontend_dsl.tracer import Tracer, tracing
 from frontend_dsl.value import Context, Value, type_name
 from graph_opt.graph import SPACE, Json, Marker
@@ -75,8 +76,8 @@ def _parsed(tracer: Tracer, name: str, llm: LLM, text: Value, after: Value, form
 
     if not form.retries:
         return parse()
-    tried = tracer.trace_body(lambda error: parse(), [Exception])  # noqa: ARG005
-    again = tracer.trace_body(ask_again, [Exception])
+    tried = trace_body(tracer, lambda error: parse(), [Exception])  # noqa: ARG005
+    again = trace_body(tracer, ask_again, [Exception])
     return emit_bodies(tracer, "attempt", [tried, again], {"only_invalid": True}, name)
 
 

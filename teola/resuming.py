@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 from backends.errors import ConfigError
@@ -39,6 +40,7 @@ def resume(
     engines: Mapping[str, str] | None = None,
     in_doubt: InDoubt = "stop",
     approve: Any = None,
+    by: str = "",
 ) -> Any:
     """Go on with a run that ended without its result, and give that.
 
@@ -46,11 +48,12 @@ def resume(
     app is that of the run's file and name unless `app` gives it; `arguments` and `engines` replace
     what is kept. `in_doubt` says what becomes of an effect that had begun and did not end: "stop"
     raises EffectInDoubt, "retry" runs it again, "skip" takes None for its value. `approve` answers
-    the oldest question that the run waits for: True, False, or a value where it asks for one.
+    the oldest question that the run waits for: True, False, or a value where it asks for one; `by`
+    says who answers, which is kept.
 
     Raises RunNotFound, RunInUse, WrongAnswer, RunDiverged, and what the app raises.
     """
-    found = _prepared(run_id, runs, app, arguments, engines, in_doubt, approve)
+    found = _prepared(run_id, runs, app, arguments, engines, in_doubt, approve, by)
     return found.app(*found.args, **found.kwargs)
 
 
@@ -63,17 +66,20 @@ async def aresume(
     engines: Mapping[str, str] | None = None,
     in_doubt: InDoubt = "stop",
     approve: Any = None,
+    by: str = "",
 ) -> Any:
     """`resume`, awaited."""
     found = await asyncio.to_thread(
-        _prepared, run_id, runs, app, arguments, engines, in_doubt, approve
+        _prepared, run_id, runs, app, arguments, engines, in_doubt, approve, by
     )
     return await found.app.arun(*found.args, **found.kwargs)
 
 
-def answer(store: RunStore, run_id: str, value: Any, question: str | None = None) -> str:
+def answer(
+    store: RunStore, run_id: str, value: Any, question: str | None = None, by: str = ""
+) -> str:
     """Answer what a run waits for, without going on; the question."""
-    return store.answer(run_id, value, question).result()
+    return store.answer(run_id, value, question, when_s=time(), by=by).result()
 
 
 def store_in(folder: str | Path | None) -> RunStore:
@@ -98,10 +104,13 @@ def _prepared(
     engines: Mapping[str, str] | None,
     in_doubt: InDoubt,
     approve: Any,
+    by: str,
 ) -> Resumed:
     store = store_in(runs)
+    if by and approve is None:
+        raise ConfigError("by= says who answers: give the answer too, as approve=")
     if approve is not None:
-        answer(store, run_id, approve)
+        answer(store, run_id, approve, by=by)
     return prepared(store, run_id, app, arguments, engines or {}, in_doubt)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import RunStoreFailed
+from runtime.run_store.questions import GivenAnswer, given_answer
 from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
+from runtime.run_store.values import encode
 
 FILE = "runs.sqlite"
-VERSION = 3  # 2: runs of services; 3: tenants
+VERSION = 3  # 2: runs of services; 3: tenants, who answered
 WAIT_S = 30.0  # for another process that writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -32,8 +34,12 @@ CREATE TABLE IF NOT EXISTS served (
     run TEXT PRIMARY KEY, answer BLOB NOT NULL, sum BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tenants (run TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    run TEXT NOT NULL, question TEXT NOT NULL, asked TEXT NOT NULL, value BLOB NOT NULL,
+    who TEXT NOT NULL, when_s REAL NOT NULL, PRIMARY KEY (run, question)
+) WITHOUT ROWID;
 """
-_TABLES = (("nodes", "run"), ("served", "run"), ("tenants", "run"), ("runs", "id"))
+_TABLES = (*((table, "run") for table in ("nodes", "served", "tenants", "answers")), ("runs", "id"))
 RUN = (  # a process of an earlier version may work in the folder: it knows no more columns
     "id, app, target, arguments, engines, code, began_s, state, ended_s, error, owner, "
     "COALESCE((SELECT tenant FROM tenants WHERE tenants.run = id), '')"
@@ -81,11 +87,19 @@ class RunDatabase:
         """Write primitives of runs, in order; a key alone is taken away."""
         with self.transaction() as db:
             for run, row in rows:
-                if isinstance(row, bytes):
-                    db.execute("DELETE FROM nodes WHERE run = ? AND key = ?", (run, row))
-                else:
-                    values = (run, *_columns(row), _sum(row.key, row.state, row.value))
-                    db.execute("INSERT OR REPLACE INTO nodes VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+                _put(db, run, row)
+
+    def answer(self, run_id: str, row: NodeRow, given: GivenAnswer) -> None:
+        """Write the answer to what a run waits for, and who gave it."""
+        kept = (given.id, given.question, encode(given.value), given.by, given.when_s)
+        with self.transaction() as db:
+            _put(db, run_id, row)
+            db.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?)", (run_id, *kept))
+
+    def answers(self, run_id: str) -> list[GivenAnswer]:
+        """What was answered in a run, the first first."""
+        query = "SELECT question, asked, value, who, when_s FROM answers WHERE run = ?"
+        return [given_answer(*row) for row in self.read(f"{query} ORDER BY when_s", (run_id,))]
 
     def run(self, run_id: str) -> RunRow | None:
         found = self.runs("WHERE id = ?", (run_id,))
@@ -185,6 +199,14 @@ class RunDatabase:
         db.execute("PRAGMA secure_delete=ON")
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _put(db: sqlite3.Connection, run: str, row: NodeRow | bytes) -> None:
+    if isinstance(row, bytes):
+        db.execute("DELETE FROM nodes WHERE run = ? AND key = ?", (run, row))
+    else:
+        values = (run, *_columns(row), _sum(row.key, row.state, row.value))
+        db.execute("INSERT OR REPLACE INTO nodes VALUES (?,?,?,?,?,?,?,?,?,?)", values)
 
 
 def _columns(row: NodeRow) -> tuple[Any, ...]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backends.errors import ConfigError
 from runtime.errors import WrongAnswer
 from runtime.run_store.rows import NodeRow, NodeState
 from runtime.run_store.values import NotStorable, decode
 
 _SHOWN = 200  # characters of it in a list
+NAME = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}"  # of who answers
 _JSON: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "string": (str,),
@@ -42,6 +45,31 @@ class Question:
             what = f"one of {choices}" if choices else f"of JSON's type {wanted}"
             shown = json.dumps(value)[:_SHOWN]
             raise WrongAnswer(f"{self.question!r} asks for an answer {what}, not {shown}")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """What somebody answered to a question, kept for those who ask who did."""
+
+    id: str  # of the question
+    question: str
+    value: Any  # None where it cannot be read again
+    by: str  # as the one who answered said; empty: they did not
+    when_s: float
+
+
+def check_name(by: str) -> None:
+    """Raises ConfigError for what is no name of who answers."""
+    if by and not re.fullmatch(NAME, by):
+        raise ConfigError(f"by={by[:_SHOWN]!r}: a name is 1 to 200 characters in one line")
+
+
+def given_answer(asked: str, question: str, value: bytes, by: str, when_s: float) -> GivenAnswer:
+    """As it is kept."""
+    try:
+        return GivenAnswer(asked, question, decode(value), by, when_s)
+    except (NotStorable, ValueError, TypeError):
+        return GivenAnswer(asked, question, None, by, when_s)
 
 
 def _is_a(value: Any, wanted: str) -> bool:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from runtime.run_store.database import RUN, RunDatabase
-from runtime.run_store.questions import Question, question_of
+from runtime.run_store.questions import GivenAnswer, Question, question_of
 from runtime.run_store.rows import NodeState, RunRow, RunState
 from runtime.run_store.store import RunStore
 
@@ -32,6 +32,7 @@ class ServedRun:
     state: RunState  # "crashed" where its process is gone
     answer: bytes  # empty while it has none
     questions: Sequence[Question]  # of one that waits, the oldest first
+    answers: Sequence[GivenAnswer]  # that somebody gave, the first first
     num_done: int
 
 
@@ -116,7 +117,7 @@ class ServedRuns:
         num_done, _ = database.sizes(row.id).get(row.id, (0, 0))
         opened = [] if answer else database.open_nodes(row.id)
         waiting = [question_of(node) for _, node in opened if node.state is NodeState.WAITING]
-        return ServedRun(row, state, answer, waiting, num_done)
+        return ServedRun(row, state, answer, waiting, database.answers(row.id), num_done)
 
 
 def _sum(run_id: str, answer: bytes) -> bytes:

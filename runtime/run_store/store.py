@@ -14,7 +14,14 @@ from runtime.errors import RunInUse, RunNotFound
 from runtime.run_store.database import RunDatabase
 from runtime.run_store.outcomes import encode_result
 from runtime.run_store.owners import Owner
-from runtime.run_store.questions import Question, question_of, told, told_of_open
+from runtime.run_store.questions import (
+    GivenAnswer,
+    Question,
+    check_name,
+    question_of,
+    told,
+    told_of_open,
+)
 from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState, RunSummary
 from runtime.run_store.stored_run import InDoubt, StoredRun
 from runtime.run_store.writer import Writer
@@ -28,6 +35,7 @@ class Claimed:
 
     row: RunRow
     run: StoredRun
+    answers: Sequence[GivenAnswer]  # that somebody gave, the first first
 
 
 class RunStore:
@@ -66,7 +74,8 @@ class RunStore:
         def work(database: RunDatabase) -> Claimed:
             row = self._take(database, run_id)
             rows = database.nodes(run_id, MOST_AT_ONCE)
-            return Claimed(row, StoredRun(run_id, self.writer, rows, in_doubt))
+            run = StoredRun(run_id, self.writer, rows, in_doubt)
+            return Claimed(row, run, database.answers(run_id))
 
         return self.writer.do(work)
 
@@ -148,6 +157,10 @@ class RunStore:
 
         return self.writer.look(work).result()
 
+    def answers(self, run_id: str) -> list[GivenAnswer]:
+        """What was answered in a run, the first first."""
+        return self.writer.look(lambda database: database.answers(run_id)).result()
+
     def nodes(self, run_id: str) -> list[NodeRow]:
         """The primitives of a run, without their values."""
         return self.writer.look(lambda database: database.nodes(run_id)).result()
@@ -171,9 +184,18 @@ class RunStore:
             return run.id in self._running
         return is_alive(run.owner)
 
-    def answer(self, run_id: str, value: Any, question: str | None = None) -> Future[str]:
-        """Answer the question of that id, or the oldest, that a run waits for; what was asked.
-        Raises RunNotFound, RunInUse, WrongAnswer."""
+    def answer(
+        self,
+        run_id: str,
+        value: Any,
+        question: str | None = None,
+        *,
+        when_s: float,
+        by: str = "",
+    ) -> Future[str]:
+        """Answer the question of that id, or the oldest, that a run waits for; what was asked. `by`
+        names who answers, now. Raises RunNotFound, RunInUse, WrongAnswer, ConfigError."""
+        check_name(by)
 
         def work(database: RunDatabase) -> str:
             self._check_free(self._there(database, run_id))
@@ -185,9 +207,12 @@ class RunStore:
             if not waiting:
                 which = "no approval" if question is None else f"no answer to question {question}"
                 raise RunNotFound(f"run {run_id} waits for {which}")
-            question_of(waiting[0]).check(value)
-            given = encode_result(Result((value,)))
-            database.put([(run_id, replace(waiting[0], state=NodeState.DONE, value=given))])
+            asked = question_of(waiting[0])
+            asked.check(value)
+            result = encode_result(Result((value,)))
+            row = replace(waiting[0], state=NodeState.DONE, value=result)
+            given = GivenAnswer(asked.id, asked.question, value, by, when_s)
+            database.answer(run_id, row, given)
             return told(waiting[0])
 
         return self.writer.do(work)

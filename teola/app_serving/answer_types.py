@@ -1,6 +1,6 @@
 """What the routes of apps answer, as types for the OpenAPI document."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import ConfigDict
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
@@ -56,9 +56,20 @@ class AskedQuestion(TypedDict):
     since: int
 
 
+class GivenAnswer(TypedDict):
+    """What somebody answered to a question, and when; `by` is null where they did not say who."""
+
+    id: str
+    question: str
+    value: Any
+    by: str | None
+    at: int
+
+
 class RunAnswer(TypedDict):
     """A run as it is; `result` is null until it has completed, and `error` unless it failed, or
-    its result was too large to be kept. `waits_for` has the questions of one that is waiting.
+    its result was too large to be kept. `waits_for` has the questions of one that is waiting,
+    `answered` what clients answered before; an earlier version has kept some runs without it.
     `usage` and `seconds` are of what it did since it began, or last went on."""
 
     id: str
@@ -69,6 +80,7 @@ class RunAnswer(TypedDict):
     result: Any
     error: ErrorFields | None
     waits_for: list[AskedQuestion]
+    answered: NotRequired[list[GivenAnswer]]
     usage: Usage
     seconds: float
 

@@ -28,6 +28,7 @@ class Answer:
 
     value: Any
     question: str | None = None
+    by: str = ""  # who says so
 
 
 class Runs(Protocol):
@@ -182,7 +183,7 @@ async def _begun(
     app = service.app(found.row.app)
     app.check(arguments)
     if answer is not None:
-        await service.kept.answer(found.row.id, answer.value, answer.question)
+        await service.kept.answer(found.row.id, answer.value, answer.question, answer.by)
     try:
         kept = await service.kept.claim(found, app, arguments, in_doubt)
     except ApiError:

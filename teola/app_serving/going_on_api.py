@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runtime.run_store.questions import NAME
 from runtime.run_store.stored_run import InDoubt
 from teola.app_serving.going_on import Answer, approve, resume
 from teola.app_serving.runs_api import run_answer
@@ -22,6 +23,7 @@ class ApproveFields(Fields):
     approved: bool | None = None
     value: Any = None
     question: str | None = None  # its id, where the run waits for several answers
+    by: str | None = Field(None, pattern=f"^{NAME}$")  # who answers, for those who ask later
     arguments: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -45,7 +47,7 @@ async def approve_run(request: Request) -> Response:
     """Answers what a run waits for; it goes on in the background."""
     fields = await read(request, ApproveFields)
     given = fields.value if fields.approved is None else fields.approved
-    answer = Answer(given, fields.question)
+    answer = Answer(given, fields.question, fields.by or "")
     service, run_id = service_of(request), request.path_params["id"]
     return run_answer(await approve(service, run_id, answer, fields.arguments), 202)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic_core import to_jsonable_python
 
 from backends.base import Usage
-from runtime.run_store.questions import Question
+from runtime.run_store.questions import GivenAnswer, Question
 from runtime.run_store.served import ServedRun
 from teola.app_serving.usage import counts_of
 
@@ -32,6 +32,7 @@ def body_of(found: ServedRun) -> dict[str, Any]:
         "result": None,
         "error": None,
         "waits_for": [*map(shown, found.questions)] if status == "waiting" else [],
+        "answered": [*map(shown_answer, found.answers)],
         "usage": counts_of(Usage()).body,
         "seconds": round(max(0.0, time() - found.row.began_s), 4),
     }
@@ -46,13 +47,25 @@ def progress_of(found: ServedRun) -> dict[str, Any]:
 
 def shown(question: Question) -> dict[str, Any]:
     """A question as clients see it."""
-    subject = to_jsonable_python(
-        question.subject, serialize_unknown=True, inf_nan_mode="null", fallback=str
-    )
     return {
         "id": question.id,
         "question": question.question,
-        "subject": subject,
+        "subject": _plain(question.subject),
         "answer": dict(question.answer),
         "since": int(question.since_s),
     }
+
+
+def shown_answer(given: GivenAnswer) -> dict[str, Any]:
+    """What somebody answered, as clients see it."""
+    return {
+        "id": given.id,
+        "question": given.question,
+        "value": _plain(given.value),
+        "by": given.by or None,
+        "at": int(given.when_s),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return to_jsonable_python(value, serialize_unknown=True, inf_nan_mode="null", fallback=str)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.run_store.questions import Question
+from runtime.run_store.questions import GivenAnswer, Question
 from teola.app_serving.app_schema import AnyApp
 
 
@@ -17,3 +17,4 @@ class Kept:
     arguments: Mapping[str, Any]
     began_s: float
     questions: Callable[[], Awaitable[Sequence[Question]]]  # that it waits for, from any loop
+    answers: Sequence[GivenAnswer] = ()  # that somebody gave before it went on

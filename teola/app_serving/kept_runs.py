@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +87,8 @@ class KeptRuns:
         claimed = await _on_disk(self._store.claim(found.row.id, in_doubt))
         await _on_disk(self._served.answer(found.row.id, b""))
         app = self._going_on(served.app, claimed.run)
-        return self._kept(found.row.id, app, arguments, found.row.began_s)
+        kept = self._kept(found.row.id, app, arguments, found.row.began_s)
+        return replace(kept, answers=claimed.answers)
 
     def _kept(self, run_id: str, app: AnyApp, arguments: Mapping[str, Any], began_s: float) -> Kept:
         return Kept(run_id, app, arguments, began_s, partial(self._questions, run_id))
@@ -144,9 +145,10 @@ class KeptRuns:
         await self.end(run_id, body)
         return json.dumps(body).encode()
 
-    async def answer(self, run_id: str, value: Any, question: str | None) -> str:
+    async def answer(self, run_id: str, value: Any, question: str | None, by: str) -> str:
         """Answer what a run waits for. Raises ApiError where it waits for nothing."""
-        return await _on_disk(self._store.answer(run_id, value, question))
+        now_s = date().timestamp()
+        return await _on_disk(self._store.answer(run_id, value, question, when_s=now_s, by=by))
 
     async def _prune(self) -> None:
         before_s = self._retention.before_s(date().timestamp())

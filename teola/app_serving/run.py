@@ -23,7 +23,7 @@ from runtime.events import Event
 from runtime.run_store.questions import Question
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
-from teola.app_serving.kept_body import shown
+from teola.app_serving.kept_body import shown, shown_answer
 from teola.app_serving.kept_run import Kept
 from teola.app_serving.run_errors import CANCELLED, cut_off, from_app, in_state
 from teola.app_serving.run_progress import RunProgress
@@ -139,6 +139,7 @@ class Run:
             "result": outcome.result if outcome else None,
             "error": error.body["error"] if error else None,
             "waits_for": [*map(shown, outcome.questions)] if outcome else [],
+            "answered": [*map(shown_answer, self._kept.answers)] if self._kept else [],
             "usage": self.counts.body,
             "seconds": round((self._ended_s or perf_counter()) - self._began_s, 4),
         }

@@ -1,11 +1,12 @@
 """`teola runs | resume | approve`."""
 
 import argparse
+import getpass
 import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
+from runtime.run_store.questions import GivenAnswer
 from runtime.run_store.rows import NodeRow, RunState, RunSummary
 from runtime.run_store.store import RunStore
 from runtime.run_store.stored_run import InDoubt, StoredRun
@@ -77,6 +79,7 @@ def approve_run(
     no: bool,
     value: str | None,
     question: str | None,
+    by: str | None,
     later: bool,
     folder: Path | None,
     as_json: bool,
@@ -86,11 +89,18 @@ def approve_run(
     with reported(debug):
         store = store_in(folder)
         given, run_id = _given(no, value), store.named(run_id)
-        asked = answer(store, run_id, given, question)
+        asked = answer(store, run_id, given, question, _user() if by is None else by)
         said = value if value is not None else "no" if no else "yes"
         print(f"{said}: {asked}", file=sys.stderr)
         if not later:
             _go_on(store, run_id, {}, "stop", as_json, quiet)
+
+
+def _user() -> str:
+    """The name of who sits at the terminal; empty where the machine knows none."""
+    with suppress(KeyError, OSError, ImportError):
+        return getpass.getuser()
+    return ""
 
 
 def _given(no: bool, value: str | None) -> Any:
@@ -185,8 +195,14 @@ def _table(found: Sequence[RunSummary]) -> Table:
 def _show(store: RunStore, run_id: str, as_json: bool) -> None:
     found, nodes = store.summary(run_id), store.nodes(run_id)
     asked = [asdict(each) for each in store.questions(run_id)] if found.state == "waiting" else []
+    given = store.answers(run_id)
     if as_json:
-        shown = {**_plain(found), "questions": asked, "nodes": [*map(_plain_node, nodes)]}
+        shown = {
+            **_plain(found),
+            "questions": asked,
+            "answered": [*map(_plain_answer, given)],
+            "nodes": [*map(_plain_node, nodes)],
+        }
         print(json_text(shown, indent=2))
         return
     for name, value in _plain(found).items():
@@ -195,6 +211,10 @@ def _show(store: RunStore, run_id: str, as_json: bool) -> None:
     for each in asked:
         wanted = each["answer"].get("type", "value")
         print(f"question {each['id']} ({wanted}): {each['question']}")
+    for answered in given:
+        by = f" by {answered.by}" if answered.by else ""
+        said = json_text(answered.value)[:_SHOWN]
+        print(f"answered {_date(answered.when_s)}{by}: {answered.question}: {said}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("when", "state", "what", "where"):
         table.add_column(name)
@@ -221,6 +241,11 @@ def _plain(found: RunSummary) -> dict[str, Any]:
 def _plain_node(node: NodeRow) -> dict[str, Any]:
     when, state = _date(node.when_s), node.state.name.lower()
     return {"when": when, "state": state, "op": node.op, "name": node.name, "place": node.place}
+
+
+def _plain_answer(given: GivenAnswer) -> dict[str, Any]:
+    shown = {"id": given.id, "question": given.question, "value": given.value}
+    return {**shown, "by": given.by or None, "when": _date(given.when_s)}
 
 
 def _date(seconds: float) -> str:

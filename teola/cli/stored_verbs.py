@@ -72,6 +72,9 @@ def approve(
         str | None,
         typer.Option(metavar="ID", help="Which one, of those that `teola runs ID` shows."),
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who answers; default: your user name.")
+    ] = None,
     later: Annotated[
         bool, typer.Option("--later", help="Keep the answer alone; `teola resume` goes on.")
     ] = False,
@@ -83,4 +86,4 @@ def approve(
     """Answer what a run waits for (`tl.approve`), and go on with it."""
     from teola.cli.stored_command import approve_run
 
-    approve_run(run_id, no, value, question, later, folder, as_json, quiet, debug)
+    approve_run(run_id, no, value, question, by, later, folder, as_json, quiet, debug)

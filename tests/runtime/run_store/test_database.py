@@ -8,6 +8,7 @@ import pytest
 
 from runtime.errors import RunInUse, RunNotFound, RunStoreFailed
 from runtime.run_store.database import FILE, RunDatabase
+from runtime.run_store.questions import GivenAnswer
 from runtime.run_store.rows import NodeRow, NodeState, RunRow
 from runtime.run_store.store import RunStore
 
@@ -87,16 +88,21 @@ def test_a_file_of_an_earlier_version_is_taken_over(database: RunDatabase) -> No
     database.close()
 
 
-def test_a_file_without_tenants_is_taken_over(database: RunDatabase) -> None:
+def test_a_file_without_tenants_and_answers_is_taken_over(database: RunDatabase) -> None:
     database.begin(RUN)
     with database.transaction() as db:
         db.execute("DROP TABLE tenants")
+        db.execute("DROP TABLE answers")
         db.execute("PRAGMA user_version = 2")
     database.close()
     database.begin(replace(RUN, id="r2", tenant="ann"))
     assert [run.tenant for run in database.runs()] == ["", "ann"]
+    given = GivenAnswer("q", "Really?", {"yes": [1]}, "ann", 3.0)
+    database.answer("r2", NODE, given)
+    assert database.answers("r2") == [given]
+    assert database.answers("r1") == []
     database.delete(["r2"])
-    assert database.read("SELECT * FROM tenants") == []
+    assert database.read("SELECT * FROM tenants") == database.answers("r2") == []
     database.close()
 
 

@@ -137,6 +137,27 @@ def test_a_run_waits_and_goes_on_with_its_answer(
     assert made.count("draft of rain") == 1
 
 
+def test_who_answered_and_when_is_kept(serve: Serve, keeping: Keeping) -> None:
+    with serve(news, talk, keeping=keeping) as client:
+        run = waiting(client, "news", topic="rain")
+        (asked,) = run["waits_for"]
+        assert run["answered"] == []
+        for name in ("", "a\nb", "x" * 201):
+            refused = approve(client, run["id"], approved=True, by=name)
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, "by")
+        going_on = approve(client, run["id"], approved=True, by="Ann Lee").json()
+        found = ended(client, run["id"])
+        (given,) = found["answered"]
+        assert going_on["answered"] == [given]
+        assert (given["id"], given["question"], given["value"]) == (asked["id"], "Publish?", True)
+        assert (given["by"], given["at"] >= asked["since"]) == ("Ann Lee", True)
+        unnamed = waiting(client, "talk", question="Who?")["id"]
+        approve(client, unnamed, approved=False)
+        assert ended(client, unnamed)["answered"][0]["by"] is None
+    with serve(news, talk, keeping=keeping) as client:
+        assert client.http.get(f"/v1/runs/{run['id']}").json() == found
+
+
 def test_another_server_answers_for_runs_of_the_one_before(serve: Serve, keeping: Keeping) -> None:
     with serve(news, plain, keeping=keeping) as client:
         run = waiting(client, "news", topic="rain")

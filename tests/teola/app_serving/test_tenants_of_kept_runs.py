@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import teola as tl
+from backends.errors import ConfigError
 from backends.policy.base import Ticket
 from backends.policy.vtc import vtc
 from runtime.run_store.rows import RunRow
@@ -110,5 +111,8 @@ def test_resume_in_another_process_keeps_the_tenant(folder: Path) -> None:
     (run,) = tl.runs(folder)
     assert run.run.tenant == "ann"
     seen.clear()
-    asyncio.run(tl.aresume(run.id, runs=folder, app=fair, approve=True))
+    with pytest.raises(ConfigError, match="give the answer too"):
+        tl.resume(run.id, runs=folder, app=fair, by="bob")
+    asyncio.run(tl.aresume(run.id, runs=folder, app=fair, approve=True, by="bob"))
     assert set(seen) == {"ann"}
+    assert [given.by for given in RunStore(folder).answers(run.id)] == ["bob"]

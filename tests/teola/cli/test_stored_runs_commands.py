@@ -108,6 +108,22 @@ def test_a_value_answers_and_the_exit_code_says_that_a_run_waits(
     assert "1 primitive restored, 1 run" in done.err
 
 
+def test_a_run_shows_who_answered(teola: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "asks.py").write_text(ASKS)
+    monkeypatch.setenv("LOGNAME", "bob")
+    ids = []
+    for words in (("--by", "Ann Lee"), ()):
+        assert teola("run", "asks.py", "--topic", "tea", "--runs", "r").code == 3
+        (run,) = json.loads(teola("runs", "--runs", "r", "--state", "waiting", "--json").out)
+        assert teola("approve", run["id"], "--runs", "r", "--value", '"Green"', *words).code == 0
+        ids.append(run["id"])
+    given = [json.loads(teola("runs", each, "--runs", "r", "--json").out) for each in ids]
+    said = [(each["by"], each["value"]) for run in given for each in run["answered"]]
+    assert said == [("Ann Lee", "Green"), ("bob", "Green")]
+    assert 'by Ann Lee: Which title?: "Green"' in teola("runs", ids[0], "--runs", "r").out
+    assert "a name is 1 to 200" in teola("approve", ids[0], "--runs", "r", "--by", "a\nb").err
+
+
 def test_wrong_words_are_said(teola: Any) -> None:
     assert "there is no run 'xyz'" in teola("resume", "xyz", "--runs", "r").err
     assert "there is no run 'xyz'" in teola("approve", "xyz", "--runs", "r").err

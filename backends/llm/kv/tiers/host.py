@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backends.llm.kv.eviction import EvictionOrder, Policy, Rank, Use, lru, rank
+from backends.llm.kv.tiers.page_codec import copy_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +131,7 @@ class HostTier:
             self._rows[slot] = row
         else:
             assert not isinstance(row, bytes), "slots of one length take tensors"
-            self._rows[slot].copy_(row)
+            copy_row(row, self._rows[slot])
 
 
 def _buffer(num_pages: int, page_bytes: int, is_pinned: bool) -> "Tensor":

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def copy_row(row: "Tensor", target: "Tensor") -> None:
+    """Copy a page, uint8 [bytes], from a device or from host memory to host memory. The thread that
+    calls copies alone: torch splits a large copy over threads of its own, which wait for a core
+    behind those of a model that runs."""
+    if row.is_cuda:
+        target.copy_(row)
+    else:
+        target.numpy()[:] = row.numpy()
+
+
 class PageCodec(Protocol):
     """Used by the transfer thread alone."""
 
@@ -44,7 +54,7 @@ class Raw:
         if isinstance(kept, bytes | memoryview):
             row.numpy()[:] = np.frombuffer(kept, np.uint8)
         else:
-            row.copy_(kept)
+            copy_row(kept, row)
 
 
 class Quantized:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from backends.llm.kv.page_table import Load
 from backends.llm.kv.tiers.disk import DiskTier
 from backends.llm.kv.tiers.host import HostTier, Origin
-from backends.llm.kv.tiers.page_codec import PageCodec
+from backends.llm.kv.tiers.page_codec import PageCodec, copy_row
 from backends.llm.stats import CacheStats
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class TransferWorker:
         for key, row in zip(keys, rows.unbind(0), strict=True):
             held = self._queued.get(key)
             if held is not None:
-                row.copy_(held)
+                copy_row(held, row)
                 sources.append("host")
             elif self.host is not None and (kept := self.host.get(key)) is not None:
                 self._codec.decode(kept, row)

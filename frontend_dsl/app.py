@@ -22,6 +22,7 @@ from frontend_dsl.app_session import AppSession, listened
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.breaks import Shape
 from frontend_dsl.callables import result_type, written_function
+from frontend_dsl.declared_types import is_optional
 from frontend_dsl.encode_ahead import EncodeAhead
 from frontend_dsl.errors import TraceError
 from frontend_dsl.inlining import inline
@@ -44,7 +45,6 @@ from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
 from frontend_dsl.traced_programs import MAX_PROGRAMS, TracedPrograms
 from frontend_dsl.tracer import current
-from frontend_dsl.value import is_optional
 from graph_opt.graph import Graph, Json
 
 P = ParamSpec("P")

@@ -4,9 +4,10 @@ from typing import Any, Unpack, cast
 
 from frontend_dsl.components import LLM, no_llm
 from frontend_dsl.errors import TraceError
+from frontend_dsl.marked_texts import has_marks
 from frontend_dsl.prompt import prompt
 from frontend_dsl.sampling import Sampling
-from frontend_dsl.value import Value, has_marks
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 
 

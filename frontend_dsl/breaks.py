@@ -18,11 +18,12 @@ from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.errors import TraceError
 from frontend_dsl.late_calls import LateCalls
 from frontend_dsl.leaks import check_no_symbol_inside
+from frontend_dsl.marked_texts import has_marks, is_symbolic, make_readable
 from frontend_dsl.program import Program, Segments
 from frontend_dsl.segments import SegmentTracer, identity
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.tracer import current, tracing_with
-from frontend_dsl.value import Handle, Value, has_marks, is_symbolic, make_readable
+from frontend_dsl.value import Handle, Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Graph, Json
 from graph_opt.ops import has_effects

@@ -9,10 +9,11 @@ from frontend_dsl.breaks import AsyncRun, run_of_async_app
 from frontend_dsl.components import LLM
 from frontend_dsl.errors import TraceError
 from frontend_dsl.forms import form_of
+from frontend_dsl.marked_texts import split_marks
 from frontend_dsl.messages import Message, turn_parts
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import Value, split_marks
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from frontend_dsl.writing import prefill, write
 

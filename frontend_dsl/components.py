@@ -13,7 +13,7 @@ from backends.errors import ConfigError
 from backends.registry import EngineSpec, check_scheme
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.fusion_option import check_fusion
-from frontend_dsl.value import is_mangled, is_symbolic
+from frontend_dsl.marked_texts import is_mangled, is_symbolic
 from frontend_dsl.where import user_frame
 
 SAMPLING = ("temperature", "max_tokens", "top_p", "top_k", "stop")  # of a prompt, of no engine

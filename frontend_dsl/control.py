@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from types import GenericAlias
 from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
+from frontend_dsl.declared_types import item_of, union_of
 from frontend_dsl.errors import TraceError
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.pairs import zipped
 from frontend_dsl.traced_body import TracedBody, trace_body
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import Value, is_symbolic, item_of, union_of
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
 from graph_opt.ops import MAP_ON_ERROR

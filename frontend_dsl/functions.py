@@ -6,14 +6,16 @@ from typing import Any, Literal, TypeVar, cast
 from backends.documents import Doc
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
+from frontend_dsl.declared_types import item_of
 from frontend_dsl.errors import TraceError
 from frontend_dsl.fusion_option import check_reuse
 from frontend_dsl.join_template import check_template
 from frontend_dsl.lowering import iterable
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.origins import calls_behind
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import Value, is_symbolic, item_of, type_of
+from frontend_dsl.value import Value, type_of
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json, Ref
 

@@ -5,8 +5,8 @@ from string import Formatter
 from typing import Any, NoReturn
 
 from backends.documents import Doc
+from frontend_dsl.declared_types import is_list, type_name
 from frontend_dsl.errors import TraceError
-from frontend_dsl.value import is_list, type_name
 from frontend_dsl.where import user_frame
 
 ALWAYS = ("i", "text")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from frontend_dsl.errors import VariableError
-from frontend_dsl.value import Value, has_marks, split_marks
+from frontend_dsl.marked_texts import has_marks, split_marks
+from frontend_dsl.value import Value
 
 
 class LateValue(Value):

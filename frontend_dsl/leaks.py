@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence, Set, ValuesView
 from types import FunctionType, ModuleType
 
 from frontend_dsl.errors import SymbolicError
-from frontend_dsl.value import Value, has_marks, is_mangled, is_symbolic
+from frontend_dsl.marked_texts import has_marks, is_mangled, is_symbolic
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Arg, Json
 

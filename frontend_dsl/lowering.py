@@ -10,8 +10,9 @@ from typing import Any, Protocol, cast
 
 from frontend_dsl.errors import TraceError
 from frontend_dsl.leaks import check_no_symbol_inside
+from frontend_dsl.marked_texts import has_marks, is_symbolic, split_marks
 from frontend_dsl.symbols import Symbols
-from frontend_dsl.value import Handle, Value, has_marks, is_symbolic, split_marks, type_of
+from frontend_dsl.value import Handle, Value, type_of
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Arg, Json, Marker, Ref
 from graph_opt.verify import is_json

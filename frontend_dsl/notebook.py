@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from frontend_dsl.declared_types import type_name
 from frontend_dsl.errors import TraceError
 from frontend_dsl.signature import MISSING, AppParameter, ArgumentError
-from frontend_dsl.value import type_name
 
 if TYPE_CHECKING:
     from frontend_dsl.app import App

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from types import GenericAlias
 from typing import Any, TypeVar, cast, overload
 
+from frontend_dsl.declared_types import item_of
 from frontend_dsl.lowering import iterable
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import is_symbolic, item_of
 from graph_opt.graph import Json
 
 A = TypeVar("A")

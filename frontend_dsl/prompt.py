@@ -32,13 +32,14 @@ from frontend_dsl.components import LLM, no_llm
 from frontend_dsl.errors import DefinitionError, TraceError
 from frontend_dsl.forms import Form, form_of
 from frontend_dsl.late_calls import late_in
+from frontend_dsl.marked_texts import has_marks
 from frontend_dsl.messages import Message, is_conversation, turn_parts
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.semantic_variable import when_there
 from frontend_dsl.source_check import check_call
 from frontend_dsl.template import TString, constants_of, is_t_string, parts_of
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import Value, has_marks
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from frontend_dsl.writing import write
 

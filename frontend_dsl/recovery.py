@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, overload
 
 from frontend_dsl.control import all_captures
+from frontend_dsl.declared_types import union_of
 from frontend_dsl.errors import TraceError
 from frontend_dsl.traced_body import TracedBody, trace_body
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import Value, union_of
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json, Node
 from graph_opt.ops import has_effects

@@ -12,9 +12,10 @@ from backends.registry import EngineSpec
 from frontend_dsl.components import PYTHON, Component, Embedder
 from frontend_dsl.errors import TraceError
 from frontend_dsl.functions import count_by, files_behind
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.outside import compute
 from frontend_dsl.tracer import Tracer, current, tracing
-from frontend_dsl.value import Handle, Value, is_symbolic
+from frontend_dsl.value import Handle, Value
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Json
 

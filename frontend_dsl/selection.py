@@ -5,8 +5,8 @@ from types import GenericAlias
 from typing import Any, TypeVar, cast
 
 from frontend_dsl.control import map_
+from frontend_dsl.declared_types import item_of
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import item_of
 from graph_opt.graph import Json
 
 T = TypeVar("T")

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Unpack, get_args, get_origin
 
+from frontend_dsl.declared_types import is_union
 from frontend_dsl.forms import Form, form_of
 from frontend_dsl.sampling import Sampling
 from frontend_dsl.semantic_variable import Variable
 from frontend_dsl.text_transforms import Transform, as_transform
 from frontend_dsl.type_hints import field_hints
-from frontend_dsl.value import is_union
 
 
 class Output:

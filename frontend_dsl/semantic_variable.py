@@ -7,11 +7,12 @@ from typing import Any, Generic, TypeVar, cast, get_args, overload
 from frontend_dsl.breaks import run_of_async_app
 from frontend_dsl.errors import TraceError, VariableError
 from frontend_dsl.late_calls import LateCall, LateValue, late_in
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.markers import mark
 from frontend_dsl.objectives import mark_objective
 from frontend_dsl.segments import SegmentTracer
 from frontend_dsl.tracer import current, tracing
-from frontend_dsl.value import Value, is_symbolic
+from frontend_dsl.value import Value
 from frontend_dsl.where import user_frame
 from graph_opt.objective import LATENCY, Kind
 

@@ -11,10 +11,12 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from frontend_dsl.callables import name_of, place_of_function, written_function
+from frontend_dsl.declared_types import type_name
 from frontend_dsl.errors import DefinitionError, SymbolicError
 from frontend_dsl.late_calls import known
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.type_hints import hints_of
-from frontend_dsl.value import Handle, current_tracer, is_symbolic, type_name
+from frontend_dsl.value import Handle, current_tracer
 from frontend_dsl.where import user_frame
 
 MISSING: Any = inspect.Parameter.empty

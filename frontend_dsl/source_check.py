@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
 from frontend_dsl.errors import SymbolicError
+from frontend_dsl.marked_texts import has_marks
 from frontend_dsl.source_names import (
     MISSING,
     Function,
@@ -32,7 +33,7 @@ from frontend_dsl.source_rules import (
     result_of,
     traces_a_function,
 )
-from frontend_dsl.value import Value, has_marks
+from frontend_dsl.value import Value
 from frontend_dsl.where import short_path
 
 Names = dict[str, Kind]

@@ -16,13 +16,14 @@ from frontend_dsl.callables import (
     written_function,
 )
 from frontend_dsl.components import LLM
+from frontend_dsl.declared_types import type_name
 from frontend_dsl.errors import DefinitionError, SymbolicError
 from frontend_dsl.messages import Message, Role
 from frontend_dsl.state import State
 from frontend_dsl.template import constants_of
 from frontend_dsl.tools import tool
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import Handle, Value, type_name
+from frontend_dsl.value import Handle, Value
 from frontend_dsl.where import place_of
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, Protocol, TypeGuard
 
-from frontend_dsl.value import Value, split_marks
+from frontend_dsl.marked_texts import split_marks
+from frontend_dsl.value import Value
 
 MIN_LETTERS = 2  # a constant of fewer, as a line break, stands in real texts too
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from frontend_dsl.callables import name_of
+from frontend_dsl.declared_types import field_of, type_name
 from frontend_dsl.errors import TraceError
 from frontend_dsl.tools import Tool, tool
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import field_of, type_name
 from frontend_dsl.where import user_frame
 
 __all__ = ["Transform", "custom", "json_field", "regex", "split", "strip"]

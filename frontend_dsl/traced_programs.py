@@ -12,13 +12,14 @@ from frontend_dsl.app_function import AppFunction
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.callables import written_function
 from frontend_dsl.errors import SymbolicError, TraceError
+from frontend_dsl.marked_texts import make_readable
 from frontend_dsl.program import Program
 from frontend_dsl.reads import Reads
 from frontend_dsl.signature import BoundArguments, HandleShape
 from frontend_dsl.source_check import check_source, kinds_of
 from frontend_dsl.symbols import Symbols
 from frontend_dsl.tracer import Tracer
-from frontend_dsl.value import Value, make_readable
+from frontend_dsl.value import Value
 from frontend_dsl.where import place_of
 from graph_opt.errors import GraphError
 from graph_opt.ops import has_effects

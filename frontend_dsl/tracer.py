@@ -13,16 +13,18 @@ from typing import Any, cast
 
 from backends.registry import EngineSpec
 from frontend_dsl.components import Component
+from frontend_dsl.declared_types import is_list, type_name
 from frontend_dsl.element_types import element_type, path_in_text
 from frontend_dsl.errors import SymbolicError, TraceError
 from frontend_dsl.late_calls import LateCalls, standing_for
 from frontend_dsl.leaks import check_known
 from frontend_dsl.lowering import iterable, lower
+from frontend_dsl.marked_texts import is_symbolic
 from frontend_dsl.naming import Names
 from frontend_dsl.symbols import Symbols, replacing_nothing
 from frontend_dsl.template import is_t_string, rendered
 from frontend_dsl.user_calls import UserCalls
-from frontend_dsl.value import Value, current_tracer, is_list, is_symbolic, type_name, type_of
+from frontend_dsl.value import Value, current_tracer, type_of
 from frontend_dsl.where import user_frame
 from graph_opt.graph import Arg, Graph, Json, Marker, Node, Ref
 from graph_opt.ops import OPS

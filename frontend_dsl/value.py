@@ -6,19 +6,25 @@ declared model makes a `get` node. Anything that needs the real value raises, wi
 
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from itertools import count
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
+from frontend_dsl.declared_types import (
+    field_of,
+    item_of,
+    other_fields,
+    slice_of,
+    tuple_types,
+    type_name,
+    union_of,
+)
 from frontend_dsl.errors import SymbolicError, TraceError
-from frontend_dsl.markers import Mark, find_marks, is_spoilt, mark, unprintable, without_sign
-from frontend_dsl.type_hints import field_hints
+from frontend_dsl.markers import mark, unprintable
 from frontend_dsl.where import shower_of, user_frame
 from graph_opt.ops import CONTEXT_TYPE
-
-T = TypeVar("T")
 
 # a function, because the tracer of an `async def` app changes at each break, in all its tasks
 current_tracer: ContextVar[Callable[[], Any] | None] = ContextVar("teola_tracer", default=None)
@@ -75,7 +81,7 @@ class Value:
                 f"{type_name(self._type)} %{self._name} has no field {name!r}",
                 "use it in the branch, body or function that made it"
                 if is_handle
-                else _other_fields(self._type),
+                else other_fields(self._type),
             )
         value: Value = self._here().emit_get(self, name, field_type)
         return value
@@ -207,159 +213,9 @@ class Handle:
         raise NotImplementedError
 
 
-def split_marks(text: str) -> list["str | Value"]:
-    """The text between markers and the values the markers stand for, in order, no empty text."""
-    pieces: list[str | Value] = []
-    end = 0
-    for found in find_marks(text):
-        pieces += [text[end : found.start]] if found.start > end else []
-        pieces.append(_behind(found))
-        end = found.end
-    return [*pieces, text[end:]] if end < len(text) else pieces
-
-
-def _behind(found: Mark) -> Value:
-    value = _values.get(found.number)
-    if value is None:
-        problem = "a text holds a value of a trace that is over; make the text in the app"
-        raise TraceError(problem, *user_frame())
-    return value if found.stripped is None else value._here().emit_strip(value, found.stripped)
-
-
-def make_readable(error: BaseException) -> None:
-    """Let the message of an exception of the user's name values where their markers stand, and so
-    those of the exceptions behind it."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            one.args = _readable(one.args)
-            vars(one).update(_readable({**vars(one)}))
-            waiting += [one.__cause__, one.__context__]
-
-
-def _readable(value: Any, depth: int = 4) -> Any:
-    """The same for people: symbolic values, also in lists, tuples and dicts, by their names."""
-    if isinstance(value, Value):
-        return without_sign(repr(value))
-    if isinstance(value, str):
-        return _readable_text(value)
-    if type(value) not in (list, tuple, dict) or not depth:
-        return value
-    items = [*value.items()] if isinstance(value, dict) else [*value]
-    readable = [_readable(item, depth - 1) for item in items]
-    is_changed = any(new is not old for new, old in zip(readable, items, strict=True))
-    return type(value)(readable) if is_changed else value
-
-
-def _readable_text(text: str) -> str:
-    shown, end = "", 0
-    for found in find_marks(text):
-        behind = _values.get(found.number)
-        name = "" if behind is None else f" %{behind._name}"
-        shown += f"{text[end : found.start]}<symbolic{name}>"
-        end = found.end
-    shown = without_sign(shown + text[end:])
-    if is_spoilt(shown):
-        return "<a text that holds values of the run>"
-    return text if shown == text else shown
-
-
-def has_marks(value: object) -> bool:
-    """Whether a string holds the marker of a symbolic value."""
-    return isinstance(value, str) and next(find_marks(value), None) is not None
-
-
-def is_symbolic(value: object) -> bool:
-    """Whether a value, or anything inside a list, tuple, dict or set, is known only at run time."""
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return any(map(is_symbolic, value))
-    if isinstance(value, dict):
-        return any(map(is_symbolic, (*value, *value.values())))
-    if isinstance(value, Handle):
-        return isinstance(value.behind, Value)
-    return isinstance(value, Value) or has_marks(value)
-
-
-def is_mangled(value: object) -> bool:
-    """Whether a text holds a piece of a symbolic value's marker."""
-    if isinstance(value, (bytes, bytearray)):  # no text: a whole marker counts too
-        value = value.decode("utf-8", "replace")
-        return has_marks(value) or is_spoilt(value)
-    if not isinstance(value, str):
-        return False
-    texts, end = [], 0
-    for found in find_marks(value):
-        texts.append(value[end : found.start])
-        end = found.end
-    return any(map(is_spoilt, (*texts, value[end:])))
-
-
-def type_name(type_: Any) -> str:
-    """How a type reads in a graph: `str`, `list[Doc]`, `Queries`."""
-    if type_ is None or type_ is type(None):
-        return "None"
-    if get_origin(type_) is Annotated:
-        return type_name(get_args(type_)[0])
-    if get_origin(type_) in (Union, types.UnionType):
-        return " | ".join(type_name(arg) for arg in get_args(type_))
-    if get_origin(type_) is not None:
-        origin = getattr(get_origin(type_), "__name__", str(get_origin(type_)))
-        args = ", ".join("..." if arg is ... else type_name(arg) for arg in get_args(type_))
-        return f"{origin}[{args}]"
-    return getattr(type_, "__name__", None) or str(type_).removeprefix("typing.")
-
-
-def is_list(type_: Any) -> bool:
-    """Whether a type is a list or another sequence of items (not a str)."""
-    origin = get_origin(type_) or type_
-    return isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str
-
-
-def is_optional(type_: Any) -> bool:
-    """Whether a type is a union with None."""
-    return is_union(type_) and type(None) in get_args(type_)
-
-
-def is_union(type_: Any) -> bool:
-    """Whether a type is `A | B`, `Union[A, B]` or `Optional[A]`."""
-    return get_origin(type_) in (Union, types.UnionType)
-
-
-def tuple_types(type_: Any) -> tuple[Any, ...] | None:
-    """The types of a tuple's items, where the type says how many there are."""
-    args = get_args(type_)
-    return args if get_origin(type_) is tuple and args and Ellipsis not in args else None
-
-
-def item_of(type_: Any, key: Any = None) -> Any:
-    """The type of one item of a list type, of the item `key` of a tuple type, or Any."""
-    types_ = tuple_types(type_)
-    if types_ is not None:
-        return types_[key] if isinstance(key, int) else union_of(types_)
-    if type_ is str:
-        return str
-    args = get_args(type_)
-    return args[0] if is_list(type_) and args else Any
-
-
-def slice_of(type_: Any, key: slice) -> Any:
-    """The type of a part of a list, a tuple or a text."""
-    types_ = tuple_types(type_)
-    return type_ if types_ is None else types.GenericAlias(tuple, types_[key])
-
-
-def union_of(types_: Sequence[Any]) -> Any:
-    """The type of a value that is of one of these types."""
-    different: list[Any] = []
-    for one in types_:
-        if one not in different:
-            different.append(one)
-    if Any in different or not different:
-        return Any
-    return different[0] if len(different) == 1 else Union[tuple(different)]  # noqa: UP007
+def numbered(number: int) -> Value | None:
+    """The value whose marker has this number, while somebody holds it."""
+    return _values.get(number)
 
 
 def type_of(value: Any) -> Any:
@@ -371,27 +227,6 @@ def type_of(value: Any) -> Any:
     if type(value) in (list, set, frozenset) and value:
         return types.GenericAlias(type(value), (union_of([type_of(item) for item in value]),))
     return type(value)
-
-
-def _other_fields(type_: Any) -> str:
-    """What to do where a field is missing."""
-    known = field_hints(type_) if isinstance(type_, type) and type_.__module__ != "builtins" else {}
-    names = ", ".join(name for name in known if not name.startswith("_"))
-    if names:
-        return f"its fields are {names}; all else is computed in a tl.tool"
-    return "declare a model as its type, or compute it in a tl.tool"
-
-
-def field_of(type_: Any, name: str) -> Any | None:
-    """The declared type of a field, or None if there is none; what may be None is asked anyway."""
-    if is_union(type_):
-        found = [field_of(arg, name) for arg in get_args(type_) if arg is not type(None)]
-        return None if None in found else union_of(found)
-    if type_ is Any:
-        return Any
-    if not isinstance(type_, type):
-        return None
-    return field_hints(type_).get(name)
 
 
 def _is_text(value: object) -> bool:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any, get_args, get_origin
 
+from frontend_dsl.declared_types import type_name
 from frontend_dsl.errors import TraceError
 from frontend_dsl.tracer import tracing
-from frontend_dsl.value import type_name
 from frontend_dsl.where import user_frame
 
 

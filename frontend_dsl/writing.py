@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from frontend_dsl.components import LLM
+from frontend_dsl.declared_types import type_name
 from frontend_dsl.forms import Form
 from frontend_dsl.recovery import emit_bodies
 from frontend_dsl.traced_body import trace_body
 from frontend_dsl.tracer import Tracer, tracing
-from frontend_dsl.value import Context, Value, type_name
+from frontend_dsl.value import Context, Value
 from graph_opt.graph import SPACE, Json, Marker
 
 NOT_VALID = "Your answer is not valid: "

@@ -26,6 +26,7 @@ from frontend_dsl.components import LLM, Component, Composed
 from frontend_dsl.errors import TraceError
 from frontend_dsl.forms import form_of
 from frontend_dsl.inlining import check_options
+from frontend_dsl.marked_texts import has_marks
 from frontend_dsl.messages import Message, turn_parts
 from frontend_dsl.nested import NestedApp, Specs, emit_nested
 from frontend_dsl.outside import runner_for
@@ -35,7 +36,6 @@ from frontend_dsl.sampling import Sampling, sampling_attrs
 from frontend_dsl.signature import MISSING, AppParameter
 from frontend_dsl.symbols import Symbols, replacing
 from frontend_dsl.tracer import current, tracing
-from frontend_dsl.value import has_marks
 from frontend_dsl.where import user_frame, user_module
 from frontend_dsl.writing import write
 from graph_opt.graph import Json

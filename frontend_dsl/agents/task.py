@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.documents import Doc
+from frontend_dsl.declared_types import is_list
 from frontend_dsl.functions import join
 from frontend_dsl.signature import ArgumentError
-from frontend_dsl.value import Value, is_list
+from frontend_dsl.value import Value
 
 
 def task_text(name: str, args: Sequence[Any], context: Mapping[str, Any]) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, get_args, get_origin, overload
 
 from frontend_dsl.control import map_
+from frontend_dsl.declared_types import is_list
 from frontend_dsl.teams.members import Member, ask, checked, type_of_answer, wrong
 from frontend_dsl.teams.merging import Merge, checked_merge, merged_list
 from frontend_dsl.teams.team import Team
 from frontend_dsl.type_hints import field_hints
-from frontend_dsl.value import is_list
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import teola as tl
+from frontend_dsl.marked_texts import is_mangled
 from frontend_dsl.markers import find_marks, is_spoilt, mark
-from frontend_dsl.value import is_mangled
 from teola.errors import SymbolicError, TraceError
 
 TEXT = f"About {mark(77)} and\n   more"

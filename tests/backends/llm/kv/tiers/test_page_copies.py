@@ -11,11 +11,13 @@ from backends.llm.kv.tiers.page_codec import copy_row
 
 _THREADS = """
 import os, torch
+import numpy as np
 from backends.llm.kv.tiers.host import HostTier
 from backends.llm.kv.tiers.page_codec import Raw
 NUM_BYTES = 1 << 20
 torch.set_num_threads(4)
-rows, back = torch.ones(2, NUM_BYTES, dtype=torch.uint8), torch.empty(NUM_BYTES, dtype=torch.uint8)
+rows = torch.from_numpy(np.ones((2, NUM_BYTES), np.uint8))
+back = torch.from_numpy(np.zeros(NUM_BYTES, np.uint8))
 host, before = HostTier(2, NUM_BYTES, False), len(os.listdir("/proc/self/task"))
 for key, row in zip((b"a", b"b"), rows):
     host.put(key, row)

@@ -18,7 +18,7 @@ from runtime.events import Event, Listener
 from teola.batches import progress_bar, run_bounded
 from teola.evaluated import EvaluatedRow, Evaluation
 from teola.metrics import Metric, fields_of
-from teola.runner import open_trace
+from teola.trace_file import open_trace
 from teola.virtual import beside_loop
 
 Metrics = Sequence[Metric] | Mapping[str, Metric]

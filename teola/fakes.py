@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -12,6 +13,7 @@ from backends.registry import EngineSpec
 from frontend_dsl.app import App
 from frontend_dsl.components import Component
 from frontend_dsl.engine_names import engines_read_by
+from frontend_dsl.program import RunOptions
 
 SWAPPED = ("llm", "embedder", "reranker", "store")  # tools run as they are
 
@@ -123,3 +125,9 @@ def _keys_of(target: Any) -> set[str] | None:
         f"tl.fake takes a component (an LLM ...), an app, an engine's name or nothing; "
         f"got {target!r}"
     )
+
+
+def with_fakes(options: RunOptions) -> RunOptions:
+    """With the `tl.fake` blocks around the caller; a run inside another has that one's."""
+    fakes = active_fakes()
+    return replace(options, fakes=fakes) if fakes and not options.fakes else options

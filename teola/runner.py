@@ -1,4 +1,4 @@
-"""Ties the rooms together: a traced program, the optimizer, and the runtime on its own thread."""
+"""Ties the folders together: a traced program, the optimizer, and the runtime on its own thread."""
 
 import asyncio
 import atexit
@@ -13,46 +13,37 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
-from itertools import count
 from typing import Any
 
-from backends.base import Context, Engine, Request, Result, Usage
+from backends.base import Engine, Usage
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
-from backends.policy.named import policy_named
 from backends.registry import EngineSpec
 from frontend_dsl.program import Batch, Call, Program, RunListened, RunOptions, Segments
-from frontend_dsl.tracer import untraced
-from runtime.clock import date, virtual_numbers
 from runtime.cost.profile_store import Latencies
 from runtime.door import MAX_QUERIES
 from runtime.events import Event, Listener
-from runtime.outputs import Outputs
-from runtime.recorded import Record
-from runtime.run_ahead import RunAhead
 from runtime.service import Runtime
-from runtime.session import Session
 from teola.background import Background, BackgroundLoop
 from teola.batches import progress_bar, run_bounded
-from teola.callers import with_caller
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
-from teola.fakes import active_fakes, with_stand_ins
+from teola.fakes import with_fakes, with_stand_ins
 from teola.known_engines import EngineBook
-from teola.nested import NestedRuns, said_by_agents
+from teola.listeners import listening
 from teola.plan import Plan
-from teola.plans import PlanCache, ReadyPlan, override
+from teola.plans import PlanCache, override
+from teola.query_runs import QueryRuns
 from teola.recorders import Recorders
+from teola.session_runs import SessionRuns
 from teola.stored_runs import RunStores
-from teola.telemetry.running import flush_spans, open_spans
-from teola.trace_file import TraceWriter
+from teola.telemetry.running import flush_spans
+from teola.trace_file import open_trace
 
 CLOSE_TIMEOUT_S = 5.0
-_runs = count(1)  # of `async def` apps
 
 
 class AppRunner:
@@ -76,21 +67,27 @@ class AppRunner:
         self.run_stores = RunStores()
         self._hear_aborted: tuple[Callable[[Usage], None], ...] = ()
         self._runtime = Runtime(policy, latencies.of, self._take, self._tell_aborted, max_queries)
+        self._queries = QueryRuns(
+            self._runtime, self._plans, self._recorders, self.run_stores, self._apps
+        )
+        self._sessions = SessionRuns(
+            self._runtime, self._background, self.run_stores, self._queries
+        )
 
     def run(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result; blocks."""
-        return self._background.wait(self._execute_one(program, inputs, options))
+        return self._background.wait(self._queries.run(program, inputs, options))
 
     def prepare(self, program: Program, options: RunOptions) -> None:
         """Plan it, and what is told of its plan, on the caller's thread."""
-        plan = self._plans.ready(program, _with_fakes(options))
+        plan = self._plans.ready(program, with_fakes(options))
         if options.listener is not None:
             _ = plan.about
 
     async def arun(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """The app's result, awaited on the caller's own loop."""
         return await asyncio.wrap_future(
-            self._background.submit(self._execute_one(program, inputs, options))
+            self._background.submit(self._queries.run(program, inputs, options))
         )
 
     async def run_segments(
@@ -101,64 +98,7 @@ class AppRunner:
         arguments: Mapping[str, Any],
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
-        async with self.run_stores.kept(options, arguments) as kept:
-            return await self._run_segments(name, body, kept, arguments)
-
-    async def _run_segments(
-        self,
-        name: str,
-        body: Callable[[Segments], Awaitable[Any]],
-        options: RunOptions,
-        arguments: Mapping[str, Any],
-    ) -> Any:
-        run = f"run {next(virtual_numbers() or _runs)}"
-        with (
-            open_spans(options.otel, arguments) as spans,
-            self._listening(_with_fakes(options), spans.listener) as each,
-        ):
-            own = with_caller(replace(each, otel=spans))
-            ahead = self._ahead(name, own)
-
-            async def start(program: Program, inputs: Mapping[str, Any], outputs: Outputs) -> None:
-                segment = _of_segment(own, program, outputs.place)
-                running = self._execute(program, inputs, segment, None, outputs, run, ahead)
-                with untraced():
-                    await self._background.run_to_end(running)
-
-            session = Session(
-                name,
-                start,
-                self._release,
-                is_plain=not own.optimize,
-                stored_as=own.stored and own.stored.run.named,
-            )
-            with said_by_agents(), self._runtime.door.entered():
-                try:
-                    spans.result = await session.run(body, own.timeout_s)
-                finally:
-                    await self._end_ahead(ahead)
-            return spans.result
-
-    def _ahead(self, name: str, options: RunOptions) -> RunAhead | None:
-        """What guesses in a run of an `async def` app."""
-        if options.speculate is None or not options.optimize:
-            return None
-        alike = (options.fakes, tuple(sorted(options.engines.items())), options.salt)
-        return self._runtime.run_ahead(name, options.speculate, alike)
-
-    async def _end_ahead(self, ahead: RunAhead | None) -> None:
-        async def end(of_run: RunAhead) -> None:
-            of_run.end()
-
-        if ahead is not None:
-            with untraced():
-                await self._background.run_to_end(end(ahead))
-
-    def _release(self, context: Context) -> "Future[None]":
-        async def release() -> None:
-            context.release()
-
-        return self._background.submit(release())
+        return await self._sessions.run(name, body, options, arguments)
 
     def capabilities(self, spec: EngineSpec) -> frozenset[str] | None:
         """What an engine can do; None where that is not known before it runs."""
@@ -176,7 +116,7 @@ class AppRunner:
         how: Batch,
     ) -> list[Any]:
         """All results in order, an exception in the place of what failed; one trace file."""
-        with self._listening(options) as each, progress_bar(how) as done:
+        with listening(options) as each, progress_bar(how) as done:
             return await run_bounded(runs(each), how.at_once, done)
 
     def stream_session(self, name: str, run: RunListened) -> Iterator[Event]:
@@ -186,15 +126,6 @@ class AppRunner:
     def astream_session(self, name: str, run: RunListened) -> AsyncGenerator[Event, None]:
         """The events of an `async def` app, which runs on the caller's loop."""
         return aevents_of(told_session(name, run), asyncio.create_task)
-
-    @contextmanager
-    def _listening(
-        self, options: RunOptions, spans: Listener | None = None
-    ) -> Iterator[RunOptions]:
-        """The options with their trace file, if any, open for several queries."""
-        with open_trace(options) as writer:
-            listeners = [to for to in (options.listener, writer, spans) if to is not None]
-            yield replace(options, trace=None, listener=_tell_all(listeners))
 
     def stream(
         self, program: Program, inputs: Mapping[str, Any], options: RunOptions
@@ -232,7 +163,7 @@ class AppRunner:
             if isinstance(call, Exception):
                 yield _raised(call)
             else:
-                yield self._execute_one(*call, options, listener)
+                yield self._queries.run(*call, options, listener)
 
     def plan(self, program: Program, options: RunOptions) -> Plan:
         """What each pass does to the program's graph, and what it should save."""
@@ -247,7 +178,7 @@ class AppRunner:
     ) -> Mapping[str, Exception]:
         """Load the engines of an app before it runs; what kept some from it, by their names. Raises
         ConfigError for one that cannot be made. Blocks."""
-        options = _with_fakes(options)
+        options = with_fakes(options)
         mine = {name: url for name, url in options.engines.items() if name in engines}
         chosen = with_stand_ins(override(engines, mine), options.fakes)
         return self._background.wait(self._runtime.load(chosen))
@@ -301,131 +232,14 @@ class AppRunner:
         return self._book.take(spec)
 
     def _told(self, program: Program, inputs: Mapping[str, Any], options: RunOptions) -> Told:
-        return told_query(lambda listen: self._execute_one(program, inputs, options, listen))
-
-    async def _execute_one(
-        self,
-        program: Program,
-        inputs: Mapping[str, Any],
-        options: RunOptions,
-        listener: Listener | None = None,
-    ) -> Any:
-        with said_by_agents():
-            async with self.run_stores.kept(options, inputs) as kept:
-                (result,) = await self._execute(program, inputs, kept, listener)
-        return result
-
-    async def _execute(
-        self,
-        program: Program,
-        inputs: Mapping[str, Any],
-        options: RunOptions,
-        listener: Listener | None = None,
-        outputs: Outputs | None = None,
-        run: str = "",
-        ahead: RunAhead | None = None,
-    ) -> list[Any]:
-        options = with_caller(_with_fakes(options))
-        plan = self._plans.ready(program, options)
-        returned = plan.layout.graph.outputs
-        own = outputs and outputs.renamed(program.graph.outputs, returned)
-        with open_trace(options) as writer, open_spans(options.otel, inputs) as spans:
-            told = (listener, options.listener, writer, spans.listener)
-            listeners = [to for to in told if to is not None]
-            heard = _tell_all(listeners)
-            about = _about(plan, options, run) if listeners else {}
-            final = returned if own is None else own.final
-            options = replace(options, otel=spans)
-            nested = NestedRuns(self._apps, options, plan.engines, heard, final)
-            try:
-                results = await self._runtime.run(
-                    plan.layout,
-                    inputs,
-                    plan.engines,
-                    nested.symbols(plan.symbols(program)),
-                    about=about,
-                    listener=heard,
-                    timeout_s=options.timeout_s,
-                    memo=options.memo,
-                    salt=options.salt,
-                    policy=None if options.policy is None else policy_named(options.policy),
-                    outputs=own,
-                    record=_both(
-                        None if options.record is None else self._recorders.of(options.record),
-                        spans.record,
-                    ),
-                    traceparent=spans.traceparent,
-                    stored=options.stored,
-                    caller=options.caller,
-                    speculate=options.speculate,
-                    ahead=ahead,
-                )
-                spans.result = results[0] if len(results) == 1 else results
-                return results
-            finally:
-                nested.end()
-
-
-def _about(plan: ReadyPlan, options: RunOptions, run: str) -> dict[str, Any]:
-    """What the first event of a query says."""
-    began = date().isoformat(timespec="milliseconds")
-    more: dict[str, Any] = {"run": run} if run else {}
-    if options.is_agent:
-        more["agent"] = True
-    if options.stored is not None:
-        more["stored_as"] = options.stored.run.id
-    return {**plan.about, "began": began, **more}
-
-
-def _both(first: Record | None, second: Record | None) -> Record | None:
-    if first is None or second is None:
-        return first or second
-
-    def record(request: Request, result: Result) -> None:
-        first(request, result)
-        second(request, result)
-
-    return record
-
-
-def _with_fakes(options: RunOptions) -> RunOptions:
-    """With the `tl.fake` blocks around the caller; a run inside another has that one's."""
-    fakes = active_fakes()
-    return replace(options, fakes=fakes) if fakes and not options.fakes else options
+        return told_query(lambda listen: self._queries.run(program, inputs, options, listen))
 
 
 async def _raised(error: Exception) -> Any:
     raise error
 
 
-def _of_segment(options: RunOptions, program: Program, place: str) -> RunOptions:
-    """An app's options for one of its segments: it has some of the app's engines, and its time."""
-    engines = {name: url for name, url in options.engines.items() if name in program.engines}
-    stored = options.stored and options.stored.within(place)
-    return replace(options, engines=engines, timeout_s=None, stored=stored)
-
-
-def open_trace(options: RunOptions) -> AbstractContextManager[Listener | None]:
-    """The writer of a trace file, or nothing."""
-    if options.trace is None:
-        return nullcontext()
-    return TraceWriter(options.trace, with_texts=options.trace_texts)
-
-
-def _tell_all(listeners: Sequence[Callable[[Event], None]]) -> Listener | None:
-    if not listeners:
-        return None
-
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return tell
-
-
 _making = threading.Lock()
-
-
 _chosen: ContextVar[AppRunner | None] = ContextVar("teola_runner", default=None)
 
 

@@ -1,11 +1,13 @@
 """The trace file: one JSON object a line, as things happened."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from runtime.events import Event
+from frontend_dsl.program import RunOptions
+from runtime.events import Event, Listener
 
 
 class TraceWriter:
@@ -32,6 +34,13 @@ class TraceWriter:
     def __call__(self, event: Event) -> None:
         if event.kind != "text" or self._with_texts:
             self._file.write(json.dumps(as_json(event), default=str, ensure_ascii=False) + "\n")
+
+
+def open_trace(options: RunOptions) -> AbstractContextManager[Listener | None]:
+    """The writer of a trace file, or nothing."""
+    if options.trace is None:
+        return nullcontext()
+    return TraceWriter(options.trace, with_texts=options.trace_texts)
 
 
 def as_json(event: Event) -> dict[str, Any]:

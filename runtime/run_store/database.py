@@ -16,7 +16,7 @@ from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
 from runtime.run_store.values import encode
 
 FILE = "runs.sqlite"
-VERSION = 3  # 2: runs of services; 3: tenants, who answered
+VERSION = 3  # 2: runs of services; 3: tenants, who answered, ends in lists
 WAIT_S = 30.0  # for another process that writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -33,17 +33,24 @@ CREATE INDEX IF NOT EXISTS open_nodes ON nodes (run) WHERE state IN (1, 4, 5);
 CREATE TABLE IF NOT EXISTS served (
     run TEXT PRIMARY KEY, answer BLOB NOT NULL, sum BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS runs_by_date ON runs (began_s, id);
+CREATE INDEX IF NOT EXISTS unanswered ON served (run) WHERE answer = x'';
+CREATE TABLE IF NOT EXISTS ends (
+    run TEXT PRIMARY KEY, status TEXT NOT NULL, listed BLOB NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tenants (run TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
     run TEXT NOT NULL, question TEXT NOT NULL, asked TEXT NOT NULL, value BLOB NOT NULL,
     who TEXT NOT NULL, when_s REAL NOT NULL, PRIMARY KEY (run, question)
 ) WITHOUT ROWID;
 """
-_TABLES = (*((table, "run") for table in ("nodes", "served", "tenants", "answers")), ("runs", "id"))
+_OF_RUNS = ("nodes", "served", "ends", "tenants", "answers")
+_TABLES = (*((table, "run") for table in _OF_RUNS), ("runs", "id"))
 RUN = (  # a process of an earlier version may work in the folder: it knows no more columns
     "id, app, target, arguments, engines, code, began_s, state, ended_s, error, owner, "
     "COALESCE((SELECT tenant FROM tenants WHERE tenants.run = id), '')"
 )
+SMALL_RUN = RUN.replace("arguments", "x''")  # without what may be large
 _NODE = "key, place, op, name, content, state, value, when_s"
 
 

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from runtime.run_store.database import RUN, RunDatabase
+from runtime.run_store.database import SMALL_RUN, RunDatabase
 from runtime.run_store.questions import GivenAnswer, Question, question_of
 from runtime.run_store.rows import NodeState, RunRow, RunState
 from runtime.run_store.store import RunStore
 
 _OPEN = "FROM runs WHERE id IN (SELECT run FROM served WHERE answer = x'')"
-_ASKED = (  # the index of the open nodes holds what its own words find
+ASKED = (  # the index of the open nodes holds what its own words find
     "SELECT 1 FROM nodes INDEXED BY open_nodes WHERE nodes.run = id AND nodes.state IN (1, 4, 5) "
     f"AND nodes.state = {int(NodeState.WAITING)}"
 )
-_UNFINISHED = f"(state != 'waiting' OR NOT EXISTS ({_ASKED}))"
-_SMALL = RUN.replace("arguments", "x''")
+_UNFINISHED = f"(state != 'waiting' OR NOT EXISTS ({ASKED}))"
 _TO_FORGET = (
     "SELECT id FROM runs JOIN served ON run = id WHERE answer != x'' ORDER BY ended_s DESC, id "
 )
@@ -46,37 +45,31 @@ class ServedRuns:
         """None where no service has begun such a run."""
         return self._store.writer.look(lambda database: self._found(database, run_id))
 
-    def unended(self, most: int) -> Future[list[ServedRun]]:
-        """The runs without an answer, those of other processes too: the oldest first, but what
-        waits for a person last."""
-
-        def work(database: RunDatabase) -> list[ServedRun]:
-            query = f"SELECT {RUN} {_OPEN} ORDER BY NOT {_UNFINISHED}, began_s, id LIMIT ?"
-            rows = [RunRow(*row) for row in database.read(query, (most,))]
-            states = self._store.states_of(rows)
-            return [self._read(database, *each, b"") for each in zip(rows, states, strict=True)]
-
-        return self._store.writer.look(work)
-
     def unfinished(self) -> Future[list[RunRow]]:
         """All runs without an answer that no process works on and that wait for nobody, the oldest
         first; without their arguments, which may be large."""
 
         def work(database: RunDatabase) -> list[RunRow]:
-            query = f"SELECT {_SMALL} {_OPEN} AND {_UNFINISHED} ORDER BY began_s, id"
+            query = f"SELECT {SMALL_RUN} {_OPEN} AND {_UNFINISHED} ORDER BY began_s, id"
             rows = [RunRow(*row) for row in database.read(query)]
             states = self._store.states_of(rows)
             return [row for row, state in zip(rows, states, strict=True) if state != "running"]
 
         return self._store.writer.look(work)
 
-    def answer(self, run_id: str, answer: bytes) -> Future[None]:
-        """Keep what its clients are answered from now on; empty: nothing, since it goes on."""
+    def answer(
+        self, run_id: str, answer: bytes, status: str = "", listed: bytes = b""
+    ) -> Future[None]:
+        """Keep what its clients are answered from now on, and with which status and body it is
+        listed; empty: nothing, since it goes on."""
 
         def work(database: RunDatabase) -> None:
             with database.transaction() as db:
                 query = "UPDATE served SET answer = ?, sum = ? WHERE run = ?"
                 db.execute(query, (answer, _sum(run_id, answer), run_id))
+                db.execute("DELETE FROM ends WHERE run = ?", (run_id,))
+                if answer:
+                    db.execute("INSERT INTO ends VALUES (?, ?, ?)", (run_id, status, listed))
 
         return self._store.writer.do(work)
 
@@ -109,15 +102,15 @@ class ServedRuns:
             return None
         ((answer, check),) = kept
         (state,) = self._store.states_of([row])
-        return self._read(database, row, state, answer if check == _sum(run_id, answer) else b"")
+        return read_served(database, row, state, answer if check == _sum(run_id, answer) else b"")
 
-    def _read(
-        self, database: RunDatabase, row: RunRow, state: RunState, answer: bytes
-    ) -> ServedRun:
-        num_done, _ = database.sizes(row.id).get(row.id, (0, 0))
-        opened = [] if answer else database.open_nodes(row.id)
-        waiting = [question_of(node) for _, node in opened if node.state is NodeState.WAITING]
-        return ServedRun(row, state, answer, waiting, database.answers(row.id), num_done)
+
+def read_served(database: RunDatabase, row: RunRow, state: RunState, answer: bytes) -> ServedRun:
+    """With what else is kept of a run."""
+    num_done, _ = database.sizes(row.id).get(row.id, (0, 0))
+    opened = [] if answer else database.open_nodes(row.id)
+    waiting = [question_of(node) for _, node in opened if node.state is NodeState.WAITING]
+    return ServedRun(row, state, answer, waiting, database.answers(row.id), num_done)
 
 
 def _sum(run_id: str, answer: bytes) -> bytes:

@@ -14,6 +14,7 @@ from runtime.errors import RunInUse, RunNotFound
 from runtime.run_store.database import RunDatabase
 from runtime.run_store.outcomes import encode_result
 from runtime.run_store.owners import Owner
+from runtime.run_store.pages import Cursor, Page, Where, read_page
 from runtime.run_store.questions import (
     GivenAnswer,
     Question,
@@ -27,6 +28,13 @@ from runtime.run_store.stored_run import InDoubt, StoredRun
 from runtime.run_store.writer import Writer
 
 MOST_AT_ONCE = 64 * 2**20  # bytes of values that a run which goes on reads beforehand
+
+
+def _in_state(state: RunState | None) -> Where:
+    """As the file can tell it, which knows of no process whether it lives."""
+    if state is None:
+        return "1", ()
+    return ("owner != ''", ()) if state in ("running", "crashed") else ("state = ?", (state,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +127,37 @@ class RunStore:
     def _summaries(self, database: RunDatabase) -> list[RunSummary]:
         return self._summed(database, database.runs())
 
+    def page(self, page: Page, state: RunState | None = None) -> list[RunSummary]:
+        """The runs of a page, of those in a state, without their arguments. A folder that is not
+        there has none and is not made."""
+
+        def chosen(rows: Sequence[RunRow]) -> list[bool]:
+            return [state in (None, found) for found in self.states_of(rows)]
+
+        def work(database: RunDatabase) -> list[RunSummary]:
+            rows = read_page(database, page, chosen, _in_state(state))
+            return self._summed(database, rows, [row.id for row in rows])
+
+        return self.writer.look(work).result() if self._database.exists else []
+
+    def cursor(self, run_id: str) -> Cursor:
+        """Behind that run. Raises RunNotFound."""
+
+        def work(database: RunDatabase) -> Cursor:
+            row = self._there(database, run_id)
+            return Cursor(row.began_s, row.id)
+
+        return self.writer.look(work).result()
+
     def _summed(
-        self, database: RunDatabase, runs: Sequence[RunRow], run_id: str | None = None
+        self, database: RunDatabase, runs: Sequence[RunRow], ids: Sequence[str | None] = (None,)
     ) -> list[RunSummary]:
-        sizes = database.sizes(run_id)
-        questions = told_of_open(database.open_nodes(run_id))
+        sizes: dict[str, tuple[int, int]] = {}
+        opened: list[tuple[str, NodeRow]] = []
+        for run_id in ids:
+            sizes |= database.sizes(run_id)
+            opened += database.open_nodes(run_id)
+        questions = told_of_open(opened)
         return [
             RunSummary(run, state, *sizes.get(run.id, (0, 0)), questions.get(run.id, ""))
             for run, state in zip(runs, self.states_of(runs), strict=True)
@@ -134,7 +168,7 @@ class RunStore:
 
         def work(database: RunDatabase) -> RunSummary:
             row = self._there(database, run_id)
-            return self._summed(database, [row], run_id)[0]
+            return self._summed(database, [row], [run_id])[0]
 
         return self.writer.look(work).result()
 

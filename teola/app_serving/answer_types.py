@@ -108,8 +108,8 @@ class RunProgress(TypedDict):
 
 
 class ListedRun(TypedDict):
-    """A run that has not ended, with what it does now. On the disk may be some that are waiting
-    for a person, or were interrupted when their server ended."""
+    """A run, with what it does now where it has not ended. On the disk may be some that are
+    waiting for a person, or were interrupted when their server ended."""
 
     id: str
     object: Literal["run"]
@@ -123,11 +123,12 @@ class ListedRun(TypedDict):
 
 
 class RunList(TypedDict):
-    """The runs that have not ended. Those on the disk, 1,000 at most, come first: what waits for a
-    person last of them."""
+    """Runs, the newest first. `next` is the `after` of the page behind this one; null where this
+    is the last. A page may have fewer runs than its limit before the last."""
 
     object: Literal["list"]
     data: list[ListedRun]
+    next: str | None
 
 
 class RunEvent(TypedDict):

@@ -2,9 +2,10 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from teola.app_serving.run_list import ListedRun
 from teola.serving.api_errors import ApiError
 
 MAX_RUNS = 1000
@@ -18,19 +19,21 @@ class EndedRuns:
         self._max_runs = max_runs
         self._max_bytes = max_bytes
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._listed: dict[str, ListedRun] = {}
         self._num_bytes = 0
 
-    def put(self, run: Mapping[str, Any]) -> None:
-        """The body of a run. One that is larger than all the room is kept without its result; its
-        error says so."""
+    def put(self, run: Mapping[str, Any], listed: ListedRun | None = None) -> None:
+        """The body of a run, and how lists show it. One that is larger than all the room is kept
+        without its result; its error says so."""
         body = json.dumps(run).encode()
         if len(body) > self._max_bytes:
             body = json.dumps(_without_result(run, len(body), self._max_bytes)).encode()
         self._bodies[run["id"]] = body
+        if listed is not None:
+            self._listed[run["id"]] = listed
         self._num_bytes += len(body)
         while len(self._bodies) > self._max_runs or self._num_bytes > self._max_bytes:
-            _, forgotten = self._bodies.popitem(last=False)
-            self._num_bytes -= len(forgotten)
+            self.forget(next(iter(self._bodies)))
 
     def __contains__(self, run_id: str) -> bool:
         return run_id in self._bodies
@@ -38,6 +41,12 @@ class EndedRuns:
     def forget(self, run_id: str) -> None:
         """It has not ended any more."""
         self._num_bytes -= len(self._bodies.pop(run_id, b""))
+        self._listed.pop(run_id, None)
+
+    @property
+    def listed(self) -> Collection[ListedRun]:
+        """All of them."""
+        return self._listed.values()
 
     def get(self, run_id: str) -> bytes | None:
         return self._bodies.get(run_id)

@@ -18,19 +18,20 @@ from runtime.errors import RunInUse, RunNotFound, RunStoreFailed, WrongAnswer
 from runtime.run_store.questions import Question
 from runtime.run_store.rows import RunRow
 from runtime.run_store.served import ServedRun, ServedRuns
+from runtime.run_store.served_pages import ServedListed, ServedPages
 from runtime.run_store.stored_run import InDoubt, StoredRun
 from runtime.run_store.values import NotStorable, decode, encode
 from teola.app_places import code_of, target_of
 from teola.app_serving.app_schema import AnyApp
-from teola.app_serving.kept_body import body_of
+from teola.app_serving.kept_body import body_of, progress_of
 from teola.app_serving.kept_run import Kept
 from teola.app_serving.retention import Retention
 from teola.app_serving.run_errors import CANCELLED, NOT_KEPT, in_state, unknown_run
+from teola.app_serving.run_list import ListedRun, RunQuery, listed
 from teola.app_serving.served_app import ServedApp
 from teola.runner import default_runner
 from teola.serving.api_errors import invalid
 
-MOST_LISTED = 1000  # runs without an answer, beside those that run here
 T = TypeVar("T")
 _log = logging.getLogger("teola.apps")
 
@@ -50,6 +51,7 @@ class KeptRuns:
     def __init__(self, keeping: Keeping) -> None:
         self._store = default_runner().run_stores.of(keeping.folder)
         self._served = ServedRuns(self._store)
+        self._pages = ServedPages(self._store)
         self._retention = keeping.retention
         self._code: dict[str, str] = {}  # by app: of its file, as it was loaded
 
@@ -114,10 +116,10 @@ class KeptRuns:
         found = await self.find(run_id)
         return None if found is None else (found.answer or json.dumps(body_of(found)).encode())
 
-    async def unended(self) -> Sequence[ServedRun]:
-        """Those without an answer, the oldest first, but what waits for a person last; at most
-        `MOST_LISTED`."""
-        return await _on_disk(self._served.unended(MOST_LISTED))
+    async def listed(self, query: RunQuery) -> Sequence[ListedRun]:
+        """A page, with one run more where there is one."""
+        found = await _on_disk(self._pages.read(query.page, query.state))
+        return [*map(_in_list, found)]
 
     async def unfinished(self) -> Sequence[RunRow]:
         """All that nobody works on and that wait for nobody, the oldest first, without their
@@ -126,7 +128,9 @@ class KeptRuns:
 
     async def end(self, run_id: str, body: Mapping[str, Any]) -> None:
         """Keep what the clients of a run are answered. Raises ApiError."""
-        await _on_disk(self._served.answer(run_id, json.dumps(body).encode()))
+        small = listed(0.0, body, {}).body
+        answer, status = json.dumps(body).encode(), str(body["status"])
+        await _on_disk(self._served.answer(run_id, answer, status, json.dumps(small).encode()))
         if self._retention.is_due():
             await self._prune()
 
@@ -165,6 +169,11 @@ def arguments_of(found: ServedRun) -> Mapping[str, Any]:
         why = f"the arguments of run {found.row.id} are not kept: give them, as `arguments`"
         raise in_state(why, "arguments_not_kept") from None
     return dict(arguments)
+
+
+def _in_list(found: ServedListed) -> ListedRun:
+    body = json.loads(found.end) if found.end else body_of(found.run)
+    return listed(found.run.row.began_s, body, progress_of(found.run))
 
 
 async def _on_disk(work: Future[T]) -> T:

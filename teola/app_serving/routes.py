@@ -22,6 +22,7 @@ from teola.app_serving.going_on_api import (
     resume_run,
 )
 from teola.app_serving.models_api import model, models
+from teola.app_serving.run_list import PARAMETERS
 from teola.app_serving.runs_api import (
     cancel_run,
     get_app,
@@ -52,7 +53,7 @@ async def metrics(request: Request) -> Response:
 OPERATIONS = (
     Operation("/v1/apps", list_apps, answers=(Answer(AppList),)),
     Operation("/v1/apps/{name}", get_app, answers=(Answer(AppCard),), errors=(404,)),
-    Operation("/v1/runs", list_runs, answers=(Answer(RunList),)),
+    Operation("/v1/runs", list_runs, answers=(Answer(RunList),), query=PARAMETERS),
     Operation("/v1/runs/{id}", get_run, answers=(Answer(RunAnswer),), errors=(404,)),
     Operation(
         "/v1/runs/{id}/cancel",

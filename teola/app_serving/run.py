@@ -26,6 +26,7 @@ from teola.app_serving.inbox import Inbox
 from teola.app_serving.kept_body import shown, shown_answer
 from teola.app_serving.kept_run import Kept
 from teola.app_serving.run_errors import CANCELLED, cut_off, from_app, in_state
+from teola.app_serving.run_list import ListedRun, listed
 from teola.app_serving.run_progress import RunProgress
 from teola.app_serving.told import NoJSON
 from teola.app_serving.usage import counts_of, usage_of
@@ -87,7 +88,7 @@ class Run:
         self.id = kept.id if kept else new_run_id()
         self.app = kept.app if kept else app
         self.shows_errors = shows_errors
-        self.created_s = int(kept.began_s if kept else time())
+        self.date_s = kept.began_s if kept else time()
         self._loop = asyncio.get_running_loop()
         self.inbox = Inbox(self._loop) if is_heard else None
         self.ended: asyncio.Future[Outcome] = self._loop.create_future()
@@ -134,7 +135,7 @@ class Run:
             "id": self.id,
             "object": "run",
             "app": self.app.name,
-            "created": self.created_s,
+            "created": int(self.date_s),
             "status": outcome.status if outcome else "running",
             "result": outcome.result if outcome else None,
             "error": error.body["error"] if error else None,
@@ -143,6 +144,11 @@ class Run:
             "usage": self.counts.body,
             "seconds": round((self._ended_s or perf_counter()) - self._began_s, 4),
         }
+
+    @property
+    def listed(self) -> ListedRun:
+        """As lists show it."""
+        return listed(self.date_s, self.body, self.progress.body)
 
     def start(self, background: Background, on_stop: Callable[["Run"], None]) -> None:
         """Begin; `on_stop` is told on this loop when nothing of the app runs any more."""

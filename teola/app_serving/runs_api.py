@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,10 +9,10 @@ from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teola.app_serving.kept_body import body_of, progress_of
 from teola.app_serving.run import Run
 from teola.app_serving.run_errors import CLIENT_GONE, retry_headers
 from teola.app_serving.run_events import EventFrames, first_frame, last_frame
+from teola.app_serving.run_list import query_of
 from teola.app_serving.served_app import ServedApp
 from teola.app_serving.service import AppService, service_of
 from teola.serving.answer import DONE
@@ -93,17 +92,8 @@ def run_answer(run: Run, status: int = 200) -> Response:
 
 
 async def list_runs(request: Request) -> Response:
-    """The runs that have not ended, each with what it does now: those on the disk that were
-    interrupted, then those that wait for a person, then those that run here, each oldest first."""
-    service = service_of(request)
-    elsewhere = [_in_list(body_of(run), progress_of(run)) for run in await service.elsewhere()]
-    here = [_in_list(run.body, run.progress.body) for run in service.running]
-    return _json({"object": "list", "data": [*elsewhere, *here]})
-
-
-def _in_list(body: Mapping[str, Any], progress: Mapping[str, Any]) -> dict[str, Any]:
-    shown = ("id", "object", "app", "created", "status", "waits_for", "usage", "seconds")
-    return {**{name: body[name] for name in shown}, "progress": progress}
+    """A page of the runs, the newest first; without a state, of those that have not ended."""
+    return _json(await service_of(request).listed(query_of(request)))
 
 
 async def get_run(request: Request) -> Response:

@@ -12,7 +12,6 @@ from starlette.requests import Request
 
 from backends.errors import ConfigError
 from runtime.run_store.rows import RunRow
-from runtime.run_store.served import ServedRun
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.ended_runs import EndedRuns
 from teola.app_serving.going_on import take_up, tell_unfinished, unfinished_in
@@ -21,6 +20,7 @@ from teola.app_serving.kept_runs import Keeping, KeptRuns
 from teola.app_serving.kv_collector import KVCollector
 from teola.app_serving.run import ENDED, Run, new_run_id
 from teola.app_serving.run_errors import CLOSING, unknown_run
+from teola.app_serving.run_list import RunQuery
 from teola.app_serving.run_metrics import RunMetrics
 from teola.app_serving.served_app import ServedApp
 from teola.background import BackgroundLoop
@@ -162,10 +162,14 @@ class AppService:
             await asyncio.wait((self._writing[run_id],))
         return False
 
-    async def elsewhere(self) -> Sequence[ServedRun]:
-        """The runs on the disk that have no answer and do not run here, oldest first."""
-        kept = await self.kept.unended() if self.kept else ()
-        return [each for each in kept if each.row.id not in self._running]
+    async def listed(self, query: RunQuery) -> dict[str, Any]:
+        """A page of runs; of those that run here, as they are now. Raises ApiError."""
+        here = {run.id: run.listed for run in self._running.values()}
+        if self.kept is None:
+            ended = self._ended.listed if query.wants_ended else ()
+            return query.body(filter(query.takes, [*ended, *here.values()]))
+        kept = await self.kept.listed(query)
+        return query.body(here.get(each.body["id"], each) for each in kept)
 
     async def find(self, run_id: str) -> Run | bytes:
         """A run, or the body of one that does not run here. Raises ApiError."""
@@ -236,7 +240,7 @@ class AppService:
             self._writing[run.id] = asyncio.create_task(self._write(run, self.kept))
             return
         del self._running[run.id]
-        self._ended.put(run.body)
+        self._ended.put(run.body, run.listed)
 
     async def _write(self, run: Run, kept: KeptRuns) -> None:
         """Keep the end of a run; where that cannot be, it is known as long as the server runs."""
@@ -244,7 +248,7 @@ class AppService:
             if run.ended.result().status in ENDED:
                 await kept.end(run.id, run.body)
         except ApiError:  # the log says why
-            self._ended.put(run.body)
+            self._ended.put(run.body, run.listed)
         finally:
             del self._writing[run.id]
             del self._running[run.id]

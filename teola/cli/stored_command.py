@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,6 +16,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
+from runtime.run_store.pages import Page
 from runtime.run_store.questions import GivenAnswer
 from runtime.run_store.rows import NodeRow, RunState, RunSummary
 from runtime.run_store.store import RunStore
@@ -31,20 +32,42 @@ from teola.viewer.formats import count
 _SHOWN = 60  # characters of what a run waits for, or ended with
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which runs a list has."""
+
+    state: str | None = None
+    app: str | None = None
+    limit: int | None = None
+    after: str | None = None
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        if self.state is not None and self.state not in get_args(RunState):
+            raise UsageError(f"--state is {', '.join(get_args(RunState))}; got {self.state!r}")
+
+    def runs_of(self, store: RunStore) -> list[RunSummary]:
+        """Raises RunNotFound for a run that is not there to list those behind it."""
+        after = None if self.after is None else store.cursor(store.named(self.after))
+        page = Page(self.limit or sys.maxsize, after, self.app)
+        return store.page(page, cast("RunState | None", self.state))
+
+
 def list_runs(
     run_id: str | None,
     folder: Path | None,
     delete: bool,
     prune_days: float | None,
-    state: str | None,
-    app: str | None,
+    chosen: Chosen,
     as_json: bool,
     debug: bool,
 ) -> None:
     with reported(debug):
         store = store_in(folder)
-        if state is not None and state not in get_args(RunState):
-            raise UsageError(f"--state is {', '.join(get_args(RunState))}; got {state!r}")
+        chosen.check()
+        is_list = run_id is None and not delete and prune_days is None
+        if chosen != Chosen() and not is_list:
+            raise UsageError("--state, --app, --limit and --after are for lists alone")
         if run_id is not None:
             run_id = store.named(run_id)
         if delete:
@@ -54,7 +77,7 @@ def list_runs(
         elif run_id is not None:
             _show(store, run_id, as_json)
         else:
-            _list(store, state, app, as_json)
+            _list(store, chosen, as_json)
 
 
 def resume_run(
@@ -166,16 +189,12 @@ def _prune(store: RunStore, days: float) -> None:
     print(f"forgot {count(len(old), 'run')} of {store.folder}")
 
 
-def _list(store: RunStore, state: str | None, app: str | None, as_json: bool) -> None:
-    found = [
-        each
-        for each in store.summaries()
-        if state in (None, each.state) and app in (None, each.run.app)
-    ]
+def _list(store: RunStore, chosen: Chosen, as_json: bool) -> None:
+    found = chosen.runs_of(store)
     if as_json:
         print(json_text([_plain(each) for each in found], indent=2))
     elif not found:
-        print(f"{store.folder} keeps no {'runs' if state is app is None else 'such runs'}")
+        print(f"{store.folder} keeps no {'runs' if chosen == Chosen() else 'such runs'}")
     else:
         stdout_console().print(_table(found))
 

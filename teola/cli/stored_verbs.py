@@ -35,13 +35,19 @@ def runs(
         str | None, typer.Option(help="List those alone: waiting, failed, crashed, finished ...")
     ] = None,
     app: Annotated[str | None, typer.Option(metavar="NAME", help="List those of this app.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="List so many, the newest first.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="List those behind this one: the next page.")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """List the runs that are kept on disk, or show, delete or prune them."""
-    from teola.cli.stored_command import list_runs
+    from teola.cli.stored_command import Chosen, list_runs
 
-    list_runs(run_id, folder, delete, prune, state, app, as_json, debug)
+    list_runs(run_id, folder, delete, prune, Chosen(state, app, limit, after), as_json, debug)
 
 
 def resume(

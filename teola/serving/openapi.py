@@ -52,6 +52,7 @@ class Operation(NamedTuple):
     is_open: bool = False  # for those who have no key
     about: str = ""  # "": what the endpoint's docstring says
     parameters: Mapping[str, Any] = MappingProxyType({})  # schemas of the path's, else strings
+    query: Mapping[str, Any] = MappingProxyType({})  # schemas of what may stand behind the path
 
     @property
     def verb(self) -> str:
@@ -139,8 +140,10 @@ def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, 
         "operationId": _id_of(operation.verb, path),
         "responses": _responses(operation, schemas),
     }
-    if named := re.findall(r"{(\w+)}", path):
-        found["parameters"] = [_parameter(name, operation.parameters) for name in named]
+    named = re.findall(r"{(\w+)}", path)
+    if named or operation.query:
+        asked = [{"name": n, "in": "query", "schema": one} for n, one in operation.query.items()]
+        found["parameters"] = [*(_parameter(n, operation.parameters) for n in named), *asked]
     if operation.is_open:
         found["security"] = [{}]
     if operation.fields is not None:
@@ -158,6 +161,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         one = found.setdefault(str(answer.status), first)
         one["content"][answer.media] = {"schema": schemas.of_answer(answer)}
     errors = {*operation.errors, *(BODY_ERRORS if reads else ()), 500, 503}
+    errors |= {400} if operation.query else set()
     for status in sorted(errors if operation.is_open else {*errors, 401, 403}):
         again = ("Retry-After",) if status in (429, 503) else ()
         found[str(status)] = {

@@ -11,6 +11,7 @@ from backends.url_secrets import without_url_secrets
 from teola.top.views import Load, RunView, ServerView, Work
 
 TIMEOUT_S = 2.0
+_MOST = 1000  # runs of a page
 
 
 class _Problem(Exception):
@@ -48,12 +49,20 @@ class Server:
         self._http.close()
 
     def _runs(self) -> tuple[RunView, ...] | None:
-        answer = self._http.get("/v1/runs")
+        """The newest that have not ended; where there are more, all that run too."""
+        answer = self._http.get("/v1/runs", params={"limit": _MOST})
         if answer.status_code == 404:
             return None
         _check(answer)
         try:
-            return tuple(_run(each) for each in answer.json()["data"])
+            body = answer.json()
+            runs = body["data"]
+            if body.get("next"):
+                running = self._http.get("/v1/runs", params={"limit": _MOST, "state": "running"})
+                _check(running)
+                seen = {each["id"] for each in runs}
+                runs += [each for each in running.json()["data"] if each["id"] not in seen]
+            return tuple(_run(each) for each in runs)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _Problem("it is no server of teola, or one of another version") from error
 

@@ -264,7 +264,7 @@ def test_null_is_an_answer_where_the_question_asks_for_it(serve: Serve, keeping:
 def test_an_answer_that_cannot_be_written_is_given_and_known(
     serve: Serve, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Any, run_id: str, answer: bytes) -> "Future[None]":
+    def full(*_: Any) -> "Future[None]":
         failed: Future[None] = Future()
         failed.set_exception(RunStoreFailed("the disk is full"))
         return failed

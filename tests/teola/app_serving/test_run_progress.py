@@ -83,7 +83,7 @@ def test_many_running_primitives_are_cut_but_counted() -> None:
 
 def test_runs_are_listed_while_they_run(serve: Any) -> None:
     with serve(wait) as client:
-        assert client.http.get("/v1/runs").json() == {"object": "list", "data": []}
+        assert client.http.get("/v1/runs").json() == {"object": "list", "data": [], "next": None}
         run = client.run("wait", arguments={"name": "listed"}, background=True).json()
         (listed,) = client.http.get("/v1/runs").json()["data"]
         assert (listed["id"], listed["app"], listed["status"]) == (run["id"], "wait", "running")

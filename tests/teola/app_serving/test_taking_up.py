@@ -13,6 +13,7 @@ from runtime.run_store.store import RunStore
 from runtime.run_store.values import encode
 from teola.app_serving.kept_runs import Keeping
 from teola.app_serving.retention import Retention
+from teola.app_serving.run_list import RunQuery
 from teola.app_serving.service import AppService
 from teola.runner import AppRunner, chosen_runner
 from teola.serving.api_errors import ApiError
@@ -59,7 +60,7 @@ def interrupt(folder: Path, *names: str) -> None:
 
 async def ended(service: AppService) -> None:
     """Until no run is left, taken up or not."""
-    while service.running or await service.elsewhere():
+    while service.running or (await service.listed(RunQuery()))["data"]:
         await asyncio.sleep(0.01)
 
 

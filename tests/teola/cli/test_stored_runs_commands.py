@@ -124,6 +124,28 @@ def test_a_run_shows_who_answered(teola: Any, tmp_path: Path, monkeypatch: Any) 
     assert "a name is 1 to 200" in teola("approve", ids[0], "--runs", "r", "--by", "a\nb").err
 
 
+def test_runs_are_listed_page_by_page(teola: Any, tmp_path: Path) -> None:
+    for _ in range(3):
+        teola("run", "kept.py", "--runs", "r")
+    (tmp_path / "ready").touch()
+    for _ in range(2):
+        teola("run", "kept.py", "--runs", "r")
+    ids = [run["id"] for run in listed(teola)]
+
+    def page(*words: str) -> list[str]:
+        found = json.loads(teola("runs", "--runs", "r", "--json", *words).out)
+        return [run["id"] for run in found]
+
+    assert page("--limit", "2") == ids[:2]
+    assert page("--limit", "2", "--after", ids[1][:8]) == ids[2:4]
+    assert page("--after", ids[3]) == ids[4:]
+    assert page("--state", "failed", "--limit", "2") == ids[2:4]
+    assert page("--state", "failed", "--after", ids[3], "--app", "both") == ids[4:]
+    assert "are for lists alone" in teola("runs", ids[0], "--runs", "r", "--limit", "2").err
+    assert "there is no run" in teola("runs", "--runs", "r", "--after", "x").err
+    assert teola("runs", "--runs", "r", "--limit", "0").code == 2
+
+
 def test_wrong_words_are_said(teola: Any) -> None:
     assert "there is no run 'xyz'" in teola("resume", "xyz", "--runs", "r").err
     assert "there is no run 'xyz'" in teola("approve", "xyz", "--runs", "r").err

@@ -53,7 +53,7 @@ class StubServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, body = stub.answers.get(self.path, (404, "{}"))
+                status, body = stub.answers.get(self.path.partition("?")[0], (404, "{}"))
                 if stub.key and self.headers["authorization"] != f"Bearer {stub.key}":
                     status, body = 401, "{}"
                 self.send_response(status)

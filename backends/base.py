@@ -207,6 +207,7 @@ class Request:
     num_items: int = 1
     priority: int = 0  # larger is more urgent, among the requests of one engine
     place: "Place | None" = None  # None: of no query
+    next_read_s: float | None = None  # from its end until its context is read; None: not known
     itl_s: float | None = None  # decode: the time wanted between tokens, where the engine has "itl"
     emit: Callable[[str], None] | None = None  # decode: called with each new piece of text
     # Called before it with the log-probabilities of its tokens, by engines that have them so early

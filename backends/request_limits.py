@@ -19,6 +19,7 @@ MAX_TOOLS_CHARS = 262_144  # of all tools together, as JSON
 MAX_NAME_CHARS = 1024  # of an adapter, a cache_salt
 MAX_PLACE_CHARS = 256  # of a name in what is said of a query
 MAX_PLACE_S = 1e9  # of a time there
+MAX_TOLD = 4096  # kept contexts that one request speaks of
 MAX_PARTS = 65_536  # of a prompt
 MAX_COUNT = 2**31 - 1  # of tokens
 SEED_END = 2**64  # seeds go from -SEED_END to SEED_END

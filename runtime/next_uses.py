@@ -90,6 +90,13 @@ class NextUses:
         if again and isinstance(context, Context):
             self._tell(self._of(node), context, again[0], again[0] - begin_s)
 
+    def next_read_s(self, scope: Scope, node: Node) -> float | None:
+        """Seconds from the end of a node until the context that it makes is read, by the plan;
+        None: nothing is known. It goes with the request, to engines in other processes."""
+        times = scope.layout.times
+        reads = [times.reads[name][0] for name in node.outputs if name in times.reads]
+        return max(0.0, min(reads) - times.ends[node.name]) if reads else None
+
     def ended(self, scope: Scope, node: Node, outputs: Sequence[Any]) -> None:
         """The request of a node ended; its outputs are not in the scope yet."""
         times = scope.layout.times

@@ -96,6 +96,8 @@ class NodeRequests:
             self._next_uses.begun(scope, node)
         path = scope.path + node.name
         request = self._whole_request(scope, node, path)
+        if self._next_uses is not None:
+            request.next_read_s = self._next_uses.next_read_s(scope, node)
         self._submit(scope, node, path, request, self._ended_whole)
 
     def submit_piece(

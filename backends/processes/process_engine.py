@@ -8,9 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol, cast
 
-from backends.base import Engine, EngineInfo, Outcome, Request
+from backends.base import Engine, EngineInfo, Expecting, Outcome, Request
 from backends.engine_load import EngineLoad, ReportsLoad
 from backends.errors import ConfigError, EngineError, EngineUnavailable
 from backends.remote.routing.open_routed import SharesContexts
@@ -88,6 +88,11 @@ class ProcessEngine:
 
     def abort(self, request_id: str) -> None:
         self._client.abort(request_id)
+
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """See `backends.base.Expecting`."""
+        if "next_use" in self._client.info.capabilities:
+            cast(Expecting, self._client).expect(uses)
 
     async def load(self) -> EngineLoad:
         """How busy it is. Raises EngineError where it does not answer."""

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-from backends.base import Capability, Engine, EngineInfo, Outcome, Request
+from backends.base import Capability, Engine, EngineInfo, Expecting, Outcome, Request
 from backends.engine_load import EngineLoad, ReportsLoad
 from backends.errors import EngineError, EngineUnavailable
 from backends.rate_limits import RateReport
@@ -61,6 +62,11 @@ class ModeAtStart:
         if not isinstance(engine, ReportsLoad):
             raise EngineError(f"{self._info.model} does not say how busy it is in text mode")
         return await engine.load()
+
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """See `backends.base.Expecting`; before `start` nothing is kept."""
+        if self._engine is not None and "next_use" in self._engine.info.capabilities:
+            cast(Expecting, self._engine).expect(uses)
 
     def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
         """See `backends.rate_limits.ReportsRates`."""

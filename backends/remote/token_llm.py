@@ -11,17 +11,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from backends.base import EngineInfo, Outcome, Request, Result
+from backends.base import Capability, EngineInfo, Outcome, Request, Result
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
 from backends.fusion_reports import total_report
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
-from backends.remote.dialects.token_dialect import EncodesChunks, TokenDialect
+from backends.remote.dialects.token_dialect import EncodesChunks, KeepsContexts, TokenDialect
 from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
 from backends.remote.token_mode.call import Call, Cost, ServerFacts
+from backends.remote.token_mode.context import TokenContext
+from backends.remote.token_mode.kept_there import KeptThere, Reading
 from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
 from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
@@ -50,6 +52,7 @@ class TokenLLM:
         self._load = load
         self._dialect: TokenDialect | None = None
         self._reader: RequestReader | None = None
+        self._kept: KeptThere | None = None  # None: the server keeps no contexts
         self._is_exact = False  # fusion was promised, and the server cannot
         self._starting = asyncio.Lock()
         self._is_closed = False
@@ -87,6 +90,11 @@ class TokenLLM:
         """How busy the server is. Raises EngineError where it does not answer."""
         return await self._started()[0].load()
 
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """See `backends.base.Expecting`: goes to a server that keeps contexts, and to no other."""
+        if self._kept is not None:
+            self._kept.expect(uses)
+
     def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
         """See `backends.rate_limits.ReportsRates`."""
         self._client.on_rates = tell
@@ -98,6 +106,8 @@ class TokenLLM:
             task.cancel()
         while waiting := {*self._running.values(), *self._aborting}:
             await asyncio.wait(waiting)
+        if self._kept is not None:
+            await self._kept.close()
         await self._client.close()
 
     async def _start(self) -> None:
@@ -109,7 +119,11 @@ class TokenLLM:
         limit = min((length for length in lengths if length is not None), default=None)
         fuses = "fusion" in facts.capabilities
         self._is_exact = "fusion" in self._info.capabilities and not fuses
-        lacks = {"fusion"} if self._is_exact else set()
+        lacks: set[Capability] = {"fusion"} if self._is_exact else set()
+        if "next_use" not in facts.capabilities:
+            lacks.add("next_use")
+        elif isinstance(dialect, KeepsContexts):
+            self._kept = KeptThere(dialect.tell)
         able = (self._info.capabilities | facts.capabilities) - lacks
         self._info = replace(self._info, capabilities=able, max_context_tokens=limit)
         self._dialect = dialect
@@ -161,8 +175,10 @@ class TokenLLM:
         context, is_ahead = await _read(request, reader.prefill)
         if not is_ahead or not context.num_tokens:
             return Result((context,))
-        prompt = reader.prompt_of(context, request)
+        reading = self._reading(context, request)
+        prompt = replace(reader.prompt_of(context, request), contexts=_fields_of(reading))
         cost = await self._abortable(request.id, dialect.warm_up(prompt))
+        self._note_left([reading], [context])
         return Result((context,), cost.usage, fusion=cost.fusion)
 
     async def _decode(self, request: Request, decode: Decode) -> Result:
@@ -173,8 +189,28 @@ class TokenLLM:
         if len(calls) > 1 and "shares_in_flight" not in self._info.capabilities:
             prompt = reader.prompt_of(decode.prompt, request)
             before = await self._abortable(request.id, dialect.warm_up(prompt))
-        outputs = await all_of(self._output(call, request.emit) for call in calls)
-        return _result_of(decode, calls, outputs, before)
+        readings = [self._reading(decode.prompt, request) for _ in calls]
+        pairs = zip(calls, readings, strict=True)
+        sent = [replace(call, contexts=_fields_of(reading)) for call, reading in pairs]
+        outputs = await all_of(self._output(call, request.emit) for call in sent)
+        contexts = _contexts_after(decode.prompt, outputs)
+        self._note_left(readings, contexts)
+        decode.prompt.release()  # nobody else has it
+        return _result_of(decode, calls, outputs, contexts, before)
+
+    def _reading(self, prompt: TokenContext, request: Request) -> Reading | None:
+        """Which contexts the server reads and keeps for a request; None: it keeps none."""
+        if self._kept is None or prompt.fusion is not None:
+            return None
+        given = request.inputs[0] if request.inputs and request.op != "generate" else None
+        return self._kept.reading(prompt, given, request.next_read_s)
+
+    def _note_left(
+        self, readings: Sequence[Reading | None], contexts: Sequence[TokenContext]
+    ) -> None:
+        for reading, context in zip(readings, contexts, strict=True):
+            if self._kept is not None and reading is not None:
+                self._kept.left(reading, context)
 
     async def _output(self, call: Call, emit: Emit | None) -> Output:
         """Runs one call to its end, which the server sees or we do."""
@@ -252,12 +288,13 @@ class TokenLLM:
 
 
 def _result_of(
-    decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Cost
+    decode: Decode,
+    calls: Sequence[Call],
+    outputs: Sequence[Output],
+    contexts: Sequence[TokenContext],
+    before: Cost,
 ) -> Result:
-    turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
-    contexts = [
-        decode.prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs
-    ]
+    num_prompt = decode.prompt.num_tokens
     cached = sum(min(output.num_cached or 0, num_prompt) for output in outputs)
     cost = before + Cost(
         num_prompt * len(calls) - cached,
@@ -270,10 +307,19 @@ def _result_of(
     was_cut = any(sample.finish_reason == "length" for sample in samples)
     ended = samples[0].finish_reason if len(samples) == 1 else "stop"
     texts = [output.output for output in outputs]
-    values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
+    values = (texts, list(contexts)) if len(calls) > 1 else (texts[0], contexts[0])
     finish = "length" if was_cut else ended
     served = longest_served(output.served for output in outputs)
     return Result(values, cost.usage, finish, samples, fusion=cost.fusion, served=served)
+
+
+def _contexts_after(prompt: TokenContext, outputs: Sequence[Output]) -> list[TokenContext]:
+    turn = prompt.turn
+    return [prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs]
+
+
+def _fields_of(reading: Reading | None) -> dict[str, Any] | None:
+    return None if reading is None else reading.fields
 
 
 async def _read(request: Request, read: Callable[[Request], T]) -> T:

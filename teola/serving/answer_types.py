@@ -278,6 +278,7 @@ class ModelCard(TypedDict):
     parent: NotRequired[str]
     client_priority: NotRequired[str]
     takes_places: NotRequired[bool]
+    keeps_contexts: NotRequired[bool]
     max_model_len: NotRequired[int]
     fusion: NotRequired[FusionProfile]
 
@@ -287,6 +288,13 @@ class ModelList(TypedDict):
 
     object: Literal["list"]
     data: list[ModelCard]
+
+
+class ForesightAnswer(TypedDict):
+    """What a server keeps for all its clients."""
+
+    object: Literal["foresight"]
+    num_kept: int
 
 
 class TokensAnswer(TypedDict):

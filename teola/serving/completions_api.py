@@ -18,9 +18,11 @@ from backends.base import Part, TokenLogprob
 from teola.serving.answer import DONE, PieceFrames, answer, frame
 from teola.serving.api_errors import ApiError, invalid
 from teola.serving.clients import service_for
+from teola.serving.context_fields import ContextFields
 from teola.serving.decode_fields import DecodeFields
 from teola.serving.echo import Echo, echo_of
 from teola.serving.fields import INT_END, UNSUPPORTED, TokenId, Unsupported, read
+from teola.serving.foresight_api import keeping_of
 from teola.serving.generation import Generation
 from teola.serving.logprobs import completion_logprobs, token_text
 from teola.serving.parsed_prompt import parsed
@@ -73,6 +75,7 @@ class CompletionFields(DecodeFields):
     request_id: str | None = Field(None, min_length=1, max_length=128)  # the answer's id holds it
     return_token_ids: bool = False  # and why the answer stopped
     return_tokens_as_token_ids: bool = False  # of log-probabilities
+    contexts: ContextFields | None = None  # kept for the client
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool = False  # the prompt stands before the answer, with its log-probabilities
     parse_special: bool | None = None  # a text's markup is markup; left out: the server's rule
@@ -198,6 +201,7 @@ async def complete(request: Request) -> Response:
         prompt_attrs=llm.prompt_attrs(fields.model, fields.cache_salt),
         returns_ids=fields.return_token_ids,
         prompt_logprobs=fields.logprobs if fields.echo else None,
+        keeping=keeping_of(request, engines, llm, fields.contexts, fields.n * len(prompts)),
     )
     shape = CompletionShape(llm.name_for(fields.model), fields, echo)
     return await answer(request, generation, shape, streams=fields.stream, metrics=engines.metrics)

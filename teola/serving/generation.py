@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from backends.base import Context, Engine, Part, Request, Result, Tokens, ToolCall
@@ -15,6 +15,7 @@ from backends.served import Served as ServedSteps
 from backends.served import longest_served
 from teola.serving.answer_turn import AnswerTurn
 from teola.serving.api_errors import invalid
+from teola.serving.kept_contexts import HasIds, Keeping
 from teola.serving.metrics import AnswerMeter, Metrics
 from teola.serving.pieces import Answer, OnEvent, Pieces, Prompted
 from teola.serving.place_fields import told_to
@@ -23,15 +24,6 @@ from teola.serving.token_counts import TokenCounts, prompt_counts
 from teola.serving.tokenizing import HasTokenizer
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class HasIds(Protocol):
-    """What a context may offer beside the Context protocol."""
-
-    @property
-    def ids(self) -> Sequence[int]:
-        """Its tokens."""
 
 
 class Generation:
@@ -51,6 +43,7 @@ class Generation:
         prompt_attrs: Mapping[str, Any] = MappingProxyType({}),
         returns_ids: bool = False,
         prompt_logprobs: int | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         """`attrs` are the decodes', `prompt_attrs` also the prefills'; `fusion` and
         `prompt_logprobs` are theirs alone. Without `attrs` prompts are computed and not answered.
@@ -70,6 +63,8 @@ class Generation:
         self._prefill_attrs = {**prompt_attrs, **fused(fusion), **own}
         self._n = n
         self._service = service
+        self._keeping = keeping
+        self._num_of_head = 0  # tokens that were computed for it
         can_join = "decode_parts" in llm.engine.info.capabilities
         self._has_tools = "tools" in prompt_attrs  # whose markup only a prefill writes
         is_alone = n == 1 and attrs is not None and fusion is None and prompt_logprobs is None
@@ -102,7 +97,7 @@ class Generation:
             if self._tokenizer is not None:
                 ids = await self._llm.tokenizing.encode(self._tokenizer, self._prompts[prompt])
                 self.counts += TokenCounts(len(ids))
-                inputs = (None, Tokens(tuple(ids)))
+                inputs = await self._behind_kept(ids)
                 answers = [await self._answer(prompt, 0, inputs, len(ids), meters[0], on_event)]
             else:
                 answers = await self._fork(prompt, meters, on_event)
@@ -111,6 +106,31 @@ class Generation:
                 meter.end(is_whole=bool(answers))
         return answers
 
+    async def _behind_kept(self, ids: Sequence[int]) -> tuple[Any, ...]:
+        """The inputs of a decode, which goes on from what is kept of its prompt."""
+        before = None if self._keeping is None else self._keeping.read(ids)
+        num_known = before.num_tokens if before is not None else 0
+        if self._keeping is not None and (head := self._keeping.head(num_known, len(ids))):
+            new = Tokens(tuple(ids[num_known : head.num_tokens]))
+            prefill = await self._call("prefill", (before, new), self._prefill_attrs)
+            self._num_of_head = prefill.usage.prefill_tokens
+            before, num_known = prefill.outputs[0], head.num_tokens
+            self._keeping.keep_head(head, prefill.outputs[0])
+        rest = (Tokens(tuple(ids[num_known:])),) if num_known < len(ids) else ()
+        return (before, *rest)
+
+    def _num_cached(self, result: Result, num_prompt: int) -> int:
+        """Of a prompt that came with its decode."""
+        if self._keeping is None:
+            return result.usage.cached_tokens
+        return max(0, num_prompt - self._num_of_head - result.usage.prefill_tokens)
+
+    def _leave(self, context: Context) -> None:
+        if self._keeping is None:
+            context.release()
+        else:
+            self._keeping.leave(context)
+
     async def _fork(
         self, prompt: int, meters: Sequence[AnswerMeter], on_event: OnEvent
     ) -> list[Answer]:
@@ -118,9 +138,10 @@ class Generation:
         prefill = await self._call("prefill", inputs, self._prefill_attrs)
         context: Context = prefill.outputs[0]
         self.counts += prompt_counts(prefill)
+        is_left = self._attrs is None
         try:
             told = self._told(prefill)
-            if self._attrs is None:
+            if is_left:
                 indices = range(prompt * self._n, (prompt + 1) * self._n)
                 return [self._unanswered(index, told, on_event) for index in indices]
             answers = await all_of(
@@ -131,7 +152,7 @@ class Generation:
             )
             return [replace(answer, prompt=told) for answer in answers]
         finally:
-            context.release()
+            self._leave(context) if is_left else context.release()
 
     def _told(self, prefill: Result) -> Prompted | None:
         if not self._tells_prompt:
@@ -160,11 +181,12 @@ class Generation:
         try:
             token_ids = self._ids_after(after, num_prompt)
         finally:
-            after.release()
+            self._leave(after) if self._tokenizer is not None else after.release()
         sample = result.samples[0] if result.samples else None
         logprobs = sample.logprobs if sample is not None and "logprobs" in attrs else None
         usage = result.usage
-        cached = usage.cached_tokens if self._tokenizer is not None else 0  # else the prefill's
+        is_joined = self._tokenizer is not None  # else the prefill's
+        cached = self._num_cached(result, num_prompt) if is_joined else 0
         written = usage.decode_tokens + usage.forced_tokens
         self.counts += TokenCounts(0, cached, written)
         stop = sample.stop if sample is not None else None

@@ -11,6 +11,7 @@ from teola.serving.answer_types import (
     CompletionChunk,
     EmbeddingAnswer,
     EncodeAnswer,
+    ForesightAnswer,
     HealthAnswer,
     ModelCard,
     ModelList,
@@ -26,8 +27,10 @@ from teola.serving.answer_types import (
 from teola.serving.api_errors import ApiError, ErrorBody
 from teola.serving.chat_api import ChatFields, chat
 from teola.serving.completions_api import CompletionFields, complete
+from teola.serving.context_fields import ForesightFields
 from teola.serving.embeddings_api import EmbeddingFields, embed
 from teola.serving.encode_api import EncodeFields, encode_chunks
+from teola.serving.foresight_api import foresee
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.openapi import EVENTS, Answer, Operation
 from teola.serving.rerank_api import RerankFields, rerank
@@ -101,6 +104,7 @@ OPERATIONS = (
     ),
     Operation("/v1/select", select, SelectFields, (Answer(SelectAnswer),), _UNKNOWN),
     Operation("/v1/encode", encode_chunks, EncodeFields, (Answer(EncodeAnswer),), _UNKNOWN),
+    Operation("/v1/foresight", foresee, ForesightFields, (Answer(ForesightAnswer),), _UNKNOWN),
     Operation("/v1/embeddings", embed, EmbeddingFields, (Answer(EmbeddingAnswer),), _UNKNOWN),
     Operation("/v1/rerank", *_RERANK),
     Operation("/v2/rerank", *_RERANK),  # other servers' names for it

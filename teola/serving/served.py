@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 from backends.base import Capability, Engine, Part, Place, Request, Result, Tokens
 from teola.serving.admission import Admission
 from teola.serving.api_errors import invalid
+from teola.serving.kept_contexts import KeptContexts
 from teola.serving.place_fields import NOBODY, Client
 from teola.serving.request_span import answered
 from teola.serving.running import Running
@@ -61,6 +62,7 @@ class Served:
     running: Running
     is_exact: bool = False  # lossy answers are refused, whatever the engine can
     tokenizing: TokenizerThreads = field(default_factory=TokenizerThreads)
+    kept: KeptContexts = field(default_factory=KeptContexts)  # for clients
 
     @property
     def max_context_tokens(self) -> int:

@@ -105,6 +105,7 @@ class ServedEngines:
         self.is_ready = False
         for served in self.served:
             served.tokenizing.close()
+            served.kept.close()
         await asyncio.gather(*(served.engine.close() for served in self.served))
 
     async def _load_adapters(self, llm: Served) -> None:
@@ -113,6 +114,12 @@ class ServedEngines:
         for name, folder in self._adapters.items():
             assert isinstance(llm.engine, HasAdapters), "checked above"
             await llm.engine.load_adapter(name, folder)
+
+    def keeps_contexts(self, served: Served) -> bool:
+        """Whether clients may say when they read a context next: what is kept for one client is
+        taken from all."""
+        is_believed = self.rules.priority == PriorityRule.ALLOW
+        return is_believed and "next_use" in served.capabilities
 
     def cards(self) -> list[dict[str, Any]]:
         """What `/v1/models` says: every engine, and every adapter as a model of its own."""
@@ -137,6 +144,8 @@ class ServedEngines:
             card["client_priority"] = self.rules.priority.value
             if self.rules.priority in (PriorityRule.ALLOW, PriorityRule.LOWER):
                 card["takes_places"] = True
+            if self.keeps_contexts(served):
+                card["keeps_contexts"] = True
         length = served.engine.info.max_context_tokens
         if length is not None:
             card["max_model_len"] = length

@@ -116,6 +116,19 @@ def test_with_a_tier_below_nothing_is_computed_twice_and_answers_are_equal() -> 
     assert below[1] < without[1]
 
 
+@pytest.mark.model
+def test_an_engine_in_a_process_of_its_own_is_told_what_the_graph_reads() -> None:
+    options = {"kv_tokens": 1600, "context_len": 1024}
+    url = "process:local:smollm2-135m"
+    found = {
+        eviction: run_panel(eviction, url, lambda app, *args: app(*args), **options)
+        for eviction in ("lru", "next_use")
+    }
+    print({eviction: num_prefilled for eviction, (_, num_prefilled) in found.items()})
+    assert found["next_use"][0] == found["lru"][0]
+    assert found["next_use"][1] < found["lru"][1]
+
+
 def sessions(eviction: str) -> tuple[list[str], int]:
     """Chats with tools of which some are slow, more than the pool holds."""
     llm = tl.LLM("emulated:h100/llama-3.1-8b", eviction=eviction, kv_tokens=3000, output_tokens=16)

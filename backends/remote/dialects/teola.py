@@ -27,6 +27,7 @@ from backends.remote.token_mode.chunks import pieces_of
 
 _SELECT = "/v1/select"
 _ENCODE = "/v1/encode"
+_FORESIGHT = "/v1/foresight"
 _NEEDED = ("prefill", "fork", "token_ids")
 _OPTIONAL: frozenset[Capability] = frozenset(
     ("structured", "seed", "cached_tokens", "select", "logprobs", "adapters", "fusion")
@@ -41,6 +42,7 @@ class Teola:
         "shares_in_flight",
         "seed",
         "cached_tokens",
+        "next_use",  # where the server keeps contexts for its clients
         "fusion",  # prompts are planned before the server is asked: see TokenLLM
     }
 
@@ -65,6 +67,8 @@ class Teola:
         self._priority_rule = rule_of(card)
         self._takes_places = card.get("takes_places") is True
         lacks = _OPTIONAL - self._able
+        if card.get("keeps_contexts") is not True:
+            lacks |= {"next_use"}
         found = frozenset(name for name in _OPTIONAL if name in self._able)
         length = Fields(card, "/v1/models").count("max_model_len")
         root = str(card.get("root") or "")
@@ -116,6 +120,10 @@ class Teola:
         cost = completions.cost_of(answer.value, _ENCODE, num_tokens)
         return answer.count("num_encoded") or 0, cost
 
+    async def tell(self, words: Mapping[str, Any]) -> None:
+        """What is known of contexts that the server keeps."""
+        await self._client.post(_FORESIGHT, {"model": self._model, **words}, is_safe=True)
+
     async def abort(self, call_id: str) -> None:
         """The closed connection has said it."""
 
@@ -155,6 +163,8 @@ class Teola:
         fields = completions.prompt_fields(prompt, self._model)
         if prompt.fusion is not None and prompt.chunks:
             fields |= {"prompt": list(pieces_of(prompt)), "fusion": prompt.fusion}
+        if prompt.contexts is not None:
+            fields["contexts"] = prompt.contexts
         priority = sendable(self._priority_rule, prompt.priority)
         return {**fields, "priority": priority} if priority else fields
 

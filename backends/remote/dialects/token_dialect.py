@@ -1,7 +1,7 @@
 """What token mode needs to know of a server."""
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from backends.base import Capability
 from backends.engine_load import EngineLoad
@@ -31,6 +31,14 @@ class EncodesChunks(Protocol):
 
     async def encode(self, prompt: Prompt) -> tuple[int, Cost]:
         """Compute the KV of a prompt's chunks; how many were not there. Raises EngineErrors."""
+
+
+@runtime_checkable
+class KeepsContexts(Protocol):
+    """What a dialect with `next_use` offers too."""
+
+    async def tell(self, words: Mapping[str, Any]) -> None:
+        """Say what is known of contexts that the server keeps. Raises EngineErrors."""
 
 
 class TokenDialect(Protocol):

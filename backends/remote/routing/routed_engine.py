@@ -11,8 +11,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any, cast
 
-from backends.base import Engine, EngineInfo, Outcome, Request, Result, total
+from backends.base import Engine, EngineInfo, Expecting, Outcome, Request, Result, total
 from backends.errors import (
     ConfigError,
     EngineError,
@@ -84,6 +85,12 @@ class RoutedEngine:
             capabilities=frozenset.intersection(*(info.capabilities for info in infos)),
             max_context_tokens=min(contexts, default=None),
         )
+
+    def expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        """See `backends.base.Expecting`; each endpoint passes over what it does not keep."""
+        for endpoint in self.endpoints:
+            if "next_use" in endpoint.engine.info.capabilities:
+                cast(Expecting, endpoint.engine).expect(uses)
 
     def watch_rates(self, tell: Callable[[RateReport], None]) -> None:
         """See `backends.rate_limits.ReportsRates`."""

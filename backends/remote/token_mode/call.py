@@ -1,8 +1,8 @@
 """What a server is asked in token mode, and what it says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from backends.base import Capability, FusionReport, Place, Usage
 from backends.fusion_reports import total_report
@@ -43,6 +43,7 @@ class Prompt:
     salt: str = ""  # "": shared by all
     fusion: str | None = None  # the plan by which `chunks` are reused; None: all is exact
     chunks: Sequence[ChunkAt] = ()
+    contexts: Mapping[str, Any] | None = None  # kept ones, for a server that keeps some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

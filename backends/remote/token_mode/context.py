@@ -1,6 +1,7 @@
 """A context as token ids that the client keeps: immutable, and cheap to extend and to fork."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 from backends.llm.requests.open_turn import Open
 from backends.llm.requests.prompt_encoder import PromptEncoder
@@ -20,6 +21,7 @@ class TokenContext:
         "_parent",
         "adapter",
         "fusion",
+        "kept",
         "num_tokens",
         "prompts",
         "salt",
@@ -50,6 +52,8 @@ class TokenContext:
         self.salt = salt  # the tenant that may go on from here; "": all
         self.fusion = fusion  # how a server reuses the KV of the chunks; None: all is exact
         self._chunks = tuple(chunks)
+        # By server that keeps contexts: the longest kept one that this one goes on from, or itself
+        self.kept: dict[Hashable, Any] = {} if parent is None else dict(parent.kept)
 
     @property
     def ids(self) -> list[int]:
@@ -81,7 +85,8 @@ class TokenContext:
         return TokenContext(self.prompts, self, own, turn, self.adapter, self.salt, self.fusion)
 
     def release(self) -> None:
-        """Nothing to give up: no server holds anything for it."""
+        """Servers keep nothing for it any more. Its ids stay."""
+        self.kept = {}
 
     def __repr__(self) -> str:
         return f"TokenContext({self.num_tokens} tokens)"

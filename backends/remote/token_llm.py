@@ -193,10 +193,11 @@ class TokenLLM:
         pairs = zip(calls, readings, strict=True)
         sent = [replace(call, contexts=_fields_of(reading)) for call, reading in pairs]
         outputs = await all_of(self._output(call, request.emit) for call in sent)
-        contexts = _contexts_after(decode.prompt, outputs)
-        self._note_left(readings, contexts)
+        result = _result_of(decode, calls, outputs, before)
+        after = result.outputs[1]
+        self._note_left(readings, after if isinstance(after, list) else [after])
         decode.prompt.release()  # nobody else has it
-        return _result_of(decode, calls, outputs, contexts, before)
+        return result
 
     def _reading(self, prompt: TokenContext, request: Request) -> Reading | None:
         """Which contexts the server reads and keeps for a request; None: it keeps none."""
@@ -288,13 +289,12 @@ class TokenLLM:
 
 
 def _result_of(
-    decode: Decode,
-    calls: Sequence[Call],
-    outputs: Sequence[Output],
-    contexts: Sequence[TokenContext],
-    before: Cost,
+    decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Cost
 ) -> Result:
-    num_prompt = decode.prompt.num_tokens
+    turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
+    contexts = [
+        decode.prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs
+    ]
     cached = sum(min(output.num_cached or 0, num_prompt) for output in outputs)
     cost = before + Cost(
         num_prompt * len(calls) - cached,
@@ -307,15 +307,10 @@ def _result_of(
     was_cut = any(sample.finish_reason == "length" for sample in samples)
     ended = samples[0].finish_reason if len(samples) == 1 else "stop"
     texts = [output.output for output in outputs]
-    values = (texts, list(contexts)) if len(calls) > 1 else (texts[0], contexts[0])
+    values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
     finish = "length" if was_cut else ended
     served = longest_served(output.served for output in outputs)
     return Result(values, cost.usage, finish, samples, fusion=cost.fusion, served=served)
-
-
-def _contexts_after(prompt: TokenContext, outputs: Sequence[Output]) -> list[TokenContext]:
-    turn = prompt.turn
-    return [prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs]
 
 
 def _fields_of(reading: Reading | None) -> dict[str, Any] | None:

@@ -296,7 +296,7 @@ class EngineScheduler:
                 self._on_aborted(outcome.usage)
             has_failed = isinstance(outcome, Exception)
             if not (has_failed and self._is_open and self._repeats.takes(job, outcome)):
-                job.on_done(self._repeats.checked(job, outcome))
+                _tell(job, self._repeats.checked(job, outcome))
 
     def _settled(
         self, done: Iterable[tuple[Job, Outcome]], rates: RatePlanner
@@ -402,6 +402,15 @@ class EngineScheduler:
             self._loading = asyncio.get_running_loop().create_task(self.engine.start())
             self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._loading
+
+
+def _tell(job: Job, outcome: Outcome) -> None:
+    """What breaks at an outcome is said as of a callback: others of the batch get theirs."""
+    try:
+        job.on_done(outcome)
+    except Exception as error:
+        said = {"message": f"the outcome of {job.request.op} was not taken", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(said)
 
 
 def _closed(name: str) -> Exception:

@@ -93,7 +93,9 @@ class RunStores:
 async def _ended(
     store: RunStore, run: StoredRun, state: RunState, error: BaseException | None = None
 ) -> None:
-    said = "" if error is None else f"{type(error).__name__}: {without_url_secrets(str(error))}"
+    from runtime.run_store.values import said_by
+
+    said = "" if error is None else without_url_secrets(said_by(error))
     ending = store.end(run.id, state, date().timestamp(), said)
     try:
         await asyncio.shield(asyncio.wrap_future(ending))

@@ -42,10 +42,15 @@ class Hash(Protocol):
 
 
 def digest(*values: Any) -> bytes:
-    """The digest of the values in order. Raises NoContent."""
+    """The digest of the values in order. Raises NoContent, whatever a value's class raises."""
     found = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for value in values:
-        _feed(found, value)
+    try:
+        for value in values:
+            _feed(found, value)
+    except NoContent:
+        raise
+    except Exception as error:  # it holds itself, has an unset field, too many digits
+        raise NoContent("a value has no content digest: it cannot be looked through") from error
     return found.digest()
 
 

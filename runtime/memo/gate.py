@@ -83,7 +83,7 @@ class RememberingScheduler(SchedulerLayer[Scheduler]):
             return None
         try:
             return rule(job.request, self._owner, self._memo.contexts)
-        except (NoContent, RecursionError):
+        except NoContent:
             return None
 
     def _rule(self, job: Job) -> Rule | None:

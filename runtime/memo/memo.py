@@ -83,7 +83,7 @@ def entries_of(values: Mapping[bytes, Any]) -> dict[bytes, Entry]:
 def _size_of(value: Any) -> int | None:
     try:
         return size_of(value)
-    except RecursionError:  # it holds itself
+    except Exception:  # it holds itself, or has an unset field
         return None
 
 

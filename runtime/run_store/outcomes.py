@@ -10,7 +10,7 @@ from backends.base import Request, Result, Usage
 from backends.url_secrets import without_url_secrets
 from runtime.run_store.contents import Contents, is_context, kept_attrs, parts_of
 from runtime.run_store.restored import RestoredContext, Step
-from runtime.run_store.values import NotStorable, decode, encode
+from runtime.run_store.values import NotStorable, decode, encode, said_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def encode_error(error: Exception) -> bytes:
         kept.args = tuple(map(_masked, kept.args))
         vars(kept).update({name: _masked(value) for name, value in vars(kept).items()})
         return encode(kept)
-    except (NotStorable, TypeError, AttributeError):
-        return encode(RuntimeError(_masked(f"{type(error).__name__}: {error}")))
+    except Exception:  # a value of it, or its class
+        return encode(RuntimeError(_masked(said_by(error))))
 
 
 def _masked(value: Any) -> Any:

@@ -33,16 +33,33 @@ class NotStorable(TypeError):
 
 
 def encode(value: Any) -> bytes:
-    """The value as bytes, equal for equal values. Raises NotStorable."""
+    """The value as bytes, equal for equal values. Raises NotStorable, whatever its class raises."""
     try:
         return json.dumps(_plain(value)).encode()
+    except NotStorable:
+        raise
     except RecursionError:
-        raise NotStorable("it holds itself") from None
+        raise NotStorable("it holds itself, or is nested too deeply") from None
+    except Exception as error:  # an unset field, a number of too many digits, code of its class
+        raise NotStorable(f"it cannot be looked through: {said_by(error)}") from error
 
 
 def decode(data: bytes) -> Any:
-    """The value that `encode` took. Raises NotStorable for one of a class that is not here."""
-    return _rich(json.loads(data))
+    """The value that `encode` took. Raises NotStorable for one that cannot be made again."""
+    try:
+        return _rich(json.loads(data))
+    except NotStorable:
+        raise
+    except Exception as error:  # damaged, nested too deeply, or of a class that has changed
+        raise NotStorable(f"what is kept cannot be read: {said_by(error)}") from error
+
+
+def said_by(error: BaseException) -> str:
+    """Its type and text; the type alone where its class cannot say more."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def _plain(value: Any) -> Any:
@@ -152,7 +169,7 @@ def _rich(value: Any) -> Any:
     try:
         return _TO_RICH[kind](*parts)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise NotStorable(f"a kept {kind} cannot be made again: {error}") from error
+        raise NotStorable(f"a kept {kind} cannot be made again: {said_by(error)}") from error
 
 
 def _rich_array(dtype: str, shape: Sequence[int], data: str) -> np.ndarray[Any, Any]:

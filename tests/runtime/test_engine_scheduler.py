@@ -324,3 +324,26 @@ def test_another_policy_orders_what_waits_from_the_next_batch_on() -> None:
 
     run_virtual(main())
     assert texts(engine) == [["a"], ["d"], ["c"], ["b"]]
+
+
+def test_who_breaks_at_an_outcome_harms_no_other_job_nor_the_slot() -> None:
+    _, asked = embedder()
+    said: list[str] = []
+
+    def broken(outcome: Outcome) -> None:
+        raise LookupError("nobody is there")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, told: said.append(f"{told['message']}: {told['exception']}")
+        )
+        asked.scheduler.submit(Job(Request("f" * 32, "embed", ("x",)), "q1", HINT, print, broken))
+        asked.ask("a")
+        await asked.all_ended()
+        asked.ask("b")
+        await asked.all_ended()
+        assert asked.scheduler.num_jobs == 0
+
+    run_virtual(main())
+    assert said == ["the outcome of embed was not taken: nobody is there"]
+    assert all(isinstance(outcome, Result) for outcome in asked.outcomes.values())

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,49 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"teola resume {run.id} --runs r" in said
     assert (run.state, process.returncode) == ("interrupted", 130)
     assert "began and did not end" in run.question
+
+
+@dataclass
+class Unset:
+    x: int = field(init=False)
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise LookupError("it says nothing")
+
+
+STRANGE = {"unset": Unset(), "long": 10**5000}
+
+
+@tl.tool
+def strange(kind: str) -> Any:
+    made.append(kind)
+    if kind == "mute":
+        raise Mute(Unset())
+    return STRANGE[kind]
+
+
+@tl.tool(pure=True)
+def type_name(value: Any) -> str:
+    return type(value).__name__
+
+
+@tl.app
+async def takes_strange(kind: str) -> str:
+    return await tl.value(type_name(await tl.value(strange(kind))))
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_value_that_cannot_be_looked_through_ends_no_run(folder: str, kind: str) -> None:
+    expected = type(STRANGE[kind]).__name__
+    assert takes_strange(kind) == expected
+    assert takes_strange.using(runs=folder)(kind) == expected
+    with pytest.raises(tl.errors.EffectInDoubt):
+        tl.resume(tl.runs(folder)[0].id, runs=folder)
+
+
+def test_an_exception_that_cannot_be_said_ends_its_run(folder: str) -> None:
+    with pytest.raises(tl.errors.QueryError):
+        takes_strange.using(runs=folder)("mute")
+    assert tl.runs(folder)[0].state == "failed"

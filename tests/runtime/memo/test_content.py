@@ -3,7 +3,7 @@
 import enum
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -131,3 +131,14 @@ def test_all_that_a_tool_can_tell_apart_counts() -> None:
     object.__setattr__(extended, "more", 3)
     assert len({digest(value) for value in (Secretive(), Secretive(x=0), hiding)}) == 3
     assert digest(extended) != digest(plain)
+
+
+@dataclass
+class Unset:
+    x: int = field(init=False)
+
+
+@pytest.mark.parametrize("value", [Unset(), 10**5000], ids=["unset", "long"])
+def test_a_value_that_cannot_be_looked_through_has_no_digest(value: object) -> None:
+    with pytest.raises(NoContent, match="cannot be looked through"):
+        digest([value])

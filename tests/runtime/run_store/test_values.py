@@ -1,7 +1,7 @@
 """Values as bytes and back."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +18,7 @@ from backends.base import Chunk, Turn
 from backends.documents import Doc, Index
 from backends.errors import EngineOverloaded
 from runtime.chunked_text import ChunkedText
+from runtime.run_store.outcomes import decode_error, encode_error
 from runtime.run_store.values import NotStorable, decode, encode
 
 
@@ -140,3 +141,43 @@ def test_a_class_that_is_gone_is_said() -> None:
 
 def test_equal_sets_have_equal_bytes() -> None:
     assert encode({"b", "a", "c"}) == encode({"c", "b", "a"})
+
+
+@dataclass
+class Unset:
+    x: int = field(init=False)
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise LookupError("it says nothing")
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("value", [Unset(), 10**5000, nested(5000)], ids=["unset", "long", "deep"])
+def test_a_value_that_cannot_be_looked_through_is_refused(value: Any) -> None:
+    with pytest.raises(NotStorable):
+        encode(value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError(10**5000), ValueError(Unset()), Mute(Unset())],
+    ids=["long", "unset", "mute"],
+)
+def test_an_exception_that_cannot_even_be_said_is_kept_by_its_type(error: Exception) -> None:
+    again = decode_error(encode_error(error))
+    assert type(error).__name__ in str(again)
+
+
+def test_what_is_damaged_is_said_in_one_way() -> None:
+    for data in (b"", b"{", b"[]", b'["enum", "a"]', b"\xff"):
+        with pytest.raises(NotStorable):
+            decode(data)

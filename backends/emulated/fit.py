@@ -5,8 +5,10 @@ With x(r) the seconds of a FLOP in linear layers of r rows, a step of T tokens i
     step + row S + x(T) 2 P T + x(R) 2 d V R + 4 L H D (y K + z K1)     (symbols: see `roofline`)
 
 with K1 of the spans of one row and K of the others. That is linear in step, row, y, z and x at each
-knot: least squares of the relative errors, nothing below zero. What memory traffic costs is in x,
-which is a table by rows.
+knot: the least relative errors, nothing below zero. What memory traffic costs is in x, which is a
+table by rows. Relative errors alone would make all steps together too short, for some take longer
+than others like them and none much shorter; so in the end all are made longer by one factor, with
+which they take the measured time together. A queue feels that sum, and near saturation many times.
 """
 
 from collections.abc import Sequence
@@ -21,15 +23,18 @@ KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512)  # rows
 
 _NUM_REWEIGHTED = 20
 _EXACT = 0.01  # a relative error that counts as none
+_DISTURBED = 2.0  # a step that took so many times what it should was stopped by something else
 
 Matrix = NDArray[np.float64]
 
 
 def fit(steps: Sequence[Measured], shape: Shape, memory_bytes: float, source: str) -> Device:
-    """The device that explains the steps of a model of `shape`."""
+    """The device that explains the steps of a model of `shape`: each of them as it came, so that
+    sizes of which there are many matter more."""
     rows = np.array([_terms(step, shape) for step in steps])  # [N, 4 + knots]
     seconds = np.array([step.seconds for step in steps])
     found = _robust(rows / seconds[:, None])
+    found *= _times_longer(rows @ found, seconds)
     step_s, row_s, attention_s, alone_s, *flop_s = found.tolist()
     slowest = max(flop_s)
     known = {knot: s or slowest for knot, s in zip(KNOTS, flop_s, strict=True)}
@@ -80,6 +85,12 @@ def _robust(rows: Matrix) -> Matrix:
         found = _not_negative(rows * weights[:, None], weights)
         weights = 1 / np.sqrt(np.maximum(np.abs(rows @ found - 1), _EXACT))
     return found
+
+
+def _times_longer(ours: Matrix, seconds: Matrix) -> float:
+    """What all steps but the disturbed ones took together, to what they should have taken."""
+    counts = seconds < _DISTURBED * ours
+    return float(seconds[counts].sum() / ours[counts].sum())
 
 
 def _not_negative(rows: Matrix, wanted: Matrix) -> Matrix:

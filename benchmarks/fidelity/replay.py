@@ -15,9 +15,7 @@ from backends.emulated.measure import (
     as_toml,
     calibration_round,
     shape_of_model,
-    typical,
 )
-from backends.emulated.roofline import Roofline
 from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
 from backends.models.fetch import resolve
@@ -72,22 +70,7 @@ class Machine:
 
     def url(self, name: str, steps: Sequence[Measured]) -> str:
         """Of the emulated LLM whose steps are as these."""
-        return self._written(name, fit(typical(steps), self._shape, MEMORY_BYTES, "this machine"))
-
-    def own_url(self, name: str, steps: Sequence[Measured]) -> str:
-        """Of one whose steps take as long as these, all together."""
-        device = fit(steps, self._shape, MEMORY_BYTES, "a run")
-        roofline = Roofline(device, self._shape)
-        ours = sum(roofline.step_s(step.spans, step.num_logits) for step in steps)
-        factor = sum(step.seconds for step in steps) / ours
-        peaks = {name: peak / factor for name, peak in device.peak_flops.items()}
-        times = {
-            "peak_flops": peaks,
-            "bandwidth_bytes_s": device.bandwidth_bytes_s / factor,
-            "step_overhead_s": device.step_overhead_s * factor,
-            "row_overhead_s": device.row_overhead_s * factor,
-        }
-        return self._written(name, device.model_copy(update=times))
+        return self._written(name, fit(steps, self._shape, MEMORY_BYTES, "this machine"))
 
     def _written(self, name: str, device: Device) -> str:
         path = self._folder / f"{name}.toml"
@@ -112,7 +95,7 @@ def compare(
     url = machine.url("all", [step for steps in measured for step in steps])
     found = {}
     for name, way in ways.items():
-        said, own = folder / f"{name}.jsonl", machine.own_url(name, real[name].steps)
+        said, own = folder / f"{name}.jsonl", machine.url(name, real[name].steps)
         runs = [run_emulated(each, asked, way, said) for each in (url, own)]
         found[name] = Beside(real[name], *runs)
     return found

@@ -52,8 +52,8 @@ def profile(model: str, dtype: str, tell: Callable[[str], None]) -> Profiled:
         tell(f"{dtype}, round {number + 1} of {ROUNDS}")
         steps += calibration_round(stepper)
         others += held_out_round(stepper, draw)
-    seen, unseen = typical(steps), typical(others, LEAST)
-    return Profiled(fit(seen, shape, MEMORY_BYTES, "this machine"), shape, seen, unseen)
+    device = fit(steps, shape, MEMORY_BYTES, "this machine")
+    return Profiled(device, shape, typical(steps), typical(others, LEAST))
 
 
 def held_out_round(stepper: Stepper, draw: random.Random) -> list[Measured]:

@@ -73,9 +73,19 @@ def test_the_fit_finds_a_machine_again() -> None:
 def test_steps_that_were_disturbed_matter_little() -> None:
     machine = Roofline(MACHINE, SHAPE)
     noises = np.random.default_rng(0).normal(0, 0.02, 200)
-    noises[::9] += 1.0
+    noises[::9] += 1.5
     fitted = Roofline(fit(steps_of(machine, noises), SHAPE, 8e9, "here"), SHAPE)
     assert worst_error(fitted, machine) < 0.1
+
+
+def test_all_steps_together_take_the_measured_time() -> None:
+    machine = Roofline(MACHINE, SHAPE)
+    noises = np.zeros(200)
+    noises[::4] = 0.4  # what a median does not see
+    steps = steps_of(machine, noises)
+    fitted = Roofline(fit(steps, SHAPE, 8e9, "here"), SHAPE)
+    ours = sum(fitted.step_s(step.spans, step.num_logits) for step in steps)
+    assert ours == pytest.approx(sum(step.seconds for step in steps), rel=0.01)
 
 
 def test_a_fitted_device_is_written_and_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from frontend_dsl.signature import ArgumentError
 from runtime.errors import EffectInDoubt, NodeFailed, QueryTimeout, RunStoreFailed
 from teola import errors
 from teola.app_serving.told import is_telling, told
-from teola.serving.api_errors import ApiError, from_engine
+from teola.serving.api_errors import NOT_AGAIN, ApiError, from_engine
 
 CANCELLED = ApiError(410, "the run was cancelled", code="run_cancelled")
 CLIENT_GONE = ApiError(499, "the client of the run went away", code="client_gone")
@@ -37,7 +37,6 @@ _FINAL = (
     "app_failed",
     "approval_pending",
     "effect_in_doubt",
-    "run_interrupted",
     "run_store_failed",
 )
 _OF_ENGINES = (EngineOverloaded, EngineUnavailable, RequestRejected, RequestTooLong)
@@ -50,9 +49,17 @@ _DOUBT = (
 _log = logging.getLogger("teola.apps")
 
 
-def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = False) -> ApiError:
+def from_app(
+    run_id: str,
+    app: str,
+    error: BaseException,
+    *,
+    with_text: bool = False,
+    has_acted: bool = False,
+) -> ApiError:
     """An outcome of an app. What its author did not expect is logged with its stack trace;
-    `with_text` its client is told what it says, too."""
+    `with_text` its client is told what it says, too; `has_acted`: it has called a tool, or written
+    to a store."""
     cause = error.cause if isinstance(error, NodeFailed) else error
     if isinstance(cause, _OF_ENGINES):
         found = from_engine(cause, _ARGUMENTS)
@@ -62,6 +69,7 @@ def from_app(run_id: str, app: str, error: BaseException, *, with_text: bool = F
             code=found.code,
             param=found.param and _ARGUMENTS,
             retry_after_s=found.retry_after_s,
+            is_final=has_acted,
         )
     if isinstance(error, ArgumentError):
         return ApiError(400, str(error), code="invalid_value", param=_ARGUMENTS)
@@ -94,7 +102,7 @@ def cut_off(run_id: str, *, is_kept: bool) -> ApiError:
         else "was cut off: send it again only if what it has done may be done twice"
     )
     message = f"the server is closing; run {run_id} {what}"
-    return ApiError(503, message, code="run_interrupted")
+    return ApiError(503, message, code="run_interrupted", is_final=True)
 
 
 def in_state(message: str, code: str) -> ApiError:
@@ -109,4 +117,4 @@ def unknown_run(run_id: str) -> ApiError:
 
 def retry_headers(error: ApiError) -> Mapping[str, str]:
     """For OpenAI's clients, which would run a failed app again for any 5xx."""
-    return {"x-should-retry": "false"} if error.code in _FINAL else {}
+    return NOT_AGAIN if error.is_final or error.code in _FINAL else {}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from math import ceil
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,6 +70,9 @@ class ErrorBody(TypedDict):
     error: ErrorFields
 
 
+NOT_AGAIN = MappingProxyType({"x-should-retry": "false"})  # to OpenAI's clients
+
+
 class ApiError(Exception):
     """What a client is told."""
 
@@ -80,9 +84,12 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
+        is_final: bool = False,
     ) -> None:
+        """`is_final`: sent again, the request would do again what it has done."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_final = is_final
         self.status = status
         self.message = message
         self.code = code
@@ -105,6 +112,8 @@ class ApiError(Exception):
             headers = {"www-authenticate": "Bearer"}
         elif self.status == 415:
             headers = {"accept-encoding": "identity"}
+        elif self.is_final:
+            headers = NOT_AGAIN
         elif self.status in (429, 503):
             headers = {"retry-after": str(ceil(self.retry_after_s or 1.0))}
         return JSONResponse(self.body, self.status, headers)

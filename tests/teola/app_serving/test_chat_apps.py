@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import teola as tl
-from backends.errors import EngineOverloaded, RequestTooLong
+from backends.errors import EngineOverloaded, EngineUnavailable, RequestTooLong
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -272,6 +272,35 @@ def test_a_run_that_fails_at_once_has_its_status(
         answer = client.chat("ask", "?", stream=streams)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.headers.get("retry-after") == ("1" if status == 429 else None)
+
+
+@tl.tool
+def charge(question: str) -> str:
+    return f"charged for {question}"
+
+
+@tl.prompt(llm, max_tokens=8)
+def say_it(text: str) -> str:
+    return text
+
+
+@tl.app
+async def pays(question: str) -> str:
+    return await tl.value(say_it(await tl.value(charge(question))))
+
+
+@pytest.mark.parametrize("error", [EngineUnavailable("away"), EngineOverloaded("full")])
+def test_an_app_that_called_a_tool_is_not_run_again_by_clients(
+    serve: Serve, error: Exception
+) -> None:
+    with tl.fake(llm, error), serve(pays, ask) as client:
+        done = [client.chat("pays", "?", stream=streams) for streams in (False, True)]
+        done.append(client.run("pays", arguments={"question": "?"}))
+        again = client.chat("ask", "?")
+    assert all(answer.headers["x-should-retry"] == "false" for answer in done)
+    assert not any("retry-after" in answer.headers for answer in done)
+    assert {answer.status_code for answer in (*done, again)} == {again.status_code}
+    assert (again.headers["retry-after"], "x-should-retry" in again.headers) == ("1", False)
 
 
 def test_a_failed_app_is_not_run_again_by_clients(serve: Serve) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from time import time
 from typing import Any
 
@@ -54,7 +57,8 @@ def resume(
     Raises RunNotFound, RunInUse, WrongAnswer, RunDiverged, and what the app raises.
     """
     found = _prepared(run_id, runs, app, arguments, engines, in_doubt, approve, by)
-    return found.app(*found.args, **found.kwargs)
+    with found.given_back_unless_begun():
+        return found.app(*found.args, **found.kwargs)
 
 
 async def aresume(
@@ -69,10 +73,10 @@ async def aresume(
     by: str = "",
 ) -> Any:
     """`resume`, awaited."""
-    found = await asyncio.to_thread(
-        _prepared, run_id, runs, app, arguments, engines, in_doubt, approve, by
-    )
-    return await found.app.arun(*found.args, **found.kwargs)
+    given = (run_id, runs, app, arguments, engines, in_doubt, approve, by)
+    found = await _aside(partial(_prepared, *given))
+    with found.given_back_unless_begun():
+        return await found.app.arun(*found.args, **found.kwargs)
 
 
 def answer(
@@ -94,6 +98,40 @@ class Resumed:
     app: App[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    give_back: Callable[[], object]
+
+    @contextmanager
+    def given_back_unless_begun(self) -> Iterator[None]:
+        """The run is as it was before where the app does not come to run: its arguments are wrong,
+        say."""
+        try:
+            yield
+        finally:
+            if not self.app.options.resumes.has_begun:
+                self.give_back()
+
+
+async def _aside(prepare: Callable[[], Resumed]) -> Resumed:
+    """On a thread, which goes on where nobody waits for it any more."""
+    made: list[Resumed] = []
+    lock, is_left = Lock(), Event()
+
+    def work() -> Resumed:
+        found = prepare()
+        with lock:
+            made.append(found)
+            if is_left.is_set():
+                found.give_back()
+        return found
+
+    try:
+        return await asyncio.to_thread(work)
+    except asyncio.CancelledError:
+        with lock:
+            is_left.set()
+            for found in made:
+                found.give_back()
+        raise
 
 
 def _prepared(
@@ -139,7 +177,12 @@ def prepared(
     claimed: Claimed = store.claim(run_id, in_doubt).result()
     tenant = claimed.row.tenant or found.options.tenant
     options = {"resumes": claimed.run, "runs": str(store.folder), "engines": urls, "tenant": tenant}
-    return Resumed(found.with_options(**options), args, kwargs)
+    give_back = partial(store.give_back, claimed)
+    try:
+        return Resumed(found.with_options(**options), args, kwargs, give_back)
+    except BaseException:
+        give_back()
+        raise
 
 
 def _app_at(target: str, run_id: str) -> App[..., Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from time import time
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from backends.errors import ConfigError
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from runtime.run_store.rows import RunRow, RunState
     from runtime.run_store.store import RunStore
     from runtime.run_store.stored_run import StoredRun
+
+
+T = TypeVar("T")
 
 
 class EndNotKept(UserWarning):
@@ -74,7 +80,8 @@ class RunStores:
         run: StoredRun | None = options.resumes
         if run is None:
             row = _row_of(inputs, options)
-            run = await asyncio.wrap_future(store.begin(row))
+            run = await taken(store.begin(row), partial(_interrupted, store))
+        run.has_begun = True
         try:
             yield replace(options, stored=RunPart(run), resumes=None)
         except BaseException as error:
@@ -88,6 +95,25 @@ class RunStores:
             await _ended(store, run, _state_after(run.broken), run.broken)
             raise run.broken
         await _ended(store, run, "finished")
+
+
+async def taken(taking: Future[T], give_back: Callable[[T], object]) -> T:
+    """A run that is being written down, or claimed. Where nobody waits for it any more, it is given
+    back as soon as it is taken."""
+
+    def done(future: Future[T]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            give_back(future.result())
+
+    try:
+        return await asyncio.wrap_future(taking)
+    except asyncio.CancelledError:
+        taking.add_done_callback(done)
+        raise
+
+
+def _interrupted(store: RunStore, run: StoredRun) -> None:
+    store.end(run.id, "interrupted", time(), "CancelledError: ")
 
 
 async def _ended(

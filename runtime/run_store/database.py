@@ -151,7 +151,7 @@ class RunDatabase:
         query = f"SELECT run, {_NODE} FROM nodes WHERE {where}state IN {states} ORDER BY when_s"
         return [(run, _node(row)) for run, *row in self.read(query, given)]
 
-    def end(self, run_id: str, state: RunState, ended_s: float, error: str) -> None:
+    def end(self, run_id: str, state: RunState, ended_s: float | None, error: str) -> None:
         """The run is nobody's any more."""
         with self.transaction() as db:
             query = "UPDATE runs SET state = ?, ended_s = ?, error = ?, owner = '' WHERE id = ?"

@@ -42,6 +42,7 @@ class Claimed:
     """A run that this process works on from now on."""
 
     row: RunRow
+    before: RunRow  # as it was
     run: StoredRun
     answers: Sequence[GivenAnswer]  # that somebody gave, the first first
 
@@ -80,14 +81,14 @@ class RunStore:
         """Take a run that no living process works on. Raises RunNotFound, RunInUse."""
 
         def work(database: RunDatabase) -> Claimed:
-            row = self._take(database, run_id)
+            before, row = self._take(database, run_id)
             rows = database.nodes(run_id, MOST_AT_ONCE)
             run = StoredRun(run_id, self.writer, rows, in_doubt)
-            return Claimed(row, run, database.answers(run_id))
+            return Claimed(row, before, run, database.answers(run_id))
 
         return self.writer.do(work)
 
-    def _take(self, database: RunDatabase, run_id: str) -> RunRow:
+    def _take(self, database: RunDatabase, run_id: str) -> tuple[RunRow, RunRow]:
         self._there(database, run_id)
         with database.transaction() as db:
             row = self._there(database, run_id)
@@ -98,7 +99,7 @@ class RunStore:
             query = "UPDATE runs SET state = ?, ended_s = NULL, error = '', owner = ? WHERE id = ?"
             db.execute(query, (taken.state, taken.owner, run_id))
         self._running.add(run_id)
-        return taken
+        return row, taken
 
     def _there(self, database: RunDatabase, run_id: str) -> RunRow:
         row = database.run(run_id) if database.exists else None
@@ -113,7 +114,20 @@ class RunStore:
         if self.is_running(row):
             raise RunInUse(f"run {row.id} is running; wait for it, or stop its process")
 
-    def end(self, run_id: str, state: RunState, ended_s: float, error: str = "") -> Future[None]:
+    def give_back(self, claimed: Claimed) -> Future[None]:
+        """A run that did not go on is as it was before it was claimed."""
+        before = claimed.before
+        state: RunState = "interrupted" if before.state == "running" else before.state
+        return self.end(before.id, state, before.ended_s, before.error)
+
+    def drop(self, run_id: str) -> Future[None]:
+        """Forget a run of this process which never began."""
+        self._running.discard(run_id)
+        return self.writer.do(lambda database: database.delete([run_id]))
+
+    def end(
+        self, run_id: str, state: RunState, ended_s: float | None, error: str = ""
+    ) -> Future[None]:
         """It ended here, and may be claimed again."""
         self._running.discard(run_id)
         return self.writer.do(lambda database: database.end(run_id, state, ended_s, error))

@@ -61,6 +61,7 @@ class StoredRun:
         self.writer = writer
         self.in_doubt = in_doubt
         self.contents = Contents()
+        self.has_begun = False  # its app runs, and ends it
         self.num_effects = 0  # that are under way
         self.num_restored = 0  # primitives that were answered with what is kept
         self.num_run = 0

@@ -4,7 +4,7 @@ until somebody answers a question, end none of them."""
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ from teola.app_serving.run_list import ListedRun, RunQuery, listed
 from teola.app_serving.served_app import ServedApp
 from teola.runner import default_runner
 from teola.serving.api_errors import invalid
+from teola.stored_runs import taken
 
 T = TypeVar("T")
 _log = logging.getLogger("teola.apps")
@@ -76,7 +77,8 @@ class KeptRuns:
             began_s=began_s,
             tenant=tenant or app.options.tenant or "",
         )
-        run = await _on_disk(self._store.begin(row, is_served=True))
+        beginning = self._store.begin(row, is_served=True)
+        run = await _on_disk(beginning, lambda run: self._store.drop(run.id))
         return self._kept(run_id, self._going_on(app, run), arguments, began_s)
 
     async def claim(
@@ -86,8 +88,13 @@ class KeptRuns:
         code = self._code.get(served.name, "")
         if found.row.code and found.row.code != code:
             _log.warning("the code of %s changed since run %s began", served.name, found.row.id)
-        claimed = await _on_disk(self._store.claim(found.row.id, in_doubt))
-        await _on_disk(self._served.answer(found.row.id, b""))
+        claiming = self._store.claim(found.row.id, in_doubt)
+        claimed = await _on_disk(claiming, self._store.give_back)
+        try:
+            await _on_disk(self._served.answer(found.row.id, b""))
+        except BaseException:
+            self._store.give_back(claimed)
+            raise
         app = self._going_on(served.app, claimed.run)
         kept = self._kept(found.row.id, app, arguments, found.row.began_s)
         return replace(kept, answers=claimed.answers)
@@ -134,6 +141,10 @@ class KeptRuns:
         if self._retention.is_due():
             await self._prune()
 
+    def give_up(self, run_id: str) -> None:
+        """A run ended before its app began."""
+        self._store.end(run_id, "interrupted", date().timestamp(), "it did not begin")
+
     async def cancel(self, run_id: str) -> bytes:
         """End a run that does not run here; what its clients see of it then. Raises ApiError where
         it runs elsewhere."""
@@ -176,9 +187,10 @@ def _in_list(found: ServedListed) -> ListedRun:
     return listed(found.run.row.began_s, body, progress_of(found.run))
 
 
-async def _on_disk(work: Future[T]) -> T:
+async def _on_disk(work: Future[T], give_back: Callable[[T], object] | None = None) -> T:
+    """`give_back`: what becomes of it where nobody waits for it any more."""
     try:
-        return await asyncio.wrap_future(work)
+        return await (asyncio.wrap_future(work) if give_back is None else taken(work, give_back))
     except RunInUse as error:
         raise in_state(str(error), "run_in_use") from error
     except RunNotFound as error:

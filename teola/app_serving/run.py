@@ -18,6 +18,7 @@ from uuid import uuid4
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from backends.base import Usage, total
+from graph_opt.ops import OPS
 from runtime.errors import QueryTimeout
 from runtime.events import Event
 from runtime.run_store.questions import Question
@@ -105,6 +106,7 @@ class Run:
         self._usage = Usage()
         self._final: set[tuple[str, str]] = set()  # queries and nodes that write the answer's text
         self._is_cut = False
+        self._has_acted = False  # a primitive began that may do what must not be done twice
         self._tracing: asyncio.Future[Any] | None = None  # on a thread of its own
 
     @property
@@ -116,6 +118,11 @@ class Run:
     def finish_reason(self) -> Literal["stop", "length"]:
         """Whether a limit of tokens cut the text that the app returns."""
         return "length" if self._is_cut else "stop"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its app came to run; it ends on the disk with that."""
+        return self._kept is None or bool(self.app.options.resumes.has_begun)
 
     @property
     def is_tracing(self) -> bool:
@@ -230,7 +237,10 @@ class Run:
         return await run(left_s)
 
     def _error(self, error: BaseException) -> ApiError:
-        return from_app(self.id, self.app.name, error, with_text=self.shows_errors)
+        with_text = self.shows_errors
+        return from_app(
+            self.id, self.app.name, error, with_text=with_text, has_acted=self._has_acted
+        )
 
     async def _cancel_work(self) -> None:
         self._work.cancel()
@@ -241,6 +251,8 @@ class Run:
         if self.app.options.listener is not None:
             self.app.options.listener(event)
         self.progress(event)
+        if event.kind == "start" and OPS[event.op].effects:
+            self._has_acted = True
         if event.kind == "end":
             with self._lock:
                 self._usage = total((self._usage, usage_of(event.fields)))

@@ -144,6 +144,8 @@ class AppService:
         def leave(stopped: Run) -> None:
             self.metrics.count_usage(stopped.usage)
             taken.close()
+            if self.kept is not None and not stopped.has_begun:
+                self.kept.give_up(stopped.id)
 
         run.start(self._loop, leave)
         return run

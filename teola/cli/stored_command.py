@@ -152,7 +152,8 @@ def _go_on(
         json=as_json, quiet=quiet, summary=True, virtual=False, no_color=False
     )
     try:
-        run_and_print(Invocation(found.app, found.kwargs, options))
+        with found.given_back_unless_begun():
+            run_and_print(Invocation(found.app, found.kwargs, options))
     finally:
         if not quiet:
             run: StoredRun = found.app.options.resumes

@@ -137,6 +137,23 @@ def test_a_run_waits_and_goes_on_with_its_answer(
     assert made.count("draft of rain") == 1
 
 
+@tl.app
+def untraceable(name: str, number: int) -> str:
+    made.append(f"traced with {number}")
+    if len(made) == 1:
+        raise ValueError("not yet")
+    return send(name)
+
+
+def test_a_run_whose_app_did_not_begin_may_be_resumed(serve: Serve, keeping: Keeping) -> None:
+    with serve(untraceable, keeping=keeping) as client:
+        run = client.run("untraceable", arguments={"name": "ann", "number": 1}).json()
+        assert run["status"] == "failed"
+        client.until(f"/v1/runs/{run['id']}", lambda _: client.service.is_idle())
+        assert client.http.post(f"/v1/runs/{run['id']}/resume").status_code == 202
+        assert ended(client, run["id"])["result"] == "sent ann"
+
+
 def test_who_answered_and_when_is_kept(serve: Serve, keeping: Keeping) -> None:
     with serve(news, talk, keeping=keeping) as client:
         run = waiting(client, "news", topic="rain")

@@ -137,7 +137,7 @@ class Runtime:
             if stored is not None:
                 gates = {
                     name: StoringScheduler(
-                        gate, stored, is_volatile="keeps" not in _able_of(schedulers[name])
+                        gate, stored, name, is_volatile="keeps" not in _able_of(schedulers[name])
                     )
                     for name, gate in gates.items()
                 }

@@ -1,7 +1,8 @@
 """What a primitive was given, as a digest that is the same in every process.
 
 Unlike the memo's keys it knows contexts behind a sampled text, since that text is kept, and tells
-functions by their code. It does not say which engine ran: a run may go on with another.
+functions by their code. Of an engine it knows the name in the app: a run may go on with another
+one under that name.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ class Contents:
     def __init__(self) -> None:
         self._contexts: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
 
-    def of(self, request: Request, *, with_code: bool, is_asked: bool = False) -> bytes:
+    def of(
+        self, request: Request, engine: str, *, with_code: bool, is_asked: bool = False
+    ) -> bytes:
         """The digest of a request; empty where a value of it cannot be told. With the code of the
         function that it calls, a call of the changed function is another; who `is_asked` is no part
         of a question: a terminal, a function, or nobody until later."""
+        where = [] if OPS[request.op].engine_kind == "python" else [engine]
         left_out = ("fn",) if is_asked else ()
         try:
             attrs = {
@@ -41,7 +45,7 @@ class Contents:
                 if name not in left_out
             }
             inputs = [self._input(value) for value in request.inputs]
-            return digest(encode([request.op, attrs, inputs]))
+            return digest(encode([request.op, attrs, inputs, *where]))
         except NotStorable:
             return b""
 

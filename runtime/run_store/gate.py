@@ -40,9 +40,13 @@ from runtime.scope import release
 class StoringScheduler(SchedulerLayer[Scheduler]):
     """One engine's scheduler as the queries of a stored run see it."""
 
-    def __init__(self, scheduler: Scheduler, part: RunPart, *, is_volatile: bool = False) -> None:
-        """What was written to a volatile engine is gone with the process, so it is done again."""
+    def __init__(
+        self, scheduler: Scheduler, part: RunPart, name: str, *, is_volatile: bool = False
+    ) -> None:
+        """The engine has this name in the app, which may run inside another one. What was written
+        to a volatile engine is gone with the process, so it is done again."""
         super().__init__(scheduler)
+        self._engine = part.place + name
         self._part = part
         self._run = part.run
         self._is_volatile = is_volatile
@@ -91,7 +95,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
 
     def _work(self, job: Job, node: Node, kind: Kind) -> Work:
         pure, asks = kind is Kind.PURE, kind is Kind.ASKS
-        content = self._run.contents.of(job.request, with_code=pure, is_asked=asks)
+        content = self._run.contents.of(job.request, self._engine, with_code=pure, is_asked=asks)
         name = str(node.attrs.get("fn", node.op))
         return Work(kind, self._part.place + job.path, node.op, name, content)
 

@@ -466,3 +466,26 @@ def test_no_effect_happens_that_cannot_be_written_down(
     disk.is_full = False
     run_id = tl.runs(folder)[0].id
     assert tl.resume(run_id, runs=folder, app=two, in_doubt="retry") == "sent b"
+
+
+def test_two_models_that_are_asked_the_same_keep_their_own_answers(folder: str) -> None:
+    small, large = tl.LLM("fake:small"), tl.LLM("fake:large")
+
+    @tl.prompt(small)
+    def quick(topic: str) -> str:
+        return f"What is {topic}?"
+
+    @tl.prompt(large)
+    def deep(topic: str) -> str:
+        return f"What is {topic}?"
+
+    @tl.app
+    def both(topic: str) -> list[str]:
+        first, second = quick(topic), deep(topic)
+        return [first, second, send(first)]
+
+    broken.add("small")
+    with tl.fake(small, ["small"]), tl.fake(large, ["large"]):
+        run_id = failed_id(both, folder, "tea")
+        broken.clear()
+        assert tl.resume(run_id, runs=folder, app=both) == ["small", "large", "sent small"]

@@ -1,59 +1,23 @@
 """A scripted language model."""
 
 import asyncio
-import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from backends.base import (
-    Capability,
-    Chunk,
-    EngineInfo,
-    FinishReason,
-    Request,
-    Result,
-    Sample,
-    ToolCall,
-    Turn,
-    Usage,
-)
-from backends.errors import ConfigError, RequestAborted, RequestRejected, RequestTooLong
+from backends.base import Chunk, EngineInfo, Request, Result, Usage
+from backends.errors import RequestAborted, RequestRejected, RequestTooLong
+from backends.fake.capabilities import capabilities_of
 from backends.fake.chunk_cache import ChunkCache
 from backends.fake.engine import FakeEngine
-from backends.fake.pattern import shortest_match
 from backends.fake.prefix_cache import PrefixCache
-from backends.fake.script import Script
-from backends.fake.smallest import smallest
+from backends.fake.replies import number_of, reply_to
+from backends.fake.turns import Spoken, show, text_of, tools_of, turn_stream
 from backends.llm.requests.inputs import choices_of
-from backends.tool_calls.hermes import HermesParser, hermes_text
-from backends.tool_calls.stream import TurnStream
-from backends.tool_calls.tools import Toolset, choose_tools
-from backends.tool_calls.turn import ToolTurn, read_turn
+from backends.tool_calls.tools import Toolset
 
 WORD = re.compile(r"\S+\s*")
-
-_EMBEDDED: frozenset[Capability] = frozenset(
-    {"prefill", "fork", "structured", "seed", "stream", "abort", "select", "tools"}
-)
-_WITH_CONTEXTS: frozenset[Capability] = frozenset(
-    {*_EMBEDDED, "warm_up", "decode_parts", "cached_tokens"}
-)
-REMOTE: Mapping[str, frozenset[Capability]] = {  # what servers can do, by what they are like
-    "api": frozenset({"generate", "stream", "structured", "seed", "abort", "tools"}),
-    "sglang": _WITH_CONTEXTS,
-    "vllm": frozenset({*_WITH_CONTEXTS, "shares_in_flight"}),
-}
-_OPTIONAL: Mapping[str, Capability] = {  # options that add one
-    "decode_parts": "decode_parts",
-    "pin": "pin",
-    "next_use": "next_use",
-    "chunks": "fusion",
-}
-_KNOWN = _WITH_CONTEXTS | {"generate", "shares_in_flight", "pin", "next_use", "fusion"}
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -88,10 +52,10 @@ class FakeLLM(FakeEngine):
     arguments. Replies hold tool calls in the Hermes format, and so do prompts.
 
     `capabilities` makes it a remote engine: words of `backends.base.Capability`, or the name of a
-    set in `REMOTE`, which may also stand in the URL (`fake:vllm`). Without `prefill`, or with
-    `warm_up`, its contexts stay with the client: a prefill costs nothing unless it runs `ahead`,
-    and a decode sends the whole prompt to a server that computes one prompt after another and has
-    a prefix cache (`prefix_cache.py`).
+    set in `capabilities.REMOTE`, which may also stand in the URL (`fake:vllm`). Without `prefill`,
+    or with `warm_up`, its contexts stay with the client: a prefill costs nothing unless it runs
+    `ahead`, and a decode sends the whole prompt to a server that computes one prompt after another
+    and has a prefix cache (`prefix_cache.py`).
     """
 
     kind = "llm"
@@ -115,7 +79,7 @@ class FakeLLM(FakeEngine):
         self.expected: list[
             tuple[str, float]
         ] = []  # the texts of contexts, and in how many seconds
-        self._able = _capabilities(url, options)
+        self._able = capabilities_of(url, options)
         self._is_remote = "prefill" not in self._able or "warm_up" in self._able
         shares = "shares_in_flight" in self._able
         token_s = float(options.get("prefill_token_s", 0.0))
@@ -162,7 +126,7 @@ class FakeLLM(FakeEngine):
         raise RequestRejected(f"the fake llm does not run {request.op!r}")
 
     async def _prefill(self, request: Request) -> Result:
-        tools = _tools_of(request)
+        tools = tools_of(request)
         text, added = self._read(request, tools)
         if "fusion" in request.attrs:
             return await self._fused(request, self._context(text, tools))
@@ -176,7 +140,7 @@ class FakeLLM(FakeEngine):
         if "fusion" not in self._able:
             raise RequestRejected("this fake llm has not the capability 'fusion'")
         parent, *parts = request.inputs
-        texts = [part if isinstance(part, str) else _text_of(part, None) for part in parts]
+        texts = [part if isinstance(part, str) else text_of(part, None) for part in parts]
         before = "" if parent is None else parent.text
         usage, report = self._chunks.prefill(before, texts, request.attrs["fusion"])
         await self._wait_for(usage.prefill_tokens)
@@ -184,7 +148,7 @@ class FakeLLM(FakeEngine):
 
     async def _encode(self, request: Request) -> Result:
         parent, *parts = request.inputs
-        texts = [part if isinstance(part, str) else _text_of(part, None) for part in parts]
+        texts = [part if isinstance(part, str) else text_of(part, None) for part in parts]
         chunks = [text for text in texts if isinstance(text, Chunk)]
         head = texts[: texts.index(chunks[0])] if chunks else []
         prefix = "".join([parent.text if parent is not None else "", *head])
@@ -198,7 +162,7 @@ class FakeLLM(FakeEngine):
         return Result((num_new,), Usage(prefill_tokens=num_words))
 
     async def _decode(self, request: Request) -> Result:
-        tools = _tools_of(request)
+        tools = tools_of(request)
         prompt, added = self._read(request, tools)
         is_remote = self._is_remote
         usage = await (self._compute(prompt) if is_remote else self._compute_here(added))
@@ -209,7 +173,7 @@ class FakeLLM(FakeEngine):
 
     async def _generate(self, request: Request) -> Result:
         whole = replace(request, inputs=(None, *request.inputs))
-        tools = _tools_of(whole)
+        tools = tools_of(whole)
         prompt, _ = self._read(whole, tools)
         _, result = await self._write(request, prompt, tools, await self._compute(prompt))
         return result
@@ -223,14 +187,14 @@ class FakeLLM(FakeEngine):
         words = " ".join(choices)
         usage = await (self._compute(prompt) if self._is_remote else self._compute_here(words))
         reply = self._reply(prompt, None, {"choices": choices})
-        best = reply if reply in choices else choices[_number(prompt) % len(choices)]
+        best = reply if reply in choices else choices[number_of(prompt) % len(choices)]
         scores = [-0.5 if choice == best else -2.0 for choice in choices]
         return Result((best, scores, self._context(prompt + best, context.tools)), usage)
 
     def _read(self, request: Request, tools: Toolset | None) -> tuple[str, str]:
         """The text of the context with the parts behind it, and the parts' own."""
         parent, *parts = request.inputs
-        added = "".join(_text_of(part, tools) for part in parts)
+        added = "".join(text_of(part, tools) for part in parts)
         text = (parent.text if parent is not None else "") + added
         limit = self.options.get("max_context_tokens")
         if limit is not None and len(text.split()) > limit:
@@ -286,10 +250,10 @@ class FakeLLM(FakeEngine):
 
     async def _sample(
         self, request: Request, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]
-    ) -> "_Spoken":
+    ) -> Spoken:
         words = WORD.findall(self._reply(prompt, tools, attrs))
         limit = attrs.get("max_tokens", 256)
-        turn = _turn_stream(tools) if tools is not None else None
+        turn = turn_stream(tools) if tools is not None else None
         emit = request.emit if "stream" in self._able else None
         text = ""
         for num_written, word in enumerate(words[:limit]):
@@ -297,116 +261,16 @@ class FakeLLM(FakeEngine):
             if request.id in self._aborted:
                 raise RequestAborted(usage=Usage(decode_tokens=num_written))
             text += word
-            _show(emit, word if turn is None else turn.feed(word))
+            show(emit, word if turn is None else turn.feed(word))
         if turn is not None:
-            _show(emit, turn.finish())
+            show(emit, turn.finish())
         if self._is_remote:
             self._cache.keep((prompt + text).split(), asyncio.get_running_loop().time())
-        return _Spoken(text, turn, min(len(words), limit), was_cut=len(words) > limit)
+        return Spoken(text, turn, min(len(words), limit), was_cut=len(words) > limit)
 
     def _context(self, text: str, tools: Toolset | None) -> FakeContext:
         self.num_live_contexts += 1
         return FakeContext(text, self, tools)
 
     def _reply(self, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]) -> str:
-        replies = self.options.get("replies", {})
-        if isinstance(replies, Script):
-            named = {"tools": [tool.name for tool in tools.tools]} if tools is not None else {}
-            made_up = partial(self._made_up, prompt, tools, attrs)
-            return replies.reply(prompt, {**attrs, **named}, made_up)
-        for pattern, reply in replies.items():
-            if re.search(pattern, prompt):
-                if isinstance(reply, Exception):
-                    raise reply
-                return str(reply)
-        return self._made_up(prompt, tools, attrs)
-
-    def _made_up(self, prompt: str, tools: Toolset | None, attrs: Mapping[str, Any]) -> str:
-        if tools is not None and tools.is_call_required:
-            return _smallest_call(tools, _words(prompt))
-        if "choices" in attrs:
-            return str(attrs["choices"][_number(prompt) % len(attrs["choices"])])
-        if "regex" in attrs:
-            return shortest_match(attrs["regex"])
-        words = _words(prompt + json.dumps(_sampling(attrs), sort_keys=True))
-        if "schema" in attrs:
-            given = attrs["schema"]
-            schema = json.loads(given) if isinstance(given, str) else given
-            return json.dumps(smallest(schema, schema.get("$defs", {}), words))
-        return words
-
-
-@dataclass(frozen=True, slots=True)
-class _Spoken:
-    """One sample."""
-
-    text: str  # as the model wrote it
-    turn: TurnStream | None  # what was read of it, with tools
-    num_tokens: int
-    was_cut: bool
-
-    @property
-    def output(self) -> str:
-        return self.text if self.turn is None else self.turn.text
-
-    @property
-    def sample(self) -> Sample:
-        calls = () if self.turn is None else self.turn.calls
-        ended: FinishReason = "tool_calls" if calls else "stop"
-        return Sample("length" if self.was_cut else ended, tool_calls=calls)
-
-
-def _show(emit: Callable[[str], None] | None, piece: str) -> None:
-    if emit is not None and piece:
-        emit(piece)
-
-
-def _tools_of(request: Request) -> Toolset | None:
-    parent = request.inputs[0]
-    is_start = parent is None or not parent.text
-    return choose_tools(request.attrs, None if parent is None else parent.tools, is_start=is_start)
-
-
-def _turn_stream(tools: Toolset) -> TurnStream:
-    return TurnStream(HermesParser() if tools.callable else None)
-
-
-def _text_of(part: Any, tools: Toolset | None) -> str:
-    """A part as it stands in the text of a context."""
-    if isinstance(part, Turn):
-        return f"<|{part.role}|>"
-    turn = read_turn(part) if tools is not None else None
-    return str(part) if turn is None else hermes_text(turn)
-
-
-def _smallest_call(tools: Toolset, words: str) -> str:
-    tool = tools.callable[0]
-    arguments = smallest(tool.parameters, tool.parameters.get("$defs", {}), words)
-    call = ToolCall("", tool.name, json.dumps(arguments, ensure_ascii=False))
-    return hermes_text(ToolTurn("", (call,)))
-
-
-def _capabilities(url: str, options: Mapping[str, Any]) -> frozenset[Capability]:
-    name = url.partition(":")[2]
-    given = options.get("capabilities", name if name in REMOTE else ())
-    able = REMOTE.get(given) if isinstance(given, str) else frozenset(given)
-    if able is None or not able <= _KNOWN:
-        raise ConfigError(
-            f"unknown capabilities {given!r} of {url!r}; known: {', '.join(sorted(_KNOWN))}, "
-            f"or one of the sets {', '.join(REMOTE)}"
-        )
-    more: set[Capability] = {name for option, name in _OPTIONAL.items() if options.get(option)}
-    return (able or _EMBEDDED) | more
-
-
-def _sampling(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: attrs[name] for name in ("temperature", "seed") if attrs.get(name)}
-
-
-def _number(text: str) -> int:
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
-
-
-def _words(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return f"reply {digest[:4]} {digest[4:8]}"
+        return reply_to(prompt, tools, attrs, self.options.get("replies", {}))

@@ -12,8 +12,9 @@ import pytest
 
 from backends.base import Engine
 from backends.errors import EngineError, EngineOverloaded
+from backends.fake.capabilities import REMOTE
 from backends.fake.faulty import FaultyEngine
-from backends.fake.llm import REMOTE, FakeLLM
+from backends.fake.llm import FakeLLM
 from backends.registry import EngineSpec, create
 from backends.remote.routing.routed_engine import RoutedEngine
 from graph_opt.text import parse

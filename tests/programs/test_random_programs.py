@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_programs import Journal, Program, app_names, plain_names, programs
 
 import teola as tl
-from backends.fake.llm import REMOTE
+from backends.fake.capabilities import REMOTE
 
 PATIENT = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

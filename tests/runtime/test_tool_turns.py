@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.fake.llm import REMOTE
+from backends.fake.capabilities import REMOTE
 from backends.tool_calls.turn import read_turn
 from graph_opt.facts import Facts
 from graph_opt.pipeline import optimize

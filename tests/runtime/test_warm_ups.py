@@ -10,7 +10,8 @@ import pytest
 
 from backends.base import Request, Result
 from backends.errors import EngineError
-from backends.fake.llm import REMOTE, FakeLLM
+from backends.fake.capabilities import REMOTE
+from backends.fake.llm import FakeLLM
 from graph_opt.facts import Facts
 from graph_opt.pipeline import optimize
 from graph_opt.plain import as_written

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.fake.llm import REMOTE
+from backends.fake.capabilities import REMOTE
 from samples import (
     advanced_rag,
     chain_summary,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backends.fake.llm import REMOTE
+from backends.fake.capabilities import REMOTE
 from graph_opt.facts import Facts
 from graph_opt.pipeline import optimize
 from graph_opt.plain import as_written

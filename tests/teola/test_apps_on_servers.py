@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
-from backends.fake.llm import REMOTE
+from backends.fake.capabilities import REMOTE
 from teola.runner import default_runner
 
 llm = tl.LLM("fake:", replies={"bad.*not valid": '{"n": 3}', "bad": '{"n": "x"}'})

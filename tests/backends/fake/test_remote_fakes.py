@@ -8,8 +8,9 @@ import pytest
 
 from backends.base import Outcome, Request, Result, Usage
 from backends.errors import ConfigError, RequestRejected
+from backends.fake.capabilities import REMOTE
 from backends.fake.factory import create
-from backends.fake.llm import REMOTE, FakeLLM
+from backends.fake.llm import FakeLLM
 from backends.fake.prefix_cache import MAX_PROMPTS, PrefixCache
 from runtime.clock import run_virtual
 

@@ -10,7 +10,8 @@ from typing import Any
 from backends.base import Outcome, Request, Result
 from backends.engine_load import EngineLoad
 from backends.errors import EngineUnavailable
-from backends.fake.llm import REMOTE, FakeLLM
+from backends.fake.capabilities import REMOTE
+from backends.fake.llm import FakeLLM
 from backends.remote.routing.routed_engine import RoutedEngine
 
 _ids = count()

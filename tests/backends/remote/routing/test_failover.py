@@ -18,7 +18,7 @@ from backends.errors import (
     EngineUnavailable,
     RequestRejected,
 )
-from backends.fake.llm import REMOTE
+from backends.fake.capabilities import REMOTE
 from backends.fake.retrieval import FakeEmbedder
 from backends.rate_limits import RateLimits
 from backends.registry import EngineSpec

@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from teola.app_serving.run import Status
-from teola.serving.answer_types import Usage
+from teola.serving.answer_types.usage import Usage
 from teola.serving.api_errors import ErrorFields
 
 

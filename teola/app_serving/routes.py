@@ -32,7 +32,8 @@ from teola.app_serving.runs_api import (
     start_run,
 )
 from teola.app_serving.service import AppService, service_of
-from teola.serving.answer_types import ChatAnswer, ChatChunk, HealthAnswer
+from teola.serving.answer_types.chat import ChatAnswer, ChatChunk
+from teola.serving.answer_types.server import HealthAnswer
 from teola.serving.api_errors import ApiError, ErrorBody
 from teola.serving.metrics import CONTENT_TYPE
 from teola.serving.openapi import EVENTS, Answer, Operation, document_route

@@ -4,21 +4,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from teola import __version__
-from teola.serving.answer_types import (
-    ChatAnswer,
-    ChatChunk,
-    CompletionAnswer,
-    CompletionChunk,
-    EmbeddingAnswer,
-    EncodeAnswer,
-    ForesightAnswer,
+from teola.serving.answer_types.chat import ChatAnswer, ChatChunk
+from teola.serving.answer_types.completions import CompletionAnswer, CompletionChunk
+from teola.serving.answer_types.items import EmbeddingAnswer, RerankAnswer
+from teola.serving.answer_types.own_routes import EncodeAnswer, ForesightAnswer, SelectAnswer
+from teola.serving.answer_types.responses import ResponseAnswer, ResponseEvent
+from teola.serving.answer_types.server import (
     HealthAnswer,
     ModelCard,
     ModelList,
-    RerankAnswer,
-    ResponseAnswer,
-    ResponseEvent,
-    SelectAnswer,
     TextAnswer,
     TokenizerAnswer,
     TokensAnswer,

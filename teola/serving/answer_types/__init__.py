@@ -1,0 +1,1 @@
+"""What the routes answer, as types for the OpenAPI document. The tests hold answers to them."""

@@ -19,8 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backends.base import Place
 from backends.fake.paged_model import PagedModel
+from backends.place import Place
 from backends.policy.base import Policy, Ticket
 from backends.policy.named import POLICIES
 from benchmarks.replay import Arrival, VirtualClock, request_of, virtual_core

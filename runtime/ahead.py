@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from backends.base import Left, Outcome, Result, Usage, total
+from backends.base import Outcome, Result, Usage, total
 from backends.errors import RequestAborted
+from backends.place import Left
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.clock import now

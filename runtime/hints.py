@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from backends.base import Left, Place
+from backends.place import Left, Place
 from graph_opt.analysis.objectives import deduce_objectives
 from graph_opt.analysis.rank import rank
 from graph_opt.cost_model import CostModel, UnitCost

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from backends.base import Left, Outcome, Place, Request
+from backends.base import Outcome, Request
+from backends.place import Left, Place
 from backends.policy.base import Ticket
 from graph_opt.graph import Node
 from runtime.caller import ANYBODY, Caller

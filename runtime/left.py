@@ -9,7 +9,7 @@ share the number, so that engines order what runs and what waits by what is know
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backends.base import Left
+from backends.place import Left
 from graph_opt.graph import Node
 from runtime.hints import Hint
 from runtime.scope import Scope

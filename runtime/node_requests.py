@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from backends.base import Outcome, Place, Request, Result
+from backends.base import Outcome, Request, Result
+from backends.place import Place
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.asides import Asides

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from backends.base import Left, Outcome, Request, Result, Usage
+from backends.base import Outcome, Request, Result, Usage
+from backends.place import Left
 from backends.registry import EngineSpec
 from runtime.ahead import Ahead, Computed
 from runtime.branches import has_room

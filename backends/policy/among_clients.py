@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
-from backends.base import Place
+from backends.place import Place
 from backends.policy.base import Policy, Ticket
 
 T = TypeVar("T")

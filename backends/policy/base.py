@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from backends.base import Place
+from backends.place import Place
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 from uuid import uuid4
 
-from backends.base import Place
+from backends.place import Place
 from backends.request_limits import MAX_PLACE_CHARS, MAX_PLACE_S
 from backends.served import Served, served_from
 

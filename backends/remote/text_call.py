@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from backends.base import Place, Request
+from backends.base import Request
 from backends.errors import RequestRejected
 from backends.llm.requests.sampling import Sampling, sampling_from
+from backends.place import Place
 from backends.remote.messages import Prompt
 from backends.remote.text_context import TextContext, kept, toolset_of
 from backends.tool_calls.tools import Tool, Toolset

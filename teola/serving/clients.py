@@ -5,7 +5,7 @@ from typing import Protocol
 
 from starlette.requests import Request
 
-from backends.base import Place
+from backends.place import Place
 from teola.serving.api_errors import invalid
 from teola.serving.client_rules import ClientRules, PriorityRule
 from teola.serving.place_fields import Client, PlaceFields

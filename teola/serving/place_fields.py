@@ -1,4 +1,4 @@
-"""What a client says of the query that its request is of: see `backends.base.Place`.
+"""What a client says of the query that its request is of: see `backends.place.Place`.
 
 Clients are no authority on each other: unless the server allows it, what one says orders its own
 requests among themselves, in the turns that they have anyway.
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from backends.base import Left, Place
+from backends.place import Left, Place
 from backends.request_limits import MAX_PLACE_CHARS, MAX_PLACE_S
 from backends.served import Served
 from teola.serving.fields import INT_END, Fields

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from backends.base import Capability, Engine, Part, Place, Request, Result, Tokens
+from backends.base import Capability, Engine, Part, Request, Result, Tokens
+from backends.place import Place
 from teola.serving.admission import Admission
 from teola.serving.api_errors import invalid
 from teola.serving.kept_contexts import KeptContexts

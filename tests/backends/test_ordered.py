@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.base import Left, Place
+from backends.place import Left, Place
 from backends.policy.base import Policy, Ticket
 from backends.policy.in_order import in_order
 from backends.policy.named import POLICIES

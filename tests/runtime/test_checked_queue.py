@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import teola as tl
-from backends.base import Place
 from backends.errors import PolicyFailed
+from backends.place import Place
 from backends.policy.base import FlowView, Policy, Ticket
 from backends.policy.fcfs import fcfs
 from runtime.waiting.checked_queue import CheckedQueue, queue_under

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import Place
+from backends.place import Place
 from backends.policy.base import Policy, Service, Ticket
 from backends.policy.dlpm import QUANTUM, dlpm
 from backends.policy.justitia import justitia

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import Left, Place
+from backends.place import Left, Place
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy, Ticket
 from backends.policy.critical_path import critical_path

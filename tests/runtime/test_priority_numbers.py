@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from backends.base import EngineInfo, Left, Place, Request
+from backends.base import EngineInfo, Request
+from backends.place import Left, Place
 from backends.policy.named import POLICIES
 from backends.policy.vtc import vtc
 from runtime.clock import now, run_virtual

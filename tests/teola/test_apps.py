@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
-from backends.base import Place
+from backends.place import Place
 from backends.policy.base import Policy, Ticket
 from runtime.cost.latency import NOTHING_MEASURED
 from runtime.cost.sizes import DECODE_TOKENS

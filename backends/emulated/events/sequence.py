@@ -1,7 +1,8 @@
 """What waits and runs in the engine that jumps, and its contexts."""
 
-from backends.base import Place, Request
+from backends.base import Request
 from backends.emulated.events.prefixes import page_keys
+from backends.place import Place
 from backends.policy.base import Ticket
 
 CHARS_PER_TOKEN = 4

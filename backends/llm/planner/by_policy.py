@@ -21,10 +21,10 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from itertools import filterfalse, islice
 
-from backends.base import Place
 from backends.llm.planner.lines import Line, Lines, client_of, is_guess
 from backends.llm.planner.policy import Changes, View
 from backends.llm.sequence.sequence import Sequence
+from backends.place import Place
 from backends.policy.among_clients import ClientTurns, in_their_turns, is_by_tenant
 from backends.policy.base import Policy
 

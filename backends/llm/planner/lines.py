@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable, Iterator
 from collections.abc import Sequence as Items
 from typing import TypeAlias
 
-from backends.base import Left, Place
 from backends.llm.sequence.sequence import Sequence
+from backends.place import Left, Place
 from backends.policy.base import Policy, Service, Ticket
 from backends.policy.ordered import Ordered
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from backends.base import Capability, FusionReport, Place, Usage
+from backends.base import Capability, FusionReport, Usage
 from backends.fusion_reports import total_report
 from backends.llm.requests.sampling import Sampling
 from backends.llm.sequence.tool_decoding import ToolDecoding
+from backends.place import Place
 from backends.remote.token_mode.tool_structure import ToolStructure
 from backends.served import Served
 

@@ -11,7 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from backends.base import Left, Place, Request, Result
+from backends.base import Request, Result
+from backends.place import Left, Place
 from teola.cli.serve_engine_command import make_engines
 from teola.serving.app import make_app
 from teola.serving.client_rules import ClientRules, PriorityRule

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import Place
+from backends.place import Place
 from backends.policy.among_clients import ClientTurns, in_their_turns
 
 Item = tuple[str, int]  # client, number

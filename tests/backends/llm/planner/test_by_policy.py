@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from backends.base import Left, Place, Request, Tokens
+from backends.base import Request, Tokens
+from backends.place import Left, Place
 from backends.policy.base import FlowView, Policy, Ticket
 from backends.policy.named import POLICIES
 from runtime.waiting.ready_queue import ReadyQueue

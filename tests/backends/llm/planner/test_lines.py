@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.base import Left, Place
 from backends.llm.planner.lines import Line, Lines, is_guess
 from backends.llm.planner.policies import by_priority
 from backends.llm.planner.policy import View
 from backends.llm.sequence.sequence import Sequence
+from backends.place import Left, Place
 from backends.policy.base import Policy
 from backends.policy.in_order import in_order
 from backends.policy.named import POLICIES

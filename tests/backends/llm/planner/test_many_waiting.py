@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from backends.base import Left, Place
 from backends.llm.planner import policies
+from backends.place import Left, Place
 from backends.policy.shortest_remaining import shortest_remaining
 
 Make = Callable[..., Any]

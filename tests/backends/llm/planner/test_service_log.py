@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Place
+from backends.place import Place
 from backends.served import Served, served_from
 
 Make = Callable[..., Any]

@@ -26,7 +26,8 @@ from teola.cli.failures import UsageError, reported
 from teola.cli.results import json_text
 from teola.cli.target import load_app
 from teola.plan import Plan
-from teola.profiling import PROFILED_KINDS, Measured, profile_spec
+from teola.profiling.bench import Measured
+from teola.profiling.measuring import PROFILED_KINDS, profile_spec
 from teola.viewer.formats import count, seconds
 from teola.viewer.profile_tables import one_line_each, profile_tables
 

@@ -14,7 +14,7 @@ from backends.fake.retrieval import FakeEmbedder, FakeReranker, FakeStore
 from backends.registry import EngineSpec
 from runtime.clock import run_virtual
 from runtime.cost.latency import LatencyModel
-from teola.profiling import profile_engine, profile_spec
+from teola.profiling.measuring import profile_engine, profile_spec
 
 
 def texts(value: Any) -> list[str]:

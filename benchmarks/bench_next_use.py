@@ -5,17 +5,20 @@
 `panel`: six experts speak in turn, each with notes and a context of its own; one graph. `tools`:
 chats whose tools take 0.3 s or 6 s, in `async def` apps. All in virtual time on an emulated device;
 answers do not depend on the order. `over` is what was computed beyond what an endless pool
-computes. `oracle` is Belady's order with the future known: the sequences of the endless run, one
-after another and none beside it, which no order of a real pool reaches. The last line is JSON.
+computes. Two oracles order by Belady, with the future known. `oracle`: the sequences of the endless
+run, one after another and none beside it, which no order of a real pool reaches. `beside`: those of
+the run under `next_use`, begun and ended as they were there; the pages of what runs stay, all of
+them from its beginning on. The last line is JSON.
 """
 
 import argparse
 import asyncio
 import heapq
 import json
+import math
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,50 +109,111 @@ LOADS = (
 )
 
 
-@contextmanager
-def recorded() -> Iterator[list[tuple[Pages, int]]]:
-    """The sequences that end within: their whole pages, and how many are of the prompt."""
-    found: list[tuple[Pages, int]] = []
-    remove = BatchPlanner.remove
+@dataclass(slots=True, eq=False)
+class Ran:
+    """A sequence that ended: its whole pages, and those of the prompt."""
 
-    def note(planner: BatchPlanner, sequence: Any) -> None:
-        name, pages = 0, []
-        for start in range(0, len(sequence.ids) - PAGE, PAGE):
-            name = hash((name, *sequence.ids[start : start + PAGE]))
-            pages.append(name)
-        found.append((pages, (sequence.num_prompt - 1) // PAGE))
+    pages: Pages
+    prompt: Pages
+
+
+Moment = tuple[bool, Ran]  # whether it begins, else it ends
+
+
+@contextmanager
+def recorded() -> Iterator[list[Moment]]:
+    """Beginnings and ends of sequences within, in order; a preempted one has begun once."""
+    moments: list[tuple[bool, Any]] = []
+    found: list[Moment] = []
+    begun: set[int] = set()
+    start, remove = BatchPlanner._start, BatchPlanner.remove
+
+    def note_start(planner: BatchPlanner, sequence: Any, step: Any) -> bool:
+        is_begun = start(planner, sequence, step)
+        if is_begun and id(sequence) not in begun:
+            begun.add(id(sequence))
+            moments.append((True, sequence))
+        return is_begun
+
+    def note_end(planner: BatchPlanner, sequence: Any) -> None:
+        moments.append((False, sequence))
         remove(planner, sequence)
 
-    BatchPlanner.remove = note  # type: ignore[method-assign]
+    BatchPlanner._start = note_start  # type: ignore[method-assign]
+    BatchPlanner.remove = note_end  # type: ignore[method-assign]
     try:
         yield found
     finally:
+        BatchPlanner._start = start  # type: ignore[method-assign]
         BatchPlanner.remove = remove  # type: ignore[method-assign]
+    ran = {sequence: _ran(sequence) for begins, sequence in moments if not begins}
+    found += [(begins, ran[sequence]) for begins, sequence in moments if sequence in ran]
 
 
-def oracle(sequences: Sequence[tuple[Pages, int]], num_pages: int) -> int:
-    """Fewest tokens computed again when they run one after another: what is read last goes."""
-    uses: dict[int, list[int]] = defaultdict(list)
-    for number, (pages, _) in reversed(list(enumerate(sequences))):
-        for page in pages:
-            uses[page].append(number)  # the next one last
-    held: set[int] = set()
-    known: set[int] = set()
-    order: list[tuple[int, int]] = []  # (less the next use, page)
-    over = 0
-    for pages, num_prompt in sequences:
-        over += PAGE * sum(page in known and page not in held for page in pages[:num_prompt])
-        for page in pages:
-            uses[page].pop()
-            if uses[page]:
-                held.add(page)
-                heapq.heappush(order, (-uses[page][-1], page))
-            else:
-                held.discard(page)
-        known.update(pages)
-        while len(held) > num_pages:
-            _, page = heapq.heappop(order)
-            held.discard(page)
+def _ran(sequence: Any) -> Ran:
+    name, pages = 0, []
+    for start in range(0, len(sequence.ids) - PAGE, PAGE):
+        name = hash((name, *sequence.ids[start : start + PAGE]))
+        pages.append(name)
+    return Ran(pages, pages[: (sequence.num_prompt - 1) // PAGE])
+
+
+def one_by_one(moments: Sequence[Moment]) -> Iterator[Moment]:
+    """The same sequences in the order of their ends, none beside another."""
+    for begins, ran in moments:
+        if not begins:
+            yield True, ran
+            yield False, ran
+
+
+class Belady:
+    """A pool whose order of eviction knows the future: of pages that nobody runs on, those go
+    that are read last or no more."""
+
+    def __init__(self, moments: Sequence[Moment], num_pages: int) -> None:
+        self._uses: dict[int, list[int]] = defaultdict(list)  # the next one last
+        for at, (begins, ran) in reversed(list(enumerate(moments))):
+            for page in ran.prompt if begins else ():
+                self._uses[page].append(at)
+        self._num_pages = num_pages
+        self._held: set[int] = set()
+        self._known: set[int] = set()
+        self._num_running: Counter[int] = Counter()  # a page
+
+    def begin(self, ran: Ran) -> int:
+        """How many tokens are computed again."""
+        lost = sum(page in self._known and page not in self._held for page in ran.prompt)
+        for page in ran.prompt:
+            self._uses[page].pop()
+        self._num_running.update(ran.pages)
+        self._held.update(ran.pages)
+        self._known.update(ran.pages)
+        self._evict()
+        return PAGE * lost
+
+    def end(self, ran: Ran) -> None:
+        self._num_running.subtract(ran.pages)
+        self._evict()
+
+    def _evict(self) -> None:
+        num_over = len(self._held) - self._num_pages
+        if num_over > 0:
+            free = [page for page in self._held if not self._num_running[page]]
+            self._held.difference_update(heapq.nlargest(num_over, free, self._next_use))
+
+    def _next_use(self, page: int) -> float:
+        uses = self._uses[page]
+        return uses[-1] if uses else math.inf
+
+
+def oracle(moments: Sequence[Moment], num_pages: int) -> int:
+    """Fewest tokens computed again."""
+    pool, over = Belady(moments, num_pages), 0
+    for begins, ran in moments:
+        if begins:
+            over += pool.begin(ran)
+        else:
+            pool.end(ran)
     return over
 
 
@@ -179,24 +243,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="emulated:h100/llama-3.1-8b")
     args = parser.parse_args()
-    table = Table("load", "pool", "endless", *POLICIES, "oracle", title="tokens over, mean seconds")
+    table = Table(
+        "load", "pool", "endless", *POLICIES, "beside", "oracle", title="tokens over, mean seconds"
+    )
     rows: list[dict[str, Any]] = []
     for load in LOADS:
         name = load.make.__name__
-        with recorded() as sequences:
+        with recorded() as endless:
             least = run(load, args.url, "lru", ENDLESS)
         for kv_tokens in load.pools:
             row: dict[str, Any] = {"load": name, "pool": kv_tokens}
             row["endless_s"] = round(least["mean_s"], 3)
             cells = []
             for eviction in POLICIES:
-                found = run(load, args.url, eviction, kv_tokens)
+                with recorded() as moments:
+                    found = run(load, args.url, eviction, kv_tokens)
+                if eviction == "next_use":
+                    row["beside"] = oracle(moments, kv_tokens // PAGE)
                 assert found["answers"] == least["answers"], "an order changed an answer"
                 over = found["prefilled"] - least["prefilled"]
                 row[eviction] = {"over": over, "mean_s": round(found["mean_s"], 3)}
                 cells.append(f"{over:,}, {found['mean_s']:.2f} s")
-            row["oracle"] = oracle(sequences, kv_tokens // PAGE)
-            cells.append(f"{row['oracle']:,}")
+            row["oracle"] = oracle(list(one_by_one(endless)), kv_tokens // PAGE)
+            cells += [f"{row['beside']:,}", f"{row['oracle']:,}"]
             table.add_row(name, f"{kv_tokens:,}", f"{least['mean_s']:.2f} s", *cells)
             rows.append(row)
     Console(width=140).print(table)

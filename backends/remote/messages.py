@@ -68,10 +68,6 @@ class Prompt:
     def has_chunks(self) -> bool:
         return bool(self.pieces) or any(message.pieces for message in self.turns)
 
-    @property
-    def size_chars(self) -> int:
-        return len(self.text) + sum(len(message.content) for message in self.turns)
-
 
 def read_prompt(parts: Iterable[object], has_tools: bool = False) -> Prompt:
     """The parts as one prompt. With tools, an assistant turn that is a canonical turn has calls,

@@ -82,10 +82,6 @@ class StepBatch:
         num_pages = -(-span.num_keys // self.page_rows.page_size)
         return self.page_rows.flat[span.first_page : span.first_page + num_pages]
 
-    def adapter_of(self, span: Span) -> LoadedAdapter | None:
-        """None: the base model alone."""
-        return self.adapters[span.adapter] if span.adapter >= 0 else None
-
 
 class StepOutput(NamedTuple):
     """What a step found."""

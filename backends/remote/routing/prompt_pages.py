@@ -47,13 +47,6 @@ class Prompt:
             return float(num_pages * PAGE_IDS)
         return self.num_ids + (num_pages - num_id_pages) * PAGE_BYTES * tokens_per_byte
 
-    def pages_of_tokens(self, num_tokens: float, tokens_per_byte: float) -> int:
-        """The whole pages in the first so many tokens."""
-        if num_tokens <= self.num_ids:
-            return int(num_tokens // PAGE_IDS)
-        in_text = (num_tokens - self.num_ids) / (PAGE_BYTES * tokens_per_byte)
-        return self.num_ids // PAGE_IDS + int(in_text)
-
 
 def prompt_of(requests: Sequence[Request]) -> Prompt:
     """The prompt of an LLM request, which goes alone; of a batch of others their size."""

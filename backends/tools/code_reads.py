@@ -21,7 +21,7 @@ from typing import Any
 
 from backends.tools.library_code import is_library
 
-_MISSING = object()
+MISSING = object()
 _MOST_ITEMS = 100  # of a list or dict that is searched for functions and components
 
 Space = Mapping[str, Any]
@@ -46,11 +46,11 @@ class CodeReads:
     def are_current(self) -> bool:
         """Whether every variable still holds the same object."""
         for space, name, value in self._held:
-            if space.get(name, _MISSING) is not value:
+            if space.get(name, MISSING) is not value:
                 return False
         if any(function.__code__ is not code for function, code in self._functions):
             return False  # a reloader gave it other code
-        return all(_contents(cell) is value for cell, value in self._cells)
+        return all(contents_of(cell) is value for cell, value in self._cells)
 
     def note(self, value: Any) -> bool:  # noqa: ARG002
         """Called with each value that the code reads; whether it is searched in turn."""
@@ -90,25 +90,25 @@ class CodeReads:
         for name in names_in(code) & function.__globals__.keys():
             self._read(function.__globals__, name, code)
         for cell in function.__closure__ or ():
-            value = _contents(cell)
+            value = contents_of(cell)
             self._cells.append((cell, value))
             self._visit(value, code)
 
     def _visit_space(self, space: type | ModuleType, code: CodeType) -> None:
-        is_users = _is_users(space)
+        is_of_user = is_users(space)
         for name in names_in(code) & vars(space).keys():
-            if is_users:
+            if is_of_user:
                 self._read(_variables(space), name, code)
             elif isinstance(vars(space)[name], type):
                 self._visit(vars(space)[name], code)
 
     def _visit_object(self, value: Any, code: CodeType) -> None:
-        own = _own_variables(value)
+        own = own_variables(value)
         if "__wrapped__" in own or issubclass(type(value), self.parts):  # a decorated function
             for inner in own.values():
                 if issubclass(type(inner), (FunctionType, MethodType, partial, *self.parts)):
                     self._visit(inner, code)
-        elif _is_users(type(value)):
+        elif is_users(type(value)):
             for name in names_in(code):
                 self._read(own, name, code)  # also that it is not there: the class may have it
             for class_ in type(value).__mro__:
@@ -123,12 +123,12 @@ class CodeReads:
                 self._visit(value, method.__code__)
 
     def _read(self, space: Space, name: str, code: CodeType) -> None:
-        value = space.get(name, _MISSING)
+        value = space.get(name, MISSING)
         self._variables[id(space), name] = (space, name, value)
         self._visit(value, code)
 
 
-def _own_variables(value: Any) -> dict[str, Any]:
+def own_variables(value: Any) -> dict[str, Any]:
     """The `__dict__` of an object, not what a proxy says is one."""
     for class_ in type(value).__mro__:
         found = vars(class_).get("__dict__")
@@ -153,11 +153,12 @@ def _items(value: Any) -> Iterator[Any]:
     return iter(items if len(items) <= _MOST_ITEMS else ())
 
 
-def _contents(cell: CellType) -> Any:
+def contents_of(cell: CellType) -> Any:
+    """What a variable of a closure holds; MISSING before it is assigned."""
     try:
         return cell.cell_contents
     except ValueError:  # not yet assigned
-        return _MISSING
+        return MISSING
 
 
 def _variables(space: Any) -> Space:
@@ -165,7 +166,7 @@ def _variables(space: Any) -> Space:
     return found
 
 
-def _is_users(space: type | ModuleType) -> bool:
+def is_users(space: type | ModuleType) -> bool:
     """Whether a module, or the one of a class, is neither teola's nor a library's."""
     module = sys.modules.get(space.__module__) if isinstance(space, type) else space
     if module is None:

@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict, defaultdict, deque
 from itertools import count
 from operator import is_
+from threading import Lock
 from types import CodeType
 from typing import Any
 
@@ -12,6 +13,7 @@ from runtime.memo.content import NoContent
 MAX_KNOWN = 256
 MOST_ITEMS = 1000  # of lists, dicts and sets that are looked through at each call
 _HOLDERS = (list, dict, set, bytearray, deque, defaultdict, OrderedDict, Counter)
+_JOURNALS = (list, set, bytearray, deque)
 _ADDING = {"append", "add", "extend"}
 
 
@@ -22,17 +24,19 @@ class FunctionVersions:
     def __init__(self) -> None:
         self._numbers = count(1)
         self._known: dict[int, tuple[Any, int, _Reads]] = {}  # by id, which is held
+        self._lock = Lock()  # large inputs are looked through on threads
 
     def of(self, function: Any) -> int:
         """Equal as long as the function means the same. Raises NoContent for one that reads more
         than can be looked through."""
-        found = self._known.get(id(function))
-        if found is None or not found[2].are_current():
-            self._known.pop(id(function), None)
-            if len(self._known) >= MAX_KNOWN:
-                del self._known[next(iter(self._known))]
-            found = (function, next(self._numbers), _Reads(function))
-            self._known[id(function)] = found
+        with self._lock:
+            found = self._known.get(id(function))
+            if found is None or not found[2].are_current():
+                self._known.pop(id(function), None)
+                if len(self._known) >= MAX_KNOWN:
+                    del self._known[next(iter(self._known))]
+                found = (function, next(self._numbers), _Reads(function))
+                self._known[id(function)] = found
         if found[2].num_items > MOST_ITEMS:
             raise NoContent("it is not known what the function reads")
         return found[1]
@@ -48,7 +52,7 @@ class _Reads(CodeReads):
         super().__init__(function)
 
     def _visit(self, value: Any, code: CodeType) -> None:
-        if type(value) in _HOLDERS and not _adds_to(value, code):
+        if type(value) in _HOLDERS and not adds_to(value, code):
             self.num_items += len(value)
             items = _items(value) if self.num_items <= MOST_ITEMS else []
             self._holders.append((value, items))
@@ -62,8 +66,9 @@ class _Reads(CodeReads):
         return all(_is_same(_items(value), items) for value, items in self._holders)
 
 
-def _adds_to(value: Any, code: CodeType) -> bool:
-    return not isinstance(value, dict) and not _ADDING.isdisjoint(names_in(code))
+def adds_to(value: Any, code: CodeType) -> bool:
+    """Whether a value is a list or set that the code may add to: a journal."""
+    return type(value) in _JOURNALS and not _ADDING.isdisjoint(names_in(code))
 
 
 def _items(value: Any) -> list[Any]:

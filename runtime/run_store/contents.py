@@ -1,21 +1,23 @@
 """What a primitive was given, as a digest that is the same in every process.
 
 Unlike the memo's keys it knows contexts behind a sampled text, since that text is kept, and tells
-functions by their code. Of an engine it knows the name in the app: a run may go on with another
-one under that name.
+functions by their code and what it reads. Of an engine it knows the name in the app: a run may go
+on with another one under that name.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from backends.base import Context, Request
 from graph_opt.ops import OPS
+from runtime.memo.content import NoContent
+from runtime.memo.functions import MAX_KNOWN
+from runtime.memo.rules import version_of
+from runtime.run_store.code_content import code_content, code_of
 from runtime.run_store.restored import RestoredContext, texts_of
 from runtime.run_store.values import NotStorable, encode
 
@@ -31,16 +33,23 @@ class Contents:
         self._contexts: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
 
     def of(
-        self, request: Request, engine: str, *, with_code: bool, is_asked: bool = False
+        self,
+        request: Request,
+        engine: str,
+        place: str,
+        *,
+        with_code: bool,
+        is_asked: bool = False,
     ) -> bytes:
         """The digest of a request; empty where a value of it cannot be told. With the code of the
-        function that it calls, a call of the changed function is another; who `is_asked` is no part
-        of a question: a terminal, a function, or nobody until later."""
+        function that it calls, a call of the changed function is another; where it cannot be told
+        what that code reads, the place belongs to it. Who `is_asked` is no part of a question: a
+        terminal, a function, or nobody until later."""
         where = [] if OPS[request.op].engine_kind == "python" else [engine]
         left_out = ("fn",) if is_asked else ()
         try:
             attrs = {
-                name: _told(value, with_code)
+                name: _told(value, place if with_code else None)
                 for name, value in request.attrs.items()
                 if name not in left_out
             }
@@ -112,18 +121,26 @@ def parts_of(request: Request) -> Sequence[Any]:
     return () if OPS[request.op].prompt_from is None else request.inputs[1:]
 
 
-def _told(value: Any, with_code: bool) -> Any:
+def _told(value: Any, place: str | None) -> Any:
     if not callable(value):
         return value
     function = getattr(value, "__func__", value)
     name = getattr(function, "__qualname__", type(value).__qualname__)
-    code = getattr(function, "__code__", None)
-    return ["function", name, _code_digest(code) if with_code and code is not None else b""]
+    return ["function", name, b"" if place is None else _code(value, place)]
 
 
-@lru_cache(maxsize=1024)
-def _code_digest(code: CodeType) -> bytes:
-    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
-    plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
-    said = repr((code.co_names, code.co_varnames, plain)).encode()
-    return digest(code.co_code, said, *map(_code_digest, inner))
+_codes: dict[int, bytes] = {}  # by the version of the function
+
+
+def _code(function: Any, place: str) -> bytes:
+    """What a function is, whatever it is called: its code and what that reads."""
+    try:
+        version = version_of(function)
+        if version not in _codes:
+            while len(_codes) >= MAX_KNOWN:
+                _codes.pop(next(iter(_codes)), None)
+            _codes[version] = digest(code_content(function))
+        return _codes[version]
+    except (NoContent, NotStorable):
+        code = getattr(function, "__code__", None)
+        return digest(place.encode(), b"" if code is None else encode(code_of(code)))

@@ -95,9 +95,11 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
 
     def _work(self, job: Job, node: Node, kind: Kind) -> Work:
         pure, asks = kind is Kind.PURE, kind is Kind.ASKS
-        content = self._run.contents.of(job.request, self._engine, with_code=pure, is_asked=asks)
-        name = str(node.attrs.get("fn", node.op))
-        return Work(kind, self._part.place + job.path, node.op, name, content)
+        name, place = str(node.attrs.get("fn", node.op)), self._part.place + job.path
+        content = self._run.contents.of(
+            job.request, self._engine, place, with_code=pure, is_asked=asks
+        )
+        return Work(kind, place, node.op, name, content)
 
     def _found_work(self, job: Job, node: Node, work: Work) -> None:
         if job.request.id not in self._held:  # it was cancelled

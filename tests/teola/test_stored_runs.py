@@ -489,3 +489,29 @@ def test_two_models_that_are_asked_the_same_keep_their_own_answers(folder: str) 
         run_id = failed_id(both, folder, "tea")
         broken.clear()
         assert tl.resume(run_id, runs=folder, app=both) == ["small", "large", "sent small"]
+
+
+def marking(mark: Any) -> Any:
+    @tl.tool(pure=True)
+    def marked(text: str) -> str:
+        made.append(f"pure {text}")
+        return f"{text}{mark[0]}"
+
+    return marked
+
+
+@pytest.mark.parametrize("hold", [str, lambda mark: type("Odd", (list,), {})([mark])])
+def test_pure_tools_of_one_factory_keep_their_own_values(folder: str, hold: Any) -> None:
+    first, second = marking(hold("!")), marking(hold("?"))
+
+    @tl.app
+    async def both(text: str) -> list[str]:
+        texts = [await tl.value(first(text)), await tl.value(second(text))]
+        return [*texts, await tl.value(send(texts[0]))]
+
+    broken.add("a!")
+    run_id = failed_id(both, folder, "a")
+    broken.clear()
+    before = len(made)
+    assert tl.resume(run_id, runs=folder, app=both) == ["a!", "a?", "sent a!"]
+    assert made[before:] == ["a!"], "neither is run again"

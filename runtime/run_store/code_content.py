@@ -1,0 +1,243 @@
+"""What a function is and what its code reads, as plain values that are the same in every process.
+
+The memo tells functions apart by the objects that they read (`runtime/memo/functions.py`), which
+says nothing in another process. Here it is what those objects hold: defaults, closures, globals
+that the code names, and what the functions behind them read.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import typing
+from abc import ABC
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from logging import Logger
+from threading import Lock, RLock
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GenericAlias,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    UnionType,
+)
+from typing import Any, Generic, Protocol
+
+from backends.tools.code_reads import MISSING, contents_of, is_users, names_in, own_variables
+from runtime.memo.functions import adds_to
+from runtime.run_store.values import NotStorable, encode
+
+MOST_VALUES = 5000  # that are looked through for one function
+MOST_BYTES = 64 * 2**20  # of an array that it reads
+_SEQUENCES = (list, tuple, deque)
+_MAPPINGS = (dict, defaultdict, OrderedDict, Counter)
+_PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
+_BASES = (object, ABC, Generic, Protocol)  # classes of libraries that hold nothing of an object
+_MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}
+_NO_CODE = (lambda: None).__code__
+_BY_NAME: dict[type, Callable[[Any], Sequence[Any]]] = {
+    re.Pattern: lambda value: (value.pattern, value.flags),
+    Logger: lambda value: (value.name,),
+    object: lambda _: (),  # a mark
+    bytearray: lambda value: (bytes(value),),
+    type(Lock()): lambda _: (),
+    type(RLock()): lambda _: (),
+}
+
+
+def code_content(function: Any) -> bytes:
+    """Equal for functions that do the same. Raises NotStorable where that cannot be told."""
+    try:
+        return encode(_Told().of(function, _NO_CODE))
+    except NotStorable:
+        raise
+    except Exception as error:  # of a user's class
+        raise NotStorable("it is not known what the function reads") from error
+
+
+def code_of(code: CodeType) -> list[Any]:
+    """The code, without its place in a file."""
+    return [
+        [code.co_code, code.co_exceptiontable, code.co_flags, code.co_names],
+        [code.co_varnames, code.co_freevars, code.co_cellvars],
+        [_constant(value) for value in code.co_consts],
+    ]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return code_of(value)
+    if isinstance(value, tuple):
+        return [*map(_constant, value)]
+    if isinstance(value, frozenset):
+        return sorted(map(repr, value))
+    return repr(value)
+
+
+class _Told:
+    """The values behind one function, each looked through once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], int] = {}
+        self._held: list[Any] = []  # what was seen: ids stay theirs
+
+    def of(self, value: Any, code: CodeType) -> Any:
+        """A value that `code` reads, as far as that code can tell. Raises NotStorable."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return repr(value)
+        reader = 0 if kind is FunctionType else id(code)
+        number = self._seen.setdefault((id(value), reader), len(self._seen))
+        if number < len(self._held):
+            return ["again", number]
+        self._held.append(value)
+        if len(self._held) > MOST_VALUES:
+            raise NotStorable("the function reads too much to look through")
+        if adds_to(value, code):
+            return [kind.__name__, "a journal"]
+        if kind is FunctionType:
+            return self._function(value)
+        if kind is MethodType:
+            own = getattr(value.__func__, "__code__", code)
+            return ["method", self.of(value.__func__, code), self.of(value.__self__, own)]
+        if issubclass(kind, partial):
+            return [kind.__name__, self._all((value.func, value.args, value.keywords), code)]
+        if kind in _SEQUENCES:
+            return [kind.__name__, self._all(value, code)]
+        if kind in _MAPPINGS:
+            return [kind.__name__, self._all([*value, *value.values()], code)]
+        if issubclass(kind, (type, ModuleType)):
+            return self._space(value, code)
+        return self._object(value, code)
+
+    def _all(self, values: typing.Iterable[Any], code: CodeType) -> list[Any]:
+        return [self.of(value, code) for value in values]
+
+    def _function(self, function: FunctionType) -> list[Any]:
+        code = function.__code__
+        if _is_found(function):
+            return ["found", function.__module__, function.__qualname__]
+        given = (function.__defaults__, function.__kwdefaults__)
+        cells = [contents_of(cell) for cell in function.__closure__ or ()]
+        space = function.__globals__
+        return [
+            "function",
+            code_of(code),
+            self._all(given, code),
+            [["unset"] if cell is MISSING else self.of(cell, code) for cell in cells],
+            {name: self.of(space[name], code) for name in sorted(names_in(code) & space.keys())},
+        ]
+
+    def _space(self, space: type | ModuleType, code: CodeType) -> list[Any]:
+        if not is_users(space):
+            of = space.__name__ if isinstance(space, ModuleType) else _path(space)
+            return ["found", of]
+        names = names_in(code) & vars(space).keys()
+        if isinstance(space, ModuleType):
+            return ["module", self._named(vars(space), names, code)]
+        names |= {
+            name for name, value in vars(space).items() if _is_dunder(name) and _code_in(value)
+        }
+        read = {name: self._member(vars(space)[name], code) for name in sorted(names)}
+        return ["class", space.__qualname__, read, self._all(space.__bases__, code)]
+
+    def _member(self, value: Any, code: CodeType) -> Any:
+        if isinstance(value, (staticmethod, classmethod)):
+            return self.of(value.__func__, code)
+        if isinstance(value, property):
+            return self.of(value.fget, code)
+        return "slot" if isinstance(value, MemberDescriptorType) else self.of(value, code)
+
+    def _object(self, value: Any, code: CodeType) -> list[Any]:
+        kind = type(value)
+        if kind in _BY_NAME:
+            return [kind.__name__, *map(repr, _BY_NAME[kind](value))]
+        if kind.__module__ == "typing" or isinstance(value, (GenericAlias, UnionType)):
+            return ["type", repr(value)]
+        if isinstance(value, BuiltinFunctionType) and type(value.__self__) is ModuleType:
+            return ["found", str(value.__module__), value.__qualname__]
+        if getattr(value, "nbytes", 0) > MOST_BYTES:
+            raise NotStorable("the function reads too much to look through")
+        try:
+            return ["value", encode(value), self._space(kind, code)]
+        except NotStorable:
+            own = _all_variables(value)
+        if is_users(kind):
+            return self._of_user(value, own, code)
+        if (name := _name_of(value)) is not None:
+            return ["found", kind.__module__, name]
+        if not own:
+            raise NotStorable(f"nobody knows what a {kind.__qualname__} holds")
+        names = [name for name in own if name == "__wrapped__" or not _is_dunder(name)]
+        return ["object", _path(kind), self._named(own, names, code)]
+
+    def _of_user(self, value: Any, own: Mapping[str, Any], code: CodeType) -> list[Any]:
+        told: list[Any] = []
+        for space in type(value).__mro__:
+            if not is_users(space):
+                if space not in _BASES:
+                    raise NotStorable(f"nobody knows what a {space.__qualname__} holds")
+                continue
+            for name in sorted(vars(space)):
+                inner = _code_in(vars(space)[name])
+                if inner and (name in names_in(code) or (_is_dunder(name) and name not in _MAKING)):
+                    told.append([name, self.of(value, inner)])
+        read = self._named(own, names_in(code) & own.keys(), code)
+        return ["object", self._space(type(value), code), read, told]
+
+    def _named(self, own: Mapping[str, Any], names: typing.Iterable[str], code: CodeType) -> Any:
+        return {name: self.of(own[name], code) for name in sorted(names)}
+
+
+def _is_found(function: FunctionType) -> bool:
+    """Whether it is a library's, under the name that it has."""
+    found: Any = sys.modules.get(function.__module__)
+    if found is None or is_users(found):
+        return False
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _all_variables(value: Any) -> dict[str, Any]:
+    """Of its `__dict__` and its slots."""
+    own = dict(own_variables(value))
+    for space in type(value).__mro__:
+        for name, slot in vars(space).items():
+            if isinstance(slot, MemberDescriptorType):
+                own.setdefault(name, _in_slot(value, slot))
+    return own
+
+
+def _in_slot(value: Any, slot: MemberDescriptorType) -> Any:
+    try:
+        return slot.__get__(value, type(value))
+    except AttributeError:  # not yet assigned
+        return None
+
+
+def _name_of(value: Any) -> str | None:
+    """Of what stands in the library that made its class: a ufunc, a mark for what is missing."""
+    space = vars(sys.modules.get(type(value).__module__, re))
+    return next((name for name, item in list(space.items()) if item is value), None)
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _code_in(member: Any) -> CodeType | None:
+    if isinstance(member, (staticmethod, classmethod)):
+        member = member.__func__
+    if isinstance(member, property):
+        member = member.fget
+    return member.__code__ if isinstance(member, FunctionType) else None

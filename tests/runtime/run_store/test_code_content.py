@@ -1,0 +1,148 @@
+"""What tells functions apart in every process."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import teola as tl
+from runtime.run_store.code_content import MOST_VALUES, code_content
+from runtime.run_store.values import NotStorable
+
+WORD = re.compile("[a-z]+")
+
+
+def adding(n: Any) -> Callable[[Any], Any]:
+    def add(x: Any) -> Any:
+        return x + n
+
+    return add
+
+
+def with_default(n: int) -> Callable[[int], int]:
+    def add(x: int, by: int = n) -> int:
+        return x + by
+
+    return add
+
+
+def calling(inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def call(x: Any) -> Any:
+        return inner(x)
+
+    return call
+
+
+class Box:
+    __slots__ = ("n",)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    @property
+    def twice(self) -> int:
+        return self.n * 2
+
+    def __getitem__(self, x: int) -> int:
+        return self.n + x
+
+
+@dataclass
+class Scale:
+    factor: int
+
+
+def reading(what: Any) -> list[Callable[[Any], Any]]:
+    return [lambda x: what.twice + x, lambda x: what[x], lambda x: (what, x)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        adding,
+        with_default,
+        lambda n: calling(adding(n)),
+        lambda n: adding({"by": [n]}),
+        lambda n: adding({n, 5}),
+        lambda n: adding(np.array([n])),
+        lambda n: calling(Scale(n).__eq__),
+        lambda n: reading(Box(n))[0],
+        lambda n: reading(Box(n))[1],
+        lambda n: calling(tl.tool(adding(n))),
+        lambda n: adding(re.compile(str(n))),
+        lambda n: calling([np.sqrt, np.exp][n - 1]),
+    ],
+)
+def test_functions_of_one_factory_are_told_by_what_it_gave_them(
+    make: Callable[[int], Callable[[Any], Any]],
+) -> None:
+    assert code_content(make(1)) == code_content(make(1)) != code_content(make(2))
+
+
+def test_a_function_reads_what_the_functions_behind_it_read() -> None:
+    one, two = adding(1), adding(2)
+
+    def ordered() -> Any:
+        return one(1) - two(1)
+
+    before = code_content(ordered)
+    one, two = two, one
+    assert code_content(ordered) != before
+
+
+def test_a_function_that_calls_itself_has_an_end() -> None:
+    def down(n: int) -> int:
+        return n and down(n - 1)
+
+    assert code_content(down) == code_content(down)
+
+
+def test_a_journal_is_nothing_that_a_function_reads() -> None:
+    ran: list[str] = []
+
+    def noted(x: str) -> str:
+        ran.append(x)
+        return x
+
+    before = code_content(noted)
+    noted("a")
+    assert code_content(noted) == before
+
+
+@pytest.mark.parametrize("what", [iter([1]), {object()}, [[n] for n in range(MOST_VALUES)]])
+def test_what_cannot_be_told_is_said(what: Any) -> None:
+    with pytest.raises(NotStorable):
+        code_content(adding(what))
+
+
+TOLD = """
+import re
+WORD = re.compile("[a-z]+")
+KINDS = {"alpha", "beta", "gamma"}
+class Table:
+    rows = {"a": 1}
+    def row(self, x): return self.rows[x] if x in {"a", "b", "c", "d"} else None
+table = Table()
+def read(x, *, by={"p", "q", "r"}): return table.row(x), WORD.match(x), x in KINDS, x in by
+from runtime.run_store.code_content import code_content
+print(code_content(read).hex())
+"""
+
+
+def test_a_function_is_the_same_in_another_process() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", TOLD],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+    assert len(found.pop()) > 100

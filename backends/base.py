@@ -35,6 +35,8 @@ Capability = Literal[
     "keeps",  # what was written to it is there when the process has ended
     "repeatable",  # equal requests get equal outcomes, in every run: they may be remembered
     "tools",  # prefill and decode take tools; decode's text is then the canonical turn
+    "policies",  # its steps go by the policy that `Place.policy` names
+    "guesses",  # `Place.is_guess` goes to it, and when that changes
     "priorities",  # what waits is ordered by `Request.priority`, which may be any integer
     "itl",  # steps are sized by the time that a decode wants between tokens, its `itl_s`
     "tool_grammar",  # calls are well-formed, and their arguments fit the tool's schema

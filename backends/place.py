@@ -79,6 +79,7 @@ class Place:
     program: str = ""  # of several queries the one whole that they are of; empty: the query
     deadline_s: float | None = None  # of the query, on the clock of who orders
     left: Left | None = None  # None: nothing is known but `left_s`
+    policy: str = ""  # the name of the one that orders its engine, told in other processes
     client: str = ""  # whose word this is: it orders that client's requests among themselves only
 
     @property

@@ -37,7 +37,6 @@ BULK_PATIENCE_S = 10.0  # throughput work that has waited so long goes with the 
 BULK_SPACING_S = 1.0  # but never more of it than a request in this time,
 BULK_SHARE = 0.1  # nor more than this of the requests that an API allows
 LEARN_EACH_S = 0.001  # batches that end sooner after one another teach nothing new
-GUESS_PRIORITY = -2  # for engines that order by it: after all that somebody waits for
 MAX_STARTS = 32  # batches started in one turn of the loop, so that it is not held for long
 
 
@@ -130,8 +129,6 @@ class EngineScheduler:
         if self._is_closed:
             asyncio.get_running_loop().call_soon(job.on_done, _closed(self.name))
             return
-        if job.place.is_guess and not isinstance(self.engine, OrdersSteps):
-            job.request.priority = GUESS_PRIORITY  # others read it from `Place`, which may change
         self._repeats.begin(job)
         self._queue_up(job)
 
@@ -326,7 +323,9 @@ class EngineScheduler:
             self._tell_start(batch, load_s, past)
             if batch:
                 began_s = now() if self._is_heard else 0.0
-                outcomes = await self._execute(requests_for(self._info, self._queue.policy, batch))
+                by_place = isinstance(self.engine, OrdersSteps)
+                sent = requests_for(self._info, self._queue.policy, batch, by_place=by_place)
+                outcomes = await self._execute(sent)
                 if self._is_heard:
                     past.ran(batch, self._queue.policy, began_s, now())
         except asyncio.CancelledError:

@@ -9,9 +9,11 @@ early; of prompts the beginning that is known is prefilled. All of it keeps to t
 goes behind all real work, and changes no answer.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +33,7 @@ from runtime.prompt_ahead import PromptAhead
 from runtime.step_history import Known, Step, StepHistory, key_of
 from runtime.telling import Teller
 
+LAST_WORD_S = 0.1  # that the end of a run waits for it
 MAX_TURN = 16  # later turns of the same node count as this one
 _INDEX = re.compile(r"\[[\d.]+\]")
 _OF_PROMPT = ("adapter", "tools")  # attrs that a prefill takes too
@@ -75,6 +78,8 @@ class RunAhead:
         self._calls: dict[Hashable, _CallAhead] = {}
         self._ending: dict[_CallAhead, None] = {}  # those that are being stopped
         self._prompts: list[tuple[Step, PromptAhead]] = []
+        self._stopping: dict[PromptAhead, Step] = {}  # that were for nothing, and still run
+        self._has_stopped = asyncio.Event()
         self._followed: dict[PromptAhead, Step] = {}  # whose prompts are being computed
         self._is_over = False
         self._teller: Teller | None = None  # of the segment that began last
@@ -86,13 +91,24 @@ class RunAhead:
         for name, value in inputs.items():
             self._known.note((place, name), value)
 
-    def end(self) -> None:
-        """The run has ended: what nobody asked for was for nothing."""
+    async def end(self) -> None:
+        """The run has ended: what nobody asked for was for nothing. A prompt that still runs has a
+        moment to say what it cost; then that is estimated."""
         self._history.note(self._turn, self._num_steps, None)
         self._drop(is_end=True)
         for call in list(self._ending):
             call.ahead.hurry()
+        await self._hear_stopped()
         self._is_over = True
+
+    async def _hear_stopped(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORD_S):
+                while self._stopping:
+                    self._has_stopped.clear()
+                    await self._has_stopped.wait()
+        for prompt, step in self._stopping.items():
+            self._tell(step.like, prompt.estimated(step.most))
 
     def saw_turn(self, job: Job) -> None:
         """A model writes: guess what follows."""
@@ -230,6 +246,8 @@ class RunAhead:
         for step, prompt in prompts:
             prompt.stop()
             self._settle(step, prompt, None)
+            if prompt.is_stopping:
+                self._stopping[prompt] = step
         while is_end and self._followed:  # who is cancelled while it waits gets no outcome
             prompt, step = self._followed.popitem()
             self._settle(step, prompt, None)
@@ -251,7 +269,9 @@ class RunAhead:
             step.gave(cost.tokens - wasted.wasted_tokens)
         self._tell(step.like, wasted)
 
-    def _came_late(self, step: Step, wasted: Usage) -> None:
+    def _came_late(self, step: Step, prompt: PromptAhead, wasted: Usage) -> None:
+        self._stopping.pop(prompt, None)
+        self._has_stopped.set()
         step.cost(cost_of(wasted))
         if not self._is_over:
             self._tell(step.like, wasted)

@@ -89,12 +89,9 @@ class SessionRuns:
         return self._runtime.run_ahead(name, options.speculate, alike)
 
     async def _end_ahead(self, ahead: RunAhead | None) -> None:
-        async def end(of_run: RunAhead) -> None:
-            of_run.end()
-
         if ahead is not None:
             with untraced():
-                await self._background.run_to_end(end(ahead))
+                await self._background.run_to_end(ahead.end())
 
     def _release(self, context: Context) -> "Future[None]":
         async def release() -> None:

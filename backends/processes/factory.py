@@ -88,7 +88,7 @@ def _words(kind: str, url: str, options: Mapping[str, Any], concurrency: int) ->
     pairs = [f"{kind}.{name}={json.dumps(value, default=str)}" for name, value in options.items()]
     given = [word for pair in pairs for word in ("--option", pair)]
     what = [url] if kind == "llm" else [f"--{kind}", url]
-    rules = ["--client-priority", "allow"]  # there is no client but us
+    rules = ["--client-priority", "allow", "--client-policy"]  # there is no client but us
     return [*what, *given, *rules, "--max-queued", str(2 * concurrency)]
 
 

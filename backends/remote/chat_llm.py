@@ -86,6 +86,7 @@ class ChatLLM:
             self._exchange.takes_places = found.takes_places
             more: set[Capability] = {"cached_tokens"} if found.counts_cached else set()
             more |= {"fusion"} if found.fuses else set()
+            more |= {"policies"} if found.takes_policy else set()
             self._info = replace(
                 self._info,
                 capabilities=self._info.capabilities | more,

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 from uuid import uuid4
 
-from backends.place import Place
+from backends.place import Left, Place
 from backends.request_limits import MAX_PLACE_CHARS, MAX_PLACE_S
 from backends.served import Served, served_from
 
@@ -19,7 +19,9 @@ _PROCESS = f"{uuid4().hex[:8]}."
 _NOTHING = (None, "", 0, "latency")
 
 
-def place_fields(place: Place | None, is_heard: bool, now_s: float) -> dict[str, Any]:
+def place_fields(
+    place: Place | None, is_heard: bool, now_s: float, *, tells_guess: bool = False
+) -> dict[str, Any]:
     """The fields of a body; what says nothing is left out."""
     found: dict[str, Any] = {"return_served": True} if is_heard else {}
     if place is None or not place.query:
@@ -35,6 +37,7 @@ def place_fields(place: Place | None, is_heard: bool, now_s: float) -> dict[str,
         "work_s": _seconds(place.work_s),
         "tenant": _name(place.tenant),
         "program": place.program and _name(_PROCESS + place.program),
+        "policy": place.policy,
     }
     said = {name: value for name, value in said.items() if value not in _NOTHING}
     if place.deadline_s is not None:
@@ -42,7 +45,14 @@ def place_fields(place: Place | None, is_heard: bool, now_s: float) -> dict[str,
     if left is not None:
         said["query_left_s"] = _seconds(left.work_s)
         said["query_age_s"] = _seconds(now_s - left.since_s)
+    if tells_guess and left is not None and left.is_guess:
+        said["guess"] = guess_name(left)
     return {**found, "place": said}
+
+
+def guess_name(left: Left) -> str:
+    """All requests of one guess share it."""
+    return f"{_PROCESS}{id(left):x}"
 
 
 def served_of(usage: object) -> Served | None:

@@ -26,6 +26,7 @@ class Probed:
     priority_sign: int = 1  # 0: the server takes no priorities, or does not say so
     priority_rule: str = "allow"  # of a teola server
     takes_places: bool = False
+    takes_policy: bool = False
     fuses: bool = False  # it reuses the KV of chunks
 
 
@@ -55,6 +56,8 @@ async def probe(client: Client, url: RemoteURL) -> Probed:
     rule = rule_of(card if url.scheme == "teola" else None)
     places = url.scheme == "teola" and card is not None and card.get("takes_places") is True
     found = Probed(model, known_length, fuses=fuses, priority_rule=rule, takes_places=places)
+    if places and card is not None and card.get("takes_policy") is True:
+        found = replace(found, takes_policy=True)
     return await _with_settings(found, client) if url.scheme == "sglang" else found
 
 

@@ -6,7 +6,7 @@ The server's prefix cache does the reuse. A prefill asks nothing of it but for o
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -18,7 +18,8 @@ from backends.fusion_reports import total_report
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
-from backends.remote.dialects.token_dialect import EncodesChunks, KeepsContexts, TokenDialect
+from backends.remote.dialects.token_dialect import EncodesChunks, TakesWords, TokenDialect
+from backends.remote.guesses_there import GuessesThere
 from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
 from backends.remote.token_mode.call import Call, Cost, ServerFacts
@@ -53,6 +54,7 @@ class TokenLLM:
         self._dialect: TokenDialect | None = None
         self._reader: RequestReader | None = None
         self._kept: KeptThere | None = None  # None: the server keeps no contexts
+        self._guesses: GuessesThere | None = None  # None: it takes none
         self._is_exact = False  # fusion was promised, and the server cannot
         self._starting = asyncio.Lock()
         self._is_closed = False
@@ -108,6 +110,8 @@ class TokenLLM:
             await asyncio.wait(waiting)
         if self._kept is not None:
             await self._kept.close()
+        if self._guesses is not None:
+            await self._guesses.close()
         await self._client.close()
 
     async def _start(self) -> None:
@@ -122,8 +126,10 @@ class TokenLLM:
         lacks: set[Capability] = {"fusion"} if self._is_exact else set()
         if "next_use" not in facts.capabilities:
             lacks.add("next_use")
-        elif isinstance(dialect, KeepsContexts):
+        elif isinstance(dialect, TakesWords):
             self._kept = KeptThere(dialect.tell)
+        if "guesses" in facts.capabilities and isinstance(dialect, TakesWords):
+            self._guesses = GuessesThere(dialect.tell)
         able = (self._info.capabilities | facts.capabilities) - lacks
         self._info = replace(self._info, capabilities=able, max_context_tokens=limit)
         self._dialect = dialect
@@ -141,8 +147,10 @@ class TokenLLM:
 
     async def _run(self, request: Request) -> Outcome:
         traceparent.set(request.traceparent)
+        guesses = self._guesses
         try:
-            return await self._answer(request)
+            with nullcontext() if guesses is None else guesses.under_way(request.place):
+                return await self._answer(request)
         except EngineError as error:
             return error
         except Exception as error:

@@ -40,6 +40,9 @@ def serve_engine(
     client_priority: Annotated[
         PriorityRule, typer.Option(help="What clients may ask for; lower: none above 0.")
     ] = PriorityRule.LOWER,
+    client_policy: Annotated[
+        bool, typer.Option("--client-policy", help="Its one client says how the LLM orders.")
+    ] = False,
     parse_special: Annotated[
         bool, typer.Option("--parse-special", help="Markup in prompts is markup, not text.")
     ] = False,
@@ -53,7 +56,9 @@ def serve_engine(
     """Serve engines over OpenAI's HTTP API: teola serve-engine local:smollm2-135m"""
     from teola.cli.serve_engine_command import serve_engine as serve_urls
 
-    rules = ClientRules(exact, client_priority, parse_special, any_model, tenant_header)
+    rules = ClientRules(
+        exact, client_priority, parse_special, any_model, client_policy, tenant_header
+    )
     urls, words, loras = (llm, embedder, reranker), option or [], lora or []
     serve_urls(urls, words, loras, name, max_queued, rules, server, debug)
 

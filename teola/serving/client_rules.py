@@ -22,6 +22,7 @@ class ClientRules:
     priority: PriorityRule = PriorityRule.LOWER
     parses_special: bool = False  # a prompt's markup is markup, unless its request says otherwise
     any_model: bool = False  # an unknown name of a model is the engine of that kind
+    takes_policy: bool = False  # an engine goes by the policy that its client names
     tenant_header: str | None = None  # the header that names a request's tenant
 
     def parsed(self, asked: bool | None) -> bool:

@@ -40,6 +40,8 @@ def service_for(
     if asked is not None:
         priority = granted(request.scope, engines.rules.priority, asked.priority)
         said = _taken(request, engines.rules.priority, asked.place)
+        if said is not None and said.policy is not None:
+            _order(request, engines, said.policy)
     now_s = asyncio.get_running_loop().time()
     place: Place | None = engines.queries.place(said, client, now_s)
     return Service(priority, None if itl_ms is None else itl_ms / 1e3, place, client, is_heard)
@@ -52,6 +54,13 @@ def client_of(request: Request, rules: ClientRules) -> Client:
         return Client(f"tenant {tenant}", tenant, is_believed)
     address = request.client.host if request.client is not None else "?"
     return Client(f"address {address}", is_believed=is_believed)
+
+
+def _order(request: Request, engines: ServedEngines, policy: str) -> None:
+    if engines.rules.takes_policy:
+        engines.order_by(policy)
+    else:
+        warn(request.scope, "place.policy: without effect on this server")
 
 
 def _taken(request: Request, rule: PriorityRule, said: PlaceFields | None) -> PlaceFields | None:

@@ -39,3 +39,4 @@ class ForesightFields(Words):
     """The body of `POST /v1/foresight`."""
 
     model: str | None = None
+    wanted: list[Name] = Field([], max_length=MAX_TOLD)  # guesses that somebody waits for now

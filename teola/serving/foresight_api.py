@@ -1,5 +1,5 @@
-"""`POST /v1/foresight`: when contexts that are kept for a client are read next, and which are
-not read any more. OpenAI has no such route."""
+"""`POST /v1/foresight`: when contexts that are kept for a client are read next, which are not read
+any more, and which guesses somebody waits for. OpenAI has no such route."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,8 +20,11 @@ async def foresee(request: Request) -> Response:
     fields = await read(request, ForesightFields)
     engines = engines_of(request)
     llm = engines.find("llm", fields.model)
-    if _keeps(request, engines, llm, "expected"):
-        llm.kept.hear(client_of(request, engines.rules), fields, llm.engine)
+    client = client_of(request, engines.rules)
+    engines.queries.wanted(client, fields.wanted)
+    speaks = fields.expected or fields.released
+    if speaks and _keeps(request, engines, llm, "expected"):
+        llm.kept.hear(client, fields, llm.engine)
     return JSONResponse({"object": "foresight", "num_kept": len(llm.kept)})
 
 

@@ -5,13 +5,14 @@ requests among themselves, in the turns that they have anyway.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from backends.place import Left, Place
+from backends.policy.named import POLICIES
 from backends.request_limits import MAX_PLACE_CHARS, MAX_PLACE_S
 from backends.served import Served
 from teola.serving.fields import INT_END, Fields
@@ -19,7 +20,15 @@ from teola.serving.fields import INT_END, Fields
 MOST_QUERIES = 4096  # whose work is known; of more, those heard of longest ago are forgotten
 OTHERS = "other clients"
 
+
+def _known(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"unknown policy {name!r}; known: {', '.join(sorted(POLICIES))}")
+    return name
+
+
 _Name = Annotated[str, Field(max_length=MAX_PLACE_CHARS)]
+_Policy = Annotated[str, AfterValidator(_known)]
 _Seconds = Annotated[float, Field(ge=0, le=MAX_PLACE_S)]
 
 
@@ -38,6 +47,9 @@ class PlaceFields(Fields):
     due_in_s: float | None = Field(None, ge=-MAX_PLACE_S, le=MAX_PLACE_S)
     query_left_s: _Seconds | None = None  # of all that the query still asks for
     query_age_s: _Seconds = 0.0
+    guess: Annotated[str, Field(min_length=1, max_length=MAX_PLACE_CHARS)] | None = None  # it runs
+    # ahead of what may never ask for it, behind all that somebody waits for
+    policy: _Policy | None = None  # that orders the engine's steps from now on
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +90,21 @@ class KnownQueries:
             client="" if client.is_believed else client.name,
         )
 
+    def wanted(self, client: Client, guesses: Iterable[str]) -> None:
+        """Somebody waits for these guesses of a client now."""
+        for guess in guesses:
+            if left := self._left.get(_guess(client, guess)):
+                left.is_guess = False
+
     def _left_of(self, said: PlaceFields, client: Client, now_s: float) -> Left | None:
-        if said.query_left_s is None:
+        if said.query_left_s is None and said.guess is None:
             return None
         name = _own(client, said.query)
+        if said.guess is not None:
+            name = _guess(client, said.guess)
         left = self._left.setdefault(name, Left(0.0))
-        left.work_s, left.since_s = said.query_left_s, now_s - said.query_age_s
+        left.work_s, left.since_s = said.query_left_s or 0.0, now_s - said.query_age_s
+        left.is_guess = said.guess is not None
         self._left.move_to_end(name)
         if len(self._left) > MOST_QUERIES:
             self._left.popitem(last=False)
@@ -108,6 +129,10 @@ def _named(client: Client, behind: tuple[tuple[str, float], ...]) -> Iterator[tu
 
 def _own(client: Client, name: str) -> str:
     return f"{client.name} {name}"
+
+
+def _guess(client: Client, guess: str) -> str:
+    return _own(client, f"guess\0{guess}")
 
 
 def _tenant(client: Client, said: str) -> str:

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from backends.base import Engine, Kind
 from backends.errors import ConfigError
 from backends.fusion_profile import FusionProfile, load
+from backends.policy.base import OrdersSteps
+from backends.policy.named import POLICIES
 from teola.serving.admission import Admission
 from teola.serving.api_errors import ApiError
 from teola.serving.client_rules import DEFAULT_RULES, ClientRules, PriorityRule
@@ -53,6 +55,7 @@ class ServedEngines:
         self.rules = rules
         self.queries = KnownQueries()
         self._adapters = adapters
+        self._policy = ""  # that its client named last
         self.served = tuple(
             Served(
                 llm_name if llm_name and engine.info.kind == "llm" else short_name(url),
@@ -121,6 +124,19 @@ class ServedEngines:
         is_believed = self.rules.priority == PriorityRule.ALLOW
         return is_believed and "next_use" in served.capabilities
 
+    def takes_policy(self, served: Served) -> bool:
+        """Whether the client of this server says how the engine orders its steps."""
+        return self.rules.takes_policy and isinstance(served.engine, OrdersSteps)
+
+    def order_by(self, policy: str) -> None:
+        """Let the LLM order its steps so, as its client asks."""
+        if policy == self._policy:
+            return
+        self._policy = policy
+        for served in self.served:
+            if isinstance(served.engine, OrdersSteps):
+                served.engine.order_by(POLICIES[policy])
+
     def cards(self) -> list[dict[str, Any]]:
         """What `/v1/models` says: every engine, and every adapter as a model of its own."""
         found = []
@@ -144,8 +160,12 @@ class ServedEngines:
             card["client_priority"] = self.rules.priority.value
             if self.rules.priority in (PriorityRule.ALLOW, PriorityRule.LOWER):
                 card["takes_places"] = True
+                if isinstance(served.engine, OrdersSteps):
+                    card["takes_guesses"] = True
             if self.keeps_contexts(served):
                 card["keeps_contexts"] = True
+            if self.takes_policy(served):
+                card["takes_policy"] = True
         length = served.engine.info.max_context_tokens
         if length is not None:
             card["max_model_len"] = length

@@ -63,6 +63,32 @@ def test_numbers_of_requests_that_are_sent_at_different_times_compare() -> None:
     assert first == again
 
 
+def test_an_engine_behind_a_server_of_ours_is_told_the_name_of_the_policy() -> None:
+    by_name = replace(PLAIN, capabilities=frozenset(("policies",)))
+    one = job(1.0)
+    (told,) = requests_for(by_name, vtc, [one])
+    assert told.place == replace(one.place, policy="vtc")
+    assert requests_for(by_name, replace(vtc), [one]) == [one.request]  # one of a user's own
+
+
+def test_a_guess_goes_behind_all_where_an_engine_is_not_told_that_it_is_one() -> None:
+    async def main() -> None:
+        guess, real = job(1.0), job(90.0, priority=-1)
+        assert guess.place.left is not None
+        guess.place.left.is_guess = True
+        for able in ((), ("priorities",)):
+            info, policy = replace(PLAIN, capabilities=frozenset(able)), POLICIES["critical_path"]
+            last, first = requests_for(info, policy, [guess, real])
+            assert last.priority < first.priority
+        told = replace(PLAIN, capabilities=frozenset(("guesses",)))
+        assert requests_for(told, vtc, [guess]) == [guess.request]
+        assert requests_for(PLAIN, vtc, [guess], by_place=True) == [guess.request]
+        guess.place.left.is_guess = False  # somebody waits for it
+        assert requests_for(PLAIN, vtc, [guess]) == [guess.request]
+
+    run_virtual(main())
+
+
 def test_other_engines_and_policies_that_have_no_such_number_keep_the_class() -> None:
     async def main() -> None:
         one = job(10.0, priority=-1)

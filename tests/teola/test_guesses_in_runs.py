@@ -412,3 +412,55 @@ def test_a_guess_whose_prompt_is_cancelled_while_it_waits_holds_no_budget() -> N
         found = on_virtual_clock(main)
     assert found
     assert not any(found)
+
+
+@pytest.mark.parametrize("last_word_s", [0.001, 2.0])
+def test_a_prompt_that_the_end_of_the_run_stops_is_told_with_what_it_cost(
+    last_word_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.run_ahead.LAST_WORD_S", last_word_s)
+    small = tl.LLM("emulated:h100/llama-3.1-8b", output_tokens=6, kv_tokens=20_000)
+
+    @tl.prompt(small, max_tokens=4)
+    def plan(text: str) -> str:
+        return f"Plan: {text}"
+
+    @tl.prompt(small, max_tokens=4)
+    def write(text: str) -> str:
+        return f"{'You write on railways. ' * 2500} Write: {text}"
+
+    @tl.prompt(small, max_tokens=4)
+    def others(text: str) -> str:
+        return f"{text} {'Other words fill the pool. ' * 2900}"
+
+    @tl.app
+    async def essay(text: str) -> str:
+        said = await tl.value(plan(text))
+        return said if text == "stop" else await tl.value(write(text))
+
+    @tl.app
+    def fill(text: str) -> str:
+        return others(text)
+
+    async def main() -> list[Event]:
+        events: list[Event] = []
+        app = essay.using(memo=False, speculate=0.9)
+        for number in range(6):
+            await app.arun(f"line {number}")
+            await fill.using(memo=False).arun(str(number))
+        for _ in range(2):
+            await app.using(listener=events.append).arun("stop")
+            await asyncio.sleep(1.0)
+            await fill.using(memo=False).arun("more")
+        return events
+
+    with patch("runtime.pinned_heads.MAX_HEADS", 0), patch("runtime.service.PinnedHeads.ask"):
+        events = on_virtual_clock(main)
+    ends = [
+        event.fields for event in events if event.kind == "end" and event.node.endswith("ahead")
+    ]
+    assert ends, "no guess was told"
+    for fields in ends:
+        assert fields["wasted_tokens"] > 1000
+        is_estimated = last_word_s < 0.01  # it was still at its step
+        assert fields.get("estimated_tokens", 0) == (fields["wasted_tokens"] if is_estimated else 0)

@@ -51,7 +51,7 @@ class Teola:
         self._model = model
         self._able: frozenset[str] = frozenset()
         self._priority_rule = "allow"
-        self._takes_places = False
+        self._takes_places = self._takes_guesses = False
 
     async def probe(self) -> ServerFacts:
         card = await self._card()
@@ -66,10 +66,13 @@ class Teola:
         self._able = frozenset(able)
         self._priority_rule = rule_of(card)
         self._takes_places = card.get("takes_places") is True
+        self._takes_guesses = card.get("takes_guesses") is True
         lacks = _OPTIONAL - self._able
         if card.get("keeps_contexts") is not True:
             lacks |= {"next_use"}
         found = frozenset(name for name in _OPTIONAL if name in self._able)
+        found |= {"guesses"} if self._takes_guesses else set()
+        found |= {"policies"} if card.get("takes_policy") is True else set()
         length = Fields(card, "/v1/models").count("max_model_len")
         root = str(card.get("root") or "")
         return ServerFacts(
@@ -121,7 +124,7 @@ class Teola:
         return answer.count("num_encoded") or 0, cost
 
     async def tell(self, words: Mapping[str, Any]) -> None:
-        """What is known of contexts that the server keeps."""
+        """What is known of contexts that the server keeps, and of guesses."""
         await self._client.post(_FORESIGHT, {"model": self._model, **words}, is_safe=True)
 
     async def abort(self, call_id: str) -> None:
@@ -172,7 +175,8 @@ class Teola:
         """What an older server would refuse."""
         if not self._takes_places:
             return {}
-        return place_fields(prompt.place, is_heard, asyncio.get_running_loop().time())
+        now_s = asyncio.get_running_loop().time()
+        return place_fields(prompt.place, is_heard, now_s, tells_guess=self._takes_guesses)
 
     async def _card(self) -> Mapping[str, Any]:
         if await looks_like(self._client) != self.name:

@@ -34,11 +34,12 @@ class EncodesChunks(Protocol):
 
 
 @runtime_checkable
-class KeepsContexts(Protocol):
-    """What a dialect with `next_use` offers too."""
+class TakesWords(Protocol):
+    """What a dialect with `next_use` or `guesses` offers too."""
 
     async def tell(self, words: Mapping[str, Any]) -> None:
-        """Say what is known of contexts that the server keeps. Raises EngineErrors."""
+        """Say what is known of contexts that the server keeps, and of guesses. Raises
+        EngineErrors."""
 
 
 class TokenDialect(Protocol):

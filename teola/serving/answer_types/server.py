@@ -20,7 +20,9 @@ class ModelCard(TypedDict):
     parent: NotRequired[str]
     client_priority: NotRequired[str]
     takes_places: NotRequired[bool]
+    takes_guesses: NotRequired[bool]
     keeps_contexts: NotRequired[bool]
+    takes_policy: NotRequired[bool]
     max_model_len: NotRequired[int]
     fusion: NotRequired[FusionProfile]
 

@@ -192,6 +192,19 @@ def test_a_child_that_cannot_start_shows_its_log() -> None:
     asyncio.run(main())
 
 
+def test_a_process_takes_the_policy_that_orders_its_steps() -> None:
+    async def main() -> None:
+        spec = EngineSpec("llm", "process:emulated:h100/llama-3.1-8b", {"tokenizer": "bytes"})
+        engine = create(spec)
+        try:
+            await engine.start()
+            assert "policies" in engine.info.capabilities
+        finally:
+            await engine.close()
+
+    asyncio.run(main())
+
+
 @pytest.mark.model
 def test_of_two_real_processes_one_is_killed_and_no_request_is_lost() -> None:
     requests = [

@@ -24,7 +24,11 @@ Asked = tuple[str, str, dict[str, Any]]  # the client's address, the request's n
 
 
 def finished(
-    asked: list[Asked], rule: str = "lower", tenant_header: str | None = None, **options: Any
+    asked: list[Asked],
+    rule: str = "lower",
+    tenant_header: str | None = None,
+    takes_policy: bool = False,
+    **options: Any,
 ) -> list[str]:
     """The names of requests in the order in which they are answered. They come while another one
     holds the engine's one slot."""
@@ -32,7 +36,9 @@ def finished(
     async def main() -> list[str]:
         settings = {"tokenizer": "bytes", "output_tokens": 100, "max_running": 1, **options}
         engines = make_engines({"llm": "emulated:h100/llama-3.1-8b"}, {"llm": settings})
-        rules = ClientRules(priority=PriorityRule(rule), tenant_header=tenant_header)
+        rules = ClientRules(
+            priority=PriorityRule(rule), tenant_header=tenant_header, takes_policy=takes_policy
+        )
         served = ServedEngines(engines, max_queued=16, rules=rules)
         await served.start()
         app, order = make_app(served, None), []
@@ -88,6 +94,18 @@ def test_tenants_of_a_header_get_equal_service_under_a_fair_policy() -> None:
     assert sorted(found[:4]) == ["g0", "g1", "m0", "m1"]
 
 
+def test_a_server_with_one_client_orders_by_the_policy_that_it_names() -> None:
+    def asked(policy: str) -> list[Asked]:
+        names = {"long": 40.0, "short": 1.0}
+        return [("10.0.0.1", name, of(name, s, policy=policy)) for name, s in names.items()]
+
+    for policy, order in (("fcfs", ["long", "short"]), ("application_aware", ["short", "long"])):
+        assert finished(asked(policy), "allow", takes_policy=True) == order
+    assert finished(asked("fcfs"), "allow") == ["short", "long"]  # others are not asked
+    own = finished(asked("application_aware"), "allow", takes_policy=True, policy="fcfs")
+    assert own == ["long", "short"]
+
+
 @pytest.mark.parametrize(
     ("place", "param"),
     [
@@ -97,6 +115,7 @@ def test_tenants_of_a_header_get_equal_service_under_a_fair_policy() -> None:
         ({"query": "q", "left_s": -1}, "place.left_s"),
         ({"query": "q", "work_s": 1e10}, "place.work_s"),
         ({"query": "q", "depth": 1.5}, "place.depth"),
+        ({"query": "q", "policy": "mine"}, "place.policy"),
         ({"query": "q", "client": "me"}, "place.client"),
         ("first", "place"),
     ],
@@ -230,3 +249,37 @@ def test_a_server_tells_how_it_served_only_where_it_is_asked(
     told = server.ask(COMPLETE, {**body, "return_served": True}).text
     usage = json.loads(told.split("data: ")[-2] if "stream" in fields else told)["usage"]
     assert usage["served"]["num_steps"] >= 4
+
+
+def test_a_guess_at_a_server_is_told_until_somebody_waits_for_it(
+    with_pair: Callable[..., None],
+) -> None:
+    async def work(pair: Any) -> None:
+        execute, seen, goes_on = pair.local.execute, [], asyncio.Event()
+
+        async def noted(requests: list[Request]) -> Any:
+            seen.extend(request.place for request in requests)
+            await goes_on.wait()
+            return await execute(requests)
+
+        pair.local.execute = noted
+        assert "guesses" in pair.remote.info.capabilities
+        left = Left(1.0, is_guess=True)
+        guess = Request(
+            uuid4().hex, "generate", ("a",), {"max_tokens": 1}, place=Place("q", 1.0, left=left)
+        )
+        running = asyncio.create_task(pair.remote.execute([guess]))
+        while not seen:
+            await asyncio.sleep(0.001)
+        assert seen[0].is_guess
+        left.is_guess = False
+        while seen[0].is_guess:  # the word is on its way
+            await asyncio.sleep(0.001)
+        goes_on.set()
+        (outcome,) = await running
+        assert isinstance(outcome, Result)
+        real = replace(guess, id=uuid4().hex)
+        await pair.remote.execute([real])
+        assert not seen[1].is_guess
+
+    with_pair(work)

@@ -30,6 +30,12 @@ class Left:
         self._work_s = work_s
         self._has_changed()
 
+    def add(self, work_s: float) -> None:
+        """So much more is left than was thought, or less."""
+        self._work_s = max(0.0, self._work_s + work_s)
+        if self._told:
+            self._has_changed()
+
     @property
     def since_s(self) -> float:
         """When the query began, on the clock of who orders."""

@@ -140,7 +140,7 @@ class Query:
         self._left.expects(scope, node, num_bodies)
 
     def open_body(self, scope: Scope, node: Node, body: Body) -> None:
-        if scope.is_body_stopped(node, body.place):
+        if scope.stops is not None and scope.is_body_stopped(node, body.place):
             body.stopped()
             return
         self._left.opened(scope, node)
@@ -149,7 +149,7 @@ class Query:
         self._enter(inner)
 
     def _enter(self, scope: Scope) -> None:
-        self._ready.extend((scope, node) for node in scope.ready_at_start())
+        self._ready.extend([(scope, node) for node in scope.ready_at_start()])
         for param, late in scope.missing.items():
             late.when_there(lambda name=param: self._param_came(scope, name))  # type: ignore[misc]
         if self._branches is not None and scope.layout.ahead:
@@ -175,7 +175,8 @@ class Query:
                     self._outputs.on_value(name, value)
         self._left.ended(scope, node)
         awaited = scope.awaited(node, outputs)
-        self._ready.extend((scope, follower) for follower in scope.finish(node, outputs))
+        for follower in scope.finish(node, outputs):
+            self._ready.append((scope, follower))
         if self._branches is not None and scope.layout.ahead:
             self._branches.look(scope)
         if not scope.num_unfinished:
@@ -207,21 +208,18 @@ class Query:
         if self._ready:
             scope, node = self._ready.popleft()
             if self._may_begin(scope, node):
-                self._begin_guarded(scope, node)
+                try:  # as in guard, without a call for each node
+                    self._begin(scope, node)
+                except Exception as error:
+                    self.fail_at(scope, node, error)
         elif self._in_turn:
             self.guard(*self._in_turn.popleft())
-
-    def _begin_guarded(self, scope: Scope, node: Node) -> None:
-        try:  # as in guard, without a call for each node
-            self._begin(scope, node)
-        except Exception as error:
-            self.fail_at(scope, node, error)
 
     def in_turn(self, scope: Scope, node: Node, work: Callable[[], None]) -> None:
         self._in_turn.append((scope, node, work))
 
     def _may_begin(self, scope: Scope, node: Node) -> bool:
-        if scope.is_stopped(node):
+        if scope.stops is not None and scope.is_stopped(node):
             return False
         return self._separate is None or scope is not self._root or self._separate.may_begin(node)
 
@@ -246,7 +244,10 @@ class Query:
         del above.scope.children[scope]
         if above.scope.stops is not None:
             self._failures.look_again(above.scope, above.node)
-        self.guard(above.scope, above.node, lambda: scope.body.on_done(scope.results()))
+        try:  # as in guard, without a call for each body
+            scope.body.on_done(scope.results())
+        except Exception as error:
+            self.fail_at(above.scope, above.node, error)
 
     def _begin(self, scope: Scope, node: Node) -> None:
         if scope.layout.early[node.name]:

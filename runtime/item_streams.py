@@ -219,35 +219,38 @@ class Pieces:
         self._is_pumping = True
         num_begun = 0
         while piece := self._next_piece():
-            places = [place for place, _ in piece]
-            self._num_unfinished += len(piece)
-            self._begin(
-                places, [list(column) for column in zip(*(row for _, row in piece), strict=True)]
-            )
+            places, columns = piece
+            self._num_unfinished += len(places)
+            self._begin(places, columns)
             num_begun += 1
             if num_begun == MAX_BEGUN and self._in_turn is not None:
                 self._waits_for_turn = True
                 self._in_turn(self._go_on)
                 break
         self._is_pumping = False
-        is_dry = all(source.is_done for source in self._sources) and not any(self._met[0:1])
-        if is_dry and not self._num_unfinished and not self._is_finished:
+        if not (self._num_unfinished or self._is_finished) and self._is_dry():
             self._is_finished = True
             self._finish()
+
+    def _is_dry(self) -> bool:
+        return all(source.is_done for source in self._sources) and not any(self._met[0:1])
 
     def _go_on(self) -> None:
         self._waits_for_turn = False
         self.pump()
 
-    def _next_piece(self) -> list[tuple[Place, list[Any]]]:
+    def _next_piece(self) -> tuple[list[Place], list[list[Any]]] | None:
         behind = self._behind.backlog if self._behind is not None else 0
         room = min(self._size, self._window - self._num_unfinished - behind)
         if room <= 0:
-            return []
+            return None
         if len(self._sources) == 1:
-            return [(place, [value]) for place, value in self._sources[0].take(room)]
+            items = self._sources[0].take(room)
+            return ([place for place, _ in items], [[v for _, v in items]]) if items else None
         for source, met in zip(self._sources, self._met, strict=True):
             met.update(source.take(source.num_left))
         first, *others = self._met
         places = [place for place in first if all(place in met for met in others)][:room]
-        return [(place, [met.pop(place) for met in self._met]) for place in places]
+        if not places:
+            return None
+        return places, [[met.pop(place) for place in places] for met in self._met]

@@ -12,7 +12,7 @@ from runtime.caller import ANYBODY, Caller
 from runtime.hints import Hint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: there is one a batch, and those take three times as long
 class Started:
     """Told to a job when its batch starts."""
 

@@ -29,6 +29,7 @@ class Layout:
     early: Mapping[str, tuple[str, ...]]  # node -> nodes that read its stream from its begin on
     streamed: frozenset[str]  # nodes that read a list as a stream
     late: Mapping[str, frozenset[str]]  # see `graph_opt.analysis.begin`
+    reads: Mapping[str, tuple[str, ...]]  # node -> values that it reads, each once
     uses: Mapping[str, int]  # value -> nodes that read it, plus one if the graph returns it
     hints: Mapping[str, Hint]  # what policies may know of the nodes
     bodies: Mapping[str, tuple["Layout", ...]]  # map, cond or loop node -> its bodies
@@ -50,6 +51,7 @@ class Start:
     waits: Mapping[str, int]  # node -> nodes that it still waits for; of an input, ENDED
     ready: tuple[Node, ...]
     num_unfinished: int
+    params: tuple[str, ...]  # those that something reads
 
 
 def layout_of(
@@ -84,6 +86,7 @@ def _layout(
     followers: dict[str, list[str]] = {name: [] for name in names}
     early: dict[str, list[str]] = {name: [] for name in names}
     late = late_captures(graph)
+    reads = {node.name: tuple(dict.fromkeys(node.inputs)) for node in graph.nodes}
     uses = {value: 0 for node in graph.nodes for value in node.outputs}
     indegree = {}
     for node in graph.nodes:
@@ -92,7 +95,7 @@ def _layout(
         for parent in parents:
             table = early if begins_beside(node, parent) else followers
             table[parent.name].append(node.name)
-        for value in set(node.inputs):
+        for value in reads[node.name]:
             uses[value] += 1
     for value in graph.outputs:
         uses[value] += 1
@@ -106,6 +109,7 @@ def _layout(
         early={name: tuple(after) for name, after in early.items()},
         streamed=frozenset(node.name for node in graph.nodes if reads_streams(node)),
         late=late,
+        reads=reads,
         uses=uses,
         hints={name: hints[path + name] for name in names if path + name in hints},
         bodies={
@@ -116,7 +120,7 @@ def _layout(
             for node in graph.nodes
             if node.bodies
         },
-        start=_start(graph, indegree, followers),
+        start=_start(graph, indegree, followers, uses),
         engines={node.name: tuple(_engines(node)) for node in graph.nodes if node.bodies},
         writers={node.name: _writers(node) for node in graph.nodes if node.bodies},
         heads=heads,
@@ -144,7 +148,10 @@ def _early(
 
 
 def _start(
-    graph: Graph, indegree: Mapping[str, int], followers: Mapping[str, Sequence[str]]
+    graph: Graph,
+    indegree: Mapping[str, int],
+    followers: Mapping[str, Sequence[str]],
+    uses: Mapping[str, int],
 ) -> Start | None:
     nodes = {node.name: node for node in graph.nodes}
     waits = dict(indegree)
@@ -158,7 +165,8 @@ def _start(
                 ready.append(follower)
     if len(params) == len(nodes):
         return None
-    return Start(waits, tuple(nodes[name] for name in ready), len(nodes) - len(params))
+    read = tuple(name for name in params if uses[name])
+    return Start(waits, tuple(nodes[name] for name in ready), len(nodes) - len(params), read)
 
 
 def _varies(node: Node) -> bool:

@@ -35,12 +35,12 @@ class QueryLeft:
     def expects(self, scope: Scope, node: Node, count: float) -> None:
         """So many bodies of the node will have run in the end."""
         bodies = self._of(scope, node)
-        self._add((count - bodies.num_expected) * bodies.turn_s)
+        self.shared.add((count - bodies.num_expected) * bodies.turn_s)
         bodies.num_expected = count
 
     def opened(self, scope: Scope, node: Node) -> None:
         """A body of the node begins."""
-        bodies = self._of(scope, node)
+        bodies = self._bodies.get((id(scope), node.name)) or self._of(scope, node)
         bodies.num_opened += 1
         if bodies.num_opened > bodies.num_expected:
             self.expects(scope, node, bodies.num_opened)
@@ -54,7 +54,7 @@ class QueryLeft:
                 seen.note_turns(num_opened)
             del self._bodies[id(scope), node.name]
         elif (hint := scope.layout.hints.get(node.name)) is not None and hint.turn_s:
-            self._add(-hint.turn_s)
+            self.shared.add(-hint.turn_s)
 
     def _of(self, scope: Scope, node: Node) -> _Bodies:
         key = id(scope), node.name
@@ -64,6 +64,3 @@ class QueryLeft:
             turn_s, turns = (0.0, 0.0) if hint is None else (hint.turn_s, hint.turns)
             found = self._bodies[key] = _Bodies(turn_s, turns)
         return found
-
-    def _add(self, seconds: float) -> None:
-        self.shared.work_s = max(0.0, self.shared.work_s + seconds)

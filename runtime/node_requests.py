@@ -168,7 +168,7 @@ class NodeRequests:
         request: Request,
         on_result: Callable[[Scope, Node, Result], None],
     ) -> None:
-        if scope.is_stopped(node):
+        if scope.stops is not None and scope.is_stopped(node):
             return
         # What was to be done ahead of it is there by now, or late.
         guess = self._asides.end_of(path)

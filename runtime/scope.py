@@ -80,8 +80,8 @@ class Scope:
         for name, value in self._params.items():
             if isinstance(value, Late) and not value.is_there:
                 self.missing[name] = value
-        start = layout.start
-        if above is None or start is None or self.missing:
+        start = self._start = None if above is None or self.missing else layout.start
+        if start is None:
             self.waits = dict(layout.indegree)
             self.num_unfinished = len(layout.nodes)
             for name in self.missing:
@@ -89,13 +89,13 @@ class Scope:
         else:  # of bodies there are many: their inputs end at once
             self.waits = dict(start.waits)
             self.num_unfinished = start.num_unfinished
-            self.values = {name: self.param(name) for name in self._params if self.uses[name]}
-        self._is_bound = self.num_unfinished < len(layout.nodes)
+            for name in start.params:
+                self.values[name] = self.param(name)
 
     def ready_at_start(self) -> Sequence[Node]:
         """The nodes that wait for nothing, in graph order."""
-        if self._is_bound and self.layout.start is not None:
-            return self.layout.start.ready
+        if self._start is not None:
+            return self._start.ready
         return [node for node in self.layout.graph.nodes if not self.waits[node.name]]
 
     def begin(self, node: Node) -> list[Node]:
@@ -204,11 +204,12 @@ class Scope:
         return not self.has_ended(node) and (may_fail(node) or has_effects(node))
 
     def _end(self, node: Node) -> list[Node]:
-        for name in set(node.inputs):
-            self._read(name)
-        self.waits[node.name] = ENDED
+        layout, name = self.layout, node.name
+        for value in layout.reads[name]:
+            self._read(value)
+        self.waits[name] = ENDED
         self.num_unfinished -= 1
-        return self._now_ready(self.layout.followers[node.name])
+        return self._now_ready(layout.followers[name])
 
     def release_all(self) -> None:
         """Drop every value the scope still owns."""

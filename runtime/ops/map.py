@@ -38,7 +38,7 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
         (place,), ((item,),) = places, columns
         label = f"[{'.'.join(map(str, place))}]" if len(place) > 1 else f"[{place[0]}]"
         body = Body(layout, [item, *captures], lambda out: item_done(place, out[0]), place, label)
-        body.on_stop = lambda: pieces.done(1)
+        body.on_stop = item_stopped
         if on_error != "raise":
             body.on_error = partial(item_failed, place)
         host.open_body(scope, node, body)
@@ -60,6 +60,9 @@ def _begin(host: Host, scope: Scope, node: Node) -> None:
 
     def end() -> None:
         host.finish(scope, node, (in_order(results),))
+
+    def item_stopped() -> None:
+        pieces.done(1)
 
     window = 1 if is_sequential else _window(host, scope, node)
     reader = _ordered(source).reader() if is_sequential else source.reader()

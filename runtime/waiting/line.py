@@ -103,7 +103,10 @@ class Line(Generic[T]):
         return batch.chosen
 
     def _take_first(self) -> T:
-        flow = self._by_turn().first()
+        if len(self._flows) == 1:  # no turns to compare
+            (flow,) = self._flows.values()
+        else:
+            flow = self._by_turn().first()
         ticket = flow.take_first()
         self.left(ticket)
         self._keep(flow)

@@ -64,6 +64,8 @@ class Asides:
 
     def end_of(self, path: str) -> Guess | None:
         """Stop what is ahead of the node at this path, which is there; the guess of its prompt."""
+        if not (self._running or self._guesses):
+            return None
         late = [key for key, aside in self._running.items() if aside.ahead_of == path]
         for key in late:
             self._running.pop(key).stop()

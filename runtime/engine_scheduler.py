@@ -344,14 +344,13 @@ class EngineScheduler:
 
     def _without_cancelled(self, batch: Sequence[Job]) -> Sequence[Job]:
         """Those not cancelled while the engine loaded; the engine never sees the others."""
-        if not any([job.is_cancelled for job in batch]):  # noqa: C419 - a batch is small
-            return batch
-        for job in batch:
+        left = [job for job in batch if not job.is_cancelled]
+        for job in batch if len(left) < len(batch) else ():
             if job.is_cancelled:
                 del self._running[job.request.id]
                 if self._rates is not None:
                     self._rates.unsent(job)
-        return [job for job in batch if not job.is_cancelled]
+        return left
 
     async def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         began_s, others = now(), self._num_executing

@@ -183,8 +183,7 @@ class Query:
             self._close(scope)
         for late, value in awaited:  # by a node that is unfinished, so the scope is still open
             late.arrive(value)
-        stream = scope.out_stream(node)
-        if stream is not None:
+        if scope.streams and (stream := scope.out_stream(node)) is not None:
             stream.close()
 
     def drain(self) -> None:

@@ -178,13 +178,14 @@ class NodeRequests:
             scheduler = scope.body.through(node, scheduler)
         layout, name, is_heard = scope.layout, node.name, self._teller.is_heard
         hint = layout.hints[name]
-        request.priority = BULK_PRIORITY if hint.kind == "throughput" else 0
+        if hint.kind == "throughput":
+            request.priority = BULK_PRIORITY
         on_done = partial(self._on_done, scope, node, path, request.id, on_result)
         job = Job(
             request=request,
             query=self._query.name,
             hint=hint,
-            on_start=partial(self._on_start, scope, node, path),
+            on_start=partial(self._on_start, scope, node, path) if is_heard else _tell_nobody,
             on_done=on_done if guess is None else lambda out: on_done(guess.settled(out)),
             may_remember=name in layout.remembered,
             may_repeat=name in layout.repeated,
@@ -272,3 +273,7 @@ class NodeRequests:
             self._query.finish(scope, node, (FailedContext(error),))
         else:
             self._query.fail_at(scope, node, error)
+
+
+def _tell_nobody(started: Started) -> None:
+    """Of a query without a listener."""

@@ -81,7 +81,9 @@ class Flow(Generic[T]):
         if key is None:
             self._entries.put(ticket, rank)
             return
-        unit = self._units.get(key) or self._units.setdefault(key, Unit(key))
+        unit = self._units.get(key)
+        if unit is None:
+            unit = self._units[key] = Unit(key)
         unit.num_items += ticket.num_items
         unit.members.put(ticket, rank)
         self._entries.put_least(unit, rank)

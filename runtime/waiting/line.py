@@ -120,9 +120,10 @@ class Line(Generic[T]):
 
     def _flow(self, ticket: T) -> Flow[T]:
         key = self._policy.flow(ticket)
-        return self._flows.get(key) or self._flows.setdefault(
-            key, Flow(key, self._policy, self._account)
-        )
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._flows[key] = Flow(key, self._policy, self._account)
+        return flow
 
     def _keep(self, flow: Flow[T]) -> None:
         if flow:

@@ -60,14 +60,17 @@ class ReadyQueue(Generic[T]):
             self._held_lines[ticket.op].remove(ticket)
         else:
             self._lines[ticket.op].remove(ticket)
-            self._left([ticket])
-        self._tell_left([ticket])
+            if self.policy.patience_s is not None:
+                self._arrivals.remove(ticket)
+        if self._account is not None:
+            self._tell_left([ticket])
 
     def take(self, max_items: int, now_s: float) -> Sequence[T]:
         """The next batch; something must wait. What is left behind does not fit it."""
         batch = self._take(max_items, now_s)
         self._count -= len(batch)
-        self._tell_left(batch)
+        if self._account is not None:
+            self._tell_left(batch)
         return batch
 
     def serve(self, ticket: T, service: Service) -> None:
@@ -91,30 +94,27 @@ class ReadyQueue(Generic[T]):
             for ticket in batch:
                 self._held.remove(ticket)
             return batch
-        overdue = self._overdue(now_s)
+        patience_s = self.policy.patience_s
+        if patience_s is None:
+            return _first(lines).take(max_items)
+        overdue = self._overdue(now_s, patience_s)
         line = _first(lines) if overdue is None else self._lines[overdue.op]
         batch = line.take(max_items, overdue)
-        self._left(batch)
+        for ticket in batch:
+            self._arrivals.remove(ticket)
         return batch
 
-    def _overdue(self, now_s: float) -> T | None:
+    def _overdue(self, now_s: float, patience_s: float) -> T | None:
         """The oldest request, if this turn is its: else old ones alone would go under overload."""
-        if self.policy.patience_s is None:
-            return None
         self._num_taken += 1
         oldest = self._arrivals.first()
-        is_overdue = now_s - oldest.arrival_s >= self.policy.patience_s
+        is_overdue = now_s - oldest.arrival_s >= patience_s
         return oldest if is_overdue and not self._num_taken % OVERDUE_EACH else None
 
-    def _left(self, tickets: Sequence[T]) -> None:
-        if self.policy.patience_s is not None:
-            for ticket in tickets:
-                self._arrivals.remove(ticket)
-
     def _tell_left(self, tickets: Sequence[T]) -> None:
-        if self._account is not None:
-            for ticket in tickets:
-                self._account.left(self.policy.flow(ticket), ticket)
+        assert self._account is not None, "there is one to be told"
+        for ticket in tickets:
+            self._account.left(self.policy.flow(ticket), ticket)
 
     def _put(self, ticket: T) -> None:
         until_s = inf if ticket.place.is_guess else self.policy.held_until_s(ticket)

@@ -27,7 +27,7 @@ from benchmarks.replay import Arrival, VirtualClock, request_of, virtual_core
 from runtime.waiting.ready_queue import ReadyQueue
 
 WAITING = (100, 1_000, 10_000)
-PLANNER_POLICIES = ("fcfs", "sarathi", "lpm", "slo", "application_aware", "vtc")
+PLANNER_POLICIES = ("fcfs", "sarathi", "lpm", "slo", "mlfq", "application_aware", "vtc")
 TAKES = 2_000
 STEPS = 200
 CALLS_A_QUERY = 8

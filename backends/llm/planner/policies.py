@@ -11,6 +11,7 @@ from collections.abc import Sequence as Items
 from backends.llm.options import LLMOptions
 from backends.llm.planner.admission import last_first, least_delay, step_budget, watermark
 from backends.llm.planner.by_policy import ByPolicy
+from backends.llm.planner.kept import Kept, KeptByLevel
 from backends.llm.planner.policy import Order, Policy, View
 from backends.llm.sequence.sequence import Sequence, ServiceStats
 from backends.policy.application_aware import application_aware
@@ -48,12 +49,12 @@ def _order(name: str, quantum_s: float, itl_s: float | None, patience_s: float) 
         case "slo":
             return by_deadline(itl_s)
         case _:
-            return by_arrival
+            return by_arrival()
 
 
-def by_arrival(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
+def by_arrival() -> Order:
     """What runs before what waits, each in order of arrival."""
-    return sequences
+    return Kept(lambda sequence: sequence.arrival)
 
 
 def by_priority(order: Order, patience_s: float) -> Order:
@@ -122,16 +123,7 @@ def by_level(quantum_s: float, patience_s: float) -> Order:
     It pays where a few outputs are far longer than the rest and slots are short; where lengths are
     alike it only delays."""
 
-    def order(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
-        def place(sequence: Sequence) -> tuple[int, int]:
-            service = sequence.service
-            if now_s - service.last_s >= patience_s:
-                return -1, sequence.arrival
-            return level_of(service, quantum_s), sequence.arrival
-
-        return sorted(sequences, key=place)
-
-    return order
+    return KeptByLevel(lambda sequence: level_of(sequence.service, quantum_s), patience_s)
 
 
 def level_of(service: ServiceStats, quantum_s: float) -> int:
@@ -150,16 +142,12 @@ def by_deadline(itl_s: float | None) -> Order:
     two resources is left out."""
     default_s = NO_TARGET_S if itl_s is None else itl_s
 
-    def order(sequences: Items[Sequence], view: View, now_s: float) -> Items[Sequence]:  # noqa: ARG001
-        def deadline(sequence: Sequence) -> tuple[bool, float, int]:
-            target_s = sequence.request.itl_s
-            wanted_s = default_s if target_s is None else target_s
-            due_s = sequence.service.arrived_s + wanted_s
-            return not sequence.is_running, due_s, sequence.arrival
+    def deadline(sequence: Sequence) -> tuple[float, int]:
+        target_s = sequence.request.itl_s
+        wanted_s = default_s if target_s is None else target_s
+        return sequence.service.arrived_s + wanted_s, sequence.arrival
 
-        return sorted(sequences, key=deadline)
-
-    return order
+    return Kept(deadline)
 
 
 def _is_computed(sequence: Sequence) -> bool:

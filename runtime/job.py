@@ -29,6 +29,7 @@ class Job(Ticket):
 
     __slots__ = (
         "caller",
+        "given_up",
         "hears_stop",
         "hint",
         "is_cancelled",
@@ -77,6 +78,7 @@ class Job(Ticket):
         self.hears_stop = False  # it gets an outcome also when it is cancelled while it runs
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
+        self.given_up: Exception | None = None  # what its query has instead, where it is cancelled
         self.started_s = 0.0
         self.node = node
         self.path = path

@@ -70,8 +70,11 @@ class Tries:
             self._timer = loop.call_later(self._timeout_s, self._expired, self._timeout_s)
 
     def _expired(self, timeout_s: float) -> None:
+        error = TookTooLong(f"it took longer than {timeout_s:g} s")
+        if self._current is not None:
+            self._current.given_up = error
         self.cancel()
-        self._failed(TookTooLong(f"it took longer than {timeout_s:g} s"))
+        self._failed(error)
 
     def _done(self, job: Job, outcome: Outcome) -> None:
         if job is not self._current:  # it took too long

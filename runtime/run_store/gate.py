@@ -51,6 +51,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         self._run = part.run
         self._is_volatile = is_volatile
         self._held: set[str] = set()  # ids of requests that wait for the store, or for a context
+        self._works: dict[str, Work] = {}  # by id, of those that run
         self._effects: set[str] = set()  # those of tools that run
         self._stopped: set[str] = set()  # those that were cancelled while they ran
 
@@ -80,6 +81,10 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
             self._stopped.add(job.request.id)
             self._effect_ends(job.request.id)
             self._scheduler.cancel(job)
+        work = self._works.get(job.request.id)
+        if work is not None and job.given_up is not None:
+            del self._works[job.request.id]
+            self._fail(job, work, job.given_up)
 
     def _effect_ends(self, request_id: str) -> None:
         if request_id in self._effects:
@@ -195,14 +200,15 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
             job.on_done = on_done
             is_stopped = job.request.id in self._stopped
             self._stopped.discard(job.request.id)
-            if is_stopped and isinstance(outcome, Exception):
-                on_done(outcome)  # which says nothing of what became of it
+            if is_stopped and (isinstance(outcome, Exception) or job.given_up is not None):
+                on_done(outcome)  # which says nothing of what became of it, or too late
                 return
             self._held.add(job.request.id)
             self._effect_ends(job.request.id)
             self._ended(job, work, outcome)
 
         job.on_done = done
+        self._works[job.request.id] = work
         if work.kind is Kind.EFFECT:
             self._effects.add(job.request.id)
             self._run.effect_begins()
@@ -236,10 +242,14 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
                 self._run.broken = error
             self._run.when_no_effects(lambda: self._tell(job, error))
             return
+        self._fail(job, work, error)
+        self._tell(job, error)
+
+    def _fail(self, job: Job, work: Work, error: Exception) -> None:
+        """What the program has of it from now on."""
         self._note(job, work, error)
         if not isinstance(error, RequestAborted) and work.kind is not Kind.NESTED:
             self._run.put(work, NodeState.FAILED, encode_error(error))
-        self._tell(job, error)
 
     def _note(self, job: Job, work: Work, outcome: Outcome) -> None:
         if isinstance(outcome, Exception):
@@ -290,6 +300,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
     def _tell(self, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, RunError):
             self._run.broken = outcome
+        self._works.pop(job.request.id, None)
         if job.request.id in self._held:
             self._held.discard(job.request.id)
             job.on_done(outcome)

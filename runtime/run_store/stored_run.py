@@ -14,6 +14,7 @@ from runtime.errors import (
     ParseError,
     RunDiverged,
     RunStoreFailed,
+    TookTooLong,
     failure_of,
 )
 from runtime.run_store.contents import Contents, digest
@@ -73,6 +74,7 @@ class StoredRun:
             if ended.isdisjoint(_around(row.place)):  # else an app that ended has it for itself
                 self._like[row.op, row.name, row.content][row.key] = None
         self._failures: list[tuple[Exception, bytes]] = []
+        self._late: dict[bytes, Work] = {}  # effects that were given up, by their keys
         self._texts: dict[int, list[bytes]] = defaultdict(list)  # by the hash of what was written
         self._when_no_effects: list[Callable[[], None]] = []
 
@@ -151,6 +153,8 @@ class StoredRun:
     def note_failure(self, error: Exception, work: Work) -> None:
         """What a primitive failed with, kept or told again."""
         self._failures.append((error, work.key))
+        if isinstance(error, TookTooLong) and work.kind is Kind.EFFECT:
+            self._late[work.key] = work
 
     def note_text(self, text: str, work: Work) -> None:
         """What a model wrote, kept or told again: where it is not valid, it is written again."""
@@ -181,7 +185,10 @@ class StoredRun:
             invalid = [hash(each.text) for each in seen if isinstance(each, ParseError)]
             keys += [key for number in invalid for key in self._texts.get(number, ())]
             for key in keys:
-                self.drop(key)
+                if key in self._late:  # it may have happened
+                    self.put(self._late[key], NodeState.BEGUN)
+                else:
+                    self.drop(key)
             if keys:
                 return
 

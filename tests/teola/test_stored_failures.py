@@ -1,10 +1,12 @@
 """What was taken for a failure, what was in doubt, and what was interrupted, when a run goes on."""
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,3 +258,53 @@ def test_an_exception_that_cannot_be_said_ends_its_run(folder: str) -> None:
     with pytest.raises(tl.errors.QueryError):
         takes_strange.using(runs=folder)("mute")
     assert tl.runs(folder)[0].state == "failed"
+
+
+@tl.tool(timeout_s=0.05)
+async def late(text: str) -> str:
+    note(f"late {text}")
+    await asyncio.sleep(60)
+    return text
+
+
+@tl.tool(timeout_s=0.05, pure=True)
+def late_thread(text: str) -> str:
+    note(f"late {text}")
+    time.sleep(0.2)
+    return text
+
+
+@tl.app
+async def patient(text: str, is_pure: bool) -> list[str]:
+    try:
+        first = await tl.value(late_thread(text) if is_pure else late(text))
+    except tl.errors.ToolTimeout:
+        first = "sorry"
+    return [await tl.value(act(f"{first} 1")), await tl.value(act(f"{first} 2"))]
+
+
+@tl.app
+async def impatient(text: str) -> str:
+    return await tl.value(late(text))
+
+
+@pytest.mark.parametrize("is_pure", [False, True])
+def test_a_tool_that_took_too_long_is_given_up_again(folder: str, is_pure: bool) -> None:
+    broken.add("sorry 2")
+    with pytest.raises(tl.errors.NodeFailed):
+        patient.using(runs=folder)("a", is_pure)
+    broken.clear()
+    before = len(made)
+    assert tl.resume(tl.runs(folder)[0].id, runs=folder) == ["did sorry 1", "did sorry 2"]
+    assert made[before:] == ["sorry 2"]
+
+
+def test_an_effect_that_took_too_long_and_ended_the_run_is_in_doubt(folder: str) -> None:
+    with pytest.raises(tl.errors.ToolTimeout):
+        impatient.using(runs=folder)("a")
+    run_id = tl.runs(folder)[0].id
+    for _ in range(2):
+        with pytest.raises(tl.errors.EffectInDoubt, match="late"):
+            tl.resume(run_id, runs=folder)
+    assert made == ["late a"]
+    assert tl.resume(run_id, runs=folder, in_doubt="skip") is None

@@ -12,6 +12,9 @@ from runtime.errors import (
     EffectInDoubt,
     NodeFailed,
     ParseError,
+    QueryCancelled,
+    QueryError,
+    QueryTimeout,
     RunDiverged,
     RunStoreFailed,
     TookTooLong,
@@ -22,6 +25,8 @@ from runtime.run_store.folders import option_of
 from runtime.run_store.kinds import Kind
 from runtime.run_store.rows import NodeRow, NodeState
 from runtime.run_store.writer import Writer
+
+_STOPS = (QueryCancelled, QueryTimeout)
 
 InDoubt = Literal["stop", "retry", "skip"]
 
@@ -178,8 +183,13 @@ class StoredRun:
             tell()
 
     def forget_failure(self, error: BaseException) -> None:
-        """The run ended with this error: what raised it is tried again when the run goes on."""
-        for with_context in (False, True):  # which is only what was handled when it was raised
+        """The run ended with this error: what raised it is tried again when the run goes on. Where
+        the run was stopped, waits or is in doubt, nothing is: its app took what had failed."""
+        is_stopped = not isinstance(error, Exception) or isinstance(error, _STOPS)
+        if is_stopped or self.broken is not None:
+            return
+        is_own = failure_of(error) is None and not isinstance(error, QueryError)
+        for with_context in (False, True)[: 1 + is_own]:  # what was handled when it was raised
             seen = _chain(error, with_context)
             keys = [key for failure, key in self._failures if any(failure is x for x in seen)]
             invalid = [hash(each.text) for each in seen if isinstance(each, ParseError)]
@@ -209,7 +219,8 @@ def _chain(error: BaseException | None, with_context: bool) -> list[BaseExceptio
             continue
         found.append(one)
         behind = failure_of(one)
-        waiting += [one.__cause__, behind, one.__context__ if with_context else None]
+        has_context = with_context and isinstance(one, Exception)  # of a stop: what was taken
+        waiting += [one.__cause__, behind, one.__context__ if has_context else None]
         waiting += [behind.cause] if isinstance(behind, NodeFailed) else []
         waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
     return found

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -308,3 +309,63 @@ def test_an_effect_that_took_too_long_and_ended_the_run_is_in_doubt(folder: str)
             tl.resume(run_id, runs=folder)
     assert made == ["late a"]
     assert tl.resume(run_id, runs=folder, in_doubt="skip") is None
+
+
+@tl.tool
+async def mail(text: str) -> str:
+    note(f"mail {text}")
+    if not slow_mail.is_set():
+        return "mailed"
+    mails.set()
+    await asyncio.sleep(60)
+    return "never"
+
+
+mails, slow_mail = threading.Event(), threading.Event()
+
+
+@tl.app
+async def sorry(text: str) -> str:
+    try:
+        return await tl.value(act(text))
+    except ValueError:
+        return await tl.value(mail("sorry"))
+
+
+@tl.app
+async def asks(text: str) -> str:
+    try:
+        return await tl.value(act(text))
+    except ValueError:
+        return "mailed" if await tl.approve("Declined. Go on?") else "no"
+
+
+async def cancelled(running: Any) -> None:
+    task = asyncio.ensure_future(running)
+    assert await asyncio.to_thread(mails.wait, 20)
+    task.cancel()
+    await asyncio.wait((task,))
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out", "asks"])
+def test_a_failure_that_was_taken_before_the_run_was_stopped_is_not_tried_again(
+    folder: str, how: str
+) -> None:
+    broken.add("charge")
+    mails.clear()
+    slow_mail.set()
+    if how == "cancelled":
+        asyncio.run(cancelled(sorry.using(runs=folder).arun("charge")))
+    elif how == "timed out":
+        with pytest.raises(tl.errors.QueryTimeout):
+            sorry.using(runs=folder, timeout_s=0.5)("charge")
+    else:
+        with pytest.raises(tl.errors.ApprovalPending):
+            asks.using(runs=folder)("charge")
+    slow_mail.clear()
+    broken.clear()
+    run_id = tl.runs(folder)[0].id
+    given: dict[str, Any] = {"approve": True} if how == "asks" else {"in_doubt": "retry"}
+    assert tl.resume(run_id, runs=folder, **given) == "mailed"
+    assert made.count("charge") == 1

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from backends.errors import ConfigError
 from runtime.errors import WrongAnswer
 from runtime.run_store.rows import NodeRow, NodeState
-from runtime.run_store.values import NotStorable, decode
+from runtime.run_store.values import NotStorable, decode, encode
 
 _SHOWN = 200  # characters of it in a list
 NAME = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}"  # of who answers
@@ -38,12 +40,18 @@ class Question:
     answer: Mapping[str, Any]  # JSON schema of what it asks for
 
     def check(self, value: Any) -> None:
-        """Raises WrongAnswer for a value of another of JSON's types; the app looks closer."""
+        """Raises WrongAnswer for a value that is of another of JSON's types, as JSON writes it; the
+        app looks closer."""
         wanted = self.answer.get("type")
         choices = self.answer.get("enum")
-        if (wanted is not None and not _is_a(value, wanted)) or (choices and value not in choices):
+        try:
+            encode(value)
+            plain = to_jsonable_python(value, bytes_mode="base64", fallback=str)
+        except (NotStorable, ValueError) as error:
+            raise WrongAnswer(f"{self.question!r}: the answer cannot be kept: {error}") from error
+        if (wanted is not None and not _is_a(plain, wanted)) or (choices and plain not in choices):
             what = f"one of {choices}" if choices else f"of JSON's type {wanted}"
-            shown = json.dumps(value)[:_SHOWN]
+            shown = json.dumps(plain)[:_SHOWN]
             raise WrongAnswer(f"{self.question!r} asks for an answer {what}, not {shown}")
 
 

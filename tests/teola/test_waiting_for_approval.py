@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 import teola as tl
+from runtime.errors import WrongAnswer
 from teola.runner import AppRunner, chosen_runner
 
 ROOT = Path(__file__).parent.parent.parent
@@ -262,3 +264,43 @@ def test_nothing_runs_behind_a_question_whatever_the_app_catches(tmp_path: Path)
     assert (run.state, made) == ("waiting", [])
     assert tl.resume(run.id, approve=False, runs=str(tmp_path)) == "no"
     assert made == []
+
+
+class Title(BaseModel):
+    text: str
+
+
+def asking(wanted: Any) -> Any:
+    async def titled(topic: str) -> str:
+        return repr(await tl.approve("Which?", topic, returns=wanted))
+
+    return tl.app(titled)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"),
+    [
+        (Title, Title(text="Green")),
+        (list[Title], [Title(text="Green")]),
+        (date, date(2026, 1, 2)),
+        (tuple[int, str], (1, "a")),
+        (set[int], {1, 2}),
+        (bytes, b"a\xff"),
+    ],
+)
+def test_an_answer_may_be_of_the_type_itself(tmp_path: Path, wanted: Any, value: Any) -> None:
+    titled = asking(wanted)
+    with pytest.raises(tl.errors.ApprovalPending):
+        titled.using(runs=str(tmp_path))("tea")
+    run_id = tl.runs(tmp_path)[0].id
+    with pytest.raises(WrongAnswer, match="cannot be kept"):
+        tl.resume(run_id, runs=tmp_path, app=titled, approve=object())
+    assert tl.resume(run_id, runs=tmp_path, app=titled, approve=value) == repr(value)
+
+
+def test_a_wrong_answer_of_another_class_is_said(tmp_path: Path) -> None:
+    titled = asking(int)
+    with pytest.raises(tl.errors.ApprovalPending):
+        titled.using(runs=str(tmp_path))("tea")
+    with pytest.raises(WrongAnswer, match=r"of JSON's type integer, not \{\"text\": \"Green\"\}"):
+        tl.resume(tl.runs(tmp_path)[0].id, runs=tmp_path, app=titled, approve=Title(text="Green"))

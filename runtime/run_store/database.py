@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS served (
     run TEXT PRIMARY KEY, answer BLOB NOT NULL, sum BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_by_date ON runs (began_s, id);
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, began_s, id);
 CREATE INDEX IF NOT EXISTS unanswered ON served (run) WHERE answer = x'';
 CREATE TABLE IF NOT EXISTS ends (
     run TEXT PRIMARY KEY, status TEXT NOT NULL, listed BLOB NOT NULL

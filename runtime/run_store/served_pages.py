@@ -14,8 +14,9 @@ from runtime.run_store.served import ASKED, ServedRun, read_served
 from runtime.run_store.store import RunStore
 
 State = Literal["running", "waiting", "interrupted", "completed", "failed", "cancelled"]
-_OPEN = "id IN (SELECT run FROM served WHERE answer = x'')"
-_ENDED = "id IN (SELECT run FROM served WHERE answer != x'')"
+_HERE = "EXISTS (SELECT 1 FROM served WHERE served.run = id)"  # by date, until the page is full
+_OPEN = "EXISTS (SELECT 1 FROM served WHERE served.run = id AND answer = x'')"
+_ENDED = f"({_HERE} AND NOT {_OPEN})"
 _WAITS = f"(state = 'waiting' AND EXISTS ({ASKED}))"
 _END = (  # an earlier version did not write it
     "COALESCE((SELECT status FROM ends WHERE ends.run = id), CASE state WHEN 'finished' THEN "
@@ -23,9 +24,9 @@ _END = (  # an earlier version did not write it
 )
 _WHERE: Mapping[State | Literal["all"] | None, str] = {
     None: _OPEN,
-    "all": "id IN (SELECT run FROM served)",
-    "running": f"{_OPEN} AND NOT {_WAITS}",
-    "interrupted": f"{_OPEN} AND NOT {_WAITS}",
+    "all": _HERE,
+    "running": f"state = 'running' AND {_OPEN}",
+    "interrupted": f"id IN (SELECT run FROM served WHERE answer = x'') AND NOT {_WAITS}",
     "waiting": f"{_OPEN} AND {_WAITS}",
 }
 

@@ -6,6 +6,7 @@ import torch
 
 from backends.base import TokenLogprob
 from backends.llm.model.dtypes import Logits
+from backends.llm.sample.as_torch import as_torch
 from backends.llm.sample.top_k_top_p import top
 from backends.llm.text.token_bytes import BytesOf
 
@@ -15,7 +16,7 @@ def report(
     logits: Logits, tokens: Sequence[int], num_top: Sequence[int], bytes_of: BytesOf
 ) -> list[TokenLogprob]:
     """The tokens [R] in rows of logits [R, V], each with as many of the likeliest as it asks."""
-    logits = torch.as_tensor(logits)
+    logits = as_torch(logits)
     total = logits.logsumexp(dim=-1, keepdim=True)  # [R, 1]
     chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None]) - total
     values, ids = top(logits, max(num_top))  # [R, most] both
@@ -44,7 +45,7 @@ def report(
 @torch.inference_mode()
 def score(logits: Logits, tokens: Sequence[int]) -> list[float]:
     """Log-probabilities [R] of tokens [R] in rows of logits [R, V]."""
-    logits = torch.as_tensor(logits)
+    logits = as_torch(logits)
     targets = torch.tensor(tokens, device=logits.device)[:, None]  # [R, 1]
     found = logits.gather(1, targets).squeeze(1) - logits.logsumexp(dim=-1)  # [R]
     values: list[float] = found.tolist()

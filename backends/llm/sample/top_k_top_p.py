@@ -17,6 +17,7 @@ from torch import Tensor
 from backends.llm.model.batch import NO_TOKEN
 from backends.llm.model.dtypes import Logits
 from backends.llm.requests.sampling import Sampling
+from backends.llm.sample.as_torch import as_torch
 from backends.llm.sample.random_numbers import next_uniforms
 
 _BLOCK = 64
@@ -39,7 +40,7 @@ def draw_at(
 ) -> list[int]:
     """Token ids [R]: the inverse of the cumulative distribution at `places` [R]. May turn the
     logits into weights, in place."""
-    rows = torch.as_tensor(logits)
+    rows = as_torch(logits)
     uniforms = torch.from_numpy(places).to(rows.device)
     tokens = (draw_truncated if is_truncated else draw)(rows, samplings, uniforms)
     return list(tokens.tolist())

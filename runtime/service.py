@@ -20,15 +20,13 @@ from runtime.door import MAX_QUERIES, Door
 from runtime.engine_scheduler import EngineScheduler, close_all
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
-from runtime.fusing import ChunkHistory, Fusing
+from runtime.gates import Gates
 from runtime.graph_scheduler import Query
 from runtime.guess_budget import GuessBudget, Spendings
 from runtime.guesses import GuessHistory
 from runtime.job import Scheduler
 from runtime.layout import Layout
-from runtime.memo.fingerprint import fingerprint_of
-from runtime.memo.gate import RememberingScheduler
-from runtime.memo.memos import Memos, owner_of
+from runtime.memo.memos import Memos
 from runtime.metered import MeteredScheduler
 from runtime.next_uses import Homes, NextUses
 from runtime.outputs import Outputs
@@ -42,7 +40,6 @@ from runtime.step_history import StepHistory
 from runtime.telling import Teller
 from runtime.unread_options import UnreadOptions
 from runtime.waiting.choices import PolicyChoices
-from runtime.warm_ups import WarmUps
 from runtime.watched import WatchedScheduler
 
 
@@ -67,12 +64,9 @@ class Runtime:
         self._on_aborted = on_aborted
         self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
         self._urls: dict[str, str] = {}  # by EngineSpec.key
-        self._models: dict[str, str] = {}  # by EngineSpec.key: what each engine found on the disk
         self._names = count(1)
-        self.memos = Memos()
+        self._gates = Gates()
         self._heads = PinnedHeads()
-        self._warm_ups: dict[EngineScheduler, WarmUps] = {}
-        self._chunks: dict[EngineScheduler, ChunkHistory] = {}
         self._guesses: dict[EngineScheduler, GuessHistory] = {}
         self._orders = PrefixOrders()
         self._homes = Homes()
@@ -129,7 +123,7 @@ class Runtime:
             for scheduler in schedulers.values():
                 scheduler.warm_up()
             gates: dict[str, Scheduler] = {
-                name: self._gate(scheduler, engines[name], memo, salt)
+                name: self._gates.gate(scheduler, engines[name], memo, salt)
                 for name, scheduler in schedulers.items()
             }
             if record is not None:
@@ -188,7 +182,7 @@ class Runtime:
         scheduler = self._schedulers.get(spec.key)
         if scheduler is None or (spec.kind == "llm" and "pin" not in _able_of(scheduler)):
             return None
-        return self._gate(scheduler, spec, memo, salt)
+        return self._gates.gate(scheduler, spec, memo, salt)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:
         """The scheduler of the engine that serves `spec`, made when first asked for."""
@@ -198,7 +192,7 @@ class Runtime:
             except ConfigError as error:
                 raise ConfigError(f"engine {name!r}: {error}") from error
             self._urls[spec.key] = spec.url
-            self._models[spec.key] = fingerprint_of(spec)
+            self._gates.made(spec)
             latency = self._latency_of(spec) if self._latency_of is not None else None
             service = service_of(spec)
             scheduler = EngineScheduler(
@@ -206,6 +200,11 @@ class Runtime:
             )
             self._schedulers[spec.key] = scheduler
         return self._schedulers[spec.key]
+
+    @property
+    def memos(self) -> Memos:
+        """What queries remember for each other."""
+        return self._gates.memos
 
     @property
     def engines(self) -> list[tuple[str, Engine]]:
@@ -228,9 +227,7 @@ class Runtime:
         gone = {key: self._schedulers.pop(key) for key in keys if key in self._schedulers}
         for key, scheduler in gone.items():
             self._urls.pop(key, None)
-            self._models.pop(key, None)
-            self._warm_ups.pop(scheduler, None)
-            self._chunks.pop(scheduler, None)
+            self._gates.forget(key, scheduler)
             self._guesses.pop(scheduler, None)
         await close_all(gone)
 
@@ -289,28 +286,6 @@ class Runtime:
             if engines[name].kind == "llm"
         }
 
-    def _gate(
-        self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
-    ) -> Scheduler:
-        gate = self._remembering(scheduler, spec, memo, salt)
-        if spec.kind != "llm":
-            return gate
-        return Fusing(gate, self._chunks.setdefault(scheduler, ChunkHistory()))
-
-    def _remembering(
-        self, scheduler: EngineScheduler, spec: EngineSpec, memo: bool | str, salt: str | None
-    ) -> Scheduler:
-        able = scheduler.engine.info.capabilities
-        is_repeatable = "repeatable" in able
-        behind: Scheduler = scheduler
-        if "warm_up" in able:
-            behind = self._warm_ups.setdefault(scheduler, WarmUps(scheduler))
-        if not salt and not (memo and is_repeatable):
-            return behind
-        remembering = self.memos.get(memo) if memo and is_repeatable else None
-        owner = owner_of(spec.key, self._models[spec.key], salt)
-        return RememberingScheduler(behind, remembering, owner, salt)
-
     async def drain(self, timeout_s: float | None = None) -> bool:
         """Take no new query, and wait for those that run; whether all have ended by then. What
         belongs to a running query goes on. `door.open()` takes queries again."""
@@ -323,10 +298,8 @@ class Runtime:
 
     async def close(self) -> None:
         """Stop every engine and free what it holds."""
-        self.memos.close()
+        self._gates.close()
         self._heads.close()
-        self._warm_ups.clear()
-        self._chunks.clear()
         self._guesses.clear()
         schedulers, self._schedulers = self._schedulers, {}
         await close_all(schedulers)

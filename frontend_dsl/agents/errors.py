@@ -44,6 +44,6 @@ class ApprovalPending(ApprovalNeeded):
         self.run = named.partition(" ")[0]
         super().__init__(
             f"run {self.run} waits for approval: {question!r}; answer it with `teola approve "
-            f"{named}`, or with --no"
+            f"{named}`, with --no, or with --value JSON where it asks for a value"
         )
         self.question = question

@@ -84,7 +84,7 @@ class RunDatabase:
         """Write a new run; that of a service has no answer yet."""
         with self.transaction() as db:
             marks = ",".join("?" * 11)
-            *values, tenant = astuple(run)
+            *values, tenant = map(_written, astuple(run))
             db.execute(f"INSERT INTO runs VALUES ({marks})", values)
             if tenant:
                 db.execute("INSERT INTO tenants VALUES (?, ?)", (run.id, tenant))
@@ -99,10 +99,11 @@ class RunDatabase:
 
     def answer(self, run_id: str, row: NodeRow, given: GivenAnswer) -> None:
         """Write the answer to what a run waits for, and who gave it."""
-        kept = (given.id, given.question, encode(given.value), given.by, given.when_s)
+        asked, by = _written(given.question), _written(given.by)
+        kept = (run_id, given.id, asked, encode(given.value), by, given.when_s)
         with self.transaction() as db:
             _put(db, run_id, row)
-            db.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?)", (run_id, *kept))
+            db.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?)", kept)
 
     def answers(self, run_id: str) -> list[GivenAnswer]:
         """What was answered in a run, the first first."""
@@ -156,7 +157,7 @@ class RunDatabase:
         """The run is nobody's any more."""
         with self.transaction() as db:
             query = "UPDATE runs SET state = ?, ended_s = ?, error = ?, owner = '' WHERE id = ?"
-            db.execute(query, (state, ended_s, error, run_id))
+            db.execute(query, (state, ended_s, _written(error), run_id))
 
     def delete(self, run_ids: Sequence[str]) -> None:
         with self.transaction() as db:
@@ -207,6 +208,11 @@ class RunDatabase:
         db.execute("PRAGMA secure_delete=ON")
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _written(value: Any) -> Any:
+    """A text that has half of a surrogate pair, as some file names, with that as an escape."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _put(db: sqlite3.Connection, run: str, row: NodeRow | bytes) -> None:

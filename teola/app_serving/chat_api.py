@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from teola.app_serving.chat_fields import AppChatFields
 from teola.app_serving.final_text import FinalText, text_of
@@ -20,6 +20,7 @@ from teola.serving.api_errors import ApiError
 from teola.serving.bodies import bodies_of
 from teola.serving.chat_api import ChatShape
 from teola.serving.disconnect import while_connected
+from teola.serving.escaped_json import EscapedJSON
 from teola.serving.event_stream import EventStream, Write
 from teola.serving.fields import parse, warn_of
 from teola.serving.pieces import Answer, Piece
@@ -55,7 +56,7 @@ def _parsed(service: AppService, body: bytes) -> tuple[AppChatFields, ServedApp,
 
 
 def _whole(run: Run, outcome: Outcome, shape: ChatShape) -> Response:
-    return JSONResponse(
+    return EscapedJSON(
         shape.body([Answer(0, text_of(outcome.result), run.finish_reason)], run.counts)
     )
 

@@ -29,7 +29,7 @@ def runs(
     delete: Annotated[bool, typer.Option("--delete", help="Forget the run ID.")] = False,
     prune: Annotated[
         float | None,
-        typer.Option(metavar="DAYS", help="Forget the runs that finished so long ago."),
+        typer.Option(min=0.0, metavar="DAYS", help="Forget the runs that finished so long ago."),
     ] = None,
     state: Annotated[
         str | None, typer.Option(help="List those alone: waiting, failed, crashed, finished ...")

@@ -19,6 +19,7 @@ from backends.errors import (
     RequestTooLong,
 )
 from teola.serving.body_path import path_of
+from teola.serving.escaped_json import EscapedJSON
 
 STATUSES: Mapping[int, str] = {
     400: "The request is wrong; `param` names the field.",
@@ -116,7 +117,7 @@ class ApiError(Exception):
             headers = NOT_AGAIN
         elif self.status in (429, 503):
             headers = {"retry-after": str(ceil(self.retry_after_s or 1.0))}
-        return JSONResponse(self.body, self.status, headers)
+        return EscapedJSON(self.body, self.status, headers)
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:

@@ -32,6 +32,18 @@ def test_rows_come_back(database: RunDatabase) -> None:
     database.close()
 
 
+def test_texts_that_utf_8_has_not_are_kept_as_escapes(database: RunDatabase) -> None:
+    database.begin(replace(RUN, target="odd\udc80.py:app", tenant="half \ud83d"))
+    database.end("r1", "failed", 2.0, "no file odd\udc80")
+    database.answer("r1", NODE, GivenAnswer("q", "Half \ud83d?", "\ud83d", "ann\udc80", 3.0))
+    (run,) = database.runs()
+    assert (run.target, run.tenant) == ("odd\\udc80.py:app", "half \\ud83d")
+    assert run.error == "no file odd\\udc80"
+    (given,) = database.answers("r1")
+    assert (given.question, given.value, given.by) == ("Half \\ud83d?", "\ud83d", "ann\\udc80")
+    database.close()
+
+
 def test_a_damaged_value_is_none(database: RunDatabase) -> None:
     database.begin(RUN)
     database.put([("r1", NODE)])

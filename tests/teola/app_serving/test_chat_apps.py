@@ -303,6 +303,21 @@ def test_an_app_that_called_a_tool_is_not_run_again_by_clients(
     assert (again.headers["retry-after"], "x-should-retry" in again.headers) == ("1", False)
 
 
+@tl.app
+async def half(question: str) -> str:
+    if question == "fail":
+        raise tl.errors.AgentError("half \ud83d")
+    return f"half {question} \ud83d"
+
+
+def test_half_of_an_emoji_is_answered(serve: Serve) -> None:
+    with serve(half) as client:
+        answer = client.chat("half", "an")
+        failed = client.chat("half", "fail")
+    assert answer.json()["choices"][0]["message"]["content"] == "half an \ud83d"
+    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "agent_failed")
+
+
 def test_a_failed_app_is_not_run_again_by_clients(serve: Serve) -> None:
     with serve(fail) as client:
         for streams in (False, True):

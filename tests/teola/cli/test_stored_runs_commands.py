@@ -144,6 +144,7 @@ def test_runs_are_listed_page_by_page(teola: Any, tmp_path: Path) -> None:
     assert "are for lists alone" in teola("runs", ids[0], "--runs", "r", "--limit", "2").err
     assert "there is no run" in teola("runs", "--runs", "r", "--after", "x").err
     assert teola("runs", "--runs", "r", "--limit", "0").code == 2
+    assert teola("runs", "--runs", "r", "--prune", "-1").code == 2
 
 
 def test_wrong_words_are_said(teola: Any) -> None:

@@ -244,4 +244,6 @@ def _sum(key: bytes, state: int, value: bytes) -> bytes:
 def _way_out(error: Exception) -> str:
     if isinstance(error, sqlite3.OperationalError | OSError):
         return "make room or mend the folder's rights, then `teola resume` goes on"
+    if isinstance(error, sqlite3.DataError):
+        return "it is larger than the file takes: give a path, or a part of it"
     return "the file is damaged: move it away, or give another folder"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from runtime.errors import RunStoreFailed
 from runtime.memo.aside import aside
 from runtime.run_store.database import RunDatabase
-from runtime.run_store.rows import NodeRow
+from runtime.run_store.rows import NodeRow, NodeState
 
 T = TypeVar("T")
 
 MOST_WAITING_BYTES = 4 * 2**20
+MOST_VALUE_BYTES = 900_000_000  # sqlite takes 10**9 a row
 LONGEST_WAIT_S = 0.05  # how much work a crash may cost where no effect depends on it
 
 
@@ -34,7 +36,10 @@ class Writer:
         self._writing = threading.Lock()  # of who uses the database
 
     def put(self, run_id: str, row: NodeRow | bytes) -> None:
-        """Write soon: within LONGEST_WAIT_S, or with the next row that is committed."""
+        """Write soon: within LONGEST_WAIT_S, or with the next row that is committed. A value that
+        no file takes is not kept."""
+        if isinstance(row, NodeRow) and len(row.value) > MOST_VALUE_BYTES:
+            row = replace(row, state=NodeState.UNKEPT, value=b"")
         with self._lock:
             self._rows.append((run_id, row))
             self._num_bytes += 0 if isinstance(row, bytes) else len(row.value)

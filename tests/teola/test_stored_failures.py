@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import teola as tl
+from runtime.run_store import writer
 from runtime.run_store.database import FILE, RunDatabase
 from teola.runner import AppRunner, chosen_runner, default_runner
 from teola.stored_runs import EndNotKept
@@ -379,3 +380,31 @@ def test_a_failure_that_was_taken_before_the_run_was_stopped_is_not_tried_again(
     given: dict[str, Any] = {"approve": True} if how == "asks" else {"in_doubt": "retry"}
     assert tl.resume(run_id, runs=folder, **given) == "mailed"
     assert made.count("charge") == 1
+
+
+@tl.tool
+def large(text: str) -> str:
+    note(text)
+    return text * 1000
+
+
+@tl.app
+async def two(text: str) -> str:
+    found = await tl.value(large(text))
+    return found[:1] + await tl.value(act("end"))
+
+
+def test_a_value_that_no_file_takes_is_not_kept_and_harms_no_other(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MOST_VALUE_BYTES", 500)
+    broken.add("end")
+    with pytest.raises(tl.errors.NodeFailed, match="refused end"):
+        two.using(runs=folder)("x")
+    broken.clear()
+    assert risky.using(runs=folder)("y") == "did y"
+    run_id = next(run.id for run in tl.runs(folder) if run.state == "failed")
+    with pytest.raises(tl.errors.EffectInDoubt, match="cannot be read again"):
+        tl.resume(run_id, runs=folder)
+    assert tl.resume(run_id, runs=folder, in_doubt="retry") == "xdid end"
+    assert made == ["x", "end", "y", "x", "end"]

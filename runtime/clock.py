@@ -6,6 +6,7 @@ thread is done on the loop at once, and takes no time of that clock.
 """
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
@@ -15,6 +16,8 @@ from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+RESOLUTION_S = 1e-9  # timers that lie nearer together fall due together
 
 
 def now() -> float:
@@ -60,7 +63,9 @@ class _JumpSelector(selectors.SelectSelector):
                 "every task waits and no timer is due: something is never answered, or waits for a "
                 "thread of its own, which a virtual clock cannot"
             )
-        self.time += timeout
+        later = self.time + timeout
+        # Far from zero floats are coarse: a timer is due only where the time is past it.
+        self.time = later + 2 * math.ulp(later) if math.ulp(later) > RESOLUTION_S else later
         return []
 
 
@@ -70,7 +75,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, selector: _JumpSelector) -> None:
         super().__init__(selector)
         self._jump = selector
-        self._clock_resolution = 1e-9
+        self._clock_resolution = RESOLUTION_S
         self.numbers = count()
 
     def time(self) -> float:

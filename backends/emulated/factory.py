@@ -17,6 +17,7 @@ from backends.emulated.roofline import Roofline
 from backends.emulated.text_engine import EmulatedTextEngine, text_info
 from backends.emulated.traces import read_trace
 from backends.errors import ConfigError, EngineUnavailable
+from backends.llm.options import check_read
 from backends.models.fetch import resolve
 from backends.optional import optional_imports
 from backends.options import read_options
@@ -56,6 +57,7 @@ def _create_one(kind: str, url: str, options: Mapping[str, Any], where: str) -> 
         return _create_of_events(url, options, where)
     if kind == "llm":
         settings = read_options(EmulatedLLMOptions, where, options)
+        check_read(settings.of_core())
         if settings.lengths is not None:
             read_trace(settings.lengths)  # what is wrong with it is told before the engine starts
         roofline = _roofline(kind, url, settings, settings.kv_dtype)

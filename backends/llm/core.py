@@ -1,5 +1,6 @@
 """The engine without its thread: add requests, call `step`, get outcomes."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -205,7 +206,10 @@ class LLMCore:
         return group.request
 
     def expect(self, context: object, after_s: float) -> None:
-        """A context is expected to be read in so many seconds; those of other engines pass."""
+        """A context is expected to be read in so many seconds; those of other engines pass, and
+        times that are none."""
+        if not math.isfinite(after_s):
+            return
         if isinstance(context, LLMContext) and context.is_of(self.live.released):
             self.cache.expect(context.table, after_s)
             if self._prefetch is not None:

@@ -8,7 +8,7 @@ from backends.devices import device_name
 from backends.errors import ConfigError
 from backends.llm.engine import LLMEngine, capabilities_with
 from backends.llm.fusion_gate import FusionGate
-from backends.llm.options import LLMOptions
+from backends.llm.options import LLMOptions, check_read
 from backends.llm.worker import SteppedCore
 from backends.models.fetch import check_url, resolve
 from backends.native.build import build_in_background
@@ -23,6 +23,7 @@ def create(kind: str, url: str, options: Mapping[str, Any]) -> Engine:
         raise ConfigError(f"backends.llm makes engines of kind 'llm', not {kind!r}")
     check_url(url)
     settings = read_options(LLMOptions, f"llm engine {url!r}", options)
+    check_read(settings)
 
     def load() -> SteppedCore:
         if settings.kernels != "torch" and settings.device != "cuda":

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from backends.errors import ConfigError
 from backends.llm.kv.eviction import EvictionName
 from backends.options import Options
 
@@ -38,7 +39,7 @@ class LLMOptions(Options):
     device: str = "auto"  # CUDA when there is one
     kernels: Literal["auto", "native", "torch"] = "auto"  # auto: C++ on CPU, Triton on CUDA
     weights: Literal["auto", "stored", "full"] = "auto"  # native: keep 4-bit and 8-bit weights
-    threads: int | None = Field(None, ge=1)  # CPU: all cores this process may use
+    threads: int | None = Field(None, ge=1, le=1024)  # CPU: all cores this process may use
     page_size: int = Field(16, ge=1)  # tokens a page
     kv_tokens: int | None = Field(None, ge=1)  # KV pool; None: what fits the memory
     token_budget: int = Field(512, ge=1)  # most tokens computed in one step
@@ -63,3 +64,17 @@ class LLMOptions(Options):
     kv_tier_format: KVTierFormat = "raw"
     context_len: int | None = Field(None, ge=1)  # below the model's own, to bound one request
     fusion_floor: float | None = Field(None, le=1)  # least R of a fusion plan; None: the profile's
+
+
+def check_read(options: LLMOptions) -> None:
+    """Raises ConfigError for an option that was given and that nothing would read."""
+    has_tier = options.host_kv_tokens is not None or options.disk_kv is not None
+    needs = {
+        "quantum_ms": (options.policy == "mlfq", "policy='mlfq'"),
+        "guesses": (options.speculation != "off", "speculation='ngram' or 'draft'"),
+        "kv_tier_format": (has_tier, "host_kv_tokens or disk_kv"),
+        "disk_kv_bytes": (options.disk_kv is not None, "disk_kv"),
+    }
+    for name, (is_read, what) in needs.items():
+        if name in options.model_fields_set and not is_read:
+            raise ConfigError(f"option {name!r} changes nothing without {what}")

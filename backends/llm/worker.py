@@ -51,6 +51,8 @@ def _call_all(loop: asyncio.AbstractEventLoop, calls: list[Callable[[], None]]) 
 
 _log = logging.getLogger("teola.llm")
 
+LONGEST_SLEEP_S = 86_400.0  # threads cannot wait for any time
+
 T = TypeVar("T")
 
 
@@ -192,6 +194,8 @@ class Inbox:
 
     def wait(self, has_work: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Sleep until there is something to do, or for the time; False when it was closed."""
+        if timeout_s is not None:
+            timeout_s = min(timeout_s, LONGEST_SLEEP_S)
         with self.wake:
             self.wake.wait_for(lambda: self._commands or has_work() or self._is_closed, timeout_s)
             return not self._is_closed
@@ -275,15 +279,27 @@ class Worker:
             elif isinstance(command, Call):
                 self._do(command)
             elif isinstance(command, Expect):
-                for context, after_s in command.uses:
-                    self._core.expect(context, after_s)
+                self._expect(command.uses)
             elif isinstance(command, Flush):
                 self._flush()
             elif isinstance(command, OrderBy):
-                self._core.order_by(command.policy)
+                self._order_by(command.policy)
             elif self._abort(command.request_id) and command.request_id in self._live:
                 usage = self._live[command.request_id].prepared.usage
                 self._deliver(command.request_id, RequestAborted(usage=usage))
+
+    def _expect(self, uses: Sequence[tuple[Any, float]]) -> None:
+        try:
+            for context, after_s in uses:
+                self._core.expect(context, after_s)
+        except Exception:  # what is expected changes no answer
+            _log.exception("the expected use of contexts could not be noted")
+
+    def _order_by(self, policy: Policy) -> None:
+        try:
+            self._core.order_by(policy)
+        except Exception:  # of a policy of the user's own
+            _log.exception("policy %r raised; steps keep the order they had", policy.name)
 
     def _flush(self) -> None:
         try:

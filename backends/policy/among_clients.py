@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
-from backends.place import Place
-from backends.policy.base import Policy, Ticket
+from backends.policy.base import Policy
 
 T = TypeVar("T")
 
@@ -67,4 +66,4 @@ class ClientTurns(Generic[T]):
 
 def is_by_tenant(policy: Policy) -> bool:
     """Whether it is fair between tenants, and so between clients."""
-    return policy.flow(Ticket(0, 0.0, Place("query", 0.0, tenant="tenant"), "", 1)) == "tenant"
+    return "tenant" in policy.goes_by

@@ -102,7 +102,9 @@ class Policy:
     reads_known: bool = False  # keys use `num_known`
     turn_s: Callable[[Ticket], float] | None = None  # the time at which its turn is due, by what is
     # known when it is sent: for engines that take one number a request
-    goes_by: tuple[str, ...] = ()  # what runs say of themselves: "tenant", "deadline_s"
+    # what runs say of themselves that it goes by: "tenant" (turns are fair between tenants, and at
+    # servers between clients), "deadline_s"
+    goes_by: tuple[str, ...] = ()
     patience_s: float | None = None  # from this age on, some turns are the oldest request's
 
 

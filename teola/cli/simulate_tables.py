@@ -46,7 +46,9 @@ def _cell(value: float) -> str:
 
 
 def check_any(found: Mapping[str, Figures]) -> None:
-    """Raises CommandError where every query failed."""
+    """Raises CommandError where no query came, or every one failed."""
+    if not any(figures.queries for figures in found.values()):
+        raise CommandError("no query comes within the duration: give a longer one")
     if all(figures.failed == figures.queries for figures in found.values()):
         first = next(iter(found.values())).first_error
         raise CommandError(f"every query failed; the first: {first}")

@@ -41,6 +41,16 @@ def test_engines_can_tell_the_clock() -> None:
     assert not asyncio.run(main())
 
 
+@pytest.mark.parametrize("seconds", [1e7, 1e8, 1e9])
+def test_timers_far_away_fall_due(seconds: float) -> None:
+    async def main() -> float:
+        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds / 3)
+        return now()
+
+    assert run_virtual(main()) == pytest.approx(seconds * 4 / 3, rel=1e-9)
+
+
 def test_what_nothing_will_wake_is_told() -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import gc
+import math
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from backends.errors import (
 )
 from backends.llm.engine import LLMEngine
 from backends.llm.factory import create
+from backends.place import Place
+from backends.policy.base import Policy
 
 NUMBERS = count(1)
 
@@ -263,6 +267,23 @@ def test_the_factory_names_wrong_options_and_kinds(tiny_folder: Callable[..., Pa
         create("llm", "local:/no/such/model.gguf", {})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantum_ms": 5}, "'quantum_ms' changes nothing without policy='mlfq'"),
+        ({"guesses": 8}, "'guesses' changes nothing without speculation="),
+        ({"kv_tier_format": "int8"}, "'kv_tier_format' changes nothing without host_kv_tokens"),
+        ({"disk_kv_bytes": 5, "host_kv_tokens": 64}, "'disk_kv_bytes' changes nothing without"),
+        ({"threads": 100_000}, "'threads': .* less than or equal to 1024"),
+    ],
+)
+def test_options_that_nothing_would_read_are_refused(
+    tiny_folder: Callable[..., Path], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create("llm", f"local:{tiny_folder()}", options)
+
+
 def test_a_model_that_is_not_fetched_says_how_to_fetch_it() -> None:
     engine = create("llm", "hf:nobody/nothing-here", {})
     with pytest.raises(EngineUnavailable, match="teola models fetch hf:nobody/nothing-here"):
@@ -318,6 +339,40 @@ def test_a_cache_that_cannot_be_emptied_stops_nobody(
             engine.flush_cache()  # the thread is still there, and now it can
             again = await result_of(engine, request("prefill", None, "abc"))
             assert again.usage.cached_tokens == 0
+
+    asyncio.run(main())
+
+
+def of_raising() -> Any:
+    raise IndexError("a policy's own mistake")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy("mine", rank=lambda t: t.order, flow=lambda t: t.place.tenant.split("-")[1]),
+        Policy("mine", rank=lambda t: t.order, account=of_raising),
+    ],
+)
+def test_a_policy_that_raises_ends_no_thread(tiny: Any, policy: Policy) -> None:
+    async def main() -> None:
+        async with running(tiny) as (engine, _):
+            engine.order_by(policy)
+            for place in (Place("query", 1.0, tenant="acme-1"), Place("other", 1.0, tenant="x")):
+                given = replace(request("prefill", None, "abc"), place=place)
+                assert (await result_of(engine, given)).outputs[0].num_tokens == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("after_s", [1e12, math.inf, math.nan, -1.0])
+def test_any_time_may_be_expected(tiny: Any, after_s: float) -> None:
+    async def main() -> None:
+        async with running(tiny, host_kv_tokens=64) as (engine, _):
+            context = (await result_of(engine, request("prefill", None, "abc"))).outputs[0]
+            engine.expect([(context, after_s)])
+            again = await result_of(engine, request("decode", context, max_tokens=2))
+            assert again.outputs
 
     asyncio.run(main())
 

@@ -81,6 +81,7 @@ def test_arguments_come_from_a_file_in_turn(path: str, tmp_path: Path) -> None:
         (("--run-rate", "4", "--policy", "fair"), 1, "unknown policy 'fair'"),
         (("--run-rate", "much"), 2, "--rate is a number"),
         ((), 1, "say how often queries come"),
+        (("--run-rate", "1", "--duration", "1e-9"), 1, "no query comes within the duration"),
         (("--run-rate", "4", "--engines", "3xh1"), 1, "there is no device 'h1'"),
         (("--trace", "nowhere.csv"), 1, "trace nowhere.csv: No such file"),
     ],

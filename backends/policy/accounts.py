@@ -40,7 +40,10 @@ class FlowValues:
         self._idle.move_to_end(flow)
         if len(self._idle) > MOST_IDLE:
             gone, _ = self._idle.popitem(last=False)
-            self._values.pop(gone, None)
+            self._forget(gone)
+
+    def _forget(self, flow: Hashable) -> None:
+        self._values.pop(flow, None)
 
 
 class Attained(FlowValues):

@@ -35,6 +35,12 @@ class VirtualFinish(FlowValues):
     def serve(self, flow: Hashable, ticket: Ticket, service: Service) -> None:
         """Changes nothing: who was served early has no finish before that of the ideal server."""
 
+    def _forget(self, flow: Hashable) -> None:
+        """The ideal server has one query less, since it was last looked at."""
+        super()._forget(flow)
+        if flow in self._ideal:
+            self._ideal.remove(flow)
+
     def _advance(self, now_s: float) -> None:
         left_s, self._at_s = max(0.0, now_s - self._at_s), max(now_s, self._at_s)
         while self._ideal:

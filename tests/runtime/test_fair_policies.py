@@ -15,6 +15,7 @@ from backends.policy.dlpm import QUANTUM, dlpm
 from backends.policy.justitia import justitia
 from backends.policy.named import POLICIES
 from backends.policy.plas import plas
+from backends.policy.virtual_time import VirtualFinish
 from backends.policy.vtc import vtc
 from runtime.waiting import ready_queue
 from runtime.waiting.ready_queue import ReadyQueue
@@ -209,6 +210,19 @@ def test_justitia_queries_end_one_after_another_where_equal_shares_end_them_toge
     asked = [Agent(0, (1,) * 4), Agent(0, (1,) * 4), Agent(0, (1,) * 4)]
     assert ends_under(justitia, asked) == [4.0, 8.0, 12.0]
     assert ideal_ends(asked) == pytest.approx([12.0, 12.0, 12.0])
+
+
+def test_justitia_queries_that_say_they_are_long_are_forgotten_with_their_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backends.policy.accounts.MOST_IDLE", 8)
+    account = VirtualFinish()
+    for number in range(100):
+        place = Place(f"q{number}", 1.0, work_s=1e9)
+        ticket = Ticket(number, float(number), place, "decode", 1)
+        account.arrived(place.query, ticket, float(number))
+        account.left(place.query, ticket)
+    assert len(account._values) == len(account._ideal) == 8
 
 
 # Programs

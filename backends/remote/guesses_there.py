@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from backends.errors import EngineError
+from backends.errors import ConfigError, EngineError
 from backends.place import Left, Place
 from backends.remote.place_fields import guess_name
 
@@ -75,7 +75,7 @@ class GuessesThere:
             task.add_done_callback(self._telling.discard)
 
     async def _tell_wanted(self, names: list[str]) -> None:
-        with suppress(EngineError):  # it ends all the same, behind others
+        with suppress(EngineError, ConfigError):  # it ends all the same, behind others
             await self._tell({"wanted": names})
 
     def _forget(self, left: Left) -> None:

@@ -17,6 +17,7 @@ from teola.serving.context_fields import ContextFields, KeptHead, Words
 from teola.serving.place_fields import Client
 
 MOST_KEPT = 4096  # contexts; of more, those spoken of longest ago are released
+MOST_TOKENS = 2**22  # of all of them: their ids take 8 bytes each
 KEEP_S = 600.0  # after the last word of its client
 
 
@@ -40,6 +41,7 @@ class KeptContexts:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._num_tokens = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -59,8 +61,9 @@ class KeptContexts:
         key = (client.name, name)
         self._release(key)
         self._kept[key] = _Kept(context, 0.0)
+        self._num_tokens += context.num_tokens
         self._touch(key)
-        if len(self._kept) > MOST_KEPT:
+        while len(self._kept) > MOST_KEPT or self._num_tokens > MOST_TOKENS:
             self._release(next(iter(self._kept)))
         self._sweep_later()
 
@@ -90,6 +93,7 @@ class KeptContexts:
     def _release(self, key: tuple[str, str]) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
+            self._num_tokens -= kept.context.num_tokens
             kept.context.release()
 
     def _sweep_later(self) -> None:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from backends.errors import EngineError
+from backends.errors import ConfigError, EngineError
 from backends.remote.token_mode.context import TokenContext
 from backends.request_limits import MAX_PLACE_S, MAX_TOLD
 
 CHANGE = 0.2  # a word is not said again that is off by so much of itself,
 LEAST_S = 0.05  # and by so many seconds
 READ_SOON_S = 0.02  # until a word on the next read goes by itself
+CLOSE_S = 1.0  # that the last word may take
 GONE_S = 0.25  # until one of a context that is gone does
 
 Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -61,6 +62,7 @@ class KeptThere:
         self._due: weakref.WeakKeyDictionary[TokenContext, float] = weakref.WeakKeyDictionary()
         self._expected: dict[str, float] = {}  # when, by name: not told yet
         self._gone: deque[str] = deque()  # filled by any thread
+        self._there: weakref.WeakSet[Kept] = weakref.WeakSet()
         self._prefix = uuid4().hex[:12]
         self._num_names = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -83,6 +85,7 @@ class KeptThere:
         if isinstance(given, TokenContext) and self._is_read_again(given):
             head = self._kept(given.num_tokens)
             given.kept[self] = prompt.kept[self] = head
+            self._there.add(head)
             read_in_s = self._seconds(self._due[given])
             named = {"name": head.name, "num_tokens": head.num_tokens}
             fields["head"] = {**named, "read_in_s": read_in_s}
@@ -94,19 +97,24 @@ class KeptThere:
 
     def left(self, reading: Reading, context: TokenContext) -> None:
         """The request ended, and this is what the server keeps of it."""
+        self._there.add(reading.left)
         reading.left.num_tokens = context.num_tokens
         if reading.next_read_s is not None:
             reading.left.due_s = self._loop.time() + reading.next_read_s
         context.kept[self] = reading.left
 
     async def close(self) -> None:
-        """Tell nothing more."""
+        """Let the server release what it keeps, and tell nothing more."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         for task in self._telling:
             task.cancel()
         await asyncio.gather(*self._telling, return_exceptions=True)
+        if names := [*self._gone, *(kept.name for kept in self._there)]:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._tell_words({"released": names[:MAX_TOLD]})
 
     def _is_read_again(self, given: TokenContext) -> bool:
         """Whether it will be, behind this time, and is not kept yet."""
@@ -159,7 +167,7 @@ class KeptThere:
             task.add_done_callback(self._telling.discard)
 
     async def _tell_words(self, words: Mapping[str, Any]) -> None:
-        with suppress(EngineError):  # nothing depends on it: the server forgets by itself
+        with suppress(EngineError, ConfigError):  # the server forgets by itself
             await self._tell(words)
 
     def _words(self) -> dict[str, Any]:

@@ -138,6 +138,17 @@ def test_a_name_that_is_not_kept_or_has_other_tokens_changes_no_answer(
     assert server.ask("/v1/foresight", {"expected": {"a": -1.0}}).status_code == 400
 
 
+def test_an_engine_that_is_closed_leaves_nothing_behind(with_pair: Callable[..., None]) -> None:
+    async def work(pair: Pair) -> None:
+        context = (await decode(pair.remote, None, *PROMPTS[0])).outputs[1]
+        assert len(pair.engines.served[0].kept) == 1
+        await pair.remote.close()
+        assert not len(pair.engines.served[0].kept)
+        context.release()
+
+    with_pair(work)
+
+
 class Stored:
     """A context."""
 
@@ -183,7 +194,11 @@ def test_each_client_has_names_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
         kept.keep(OTHER, "a", other)
         kept.keep(OTHER, "b", Stored())
         assert mine.is_released  # there are more than may be
-        kept.close()
+        monkeypatch.setattr(kept_contexts, "MOST_TOKENS", 10)
+        kept.keep(OTHER, "c", Stored(range(9)))
         assert other.is_released
+        assert len(kept) == 1  # all others had to go
+        kept.close()
+        assert not len(kept)
 
     run_virtual(main())

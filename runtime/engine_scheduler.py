@@ -24,6 +24,7 @@ from runtime.clock import now
 from runtime.cost.batch_load import loads_of
 from runtime.cost.latency import NOTHING_MEASURED, EngineLatency
 from runtime.job import Job, Started
+from runtime.loading import Loading
 from runtime.priority_numbers import requests_for
 from runtime.rates.planner import RatePlanner
 from runtime.repeats import Repeats
@@ -79,8 +80,7 @@ class EngineScheduler:
         self._num_executed = 0  # and that ever were
         self._orders = count()
         self._batches = count()
-        self._loading: asyncio.Task[None] | None = None
-        self._is_loaded = False
+        self._loading = Loading(engine)
         self._is_heard = False  # a job that came is of a query with a listener
         self._pump_is_due = False
         self._is_closed = False
@@ -118,7 +118,7 @@ class EngineScheduler:
     @property
     def _is_open(self) -> bool:
         """Whether it was loaded, and not closed: what fails then may do better soon."""
-        return self._is_loaded and not self._is_closed
+        return self._loading.is_done and not self._is_closed
 
     @property
     def num_jobs(self) -> int:
@@ -147,7 +147,7 @@ class EngineScheduler:
 
     def _stop_guesses(self) -> None:
         """What somebody waits for would have no slot."""
-        if self._is_loaded and len(self._slots) >= self.num_slots:
+        if self._loading.is_done and len(self._slots) >= self.num_slots:
             for guess in [job for job in self._guesses if job.place.is_guess]:
                 self.cancel(guess)
 
@@ -176,11 +176,11 @@ class EngineScheduler:
 
     def warm_up(self) -> None:
         """Begin to load the engine unless loading has begun; a failure shows when it is used."""
-        self._starting()
+        self._loading.begin()
 
     async def load(self) -> None:
         """Load the engine, if it is not loaded. Raises what kept it from that."""
-        await asyncio.shield(self._starting())
+        await asyncio.shield(self._loading.begin())
 
     def cancel(self, job: Job) -> None:
         """Forget a waiting job (it gets no outcome) or abort a running one (it gets one)."""
@@ -204,9 +204,7 @@ class EngineScheduler:
         for slot in self._slots:
             slot.cancel()
         await asyncio.gather(*self._slots, return_exceptions=True)
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.gather(self._loading, return_exceptions=True)
+        await self._loading.stop()
         await self.engine.close()
         left = [*self._running.values(), *self._waiting.values(), *self._repeats.close()]
         self._running.clear()
@@ -313,12 +311,12 @@ class EngineScheduler:
         outcomes: Sequence[Outcome] = ()
         probe: Probe | None = None
         circuit = self._circuit
-        if circuit is not None and self._is_loaded and not circuit.asks(batch):
+        if circuit is not None and self._loading.is_done and not circuit.asks(batch):
             circuit = None
         try:
             if circuit is not None:
                 probe = await circuit.enter()
-            load_s = 0.0 if self._is_loaded else await self._load()
+            load_s = 0.0 if self._loading.is_done else await self._load()
             batch = self._without_cancelled(batch)
             self._tell_start(batch, load_s, past)
             if batch:
@@ -384,22 +382,11 @@ class EngineScheduler:
     async def _load(self) -> float:
         """Load the engine, or wait until it is loaded; the seconds that this took."""
         began_s = now()
-        loading = self._starting()
-        if not loading.done():
-            await asyncio.shield(loading)
-        loading.result()
+        await self._loading.wait()
         self._info = self.engine.info
-        self._is_loaded = True
         if self._rates is not None:
             self._rates.opened(self._info)
         return now() - began_s
-
-    def _starting(self) -> asyncio.Task[None]:
-        """The task that loads the engine; a failed one is tried again."""
-        if self._loading is None or (self._loading.done() and self._loading.exception()):
-            self._loading = asyncio.get_running_loop().create_task(self.engine.start())
-            self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return self._loading
 
 
 def _tell(job: Job, outcome: Outcome) -> None:

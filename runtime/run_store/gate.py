@@ -21,14 +21,9 @@ from runtime.errors import RunDiverged, RunError, RunStoreFailed
 from runtime.job import Job, Scheduler
 from runtime.memo.aside import aside, is_large
 from runtime.run_store.database import RunDatabase
+from runtime.run_store.kept_errors import decode_error, encode_error
 from runtime.run_store.kinds import Kind, kind_of, may_run_again
-from runtime.run_store.outcomes import (
-    Kept,
-    decode_error,
-    decode_result,
-    encode_error,
-    encode_result,
-)
+from runtime.run_store.outcomes import Kept, decode_result, encode_result
 from runtime.run_store.restored import RestoredContext, Step
 from runtime.run_store.rows import NodeRow, NodeState
 from runtime.run_store.stored_run import RunPart, Work

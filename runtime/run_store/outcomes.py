@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.base import Request, Result, Usage
-from backends.url_secrets import without_url_secrets
 from runtime.run_store.contents import Contents, is_context, kept_attrs, parts_of
 from runtime.run_store.restored import RestoredContext, Step
-from runtime.run_store.values import NotStorable, decode, encode, said_by
+from runtime.run_store.values import decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +70,3 @@ def decode_result(data: bytes) -> Kept:
     """Raises NotStorable."""
     values, finish_reason, num_contexts = decode(data)
     return Kept(values, finish_reason, num_contexts)
-
-
-def encode_error(error: Exception) -> bytes:
-    """The exception without keys of URLs in its texts; where it cannot be kept, what it said."""
-    try:
-        kept = decode(encode(error))
-        kept.args = tuple(map(_masked, kept.args))
-        vars(kept).update({name: _masked(value) for name, value in vars(kept).items()})
-        return encode(kept)
-    except Exception:  # a value of it, or its class
-        return encode(RuntimeError(_masked(said_by(error))))
-
-
-def _masked(value: Any) -> Any:
-    return without_url_secrets(value) if isinstance(value, str) else value
-
-
-def decode_error(data: bytes) -> Exception:
-    """Raises NotStorable."""
-    error = decode(data)
-    if not isinstance(error, Exception):
-        raise NotStorable("what is kept is no exception")
-    return error

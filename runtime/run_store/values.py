@@ -98,7 +98,7 @@ def _plain_object(value: Any) -> list[Any]:
     if isinstance(value, tuple) and hasattr(kind, "_make"):
         return ["named", class_path(kind), *map(_plain, value)]
     if isinstance(value, BaseException):
-        return ["error", class_path(kind), _plain(value.args), _plain_dict(_state_of(value))]
+        return ["error", class_path(kind), _plain(given_to(value)), _plain_dict(_state_of(value))]
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         return ["dataclass", class_path(kind), _plain_dict({**own, **_state_of(value)})]
@@ -107,7 +107,28 @@ def _plain_object(value: Any) -> list[Any]:
 
 def _state_of(value: Any) -> dict[str, Any]:
     state = getattr(value, "__dict__", {})
-    return {key: item for key, item in state.items() if not key.startswith("__")}
+    state = {key: item for key, item in state.items() if not key.startswith("__")}
+    if isinstance(value, (ImportError, NameError, AttributeError)):
+        state |= {key: getattr(value, key) for key in ("name", "path") if hasattr(value, key)}
+    return state
+
+
+def given_to(error: BaseException) -> tuple[Any, ...]:
+    """What the built-in class behind an exception is made of again: a file's name too."""
+    given: tuple[Any, ...] = _built_in(type(error)).__reduce__(error)[1]  # type: ignore[assignment]
+    return given
+
+
+def _built_in(kind: type[BaseException]) -> type[BaseException]:
+    return next(each for each in kind.__mro__ if each.__module__ == "builtins")
+
+
+def made_error(kind: type[BaseException], given: Sequence[Any]) -> BaseException:
+    """An exception as its built-in class makes it, without running code of a user's."""
+    built_in = _built_in(kind)
+    error: BaseException = built_in.__new__(kind, *given)
+    built_in.__init__(error, *given)
+    return error
 
 
 def class_path(kind: type) -> str:
@@ -117,7 +138,8 @@ def class_path(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _class_at(path: str) -> Any:
+def class_at(path: str) -> Any:
+    """The class of a `class_path`. Raises NotStorable where it is not loaded."""
     module, _, name = path.partition(":")
     found: Any = sys.modules.get(module)
     for part in name.split("."):
@@ -177,21 +199,19 @@ def _rich_array(dtype: str, shape: Sequence[int], data: str) -> np.ndarray[Any, 
 
 
 def _rich_model(path: str, given: Any, is_set: Sequence[str]) -> Any:
-    return _class_at(path).model_construct(_fields_set=set(is_set), **_rich(given))
+    return class_at(path).model_construct(_fields_set=set(is_set), **_rich(given))
 
 
 def _rich_object(path: str, state: Any) -> Any:
-    kind = _class_at(path)
+    kind = class_at(path)
     return _with_state(kind.__new__(kind), state)
 
 
 def _rich_error(path: str, args: Any, state: Any) -> Any:
-    kind = _class_at(path)
+    kind = class_at(path)
     if not issubclass(kind, BaseException):
         raise NotStorable(f"{path} is no exception any more")
-    error = kind.__new__(kind)
-    error.args = _rich(args)
-    return _with_state(error, state)
+    return _with_state(made_error(kind, _rich(args)), state)
 
 
 def _with_state(value: Any, state: Any) -> Any:
@@ -220,10 +240,10 @@ _TO_RICH: dict[str, Callable[..., Any]] = {
     "Decimal": Decimal,
     "UUID": UUID,
     "complex": complex,
-    "enum": lambda path, name: _class_at(path)[name],
+    "enum": lambda path, name: class_at(path)[name],
     "model": _rich_model,
     "path": Path,
-    "named": lambda path, *items: _class_at(path)._make(map(_rich, items)),
+    "named": lambda path, *items: class_at(path)._make(map(_rich, items)),
     "error": _rich_error,
     "dataclass": _rich_object,
 }

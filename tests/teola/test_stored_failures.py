@@ -408,3 +408,40 @@ def test_a_value_that_no_file_takes_is_not_kept_and_harms_no_other(
         tl.resume(run_id, runs=folder)
     assert tl.resume(run_id, runs=folder, in_doubt="retry") == "xdid end"
     assert made == ["x", "end", "y", "x", "end"]
+
+
+class Held(Exception):
+    pass
+
+
+@tl.tool
+def absent(kind: str) -> str:
+    if kind == "file":
+        return Path("/nonexistent/file").read_text()
+    error = Held("it is held")
+    error.by = open  # type: ignore[attr-defined]
+    raise error
+
+
+@tl.app
+async def takes_failures(kind: str) -> str:
+    try:
+        why = await tl.value(absent(kind))
+    except OSError as error:
+        why = f"{error.errno} {error.filename}"
+    except Held as error:
+        why = f"held: {error}"
+    return await tl.value(act(await tl.value(act(why))))
+
+
+@pytest.mark.parametrize("kind", ["file", "held"])
+def test_what_an_app_reads_of_a_failure_is_the_same_when_it_goes_on(folder: str, kind: str) -> None:
+    expected = takes_failures(kind)
+    middle = made[-1]
+    broken.add(middle)
+    with pytest.raises(tl.errors.NodeFailed):
+        takes_failures.using(runs=folder)(kind)
+    broken.clear()
+    before = len(made)
+    assert tl.resume(tl.runs(folder)[0].id, runs=folder) == expected
+    assert made[before:] == [middle]

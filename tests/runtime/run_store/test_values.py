@@ -18,7 +18,7 @@ from backends.base import Chunk, Turn
 from backends.documents import Doc, Index
 from backends.errors import EngineOverloaded
 from runtime.chunked_text import ChunkedText
-from runtime.run_store.outcomes import decode_error, encode_error
+from runtime.run_store.kept_errors import decode_error, encode_error
 from runtime.run_store.values import NotStorable, decode, encode
 
 

@@ -1,0 +1,147 @@
+"""Exceptions as bytes, and back: for failures that an app took, which it takes again.
+
+One that cannot be kept whole (it holds a connection, its class is one of a function) comes back as
+a subclass of its own class, or of the nearest base that can be found: `except` clauses take it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backends.url_secrets import without_url_secrets
+from runtime.run_store.values import (
+    NotStorable,
+    class_at,
+    class_path,
+    decode,
+    encode,
+    given_to,
+    made_error,
+    said_by,
+)
+
+_PARTLY = "kept in part"
+
+
+def encode_error(error: BaseException) -> bytes:
+    """The exception without keys of URLs in its texts, or as much of it as can be kept."""
+    try:
+        return _without_secrets(_encoded(error))
+    except Exception:  # not even that, by what its class does
+        return _without_secrets(encode(RuntimeError(said_by(error))))
+
+
+def decode_error(data: bytes) -> Exception:
+    """Raises NotStorable."""
+    error = decode(data)
+    if isinstance(error, dict):
+        error = _remade(error[_PARTLY])
+    if not isinstance(error, Exception):
+        raise NotStorable("what is kept is no exception")
+    return error
+
+
+def _encoded(error: BaseException) -> bytes:
+    try:
+        data = encode(error)
+        decode(data)
+        return data
+    except NotStorable:
+        return encode({_PARTLY: _parts(error)})
+
+
+def _parts(error: BaseException) -> dict[str, Any]:
+    kind = type(error)
+    parts = {
+        "name": kind.__name__,
+        "said": _text_of(error),
+        "classes": [path for path in map(_path_of, kind.__mro__) if path is not None],
+        "state": {name: item for name, item in _own(error).items() if _can_be_kept(item)},
+    }
+    if isinstance(error, BaseExceptionGroup):
+        return {**parts, "group": [encode_error(one) for one in error.exceptions]}
+    try:
+        given = given_to(error)
+    except Exception:  # of its class
+        given = (parts["said"],)
+    return {**parts, "given": given if _can_be_kept(given) else (parts["said"],)}
+
+
+def _remade(parts: Mapping[str, Any]) -> BaseException:
+    kind = _nearest(parts["classes"])
+    said, name = parts["said"], parts["name"]
+    given = parts.get("given") or (said,)
+    if "group" in parts:
+        given = (said, [decode_error(one) for one in parts["group"]])
+    body = {
+        "__str__": lambda _: said,
+        "__getattr__": _not_kept,
+        "__module__": kind.__module__,
+        "__qualname__": f"{name}.<kept in part>",
+    }
+    error = made_error(type(name, (kind,), body), given)
+    for key, item in parts["state"].items():
+        object.__setattr__(error, key, item)
+    return error
+
+
+def _not_kept(error: BaseException, name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(
+        f"{name!r} of this {type(error).__name__} could not be kept when its run was written down: "
+        "have the tool put what the app needs of it into its result, or into the exception as a "
+        "plain value"
+    )
+
+
+def _nearest(paths: Sequence[str]) -> type[BaseException]:
+    for path in paths:
+        try:
+            kind: type[BaseException] = class_at(path)
+        except NotStorable:
+            continue
+        if issubclass(kind, BaseException):
+            return kind
+    raise NotStorable("its class is not there any more")
+
+
+def _path_of(kind: type) -> str | None:
+    try:
+        path = class_path(kind)
+        return path if class_at(path) is kind else None
+    except NotStorable:
+        return None
+
+
+def _own(error: BaseException) -> dict[str, Any]:
+    return {name: item for name, item in vars(error).items() if not name.startswith("__")}
+
+
+def _can_be_kept(value: Any) -> bool:
+    try:
+        decode(encode(value))
+    except NotStorable:
+        return False
+    return True
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error.message if isinstance(error, BaseExceptionGroup) else error)
+    except Exception:
+        return said_by(error)
+
+
+def _without_secrets(data: bytes) -> bytes:
+    return json.dumps(_masked(json.loads(data))).encode()
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_url_secrets(value)
+    if isinstance(value, list):
+        return [*map(_masked, value)]
+    return {key: _masked(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,114 @@
+"""Failures that an app took come back as what its `except` clauses take."""
+
+import json
+import os
+from typing import Any
+from urllib.error import HTTPError
+
+import httpx
+import pytest
+
+from runtime.run_store.kept_errors import decode_error, encode_error
+
+
+def caught(fails: Any) -> Exception:
+    try:
+        fails()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
+def kept(error: Exception) -> Any:
+    return decode_error(encode_error(error))
+
+
+class Refused(OSError):
+    def __init__(self, number: int, text: str, way: str) -> None:
+        super().__init__(number, text)
+        self.way = way
+
+
+FAILS = [
+    lambda: os.stat("/nonexistent/file"),
+    lambda: b"\xff".decode(),
+    lambda: json.loads("{"),
+    lambda: __import__("no_such_module"),
+    lambda: {}["key"],
+    lambda: None.name,  # type: ignore[attr-defined]
+    lambda: compile("1 +", "file.py", "eval"),
+]
+FIELDS = ("errno", "filename", "start", "object", "pos", "name", "path", "lineno", "way", "value")
+
+
+def fields_of(error: Exception) -> dict[str, Any]:
+    return {name: getattr(error, name) for name in FIELDS if hasattr(error, name)}
+
+
+@pytest.mark.parametrize("fails", FAILS)
+def test_a_built_in_error_comes_back_whole(fails: Any) -> None:
+    error = caught(fails)
+    again = kept(error)
+    assert type(again) is type(error)
+    assert (str(again), again.args, fields_of(again)) == (str(error), error.args, fields_of(error))
+
+
+def test_a_subclass_of_one_comes_back_without_its_code() -> None:
+    error = Refused(13, "not here", "left")
+    again = kept(error)
+    assert type(again) is Refused
+    assert (str(again), fields_of(again)) == (str(error), fields_of(error))
+
+
+def test_a_group_keeps_its_members() -> None:
+    group = kept(ExceptionGroup("two", [ValueError("a"), ExceptionGroup("in", [KeyError("b")])]))
+    assert str(group) == "two (2 sub-exceptions)"
+    assert repr(group.exceptions) == "(ValueError('a'), ExceptionGroup('in', [KeyError('b')]))"
+
+
+def answered() -> httpx.HTTPStatusError:
+    request = httpx.Request("GET", "http://host/")
+    return httpx.HTTPStatusError("404", request=request, response=httpx.Response(404))
+
+
+def test_what_holds_more_than_can_be_kept_is_taken_by_the_same_clause() -> None:
+    error = kept(answered())
+    assert isinstance(error, httpx.HTTPStatusError)
+    assert (type(error).__name__, str(error)) == ("HTTPStatusError", "404")
+    with pytest.raises(AttributeError, match="'response' of this HTTPStatusError could not be"):
+        error.response.raise_for_status()
+    again = kept(error)
+    assert isinstance(again, httpx.HTTPStatusError)
+    assert str(again) == "404"
+
+
+def test_what_of_it_can_be_kept_is_there() -> None:
+    error = HTTPError("http://host/", 404, "not found", {}, None)  # type: ignore[arg-type]
+    error.way = object()  # type: ignore[attr-defined]
+    again = kept(error)
+    assert isinstance(again, HTTPError)
+    assert (again.code, str(again)) == (404, str(error))
+    error.close()
+
+
+def test_an_error_of_a_class_in_a_function_is_taken_as_its_base() -> None:
+    class Local(LookupError):
+        pass
+
+    again = kept(Local("a", 3))
+    assert isinstance(again, LookupError)
+    assert (type(again).__name__, again.args, str(again)) == ("Local", ("a", 3), str(Local("a", 3)))
+
+
+def test_a_group_with_one_that_cannot_be_kept_is_still_a_group() -> None:
+    group = kept(ExceptionGroup("g", [answered(), ValueError("a")]))
+    assert group.subgroup(httpx.HTTPStatusError).exceptions == group.exceptions[:1]
+    assert str(group.exceptions[1]) == "a"
+
+
+def test_secrets_are_kept_in_no_field() -> None:
+    url = "https://user:sesame@host/x?api_key=sesame"
+    errors = [OSError(2, "no", url), ExceptionGroup("g", [ValueError([url]), answered()])]
+    errors[1].way = {"to": [url]}  # type: ignore[attr-defined]
+    for error in errors:
+        assert b"sesame" not in encode_error(error)

@@ -131,7 +131,11 @@ class Runtime:
             if stored is not None:
                 gates = {
                     name: StoringScheduler(
-                        gate, stored, name, is_volatile="keeps" not in _able_of(schedulers[name])
+                        gate,
+                        stored,
+                        name,
+                        engines[name].key,
+                        is_volatile="keeps" not in _able_of(schedulers[name]),
                     )
                     for name, gate in gates.items()
                 }

@@ -36,12 +36,18 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
     """One engine's scheduler as the queries of a stored run see it."""
 
     def __init__(
-        self, scheduler: Scheduler, part: RunPart, name: str, *, is_volatile: bool = False
+        self,
+        scheduler: Scheduler,
+        part: RunPart,
+        name: str,
+        spec_key: str = "",
+        *,
+        is_volatile: bool = False,
     ) -> None:
-        """The engine has this name in the app, which may run inside another one. What was written
-        to a volatile engine is gone with the process, so it is done again."""
+        """The engine of a spec has this name in the app. What was written to a volatile engine is
+        gone with the process, so it is done again."""
         super().__init__(scheduler)
-        self._engine = part.place + name
+        self._engine = part.engine(name, spec_key)
         self._part = part
         self._run = part.run
         self._is_volatile = is_volatile

@@ -78,6 +78,7 @@ class StoredRun:
         for row in rows:
             if ended.isdisjoint(_around(row.place)):  # else an app that ended has it for itself
                 self._like[row.op, row.name, row.content][row.key] = None
+        self._engines: dict[str, dict[str, int]] = {}  # by name: the keys of their specs, numbered
         self._failures: list[tuple[Exception, bytes]] = []
         self._late: dict[bytes, Work] = {}  # effects that were given up, by their keys
         self._texts: dict[int, list[bytes]] = defaultdict(list)  # by the hash of what was written
@@ -130,6 +131,12 @@ class StoredRun:
             "its arguments and on values of the run alone (a date or a random number comes from a "
             "tool). Start it anew, or undo the change of its code"
         )
+
+    def engine(self, name: str, spec_key: str) -> str:
+        """The name, with a number where several engines have it: one app, run on each of them."""
+        known = self._engines.setdefault(name, {})
+        number = known.setdefault(spec_key, len(known) + 1)
+        return name if number == 1 else f"{name} {number}"
 
     def put(self, work: Work, state: NodeState, value: bytes = b"") -> None:
         """Keep it soon."""
@@ -232,6 +239,12 @@ class RunPart:
 
     run: StoredRun
     place: str = ""
+
+    def engine(self, name: str, spec_key: str) -> str:
+        """What the run calls an engine: its name in the app, behind those of the apps around."""
+        around = (each.partition("[")[0] for each in self.place.split("."))  # no turns, no items
+        names = [each for each in around if any(map(str.isalpha, each))]
+        return self.run.engine(".".join([*names, name]), spec_key)
 
     def within(self, place: str) -> RunPart:
         return replace(self, place=f"{self.place}{place}.") if place else self

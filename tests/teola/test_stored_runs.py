@@ -515,3 +515,29 @@ def test_pure_tools_of_one_factory_keep_their_own_values(folder: str, hold: Any)
     before = len(made)
     assert tl.resume(run_id, runs=folder, app=both) == ["a!", "a?", "sent a!"]
     assert made[before:] == ["a!"], "neither is run again"
+
+
+def test_a_prompt_is_known_again_wherever_the_program_has_it(folder: str) -> None:
+    model, lines = tl.LLM("fake:"), ["first"]
+
+    @tl.prompt(model)
+    def ask(topic: str) -> str:
+        return f"What is {topic}?"
+
+    @tl.app
+    async def inner(topic: str) -> str:
+        return await tl.value(send(await tl.value(ask(topic))))
+
+    @tl.app
+    async def outer(topic: str) -> str:
+        for line in lines[1:]:  # the program was changed
+            await tl.value(loud(line))
+        return await tl.value(inner(topic))
+
+    broken.add("one")
+    with tl.fake(model, ["one"]):
+        run_id = failed_id(outer, folder, "tea")
+    broken.clear()
+    lines.append("more")
+    with tl.fake(model, ["two"]):
+        assert tl.resume(run_id, runs=folder, app=outer) == "sent one"

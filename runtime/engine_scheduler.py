@@ -326,8 +326,11 @@ class EngineScheduler:
                 outcomes = await self._execute(sent)
                 if self._is_heard:
                     past.ran(batch, self._queue.policy, began_s, now())
-        except asyncio.CancelledError:
-            outcomes = [_closed(self.name)] * len(batch)
+        except asyncio.CancelledError as error:
+            slot = asyncio.current_task()
+            is_stopped = self._is_closed or (slot is not None and slot.cancelling())
+            failure = _closed(self.name) if is_stopped else _as_engine_error(self.name, error)
+            outcomes = [failure] * len(batch)
         except Exception as error:  # the outcome of each request of this batch
             outcomes = [_as_engine_error(self.name, error)] * len(batch)
         if circuit is not None:
@@ -402,7 +405,7 @@ def _closed(name: str) -> Exception:
     return EngineUnavailable(f"engine {name!r} was closed")
 
 
-def _as_engine_error(name: str, error: Exception) -> Exception:
+def _as_engine_error(name: str, error: BaseException) -> Exception:
     if isinstance(error, (EngineError, ValueError)):
         return error
     wrapped = EngineBroken(f"engine {name!r} broke: {type(error).__name__}: {error}")

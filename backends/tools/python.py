@@ -148,8 +148,17 @@ async def _awaited(value: Any) -> Outcome:
         return _exited(error)
     except Exception as error:
         return error
+    except asyncio.CancelledError:
+        if _is_being_cancelled():
+            raise
+        return EngineError("the called function raised CancelledError: what it awaited was stopped")
     except (KeyboardInterrupt, GeneratorExit) as error:
         return _odd(error)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _result(value: Any) -> Result:

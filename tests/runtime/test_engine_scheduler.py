@@ -237,7 +237,13 @@ def test_what_else_an_engine_raises_is_an_engine_error_that_names_engine_and_cau
     assert outcome.__cause__ is cause
 
 
-def outcome_of_a_batch_that_raises(error: Exception) -> Outcome:
+def test_what_is_cancelled_inside_an_engine_is_no_engine_that_was_closed() -> None:
+    outcome = outcome_of_a_batch_that_raises(asyncio.CancelledError())
+    assert type(outcome) is EngineBroken
+    assert "CancelledError" in str(outcome)
+
+
+def outcome_of_a_batch_that_raises(error: BaseException) -> Outcome:
     engine, asked = embedder()
 
     async def execute(requests: Sequence[Request]) -> list[Outcome]:

@@ -118,7 +118,7 @@ def test_nothing_that_a_plain_function_raises_is_lost(error: BaseException) -> N
     assert type(error).__name__ in str(outcome)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
 def test_nothing_that_an_async_function_raises_is_lost(error: BaseException) -> None:
     (outcome,) = run(call(raises_async, error))
     assert isinstance(outcome, EngineError)

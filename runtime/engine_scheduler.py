@@ -334,7 +334,7 @@ class EngineScheduler:
         except Exception as error:  # the outcome of each request of this batch
             outcomes = [_as_engine_error(self.name, error)] * len(batch)
         if circuit is not None:
-            circuit.leave(outcomes, probe)
+            circuit.leave(_of_the_engine(batch, outcomes), probe)
         return zip(batch, outcomes, strict=True)
 
     def _tell_start(self, batch: Sequence[Job], load_s: float, past: SlotPast) -> None:
@@ -416,3 +416,9 @@ def _as_engine_error(name: str, error: BaseException) -> Exception:
 def close_all(schedulers: Mapping[str, EngineScheduler]) -> "asyncio.Future[list[None]]":
     """Close every engine, all at once."""
     return asyncio.gather(*(scheduler.close() for scheduler in schedulers.values()))
+
+
+def _of_the_engine(batch: Sequence[Job], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Without what ended because its caller gave it up."""
+    pairs = zip(batch, outcomes, strict=True)
+    return [out for job, out in pairs if not job.is_cancelled or isinstance(out, Result)]

@@ -204,6 +204,32 @@ def test_a_probe_that_is_cancelled_lets_another_one_go() -> None:
     world.run(work)
 
 
+def test_a_given_up_probe_that_ends_as_an_error_of_any_kind_leaves_the_server_alone() -> None:
+    world = World()
+
+    async def work() -> None:
+        circuit = world.runtime.scheduler("it", world.spec)._circuit
+        assert circuit is not None
+        world.engine.is_down = True
+        await world.fail_until_open()
+        await asyncio.sleep(2.0)
+        world.engine.is_down, world.engine.hangs = False, True
+        for _ in range(2):
+            num_sent = world.engine.num_batches
+            probe = asyncio.create_task(world.ask())
+            await asyncio.sleep(0.1)
+            assert world.engine.num_batches == num_sent + 1
+            probe.cancel()
+            await asyncio.wait((probe,))
+            await asyncio.sleep(0.1)
+            assert circuit._breaker.is_open
+        world.engine.restart()
+        assert isinstance((await world.ask())[0], list)
+        assert not circuit._breaker.is_open
+
+    world.run(work)
+
+
 def test_a_probe_that_its_caller_gave_up_does_not_say_that_the_server_is_back() -> None:
     async def main() -> None:
         circuit = Circuit("it", create(EngineSpec("embedder", "fake:")))

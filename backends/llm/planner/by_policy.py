@@ -12,6 +12,8 @@ What a client of a server says of its queries counts among its own requests
 What runs ahead of what may never ask for it (`Place.is_guess`) goes behind all others, whatever the
 policy.
 
+Under policies that go by attained service what runs keeps its pages for a while (`turns`).
+
 So that nothing starves under policies that have patience, the oldest of all goes first once it is
 `patience_s` old; it takes one place in a step.
 """
@@ -23,6 +25,7 @@ from itertools import filterfalse, islice
 
 from backends.llm.planner.lines import Line, Lines, client_of, is_guess
 from backends.llm.planner.policy import Changes, View
+from backends.llm.planner.turns import Turns
 from backends.llm.sequence.sequence import Sequence
 from backends.place import Place
 from backends.policy.among_clients import ClientTurns, in_their_turns, is_by_tenant
@@ -71,6 +74,7 @@ class _ByPlaces:
         self._account = None if policy.account is None else policy.account()
         value = (lambda _: 0.0) if self._account is None else self._account.value
         self._lines = Lines(policy, value)
+        self._turns = Turns()
         self._last_step = -1
         self._has_failed = False
 
@@ -103,6 +107,8 @@ class _ByPlaces:
         oldest = _oldest(sequences, view)
         if not (oldest.is_running or oldest in ordered):
             ordered.append(oldest)
+        if self._account is not None:
+            ordered = self._turns.first(ordered, running, view)
         if self._policy.patience_s is None or now_s - oldest.service.arrived_s < self._patience_s:
             return ordered
         return [oldest, *(sequence for sequence in ordered if sequence is not oldest)]
@@ -196,7 +202,10 @@ def _guesses_last(ordered: Items[Sequence]) -> Items[Sequence]:
 
 
 def _all_decode(sequences: Items[Sequence], view: View) -> bool:
-    """Then all are in the step, in whatever order."""
-    return len(sequences) == view.num_running <= view.max_running and all(
-        sequence.is_decoding for sequence in sequences
+    """Then all are in the step, in whatever order, as long as each may have another page."""
+    has_room = view.num_running <= min(view.max_running, view.cache.pool.num_free)
+    return (
+        has_room
+        and len(sequences) == view.num_running
+        and all(sequence.is_decoding for sequence in sequences)
     )

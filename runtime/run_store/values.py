@@ -14,6 +14,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
@@ -135,13 +136,35 @@ def class_path(kind: type) -> str:
     """Its module and name. Raises NotStorable for one that was made inside a function."""
     if "<" in kind.__qualname__:
         raise NotStorable(f"{kind.__qualname__} is a class of a function: nobody else can find it")
-    return f"{kind.__module__}:{kind.__qualname__}"
+    module = main_name() if kind.__module__ == "__main__" else kind.__module__
+    return f"{module}:{kind.__qualname__}"
+
+
+def main_name() -> str:
+    """What other processes import the program under that this one runs."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)  # python -m
+    file = getattr(main, "__file__", None)
+    if spec is not None:
+        name: str = spec.name
+        return name
+    return _name_of_file(file) if str(file).endswith(".py") else "__main__"
+
+
+@cache
+def _name_of_file(file: str) -> str:
+    path = Path(file).resolve()
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts)
 
 
 def class_at(path: str) -> Any:
     """The class of a `class_path`. Raises NotStorable where it is not loaded."""
     module, _, name = path.partition(":")
-    found: Any = sys.modules.get(module)
+    found: Any = sys.modules.get("__main__" if module == main_name() else module)
     for part in name.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, type):

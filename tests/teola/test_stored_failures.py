@@ -445,3 +445,65 @@ def test_what_an_app_reads_of_a_failure_is_the_same_when_it_goes_on(folder: str,
     before = len(made)
     assert tl.resume(tl.runs(folder)[0].id, runs=folder) == expected
     assert made[before:] == [middle]
+
+
+SCRIPT = """
+import os
+from pathlib import Path
+from pydantic import BaseModel
+import teola as tl
+
+class Order(BaseModel):
+    id: int
+
+class Declined(Exception):
+    pass
+
+@tl.tool
+def order(given: Order) -> Order:
+    with Path("made").open("a") as file:
+        print("order", file=file)
+    return Order(id=given.id + 1)
+
+@tl.tool
+def pay(what: Order) -> str:
+    raise Declined(f"{what.id}")
+
+@tl.tool(retries=0)
+def ends(text: str) -> str:
+    if not Path("fine").exists():
+        raise ValueError("later")
+    return text
+
+@tl.app
+async def shop(given: Order) -> str:
+    try:
+        paid = await tl.value(pay(await tl.value(order(given))))
+    except Declined as error:
+        paid = f"declined {error}"
+    return await tl.value(ends(paid))
+
+if __name__ == "__main__":
+    shop.using(runs="r")(Order(id=3))
+"""
+
+
+def test_a_run_of_a_script_goes_on_by_a_command_with_its_classes(tmp_path: Path) -> None:
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    (tmp_path / "shopping.py").write_text(SCRIPT)
+    assert "later" in run("shopping.py").stderr
+    (tmp_path / "fine").touch()
+    (stored,) = tl.runs(tmp_path / "r")
+    command = "from teola.cli.main import main; main()"
+    again = run("-c", command, "resume", stored.id, "--runs", "r")
+    assert "declined 4" in again.stdout, again.stderr
+    assert (tmp_path / "made").read_text() == "order\n"

@@ -68,8 +68,10 @@ class EngineScheduler:
         retries = 0 if self._info.repeats else self.service.retries
         self._repeats = Repeats(name, retries, self._queue_up)
         self._circuit = Circuit(name, engine) if self._info.repeats else None
-        if isinstance(engine, OrdersSteps):
-            engine.order_by(policy)
+        # Asked once: whether an engine fits a protocol takes microseconds.
+        self._orders_steps = engine if isinstance(engine, OrdersSteps) else None
+        if self._orders_steps is not None:
+            self._orders_steps.order_by(policy)
         self._queue: ReadyQueue[Job] = queue_under(policy, name, self._refuse)
         self._waiting: dict[str, Job] = {}  # by request id; what is in the queue
         self._running: dict[str, Job] = {}
@@ -155,8 +157,8 @@ class EngineScheduler:
         """From the next batch on, `policy` orders what waits."""
         if policy is self._queue.policy:
             return
-        if isinstance(self.engine, OrdersSteps):
-            self.engine.order_by(policy)
+        if self._orders_steps is not None:
+            self._orders_steps.order_by(policy)
         self._queue = queue_under(policy, self.name, self._refuse)
         for job in list(self._waiting.values()):
             self._queue.put(job)
@@ -321,7 +323,7 @@ class EngineScheduler:
             self._tell_start(batch, load_s, past)
             if batch:
                 began_s = now() if self._is_heard else 0.0
-                by_place = isinstance(self.engine, OrdersSteps)
+                by_place = self._orders_steps is not None
                 sent = requests_for(self._info, self._queue.policy, batch, by_place=by_place)
                 outcomes = await self._execute(sent)
                 if self._is_heard:

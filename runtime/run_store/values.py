@@ -14,7 +14,6 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
@@ -25,6 +24,7 @@ from pydantic import BaseModel
 from backends.base import Chunk
 from backends.documents import Doc, Index
 from runtime.chunked_text import ChunkedText
+from runtime.run_store.program_name import main_name
 
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -138,27 +138,6 @@ def class_path(kind: type) -> str:
         raise NotStorable(f"{kind.__qualname__} is a class of a function: nobody else can find it")
     module = main_name() if kind.__module__ == "__main__" else kind.__module__
     return f"{module}:{kind.__qualname__}"
-
-
-def main_name() -> str:
-    """What other processes import the program under that this one runs."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)  # python -m
-    file = getattr(main, "__file__", None)
-    if spec is not None:
-        name: str = spec.name
-        return name
-    return _name_of_file(file) if str(file).endswith(".py") else "__main__"
-
-
-@cache
-def _name_of_file(file: str) -> str:
-    path = Path(file).resolve()
-    parts, folder = [path.stem], path.parent
-    while (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    return ".".join(parts)
 
 
 def class_at(path: str) -> Any:

@@ -541,3 +541,28 @@ def test_a_prompt_is_known_again_wherever_the_program_has_it(folder: str) -> Non
     lines.append("more")
     with tl.fake(model, ["two"]):
         assert tl.resume(run_id, runs=folder, app=outer) == "sent one"
+
+
+@tl.prompt(llm)
+def ask(topic: str) -> str:
+    return f"What is {topic}?"
+
+
+@tl.app
+async def inner(topic: str) -> str:
+    return await tl.value(ask(topic))
+
+
+@tl.app
+async def compare(topic: str) -> list[str]:
+    apps = [inner.using(engines={"llm": url}) for url in ("fake:small", "fake:large")]
+    return [*[await tl.value(app(topic)) for app in apps], await tl.value(send("both"))]
+
+
+def test_an_app_that_runs_on_two_models_keeps_the_answers_of_each(folder: str) -> None:
+    broken.add("both")
+    small, large = tl.LLM("fake:small"), tl.LLM("fake:large")
+    with tl.fake(small, ["small"]), tl.fake(large, ["large"]):
+        run_id = failed_id(compare, folder, "tea")
+        broken.clear()
+        assert tl.resume(run_id, runs=folder) == ["small", "large", "sent both"]

@@ -1,8 +1,8 @@
 """A circuit breaker for a server without a second instance: what is gone costs its queries little.
 
 After three failures in a row nothing is sent for up to a second, in which requests wait: most
-outages are short. Then one is sent. If it fails too, requests fail at once until the next one is
-sent, after 2, 4, 8, 10 ... s.
+outages are short. Then one is sent, and the others wait for it, for up to ten seconds. If it fails
+too, requests fail at once until the next one is sent, after 2, 4, 8, 10 ... s.
 """
 
 import asyncio
@@ -67,9 +67,12 @@ class Circuit:
         return not self._breaker.is_open and not isinstance(failure, EngineTimeout)
 
     async def _first_pause(self) -> None:
-        """Until a probe may go, or the one that goes has ended."""
+        """Until a probe may go, or the one that goes has ended. Raises EngineLeftAlone where that
+        one hangs."""
         if self._probe is not None and not self._probe.done():
-            await asyncio.wait((self._probe,))
+            done, _ = await asyncio.wait((self._probe,), timeout=LONGEST_PAUSE_S)
+            if not done:
+                raise self._refusal()
         else:
             await asyncio.sleep(self._breaker.retry_in_s(now()))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import EngineInfo, Usage
+from backends.base import EngineInfo, Result, Usage
 from backends.errors import (
     EngineLeftAlone,
     EngineTimeout,
@@ -17,7 +17,7 @@ from backends.errors import (
 from backends.fake.faulty import FaultyEngine
 from backends.registry import EngineSpec, create
 from graph_opt.text import parse
-from runtime.circuit import Circuit
+from runtime.circuit import LONGEST_PAUSE_S, Circuit
 from runtime.clock import now, run_virtual
 from runtime.errors import NodeFailed
 from runtime.layout import layout_of
@@ -93,6 +93,24 @@ class World:
             assert len(asyncio.all_tasks()) == 1
 
         run_virtual(main())
+
+
+def test_nobody_waits_for_ever_for_a_request_that_tries_a_server_which_hangs() -> None:
+    async def main() -> None:
+        circuit = Circuit("it", Client(create(EngineSpec("embedder", "fake:"))))
+        for _ in range(3):
+            circuit.leave([EngineUnavailable("it is gone")], await circuit.enter())
+        await asyncio.sleep(1.1)
+        probe = await circuit.enter()
+        assert probe is not None
+        began_s = now()
+        with pytest.raises(EngineLeftAlone, match="while a request tries it: it is gone"):
+            await circuit.enter()
+        assert now() - began_s == pytest.approx(LONGEST_PAUSE_S)
+        circuit.leave([Result((), Usage())], probe)
+        assert await circuit.enter() is None
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("text", [EMBED, WRITE])

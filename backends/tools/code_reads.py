@@ -116,10 +116,12 @@ class CodeReads:
                 self._visit_methods(value, class_, code)
 
     def _visit_methods(self, value: Any, class_: type, code: CodeType) -> None:
-        """What the object's other methods, where `code` names them, read of it."""
+        """What the object's other methods and properties, where `code` names them, read of it."""
         for name in names_in(code) & vars(class_).keys():
-            method = vars(class_)[name]
+            found = vars(class_)[name]
+            method = found.fget if isinstance(found, property) else found
             if isinstance(method, FunctionType):
+                self._visit(method, code)
                 self._visit(value, method.__code__)
 
     def _read(self, space: Space, name: str, code: CodeType) -> None:

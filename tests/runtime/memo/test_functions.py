@@ -125,3 +125,24 @@ def test_a_function_that_a_reloader_gave_other_code_is_another_one() -> None:
     first = versions.of(old)
     old.__code__ = (lambda x: x + "!").__code__
     assert versions.of(old) != first
+
+
+def test_what_a_property_reads_is_read() -> None:
+    class Box:
+        def __init__(self) -> None:
+            self.n = 1
+
+        @property
+        def twice(self) -> int:
+            return self.n * 2
+
+    box = Box()
+
+    def add(x: int) -> int:
+        return x + box.twice
+
+    versions = FunctionVersions()
+    first = versions.of(add)
+    assert versions.of(add) == first
+    box.n = 5
+    assert versions.of(add) != first

@@ -143,7 +143,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
                 self._restore(job, work, decode_result(value))
         except RunStoreFailed as error:
             self._tell(job, error)
-        except (NotStorable, ValueError):  # damaged, or of a class that is gone
+        except Exception:  # damaged, or of a class that is gone or cannot be made
             self._begin(job, node, work, replace(row, state=NodeState.UNKEPT))
 
     def _restore(self, job: Job, work: Work, kept: Kept) -> None:

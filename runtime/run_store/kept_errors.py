@@ -7,7 +7,7 @@ a subclass of its own class, or of the nearest base that can be found: `except` 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backends.url_secrets import without_url_secrets
@@ -20,6 +20,7 @@ from runtime.run_store.values import (
     given_to,
     made_error,
     said_by,
+    state_of,
 )
 
 _PARTLY = "kept in part"
@@ -35,9 +36,14 @@ def encode_error(error: BaseException) -> bytes:
 
 def decode_error(data: bytes) -> Exception:
     """Raises NotStorable."""
-    error = decode(data)
-    if isinstance(error, dict):
-        error = _remade(error[_PARTLY])
+    try:
+        error = decode(data)
+        if isinstance(error, dict):
+            error = _remade(error[_PARTLY])
+    except NotStorable:
+        raise
+    except Exception as failure:  # of its class
+        raise NotStorable(said_by(failure)) from None
     if not isinstance(error, Exception):
         raise NotStorable("what is kept is no exception")
     return error
@@ -58,7 +64,7 @@ def _parts(error: BaseException) -> dict[str, Any]:
         "name": kind.__name__,
         "said": _text_of(error),
         "classes": [path for path in map(_path_of, kind.__mro__) if path is not None],
-        "state": {name: item for name, item in _own(error).items() if _can_be_kept(item)},
+        "state": {name: item for name, item in state_of(error).items() if _can_be_kept(item)},
     }
     if isinstance(error, BaseExceptionGroup):
         return {**parts, "group": [encode_error(one) for one in error.exceptions]}
@@ -70,21 +76,34 @@ def _parts(error: BaseException) -> dict[str, Any]:
 
 
 def _remade(parts: Mapping[str, Any]) -> BaseException:
-    kind = _nearest(parts["classes"])
-    said, name = parts["said"], parts["name"]
-    given = parts.get("given") or (said,)
+    """Of the nearest of its classes of which one can be made: some have no subclasses, and some no
+    exceptions but those that they make themselves (pydantic's ValidationError)."""
+    given = parts.get("given") or (parts["said"],)
     if "group" in parts:
-        given = (said, [decode_error(one) for one in parts["group"]])
-    body = {
-        "__str__": lambda _: said,
+        given = (parts["said"], [decode_error(one) for one in parts["group"]])
+    error = next(filter(None, (_made(kind, parts, given) for kind in _classes(parts))), None)
+    if error is None:
+        raise NotStorable("none of its classes can be made again")
+    for key, item in parts["state"].items():
+        object.__setattr__(error, key, item)
+    return error
+
+
+def _made(
+    kind: type[BaseException], parts: Mapping[str, Any], given: Sequence[Any]
+) -> BaseException | None:
+    name, said = parts["name"], parts["said"]
+    body: dict[str, Any] = {
         "__getattr__": _not_kept,
         "__module__": kind.__module__,
         "__qualname__": f"{name}.<kept in part>",
     }
-    error = made_error(type(name, (kind,), body), given)
-    for key, item in parts["state"].items():
-        object.__setattr__(error, key, item)
-    return error
+    if "group" not in parts:  # which says how many it has
+        body["__str__"] = lambda _: said
+    try:
+        return made_error(type(name, (kind,), body), given)
+    except Exception:  # of its class
+        return None
 
 
 def _not_kept(error: BaseException, name: str) -> Any:
@@ -97,15 +116,14 @@ def _not_kept(error: BaseException, name: str) -> Any:
     )
 
 
-def _nearest(paths: Sequence[str]) -> type[BaseException]:
-    for path in paths:
+def _classes(parts: Mapping[str, Any]) -> Iterator[type[BaseException]]:
+    for path in parts["classes"]:
         try:
             kind: type[BaseException] = class_at(path)
         except NotStorable:
             continue
         if issubclass(kind, BaseException):
-            return kind
-    raise NotStorable("its class is not there any more")
+            yield kind
 
 
 def _path_of(kind: type) -> str | None:
@@ -114,10 +132,6 @@ def _path_of(kind: type) -> str | None:
         return path if class_at(path) is kind else None
     except NotStorable:
         return None
-
-
-def _own(error: BaseException) -> dict[str, Any]:
-    return {name: item for name, item in vars(error).items() if not name.startswith("__")}
 
 
 def _can_be_kept(value: Any) -> bool:

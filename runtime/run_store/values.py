@@ -99,14 +99,15 @@ def _plain_object(value: Any) -> list[Any]:
     if isinstance(value, tuple) and hasattr(kind, "_make"):
         return ["named", class_path(kind), *map(_plain, value)]
     if isinstance(value, BaseException):
-        return ["error", class_path(kind), _plain(given_to(value)), _plain_dict(_state_of(value))]
+        return ["error", class_path(kind), _plain(given_to(value)), _plain_dict(state_of(value))]
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
-        return ["dataclass", class_path(kind), _plain_dict({**own, **_state_of(value)})]
+        return ["dataclass", class_path(kind), _plain_dict({**own, **state_of(value)})]
     raise NotStorable(f"a {kind.__module__}.{kind.__qualname__} is not kept")
 
 
-def _state_of(value: Any) -> dict[str, Any]:
+def state_of(value: Any) -> dict[str, Any]:
+    """The fields of an object that its class did not take from what made it."""
     state = getattr(value, "__dict__", {})
     state = {key: item for key, item in state.items() if not key.startswith("__")}
     if isinstance(value, (ImportError, NameError, AttributeError)):

@@ -7,8 +7,10 @@ from urllib.error import HTTPError
 
 import httpx
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from runtime.run_store.kept_errors import decode_error, encode_error
+from runtime.run_store.values import NotStorable, encode
 
 
 def caught(fails: Any) -> Exception:
@@ -104,6 +106,48 @@ def test_a_group_with_one_that_cannot_be_kept_is_still_a_group() -> None:
     group = kept(ExceptionGroup("g", [answered(), ValueError("a")]))
     assert group.subgroup(httpx.HTTPStatusError).exceptions == group.exceptions[:1]
     assert str(group.exceptions[1]) == "a"
+    assert str(group) == "g (2 sub-exceptions)"
+
+
+class Coded(ValueError):
+    def __init_subclass__(cls, *, code: int, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls.code = code
+
+
+class OfCode(Coded, code=3):
+    pass
+
+
+class Count(BaseModel):
+    number: int
+
+
+def of_pydantic() -> Exception:
+    with pytest.raises(ValidationError) as raised:
+        Count.model_validate({"number": "a"})
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [of_pydantic(), OfCode("x", object())])
+def test_where_no_subclass_can_be_made_it_is_taken_as_its_base(error: Exception) -> None:
+    again = decode_error(encode_error(error))
+    assert isinstance(again, ValueError)
+    assert (type(again).__name__, str(again)) == (type(error).__name__, str(error))
+
+
+def test_what_was_kept_of_an_import_names_the_module() -> None:
+    error = ImportError("no", name="x", path="y")
+    error.connection = object()  # type: ignore[attr-defined]
+    again = decode_error(encode_error(error))
+    assert isinstance(again, ImportError)
+    assert (again.name, again.path, str(again)) == ("x", "y", "no")
+
+
+def test_bytes_of_no_error_are_told_as_not_storable() -> None:
+    for data in (b"{", b"[]", b"3", encode({"kept in part": {}})):
+        with pytest.raises(NotStorable):
+            decode_error(data)
 
 
 def test_secrets_are_kept_in_no_field() -> None:

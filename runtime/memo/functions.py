@@ -1,20 +1,23 @@
 """Which definition of a function ran: it may be defined again, and so may what its code reads."""
 
+import dis
 from collections import Counter, OrderedDict, defaultdict, deque
-from itertools import count
+from functools import lru_cache
+from itertools import count, pairwise
 from operator import is_
 from threading import Lock
 from types import CodeType
 from typing import Any
 
-from backends.tools.code_reads import CodeReads, names_in
+from backends.tools.code_reads import CodeReads
 from runtime.memo.content import NoContent
 
 MAX_KNOWN = 256
 MOST_ITEMS = 1000  # of lists, dicts and sets that are looked through at each call
 _HOLDERS = (list, dict, set, bytearray, deque, defaultdict, OrderedDict, Counter)
-_JOURNALS = (list, set, bytearray, deque)
+JOURNALS = (list, set, bytearray, deque)
 _ADDING = {"append", "add", "extend"}
+_LOADED_FROM_OUTSIDE = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_ATTR"}
 
 
 class FunctionVersions:
@@ -68,7 +71,25 @@ class _Reads(CodeReads):
 
 def adds_to(value: Any, code: CodeType) -> bool:
     """Whether a value is a list or set that the code may add to: a journal."""
-    return type(value) in _JOURNALS and not _ADDING.isdisjoint(names_in(code))
+    return type(value) in JOURNALS and bool(added_to(code))
+
+
+@lru_cache(maxsize=1024)
+def added_to(code: CodeType) -> frozenset[str]:
+    """The globals, variables of closures and attributes whose `append`, `add` or `extend` the code,
+    or a function inside it, calls; not its own variables."""
+    steps = list(dis.get_instructions(code))
+    found = {
+        step.argval
+        for step, then in pairwise(steps)
+        if then.opname in ("LOAD_METHOD", "LOAD_ATTR")
+        and then.argval in _ADDING
+        and step.opname in _LOADED_FROM_OUTSIDE
+    }
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= added_to(constant)
+    return frozenset(found.difference(code.co_cellvars))
 
 
 def _items(value: Any) -> list[Any]:

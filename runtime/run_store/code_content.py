@@ -29,7 +29,7 @@ from types import (
 from typing import Any, Generic, Protocol
 
 from backends.tools.code_reads import MISSING, contents_of, is_users, names_in, own_variables
-from runtime.memo.functions import adds_to
+from runtime.memo.functions import JOURNALS, added_to
 from runtime.run_store.values import NotStorable, encode
 
 MOST_VALUES = 5000  # that are looked through for one function
@@ -85,6 +85,7 @@ class _Told:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, int], int] = {}
         self._held: list[Any] = []  # what was seen: ids stay theirs
+        self._journals: dict[int, Any] = {}  # lists and sets that code adds to: nothing it reads
 
     def of(self, value: Any, code: CodeType) -> Any:
         """A value that `code` reads, as far as that code can tell. Raises NotStorable."""
@@ -98,7 +99,7 @@ class _Told:
         self._held.append(value)
         if len(self._held) > MOST_VALUES:
             raise NotStorable("the function reads too much to look through")
-        if adds_to(value, code):
+        if id(value) in self._journals:
             return [kind.__name__, "a journal"]
         if kind is FunctionType:
             return self._function(value)
@@ -125,6 +126,8 @@ class _Told:
         given = (function.__defaults__, function.__kwdefaults__)
         cells = [contents_of(cell) for cell in function.__closure__ or ()]
         space = function.__globals__
+        self._note_journals(space, code)
+        self._note_journals(dict(zip(code.co_freevars, cells, strict=True)), code)
         return [
             "function",
             code_of(code),
@@ -191,7 +194,13 @@ class _Told:
         return ["object", self._space(type(value), code), read, told]
 
     def _named(self, own: Mapping[str, Any], names: typing.Iterable[str], code: CodeType) -> Any:
+        self._note_journals(own, code)
         return {name: self.of(own[name], code) for name in sorted(names)}
+
+    def _note_journals(self, space: Mapping[str, Any], code: CodeType) -> None:
+        for name in added_to(code) & space.keys():
+            if type(space[name]) in JOURNALS:
+                self._journals[id(space[name])] = space[name]
 
 
 def _is_found(function: FunctionType) -> bool:

@@ -111,6 +111,21 @@ def test_a_journal_that_a_function_writes_is_nothing_that_it_reads() -> None:
     assert versions.of(noted) == first
 
 
+def test_a_list_that_is_changed_in_place_is_seen_though_the_function_fills_one_of_its_own() -> None:
+    weights = [1, 2]
+
+    def score(x: int) -> list[int]:
+        found = []
+        for weight in weights:
+            found.append(x * weight)  # noqa: PERF401 - what it is about
+        return found
+
+    versions = FunctionVersions()
+    first = versions.of(score)
+    weights.append(3)
+    assert versions.of(score) != first
+
+
 def test_who_reads_more_than_can_be_looked_through_is_not_remembered() -> None:
     table = list(range(MOST_ITEMS + 1))
     with pytest.raises(NoContent, match="what the function reads"):

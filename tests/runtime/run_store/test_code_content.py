@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import teola as tl
+from runtime.memo.functions import added_to
 from runtime.run_store.code_content import MOST_VALUES, code_content
 from runtime.run_store.values import NotStorable
 
@@ -112,6 +113,47 @@ def test_a_journal_is_nothing_that_a_function_reads() -> None:
     before = code_content(noted)
     noted("a")
     assert code_content(noted) == before
+
+
+def test_only_what_a_function_adds_to_is_a_journal() -> None:
+    ran: list[int] = []
+
+    def scoring(weights: list[int]) -> Any:
+        def score(x: int) -> list[int]:
+            found = []
+            for weight in weights:
+                found.append(x * weight)  # noqa: PERF401 - what it is about
+            ran.append(x)
+            seen = set()
+            [seen.add(x) for x in weights]
+            return found
+
+        return score
+
+    first, other = scoring([1, 2]), scoring([10, 20])
+    before = code_content(first)
+    assert code_content(other) != before
+    first(5)
+    assert code_content(first) == before
+    assert added_to(first.__code__) == {"ran"}
+
+
+class Scorer:
+    def __init__(self, weights: list[int]) -> None:
+        self.weights = weights
+        self.ran: list[int] = []
+
+    def score(self, x: int) -> list[int]:
+        self.ran.append(x)
+        return [x * weight for weight in self.weights]
+
+
+def test_an_objects_journal_is_not_what_it_reads_else() -> None:
+    scorer = Scorer([1, 2])
+    before = code_content(scorer.score)
+    scorer.score(3)
+    assert code_content(scorer.score) == before
+    assert code_content(Scorer([3]).score) != before
 
 
 @pytest.mark.parametrize("what", [iter([1]), {object()}, [[n] for n in range(MOST_VALUES)]])

@@ -13,6 +13,7 @@ import typing
 from abc import ABC
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from logging import Logger
 from threading import Lock, RLock
@@ -23,7 +24,9 @@ from types import (
     GenericAlias,
     MemberDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
+    SimpleNamespace,
     UnionType,
 )
 from typing import Any, Generic, Protocol
@@ -109,9 +112,10 @@ class _Told:
         if issubclass(kind, partial):
             return [kind.__name__, self._all((value.func, value.args, value.keywords), code)]
         if kind in _SEQUENCES:
-            return [kind.__name__, self._all(value, code)]
+            return [kind.__name__, getattr(value, "maxlen", None), self._all(value, code)]
         if kind in _MAPPINGS:
-            return [kind.__name__, self._all([*value, *value.values()], code)]
+            made_by = self.of(getattr(value, "default_factory", None), code)
+            return [kind.__name__, made_by, self._all([*value, *value.values()], code)]
         if issubclass(kind, (type, ModuleType)):
             return self._space(value, code)
         return self._object(value, code)
@@ -147,7 +151,8 @@ class _Told:
             name for name, value in vars(space).items() if _is_dunder(name) and _code_in(value)
         }
         read = {name: self._member(vars(space)[name], code) for name in sorted(names)}
-        return ["class", space.__qualname__, read, self._all(space.__bases__, code)]
+        bases = self._all(space.__bases__, code)
+        return ["class", space.__qualname__, read, _declared(space), bases]
 
     def _member(self, value: Any, code: CodeType) -> Any:
         if isinstance(value, (staticmethod, classmethod)):
@@ -164,6 +169,10 @@ class _Told:
             return ["type", repr(value)]
         if isinstance(value, BuiltinFunctionType) and type(value.__self__) is ModuleType:
             return ["found", str(value.__module__), value.__qualname__]
+        if isinstance(value, (BuiltinFunctionType, MethodWrapperType)):
+            return ["method", value.__name__, self.of(value.__self__, code)]
+        if kind is SimpleNamespace:
+            return ["namespace", self._named(vars(value), vars(value), code)]
         if getattr(value, "nbytes", 0) > MOST_BYTES:
             raise NotStorable("the function reads too much to look through")
         try:
@@ -174,9 +183,9 @@ class _Told:
             return self._of_user(value, own, code)
         if (name := _name_of(value)) is not None:
             return ["found", kind.__module__, name]
-        if not own:
-            raise NotStorable(f"nobody knows what a {kind.__qualname__} holds")
         names = [name for name in own if name == "__wrapped__" or not _is_dunder(name)]
+        if not names or not all(map(_shows_all, kind.__mro__)):
+            raise NotStorable(f"nobody knows what a {kind.__qualname__} holds")
         return ["object", _path(kind), self._named(own, names, code)]
 
     def _of_user(self, value: Any, own: Mapping[str, Any], code: CodeType) -> list[Any]:
@@ -190,7 +199,7 @@ class _Told:
                 inner = _code_in(vars(space)[name])
                 if inner and (name in names_in(code) or (_is_dunder(name) and name not in _MAKING)):
                     told.append([name, self.of(value, inner)])
-        read = self._named(own, names_in(code) & own.keys(), code)
+        read = self._named(own, own, code)  # all: the code may give it to others
         return ["object", self._space(type(value), code), read, told]
 
     def _named(self, own: Mapping[str, Any], names: typing.Iterable[str], code: CodeType) -> Any:
@@ -211,6 +220,26 @@ def _is_found(function: FunctionType) -> bool:
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
     return found is function
+
+
+def _declared(class_: type) -> Any:
+    """What a class says of its fields: what they are and begin with, the values of an enum."""
+    if issubclass(class_, Enum):
+        return {member.name: repr(member.value) for member in class_}
+    kinds = {name: repr(kind) for name, kind in vars(class_).get("__annotations__", {}).items()}
+    begins = {
+        name: repr(field.default)
+        for name, field in getattr(class_, "model_fields", {}).items()  # of pydantic
+        if name in kinds
+    }
+    if any(" at 0x" in text for text in (*kinds.values(), *begins.values())):
+        raise NotStorable(f"the fields of {class_.__qualname__} have no name")
+    return [kinds, begins]
+
+
+def _shows_all(class_: type) -> bool:
+    """Whether it keeps what it holds in variables and slots, and nothing where only C sees it."""
+    return class_ in _BASES or "__dict__" in vars(class_) or "__slots__" in vars(class_)
 
 
 def _all_variables(value: Any) -> dict[str, Any]:

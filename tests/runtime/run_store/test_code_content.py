@@ -3,12 +3,21 @@
 import re
 import subprocess
 import sys
+from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
+from functools import cmp_to_key
+from itertools import repeat
+from operator import attrgetter, itemgetter
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import create_model
 
 import teola as tl
 from runtime.memo.functions import added_to
@@ -77,12 +86,41 @@ def reading(what: Any) -> list[Callable[[Any], Any]]:
         lambda n: calling(tl.tool(adding(n))),
         lambda n: adding(re.compile(str(n))),
         lambda n: calling([np.sqrt, np.exp][n - 1]),
+        lambda n: reading(Box(n))[2],
+        lambda n: adding(create_model("Sized", size=(int, n))),
+        lambda n: adding(Enum("Size", {"ONE": n})),
     ],
 )
 def test_functions_of_one_factory_are_told_by_what_it_gave_them(
     make: Callable[[int], Callable[[Any], Any]],
 ) -> None:
     assert code_content(make(1)) == code_content(make(1)) != code_content(make(2))
+
+
+HELD_BY_C = [
+    (itemgetter(0), itemgetter(1)),
+    (attrgetter("a"), attrgetter("b")),
+    (Random(1), Random(2)),
+    (SimpleNamespace(a=1), SimpleNamespace(a=2)),
+    (defaultdict(int), defaultdict(list)),
+    (deque([1], 1), deque([1], 2)),
+    (re.compile("a").match, re.compile("b").match),
+    ({"k": 1}.get, {"k": 2}.get),
+    ("ab".upper, "cd".upper),
+    ((1).__add__, (2).__add__),
+    (cmp_to_key(lambda a, b: a - b), cmp_to_key(lambda a, b: b - a)),
+    (repeat(1), repeat(2)),
+    (np.random.default_rng(1), np.random.default_rng(2)),
+]
+
+
+@pytest.mark.parametrize("pair", HELD_BY_C, ids=[type(one).__name__ for one, _ in HELD_BY_C])
+def test_what_holds_something_else_is_told_apart_or_not_at_all(pair: tuple[Any, Any]) -> None:
+    told = []
+    for held in pair:
+        with suppress(NotStorable):
+            told.append(code_content(adding(held)))
+    assert len(told) == len(set(told)) != 1
 
 
 def test_a_function_reads_what_the_functions_behind_it_read() -> None:

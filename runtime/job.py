@@ -33,6 +33,7 @@ class Job(Ticket):
         "hears_stop",
         "hint",
         "is_cancelled",
+        "is_final",
         "is_heard",
         "may_join",
         "may_remember",
@@ -78,6 +79,7 @@ class Job(Ticket):
         self.hears_stop = False  # it gets an outcome also when it is cancelled while it runs
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
+        self.is_final = False  # its outcome is what a run had before: no failure to try again
         self.given_up: Exception | None = None  # what its query has instead, where it is cancelled
         self.started_s = 0.0
         self.node = node

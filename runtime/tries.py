@@ -81,7 +81,7 @@ class Tries:
             return
         self._current = None
         self._stop_timer()
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, Exception) and not job.is_final:
             self._failed(outcome)
         else:
             self._job.on_done(outcome)

@@ -163,6 +163,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
 
     def _tell_again(self, job: Job, work: Work, outcome: Outcome) -> None:
         self._run.num_restored += 1
+        job.is_final = True
         self._note(job, work, outcome)
         if job.request.emit is not None and isinstance(outcome, Result):
             job.request.emit(str(outcome.outputs[0]))

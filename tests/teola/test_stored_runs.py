@@ -159,6 +159,36 @@ def test_what_an_app_took_for_a_failure_it_takes_again(folder: str) -> None:
     assert made == ["a", "sorry: refused a", "last", "last"]
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_tool_of_which_all_tries_failed_is_not_tried_again(reads: bool, folder: str) -> None:
+    @tl.tool(retries=1, reads=reads)
+    def charge(card: str) -> str:
+        made.append(card)
+        if card in broken:
+            raise ValueError(f"refused {card}")
+        return "paid"
+
+    @tl.app
+    async def shop(card: str, needs: bool) -> str:
+        try:
+            paid = await tl.value(charge(card))
+        except ValueError:
+            if needs:
+                raise
+            paid = "owed"
+        return await tl.value(send(paid))
+
+    broken.update(("visa", "owed"))
+    taken = failed_id(shop, folder, "visa", False)
+    ended = failed_id(shop, folder, "visa", True)
+    assert made == ["visa", "visa", "owed", "visa", "visa"]
+    broken.clear()
+    assert tl.resume(taken, runs=folder, app=shop) == "sent owed"
+    assert made[5:] == ["owed"]
+    assert tl.resume(ended, runs=folder, app=shop) == "sent paid"
+    assert made[6:] == ["visa", "paid"]
+
+
 def test_another_effect_at_a_place_is_refused_before_it_happens(folder: str) -> None:
     clock = iter(range(100))
 

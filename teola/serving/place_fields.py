@@ -70,6 +70,7 @@ class KnownQueries:
 
     def __init__(self) -> None:
         self._left: OrderedDict[str, Left] = OrderedDict()
+        self._wanted: OrderedDict[str, None] = OrderedDict()  # the word may overtake its guess
 
     def place(self, said: PlaceFields | None, client: Client, now_s: float) -> Place | None:
         """Where a request stands; None: nothing is known of it."""
@@ -93,7 +94,11 @@ class KnownQueries:
     def wanted(self, client: Client, guesses: Iterable[str]) -> None:
         """Somebody waits for these guesses of a client now."""
         for guess in guesses:
-            if left := self._left.get(_guess(client, guess)):
+            name = _guess(client, guess)
+            self._wanted[name] = None
+            if len(self._wanted) > MOST_QUERIES:
+                self._wanted.popitem(last=False)
+            if left := self._left.get(name):
                 left.is_guess = False
 
     def _left_of(self, said: PlaceFields, client: Client, now_s: float) -> Left | None:
@@ -104,7 +109,7 @@ class KnownQueries:
             name = _guess(client, said.guess)
         left = self._left.setdefault(name, Left(0.0))
         left.work_s, left.since_s = said.query_left_s or 0.0, now_s - said.query_age_s
-        left.is_guess = said.guess is not None
+        left.is_guess = said.guess is not None and name not in self._wanted
         self._left.move_to_end(name)
         if len(self._left) > MOST_QUERIES:
             self._left.popitem(last=False)

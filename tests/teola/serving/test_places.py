@@ -141,6 +141,15 @@ def test_what_is_known_of_queries_is_bounded() -> None:
     assert len(queries._left) == MOST_QUERIES
 
 
+def test_a_guess_that_is_wanted_before_it_comes_is_none() -> None:
+    queries, client = KnownQueries(), Client("address a")
+    queries.wanted(client, [f"g{number}" for number in range(MOST_QUERIES + 10)])
+    said = [PlaceFields(query="q", guess=name) for name in (f"g{MOST_QUERIES}", "other")]
+    places = [queries.place(each, client, 0.0) for each in said]
+    assert [place is not None and place.is_guess for place in places] == [False, True]
+    assert len(queries._wanted) == MOST_QUERIES
+
+
 @pytest.mark.parametrize("rule", ["allow", "lower", "ignore", "refuse"])
 def test_teolas_own_engine_tells_a_server_where_its_requests_stand(
     with_pair: Callable[..., None], rule: str

@@ -30,6 +30,7 @@ class Job(Ticket):
     __slots__ = (
         "caller",
         "given_up",
+        "has_tries_left",
         "hears_stop",
         "hint",
         "is_cancelled",
@@ -79,6 +80,7 @@ class Job(Ticket):
         self.hears_stop = False  # it gets an outcome also when it is cancelled while it runs
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
+        self.has_tries_left = False  # where it fails, another job is sent in its place
         self.is_final = False  # its outcome is what a run had before: no failure to try again
         self.given_up: Exception | None = None  # what its query has instead, where it is cancelled
         self.started_s = 0.0

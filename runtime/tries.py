@@ -51,6 +51,7 @@ class Tries:
             request = replace(request, id=new_request_id())
         job = self._job.replaced(lambda outcome: self._done(job, outcome), request)
         job.on_start = self._started
+        job.has_tries_left = self._num_failed < self._retries
         job.may_join = self._timeout_s is None  # else its time would be that of another's try
         self._current = job
         self._scheduler.submit(job)

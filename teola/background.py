@@ -4,9 +4,12 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+_LOOK_S = 0.2  # between looks whether a loop that is to end is idle
 
 
 class Background(Protocol):
@@ -26,7 +29,8 @@ class Background(Protocol):
 
 
 class BackgroundLoop:
-    """Starts with the first coroutine; the thread is a daemon and ends with the process."""
+    """Starts with the first coroutine; the thread is a daemon and ends with the process, or after
+    `close`."""
 
     def __init__(self, name: str = "teola") -> None:
         self._name = name
@@ -73,6 +77,14 @@ class BackgroundLoop:
         """Whether what is submitted runs."""
         return self._thread is None or self._thread.is_alive()
 
+    def close(self) -> None:
+        """End the thread once nothing runs on the loop; what is submitted later starts another."""
+        with self._lock:
+            loop, self._loop, self._thread = self._loop, None, None
+        if loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(_stop_when_idle, loop)
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
@@ -87,8 +99,17 @@ class BackgroundLoop:
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
     """Asyncio lets these two out of the loop, beside giving them to who waits for the task: the
     tasks of others go on."""
-    while True:
+    while not loop.is_closed():
         try:
-            return loop.run_forever()
+            loop.run_forever()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
         except (SystemExit, KeyboardInterrupt):
             continue
+
+
+def _stop_when_idle(loop: asyncio.AbstractEventLoop) -> None:
+    if asyncio.all_tasks(loop):
+        loop.call_later(_LOOK_S, _stop_when_idle, loop)
+    else:
+        loop.stop()

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from backends.base import Outcome, Request, Result
-from backends.errors import EngineError, RequestAborted
+from backends.errors import EngineError, RequestAborted, RequestRejected
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
@@ -248,7 +248,9 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         self._tell(job, error)
 
     def _fail(self, job: Job, work: Work, error: Exception) -> None:
-        """What the program has of it from now on."""
+        """What the program has of it from now on; nothing, where it is tried again."""
+        if job.has_tries_left and not isinstance(error, RequestRejected):
+            return
         self._note(job, work, error)
         if not isinstance(error, RequestAborted) and work.kind is not Kind.NESTED:
             self._run.put(work, NodeState.FAILED, encode_error(error))

@@ -49,6 +49,8 @@ class Owner:
     def close(self) -> None:
         if self.name:
             self.forget(self.name)
+            with suppress(OSError):  # those that somebody looked at when it took its name
+                self._sweep()
         self._held.close()
         self.name = ""
 

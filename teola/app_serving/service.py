@@ -234,6 +234,7 @@ class AppService:
         if self._taking_up is not None:
             self._taking_up.cancel()
         self._until_closed.close()
+        self._loop.close()
 
     def _end(self, run: Run) -> None:
         outcome = run.ended.result()

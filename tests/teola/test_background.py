@@ -70,3 +70,26 @@ def test_a_coroutine_that_ends_the_program_ends_itself_alone(error: type[BaseExc
         background.submit(end()).result(10)
     assert other.result(10) == "went on"
     assert background.is_alive
+
+
+def test_a_closed_loop_ends_with_what_runs_on_it_and_a_later_coroutine_starts_another() -> None:
+    background = BackgroundLoop("ends")
+
+    async def thread() -> threading.Thread:
+        return threading.current_thread()
+
+    async def slow() -> str:
+        await asyncio.sleep(0.3)
+        return "done"
+
+    first = background.wait(thread())
+    late = background.submit(slow())
+    background.close()
+    second = background.wait(thread())
+    assert late.result() == "done"
+    first.join(5)
+    assert not first.is_alive()
+    assert second.is_alive()
+    background.close()
+    second.join(5)
+    assert not second.is_alive()

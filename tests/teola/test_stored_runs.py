@@ -189,6 +189,36 @@ def test_a_tool_of_which_all_tries_failed_is_not_tried_again(reads: bool, folder
     assert made[6:] == ["visa", "paid"]
 
 
+def test_a_run_that_stops_between_two_tries_has_the_tries_that_are_left(folder: str) -> None:
+    @tl.tool(retries=2)
+    def charge(card: str) -> str:
+        made.append(card)
+        if card in broken:
+            raise ValueError(f"refused {card}")
+        return "paid"
+
+    @tl.app
+    async def shop(card: str) -> str:
+        try:
+            return await tl.value(charge(card))
+        except ValueError:
+            return "owed"
+
+    async def stopped() -> None:
+        run = asyncio.create_task(shop.using(runs=folder, memo=False).arun("visa"))
+        while not made:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)  # the first pause takes 0.05 s at least
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    broken.add("visa")
+    asyncio.run(stopped())
+    broken.clear()
+    assert tl.resume(tl.runs(folder)[0].id, runs=folder, app=shop) == "paid"
+
+
 def test_another_effect_at_a_place_is_refused_before_it_happens(folder: str) -> None:
     clock = iter(range(100))
 

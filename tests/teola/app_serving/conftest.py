@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import httpx
@@ -17,6 +16,7 @@ import uvicorn
 from teola.app_serving.app import make_app
 from teola.app_serving.kept_runs import Keeping
 from teola.app_serving.service import AppService
+from teola.runner import default_runner
 from teola.serving.listening import listen, url_of
 
 Serve = Callable[..., AbstractContextManager["Client"]]
@@ -97,13 +97,13 @@ def _serving(
     config = uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)
 
-    async def serve_kept() -> None:
-        await service.start()
+    async def run() -> None:
+        if keeping:
+            await service.start()
         await server.serve([listener])
         await service.close()
 
-    run = partial(asyncio.run, serve_kept()) if keeping else partial(server.run, [listener])
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     try:
         with httpx.Client(base_url=url_of(listener), timeout=30) as http:
@@ -112,6 +112,13 @@ def _serving(
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@pytest.fixture(autouse=True)
+def _open_files() -> Iterator[None]:
+    """The folders of runs that the process's own runner opened are of one test."""
+    yield
+    default_runner().run_stores.close()
 
 
 @pytest.fixture(scope="session")

@@ -97,13 +97,17 @@ def _serving(
     config = uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)
 
-    async def run() -> None:
+    async def serve_and_close() -> None:
         if keeping:
             await service.start()
         await server.serve([listener])
         await service.close()
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    def run() -> None:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(serve_and_close())
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         with httpx.Client(base_url=url_of(listener), timeout=30) as http:

@@ -47,8 +47,9 @@ class Deadlock(RuntimeError):
     """Under the virtual clock every task waits and no timer is due."""
 
 
-class _JumpSelector(selectors.SelectSelector):
-    """Instead of waiting for a timer, moves the clock to it."""
+class _JumpSelector(selectors.DefaultSelector):
+    """Instead of waiting for a timer, moves the clock to it. Not by select(), which knows only the
+    first 1,024 files of a process."""
 
     def __init__(self) -> None:
         super().__init__()

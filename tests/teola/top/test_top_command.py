@@ -108,7 +108,7 @@ class Terminal:
         end_s = time.monotonic() + seconds
         while not is_so(new):
             assert time.monotonic() < end_s, self.output[-2000:]
-            if select.select([self.fd], [], [], 0.1)[0]:
+            if self._has_output(0.1):
                 try:
                     data = os.read(self.fd, 65536)
                 except OSError:  # it ended
@@ -128,8 +128,13 @@ class Terminal:
         self._drain()
         return self.process.returncode
 
+    def _has_output(self, seconds: float) -> bool:
+        waiting = select.poll()  # select() knows only the first 1,024 files
+        waiting.register(self.fd, select.POLLIN)
+        return bool(waiting.poll(1000 * seconds))
+
     def _drain(self) -> None:
-        while select.select([self.fd], [], [], 0.05)[0]:
+        while self._has_output(0.05):
             try:
                 self.output += os.read(self.fd, 65536)
             except OSError:

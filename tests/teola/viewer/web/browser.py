@@ -83,8 +83,9 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._in], [], [], _ANSWER_S)
-            assert ready, f"the browser said nothing for {_ANSWER_S:g} s"
+            answers = select.poll()  # select() knows only the first 1,024 files
+            answers.register(self._in, select.POLLIN)
+            assert answers.poll(1000 * _ANSWER_S), f"the browser said nothing for {_ANSWER_S:g} s"
             data = os.read(self._in, 1 << 20)
             assert data, "the browser ended"
             self._rest += data

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from backends.base import EngineInfo, Outcome, Result
+from backends.base import Engine, EngineInfo, Outcome, Result
 from backends.errors import EngineOverloaded, RequestRejected, RequestTooLong
-from backends.rate_limits import RateLimits, RateReport
+from backends.rate_limits import RateLimits, RateReport, ReportsRates
 from runtime.clock import now
 from runtime.cost.api_tokens import Expected, TokenEstimate, actual_tokens
 from runtime.job import Job
@@ -203,3 +203,14 @@ class RatePlanner:
         self._refusals[key] = num_refusals
         self._held_until_s = max(self._held_until_s, now() + after_s)
         return True
+
+
+def rates_of(engine: Engine, wake: Callable[[], None]) -> RatePlanner | None:
+    """A plan where the engine states rate limits, or tells what its API says of them."""
+    if isinstance(engine, ReportsRates):
+        rates = RatePlanner(engine.info, wake)
+        engine.watch_rates(rates.told)
+        return rates
+    if engine.info.rate_limits is not None:
+        return RatePlanner(engine.info, wake)
+    return None

@@ -226,7 +226,7 @@ def test_a_given_up_probe_that_ends_as_an_error_of_any_kind_leaves_the_server_al
     world = World()
 
     async def work() -> None:
-        circuit = world.runtime.scheduler("it", world.spec)._circuit
+        circuit = world.runtime.scheduler("it", world.spec)._runs._circuit
         assert circuit is not None
         world.engine.is_down = True
         await world.fail_until_open()

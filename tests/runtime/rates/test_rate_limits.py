@@ -71,7 +71,7 @@ def test_the_scheduler_wakes_when_the_budget_allows_and_not_before() -> None:
     takes: list[float] = []
 
     async def main() -> None:
-        planner = clients.scheduler._rates
+        planner = clients.scheduler._waiting.rates
         assert planner is not None
         take = planner.take
 

@@ -15,9 +15,11 @@ from time import time
 from typing import Any
 
 from backends.errors import ConfigError
+from backends.policy.named import POLICIES
 from frontend_dsl.app import App
+from frontend_dsl.program import RunOptions
 from runtime.errors import RunNotFound
-from runtime.run_store.rows import RunSummary
+from runtime.run_store.rows import RunRow, RunSummary
 from runtime.run_store.store import Claimed, RunStore
 from runtime.run_store.stored_run import InDoubt
 from runtime.run_store.values import NotStorable, decode
@@ -159,8 +161,10 @@ def prepared(
     arguments: Mapping[str, Any] | None = None,
     engines: Mapping[str, str] = {},
     in_doubt: InDoubt = "stop",
+    is_alone: bool = False,
 ) -> Resumed:
-    """The app of a run that this process has claimed."""
+    """The app of a run that this process has claimed; one that `is_alone` in the process, which has
+    one policy, goes on under its own."""
     if in_doubt not in ("stop", "retry", "skip"):
         raise ConfigError(f'in_doubt is "stop", "retry" or "skip", not {in_doubt!r}')
     summary = store.summary(run_id)
@@ -175,14 +179,25 @@ def prepared(
         )
     urls = {**found.options.engines, **_engines(summary, engines), **engines}
     claimed: Claimed = store.claim(run_id, in_doubt).result()
-    tenant = claimed.row.tenant or found.options.tenant
-    options = {"resumes": claimed.run, "runs": str(store.folder), "engines": urls, "tenant": tenant}
+    options = {
+        **_as_asked(claimed.row, found.options, is_alone=is_alone),
+        "resumes": claimed.run,
+        "runs": str(store.folder),
+        "engines": urls,
+    }
     give_back = partial(store.give_back, claimed)
     try:
         return Resumed(found.with_options(**options), args, kwargs, give_back)
     except BaseException:
         give_back()
         raise
+
+
+def _as_asked(row: RunRow, own: RunOptions, *, is_alone: bool) -> dict[str, Any]:
+    """What a run said of its order, in place of the app's own; its deadline the run has itself."""
+    policy = row.policy if is_alone and row.policy in POLICIES else own.policy
+    kept = {"tenant": row.tenant or own.tenant, "objective": row.objective or own.objective}
+    return {**kept, "policy": policy}
 
 
 def _app_at(target: str, run_id: str) -> App[..., Any]:

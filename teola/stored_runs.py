@@ -148,6 +148,7 @@ def _state_after(error: BaseException) -> RunState:
 def _row_of(inputs: Mapping[str, Any], options: RunOptions) -> RunRow:
     from runtime.run_store.rows import RunRow
 
+    began_s = date().timestamp()
     called = inputs.called if isinstance(inputs, CallInputs) else Called(None, (), {})
     urls = {name: without_url_secrets(url) for name, url in options.engines.items()}
     return RunRow(
@@ -157,9 +158,20 @@ def _row_of(inputs: Mapping[str, Any], options: RunOptions) -> RunRow:
         arguments=_arguments_of(called),
         engines=json.dumps(urls),
         code=code_of(called.app),
-        began_s=date().timestamp(),
+        began_s=began_s,
         tenant=options.tenant or "",
+        **order_of(options, began_s),
     )
+
+
+def order_of(options: RunOptions, began_s: float) -> dict[str, Any]:
+    """The fields of a run's row that say how engines order it."""
+    from backends.policy.named import POLICIES
+    from runtime.run_store.rows import due_at
+
+    named = (name for name, each in POLICIES.items() if options.policy in (name, each))
+    due_s = due_at(began_s, options.deadline_s)
+    return {"objective": options.objective, "due_s": due_s, "policy": next(named, "")}
 
 
 def _arguments_of(called: Called) -> bytes:

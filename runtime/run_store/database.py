@@ -16,7 +16,7 @@ from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
 from runtime.run_store.values import encode
 
 FILE = "runs.sqlite"
-VERSION = 3  # 2: runs of services; 3: tenants, who answered, ends in lists
+VERSION = 4  # 2: runs of services; 3: tenants, who answered, ends in lists; 4: orders
 WAIT_S = 30.0  # for another process that writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -40,16 +40,22 @@ CREATE TABLE IF NOT EXISTS ends (
     run TEXT PRIMARY KEY, status TEXT NOT NULL, listed BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tenants (run TEXT PRIMARY KEY, tenant TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS orders (
+    run TEXT PRIMARY KEY, objective TEXT NOT NULL, due_s REAL, policy TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
     run TEXT NOT NULL, question TEXT NOT NULL, asked TEXT NOT NULL, value BLOB NOT NULL,
     who TEXT NOT NULL, when_s REAL NOT NULL, PRIMARY KEY (run, question)
 ) WITHOUT ROWID;
 """
-_OF_RUNS = ("nodes", "served", "ends", "tenants", "answers")
+_OF_RUNS = ("nodes", "served", "ends", "tenants", "orders", "answers")
 _TABLES = (*((table, "run") for table in _OF_RUNS), ("runs", "id"))
 RUN = (  # a process of an earlier version may work in the folder: it knows no more columns
     "id, app, target, arguments, engines, code, began_s, state, ended_s, error, owner, "
-    "COALESCE((SELECT tenant FROM tenants WHERE tenants.run = id), '')"
+    "COALESCE((SELECT tenant FROM tenants WHERE tenants.run = id), ''), "
+    "COALESCE((SELECT objective FROM orders WHERE orders.run = id), ''), "
+    "(SELECT due_s FROM orders WHERE orders.run = id), "
+    "COALESCE((SELECT policy FROM orders WHERE orders.run = id), '')"
 )
 SMALL_RUN = RUN.replace("arguments", "x''")  # without what may be large
 _NODE = "key, place, op, name, content, state, value, when_s"
@@ -84,10 +90,12 @@ class RunDatabase:
         """Write a new run; that of a service has no answer yet."""
         with self.transaction() as db:
             marks = ",".join("?" * 11)
-            *values, tenant = map(_written, astuple(run))
+            values = [*map(_written, astuple(run))]
+            values, (tenant, *order) = values[:11], values[11:]
             db.execute(f"INSERT INTO runs VALUES ({marks})", values)
             if tenant:
                 db.execute("INSERT INTO tenants VALUES (?, ?)", (run.id, tenant))
+            db.execute("INSERT INTO orders VALUES (?, ?, ?, ?)", (run.id, *order))
             if is_served:
                 db.execute("INSERT INTO served VALUES (?, x'', x'')", (run.id,))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+LATEST_S = 2.5e11  # a date that calendars still know
+
 RunState = Literal["running", "waiting", "finished", "failed", "interrupted", "crashed"]
 
 
@@ -35,6 +37,14 @@ class RunRow:
     error: str = ""
     owner: str = ""  # the process that works on it
     tenant: str = ""  # whom it counts for; empty: as its app says
+    objective: str = ""  # "latency" or "throughput"; empty: as its app says
+    due_s: float | None = None  # when its result is wanted, in seconds of the wall clock
+    policy: str = ""  # the name of that by which it was ordered; empty: none that has one
+
+
+def due_at(began_s: float, deadline_s: float | None) -> float | None:
+    """When the result of a run is wanted that began then with this deadline."""
+    return None if deadline_s is None else min(began_s + deadline_s, LATEST_S)
 
 
 @dataclass(frozen=True, slots=True)

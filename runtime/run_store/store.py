@@ -83,7 +83,7 @@ class RunStore:
         def work(database: RunDatabase) -> Claimed:
             before, row = self._take(database, run_id)
             rows = database.nodes(run_id, MOST_AT_ONCE)
-            run = StoredRun(run_id, self.writer, rows, in_doubt)
+            run = StoredRun(run_id, self.writer, rows, in_doubt, row.due_s)
             return Claimed(row, before, run, database.answers(run_id))
 
         return self.writer.do(work)

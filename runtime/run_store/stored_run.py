@@ -61,11 +61,14 @@ class StoredRun:
         writer: Writer,
         rows: Sequence[NodeRow] = (),
         in_doubt: InDoubt = "stop",
+        due_s: float | None = None,
     ) -> None:
-        """`rows` are those that an earlier process wrote."""
+        """`rows` are those that an earlier process wrote; `due_s` when the result of a run that
+        goes on was wanted, by the wall clock."""
         self.id = run_id
         self.writer = writer
         self.in_doubt = in_doubt
+        self.due_s = due_s
         self.contents = Contents()
         self.has_begun = False  # its app runs, and ends it
         self.num_effects = 0  # that are under way

@@ -69,13 +69,16 @@ class GivenAnswer(TypedDict):
 class RunAnswer(TypedDict):
     """A run as it is; `result` is null until it has completed, and `error` unless it failed, or
     its result was too large to be kept. `waits_for` has the questions of one that is waiting,
-    `answered` what clients answered before; an earlier version has kept some runs without it.
+    `answered` what clients answered before. Engines order it by its `objective`, and by `due`,
+    when it is wanted. Runs that an earlier version has kept may be without these three.
     `usage` and `seconds` are of what it did since it began, or last went on."""
 
     id: str
     object: Literal["run"]
     app: str
     created: int
+    objective: NotRequired[Literal["latency", "throughput"] | None]
+    due: NotRequired[int | None]
     status: Literal["running"] | Status
     result: Any
     error: ErrorFields | None

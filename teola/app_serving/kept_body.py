@@ -28,6 +28,7 @@ def body_of(found: ServedRun) -> dict[str, Any]:
         "object": "run",
         "app": found.row.app,
         "created": int(found.row.began_s),
+        **order_body(found.row.objective, found.row.due_s),
         "status": status,
         "result": None,
         "error": None,
@@ -36,6 +37,11 @@ def body_of(found: ServedRun) -> dict[str, Any]:
         "usage": counts_of(Usage()).body,
         "seconds": round(max(0.0, time() - found.row.began_s), 4),
     }
+
+
+def order_body(objective: str, due_s: float | None) -> dict[str, Any]:
+    """What engines order a run by, as clients see it; null: as the app says."""
+    return {"objective": objective or None, "due": None if due_s is None else int(due_s)}
 
 
 def progress_of(found: ServedRun) -> dict[str, Any]:

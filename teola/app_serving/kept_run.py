@@ -16,5 +16,6 @@ class Kept:
     app: AnyApp
     arguments: Mapping[str, Any]
     began_s: float
+    due_s: float | None  # when its result is wanted
     questions: Callable[[], Awaitable[Sequence[Question]]]  # that it waits for, from any loop
     answers: Sequence[GivenAnswer] = ()  # that somebody gave before it went on

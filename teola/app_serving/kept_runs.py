@@ -31,7 +31,7 @@ from teola.app_serving.run_list import ListedRun, RunQuery, listed
 from teola.app_serving.served_app import ServedApp
 from teola.runner import default_runner
 from teola.serving.api_errors import invalid
-from teola.stored_runs import taken
+from teola.stored_runs import order_of, taken
 
 T = TypeVar("T")
 _log = logging.getLogger("teola.apps")
@@ -76,10 +76,11 @@ class KeptRuns:
             code=self._code.get(app.name, ""),
             began_s=began_s,
             tenant=tenant or app.options.tenant or "",
+            **order_of(app.options, began_s),
         )
         beginning = self._store.begin(row, is_served=True)
         run = await _on_disk(beginning, lambda run: self._store.drop(run.id))
-        return self._kept(run_id, self._going_on(app, run), arguments, began_s)
+        return self._kept(row, self._going_on(app, run), arguments)
 
     async def claim(
         self, found: ServedRun, served: ServedApp, arguments: Mapping[str, Any], in_doubt: InDoubt
@@ -95,12 +96,13 @@ class KeptRuns:
         except BaseException:
             self._store.give_back(claimed)
             raise
-        app = self._going_on(served.app, claimed.run)
-        kept = self._kept(found.row.id, app, arguments, found.row.began_s)
-        return replace(kept, answers=claimed.answers)
+        objective = found.row.objective or served.app.options.objective
+        app = self._going_on(served.app.using(objective=objective), claimed.run)
+        return replace(self._kept(found.row, app, arguments), answers=claimed.answers)
 
-    def _kept(self, run_id: str, app: AnyApp, arguments: Mapping[str, Any], began_s: float) -> Kept:
-        return Kept(run_id, app, arguments, began_s, partial(self._questions, run_id))
+    def _kept(self, row: RunRow, app: AnyApp, arguments: Mapping[str, Any]) -> Kept:
+        questions = partial(self._questions, row.id)
+        return Kept(row.id, app, arguments, row.began_s, row.due_s, questions)
 
     async def _questions(self, run_id: str) -> Sequence[Question]:
         try:

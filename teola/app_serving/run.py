@@ -22,9 +22,10 @@ from graph_opt.ops import OPS
 from runtime.errors import QueryTimeout
 from runtime.events import Event
 from runtime.run_store.questions import Question
+from runtime.run_store.rows import due_at
 from teola.app_serving.app_schema import AnyApp
 from teola.app_serving.inbox import Inbox
-from teola.app_serving.kept_body import shown, shown_answer
+from teola.app_serving.kept_body import order_body, shown, shown_answer
 from teola.app_serving.kept_run import Kept
 from teola.app_serving.run_errors import CANCELLED, cut_off, from_app, in_state
 from teola.app_serving.run_list import ListedRun, listed
@@ -90,6 +91,8 @@ class Run:
         self.app = kept.app if kept else app
         self.shows_errors = shows_errors
         self.date_s = kept.began_s if kept else time()
+        due_s = due_at(time(), app.options.deadline_s)
+        self._due_s = due_s if kept is None or kept.due_s is None else kept.due_s
         self._loop = asyncio.get_running_loop()
         self.inbox = Inbox(self._loop) if is_heard else None
         self.ended: asyncio.Future[Outcome] = self._loop.create_future()
@@ -143,6 +146,7 @@ class Run:
             "object": "run",
             "app": self.app.name,
             "created": int(self.date_s),
+            **order_body(self.app.options.objective, self._due_s),
             "status": outcome.status if outcome else "running",
             "result": outcome.result if outcome else None,
             "error": error.body["error"] if error else None,

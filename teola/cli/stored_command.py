@@ -147,7 +147,7 @@ def _go_on(
     quiet: bool,
 ) -> None:
     with redirect_stdout(sys.stderr), _warnings_as_lines():  # what a module prints is no data
-        found = prepared(store, run_id, engines=engines, in_doubt=in_doubt)
+        found = prepared(store, run_id, engines=engines, in_doubt=in_doubt, is_alone=True)
     options = argparse.Namespace(
         json=as_json, quiet=quiet, summary=True, virtual=False, no_color=False
     )
@@ -227,7 +227,7 @@ def _show(store: RunStore, run_id: str, as_json: bool) -> None:
         return
     for name, value in _plain(found).items():
         if value not in ("", None, {}):
-            print(f"{name:8} {value}")
+            print(f"{name:9} {value}")
     for each in asked:
         wanted = each["answer"].get("type", "value")
         print(f"question {each['id']} ({wanted}): {each['question']}")
@@ -251,6 +251,9 @@ def _plain(found: RunSummary) -> dict[str, Any]:
         "state": found.state,
         "began": _date(found.run.began_s),
         "ended": None if found.run.ended_s is None else _date(found.run.ended_s),
+        "objective": found.run.objective,
+        "due": None if found.run.due_s is None else _date(found.run.due_s),
+        "policy": found.run.policy,
         "done": found.num_done,
         "bytes": found.num_bytes,
         "waits": found.question,

@@ -118,6 +118,20 @@ def test_a_file_without_tenants_and_answers_is_taken_over(database: RunDatabase)
     database.close()
 
 
+def test_a_file_that_knows_no_orders_is_taken_over(database: RunDatabase) -> None:
+    database.begin(RUN)
+    with database.transaction() as db:
+        db.execute("DROP TABLE orders")
+        db.execute("PRAGMA user_version = 3")
+    database.close()
+    ordered = replace(RUN, id="r2", objective="throughput", due_s=7.5, policy="least_slack")
+    database.begin(ordered)
+    assert database.runs() == [RUN, ordered]
+    database.delete(["r2"])
+    assert database.read("SELECT * FROM orders") == []
+    database.close()
+
+
 def test_a_file_whose_middle_is_damaged_is_said(database: RunDatabase) -> None:
     database.begin(RUN)
     for number in range(200):

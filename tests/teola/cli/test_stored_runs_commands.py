@@ -153,3 +153,35 @@ def test_wrong_words_are_said(teola: Any) -> None:
     assert "--delete needs the ID" in teola("runs", "--runs", "r", "--delete").err
     assert "--state is running, waiting" in teola("runs", "--runs", "r", "--state", "odd").err
     assert "--in-doubt is stop, retry, skip" in teola("resume", "x", "--in-doubt", "no").err
+
+
+ORDERED = """
+import teola as tl
+llm = tl.LLM("fake:")
+
+@tl.prompt(llm, max_tokens=5)
+def say(text: str) -> str:
+    return text
+
+@tl.app(objective="throughput")
+async def asks(topic: str) -> str:
+    await tl.approve("Go on?")
+    return await tl.value(say(topic))
+"""
+
+
+@pytest.mark.parametrize("policy", ["least_slack", None])
+def test_the_commands_show_and_keep_the_order(
+    teola: Any, tmp_path: Path, policy: str | None
+) -> None:
+    (tmp_path / "ordered.py").write_text(ORDERED)
+    words = ("--policy", policy, "--deadline", "100") if policy else ()
+    assert teola("run", "ordered.py", "--topic", "tea", "--runs", "r", *words).code == 3
+    (run,) = json.loads(teola("runs", "--runs", "r", "--json").out)
+    assert (run["objective"], run["policy"]) == ("throughput", policy or "")
+    assert (run["due"] is None) == (policy is None)
+    shown = teola("runs", run["id"], "--runs", "r").out
+    assert "objective throughput" in shown
+    assert ("due       20" in shown) == (policy is not None)
+    done = teola("approve", run["id"], "--runs", "r")  # no warning of an option that nobody reads
+    assert (done.code, "changes nothing" in done.err) == (0, False)

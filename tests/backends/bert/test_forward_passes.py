@@ -288,4 +288,4 @@ def test_when_the_passes_break_everybody_is_told_and_the_next_may_come(
         assert await engine.execute([read("c", "c")]) == [said("C")]
         await engine.close()
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), 60))

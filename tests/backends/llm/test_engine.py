@@ -386,7 +386,7 @@ def test_a_core_that_can_neither_step_nor_abort_still_answers(
                 patch.setattr(core, "step", raising)
                 patch.setattr(core, "abort", raising)
                 given = request("prefill", None, "abc")
-                (outcome,) = await asyncio.wait_for(engine.execute([given]), 5)
+                (outcome,) = await asyncio.wait_for(engine.execute([given]), 60)
                 assert isinstance(outcome, EngineError)
             core.abort(given.id)
 
@@ -402,10 +402,10 @@ def test_when_the_thread_ends_all_are_told_at_once(
             with monkeypatch.context() as patch:
                 patch.setattr(type(core), "has_work", property(raising))
                 long = request("decode", context, max_tokens=200)
-                (outcome,) = await asyncio.wait_for(engine.execute([long]), 5)
+                (outcome,) = await asyncio.wait_for(engine.execute([long]), 60)
                 assert isinstance(outcome, EngineUnavailable)
                 (later,) = await asyncio.wait_for(
-                    engine.execute([request("prefill", None, "y")]), 5
+                    engine.execute([request("prefill", None, "y")]), 60
                 )
                 assert isinstance(later, EngineUnavailable)
             core.abort(long.id)

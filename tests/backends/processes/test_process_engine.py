@@ -227,9 +227,9 @@ def test_of_two_real_processes_one_is_killed_and_no_request_is_lost() -> None:
         finally:
             await engine.close()
 
-    before = len(psutil.Process().children(recursive=True))
+    before = set(psutil.Process().children(recursive=True))
     files = psutil.Process().num_fds()
     found = asyncio.run(texts())
-    assert len(psutil.Process().children(recursive=True)) == before
+    assert set(psutil.Process().children(recursive=True)) <= before
     assert psutil.Process().num_fds() <= files + 2  # of modules that were loaded meanwhile
     assert all(isinstance(text, str) and text for text in found)

@@ -25,8 +25,9 @@ sys.stdin.read()
 
 
 def _wait_for_server(watchdog: psutil.Process) -> psutil.Process:
+    """It runs its own program: until then the watchdog waits for it, and would with it stopped."""
     for _ in range(1000):
-        if children := watchdog.children():
+        if (children := watchdog.children()) and children[0].cmdline()[1:2] == ["-c"]:
             return children[0]
         ended, _ = psutil.wait_procs([watchdog], timeout=0.02)
         assert not ended, "the watchdog ended"

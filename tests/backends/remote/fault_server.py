@@ -251,10 +251,10 @@ hung = Answer((HANG,))  # no answer at all
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Fails if tasks or sockets of what runs inside are there after it, a second later."""
+    """Fails if tasks or sockets of what runs inside are there after it, some seconds later."""
     tasks, sockets = asyncio.all_tasks(), _sockets()
     yield
-    for _ in range(200):  # the loop closes transports in its next turns
+    for _ in range(1000):  # the loop closes transports in its next turns
         left = [*(asyncio.all_tasks() - tasks), *(_sockets() - sockets)]
         if not left:
             return
@@ -263,7 +263,9 @@ async def nothing_left() -> AsyncIterator[None]:
 
 
 def _sockets() -> set[str]:
-    return {str(connection) for connection in psutil.Process().net_connections("inet")}
+    """Whatever their states: those of others change meanwhile."""
+    connections = psutil.Process().net_connections("inet")
+    return {f"{one.fd}: {one.laddr} to {one.raddr}" for one in connections}
 
 
 def refusing_port() -> int:

@@ -71,7 +71,7 @@ async def streamed(client: Client, *, is_safe: bool = False) -> list[Any]:
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
     async def bounded() -> Any:
-        async with asyncio.timeout(10), nothing_left():
+        async with asyncio.timeout(60), nothing_left():
             return await main
 
     return asyncio.run(bounded())
@@ -328,7 +328,7 @@ def test_there_are_no_more_repetitions_than_the_option() -> None:
 
 
 def test_a_timeout_is_not_repeated() -> None:
-    found, server = answer_of(hung, read_timeout_s=0.05)
+    found, server = answer_of(hung, read_timeout_s=0.5)
 
     assert isinstance(found, EngineUnavailable)
     assert len(server.seen) == 1
@@ -494,7 +494,7 @@ def test_a_stream_that_breaks_is_unavailable_and_not_repeated() -> None:
 
 
 def test_a_stream_that_hangs_is_given_up() -> None:
-    first, error = events_of(events({"n": 1}, end=(HANG,)), read_timeout_s=0.05)
+    first, error = events_of(events({"n": 1}, end=(HANG,)), read_timeout_s=0.5)
 
     assert first == {"n": 1}
     assert "read_timeout_s" in str(error)
@@ -503,7 +503,7 @@ def test_a_stream_that_hangs_is_given_up() -> None:
 def test_a_stream_that_never_ends_is_given_up_after_the_whole_timeout() -> None:
     endless = events(*[{"n": 1}, 0.02] * 500)
 
-    *found, error = events_of(endless, timeout_s=0.2)
+    *found, error = events_of(endless, timeout_s=1.0)
     assert found
     assert "in time" in str(error)
 

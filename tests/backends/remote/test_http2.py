@@ -30,6 +30,7 @@ class H2Server:
     def __init__(self) -> None:
         self.num_connections = 0
         self.num_open = 0
+        self.num_asked = 0  # requests that came over HTTP/2
         self.may_answer = asyncio.Event()  # to /slow; /never is never answered
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,6 +65,7 @@ class H2Server:
                     paths[event.stream_id] = dict(event.headers)[b":path"]
                 if isinstance(event, h2.events.StreamEnded):
                     path = paths[event.stream_id]
+                    self.num_asked += 1
                     if path == b"/slow":
                         waiting.append(
                             asyncio.create_task(self._later(http, event.stream_id, writer))
@@ -122,7 +124,7 @@ def talk(
     **options: Any,
 ) -> Any:
     async def main() -> Any:
-        async with asyncio.timeout(10), nothing_left(), serving(tls) as (server, address):
+        async with asyncio.timeout(60), nothing_left(), serving(tls) as (server, address):
             (endpoint,) = parse_url(f"{scheme}://{address}/m").endpoints
             client = Client(endpoint, RemoteOptions(retries=0, **options))
             try:
@@ -195,7 +197,8 @@ def test_a_connection_of_which_an_answer_was_given_up_takes_no_more_requests() -
     async def work(client: Client, server: H2Server) -> None:
         running = asyncio.create_task(client.post("/slow", {}, is_safe=True))
         given_up = asyncio.create_task(client.post("/never", {}, is_safe=True))
-        await asyncio.sleep(0.05)
+        while server.num_asked < 2:
+            await asyncio.sleep(0.001)
         given_up.cancel()
         await asyncio.wait([given_up])
         assert await client.post("/v1/x", {}, is_safe=True) == {"version": 2}

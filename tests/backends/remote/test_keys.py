@@ -129,7 +129,7 @@ def run(reply: Any, caplog: pytest.LogCaptureFixture, **options: Any) -> tuple[s
     texts: list[str] = []
 
     async def main() -> FaultServer:
-        async with asyncio.timeout(10), nothing_left(), FaultServer(reply) as server:
+        async with asyncio.timeout(60), nothing_left(), FaultServer(reply) as server:
             settings = RemoteOptions(retries=0, **options)
             client = Client(endpoint_of(server.url()), settings)
             try:

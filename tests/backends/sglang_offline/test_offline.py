@@ -46,7 +46,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 60))
 
 
 async def one(engine: Engine, op: str, *inputs: Any, **attrs: Any) -> Outcome:

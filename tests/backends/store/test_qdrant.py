@@ -221,7 +221,7 @@ def test_a_connection_that_breaks_is_made_again(server: QdrantServer, store: Sto
 
 
 def test_a_server_that_is_silent_is_given_up(server: QdrantServer) -> None:
-    store = open_store(server.url, timeout_s=1)
+    store = open_store(server.url, timeout_s=2)
     server.faults = [lambda _: server.released.wait(20) or None]
     error = failure(store)
     assert isinstance(error, EngineUnavailable)

@@ -69,7 +69,7 @@ def test_plain_functions_run_off_the_loop_and_async_ones_on_it() -> None:
 
 
 def test_plain_functions_run_at_the_same_time() -> None:
-    meet = threading.Barrier(3, timeout=10)
+    meet = threading.Barrier(3, timeout=60)
     outcomes = run(*(call(meet.wait, id=str(i)) for i in range(3)))
     assert all(isinstance(outcome, Result) for outcome in outcomes)
 
@@ -152,7 +152,7 @@ def test_abort_ends_a_running_call(is_async: bool) -> None:
 
         def block() -> None:
             loop.call_soon_threadsafe(began.set)
-            release.wait(10)
+            release.wait(60)
 
         engine = PythonEngine()
         await engine.start()
@@ -202,7 +202,7 @@ def test_calls_beyond_the_threads_wait_for_one() -> None:
         with lock:
             running -= 1
 
-    outcomes = run(*(call(work, id=str(i)) for i in range(9)), max_threads=3, stall_s=5.0)
+    outcomes = run(*(call(work, id=str(i)) for i in range(9)), max_threads=3, stall_s=30.0)
     assert all(isinstance(outcome, Result) for outcome in outcomes)
     assert most <= 3
 
@@ -212,7 +212,7 @@ def test_threads_that_wait_for_each_other_are_an_error_not_a_hang() -> None:
 
     def wait_for_the_others() -> None:
         with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait(10)
+            both.wait(60)
 
     async def main() -> list[Outcome]:
         engine = PythonEngine(max_threads=2, stall_s=0.1)
@@ -247,18 +247,24 @@ def test_where_the_system_has_no_more_threads_calls_wait_for_one(
             super().start()
 
     monkeypatch.setattr("backends.tools.threads.Thread", Scarce)
-    outcomes = run(*(call(time.sleep, 0.01, id=str(i)) for i in range(9)), stall_s=5.0)
+    outcomes = run(*(call(time.sleep, 0.01, id=str(i)) for i in range(9)), stall_s=30.0)
     assert all(isinstance(outcome, Result) for outcome in outcomes)
     assert len(started) == 2
 
 
 def test_an_aborted_function_keeps_its_own_thread_only() -> None:
     async def main() -> tuple[Outcome, Outcome]:
-        release = threading.Event()
-        engine = PythonEngine(max_threads=2, stall_s=5.0)
+        release, began = threading.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def block() -> None:
+            loop.call_soon_threadsafe(began.set)
+            release.wait(60)
+
+        engine = PythonEngine(max_threads=2, stall_s=30.0)
         await engine.start()
-        stuck = asyncio.create_task(engine.execute([call(release.wait, 10)]))
-        await asyncio.sleep(0.01)
+        stuck = asyncio.create_task(engine.execute([call(block)]))
+        await began.wait()
         engine.abort("0" * 32)
         (aborted,) = await stuck
         for _ in range(5):
@@ -279,11 +285,15 @@ from backends.base import Request
 from backends.tools.python import PythonEngine
 
 async def main():
+    began, loop = asyncio.Event(), asyncio.get_running_loop()
+    def never_end():
+        loop.call_soon_threadsafe(began.set)
+        threading.Event().wait()
     engine = PythonEngine()
     await engine.start()
-    request = Request("0" * 32, "call", (), {"fn": threading.Event().wait})
+    request = Request("0" * 32, "call", (), {"fn": never_end})
     running = asyncio.create_task(engine.execute([request]))
-    await asyncio.sleep(0.05)
+    await began.wait()
     await engine.close()
     (outcome,) = await running
     print(type(outcome).__name__)
@@ -291,7 +301,7 @@ async def main():
 asyncio.run(main())
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True
+        [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
     )
     assert done.stdout == "EngineError\n"
 

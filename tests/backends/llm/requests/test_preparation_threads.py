@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -27,12 +26,20 @@ def request(op: str, *inputs: Any, emit: Any = None, **attrs: Any) -> Request:
     return Request(f"{next(NUMBERS):032x}", op, inputs, attrs, emit=emit)
 
 
+def put_forward(seconds: float) -> None:
+    """The clock of the loop's timers."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    loop.time = lambda: time() + seconds  # type: ignore[method-assign]
+
+
 class Slow:
     """Makes grammars take until `release`, and says who read what."""
 
     def __init__(self, core: Any) -> None:
         self.release = threading.Event()
-        self.prepare_s = 0.0  # after it
+        self.release_later = threading.Event()  # those that are read after it
+        self.release_later.set()
         self.readers: list[str] = []
         self._prepare = core.prepare
         core.prepare = self.prepare
@@ -40,10 +47,15 @@ class Slow:
     def prepare(self, given: Request) -> Any:
         self.readers.append(threading.current_thread().name)
         if given.attrs.get("regex"):
-            was_released = self.release.is_set()
-            self.release.wait(10)
-            time.sleep(self.prepare_s if was_released else 0.0)
+            held = self.release_later if self.release.is_set() else self.release
+            held.wait(60)
         return self._prepare(given)
+
+    async def are_read(self, num_grammars: int) -> None:
+        """By their threads, which the loop has heard of."""
+        while len(self.readers) <= num_grammars:  # the context's was the first
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -57,6 +69,7 @@ async def running(tiny: Any, limit_s: float = 30) -> AsyncIterator[tuple[LLMEngi
         yield engine, outcome.outputs[0], slow
     finally:
         slow.release.set()
+        slow.release_later.set()
         await engine.close()
         core.check_integrity()
 
@@ -89,10 +102,13 @@ def test_a_long_prompt_is_read_on_a_thread(tiny: Any) -> None:
 
 def test_reading_has_a_time_limit(tiny: Any) -> None:
     async def main() -> None:
-        async with running(tiny, limit_s=0.05) as (engine, context, _):
-            (outcome,) = await engine.execute([request("decode", context, regex="[ab]")])
+        async with running(tiny, limit_s=30) as (engine, context, slow):
+            task = asyncio.create_task(engine.execute([request("decode", context, regex="[ab]")]))
+            await slow.are_read(1)
+            put_forward(31)
+            (outcome,) = await task
             assert isinstance(outcome, RequestRejected)
-            assert "took more than 0.05 s" in str(outcome)
+            assert "took more than 30 s" in str(outcome)
 
     asyncio.run(main())
 
@@ -103,7 +119,7 @@ def test_what_is_being_read_can_be_aborted_and_closed(tiny: Any, how: str) -> No
         async with running(tiny) as (engine, context, slow):
             heavy = request("decode", context, regex="[ab]")
             task = asyncio.create_task(engine.execute([heavy]))
-            await asyncio.sleep(0.01)
+            await slow.are_read(1)
             if how == "abort":
                 engine.abort(heavy.id)
             else:
@@ -120,7 +136,7 @@ def test_a_cancelled_caller_leaves_nothing_behind(tiny: Any) -> None:
     async def main() -> None:
         async with running(tiny) as (engine, context, slow):
             task = asyncio.create_task(engine.execute([request("decode", context, regex="[ab]")]))
-            await asyncio.sleep(0.01)
+            await slow.are_read(1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -153,7 +169,7 @@ def test_a_long_prompt_waits_for_no_grammar(tiny: Any) -> None:
             ]
             await asyncio.sleep(0)
             prompt = request("prefill", None, "x" * 10_000)
-            (outcome,) = await asyncio.wait_for(engine.execute([prompt]), 5)
+            (outcome,) = await asyncio.wait_for(engine.execute([prompt]), 60)
             assert isinstance(outcome, RequestTooLong)  # it was read
             assert not any(task.done() for task in heavy)
             slow.release.set()
@@ -164,12 +180,15 @@ def test_a_long_prompt_waits_for_no_grammar(tiny: Any) -> None:
 
 def test_who_waits_for_a_thread_is_not_told_that_its_request_is_too_heavy(tiny: Any) -> None:
     async def main() -> None:
-        async with running(tiny, limit_s=0.3) as (engine, context, slow):
+        async with running(tiny, limit_s=30) as (engine, context, slow):
             requests = [request("decode", context, regex="[ab]") for _ in range(6)]
-            outcomes = await engine.execute(requests)
+            task = asyncio.create_task(engine.execute(requests))
+            await slow.are_read(4)
+            put_forward(31)
+            outcomes = await task
             kinds = [type(outcome) for outcome in outcomes]
             assert kinds == [RequestRejected] * 4 + [EngineOverloaded] * 2
-            assert "waited 0.3 s to be read" in str(outcomes[5])
+            assert "waited 30 s to be read" in str(outcomes[5])
             num_readers = len(slow.readers)
             slow.release.set()
             (outcome,) = await engine.execute([request("decode", context, regex="[ab]")])
@@ -181,12 +200,22 @@ def test_who_waits_for_a_thread_is_not_told_that_its_request_is_too_heavy(tiny: 
 
 def test_the_time_to_be_read_starts_when_a_thread_takes_the_request(tiny: Any) -> None:
     async def main() -> None:
-        async with running(tiny, limit_s=1.0) as (engine, context, slow):
+        async with running(tiny, limit_s=30) as (engine, context, slow):
             requests = [request("decode", context, regex="[ab]") for _ in range(5)]
-            task = asyncio.create_task(engine.execute(requests))
-            await asyncio.sleep(0.6)  # the fifth waits
-            slow.prepare_s = 0.6
+            first = asyncio.create_task(engine.execute(requests[:4]))
+            fifth = asyncio.create_task(engine.execute(requests[4:]))
+            await slow.are_read(4)
+            put_forward(20)  # the fifth waits
+            slow.release_later.clear()
             slow.release.set()
-            assert all(isinstance(outcome, Result) for outcome in await task)
+            assert all(isinstance(outcome, Result) for outcome in await first)
+            await slow.are_read(5)
+            put_forward(20)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not fifth.done()
+            slow.release_later.set()
+            (outcome,) = await fifth
+            assert isinstance(outcome, Result)
 
     asyncio.run(main())

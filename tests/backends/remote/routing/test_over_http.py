@@ -24,7 +24,7 @@ NAMES = count()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 60))
 
 
 def speaking(name: str) -> Callable[[Seen], Answer]:

@@ -217,4 +217,4 @@ def talk(
             (outcome,) = await engine.execute([request])
         return Talk(outcome, script, pieces)
 
-    return asyncio.run(asyncio.wait_for(main(), 20))
+    return asyncio.run(asyncio.wait_for(main(), 60))

@@ -28,7 +28,7 @@ CHAT = "/v1/chat/completions"
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 20))
+    asyncio.run(asyncio.wait_for(main, 60))
 
 
 def answer(text: str = "Hello.") -> dict[str, Any]:

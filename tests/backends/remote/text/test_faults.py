@@ -56,12 +56,12 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         async with nothing_left():
             await main
 
-    asyncio.run(asyncio.wait_for(watched(), 20))
+    asyncio.run(asyncio.wait_for(watched(), 60))
 
 
 def engine_of(url: str, **options: Any) -> ChatLLM:
     parsed = parse_url(url)
-    settings = RemoteLLMOptions.model_validate({"retries": 1, "read_timeout_s": 0.2, **options})
+    settings = RemoteLLMOptions.model_validate({"retries": 1, "read_timeout_s": 30.0, **options})
     retry = Retry(settings.retries, draw=lambda: 0.0)
     return ChatLLM(parsed, settings, Client(parsed.endpoints[0], settings, retry=retry))
 
@@ -100,7 +100,8 @@ def test_every_failure_is_a_typed_outcome_that_names_the_server(
 ) -> None:
     async def main() -> None:
         async with FaultServer(MODELS, answer) as server:
-            outcome, pieces = await asked(server, streams)
+            read_timeout_s = 1.0 if answer is hung else 30.0
+            outcome, pieces = await asked(server, streams, read_timeout_s=read_timeout_s)
             assert isinstance(outcome, kind), outcome
             assert server.address in str(outcome)
             if not streams:
@@ -171,7 +172,7 @@ def test_a_silent_stream_ends_by_the_read_timeout() -> None:
     async def main() -> None:
         silent = events(piece("D. "), end=("hang",))
         async with FaultServer(MODELS, silent) as server:
-            outcome, pieces = await asked(server, streams=True)
+            outcome, pieces = await asked(server, streams=True, read_timeout_s=1.0)
             assert isinstance(outcome, EngineUnavailable)
             assert "read_timeout_s" in str(outcome)
             assert pieces == ["D. "]
@@ -181,8 +182,8 @@ def test_a_silent_stream_ends_by_the_read_timeout() -> None:
 
 def test_an_answer_that_drips_ends_by_the_requests_timeout() -> None:
     async def main() -> None:
-        async with FaultServer(MODELS, dripping({"choices": []}, 0.05)) as server:
-            outcome, _ = await asked(server, streams=False, timeout_s=0.2)
+        async with FaultServer(MODELS, dripping({"choices": []}, 0.25)) as server:
+            outcome, _ = await asked(server, streams=False, timeout_s=1.0)
             assert isinstance(outcome, EngineUnavailable)
             assert "timeout_s" in str(outcome)
 

@@ -73,7 +73,7 @@ def with_engine(server: RecordedServer, tokenizer: Path, work: Work, **options: 
 
     async def main() -> None:
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             nothing_left(),
             engine_at(scheme, server, tokenizer, **options) as (engine, http),
         ):
@@ -83,7 +83,7 @@ def with_engine(server: RecordedServer, tokenizer: Path, work: Work, **options: 
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not is_true():
             await asyncio.sleep(0.005)
 
@@ -119,7 +119,7 @@ def test_sglang_is_told_of_a_call_that_was_given_up_after_a_silence(tiny_tokeniz
         sent, aborted = (body for _, body in server.asked)
         assert aborted == {"rid": sent["rid"]}
 
-    with_engine(server, tiny_tokenizer, work, retries=0, read_timeout_s=0.3)
+    with_engine(server, tiny_tokenizer, work, retries=0, read_timeout_s=1.0)
 
 
 def test_an_abort_ends_every_sample_of_a_request(tiny_tokenizer: Path) -> None:
@@ -244,7 +244,8 @@ def test_a_bad_answer_fails_its_request_alone(
         assert isinstance(good, Result)
         assert good.outputs[0] == "Hi"
 
-    with_engine(server, tiny_tokenizer, work, retries=0, read_timeout_s=0.3)
+    read_timeout_s = 1.0 if HANG in answer.steps else 30.0
+    with_engine(server, tiny_tokenizer, work, retries=0, read_timeout_s=read_timeout_s)
 
 
 @pytest.mark.parametrize("ids", [[-1], [39, "72"], [True]])

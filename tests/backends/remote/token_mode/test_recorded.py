@@ -27,7 +27,7 @@ def test_a_request_is_sent_and_answered_as_recorded(
 
     async def main() -> tuple[Any, list[str], str]:
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             engine_at(scheme, server, tiny_tokenizer) as (engine, http),
         ):
             shown: list[str] = []

@@ -208,10 +208,10 @@ class Run:
         cancelled = Outcome("cancelled", error=CANCELLED)
         outcome = cancelled if self._work.cancelled() else self._work.result()
         with suppress(RuntimeError):  # the server's loop is closed
-            self._loop.call_soon_threadsafe(self._settle, outcome)
-            if self._tracing is not None:
+            if self._tracing is not None and self.is_tracing:
+                self._loop.call_soon_threadsafe(self._settle, outcome)
                 await asyncio.wait((self._tracing,))
-            self._loop.call_soon_threadsafe(stop, outcome)
+            self._loop.call_soon_threadsafe(stop, outcome)  # its answer finds its end written down
 
     async def _outcome(self) -> Outcome:
         tenant = self._tenant or self.app.options.tenant

@@ -48,13 +48,20 @@ class Client:
         """Of a streamed chat, without the [DONE] that must end it."""
         return _frames(self.chat(model, said, stream=True, **fields).text)
 
-    def until(self, path: str, is_so: Callable[[Any], bool], seconds: float = 10.0) -> Any:
+    def until(self, path: str, is_so: Callable[[Any], bool], seconds: float = 30.0) -> Any:
         """What a path gives as soon as it is so."""
         end_s = time.monotonic() + seconds
         while not is_so(found := self.http.get(path).json()):
             assert time.monotonic() < end_s, found
             time.sleep(0.01)
         return found
+
+    def comes_to(self, line: str, value: float) -> None:
+        """Waits until a line of /metrics has that value: some is counted behind the answer."""
+        end_s = time.monotonic() + 30
+        while (found := self.metric(line)) != value:
+            assert time.monotonic() < end_s, f"{line}: {found}"
+            time.sleep(0.01)
 
     def metric(self, line: str) -> float:
         """The value of a line of /metrics; 0 if there is none."""

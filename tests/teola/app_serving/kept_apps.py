@@ -26,6 +26,7 @@ async def send(text: str, seconds: float = 0.0) -> str:
 @tl.tool(reads=True)
 async def rest(seconds: float) -> str:
     """Waits, until a file says that it need not."""
+    EFFECTS.with_name("resting").touch()
     if not EFFECTS.with_name("quick").exists():
         await asyncio.sleep(seconds)
     return "rested"

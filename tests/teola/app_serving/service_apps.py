@@ -1,7 +1,7 @@
 """Apps for services, on engines that tests replace."""
 
 import asyncio
-import time
+import threading
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -14,6 +14,7 @@ import teola as tl
 llm = tl.LLM("fake:")
 started: list[str] = []  # runs of `wait`
 stopped: list[str] = []  # those that came to their end, whatever it was
+unblock = threading.Event()  # ends runs of `block`
 
 
 class Place(BaseModel):
@@ -70,7 +71,7 @@ async def wait(name: str, seconds: float = 30.0) -> str:
 
 @tl.app
 async def block(seconds: float) -> str:
-    time.sleep(seconds)
+    unblock.wait(seconds)
     return "blocked"
 
 

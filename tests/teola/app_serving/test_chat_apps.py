@@ -1,20 +1,21 @@
 """Apps as models: `/v1/models` and `/v1/chat/completions`."""
 
+import json
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import teola as tl
 from backends.errors import EngineOverloaded, EngineUnavailable, RequestTooLong
+from teola.app_serving import chat_api
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from leaving import leave_when
 from service_apps import (
     ask,
     fail,
@@ -25,6 +26,7 @@ from service_apps import (
     optional,
     short,
     slow,
+    started,
     steps,
     stopped,
     talk,
@@ -33,6 +35,7 @@ from service_apps import (
 )
 
 Serve = Callable[..., Any]
+CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,12 @@ def asked(serve: Serve) -> Iterator[Any]:
 def content_of(chunks: list[Any]) -> str:
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk.get("choices")]
     return "".join(delta.get("content") or "" for delta in deltas)
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream waits for as long as it takes, whether its run fails at once."""
+    monkeypatch.setattr(chat_api, "_STATUS_S", 60.0)
 
 
 def pieces_of(chunks: list[Any]) -> list[str]:
@@ -257,6 +266,7 @@ def test_a_wrong_argument_is_told_of_the_message_it_came_from(serve: Serve) -> N
     assert other["param"] == "messages.2.role"
 
 
+@pytest.mark.usefixtures("_patient")
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize(
     ("error", "status", "code"),
@@ -289,6 +299,7 @@ async def pays(question: str) -> str:
     return await tl.value(say_it(await tl.value(charge(question))))
 
 
+@pytest.mark.usefixtures("_patient")
 @pytest.mark.parametrize("error", [EngineUnavailable("away"), EngineOverloaded("full")])
 def test_an_app_that_called_a_tool_is_not_run_again_by_clients(
     serve: Serve, error: Exception
@@ -318,6 +329,7 @@ def test_half_of_an_emoji_is_answered(serve: Serve) -> None:
     assert (failed.status_code, failed.json()["error"]["code"]) == (500, "agent_failed")
 
 
+@pytest.mark.usefixtures("_patient")
 def test_a_failed_app_is_not_run_again_by_clients(serve: Serve) -> None:
     with serve(fail) as client:
         for streams in (False, True):
@@ -326,7 +338,10 @@ def test_a_failed_app_is_not_run_again_by_clients(serve: Serve) -> None:
             assert answer.json()["error"]["message"].startswith("fail: KeyError; see run run_")
 
 
-def test_a_run_that_fails_late_ends_its_stream_with_an_error(serve: Serve) -> None:
+def test_a_run_that_fails_late_ends_its_stream_with_an_error(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_api, "_STATUS_S", 0.05)
     with serve(slow) as client:
         *chunks, last = client.chunks("slow", "?")
     assert content_of(chunks) == ""
@@ -342,41 +357,38 @@ def test_chats_beyond_the_limit_of_runs_are_refused(serve: Serve) -> None:
         client.http.post(f"/v1/runs/{first['id']}/cancel")
 
 
-@pytest.mark.parametrize(("streams", "seconds"), [(False, 0.3), (True, 0.3), (True, 1.5)])
+@pytest.mark.parametrize(("streams", "is_open"), [(False, False), (True, False), (True, True)])
 def test_a_client_that_leaves_a_chat_cancels_its_run(
-    serve: Serve, streams: bool, seconds: float
+    serve: Serve, streams: bool, is_open: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"left chat {streams} {seconds}"
+    name = f"left chat {streams} {is_open}"
+    monkeypatch.setattr(chat_api, "_STATUS_S", 0.05 if is_open else 60.0)
     with serve(wait) as client:
         messages = [{"role": "user", "content": name}]
         body = {"model": "wait", "messages": messages, "stream": streams}
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{client.url}/v1/chat/completions", json=body, timeout=seconds)
-        end_s = time.monotonic() + 1.0
+        if is_open:
+            with client.http.stream("POST", CHAT, json=body) as answer:
+                assert answer.status_code == 200
+        else:
+            leave_when(client.url, CHAT, body, lambda: name in started)
+        end_s = time.monotonic() + 15.0
         while name not in stopped:
             assert time.monotonic() < end_s
             time.sleep(0.01)
-        assert client.metric('teola_app_runs_total{app="wait",status="cancelled"}') == 1
-        assert client.metric("teola_requests_aborted_total") == 1
-        assert client.metric("teola_num_requests_waiting") == 0
+        client.comes_to('teola_app_runs_total{app="wait",status="cancelled"}', 1)
+        client.comes_to("teola_requests_aborted_total", 1)
+        client.comes_to("teola_num_requests_waiting", 0)
 
 
 def test_a_cancelled_run_ends_its_chat(serve: Serve) -> None:
-    with serve(wait) as client:
-        answers: list[list[Any]] = []
-
-        def listen() -> None:
-            answers.append(client.chunks("wait", "cancelled chat"))
-
-        waiting = threading.Thread(target=listen)
-        waiting.start()
-        while not client.service._running:
-            time.sleep(0.01)
-        time.sleep(1.2)  # the stream is open
+    messages = [{"role": "user", "content": "cancelled chat"}]
+    body = {"model": "wait", "messages": messages, "stream": True}
+    with serve(wait) as client, client.http.stream("POST", CHAT, json=body) as answer:
         (run_id,) = client.service._running
         client.http.post(f"/v1/runs/{run_id}/cancel")
-        waiting.join()
-    assert answers[0][-1]["error"]["code"] == "run_cancelled"
+        *_, last, done = filter(None, answer.iter_lines())
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "run_cancelled"
+    assert done == "data: [DONE]"
 
 
 def test_a_chat_needs_the_key(serve: Serve) -> None:

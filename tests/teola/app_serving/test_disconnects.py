@@ -17,6 +17,7 @@ from teola.runner import default_runner
 sys.path.insert(0, str(Path(__file__).parent))
 
 from app_process import HERE, Process, apps_process
+from leaving import leave_when
 
 RUN, CHAT = "/v1/apps/ask/runs", "/v1/chat/completions"
 TEXT = re.compile(r'"type":"text"|"content":"[^"]')
@@ -36,18 +37,24 @@ def body_of(path: str, text: str, streams: bool) -> dict[str, Any]:
 
 
 def leave(url: str, path: str, streams: bool, text: str = "long") -> None:
-    """Ask, and go away when the answer has been on its way for a moment."""
+    """Ask, and go away when the answer has begun to be written."""
     body = body_of(path, text, streams)
     if not streams:
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(url + path, json=body, timeout=httpx.Timeout(10, read=0.5))
+        leave_when(url, path, body, lambda: num_pieces(url) > 1)
         return
-    with httpx.stream("POST", url + path, json=body, timeout=10) as answer:
+    with httpx.stream("POST", url + path, json=body, timeout=30) as answer:
         assert any(TEXT.search(line) for line in answer.iter_lines())
 
 
-def within(seconds: float, is_true: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + seconds
+def num_pieces(url: str) -> int:
+    """Of the texts that are being written."""
+    runs = httpx.get(f"{url}/v1/runs").json()["data"]
+    return sum(run["progress"]["text_pieces"] for run in runs)
+
+
+def soon(is_true: Callable[[], bool]) -> None:
+    """Within a second or two, unless the machine is busy."""
+    end_s = time.monotonic() + 30
     while not is_true():
         assert time.monotonic() < end_s, "it never came true"
         time.sleep(0.02)
@@ -67,10 +74,10 @@ def test_a_client_that_leaves_frees_its_query(server: Process, path: str, stream
     aborted, decoded = "teola_requests_aborted_total", "teola_decoded_tokens_total"
     before = {line: server.metric(line) for line in (cancelled, aborted, decoded)}
     leave(server.url, path, streams)
-    within(1.0, lambda: server.metric(cancelled) == before[cancelled] + 1)
-    within(1.0, lambda: server.metric(decoded) > before[decoded])
-    assert server.metric(decoded) < before[decoded] + 100  # of 500 words
-    assert server.metric(aborted) == before[aborted] + 1
+    soon(lambda: server.metric(cancelled) == before[cancelled] + 1)
+    soon(lambda: server.metric(decoded) > before[decoded])
+    assert server.metric(decoded) < before[decoded] + 400  # of 500 words
+    soon(lambda: server.metric(aborted) == before[aborted] + 1)
     assert server.metric("teola_num_requests_running") == 0
 
 
@@ -96,12 +103,12 @@ def test_a_client_that_leaves_frees_the_engines_sequence_and_its_kv(
 
     with serve(ask) as client:
         first = client.run("ask", arguments={"question": "loads it"}, background=True).json()
-        within(20, lambda: "teola_kv_free_pages" in client.http.get("/metrics").text)
+        soon(lambda: "teola_kv_free_pages" in client.http.get("/metrics").text)
         client.http.post(f"/v1/runs/{first['id']}/cancel")
         leave(client.url, path, streams)
         ((url, engine),) = [it for it in default_runner().engines if it[0] == llm.spec.url]
-        within(1.0, lambda: num_running(engine) == 0)
+        soon(lambda: num_running(engine) == 0)
         free, tree = (client.metric(f'teola_kv_{n}_pages{{engine="{url}"}}') for n in NAMES)
         assert free + tree == engine.cache_stats().num_pages
-        within(1.0, lambda: client.metric("teola_decoded_tokens_total") > 0)
+        soon(lambda: client.metric("teola_decoded_tokens_total") > 0)
         default_runner().forget([llm.spec])

@@ -14,7 +14,7 @@ from frontend_dsl.markers import mark
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from service_apps import ask, block, fail, find, llm, measure, steps, twice, wait
+from service_apps import ask, block, fail, find, llm, measure, steps, twice, unblock, wait
 
 Serve = Callable[..., Any]
 
@@ -166,9 +166,14 @@ def test_a_run_that_takes_too_long_is_stopped(serve: Serve) -> None:
 
 
 def test_an_app_that_blocks_its_loop_delays_no_other_answer(serve: Serve) -> None:
+    unblock.clear()
     with serve(block) as client:
-        client.run("block", arguments={"seconds": 1.0}, background=True)
-        assert client.http.get("/health").elapsed.total_seconds() < 0.7
+        run = client.run("block", arguments={"seconds": 60.0}, background=True).json()
+        assert client.http.get("/health").status_code == 200
+        assert client.http.get(f"/v1/runs/{run['id']}").json()["status"] == "running"
+        unblock.set()
+        path = f"/v1/runs/{run['id']}"
+        assert client.until(path, lambda body: body["status"] != "running")["result"] == "blocked"
 
 
 def test_a_long_body_is_read_and_checked(serve: Serve) -> None:

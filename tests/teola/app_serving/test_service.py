@@ -1,6 +1,8 @@
 """Who may ask a service, and what it says of itself."""
 
+import asyncio
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,37 @@ def test_before_it_has_started_nothing_runs(serve: Serve) -> None:
 def test_runs_and_tokens_are_counted(serve: Serve) -> None:
     with tl.fake(llm, "two words"), serve(ask) as client:
         client.run("ask", arguments={"question": "?"})
-        assert client.metric('teola_app_runs_total{app="ask",status="completed"}') == 1
-        assert client.metric("teola_decoded_tokens_total") == 2
-        assert client.metric("teola_time_to_first_token_seconds_count") == 1
-        assert client.metric("teola_num_requests_running") == 0
+        client.comes_to('teola_app_runs_total{app="ask",status="completed"}', 1)
+        client.comes_to("teola_decoded_tokens_total", 2)
+        client.comes_to("teola_time_to_first_token_seconds_count", 1)
+        client.comes_to("teola_num_requests_running", 0)
+
+
+def test_what_a_run_used_is_counted_before_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[bool] = []
+
+    async def main() -> None:
+        service = AppService([ask], 1)
+        await service.start()
+        tell = asyncio.get_running_loop().call_soon_threadsafe
+
+        def tell_slowly(*args: Any) -> Any:
+            told = tell(*args)
+            time.sleep(0.02)
+            return told
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", tell_slowly)
+        with service.admitted() as place:
+            run = service.started(service.app("ask"), {"question": "?"}, place, None)
+        run.ended.add_done_callback(lambda _: counted.append(run.stopped.is_set()))
+        await run.outcome()
+        await service.close()
+
+    with tl.fake(llm, "two words"):
+        asyncio.run(main())
+    assert counted == [True]
 
 
 def test_two_apps_of_one_name_are_refused() -> None:

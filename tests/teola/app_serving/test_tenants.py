@@ -1,21 +1,28 @@
 """Whose run goes first, where a header says whose a run is."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import httpx
-
 import teola as tl
-from teola.app_serving.service import AppService
+from runtime.events import Event
 
 Serve = Callable[..., Any]
-llm = tl.LLM("emulated:h100/llama-3.1-8b", output_tokens=20, max_running=1)
+llm = tl.LLM("emulated:h100/llama-3.1-8b", output_tokens=60_000, max_running=1)
 
 
-@tl.prompt(llm, max_tokens=20)
+@tl.prompt(llm, max_tokens=60_000)
+def hold(question: str) -> str:
+    return question
+
+
+@tl.prompt(llm, max_tokens=5)
 def say(question: str) -> str:
     return question
+
+
+@tl.app
+def holds(question: str) -> str:
+    return hold(question)
 
 
 @tl.app
@@ -25,33 +32,35 @@ def answer(question: str) -> str:
 
 def ended(serve: Serve, *tenants: str, **options: Any) -> list[str]:
     """The tenants of runs in the order in which they end; they come one after another, behind a
-    run that holds the engine's one slot."""
-    order: list[str] = []
+    run that holds the engine's one slot until all have come."""
+    events: list[Event] = []
 
-    async def main(url: str) -> None:
-        async def run(tenant: str, number: int) -> None:
-            body = {"arguments": {"question": f"{number}"}}
-            head = {"X-Tenant": tenant}
-            found = await http.post("/v1/apps/answer/runs", json=body, headers=head)
-            assert found.json()["status"] == "completed", found.text
-            order.append(tenant)
+    def begin(app: str, tenant: str) -> str:
+        body = {"arguments": {"question": tenant}, "background": True}
+        head = {"X-Tenant": tenant}
+        found = client.http.post(f"/v1/apps/{app}/runs", json=body, headers=head)
+        return str(found.json()["id"])
 
-        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
-            tasks = []
-            for number, tenant in enumerate(("nobody", *tenants)):
-                tasks.append(asyncio.create_task(run(tenant, number)))
-                await until_started(http, number + 1)
-            await asyncio.gather(*tasks)
+    def works(kind: str, run_id: str) -> None:
+        client.until(f"/v1/runs?app={kind}", lambda listed: run_id in _at_engine(listed["data"]))
 
-    async def until_started(http: httpx.AsyncClient, count: int) -> None:
-        while len(order) + len((await http.get("/v1/runs")).json()["data"]) < count:
-            await asyncio.sleep(0.01)
+    app = answer.using(policy="vtc", memo=False, listener=events.append)
+    with serve(holds.using(policy="vtc"), app, max_runs=16, **options) as client:
+        first = begin("holds", "nobody")
+        works("holds", first)
+        for tenant in tenants:
+            works("answer", begin("answer", tenant))
+        client.http.post(f"/v1/runs/{first}/cancel")
+        client.until("/v1/runs", lambda listed: listed["data"] == [])
+    begun = [event.query for event in events if event.kind == "query"]
+    of = dict(zip(begun, tenants, strict=True))
+    return [of[event.query] for event in events if event.kind == "done"]
 
-    app = answer.using(policy="vtc", memo=False)
-    with serve(app, max_runs=16, **options) as client:
-        assert isinstance(client.service, AppService)
-        asyncio.run(main(client.url))
-    return order[1:]
+
+def _at_engine(runs: list[Any]) -> list[str]:
+    """Those whose prompt is with the engine."""
+    told = {run["id"]: run["progress"] for run in runs}
+    return [run_id for run_id, at in told.items() if at["waiting"] or at["running"]]
 
 
 def test_tenants_of_a_header_take_turns_under_a_fair_policy(serve: Serve) -> None:

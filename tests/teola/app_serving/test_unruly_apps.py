@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -84,11 +83,12 @@ def test_a_service_whose_runs_cannot_go_on_says_so(serve: Serve) -> None:
         assert client.run("ask", arguments={"question": "?"}).status_code == 503
 
 
-release = threading.Event()
+tracing, release = threading.Event(), threading.Event()
 
 
 @tl.app
 def trace_long(question: str, seconds: float) -> str:
+    tracing.set()
     release.wait(seconds)
     return say(question)
 
@@ -101,28 +101,28 @@ def unroll(question: str, n: int) -> str:
 
 
 def test_an_app_that_is_traced_for_long_delays_no_other(serve: Serve) -> None:
+    tracing.clear()
     release.clear()
     with tl.fake(llm, "fine"), serve(trace_long, ask) as client:
-        body = {"question": "?", "seconds": 20.5}
+        body = {"question": "?", "seconds": 60.5}
         run = client.run("trace_long", arguments=body, background=True).json()
-        began_s = time.monotonic()
+        assert tracing.wait(30)
         assert client.run("ask", arguments={"question": "?"}).json()["result"] == "fine"
-        assert time.monotonic() - began_s < 10
-        release.set()
         path = f"/v1/runs/{run['id']}"
+        assert client.http.get(path).json()["status"] == "running"
+        release.set()
         ended = client.until(path, lambda body: body["status"] != "running")
     assert ended["result"] == "fine"
 
 
 def test_a_run_is_cancelled_while_its_app_is_traced_and_keeps_its_place(serve: Serve) -> None:
+    tracing.clear()
     release.clear()
     with tl.fake(llm, "fine"), serve(trace_long, ask, max_runs=1) as client:
-        body = {"question": "?", "seconds": 20.25}
+        body = {"question": "?", "seconds": 60.25}
         run = client.run("trace_long", arguments=body, background=True).json()
-        time.sleep(0.2)
-        began_s = time.monotonic()
+        assert tracing.wait(30)
         cancelled = client.http.post(f"/v1/runs/{run['id']}/cancel").json()
-        assert time.monotonic() - began_s < 1.5
         assert cancelled["status"] == "cancelled"
         assert client.run("ask", arguments={"question": "?"}).status_code == 429
         release.set()
@@ -133,10 +133,10 @@ def test_a_run_is_cancelled_while_its_app_is_traced_and_keeps_its_place(serve: S
 def test_tracing_is_a_part_of_the_time_of_a_run(serve: Serve) -> None:
     release.clear()
     with tl.fake(llm, "fine"), serve(trace_long, timeout_s=0.3) as client:
-        answer = client.run("trace_long", arguments={"question": "?", "seconds": 20.125})
+        answer = client.run("trace_long", arguments={"question": "?", "seconds": 60.125})
         release.set()
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "run_timeout")
-    assert answer.json()["seconds"] < 5
+    assert answer.json()["seconds"] < 30
     assert "within 0.3 s" in answer.json()["error"]["message"]
 
 

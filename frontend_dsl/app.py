@@ -4,55 +4,28 @@ An app knows how to become a graph; running it is the runner's work, which it is
 """
 
 import copy
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
+from frontend_dsl.app_calls import AppCalls
 from frontend_dsl.app_function import AppFunction
-from frontend_dsl.app_session import AppSession, listened
-from frontend_dsl.bounded import BoundedCache
-from frontend_dsl.breaks import Shape
-from frontend_dsl.callables import result_type, written_function
+from frontend_dsl.callables import written_function
 from frontend_dsl.declared_types import is_optional
 from frontend_dsl.encode_ahead import EncodeAhead
-from frontend_dsl.errors import TraceError
-from frontend_dsl.inlining import inline
-from frontend_dsl.nested import NestedApp, Specs
-from frontend_dsl.program import (
-    Batch,
-    Call,
-    Called,
-    CallInputs,
-    Program,
-    RunListened,
-    Runner,
-    RunOptions,
-    StreamEvent,
-    user_options,
-)
-from frontend_dsl.reads import Reads
-from frontend_dsl.signature import ArgumentError, bind
+from frontend_dsl.program import Runner, RunOptions, StreamEvent, user_options
 from frontend_dsl.source_check import check_source
 from frontend_dsl.source_rules import Kind
-from frontend_dsl.traced_programs import MAX_PROGRAMS, TracedPrograms
 from frontend_dsl.tracer import current
-from graph_opt.graph import Graph, Json
+from graph_opt.graph import Graph
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 
 
-class App(Generic[P, R]):
+class App(AppCalls, Generic[P, R]):
     """An LLM application: call, `.arun`, `.stream` or `.batch` it; `.graph` and `.plan` show it.
 
     A method may be an app: its object is then a constant of the app, like a global. What the code
@@ -65,37 +38,6 @@ class App(Generic[P, R]):
         update_wrapper(self, function, updated=())
         self._begin(AppFunction.of(function), runner, options)
         check_source(written_function(function), _surely_symbolic(self), is_final=False)
-
-    def _begin(
-        self, function: AppFunction, runner: Callable[[], Runner], options: RunOptions
-    ) -> None:
-        self.options = options
-        self._runner = runner
-        self._traced = TracedPrograms()
-        self._segments: BoundedCache[Shape, Program] = BoundedCache(MAX_PROGRAMS)
-        self._set_function(function)
-
-    def _set_function(self, function: AppFunction) -> None:
-        self._app_function = function
-        self._function = function.call
-        self.__name__ = self.name = function.name
-        self.is_async = function.is_async
-        self.parameters = function.parameters
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """What is traced."""
-        return self._app_function.call
-
-    @property
-    def app_function(self) -> AppFunction:
-        """The function behind it, with its place."""
-        return self._app_function
-
-    @property
-    def access(self) -> Mapping[str, Json]:
-        """What an `async def` app inside another is known not to do, as attrs of its call."""
-        return {}
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> "App[P, R]": ...
@@ -261,116 +203,11 @@ class App(Generic[P, R]):
         """The plan as text."""
         return str(self.plan(*args, **kwargs))
 
-    def _received(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[AppFunction, tuple[Any, ...], Mapping[str, Any]]:
-        """The function that takes the arguments of a call, and those, as it takes them."""
-        function, args = self._app_function.with_receiver_of(args)
-        return function, args, kwargs
-
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Notebooks show the user's calls."""
         from frontend_dsl.notebook import app_bundle
 
         return app_bundle(self)
-
-    # `def` apps: one program for each set of static arguments
-
-    def _calls(
-        self, calls: Iterable[Any], concurrency: int | None, progress: bool | None
-    ) -> tuple[list[tuple[tuple[Any, ...], Mapping[str, Any]]], Batch]:
-        """The arguments of each call of a batch. Raises ArgumentError for what is no batch."""
-        if isinstance(calls, (str, Mapping)):
-            raise ArgumentError(f"{self.name}.batch() takes a list of calls, not {calls!r}")
-        arguments = [_arguments(call) for call in calls]
-        return arguments, Batch(self.name, len(arguments), concurrency, progress)
-
-    def _try_prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        try:
-            return self._prepare(args, kwargs)
-        except ArgumentError as error:  # the outcome of this call alone
-            return error
-
-    def _prepare(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[Program, Mapping[str, Any]]:
-        called = Called(self, args, kwargs)
-        function, args, kwargs = self._received(args, kwargs)
-        bound = bind(self.name, self.parameters, args, kwargs).lifted()
-        return self._traced.of(function, bound), CallInputs(bound.symbolic, called)
-
-    def _program_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
-        """The program when symbolic arguments may be missing: any value stands for them."""
-        function, args, kwargs = self._received(args, kwargs)
-        if self.is_async:
-            problem = (
-                f"app {self.name}() is `async def`: its graphs come to be while it runs; "
-                "run it with trace= and look at the trace"
-            )
-            raise TraceError(problem, *function.place)
-        return self._traced.of(function, function.bound_partly(args, kwargs))
-
-    # `async def` apps: a session
-
-    def _listened(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RunListened:
-        return listened(partial(self._run_session, args, kwargs), self.options)
-
-    async def _run_session(
-        self,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: RunOptions,
-        specs: Specs | None = None,
-    ) -> Any:
-        called = Called(self, args, kwargs)
-        function, args, kwargs = self._received(args, kwargs)
-        bound = bind(self.name, self.parameters, args, kwargs)
-        arguments = CallInputs({**bound.static, **bound.symbolic}, called)
-        session = AppSession(function, self._segments, specs)
-        return await session.run(self._runner(), arguments, options)
-
-    async def _run_sessions(
-        self, calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], how: Batch
-    ) -> list[Any]:
-        def runs(options: RunOptions) -> Iterator[Coroutine[Any, Any, Any]]:
-            return (self._run_session(*call, options) for call in calls)
-
-        return await self._runner().gather(runs, self.options, how)
-
-    def _inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        function, args = self._app_function.with_receiver_of(args)
-        return inline(function, args, kwargs, self.options, self._nested)
-
-    # `async def` apps inside others, where nothing can be awaited
-
-    def _nested(self) -> NestedApp:
-        """Made once, as long as the code reads the same components: a graph names it."""
-        found = self.__dict__.get("_nested_app")
-        if found is not None and found[0] is self and found[1].are_current():
-            return cast(NestedApp, found[2])
-        reads = Reads(self._app_function.call)
-        components, function = tuple(reads.components.values()), self._app_function
-        returns = result_type(function.call)
-        nested = NestedApp(
-            self.name,
-            self._run_nested,
-            self.options,
-            returns,
-            function.variables,
-            components,
-            self.access,
-        )
-        self.__dict__["_nested_app"] = (self, reads, nested)
-        return nested
-
-    def _run_nested(
-        self, arguments: Mapping[str, Any], options: RunOptions, specs: Specs
-    ) -> Coroutine[Any, Any, Any]:
-        return self._run_session((), arguments, options, specs)
-
-
-def _arguments(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    return ((), call) if isinstance(call, Mapping) else ((call,), {})
 
 
 def _surely_symbolic(app: App[..., Any]) -> dict[str, Kind]:

@@ -8,10 +8,7 @@ from typing import Any
 from frontend_dsl.agents.agent import Agent
 from frontend_dsl.agents.agent_tools import callee_of
 from frontend_dsl.agents.loop import Loop
-from frontend_dsl.agents.meter import current_meter
 from frontend_dsl.agents.results import AgentResult, CallMade
-from frontend_dsl.agents.talk import Talk
-from frontend_dsl.breaks import run_of_async_app
 from frontend_dsl.teams.members import description_of
 from frontend_dsl.tools import tool
 
@@ -38,19 +35,12 @@ class Holder(Agent[Any]):
         self.tools = (*agent.tools, *transfers)
         callees = {callee.name: callee for callee in map(callee_of, transfers)}
         self._rules = replace(agent._rules, callees={**agent._rules.callees, **callees})
-        self._turn_sampling = agent._turn_sampling or dict(agent._form.sampling)
         self._turns = turns
         function = replace(agent._app_function, call=self._converse, is_async=True)
         self._set_function(function)
 
     async def _converse(self, task: str) -> AgentResult[Any]:
-        run, meter = run_of_async_app(f"the agent {self.name}"), current_meter()
-        callees, sampling = self._rules.callees, self._turn_sampling or {}
-        talk = Talk(self.name, self.llm, callees, sampling, is_native=meter.is_native)
-        about, before = ("", []) if self.memory is None else await self.memory.recall(task)
-        system = "\n\n".join(filter(None, [self.instructions, about]))
-        loop = HandoffLoop(self._rules, talk, run, meter)
-        return await loop.result([*talk.open(system), *before, *self._turns])
+        return await self._conversation(task, self._turns, HandoffLoop)
 
 
 class _Handed(Exception):

@@ -71,6 +71,7 @@ class EngineSpec:
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)
     instance: int | None = None  # set: an engine of its own, however alike its neighbours are
+    stands_for: "EngineSpec | None" = field(default=None, compare=False)  # in a test
 
     def __post_init__(self) -> None:
         if "?" in self.url:

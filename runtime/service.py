@@ -134,7 +134,7 @@ class Runtime:
                         gate,
                         stored,
                         name,
-                        engines[name].key,
+                        engines,
                         is_volatile="keeps" not in _able_of(schedulers[name]),
                     )
                     for name, gate in gates.items()

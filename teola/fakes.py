@@ -92,7 +92,7 @@ class fake:  # noqa: N801 - read as a verb: `with tl.fake(llm, {...}) as calls`
         if spec.kind == "llm":
             script = Script(spec.url, self._replies, self.calls)
             options = {"replies": self._scripts.setdefault(spec.key, script)}
-        return EngineSpec(spec.kind, "fake:", options, next(_instances))
+        return EngineSpec(spec.kind, "fake:", options, next(_instances), stands_for=spec)
 
 
 def active_fakes() -> tuple[fake, ...]:

@@ -25,6 +25,7 @@ from runtime.run_store.stored_run import InDoubt
 from runtime.run_store.values import NotStorable, decode
 from teola.app_places import code_of, loaded_app
 from teola.runner import default_runner
+from teola.stored_runs import has_other_engines
 
 
 class CodeChanged(UserWarning):
@@ -170,7 +171,8 @@ def prepared(
     summary = store.summary(run_id)
     found = app or _app_at(summary.run.target, run_id)
     args, kwargs = _by_name(found, *_arguments(summary, arguments))
-    if summary.run.code and summary.run.code != code_of(found):
+    has_changed = bool(summary.run.code) and summary.run.code != code_of(found)
+    if has_changed:
         warnings.warn(
             f"the code of {summary.run.app}() changed since run {run_id} began: what it asks for "
             "with the same arguments as before is not done again, all else is",
@@ -178,7 +180,8 @@ def prepared(
             stacklevel=4,
         )
     urls = {**found.options.engines, **_engines(summary, engines), **engines}
-    claimed: Claimed = store.claim(run_id, in_doubt).result()
+    others = has_changed or has_other_engines(summary.run, urls)
+    claimed: Claimed = store.claim(run_id, in_doubt, has_other_engines=others).result()
     options = {
         **_as_asked(claimed.row, found.options, is_alone=is_alone),
         "resumes": claimed.run,

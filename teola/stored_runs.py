@@ -150,18 +150,27 @@ def _row_of(inputs: Mapping[str, Any], options: RunOptions) -> RunRow:
 
     began_s = date().timestamp()
     called = inputs.called if isinstance(inputs, CallInputs) else Called(None, (), {})
-    urls = {name: without_url_secrets(url) for name, url in options.engines.items()}
     return RunRow(
         id=uuid4().hex[:12],
         app=getattr(called.app, "name", ""),
         target=target_of(called.app),
         arguments=_arguments_of(called),
-        engines=json.dumps(urls),
+        engines=engines_text(options.engines),
         code=code_of(called.app),
         began_s=began_s,
         tenant=options.tenant or "",
         **order_of(options, began_s),
     )
+
+
+def engines_text(urls: Mapping[str, str]) -> str:
+    """The engines that a caller replaced, as they are kept."""
+    return json.dumps({name: without_url_secrets(url) for name, url in urls.items()})
+
+
+def has_other_engines(row: RunRow, urls: Mapping[str, str]) -> bool:
+    """Whether a run goes on with other engines than it was called with."""
+    return bool(json.loads(row.engines) != json.loads(engines_text(urls)))
 
 
 def order_of(options: RunOptions, began_s: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a primitive was given, as a digest that is the same in every process.
 
 Unlike the memo's keys it knows contexts behind a sampled text, since that text is kept, and tells
-functions by their code and what it reads. Of an engine it knows the name in the app: a run may go
-on with another one under that name.
+functions by their code and what it reads. Of an engine it knows what the run calls it: the run may
+go on with another one in its place.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ class Contents:
     def of(
         self,
         request: Request,
-        engine: str,
+        engines: Sequence[str],
         place: str,
         *,
         with_code: bool,
         is_asked: bool = False,
     ) -> bytes:
-        """The digest of a request; empty where a value of it cannot be told. With the code of the
-        function that it calls, a call of the changed function is another; where it cannot be told
-        what that code reads, the place belongs to it. Who `is_asked` is no part of a question: a
-        terminal, a function, or nobody until later."""
-        where = [] if OPS[request.op].engine_kind == "python" else [engine]
+        """The digest of a request to these engines; empty where a value of it cannot be told. With
+        the code of the function that it calls, a call of the changed function is another; where it
+        cannot be told what that code reads, the place belongs to it. Who `is_asked` is no part of a
+        question: a terminal, a function, or nobody until later."""
         left_out = ("fn",) if is_asked else ()
         try:
             attrs = {
@@ -54,7 +53,7 @@ class Contents:
                 if name not in left_out
             }
             inputs = [self._input(value) for value in request.inputs]
-            return digest(encode([request.op, attrs, inputs, *where]))
+            return digest(encode([request.op, attrs, inputs, *engines]))
         except NotStorable:
             return b""
 

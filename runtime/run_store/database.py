@@ -12,11 +12,11 @@ from typing import Any
 
 from runtime.errors import RunStoreFailed
 from runtime.run_store.questions import GivenAnswer, given_answer
-from runtime.run_store.rows import NodeRow, NodeState, RunRow, RunState
+from runtime.run_store.rows import EngineRow, NodeRow, NodeState, Row, RunRow, RunState
 from runtime.run_store.values import encode
 
 FILE = "runs.sqlite"
-VERSION = 4  # 2: runs of services; 3: tenants, who answered, ends in lists; 4: orders
+VERSION = 4  # 2: runs of services; 3: tenants, who answered, ends in lists; 4: orders, engines
 WAIT_S = 30.0  # for another process that writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -43,12 +43,16 @@ CREATE TABLE IF NOT EXISTS tenants (run TEXT PRIMARY KEY, tenant TEXT NOT NULL) 
 CREATE TABLE IF NOT EXISTS orders (
     run TEXT PRIMARY KEY, objective TEXT NOT NULL, due_s REAL, policy TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS engines (
+    run TEXT NOT NULL, name TEXT NOT NULL, identity TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (run, name, identity)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
     run TEXT NOT NULL, question TEXT NOT NULL, asked TEXT NOT NULL, value BLOB NOT NULL,
     who TEXT NOT NULL, when_s REAL NOT NULL, PRIMARY KEY (run, question)
 ) WITHOUT ROWID;
 """
-_OF_RUNS = ("nodes", "served", "ends", "tenants", "orders", "answers")
+_OF_RUNS = ("nodes", "served", "ends", "tenants", "orders", "engines", "answers")
 _TABLES = (*((table, "run") for table in _OF_RUNS), ("runs", "id"))
 RUN = (  # a process of an earlier version may work in the folder: it knows no more columns
     "id, app, target, arguments, engines, code, began_s, state, ended_s, error, owner, "
@@ -99,8 +103,8 @@ class RunDatabase:
             if is_served:
                 db.execute("INSERT INTO served VALUES (?, x'', x'')", (run.id,))
 
-    def put(self, rows: Sequence[tuple[str, NodeRow | bytes]]) -> None:
-        """Write primitives of runs, in order; a key alone is taken away."""
+    def put(self, rows: Sequence[tuple[str, Row]]) -> None:
+        """Write primitives and engines of runs, in order; a key alone is taken away."""
         with self.transaction() as db:
             for run, row in rows:
                 _put(db, run, row)
@@ -138,6 +142,11 @@ class RunDatabase:
         query = f"SELECT {_NODE.replace('value', value)}, sum FROM nodes WHERE run = ?"
         rows = self.read(f"{query} ORDER BY when_s", (run_id,))
         return [_node(row) if _is_whole(row) else replace(_node(row), value=b"") for row in rows]
+
+    def engines(self, run_id: str) -> list[EngineRow]:
+        """The engines that a run has asked."""
+        query = "SELECT name, identity, number FROM engines WHERE run = ?"
+        return [EngineRow(*row) for row in self.read(query, (run_id,))]
 
     def value(self, run_id: str, key: bytes) -> bytes | None:
         """The value of a primitive; None where it is damaged."""
@@ -223,9 +232,12 @@ def _written(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _put(db: sqlite3.Connection, run: str, row: NodeRow | bytes) -> None:
+def _put(db: sqlite3.Connection, run: str, row: Row) -> None:
     if isinstance(row, bytes):
         db.execute("DELETE FROM nodes WHERE run = ? AND key = ?", (run, row))
+    elif isinstance(row, EngineRow):
+        values = (run, _written(row.name), row.identity, row.number)
+        db.execute("INSERT OR REPLACE INTO engines VALUES (?, ?, ?, ?)", values)
     else:
         values = (run, *_columns(row), _sum(row.key, row.state, row.value))
         db.execute("INSERT OR REPLACE INTO nodes VALUES (?,?,?,?,?,?,?,?,?,?)", values)

@@ -7,13 +7,14 @@ goes on at once and is written with the next effect, or soon.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from backends.base import Outcome, Request, Result
 from backends.errors import EngineError, RequestAborted, RequestRejected
+from backends.registry import EngineSpec
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.dispatch import new_request_id
@@ -40,14 +41,15 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
         scheduler: Scheduler,
         part: RunPart,
         name: str,
-        spec_key: str = "",
+        engines: Mapping[str, EngineSpec],
         *,
         is_volatile: bool = False,
     ) -> None:
-        """The engine of a spec has this name in the app. What was written to a volatile engine is
+        """The engine of that name, of those of the query. What was written to a volatile one is
         gone with the process, so it is done again."""
         super().__init__(scheduler)
-        self._engine = part.engine(name, spec_key)
+        self._engine = part.engine(name, engines[name])
+        self._engines = engines
         self._part = part
         self._run = part.run
         self._is_volatile = is_volatile
@@ -102,10 +104,18 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
     def _work(self, job: Job, node: Node, kind: Kind) -> Work:
         pure, asks = kind is Kind.PURE, kind is Kind.ASKS
         name, place = str(node.attrs.get("fn", node.op)), self._part.place + job.path
-        content = self._run.contents.of(
-            job.request, self._engine, place, with_code=pure, is_asked=asks
-        )
+        engines = self._asked(node, kind)
+        content = self._run.contents.of(job.request, engines, place, with_code=pure, is_asked=asks)
         return Work(kind, place, node.op, name, content)
+
+    def _asked(self, node: Node, kind: Kind) -> Sequence[str]:
+        """Which engines do the work: of an app inside the query those that it may ask."""
+        if OPS[node.op].engine_kind != "python":
+            return [self._engine]
+        if kind is not Kind.NESTED or not self._run.knows_engines:
+            return ()
+        names: Any = node.attrs["engines"]
+        return [self._part.engine(name, self._engines[name]) for name in names]
 
     def _found_work(self, job: Job, node: Node, work: Work) -> None:
         if job.request.id not in self._held:  # it was cancelled

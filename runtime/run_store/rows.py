@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 LATEST_S = 2.5e11  # a date that calendars still know
 
@@ -59,6 +59,18 @@ class NodeRow:
     state: NodeState
     value: bytes = b""
     when_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """An engine of a run. Engines that share a name are numbered."""
+
+    name: str  # in its app, behind those of the apps around
+    identity: str
+    number: int
+
+
+Row: TypeAlias = NodeRow | EngineRow | bytes  # that is written; a primitive's key alone: taken away
 
 
 @dataclass(frozen=True, slots=True)

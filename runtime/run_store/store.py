@@ -12,6 +12,7 @@ from typing import Any
 from backends.base import Result
 from runtime.errors import RunInUse, RunNotFound
 from runtime.run_store.database import RunDatabase
+from runtime.run_store.engine_numbers import EngineNumbers, Engines, EnginesByOrder
 from runtime.run_store.outcomes import encode_result
 from runtime.run_store.owners import Owner
 from runtime.run_store.pages import Cursor, Page, Where, read_page
@@ -77,13 +78,19 @@ class RunStore:
 
         return self.writer.do(work)
 
-    def claim(self, run_id: str, in_doubt: InDoubt = "stop") -> Future[Claimed]:
-        """Take a run that no living process works on. Raises RunNotFound, RunInUse."""
+    def claim(
+        self, run_id: str, in_doubt: InDoubt = "stop", *, has_other_engines: bool = False
+    ) -> Future[Claimed]:
+        """Take a run that no living process works on; `has_other_engines`: one that it has not
+        asked may be in the place of one that it has. Raises RunNotFound, RunInUse."""
 
         def work(database: RunDatabase) -> Claimed:
             before, row = self._take(database, run_id)
             rows = database.nodes(run_id, MOST_AT_ONCE)
-            run = StoredRun(run_id, self.writer, rows, in_doubt, row.due_s)
+            engines: Engines = EnginesByOrder()
+            if row.objective:  # written by a version that keeps engines
+                engines = EngineNumbers(database.engines(run_id), may_replace=has_other_engines)
+            run = StoredRun(run_id, self.writer, rows, in_doubt, row.due_s, engines)
             return Claimed(row, before, run, database.answers(run_id))
 
         return self.writer.do(work)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
+from backends.registry import EngineSpec
 from runtime.clock import date
 from runtime.errors import (
     EffectInDoubt,
@@ -21,6 +23,7 @@ from runtime.errors import (
     failure_of,
 )
 from runtime.run_store.contents import Contents, digest
+from runtime.run_store.engine_numbers import EngineNumbers, Engines
 from runtime.run_store.folders import option_of
 from runtime.run_store.kinds import Kind
 from runtime.run_store.rows import NodeRow, NodeState
@@ -62,8 +65,9 @@ class StoredRun:
         rows: Sequence[NodeRow] = (),
         in_doubt: InDoubt = "stop",
         due_s: float | None = None,
+        engines: Engines | None = None,
     ) -> None:
-        """`rows` are those that an earlier process wrote; `due_s` when the result of a run that
+        """`rows` and `engines` are of an earlier process; `due_s` is when the result of a run that
         goes on was wanted, by the wall clock."""
         self.id = run_id
         self.writer = writer
@@ -81,7 +85,8 @@ class StoredRun:
         for row in rows:
             if ended.isdisjoint(_around(row.place)):  # else an app that ended has it for itself
                 self._like[row.op, row.name, row.content][row.key] = None
-        self._engines: dict[str, dict[str, int]] = {}  # by name: the keys of their specs, numbered
+        self._engines = engines or EngineNumbers()
+        self.knows_engines = isinstance(self._engines, EngineNumbers)
         self._failures: list[tuple[Exception, bytes]] = []
         self._late: dict[bytes, Work] = {}  # effects that were given up, by their keys
         self._texts: dict[int, list[bytes]] = defaultdict(list)  # by the hash of what was written
@@ -135,11 +140,11 @@ class StoredRun:
             "tool). Start it anew, or undo the change of its code"
         )
 
-    def engine(self, name: str, spec_key: str) -> str:
+    def engine(self, name: str, spec: EngineSpec) -> str:
         """The name, with a number where several engines have it: one app, run on each of them."""
-        known = self._engines.setdefault(name, {})
-        number = known.setdefault(spec_key, len(known) + 1)
-        return name if number == 1 else f"{name} {number}"
+        if spec.kind == "python":
+            return name
+        return self._engines.name(name, spec, partial(self.writer.put, self.id))
 
     def put(self, work: Work, state: NodeState, value: bytes = b"") -> None:
         """Keep it soon."""
@@ -243,11 +248,11 @@ class RunPart:
     run: StoredRun
     place: str = ""
 
-    def engine(self, name: str, spec_key: str) -> str:
+    def engine(self, name: str, spec: EngineSpec) -> str:
         """What the run calls an engine: its name in the app, behind those of the apps around."""
         around = (each.partition("[")[0] for each in self.place.split("."))  # no turns, no items
         names = [each for each in around if any(map(str.isalpha, each))]
-        return self.run.engine(".".join([*names, name]), spec_key)
+        return self.run.engine(".".join([*names, name]), spec)
 
     def within(self, place: str) -> RunPart:
         return replace(self, place=f"{self.place}{place}.") if place else self

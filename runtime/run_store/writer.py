@@ -11,7 +11,7 @@ from typing import TypeVar
 from runtime.errors import RunStoreFailed
 from runtime.memo.aside import aside
 from runtime.run_store.database import RunDatabase
-from runtime.run_store.rows import NodeRow, NodeState
+from runtime.run_store.rows import NodeRow, NodeState, Row
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Writer:
         self.database = database
         self._thread = ThreadPoolExecutor(1, "teola-runs")
         self._lock = threading.Lock()
-        self._rows: list[tuple[str, NodeRow | bytes]] = []
+        self._rows: list[tuple[str, Row]] = []
         self._num_bytes = 0
         self._is_due = threading.Event()
         self._is_closed = threading.Event()
@@ -35,14 +35,14 @@ class Writer:
         self._failure: RunStoreFailed | None = None
         self._writing = threading.Lock()  # of who uses the database
 
-    def put(self, run_id: str, row: NodeRow | bytes) -> None:
+    def put(self, run_id: str, row: Row) -> None:
         """Write soon: within LONGEST_WAIT_S, or with the next row that is committed. A value that
         no file takes is not kept."""
         if isinstance(row, NodeRow) and len(row.value) > MOST_VALUE_BYTES:
             row = replace(row, state=NodeState.UNKEPT, value=b"")
         with self._lock:
             self._rows.append((run_id, row))
-            self._num_bytes += 0 if isinstance(row, bytes) else len(row.value)
+            self._num_bytes += len(row.value) if isinstance(row, NodeRow) else 0
             if self._num_bytes > MOST_WAITING_BYTES:
                 self._is_due.set()
             if self._late:

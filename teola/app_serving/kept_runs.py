@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from backends.url_secrets import without_url_secrets
 from frontend_dsl.agents.approval import Nobody
 from runtime.clock import date
 from runtime.errors import RunInUse, RunNotFound, RunStoreFailed, WrongAnswer
@@ -31,7 +30,7 @@ from teola.app_serving.run_list import ListedRun, RunQuery, listed
 from teola.app_serving.served_app import ServedApp
 from teola.runner import default_runner
 from teola.serving.api_errors import invalid
-from teola.stored_runs import order_of, taken
+from teola.stored_runs import engines_text, has_other_engines, order_of, taken
 
 T = TypeVar("T")
 _log = logging.getLogger("teola.apps")
@@ -72,7 +71,7 @@ class KeptRuns:
             app=app.name,
             target=target_of(app),
             arguments=b"" if served.takes_secrets else encode([[], dict(arguments)]),
-            engines=json.dumps({n: without_url_secrets(u) for n, u in app.options.engines.items()}),
+            engines=engines_text(app.options.engines),
             code=self._code.get(app.name, ""),
             began_s=began_s,
             tenant=tenant or app.options.tenant or "",
@@ -87,9 +86,11 @@ class KeptRuns:
     ) -> Kept:
         """Go on with a run. Raises ApiError where another process does."""
         code = self._code.get(served.name, "")
-        if found.row.code and found.row.code != code:
+        has_changed = bool(found.row.code) and found.row.code != code
+        if has_changed:
             _log.warning("the code of %s changed since run %s began", served.name, found.row.id)
-        claiming = self._store.claim(found.row.id, in_doubt)
+        others = has_changed or has_other_engines(found.row, served.app.options.engines)
+        claiming = self._store.claim(found.row.id, in_doubt, has_other_engines=others)
         claimed = await _on_disk(claiming, self._store.give_back)
         try:
             await _on_disk(self._served.answer(found.row.id, b""))

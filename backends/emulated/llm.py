@@ -11,7 +11,7 @@ from backends.emulated.recording import Recording, RecordingStats, read_recordin
 from backends.emulated.roofline import Roofline
 from backends.emulated.timeline import LoopTimer, StepTimer, timer_for
 from backends.llm.engine import LLMEngine, capabilities_with
-from backends.llm.worker import SteppedCore
+from backends.llm.stepped_core import SteppedCore
 from backends.optional import optional_imports
 
 _log = logging.getLogger("teola.emulated")

@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 from backends.base import Outcome, Request
 from backends.emulated.timeline import LoopTimer
+from backends.llm.inbox import Command, Inbox
+from backends.llm.outbox import Outbox
 from backends.llm.requests.preparation_threads import Prepare, Prepared, prepare_here
-from backends.llm.worker import Command, Inbox, Outbox, SteppedCore, Worker
+from backends.llm.stepped_core import SteppedCore
+from backends.llm.worker import Worker
 
 
 class LoopInbox(Inbox):

@@ -17,23 +17,14 @@ from backends.base import Capability, Context, EngineInfo, Outcome, Part, Reques
 from backends.errors import EngineUnavailable
 from backends.llm.fusion.fused_prefill import Fuser
 from backends.llm.fusion_gate import FusionGate
+from backends.llm.inbox import Abort, Call, Expect, Flush, Inbox, OrderBy, Submit
 from backends.llm.kv.eviction import EvictionName
+from backends.llm.outbox import Outbox
+from backends.llm.outcomes import as_failure, settle
 from backends.llm.requests.preparation_threads import Preparation, PreparationThreads, Prepared
 from backends.llm.stats import CacheStats, SpeculationStats
-from backends.llm.worker import (
-    Abort,
-    Call,
-    Expect,
-    Flush,
-    Inbox,
-    OrderBy,
-    Outbox,
-    SteppedCore,
-    Submit,
-    Worker,
-    as_failure,
-    settle,
-)
+from backends.llm.stepped_core import SteppedCore
+from backends.llm.worker import Worker
 from backends.local_engine import in_thread_or_here
 from backends.loop_clock import is_virtual
 from backends.policy.base import Policy

@@ -9,7 +9,7 @@ from backends.errors import ConfigError
 from backends.llm.engine import LLMEngine, capabilities_with
 from backends.llm.fusion_gate import FusionGate
 from backends.llm.options import LLMOptions, check_read
-from backends.llm.worker import SteppedCore
+from backends.llm.stepped_core import SteppedCore
 from backends.models.fetch import check_url, resolve
 from backends.native.build import build_in_background
 from backends.optional import optional_imports

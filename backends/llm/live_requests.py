@@ -13,6 +13,7 @@ from backends.errors import EngineError, RequestRejected
 from backends.llm.kv.cache import KVCache
 from backends.llm.kv.page_table import PageTable
 from backends.llm.model.batch import NO_TOKEN, Run
+from backends.llm.outcomes import as_failure
 from backends.llm.planner.planner import BatchPlanner
 from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.llm.sample.sampler import Picks, SamplingResult
@@ -124,7 +125,7 @@ class LiveRequests:
         for group in groups.values():
             self.drop(group)
         self._cache.unsettle(self.tables())
-        failure = _as_failure(error, "a step")
+        failure = as_failure(error, "a step failed")
         return [(group.request, failure) for group in groups.values()]
 
     def tables(self) -> Iterator[PageTable]:
@@ -157,7 +158,7 @@ class LiveRequests:
                 if grow(sequence, generation, pick, end_ids):
                     return self._finish_decode(sequence, generation)
         except Exception as error:
-            return self.end(sequence, _as_failure(error, "a decode"))
+            return self.end(sequence, as_failure(error, "a decode failed"))
         if generation.num_guessed:
             self._cache.publish(table, sequence.ids, table.num_computed)
             self._cache.truncate(table, table.num_computed)
@@ -212,11 +213,3 @@ def _not_finite(ids: Items[int]) -> EngineError:
         f"the model's logits are not finite (NaN or infinity) after {len(ids)} tokens: its weights "
         "or the adapter are damaged, or a sum overflowed; try dtype='float32' or another file"
     )
-
-
-def _as_failure(error: Exception, what: str) -> EngineError:
-    if isinstance(error, EngineError):
-        return error
-    failure = EngineError(f"{what} failed: {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure

@@ -19,6 +19,7 @@ from backends.errors import (
     RequestAborted,
     RequestRejected,
 )
+from backends.llm.outcomes import as_failure, settle
 from backends.llm.requests.open_turn import tools_of
 
 _LIGHT_CHARS = 4096  # tokenised in less time than a thread takes to wake
@@ -69,7 +70,7 @@ def prepare_here(
     try:
         prepared = prepare(request)
     except Exception as error:
-        _settle(outcome, _as_failure(error))
+        settle(outcome, as_failure(error, "a request could not be read"))
     else:
         enter(prepared)
 
@@ -117,7 +118,7 @@ class PreparationThreads:
         """Answer a request that is being read; False when none is."""
         outcome = self._reading.pop(request_id, None)
         if outcome is not None:
-            _settle(outcome, RequestAborted())
+            settle(outcome, RequestAborted())
         return outcome is not None
 
     def close(self) -> None:
@@ -126,7 +127,7 @@ class PreparationThreads:
             threads.shutdown(wait=False, cancel_futures=True)
         while self._reading:
             _, outcome = self._reading.popitem()
-            _settle(outcome, EngineUnavailable("the engine was closed"))
+            settle(outcome, EngineUnavailable("the engine was closed"))
 
     def _import_torch(self) -> None:
         import torch  # noqa: F401
@@ -145,9 +146,9 @@ class PreparationThreads:
         if self._reading.get(request_id) is outcome:
             del self._reading[request_id]
         if done.cancelled():
-            _settle(outcome, EngineUnavailable("the engine was closed"))
+            settle(outcome, EngineUnavailable("the engine was closed"))
         elif (error := done.exception()) is not None:
-            _settle(outcome, _as_failure(error))
+            settle(outcome, as_failure(error, "a request could not be read"))
         elif not outcome.done():
             enter(done.result())
 
@@ -181,7 +182,7 @@ class _Limit:
 
     def _start(self, failure: EngineError) -> asyncio.TimerHandle:
         loop = self._outcome.get_loop()
-        return loop.call_later(self._seconds, _settle, self._outcome, failure)
+        return loop.call_later(self._seconds, settle, self._outcome, failure)
 
 
 def _has_grammar(request: Request) -> bool:
@@ -220,16 +221,3 @@ def _size(value: object) -> int:
     if isinstance(value, list | tuple):
         return sum(len(text) for text in value if isinstance(text, str)) + len(value)
     return _TURN_CHARS
-
-
-def _as_failure(error: BaseException) -> EngineError:
-    if isinstance(error, EngineError):
-        return error
-    failure = EngineError(f"a request could not be read: {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
-
-
-def _settle(outcome: "asyncio.Future[Outcome]", failure: EngineError) -> None:
-    if not outcome.done():  # its caller may have been cancelled
-        outcome.set_result(failure)

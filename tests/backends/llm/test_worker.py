@@ -4,7 +4,7 @@ import asyncio
 import threading
 from typing import Any
 
-from backends.llm.worker import Outbox
+from backends.llm.outbox import Outbox
 
 
 def test_calls_reach_their_loop_in_order_with_one_wake_up() -> None:

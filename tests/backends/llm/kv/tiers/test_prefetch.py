@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.llm.worker import Inbox
+from backends.llm.inbox import Inbox
 
 TEXT = "the owl sat in the old oak and said nothing at all "
 

@@ -13,8 +13,14 @@ they answer is recorded, and the same arrivals run on a virtual clock. Targets: 
 within 10 %, P90 within 15 %; of two ways that really differ by more than 10 % the emulation tells
 the winner. The first way runs twice: what lies between these two runs nobody can foretell. `own` is
 the replay on a device fitted to the run's own steps: what is off there is not the machine's.
+`stopped` is the share of the real steps' seconds in which the engine's thread had no core.
 
-Run it on an idle machine. The last line is one JSON object.
+Run it on an idle machine. Where others work beside it, in a scheduling group of its own:
+
+    setsid -w bash -c 'echo -20 > /proc/self/autogroup; python benchmarks/bench_fidelity.py'
+
+The real-time class (`chrt`) is worse: a thread that never rests is stopped for 50 ms a second.
+The last line is one JSON object.
 """
 
 import argparse
@@ -50,7 +56,7 @@ def replay(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         asked = args.model, args.load, args.queries, args.seed
         found = compare(*asked, Path(folder), status.update)
     rows = {name: beside.row() for name, beside in found.items()}
-    for names in (slice(4), slice(4, 9), slice(9, 13), slice(13, None)):
+    for names in (slice(4), slice(4, 10), slice(10, 14), slice(14, None)):
         part = {way: dict(list(row.items())[names]) for way, row in rows.items()}
         show(console, "real, and emulated to real", part)
     near = {name: is_near(row) for name, row in rows.items()}

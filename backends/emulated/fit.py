@@ -28,7 +28,13 @@ _DISTURBED = 2.0  # a step that took so many times what it should was stopped by
 Matrix = NDArray[np.float64]
 
 
-def fit(steps: Sequence[Measured], shape: Shape, memory_bytes: float, source: str) -> Device:
+def fit(
+    steps: Sequence[Measured],
+    shape: Shape,
+    memory_bytes: float,
+    source: str,
+    between_steps_s: float = 0.0,
+) -> Device:
     """The device that explains the steps of a model of `shape`: each of them as it came, so that
     sizes of which there are many matter more."""
     rows = np.array([_terms(step, shape) for step in steps])  # [N, 4 + knots]
@@ -53,6 +59,7 @@ def fit(steps: Sequence[Measured], shape: Shape, memory_bytes: float, source: st
         step_overhead_s=step_s,
         layer_overhead_s=0.0,
         row_overhead_s=row_s,
+        between_steps_s=between_steps_s,
     )
 
 

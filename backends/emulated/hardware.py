@@ -59,6 +59,7 @@ class Device(Described):
     step_overhead_s: NotNegative = 0.0006  # launches, scheduling, sampling of any step
     layer_overhead_s: NotNegative = 4e-6  # of each layer's kernels
     row_overhead_s: NotNegative = 6e-6  # of each sequence in a step
+    between_steps_s: NotNegative = 0.0  # before each step of an LLM; the device is idle
     link_bytes_s: Positive = 32e9  # to the other devices of one model, one direction
     link_latency_s: NotNegative = 8e-6  # of an all-reduce
     token_budget: Count | None = None  # of an LLM engine on it, where its options name none

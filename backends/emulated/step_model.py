@@ -89,11 +89,12 @@ class RooflineModel:
         raise ConfigError("an emulated engine takes no LoRA adapters")
 
     def launch(self, batch: StepBatch, kv: EmptyPool) -> Done:  # noqa: ARG002
-        """Takes the step's time."""
+        """Takes the step's time, and what an engine takes before a step."""
         spans = [Rows(span.num_rows, span.num_keys) for span in batch.spans]
         num_wanted = len(batch.wanted)
         layers = self.config.num_layers
         share = 1.0 if batch.stop_layer is None else batch.stop_layer / layers
-        self._timer.spend(self._roofline.step_s(spans, num_wanted) * share)
+        step_s = self._roofline.step_s(spans, num_wanted) * share
+        self._timer.spend(step_s, after_s=self._roofline.device.between_steps_s)
         masses = tuple(np.ones(batch.spans[w.span].num_keys, np.float32) for w in batch.watches)
         return Done(StepOutput(np.full(num_wanted, NO_TOKEN), None, masses))

@@ -40,8 +40,9 @@ class StepTimer(Protocol):
 
     def __call__(self) -> float: ...
 
-    def spend(self, step_s: float, began_s: float | None = None) -> None:
-        """A step of so many seconds on the device; it began now or at `began_s`."""
+    def spend(self, step_s: float, began_s: float | None = None, after_s: float = 0.0) -> None:
+        """A step of so many seconds on the device; it began now or at `began_s`, or so many
+        seconds after that, in which the device is free."""
 
     def rest(self) -> None:
         """The engine has nothing to do: its next step begins when it is asked for."""
@@ -61,12 +62,12 @@ class WallTimer:
     def __call__(self) -> float:
         return time.perf_counter()
 
-    def spend(self, step_s: float, began_s: float | None = None) -> None:
+    def spend(self, step_s: float, began_s: float | None = None, after_s: float = 0.0) -> None:
         now_s = self()
         earliest_s = now_s if began_s is None else began_s
         if self._ended_s is not None:
             earliest_s = max(self._ended_s, now_s - CATCH_UP_S)
-        self._ended_s = self._timeline.place(earliest_s, step_s)
+        self._ended_s = self._timeline.place(earliest_s + after_s, step_s)
         if (left_s := self._ended_s - now_s) > 0:
             time.sleep(left_s)
 
@@ -89,8 +90,13 @@ class LoopTimer:
     def __call__(self) -> float:
         return self._loop.time() + self._ahead_s
 
-    def spend(self, step_s: float, began_s: float | None = None) -> None:  # noqa: ARG002
-        self._ahead_s = self._timeline.place(self(), step_s) - self._loop.time()
+    def spend(
+        self,
+        step_s: float,
+        began_s: float | None = None,  # noqa: ARG002
+        after_s: float = 0.0,
+    ) -> None:
+        self._ahead_s = self._timeline.place(self() + after_s, step_s) - self._loop.time()
 
     def rest(self) -> None:
         """Time passes by `settle` alone."""

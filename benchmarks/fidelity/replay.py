@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from backends.emulated.between_steps import gaps_between_steps, typical_gap_s
 from backends.emulated.fit import fit
 from backends.emulated.hardware import Device
 from backends.emulated.measure import (
-    Measured,
     Stepper,
     as_toml,
     calibration_round,
@@ -22,6 +22,7 @@ from backends.models.fetch import resolve
 from benchmarks.fidelity.load import Asked, queries
 from benchmarks.fidelity.runs import THREADS, WARM_UP, Run, Way, run_emulated, run_really
 from benchmarks.fidelity.steps import MEMORY_BYTES
+from benchmarks.fidelity.watched import Watched
 from teola.simulation.served import percentile
 
 WAYS: Mapping[str, Way] = {
@@ -52,9 +53,12 @@ class Beside:
         ratios = {f"{name[:-2]}_ratio": round(ours[name] / real[name], 3) for name in TIMES}
         own_ratios = {f"own_{name[:-2]}_ratio": round(own[name] / real[name], 3) for name in TIMES}
         counted = {f"{name}_off": ours[name] - real[name] for name in real if name not in TIMES}
-        busy = round(self.emulated.busy_s / self.real.busy_s, 3)
+        busy = {
+            "busy_ratio": round(self.emulated.busy_s / self.real.busy_s, 3),
+            "stopped": round(self.real.watched.stopped_s / self.real.busy_s, 4),
+        }
         times = {name: real[name] for name in TIMES}
-        return {**times, **ratios, "busy_ratio": busy, **own_ratios, **counted}
+        return {**times, **ratios, **busy, **own_ratios, **counted}
 
 
 class Machine:
@@ -62,15 +66,19 @@ class Machine:
 
     def __init__(self, model: str, folder: Path) -> None:
         core = load_core(resolve(model), LLMOptions(threads=THREADS))
-        self._shape, self._stepper = shape_of_model(core.model.config), Stepper(core)
+        self._core, self._stepper = core, Stepper(core)
+        self._shape = shape_of_model(core.model.config)
         self._name, self._folder = model.partition(":")[2], folder
 
-    def measure(self) -> list[Measured]:
-        return calibration_round(self._stepper)
+    def measure(self) -> Watched:
+        return Watched(calibration_round(self._stepper), gaps_between_steps(self._core))
 
-    def url(self, name: str, steps: Sequence[Measured]) -> str:
+    def url(self, name: str, seen: Sequence[Watched]) -> str:
         """Of the emulated LLM whose steps are as these."""
-        return self._written(name, fit(steps, self._shape, MEMORY_BYTES, "this machine"))
+        steps = [step for each in seen for step in each.steps]
+        between_s = typical_gap_s([gap for each in seen for gap in each.gaps])
+        device = fit(steps, self._shape, MEMORY_BYTES, "this machine", between_s)
+        return self._written(name, device)
 
     def _written(self, name: str, device: Device) -> str:
         path = self._folder / f"{name}.toml"
@@ -85,17 +93,17 @@ def compare(
     these steps together are its profile."""
     machine = Machine(model, folder)
     measured = [machine.measure()]
-    asked = _at_load(machine.url("first", measured[0]), load, count, seed)
+    asked = _at_load(machine.url("first", measured), load, count, seed)
     real: dict[str, Run] = {}
     ways = {**WAYS, AGAIN: WAYS["fcfs"]}
     for name, way in ways.items():
         tell(name)
         real[name] = run_really(model, asked, way, folder / f"{name}.jsonl")
         measured.append(machine.measure())
-    url = machine.url("all", [step for steps in measured for step in steps])
+    url = machine.url("all", measured)
     found = {}
     for name, way in ways.items():
-        said, own = folder / f"{name}.jsonl", machine.url(name, real[name].steps)
+        said, own = folder / f"{name}.jsonl", machine.url(name, [real[name].watched])
         runs = [run_emulated(each, asked, way, said) for each in (url, own)]
         found[name] = Beside(real[name], *runs)
     return found

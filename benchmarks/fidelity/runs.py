@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import teola as tl
-from backends.emulated.measure import Measured
 from benchmarks.fidelity.load import Asked, apps_on
-from benchmarks.fidelity.watched import watched_steps
+from benchmarks.fidelity.watched import Watched, watched_steps
 from runtime.clock import now
 from teola.runner import AppRunner, chosen_runner, default_runner
 from teola.simulation.served import Served
@@ -30,7 +29,7 @@ class Run:
     served: list[Served]
     preemptions: int
     busy_s: float  # of all steps
-    steps: list[Measured] = field(default_factory=list)  # of a real run
+    watched: Watched = field(default_factory=Watched)  # of a real run
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,10 @@ def run_really(model: str, asked: Sequence[Asked], way: Way, record: Path) -> Ru
     llm = tl.LLM(model, threads=THREADS, **{**ENGINE, **way.options})
     runner = AppRunner()
     try:
-        with chosen_runner(runner), watched_steps() as steps:
+        with chosen_runner(runner), watched_steps() as watched:
             served = asyncio.run(_serve(apps_on(llm), asked, way.policy, record))
-            return Run(served, _preemptions(runner), sum(s.seconds for s in steps), steps)
+            busy_s = sum(step.seconds for step in watched.steps)
+            return Run(served, _preemptions(runner), busy_s, watched)
     finally:
         runner.close()
 

@@ -39,6 +39,7 @@ def measure_this_machine(file: Path, model: str, no_color: bool, debug: bool) ->
         if is_busy():
             console.print("warning: this machine is busy, so times will be long", style="yellow")
         with optional_imports("local"):
+            from backends.emulated.between_steps import gaps_between_steps, typical_gap_s
             from backends.emulated.fit import fit
             from backends.emulated.measure import (
                 Stepper,
@@ -52,9 +53,11 @@ def measure_this_machine(file: Path, model: str, no_color: bool, debug: bool) ->
         with console.status(f"loading {model}") as status:
             core = load_core(resolve(model), LLMOptions.model_validate({}))
             steps = calibration(Stepper(core), status.update)
+            between_s = typical_gap_s(gaps_between_steps(core))
         shape = shape_of_model(core.model.config)
         source = f"measured with {model} on {this_machine()}"
-        device = with_sizes_of(core, fit(steps, shape, _memory_bytes(), source))
+        fitted = fit(steps, shape, _memory_bytes(), source, between_s)
+        device = with_sizes_of(core, fitted)
         file.write_text(as_toml(device), encoding="utf-8")
         console.print(f"{len(steps)} steps measured; use it as emulated:{file}/MODEL")
 

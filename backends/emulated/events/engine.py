@@ -184,7 +184,8 @@ class EventLLM:
 
     def _end(self) -> None:
         assert self._jump is not None, "its timer is set by `_begin`"
-        self._busy_s += self._jump.seconds
+        idle_s = self._jump.num_steps * self._core.times.between_steps_s
+        self._busy_s += self._jump.seconds - idle_s
         first, done = self._core.finish(self._jump)
         self._jump = None
         for sequence in first:

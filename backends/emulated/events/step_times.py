@@ -4,6 +4,8 @@ A step of n decodes that attend to K keys takes base(n) + slope(n) K: of attenti
 traffic each grows with K alone, and so does the longer. In j steps K grows by n each:
 
     seconds(j) = j base + slope (j K + n j (j - 1) / 2)
+
+What the engine takes before each step is in base.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ class StepTimes:
     """Of a roofline."""
 
     def __init__(self, roofline: Roofline) -> None:
+        self.between_steps_s = roofline.device.between_steps_s
         self._roofline = roofline
         self._line = lru_cache(maxsize=None)(self._measured)
 
@@ -33,7 +36,7 @@ class StepTimes:
         """A step of chunks of prompts, of which `num_ended` are complete, beside n decodes."""
         each = num_keys / n if n else 0.0
         spans = [*chunks, *(Rows(1, each) for _ in range(n))]  # type: ignore[arg-type]
-        return self._roofline.step_s(spans, n + num_ended)
+        return self._roofline.step_s(spans, n + num_ended) + self.between_steps_s
 
     def steps_until(self, seconds: float, most: int, num_decodes: int, num_keys: int) -> int:
         """The first end of a step at `seconds` or later, at least one and at most `most`."""
@@ -49,4 +52,4 @@ class StepTimes:
     def _measured(self, n: int) -> tuple[float, float]:
         none_s = self._roofline.step_s([Rows(1, 0)] * n, n)
         some_s = self._roofline.step_s([Rows(1, _KEYS)] * n, n)
-        return none_s, (some_s - none_s) / (n * _KEYS)
+        return none_s + self.between_steps_s, (some_s - none_s) / (n * _KEYS)

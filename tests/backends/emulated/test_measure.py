@@ -1,10 +1,13 @@
 """A device file fitted to measured steps."""
 
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backends.emulated.between_steps import NUM_DECODED as NUM_BETWEEN
+from backends.emulated.between_steps import REQUESTS, gaps_between_steps, typical_gap_s
 from backends.emulated.descriptions import device_of, shape_of
 from backends.emulated.fit import fit
 from backends.emulated.hardware import Device
@@ -89,11 +92,11 @@ def test_all_steps_together_take_the_measured_time() -> None:
 
 
 def test_a_fitted_device_is_written_and_read(tmp_path: Path) -> None:
-    device = fit(steps_of(Roofline(MACHINE, SHAPE)), SHAPE, 8e9, "here")
+    device = fit(steps_of(Roofline(MACHINE, SHAPE)), SHAPE, 8e9, "here", between_steps_s=9e-5)
     path = tmp_path / "mine.toml"
     path.write_text(as_toml(device))
     read, _ = device_of(str(path))
-    assert read.source == "here"
+    assert (read.source, read.between_steps_s) == ("here", 9e-5)
     spans = [Rows(1, 100)] * 4
     assert Roofline(read, SHAPE).step_s(spans, 4) == pytest.approx(
         Roofline(device, SHAPE).step_s(spans, 4), rel=1e-4
@@ -139,3 +142,17 @@ def test_the_calibration_has_steps_of_all_sizes() -> None:
     decodes = {len(step.spans) for step in steps if step.num_tokens == step.num_logits}
     assert {1, 2, 4, 8, 16, 32} <= decodes
     assert {16, 64, 512} <= {step.num_tokens for step in steps}
+
+
+def test_the_seconds_between_the_steps_of_an_engine_are_timed_while_work_waits() -> None:
+    core, ticks = virtual_core(PagedModel(), VirtualClock(), lambda _: 0.0), count()
+    gaps = gaps_between_steps(core, lambda: float(next(ticks)))
+    assert len(gaps) >= REQUESTS * (NUM_BETWEEN - 1)
+    assert set(gaps) == {1.0}  # one reading at the end of a step, one at the begin of the next
+    core.check_integrity()
+    assert list(Stepper(core).run([20], 3))  # the engine is closed, the core is not
+
+
+def test_a_gap_that_something_else_made_longer_does_not_count() -> None:
+    assert typical_gap_s([1.0, 2.0, 3.0, 50.0]) == 2.0
+    assert typical_gap_s([]) == 0.0

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from backends.emulated.descriptions import device_of
+from backends.emulated.measure import as_toml
 from backends.errors import ConfigError
 from teola.simulation.arrivals import Load
 from teola.simulation.chat import Chat
@@ -33,6 +35,19 @@ def test_jumps_take_as_long_as_their_steps(rate: float, policy: str, off: float)
         assert getattr(events, name) == pytest.approx(getattr(steps, name), rel=off), name
     assert events.decoded_tokens_s == pytest.approx(steps.decoded_tokens_s, rel=off)
     assert events.utilisation["llm"] == pytest.approx(steps.utilisation["llm"], rel=off)
+
+
+def test_what_an_engine_takes_before_each_step_is_spent_alike_by_steps_and_jumps(
+    tmp_path: Path,
+) -> None:
+    device, _ = device_of("h100")
+    slow, path = device.model_copy(update={"between_steps_s": 0.002}), tmp_path / "slow.toml"
+    path.write_text(as_toml(slow))
+    load = Load(4, 60, trace=LENGTHS)
+    steps, events = (served(f"{url}&device_file={path}", load) for url in (STEPS, EVENTS))
+    assert events.mean_s == pytest.approx(steps.mean_s, rel=0.001)
+    assert events.utilisation["llm"] == pytest.approx(steps.utilisation["llm"], rel=0.001)
+    assert steps.mean_s > 1.1 * served(STEPS, load).mean_s
 
 
 def test_prefixes_that_a_trace_names_are_found_alike(tmp_path: Path) -> None:

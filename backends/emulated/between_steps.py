@@ -16,8 +16,8 @@ from backends.llm.engine import LLMEngine
 from backends.llm.live_requests import Finished
 
 CLIENTS = (2, 4)  # at once; each asks again when it is answered
-REQUESTS = 6  # of each client
-PROMPT, NUM_DECODED = 32, 12  # tokens
+REQUESTS = 4  # of each client
+PROMPT, NUM_DECODED = 32, 24  # tokens
 
 _DISTURBED = 10.0  # times the median: something else stopped the thread
 

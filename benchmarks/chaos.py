@@ -35,7 +35,7 @@ from backends.processes import watchdog
 from runtime.run_store.database import FILE
 
 WORKER = Path(__file__).with_name("chaos_worker.py")
-GONE_S = 15.0  # for children of a killed worker: watchdogs take ten at the most
+GONE_S = 30.0  # for children of a killed worker: watchdogs take ten at the most
 STOPPED = 0.3  # of the kills happen while an engine is stopped
 
 
@@ -58,10 +58,11 @@ def chaos(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     num_kills, num_stopped, step = 0, 0, max(1, given.queries // (given.kills + 2))
     seen: set[psutil.Process] = set()
     while True:
-        command = [*words, str(given.seed + num_kills)]
+        more = given.kills - num_kills  # a worker that is to be killed leaves them for the next
+        command = [*words, str(given.seed + num_kills), "--leave", str(more)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
             if num_kills < given.kills:
-                _wait_for(folder, worker, step)
+                _wait_for(folder, worker, min(_num_ended(folder) + step, given.queries - more))
                 time.sleep(chance.uniform(0, 0.1))
                 children = _children(worker.pid)
                 seen.update(children)
@@ -108,8 +109,7 @@ def _stop_one(children: list[psutil.Process]) -> bool:
     return False
 
 
-def _wait_for(folder: Path, worker: "subprocess.Popen[str]", step: int) -> None:
-    wanted = _num_ended(folder) + step
+def _wait_for(folder: Path, worker: "subprocess.Popen[str]", wanted: int) -> None:
     while worker.poll() is None and _num_ended(folder) < wanted:
         time.sleep(0.01)
     assert worker.returncode in (None, 0), "the worker failed"

@@ -1,6 +1,6 @@
 """One worker of `chaos.py`: goes on with the runs that it finds, and begins the rest.
 
-    python benchmarks/chaos_worker.py FOLDER URL QUERIES SEED [--undisturbed]
+    python benchmarks/chaos_worker.py FOLDER URL QUERIES SEED [--leave N] [--undisturbed]
 
 Meanwhile a thread kills, ends, stops or slows its engines at random. The last line is JSON: what is
 left of the queries once all have ended. `--undisturbed` only prints all answers.
@@ -48,6 +48,7 @@ _parser.add_argument("folder", type=Path)
 _parser.add_argument("url")
 _parser.add_argument("queries", type=int)
 _parser.add_argument("seed", type=int)
+_parser.add_argument("--leave", type=int, default=0, help="so many deliveries wait for ever")
 _parser.add_argument("--undisturbed", action="store_true")
 given = _parser.parse_args()
 EFFECTS, RUNS = given.folder / "effects", str(given.folder / "runs")
@@ -75,6 +76,9 @@ def num_delivered() -> int:
     return sum(line.startswith("end ") for line in EFFECTS.read_text().splitlines())
 
 
+places = threading.Semaphore(max(0, given.queries - given.leave - num_delivered()))
+
+
 @tl.prompt(llm, max_tokens=16)
 def answer(question: str) -> str:
     return f"Say something about {question}."
@@ -83,6 +87,8 @@ def answer(question: str) -> str:
 @tl.tool
 def deliver(number: int, text: str) -> str:
     """Deliver an answer."""
+    if given.leave:
+        places.acquire()
     note(f"begin {number}")
     time.sleep(0.01)
     note(f"end {number} {json.dumps(text)}")

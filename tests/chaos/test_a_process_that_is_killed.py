@@ -20,7 +20,7 @@ def chaos(*words: str) -> dict[str, Any]:
         [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), *words],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )

@@ -249,6 +249,13 @@ broken = Answer((RESET,))  # no answer, and the connection breaks
 hung = Answer((HANG,))  # no answer at all
 
 
+def put_forward(seconds: float) -> None:
+    """The clock of the running loop, by which timeouts go: nobody waits for them."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    loop.time = lambda: time() + seconds  # type: ignore[method-assign]
+
+
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
     """Fails if tasks or sockets of what runs inside are there after it, some seconds later."""

@@ -430,7 +430,9 @@ def test_a_stream_is_not_to_be_compressed_which_would_hold_events_back() -> None
     assert run(main()) == "identity"
 
 
-def test_streams_share_a_connection() -> None:
+def test_streams_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.remote.events.DRAIN_S", 30.0)
+
     async def main() -> tuple[list[Any], int]:
         async with FaultServer(chunked(b'data: {"n": 1}\n\n', b"data: [DONE]\n\n")) as server:
             client = server.client()

@@ -19,6 +19,7 @@ from fault_server import (
     hung,
     nothing_left,
     overloaded,
+    put_forward,
 )
 
 from backends.base import Engine, Outcome, Request, Result, Usage
@@ -461,12 +462,13 @@ def test_an_unknown_option_names_the_known() -> None:
 
 def test_calls_that_wait_for_others_of_their_request_are_not_late() -> None:
     def slow(seen: Seen) -> Answer:
-        return Answer((0.07, *in_openais_shape(seen).steps))
+        put_forward(0.5)
+        return in_openais_shape(seen)
 
     texts = [str(n) for n in range(60)]
 
     (outcome,) = outcomes_of(
-        FaultServer(slow), texts, batch_size=1, concurrency=2, timeout_s=2.0, retries=0
+        FaultServer(slow), texts, batch_size=1, concurrency=2, timeout_s=10.0, retries=0
     )
 
     assert output(outcome).shape == (60, 3)

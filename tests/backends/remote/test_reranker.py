@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from fault_server import Answer, FaultServer, Seen, as_json, failing, nothing_left
+from fault_server import Answer, FaultServer, Seen, as_json, failing, nothing_left, put_forward
 
 from backends.base import Outcome, Request, Result, Usage
 from backends.documents import Doc
@@ -193,10 +193,11 @@ def test_ollama_has_no_rerankers() -> None:
 
 def test_calls_that_wait_for_others_of_their_request_are_not_late() -> None:
     def slow(seen: Seen) -> Answer:
-        return Answer((0.07, *in_coheres_shape(seen).steps))
+        put_forward(0.5)
+        return in_coheres_shape(seen)
 
     docs = [Doc("x" * n) for n in range(60)]
-    one_by_one = {"batch_size": 1, "concurrency": 2, "timeout_s": 2.0, "retries": 0}
+    one_by_one = {"batch_size": 1, "concurrency": 2, "timeout_s": 10.0, "retries": 0}
 
     (outcome,) = outcomes_of(FaultServer(slow), request("q", docs), **one_by_one)
 

@@ -119,7 +119,7 @@ def _interrupted(store: RunStore, run: StoredRun) -> None:
 async def _ended(
     store: RunStore, run: StoredRun, state: RunState, error: BaseException | None = None
 ) -> None:
-    from runtime.run_store.values import said_by
+    from runtime.run_store.object_state import said_by
 
     said = "" if error is None else without_url_secrets(said_by(error))
     ending = store.end(run.id, state, date().timestamp(), said)

@@ -11,17 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backends.url_secrets import without_url_secrets
-from runtime.run_store.values import (
-    NotStorable,
-    class_at,
-    class_path,
-    decode,
-    encode,
-    given_to,
-    made_error,
-    said_by,
-    state_of,
-)
+from runtime.run_store.object_state import given_to, made_error, said_by, state_of
+from runtime.run_store.values import NotStorable, class_at, class_path, decode, encode
 
 _PARTLY = "kept in part"
 

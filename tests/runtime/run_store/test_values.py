@@ -1,18 +1,21 @@
 """Values as bytes and back."""
 
 import enum
+import threading
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr, TypeAdapter
 
 from backends.base import Chunk, Turn
 from backends.documents import Doc, Index
@@ -181,3 +184,204 @@ def test_what_is_damaged_is_said_in_one_way() -> None:
     for data in (b"", b"{", b"[]", b'["enum", "a"]', b"\xff"):
         with pytest.raises(NotStorable):
             decode(data)
+
+
+class Perm(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Bits(enum.IntFlag):
+    ONE = 1
+    TWO = 2
+
+
+class Swapped(BaseModel):
+    a: int = Field(alias="b")
+    b: int = Field(alias="a")
+
+
+class Titled(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    name: str = Field(alias="title")
+    title: str = "x"
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int
+
+    @cached_property
+    def lock(self) -> Any:
+        return threading.Lock()
+
+
+class Listed(RootModel[list[int]]):
+    def __iter__(self) -> Any:  # as pydantic's documentation has it
+        return iter(self.root)
+
+
+T = TypeVar("T")
+
+
+class Page(BaseModel, Generic[T]):
+    items: list[T]
+
+
+class Slotted:
+    __slots__ = ("kept",)
+
+
+@dataclass
+class Grown(Slotted):
+    x: int = 1
+
+
+class Coded(Exception):
+    __slots__ = ("code",)
+
+
+def grown() -> Grown:
+    value = Grown(2)
+    value.kept = "this too"
+    return value
+
+
+def opened() -> Open:
+    value = Open.model_validate({"a": 1, "z": (2,)})
+    assert value.lock
+    return value
+
+
+def says_the_same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and repr(one) == repr(other) and bool(one == other)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Perm.READ | Perm.WRITE,
+        Perm(0),
+        Perm.READ,
+        Bits.ONE | Bits.TWO,
+        Bits(8),
+        Swapped(a=1, b=2),
+        Titled(name="N", title="T"),
+        opened(),
+        Listed([1, 2]),
+        Page[int](items=[1]),
+        Page[Report](items=[Report(title="a")]),
+        datetime(2026, 10, 25, 2, 30, fold=1),
+        datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=1), "CET")),
+        datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=-1, microseconds=3))),
+        TypeAdapter(datetime).validate_python("2026-01-02T00:00:00Z"),
+        PureWindowsPath("C:/a"),
+        PurePosixPath("/a"),
+        Doc("text", score=np.float32(0.5)),  # type: ignore[arg-type]
+        np.str_("a\0"),
+        np.str_(""),
+        np.bytes_(b"a\0"),
+        np.datetime64("2026-01-02"),
+    ],
+    ids=repr,
+)
+def test_nothing_of_a_value_is_lost(value: Any) -> None:
+    assert says_the_same(decode(encode(value)), value)
+
+
+@pytest.mark.skipif("Europe/Rome" not in available_timezones(), reason="no time zones here")
+def test_a_time_keeps_its_zone() -> None:
+    rome = ZoneInfo("Europe/Rome")
+    noon = datetime(2026, 3, 28, 12, tzinfo=rome)
+    for value in (noon, noon.replace(month=10, day=25, hour=2, fold=1), time(1, 2, tzinfo=rome)):
+        again = decode(encode(value))
+        assert says_the_same(again, value)
+        assert again.tzinfo is rome
+
+
+def test_what_an_object_holds_beside_its_fields_comes_back() -> None:
+    again = decode(encode(grown()))
+    assert (again, again.kept) == (Grown(2), "this too")
+    error = Coded("no")
+    error.code = 3
+    error.add_note("look there")
+    again = decode(encode(error))
+    assert (again.code, again.__notes__) == (3, ["look there"])
+    text = decode(encode(Doc(Chunk("passage")))).text
+    assert type(text) is Chunk
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_an_array_with_named_fields_comes_back_with_them(aligned: bool) -> None:
+    kind = np.dtype([("a", "i1"), ("b", "f8", (2,)), ("c", [("d", "U3")])], align=aligned)
+    array = np.array([(1, (2.0, 3.0), ("x",))], kind)
+    again, first = decode(encode([array, array[0]]))
+    assert again.dtype == first.dtype == kind
+    assert again["a"] == first["a"] == 1
+    assert (again == array).all()
+
+
+def test_a_field_that_a_model_got_since_has_its_default() -> None:
+    data = encode(Report(title="a")).replace(b'"pages": ["list"]', b'"gone": 1')
+    assert decode(data) == Report(title="a")
+
+
+@dataclass
+class Items(dict[str, int]):
+    x: int = 1
+
+
+@dataclass
+class Row(list[int]):
+    x: int = 1
+
+
+class Named(Pair):
+    pass
+
+
+class Hidden(BaseModel):
+    title: str
+    _seen: int = 0
+
+
+class Zone(tzinfo):
+    def utcoffset(self, when: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+    def dst(self, when: datetime | None) -> timedelta:
+        return timedelta(0)
+
+
+class Shadowed(BaseModel):
+    title: str
+
+
+Shadow = Shadowed
+
+
+class Shadowed(BaseModel):  # type: ignore[no-redef]
+    title: str
+
+
+def named() -> Named:
+    value = Named(1, "a")
+    value.more = 1  # type: ignore[attr-defined]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Items(),
+        Row(),
+        named(),
+        Hidden(title="a"),
+        datetime(2026, 1, 2, tzinfo=Zone()),
+        Shadow(title="a"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_would_come_back_otherwise_is_refused(value: Any) -> None:
+    with pytest.raises(NotStorable):
+        decode(encode([value]))

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from held_steps import HeldSteps
 from token_pair import Pair, ask, ids_of
 
 from backends.base import Chunk, Request, Result, Turn
@@ -216,10 +217,12 @@ def test_aborting_ends_the_fused_prefill_of_the_server(with_pair: Callable[..., 
         prompt = (*HEAD, "Wait. " * 40, *CHUNKS, *REST)
         context = (await ask(pair.remote, "prefill", None, *prompt, fusion="reuse")).outputs[0]
         request = Request(uuid4().hex, "decode", (context,), DECODE)
+        steps = HeldSteps(pair.local, after=4)
         running = asyncio.create_task(pair.remote.execute([request]))
-        while core.num_steps < 4:
-            await asyncio.sleep(0.001)
+        await steps.begun()
         pair.remote.abort(request.id)
+        await steps.aborted()
+        steps.go_on()
         (outcome,) = await running
         assert isinstance(outcome, EngineError)
         while core.has_work or pair.engines.served[0].admission.num_admitted:

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from held_steps import HeldSteps
 
 from teola.cli.serve_engine_command import make_engines
 from teola.serving.app import make_app
@@ -32,9 +33,14 @@ def finished(bodies: dict[str, dict[str, Any]], **options: Any) -> list[str]:
 
         transport = httpx.ASGITransport(make_app(served, None))
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-            busy = asyncio.create_task(ask("busy", {"max_tokens": 100, "priority": 100}))
-            await asyncio.sleep(0.1)
-            await asyncio.gather(busy, *(ask(name, body) for name, body in bodies.items()))
+            steps = HeldSteps(served.served[0].engine)
+            asking = [asyncio.create_task(ask("busy", {"priority": 100}))]
+            await steps.begun()
+            for number, (name, body) in enumerate(bodies.items(), start=1):
+                asking.append(asyncio.create_task(ask(name, body)))
+                await steps.submitted(number)
+            steps.go_on()
+            await asyncio.gather(*asking)
         await served.close()
         return [name for name in order if name != "busy"]
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from held_steps import HeldSteps
 
 from backends.base import Request, Result
 from backends.place import Left, Place
@@ -52,9 +53,14 @@ def finished(
             assert answer.status_code == 200, answer.text
             order.append(name)
 
-        busy = asyncio.create_task(ask("0.0.0.0", "busy", {"max_tokens": 200}))
-        await asyncio.sleep(0.1)
-        await asyncio.gather(busy, *(ask(*each) for each in asked))
+        steps = HeldSteps(served.served[0].engine)
+        asking = [asyncio.create_task(ask("0.0.0.0", "busy", {}))]
+        await steps.begun()
+        for number, each in enumerate(asked, start=1):
+            asking.append(asyncio.create_task(ask(*each)))
+            await steps.submitted(number)
+        steps.go_on()
+        await asyncio.gather(*asking)
         await served.close()
         return [name for name in order if name != "busy"]
 

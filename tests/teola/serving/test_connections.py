@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 LONG = json.dumps({"hello": "word " * 3000})
-BOUNDS = ("--max-connections", "8", "--header-timeout", "1", "--body-timeout", "1")
+BOUNDS = ("--max-connections", "8", "--header-timeout", "2", "--body-timeout", "2")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ class Raw:
 
     def __init__(self, url: str, said: bytes = b"") -> None:
         host, port = url.removeprefix("http://").split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=15)
+        self.socket = socket.create_connection((host, int(port)), timeout=60)
         self.socket.sendall(said)
 
     def is_closed_within(self, seconds: float) -> bytes | None:
@@ -71,11 +71,10 @@ def raw(server: Any) -> Iterator[Callable[..., Raw]]:
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if is_true():
-            return
+    end_s = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < end_s, "it never came true"
         time.sleep(0.02)
-    raise AssertionError("it never came true")
 
 
 def post_head(length: int, path: str = CHAT) -> bytes:
@@ -91,7 +90,7 @@ def post_head(length: int, path: str = CHAT) -> bytes:
 def test_a_head_that_does_not_come_in_time_is_408_and_the_end(
     raw: Callable[..., Raw], said: bytes
 ) -> None:
-    told = raw(said).is_closed_within(5)
+    told = raw(said).is_closed_within(30)
     assert told is not None
     assert told.startswith(b"HTTP/1.1 408 ")
 
@@ -100,7 +99,7 @@ def test_a_second_request_on_a_connection_has_no_longer_for_its_head(
     raw: Callable[..., Raw],
 ) -> None:
     slow = raw(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\nGET /health HTT")
-    told = slow.is_closed_within(5)
+    told = slow.is_closed_within(30)
     assert told is not None
     assert told.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 408 " in told
@@ -109,11 +108,11 @@ def test_a_second_request_on_a_connection_has_no_longer_for_its_head(
 def test_a_body_that_does_not_come_in_time_is_408(raw: Callable[..., Raw]) -> None:
     slow = raw(post_head(100) + b"{")
     assert slow.socket.recv(4096).startswith(b"HTTP/1.1 408 ")
-    assert slow.is_closed_within(10) is not None  # after a moment to read the answer
+    assert slow.is_closed_within(30) is not None  # after a moment to read the answer
 
 
 def test_a_head_of_a_megabyte_is_431(raw: Callable[..., Raw]) -> None:
-    told = raw(b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 200_000).is_closed_within(5)
+    told = raw(b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 200_000).is_closed_within(30)
     assert told is not None
     assert told.startswith(b"HTTP/1.1 431 ")
 
@@ -125,17 +124,21 @@ def test_the_answer_to_a_body_that_is_too_large_is_read_before_the_end(
     assert large.socket.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
-def test_idle_and_slow_connections_make_room_for_new_ones(
-    server: Any, raw: Callable[..., Raw]
-) -> None:
-    slow = [raw(b"GET /hea") for _ in range(4)] + [raw(post_head(10)) for _ in range(4)]
-    began_s = time.perf_counter()
-    for _ in range(20):
-        asked = raw(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        assert asked.socket.recv(4096).startswith(b"HTTP/1.1 200 ")
-    assert time.perf_counter() - began_s < 0.9  # none of them has run into its timeout
-    assert slow[0].is_closed_within(1) == b""
-    assert server.metric(r'teola_connections_closed_total\{reason="capacity"\}') > 0
+def test_idle_and_slow_connections_make_room_for_new_ones(serve: Callable[..., Any]) -> None:
+    patient = ("--max-connections", "8", "--header-timeout", "60", "--body-timeout", "60")
+    with serve("fake:", *patient) as server, ExitStack() as at_end:
+
+        def raw(said: bytes) -> Raw:
+            made = Raw(server.url, said)
+            at_end.enter_context(made.socket)
+            return made
+
+        slow = [raw(b"GET /hea") for _ in range(4)] + [raw(post_head(10)) for _ in range(4)]
+        for _ in range(20):
+            asked = raw(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            assert asked.socket.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert slow[0].is_closed_within(30) == b""  # and not for its head, which is a 408
+        assert server.metric(r'teola_connections_closed_total\{reason="capacity"\}') > 0
 
 
 def test_connections_whose_requests_are_answered_are_not_closed_for_new_ones(
@@ -143,15 +146,15 @@ def test_connections_whose_requests_are_answered_are_not_closed_for_new_ones(
 ) -> None:
     slow = ("--option", "token_s=0.1", "--option", f"replies={LONG}", "--max-connections", "2")
     with serve("fake:", *slow) as server, ExitStack() as at_end:
-        body = {"messages": HELLO, "stream": True, "max_tokens": 15}
+        body = {"messages": HELLO, "stream": True, "max_tokens": 40}
         streams = [
-            at_end.enter_context(httpx.stream("POST", server.url + CHAT, json=body, timeout=20))
+            at_end.enter_context(httpx.stream("POST", server.url + CHAT, json=body, timeout=60))
             for _ in range(2)
         ]
         lines = [stream.iter_lines() for stream in streams]
         for of_stream in lines:
             next(of_stream)
-        refused = httpx.get(f"{server.url}/health", timeout=5)
+        refused = httpx.get(f"{server.url}/health", timeout=60)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         assert all("data: [DONE]" in list(of_stream) for of_stream in lines)
 
@@ -186,7 +189,7 @@ def test_the_access_log_has_a_line_for_each_request(server: Any, log_file: Path)
     (line,) = [line for line in lines_of(log_file) if line["request_id"] == "logged-1"]
     assert (line["method"], line["path"], line["status"]) == ("POST", CHAT, 200)
     assert line["num_bytes"] == len(answer.content)
-    assert 0 < line["first_s"] <= line["total_s"] < 5
+    assert 0 < line["first_s"] <= line["total_s"] < 60
     assert line["client"].startswith("127.0.0.1:")
 
 
@@ -214,7 +217,7 @@ def test_a_client_that_closes_its_half_has_gone_away(
         raw = Raw(server.url, post_head(len(body)) + body)
         wait_until(lambda: server.metric("teola_num_requests_running") > 0)
         raw.socket.shutdown(socket.SHUT_WR)
-        assert raw.is_closed_within(5) == b""
+        assert raw.is_closed_within(30) == b""
         raw.socket.close()
         wait_until(lambda: '"status": 499' in log.read_text())
         wait_until(lambda: server.metric("teola_num_requests_running") == 0)

@@ -118,7 +118,7 @@ def test_texts_of_several_clients_are_at_the_engine_at_once(
         arrived.extend(request.id for request in requests)
         if len(arrived) == 3:
             all_here.set()
-        await asyncio.wait_for(all_here.wait(), 2)
+        await asyncio.wait_for(all_here.wait(), 60)
         return await execute(requests)
 
     monkeypatch.setattr(engine, "execute", when_all_are_here)

@@ -384,7 +384,7 @@ def test_a_listener_that_raises_ends_its_own_query_only() -> None:
 
     async def both() -> list[Any]:
         runs = [hello.using(listener=bad).arun("Ada"), hello.arun("Bob")]
-        return await asyncio.wait_for(asyncio.gather(*runs, return_exceptions=True), 10)
+        return await asyncio.wait_for(asyncio.gather(*runs, return_exceptions=True), 60)
 
     failed, fine = asyncio.run(both())
     assert isinstance(failed, ListenerFailed)

@@ -38,7 +38,7 @@ def is_short(text: str) -> bool:
 
 @tl.tool
 async def wait(text: str) -> str:
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
     return text
 
 
@@ -182,7 +182,7 @@ def test_an_async_app_inside_keeps_its_timeout() -> None:
 
     began = time.monotonic()
     assert app("good") == "app inner() did not finish within 0.1 s"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_the_limit_of_an_app_inside_ends_nothing_of_the_app_around() -> None:

@@ -336,7 +336,7 @@ def test_a_task_that_still_awaits_a_value_when_the_app_ends_is_cancelled(optimiz
 
     async def run() -> None:
         assert await app.using(optimize=optimize).arun("x") == "x"
-        await asyncio.wait(started, timeout=5)
+        await asyncio.wait(started, timeout=60)
 
     asyncio.run(run())
     assert [task.cancelled() for task in started] == [True]

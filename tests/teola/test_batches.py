@@ -11,6 +11,7 @@ from teola.errors import ArgumentError, NodeFailed
 
 running = 0
 most = 0
+wanted = 0  # so many are waited for
 lock = threading.Lock()
 
 
@@ -20,7 +21,10 @@ async def work(number: int) -> int:
     with lock:
         running += 1
         most = max(most, running)
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while most < wanted:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)  # one more than may would come now
     with lock:
         running -= 1
     if number == 3:
@@ -44,16 +48,19 @@ both = pytest.mark.parametrize("app", [tens, atens])
 
 @pytest.fixture(autouse=True)
 def _counted() -> None:
-    global most
-    most = 0
+    global most, wanted
+    most = wanted = 0
 
 
 @both
 def test_no_more_than_the_bound_run_at_once(app: Any) -> None:
+    global wanted
+    wanted = 2
     results = app.batch(CALLS, concurrency=2)
     assert most == 2
     assert [results[i] for i in (0, 1, 2, 4, 5)] == [0, 10, 20, 40, 50]
     assert isinstance(results[3], NodeFailed)
+    wanted = 3
     app.batch(CALLS)
     assert most > 2
 
@@ -91,10 +98,11 @@ def test_a_bar_on_stderr_counts_if_it_is_asked_for(
 
 
 def test_a_cancelled_batch_stops_what_runs() -> None:
-    stopped = []
+    begun, stopped = [], []
 
     @tl.tool
     async def forever(number: int) -> int:
+        begun.append(number)
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -108,13 +116,15 @@ def test_a_cancelled_batch_stops_what_runs() -> None:
 
     async def cancelled() -> None:
         task = asyncio.create_task(app.abatch(CALLS, concurrency=2))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while len(begun) < 2:
+                await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancelled())
-    for _ in range(100):
+    for _ in range(3000):
         if len(stopped) == 2:
             break
         threading.Event().wait(0.01)

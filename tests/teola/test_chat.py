@@ -121,7 +121,7 @@ def test_a_chat_keeps_one_context_whatever_its_length() -> None:
 
 def test_closing_a_chat_or_dropping_it_gives_the_context_back() -> None:
     async def comes_to(num_live: int) -> bool:
-        for _ in range(200):
+        for _ in range(3000):
             if engine_of(llm).num_live_contexts == num_live:
                 return True
             await asyncio.sleep(0.01)

@@ -275,7 +275,10 @@ def test_so_many_rows_run_at_once(concurrency: int) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while most < concurrency:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)  # one more than may would come now
         running -= 1
         return question
 

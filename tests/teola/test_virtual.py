@@ -147,7 +147,11 @@ def test_the_wall_clock_agrees_with_the_virtual_one(recording: Path) -> None:
     virtual_s = tl.run_virtually(app, "What of the sea?", DOCS).seconds
     assert virtual_s > 0.5, "long enough for a busy machine to matter little"
     app("What of the sea?", DOCS)  # loads the engines
-    wall_s = min(timed(lambda: app("What of the sea?", DOCS)) for _ in range(3))
+    wall_s = timed(lambda: app("What of the sea?", DOCS))
+    for _ in range(9):  # where the machine is busy
+        if wall_s < 1.4 * virtual_s:
+            break
+        wall_s = min(wall_s, timed(lambda: app("What of the sea?", DOCS)))
     assert 0.95 * virtual_s < wall_s < 1.4 * virtual_s
 
 
@@ -159,10 +163,10 @@ def timed(work: Callable[[], object]) -> float:
 
 def test_a_virtual_run_is_the_same_each_time_and_takes_little(recording: Path) -> None:
     app = rag.using(engines=emulated(recording), memo=False)
-    began_s = time.perf_counter()
     first, second = (tl.run_virtually(app, "What of the sea?", DOCS) for _ in range(2))
     assert first == second
-    assert time.perf_counter() - began_s < 2 * first.seconds
+    wall_s = min(timed(lambda: tl.run_virtually(app, "What of the sea?", DOCS)) for _ in range(3))
+    assert wall_s < first.seconds
 
 
 def test_an_engine_in_real_time_cannot_be_on_a_virtual_clock() -> None:

@@ -162,7 +162,7 @@ def test_a_call_that_needs_approval_does_not_ask_before_the_turn_is_complete() -
         return True
 
     risky = tl.tool(half, pure=True, approval=True)
-    text = f"<tool_call>{CALL}</tool_call> " + "word " * 40
+    text = f"<tool_call>{CALL}</tool_call> " + "word " * 400
     agent = tl.Agent("x", tl.LLM("fake:", token_s=0.02, replies={"": text}), tools=[risky])
     with pytest.raises(QueryTimeout):
         agent.using(approve=approver, timeout_s=0.4)("go")
@@ -171,7 +171,7 @@ def test_a_call_that_needs_approval_does_not_ask_before_the_turn_is_complete() -
 
 def test_a_turn_that_the_time_cut_is_forgotten() -> None:
     replies = {"(?s)word.*Answer now": "stale", "Answer now": "enough", "": "word " * 60}
-    model = tl.LLM("fake:", token_s=0.02, replies=replies)
+    model = tl.LLM("fake:", token_s=0.2, replies=replies)
     agent = tl.Agent("slow", model, tools=[half], budget=tl.Budget(seconds=0.2), on_limit="answer")
     result = asyncio.run(agent.run("go"))
     assert (result.output, result.stopped_by, result.turns) == ("enough", "seconds", 1)
@@ -224,10 +224,18 @@ def test_an_app_with_effects_is_not_called_by_a_turn_that_fails() -> None:
 
     calls = [{"name": name, "arguments": {"name": "it"}} for name in ("erase", "find")]
     text = "".join(f"<tool_call>{json.dumps(call)}</tool_call> " for call in calls)
-    model = tl.LLM("fake:", token_s=0.02, replies={"": text + "word " * 60})
-    agent = tl.Agent("x", model, tools=[erase, find], max_tokens=80).using(timeout_s=0.6)
-    with pytest.raises(QueryTimeout):
-        agent("go")
+    model = tl.LLM("fake:", token_s=0.1, replies={"": text + "word " * 60})
+    agent = tl.Agent("x", model, tools=[erase, find], max_tokens=80)
+
+    async def cancelled() -> None:
+        running = asyncio.create_task(agent.run("go"))
+        while not log:
+            await asyncio.sleep(0.001)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(asyncio.wait_for(cancelled(), 60))
     assert log == ["found it"]
 
 
@@ -280,7 +288,7 @@ def test_contexts_are_given_back_however_an_agent_ends(
 
 def wait_until(is_so: Callable[[], bool]) -> bool:
     """Whether it becomes so soon: a cancelled request ends on the engines' own loop."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.01)
     return is_so()

@@ -49,8 +49,12 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 async def cancelled(trace: str) -> None:
     """A run that is stopped while a tool hangs."""
-    with pytest.raises(tl.errors.QueryTimeout):
-        await apps.hangs.using(trace=trace, timeout_s=0.3).arun("Why?")
+    apps.hanging.clear()
+    running = asyncio.ensure_future(apps.hangs.using(trace=trace).arun("Why?"))
+    assert await asyncio.to_thread(apps.hanging.wait, 60)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 @pytest.fixture

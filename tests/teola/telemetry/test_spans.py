@@ -194,8 +194,9 @@ def test_a_failure_is_the_status_of_its_span_and_of_the_run(seen_with_content: S
 
 def test_what_a_cancelled_run_stopped_is_cancelled(seen: Seen) -> None:
     async def main() -> None:
+        apps.hanging.clear()
         running = asyncio.ensure_future(apps.hangs.using(otel=seen.otel).arun("Why?"))
-        await asyncio.sleep(0.3)
+        assert await asyncio.to_thread(apps.hanging.wait, 60)
         running.cancel()
         await asyncio.wait([running])
 

@@ -1,11 +1,13 @@
 """Apps for spans, on engines that need no model."""
 
 import asyncio
+import threading
 
 import teola as tl
 
 llm = tl.LLM("fake:scripted")
 store = tl.Store("local:", embedder=tl.Embedder("fake:"))
+hanging = threading.Event()  # `hang` has begun
 SECRET = "a password of the user"
 
 
@@ -31,6 +33,7 @@ def refuse(text: str) -> str:
 
 @tl.tool
 async def hang(text: str) -> str:
+    hanging.set()
     await asyncio.sleep(60)
     return text
 

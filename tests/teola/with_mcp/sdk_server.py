@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
@@ -50,12 +51,12 @@ def die() -> str:
 
 @server.tool()
 async def wait(path: str) -> str:
-    """Waits until it is cancelled, and then says so in a file."""
+    """Waits until it is cancelled, and then makes a file of that name."""
     try:
+        Path(f"{path}.begun").touch()
         await asyncio.sleep(60)
     except asyncio.CancelledError:
-        with open(path, "w") as file:
-            file.write("cancelled")
+        Path(path).touch()
         raise
     return "waited"
 

@@ -13,10 +13,19 @@ import teola as tl
 
 llm = tl.LLM("fake:", name="llm")
 RUNS, EFFECTS = os.environ.get("RUNS", ""), os.environ.get("EFFECTS", os.devnull)
+MOST_LINES = int(os.environ.get("MOST_LINES", "0"))  # of this life; 0: as many as it likes
 NAMES = ["ann", "ben", "cay"]
 
 
+num_noted = 0
+
+
 def note(line: str) -> None:
+    """Writes a line; a life that has written its MOST_LINES waits here to be killed."""
+    global num_noted
+    num_noted += 1
+    if 0 < MOST_LINES < num_noted:
+        time.sleep(600)
     with open(EFFECTS, "a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 import teola as tl
+from runtime import tries
+from runtime.events import Event
 from runtime.run_store.database import FILE
 from teola.resuming import CodeChanged
 from teola.runner import AppRunner, chosen_runner, default_runner
@@ -189,7 +192,9 @@ def test_a_tool_of_which_all_tries_failed_is_not_tried_again(reads: bool, folder
     assert made[6:] == ["visa", "paid"]
 
 
-def test_a_run_that_stops_between_two_tries_has_the_tries_that_are_left(folder: str) -> None:
+def test_a_run_that_stops_between_two_tries_has_the_tries_that_are_left(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @tl.tool(retries=2)
     def charge(card: str) -> str:
         made.append(card)
@@ -204,17 +209,26 @@ def test_a_run_that_stops_between_two_tries_has_the_tries_that_are_left(folder: 
         except ValueError:
             return "owed"
 
+    pauses = threading.Event()
+
+    def listen(event: Event) -> None:
+        if event.kind == "retry":
+            pauses.set()
+
     async def stopped() -> None:
-        run = asyncio.create_task(shop.using(runs=folder, memo=False).arun("visa"))
-        while not made:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)  # the first pause takes 0.05 s at least
+        app = shop.using(runs=folder, memo=False, listener=listen)
+        run = asyncio.create_task(app.arun("visa"))
+        assert await asyncio.to_thread(pauses.wait, 60)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
 
     broken.add("visa")
-    asyncio.run(stopped())
+    with monkeypatch.context() as patch:
+        patch.setattr(tries, "FIRST_DELAY_S", 60.0)
+        patch.setattr(tries, "MAX_DELAY_S", 60.0)
+        asyncio.run(stopped())
+    assert made == ["visa"]
     broken.clear()
     assert tl.resume(tl.runs(folder)[0].id, runs=folder, app=shop) == "paid"
 

@@ -132,7 +132,7 @@ def test_of_two_installations_one_waits_for_the_other(
 
     def slow(*args: Any, **options: Any) -> None:
         is_making.set()
-        assert is_waiting.wait(10)
+        assert is_waiting.wait(60)
         create(*args, **options)
 
     def tell(text: str) -> None:
@@ -142,7 +142,7 @@ def test_of_two_installations_one_waits_for_the_other(
     monkeypatch.setattr(environments.venv, "create", slow)
     first = threading.Thread(target=install, args=(cpu, lambda _: None))
     first.start()
-    assert is_making.wait(10)
+    assert is_making.wait(60)
     assert install(cpu, tell) == cpu.python
     first.join()
     assert is_waiting.is_set()

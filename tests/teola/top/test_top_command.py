@@ -102,7 +102,7 @@ class Terminal:
         os.close(theirs)
         self.output = b""
 
-    def until(self, is_so: Callable[[bytes], bool], seconds: float = 15.0) -> None:
+    def until(self, is_so: Callable[[bytes], bool], seconds: float = 60.0) -> None:
         """Reads on until what came since the last call is so."""
         new = b""
         end_s = time.monotonic() + seconds
@@ -121,7 +121,7 @@ class Terminal:
 
     def end(self) -> int:
         """Its exit code, when it has ended by itself."""
-        end_s = time.monotonic() + 10
+        end_s = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < end_s, "it did not end"
             self._drain()

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import Any
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
-_TIMEOUT_S = 20.0  # for what a page is to come to
+_TIMEOUT_S = 60.0  # for what a page is to come to
 _ANSWER_S = 60.0
 
 

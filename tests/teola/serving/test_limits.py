@@ -284,9 +284,17 @@ def test_clients_that_want_token_ids_alone_are_bounded(
     monkeypatch.setattr(server.llm, "decode", tokenizer.decode, raising=False)
     monkeypatch.setattr(server.llm, "tokenizer_info", dict, raising=False)
     server.engines.served[0].tokenizing.admission.limit = 2
-    threading.Timer(0.5, tokenizer.may_go_on.set).start()
-    answers = server.post_all("/tokenize", [{"prompt": "a" * 200_000}] * 4)
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+
+    async def main() -> list[int]:
+        async with server._client() as client:
+            body = {"prompt": "a" * 200_000}
+            asking = [asyncio.create_task(client.post("/tokenize", json=body)) for _ in range(4)]
+            while sum(task.done() for task in asking) < 2:  # which are refused
+                await asyncio.sleep(0.001)
+            tokenizer.may_go_on.set()
+            return [answer.status_code for answer in await asyncio.gather(*asking)]
+
+    assert sorted(asyncio.run(main())) == [200, 200, 429, 429]
 
 
 def test_a_client_that_goes_away_while_its_body_comes_is_a_499(

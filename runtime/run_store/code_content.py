@@ -2,7 +2,8 @@
 
 The memo tells functions apart by the objects that they read (`runtime/memo/functions.py`), which
 says nothing in another process. Here it is what those objects hold: defaults, closures, globals
-that the code names, and what the functions behind them read.
+that the code names, and what the functions behind them read. Of a class that is all its methods:
+nobody knows which of them others call, and by what name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import sys
 import typing
 from abc import ABC
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -22,12 +23,15 @@ from types import (
     CodeType,
     FunctionType,
     GenericAlias,
+    GetSetDescriptorType,
     MemberDescriptorType,
+    MethodDescriptorType,
     MethodType,
     MethodWrapperType,
     ModuleType,
     SimpleNamespace,
     UnionType,
+    WrapperDescriptorType,
 )
 from typing import Any, Generic, Protocol
 
@@ -43,6 +47,7 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
 _BASES = (object, ABC, Generic, Protocol)  # classes of libraries that hold nothing of an object
 _MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", "__del__"}
 _NO_CODE = (lambda: None).__code__
+_Named = namedtuple("_Named", "first")  # for the class of its fields
 _BY_NAME: dict[type, Callable[[Any], Sequence[Any]]] = {
     re.Pattern: lambda value: (value.pattern, value.flags),
     Logger: lambda value: (value.name,),
@@ -50,13 +55,14 @@ _BY_NAME: dict[type, Callable[[Any], Sequence[Any]]] = {
     bytearray: lambda value: (bytes(value),),
     type(Lock()): lambda _: (),
     type(RLock()): lambda _: (),
+    type(_Named.first): lambda value: value.__reduce__(),
 }
 
 
 def code_content(function: Any) -> bytes:
     """Equal for functions that do the same. Raises NotStorable where that cannot be told."""
     try:
-        return encode(_Told().of(function, _NO_CODE))
+        return encode(_Told().whole(function))
     except NotStorable:
         raise
     except Exception as error:  # of a user's class
@@ -89,6 +95,33 @@ class _Told:
         self._seen: dict[tuple[int, int], int] = {}
         self._held: list[Any] = []  # what was seen: ids stay theirs
         self._journals: dict[int, Any] = {}  # lists and sets that code adds to: nothing it reads
+        self._classes: dict[int, type] = {}  # of users, by id
+        self._names: set[str] = set()  # that some code may load
+        self._added: set[str] = set()  # names of journals
+
+    def whole(self, function: Any) -> Any:
+        """With what the classes hold that it may use."""
+        told = [self.of(function, _NO_CODE)]
+        done = set[tuple[int, str]]()
+        while due := [each for each in self._in_classes() if each not in done]:
+            done.update(due)
+            told += [
+                [name, self._member(vars(self._classes[id_])[name], _NO_CODE)] for id_, name in due
+            ]
+        return told if done else told[0]
+
+    def _in_classes(self) -> list[tuple[int, str]]:
+        """Methods, and variables that some code names."""
+        return [
+            (id_, name)
+            for id_, class_ in self._classes.items()
+            for name, value in sorted(vars(class_).items())
+            if _is_method(name, value) or (name in self._names and self._is_read(name, value))
+        ]
+
+    def _is_read(self, name: str, value: Any) -> bool:
+        is_journal = type(value) in JOURNALS and name in self._added
+        return not is_journal and not _is_dunder(name)
 
     def of(self, value: Any, code: CodeType) -> Any:
         """A value that `code` reads, as far as that code can tell. Raises NotStorable."""
@@ -127,6 +160,8 @@ class _Told:
         code = function.__code__
         if _is_found(function):
             return ["found", function.__module__, function.__qualname__]
+        self._names |= names_in(code)
+        self._added |= added_to(code)
         given = (function.__defaults__, function.__kwdefaults__)
         cells = [contents_of(cell) for cell in function.__closure__ or ()]
         space = function.__globals__
@@ -147,18 +182,20 @@ class _Told:
         names = names_in(code) & vars(space).keys()
         if isinstance(space, ModuleType):
             return ["module", self._named(vars(space), names, code)]
+        self._classes[id(space)] = space
         names |= {
             name for name, value in vars(space).items() if _is_dunder(name) and _code_in(value)
         }
         read = {name: self._member(vars(space)[name], code) for name in sorted(names)}
-        bases = self._all(space.__bases__, code)
-        return ["class", space.__qualname__, read, _declared(space), bases]
+        bases = self._all((type(space), *space.__bases__), code)
+        fields = [self.of(field.default_factory, code) for field in _model_fields(space)]
+        return ["class", space.__qualname__, read, _declared(space), fields, bases]
 
     def _member(self, value: Any, code: CodeType) -> Any:
         if isinstance(value, (staticmethod, classmethod)):
             return self.of(value.__func__, code)
         if isinstance(value, property):
-            return self.of(value.fget, code)
+            return self._all((value.fget, value.fset, value.fdel), code)
         return "slot" if isinstance(value, MemberDescriptorType) else self.of(value, code)
 
     def _object(self, value: Any, code: CodeType) -> list[Any]:
@@ -169,6 +206,8 @@ class _Told:
             return ["type", repr(value)]
         if isinstance(value, BuiltinFunctionType) and type(value.__self__) is ModuleType:
             return ["found", str(value.__module__), value.__qualname__]
+        if isinstance(value, (WrapperDescriptorType, MethodDescriptorType)):
+            return ["found", _path(value.__objclass__), value.__name__]
         if isinstance(value, (BuiltinFunctionType, MethodWrapperType)):
             return ["method", value.__name__, self.of(value.__self__, code)]
         if kind is SimpleNamespace:
@@ -228,13 +267,19 @@ def _declared(class_: type) -> Any:
         return {member.name: repr(member.value) for member in class_}
     kinds = {name: repr(kind) for name, kind in vars(class_).get("__annotations__", {}).items()}
     begins = {
-        name: repr(field.default)
-        for name, field in getattr(class_, "model_fields", {}).items()  # of pydantic
+        name: repr(field)
+        for name, field in getattr(class_, "model_fields", {}).items()
         if name in kinds
     }
     if any(" at 0x" in text for text in (*kinds.values(), *begins.values())):
         raise NotStorable(f"the fields of {class_.__qualname__} have no name")
     return [kinds, begins]
+
+
+def _model_fields(class_: type) -> typing.Iterable[Any]:
+    """Of a model of pydantic."""
+    fields: Mapping[str, Any] = getattr(class_, "model_fields", {})
+    return fields.values()
 
 
 def _shows_all(class_: type) -> bool:
@@ -267,6 +312,15 @@ def _name_of(value: Any) -> str | None:
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
+
+
+def _is_method(name: str, member: Any) -> bool:
+    """Whether others may call it, or it says how they do: also a class inside the class."""
+    if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)):
+        return False
+    if _is_dunder(name):
+        return _code_in(member) is not None
+    return hasattr(type(member), "__get__") or isinstance(member, type) or name == "model_config"
 
 
 def _path(kind: type) -> str:

@@ -1,9 +1,11 @@
 """Which definition of a function is remembered."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 import teola as tl
 from runtime.memo.content import NoContent
@@ -161,3 +163,98 @@ def test_what_a_property_reads_is_read() -> None:
     assert versions.of(add) == first
     box.n = 5
     assert versions.of(add) != first
+
+
+class Slotted:
+    __slots__ = ("items", "n", "unset")
+
+    def __init__(self) -> None:
+        self.n, self.items = 1, [1]
+
+    def twice(self) -> int:
+        return self.n * 2
+
+
+class Table:
+    def __init__(self) -> None:
+        self.rows, self.calls = {"a": 1}, [0]
+
+    def __getitem__(self, key: str) -> int:
+        self.calls.append(1)
+        return self.rows[key]
+
+    def __call__(self, key: str) -> int:
+        return self[key]
+
+    def __eq__(self, other: object) -> bool:
+        return self.rows == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Own(dict[str, int]):
+    def first(self) -> int:
+        return self.start
+
+    start = 1
+
+
+@dataclass
+class Point:
+    x: int = 1
+
+
+class Model(BaseModel):
+    x: int = 1
+
+
+slotted, table, own, point, model = Slotted(), Table(), Own(a=1), Point(), Model()
+
+
+def first_of(value: Any) -> Any:
+    return value.x
+
+
+READS: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
+    "a slot": (lambda x: x + slotted.n, lambda: setattr(slotted, "n", slotted.n + 1)),
+    "a slot, in a method": (lambda: slotted.twice(), lambda: setattr(slotted, "n", 7 + slotted.n)),
+    "a list in a slot": (lambda x: slotted.items[x], lambda: slotted.items.append(1)),
+    "an item": (lambda x: table[x], lambda: table.rows.update(a=table.rows["a"] + 1)),
+    "a call": (lambda x: table(x), lambda: table.rows.update(a=table.rows["a"] + 1)),
+    "a comparison": (lambda x: table == x, lambda: table.rows.update(b=len(table.rows))),
+    "an own dict": (lambda x: own[x], lambda: own.update(a=own["a"] + 1)),
+    "of an own dict": (lambda: own.first(), lambda: setattr(own, "start", own.start + 1)),
+    "a dataclass": (lambda x: point == x, lambda: setattr(point, "x", point.x + 1)),
+    "a model, as text": (lambda: f"{model}", lambda: setattr(model, "x", model.x + 1)),
+    "a model, by another": (lambda: first_of(model), lambda: setattr(model, "x", model.x + 1)),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_an_object_that_is_changed_in_place_is_seen(what: str) -> None:
+    read, change = READS[what]
+    versions = FunctionVersions()
+    first = versions.of(read)
+    assert versions.of(read) == first
+    change()
+    assert versions.of(read) != first
+
+
+def test_a_slot_that_is_assigned_later_is_seen() -> None:
+    def read() -> Any:
+        return hasattr(slotted, "unset") and slotted.unset
+
+    versions = FunctionVersions()
+    first = versions.of(read)
+    slotted.unset = 1
+    assert versions.of(read) != first
+
+
+def test_a_journal_that_an_operator_writes_is_nothing_that_it_reads() -> None:
+    def read(key: str) -> int:
+        return table[key]
+
+    versions = FunctionVersions()
+    first = versions.of(read)
+    read("a")
+    assert versions.of(read) == first

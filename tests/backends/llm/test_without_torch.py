@@ -48,7 +48,7 @@ asyncio.run(main())
 
 def output_of(script: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300
     )
     assert not done.returncode, done.stderr
     return done.stdout.splitlines()

@@ -144,7 +144,7 @@ def test_processes_that_start_together_compile_once(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-    origins = sorted(one.communicate(timeout=120)[0].decode().strip() for one in both)
+    origins = sorted(one.communicate(timeout=300)[0].decode().strip() for one in both)
     assert origins == ["cache", "compiled"]
 
 

@@ -39,7 +39,7 @@ def stderr_of_loading(
         env={**os.environ, **paths, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["LlamaModel"] * 2

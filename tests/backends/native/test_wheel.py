@@ -79,7 +79,7 @@ def run(python: Path, folder: Path, *isas: str, **environment: str) -> tuple[lis
         cwd=python.parents[1],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), done.stderr

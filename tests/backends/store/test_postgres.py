@@ -275,7 +275,7 @@ def test_processes_that_write_at_once_lose_nothing(
 ) -> None:
     command = [sys.executable, str(WRITER), postgres.url, schema]
     processes = [subprocess.Popen([*command, str(me)]) for me in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0, 0]
     shared = store.value(search("shared", mode="bm25", k=99))
     assert [doc.id for doc in shared] == ["shared"]
     assert store.value(COUNT) == 4 + 3 * 8 + 1

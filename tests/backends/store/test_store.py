@@ -287,7 +287,7 @@ def start_process(folder: Path, *command: Any) -> "subprocess.Popen[str]":
 
 def run_process(folder: Path, *command: Any) -> None:
     process = start_process(folder, *command)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
 
 def said(process: "subprocess.Popen[str]") -> str:
@@ -301,7 +301,7 @@ def test_a_process_writes_alone(tmp_path: Path) -> None:
     assert said(process) == "append"
     with (tmp_path / "write.lock").open("ab") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    process.communicate("\n", timeout=60)
+    process.communicate("\n", timeout=300)
     assert process.returncode == 0
 
 
@@ -310,7 +310,7 @@ def test_a_process_sees_what_was_written_while_it_waited_for_the_lock(tmp_path: 
     assert said(process) == "lock"  # it has read the folder, and will ask for the lock
     store = reopen(tmp_path)
     store.run(ingest(CAPITALS[2:], PLANE[2:]))
-    process.communicate("\n", timeout=60)
+    process.communicate("\n", timeout=300)
     assert sorted(store.ids(search("", EAST))) == ["bananas", "de", "fr", "jp"]
     store.close()
     assert not list(tmp_path.glob("*.torn"))
@@ -319,7 +319,7 @@ def test_a_process_sees_what_was_written_while_it_waited_for_the_lock(tmp_path: 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     processes = [start_process(tmp_path, "many", number, 8) for number in range(3)]
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == 0
     store = reopen(tmp_path)
     wanted = {f"{number}.{i}" for number in range(3) for i in range(8)}

@@ -160,7 +160,7 @@ def test_run_graph_takes_every_store(url: Url, library_files: Path, tmp_path: Pa
         for engine in ("llm=fake:", "embedder=fake:", f"store={store}"):
             words += ["--engine", engine]
         command = [sys.executable, "-c", program, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

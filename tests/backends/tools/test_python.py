@@ -301,7 +301,7 @@ async def main():
 asyncio.run(main())
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
+        [sys.executable, "-c", program], check=True, timeout=300, capture_output=True, text=True
     )
     assert done.stdout == "EngineError\n"
 

@@ -101,16 +101,16 @@ def test_a_slow_grammar_keeps_no_other_waiting(tiny: Any, monkeypatch: pytest.Mo
     def compile_slowly(source: GrammarSource) -> Any:
         seen.append(source.text)
         if source.text == "slow":
-            release.wait(10)
+            release.wait(60)
         return compile_one(source)
 
     monkeypatch.setattr(grammars, "_compile", compile_slowly)
     with ThreadPoolExecutor(3) as pool:
         slow = [pool.submit(grammars.matcher, GrammarSource("regex", "slow")) for _ in range(2)]
-        pool.submit(grammars.matcher, GrammarSource("regex", "quick")).result(5)
+        pool.submit(grammars.matcher, GrammarSource("regex", "quick")).result(60)
         assert not any(future.done() for future in slow)
         release.set()
-        assert all(future.result(5) for future in slow)
+        assert all(future.result(60) for future in slow)
     assert seen.count("slow") == 1  # the second waited for the first
 
 

@@ -114,7 +114,7 @@ def test_a_remote_engine_is_sent_the_span_of_the_primitive(
         remote = f"{mode}://{address}/{'v1/' if mode == 'openai' else ''}talker?tokenizer=server"
         remote = remote if mode == "teola" else remote.partition("?")[0]
         apps.chain.using(otel=here.otel, engines={"llm": remote})("Why?")
-        there.wait_for("chat talker")
+        there.wait_for("chat talker", 2)
     asked = {span.context.span_id: span for span in here.spans if span.name == "chat talker"}
     answered = [span for span in there.spans if span.name == "chat talker"]
     assert len(asked) == len(answered) == 2

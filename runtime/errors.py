@@ -55,6 +55,11 @@ class ListenerFailed(QueryError):
     """What listens to the query's events raised, for example a trace file on a full disk."""
 
 
+class ForkedProcess(QueryError):
+    """An app ran in the process that this one was forked from: the threads that would go on are
+    not here."""
+
+
 class RunError(QueryError):
     """A run that is stored cannot begin or go on."""
 

@@ -1,11 +1,14 @@
 """An event loop on a thread of its own, so that sync callers and notebooks can wait for it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
+
+from runtime.errors import ForkedProcess
 
 T = TypeVar("T")
 
@@ -25,7 +28,8 @@ class Background(Protocol):
         """Run a coroutine and block until it ends."""
 
     def check_may_wait(self) -> None:
-        """Raises RuntimeError where a caller that blocks would wait for itself."""
+        """Raises RuntimeError where a caller that blocks would wait for itself, and ForkedProcess
+        where nobody would answer."""
 
 
 class BackgroundLoop:
@@ -37,9 +41,15 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run a coroutine on the loop; cancelling the future cancels it."""
+        try:
+            self.check_is_here()
+        except ForkedProcess:
+            coroutine.close()
+            raise
         return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
 
     async def run_to_end(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -65,11 +75,21 @@ class BackgroundLoop:
             raise
 
     def check_may_wait(self) -> None:
-        """Raises RuntimeError on the loop's own thread."""
+        """Raises RuntimeError on the loop's own thread; as `check_is_here`."""
+        self.check_is_here()
         if threading.current_thread() is self._thread:
             raise RuntimeError(
                 "an app was called from teola's own event loop, which would wait for itself; "
                 "in an async tool write `await app.arun(...)` or `app.astream(...)`"
+            )
+
+    def check_is_here(self) -> None:
+        """Raises ForkedProcess if the thread began in the process that this one was forked from."""
+        if self._thread is not None and self._pid != os.getpid():
+            raise ForkedProcess(
+                "teola ran in the process that this one was forked from, and its threads stayed "
+                "there: start processes by multiprocessing's 'spawn' or 'forkserver', or run the "
+                "first app after the fork"
             )
 
     @property
@@ -92,6 +112,7 @@ class BackgroundLoop:
                 self._thread = threading.Thread(
                     target=_run_for_ever, args=(self._loop,), name=self._name, daemon=True
                 )
+                self._pid = os.getpid()
                 self._thread.start()
             return self._loop
 

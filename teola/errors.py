@@ -11,6 +11,7 @@
     ├── QueryCancelled
     ├── QueryTimeout
     ├── ListenerFailed        a listener raised, for example a trace file on a full disk
+    ├── ForkedProcess         this process was forked from one that had run apps
     ├── RunError              a stored run cannot begin or go on
     │   ├── RunNotFound
     │   ├── RunInUse          it is running already
@@ -86,6 +87,7 @@ from frontend_dsl.signature import ArgumentError
 from graph_opt.errors import GraphError
 from runtime.errors import (
     EffectInDoubt,
+    ForkedProcess,
     ListenerFailed,
     NodeFailed,
     OutputInvalid,
@@ -124,6 +126,7 @@ __all__ = [
     "EngineOverloaded",
     "EngineTimeout",
     "EngineUnavailable",
+    "ForkedProcess",
     "GraphError",
     "HandoffInvalid",
     "ListenerFailed",

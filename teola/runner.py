@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -269,5 +270,10 @@ def has_default_runner() -> bool:
 @cache
 def _default_runner() -> AppRunner:
     runner = AppRunner()
-    atexit.register(runner.close)
+    atexit.register(_close_at_exit, runner, os.getpid())
     return runner
+
+
+def _close_at_exit(runner: AppRunner, pid: int) -> None:
+    if os.getpid() == pid:  # a fork has no threads to close, and its parent goes on
+        runner.close()

@@ -16,7 +16,7 @@ from backends.place import Left
 from graph_opt.graph import Node
 from graph_opt.ops import OPS
 from runtime.clock import now
-from runtime.guess_budget import NOTHING, Cost, GuessBudget, cost_of
+from runtime.guess_budget import CHARS_PER_TOKEN, NOTHING, Cost, GuessBudget, cost_of
 from runtime.job import Job, Scheduler, Started
 from runtime.scheduler_layer import SchedulerLayer
 from runtime.scope import release
@@ -112,10 +112,20 @@ class Ahead:
         self._close_if_quiet()
 
     def hurry(self) -> None:
-        """Tell `on_quiet` now what is known."""
+        """Tell `on_quiet` now what is known, and about how much more is for nothing of what is
+        still being stopped."""
         tell, self._on_quiet = self._on_quiet, None
         if tell is not None:
-            tell(self._whole, self._lost)
+            late = (self._estimated(name) for name in self._running)
+            tell(self._whole, sum(late, start=self._lost))
+
+    def _estimated(self, name: str) -> Computed:
+        if name in self._called_s:
+            return Computed(seconds=now() - self._called_s[name])
+        texts = [part for part in self._sent[name].request.inputs if isinstance(part, str)]
+        read = max(1, sum(map(len, texts)) // CHARS_PER_TOKEN) if texts else 0
+        written = len(self._texts.get(name, ()))
+        return Computed(Usage(read, decode_tokens=written, estimated_tokens=read + written))
 
     def _close_if_quiet(self) -> None:
         if self._is_ended and not self._running:

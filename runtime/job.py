@@ -81,7 +81,7 @@ class Job(Ticket):
         self.may_join = True  # may wait for equal work that runs already
         self.is_cancelled = False
         self.has_tries_left = False  # where it fails, another job is sent in its place
-        self.is_final = False  # its outcome is what a run had before: no failure to try again
+        self.is_final = False  # its outcome is the run store's: no failure to try again
         self.given_up: Exception | None = None  # what its query has instead, where it is cancelled
         self.started_s = 0.0
         self.node = node

@@ -5,11 +5,9 @@ from typing import Any
 
 from backends.base import Context, Outcome, Part, Result, Usage
 from backends.errors import RequestAborted
-from runtime.guess_budget import NOTHING, Cost, GuessBudget, cost_of
+from runtime.guess_budget import CHARS_PER_TOKEN, NOTHING, Cost, GuessBudget, cost_of
 from runtime.job import Job, Scheduler, Started
 from runtime.scope import release
-
-CHARS_PER_TOKEN = 4
 
 
 class PromptAhead:

@@ -28,7 +28,8 @@ async def approve(question: str, subject: Any = None, *, returns: Any = bool) ->
     """Ask the approver of the run, in an `async def` app: `await tl.approve("Publish?", draft)`.
 
     That is the function of `app.using(approve=...)`, called with the question and the subject; it
-    may be `async`. Without one the terminal asks. What ran before is not run again. Where there is
+    may be `async`, and gives True, or False or None; a ValueError says so of anything else, such as
+    the text "no". Without one the terminal asks. What ran before is not run again. Where there is
     neither, a stored run ends with ApprovalPending, and `teola approve` answers and goes on, in
     another process, whenever that is; a run that is not stored raises ApprovalNeeded.
 
@@ -37,7 +38,8 @@ async def approve(question: str, subject: Any = None, *, returns: Any = bool) ->
     again, saying why; of the function of `using(approve=)` it is a ValueError.
     """
     if returns is bool:
-        return bool(await _answer(question, subject, {}, _approver(question, ask_at_terminal)))
+        value = await _answer(question, subject, {}, _approver(question, ask_at_terminal))
+        return _decision(question, value)
     from pydantic import TypeAdapter, ValidationError  # late: it would double teola's import time
 
     adapter = TypeAdapter[Any](returns)
@@ -53,6 +55,17 @@ async def approve(question: str, subject: Any = None, *, returns: Any = bool) ->
             if not isinstance(current_approver(), Nobody | None):
                 raise ValueError(f"{question!r}: the answer {problem}") from None
             asked = f"{question} ({problem})"
+
+
+def _decision(question: str, value: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise ValueError(
+        f"{question!r}: the approver answered {value!r}, which is neither True nor False, so "
+        "nothing was approved"
+    )
 
 
 def _first_of(found: Mapping[str, Any]) -> str:

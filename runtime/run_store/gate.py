@@ -314,6 +314,7 @@ class StoringScheduler(SchedulerLayer[Scheduler]):
     def _tell(self, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, RunError):
             self._run.broken = outcome
+            job.is_final = True
         self._works.pop(job.request.id, None)
         if job.request.id in self._held:
             self._held.discard(job.request.id)

@@ -115,6 +115,30 @@ def test_a_trace_shows_the_guess_and_counts_what_it_wasted() -> None:
     assert f"{usage.wasted_tokens:,} wasted" in out.getvalue()
 
 
+@tl.prompt(llm, max_tokens=20)
+def judge_soon(text: str) -> str:
+    return f"Is this a question? {text}"
+
+
+@tl.app
+def ask_or_repeat(text: str, is_question: bool) -> str:
+    return tl.cond(agrees(judge_soon(text), is_question), lambda: answer(text), lambda: text)
+
+
+def test_a_guess_that_is_still_stopped_when_its_run_ends_says_about_what_it_wasted() -> None:
+    events: list[Event] = []
+    app = ask_or_repeat.using(memo=False, speculate=0.5, listener=events.append)
+    run_each(app, 10, wrong=(7,))
+
+    (last,) = [event for event in events if event.kind == "end" and _wasted(event)]
+    assert last.fields["wasted_tokens"] > 20
+    assert 0 < last.fields["estimated_tokens"] <= last.fields["wasted_tokens"]
+
+
+def _wasted(event: Event) -> bool:
+    return str(event.node).endswith("{then}.ahead") and event.fields.get("wasted_tokens", 0) > 0
+
+
 def test_the_plan_says_what_of_each_branch_may_run_early() -> None:
     plan = str(ask.using(speculate=0.1).explain("why?", True))
     told = plan.partition("guesses:\n")[2].partition("\n\n")[0]

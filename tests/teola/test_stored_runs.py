@@ -249,6 +249,61 @@ def test_another_effect_at_a_place_is_refused_before_it_happens(folder: str) -> 
     assert made == ["a at 0", "last"]
 
 
+def test_what_the_store_refuses_is_not_tried_again(folder: str) -> None:
+    numbers = iter(range(100))
+    events: list[Any] = []
+    made_numbers: list[int] = []
+
+    @tl.tool(retries=20)
+    def post(number: int) -> int:
+        made_numbers.append(number)
+        return number
+
+    @tl.app
+    async def numbered() -> str:
+        await tl.value(post(next(numbers)))
+        return await tl.value(send("last"))
+
+    broken.add("last")
+    with pytest.raises(tl.errors.NodeFailed):
+        numbered.using(runs=folder)()
+    broken.clear()
+    with pytest.raises(tl.errors.RunDiverged):
+        tl.resume(tl.runs(folder)[0].id, runs=folder, app=numbered.using(listener=events.append))
+    assert made_numbers == [0]
+    assert not [event for event in events if event.kind == "retry"]
+
+
+def test_an_effect_whose_end_cannot_be_written_is_not_tried_again(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime.run_store.database import RunDatabase
+
+    put: Callable[..., None] = RunDatabase.put
+    disk = Disk()
+    made_texts: list[str] = []
+
+    def full(self: RunDatabase, rows: Any) -> None:
+        if disk.is_full:
+            raise tl.errors.RunStoreFailed("the disk is full")
+        put(self, rows)
+
+    @tl.tool(retries=5)
+    def fill(text: str) -> str:
+        made_texts.append(text)
+        disk.is_full = len(made_texts) < 2  # a second call could be written down
+        return text
+
+    @tl.app
+    async def one() -> str:
+        return await tl.value(fill("a"))
+
+    monkeypatch.setattr(RunDatabase, "put", full)
+    with pytest.raises(tl.errors.RunStoreFailed, match="disk is full"):
+        one.using(runs=folder)()
+    assert made_texts == ["a"]
+
+
 def test_no_app_takes_a_divergence_for_a_failure_of_a_tool(folder: str) -> None:
     clock = iter(range(100))
 

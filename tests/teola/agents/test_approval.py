@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import numpy
 import pytest
 
 import teola as tl
@@ -89,6 +90,27 @@ def test_what_ran_before_the_question_does_not_run_again() -> None:
     log.clear()
     assert both.using(approve=lambda *_: True)("x") is True
     assert log == ["x"]
+
+
+@pytest.mark.parametrize("answer", ["no", "n", "", 0, "yes", [True]])
+def test_an_approver_that_answers_neither_yes_nor_no_approves_nothing(answer: Any) -> None:
+    @tl.app
+    async def published() -> bool:
+        return await tl.approve("Publish?")
+
+    with pytest.raises(ValueError, match=r"'Publish\?': the approver answered .* neither True nor"):
+        published.using(approve=lambda *_: answer)()
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_approved"), [(None, False), (numpy.bool_(1), True), (numpy.bool_(0), False)]
+)
+def test_none_is_no_and_bools_of_numpy_are_bools(answer: Any, is_approved: bool) -> None:
+    @tl.app
+    async def published() -> bool:
+        return await tl.approve("Publish?")
+
+    assert published.using(approve=lambda *_: answer)() is is_approved
 
 
 class Terminal(io.StringIO):

@@ -69,9 +69,10 @@ class BatchRuns:
         try:
             if circuit is not None:
                 probe = await circuit.enter()
-            load_s = 0.0 if self.loading.is_done else await self._load()
+            if not self.loading.is_done:
+                await self._load()
             batch = self._without_cancelled(batch)
-            self._tell_start(batch, load_s, past)
+            self._tell_start(batch, past)
             if batch:
                 began_s = now() if waiting.is_heard else 0.0
                 outcomes = await self._execute(batch)
@@ -85,13 +86,11 @@ class BatchRuns:
             circuit.leave(_of_the_engine(batch, outcomes), probe)
         return zip(batch, outcomes, strict=True)
 
-    async def _load(self) -> float:
-        """Load the engine, or wait until it is loaded; the seconds that this took."""
-        began_s = now()
+    async def _load(self) -> None:
+        """Load the engine, or wait until it is loaded."""
         await self.loading.wait()
         self.info = self._engine.info
         self._waiting.opened(self.info)
-        return now() - began_s
 
     def _without_cancelled(self, batch: Sequence[Job]) -> Sequence[Job]:
         """Those not cancelled while the engine loaded; the engine never sees the others."""
@@ -101,7 +100,9 @@ class BatchRuns:
                 self._on_unsent(job)
         return left
 
-    def _tell_start(self, batch: Sequence[Job], load_s: float, past: SlotPast) -> None:
+    def _tell_start(self, batch: Sequence[Job], past: SlotPast) -> None:
+        waited_s = self.loading.done_s - batch[0].arrival_s if batch else 0.0
+        load_s = max(0.0, waited_s)
         policy, number = self._waiting.policy, next(self._numbers)
         started = Started(number, len(batch), load_s, policy.name, len(self._waiting.jobs))
         for job in batch:

@@ -3,13 +3,15 @@
 import asyncio
 
 from backends.base import Engine
+from runtime.clock import now
 
 
 class Loading:
     """Who waits may be stopped; the loading goes on, since others wait too."""
 
     def __init__(self, engine: Engine) -> None:
-        self.is_done = False  # somebody waited until it was loaded
+        self.is_done = False  # somebody waited until it was loaded,
+        self.done_s = 0.0  # and when that was
         self._engine = engine
         self._task: asyncio.Task[None] | None = None
 
@@ -26,7 +28,8 @@ class Loading:
         if not task.done():
             await asyncio.shield(task)
         task.result()
-        self.is_done = True
+        if not self.is_done:
+            self.is_done, self.done_s = True, now()
 
     async def stop(self) -> None:
         """Load no further."""

@@ -191,6 +191,21 @@ def test_a_slot_that_is_stopped_while_the_engine_loads_does_not_stop_the_loading
     assert set(kinds) == {EngineUnavailable, Result}
 
 
+def test_what_waits_behind_the_first_batches_is_told_how_long_the_engine_loaded_too() -> None:
+    engine, asked = embedder(num_slots=1, max_batch_items=1, latency_s=2.0)
+    slow_start(engine)
+    load_s: list[float] = []
+
+    async def main() -> None:
+        for at_s, name in ((0.0, "a"), (0.4, "b"), (1.5, "after it")):
+            await asyncio.sleep(at_s - now())
+            asked.ask(name).on_start = lambda started: load_s.append(started.load_s)
+        await asked.all_ended()
+
+    run_virtual(main())
+    assert load_s == [1.0, pytest.approx(0.6), 0.0]
+
+
 def test_an_engine_that_failed_to_load_is_loaded_again_for_the_next_job() -> None:
     engine, asked = embedder()
     attempts = slow_start(engine, EngineUnavailable("no weights"))

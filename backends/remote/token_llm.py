@@ -5,8 +5,8 @@ The server's prefix cache does the reuse. A prefill asks nothing of it but for o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,26 +14,24 @@ from typing import Any, TypeVar
 from backends.base import Capability, EngineInfo, Outcome, Request, Result
 from backends.engine_load import EngineLoad
 from backends.errors import EngineError, EngineUnavailable, RequestRejected
-from backends.fusion_reports import total_report
 from backends.llm.requests.prompt_encoder import PromptEncoder
-from backends.llm.sequence.tool_decoding import turn_after
 from backends.rate_limits import RateReport
 from backends.remote.dialects.token_dialect import EncodesChunks, TakesWords, TokenDialect
 from backends.remote.guesses_there import GuessesThere
 from backends.remote.server_client import ServerClient
 from backends.remote.together import all_of
+from backends.remote.token_mode.aborts import Aborts
 from backends.remote.token_mode.call import Call, Cost, ServerFacts
 from backends.remote.token_mode.context import TokenContext
 from backends.remote.token_mode.kept_there import KeptThere, Reading
 from backends.remote.token_mode.output import Emit, Output
 from backends.remote.token_mode.reading import Decode, RequestReader
+from backends.remote.token_mode.result import result_of
 from backends.remote.token_mode.same_tokenizer import check_same_tokenizer
 from backends.remote.trace_context import traceparent
-from backends.served import longest_served
 
 T = TypeVar("T")
 _LONG_CHARS = 4096  # longer prompts are tokenised on a thread
-_ABORT_S = 5.0  # for the server to take an abort
 
 Connect = Callable[[ServerClient], Awaitable[TokenDialect]]
 Load = Callable[[ServerFacts], PromptEncoder]  # the tokenizer; reads files
@@ -59,7 +57,7 @@ class TokenLLM:
         self._starting = asyncio.Lock()
         self._is_closed = False
         self._running: dict[str, asyncio.Task[Outcome]] = {}
-        self._aborting: set[asyncio.Task[None]] = set()
+        self._aborts = Aborts(lambda call_id: self._started()[0].abort(call_id))
 
     @property
     def info(self) -> EngineInfo:
@@ -106,7 +104,7 @@ class TokenLLM:
         self._is_closed = True
         for task in self._running.values():
             task.cancel()
-        while waiting := {*self._running.values(), *self._aborting}:
+        while waiting := {*self._running.values(), *self._aborts.telling}:
             await asyncio.wait(waiting)
         if self._kept is not None:
             await self._kept.close()
@@ -185,7 +183,7 @@ class TokenLLM:
             return Result((context,))
         reading = self._reading(context, request)
         prompt = replace(reader.prompt_of(context, request), contexts=_fields_of(reading))
-        cost = await self._abortable(request.id, dialect.warm_up(prompt))
+        cost = await self._aborts.around(request.id, dialect.warm_up(prompt))
         self._note_left([reading], [context])
         return Result((context,), cost.usage, fusion=cost.fusion)
 
@@ -196,12 +194,12 @@ class TokenLLM:
         before = Cost()
         if len(calls) > 1 and "shares_in_flight" not in self._info.capabilities:
             prompt = reader.prompt_of(decode.prompt, request)
-            before = await self._abortable(request.id, dialect.warm_up(prompt))
+            before = await self._aborts.around(request.id, dialect.warm_up(prompt))
         readings = [self._reading(decode.prompt, request) for _ in calls]
         pairs = zip(calls, readings, strict=True)
         sent = [replace(call, contexts=_fields_of(reading)) for call, reading in pairs]
         outputs = await all_of(self._output(call, request.emit) for call in sent)
-        result = _result_of(decode, calls, outputs, before)
+        result = result_of(decode, calls, outputs, before)
         after = result.outputs[1]
         self._note_left(readings, after if isinstance(after, list) else [after])
         decode.prompt.release()  # nobody else has it
@@ -234,15 +232,14 @@ class TokenLLM:
                 if is_over and not has_server_ended:
                     break
         except BaseException as error:
-            if _may_run_on(error):
-                self._tell_abort(call.id)
+            self._aborts.failed(call.id, error)
             raise
         finally:
             await stream.aclose()
         if not has_server_ended:
             if not output.is_over:
                 raise EngineError(f"{self._info.model} ended an answer without a reason")
-            self._tell_abort(call.id)
+            self._aborts.tell(call.id)
         return output
 
     async def _encode(self, request: Request) -> Result:
@@ -252,14 +249,14 @@ class TokenLLM:
         prompt = await _read(request, reader.encode)
         if not prompt.chunks:
             return Result((0,))
-        num_new, cost = await self._abortable(request.id, dialect.encode(prompt))
+        num_new, cost = await self._aborts.around(request.id, dialect.encode(prompt))
         return Result((num_new,), cost.usage)
 
     async def _select(self, request: Request) -> Result:
         dialect, reader = self._started()
         select = await _read(request, reader.select)
         scoring = dialect.score(select.prompt, select.choices)
-        scores, cost = await self._abortable(request.id, scoring)
+        scores, cost = await self._aborts.around(request.id, scoring)
         if select.score == "mean":
             scores = [
                 score / len(ids) for score, (_, ids) in zip(scores, select.choices, strict=True)
@@ -269,56 +266,10 @@ class TokenLLM:
         context = select.context.extended(ids, select.context.turn)
         return Result((text, scores, context), cost.usage, fusion=cost.fusion)
 
-    async def _abortable(self, call_id: str, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await work
-        except BaseException as error:
-            if _may_run_on(error):
-                self._tell_abort(call_id)
-            raise
-
-    def _tell_abort(self, call_id: str) -> None:
-        """In the background: its caller is on its way out. A closed connection says the same,
-        later; so nothing is lost where this fails."""
-
-        async def tell() -> None:
-            with suppress(EngineError, TimeoutError):
-                async with asyncio.timeout(_ABORT_S):
-                    await self._started()[0].abort(call_id)
-
-        task = asyncio.create_task(tell(), name=f"abort {call_id}")
-        self._aborting.add(task)
-        task.add_done_callback(self._aborting.discard)
-
     def _started(self) -> tuple[TokenDialect, RequestReader]:
         if self._dialect is None or self._reader is None:
             raise EngineUnavailable(f"engine {self._info.model} is not running: call start()")
         return self._dialect, self._reader
-
-
-def _result_of(
-    decode: Decode, calls: Sequence[Call], outputs: Sequence[Output], before: Cost
-) -> Result:
-    turn, num_prompt = decode.prompt.turn, decode.prompt.num_tokens
-    contexts = [
-        decode.prompt.extended(output.ids, turn_after(turn, output.turn)) for output in outputs
-    ]
-    cached = sum(min(output.num_cached or 0, num_prompt) for output in outputs)
-    cost = before + Cost(
-        num_prompt * len(calls) - cached,
-        cached,
-        sum(output.num_decoded for output in outputs),
-        sum(output.num_fused for output in outputs),
-        total_report(output.fusion for output in outputs),
-    )
-    samples = tuple(output.sample for output in outputs)
-    was_cut = any(sample.finish_reason == "length" for sample in samples)
-    ended = samples[0].finish_reason if len(samples) == 1 else "stop"
-    texts = [output.output for output in outputs]
-    values = (texts, contexts) if len(calls) > 1 else (texts[0], contexts[0])
-    finish = "length" if was_cut else ended
-    served = longest_served(output.served for output in outputs)
-    return Result(values, cost.usage, finish, samples, fusion=cost.fusion, served=served)
 
 
 def _fields_of(reading: Reading | None) -> dict[str, Any] | None:
@@ -329,12 +280,6 @@ async def _read(request: Request, read: Callable[[Request], T]) -> T:
     """On a thread where the prompt is long."""
     size = sum(len(part) for part in request.inputs if isinstance(part, str))
     return await asyncio.to_thread(read, request) if size > _LONG_CHARS else read(request)
-
-
-def _may_run_on(error: BaseException) -> bool:
-    """The server may still work on a call that failed here: it was cancelled, or we were silent to
-    each other. An error that the server told ended it."""
-    return isinstance(error, EngineUnavailable) or not isinstance(error, EngineError)
 
 
 def _outcome_of(task: "asyncio.Task[Outcome]") -> Outcome:

@@ -15,10 +15,10 @@ from backends.llm.requests.prompt_encoder import PromptEncoder
 from backends.remote.dialects.sglang import SGLang
 from backends.remote.dialects.teola import Teola
 from backends.remote.dialects.vllm import VLLM
-from backends.remote.token_llm import _result_of
 from backends.remote.token_mode.call import Call, Cost, Delta
 from backends.remote.token_mode.output import Output
 from backends.remote.token_mode.reading import Decode, RequestReader
+from backends.remote.token_mode.result import result_of
 from backends.remote.tokenizer_source import open_tokenizer
 from backends.tool_calls.turn import ToolTurn, read_turn
 
@@ -56,7 +56,7 @@ def test_an_answer_is_the_canonical_turn_and_its_context_takes_tool_turns(
 ) -> None:
     decode = decode_of(prompts, None, *ASK, tools=TOOLS)
     output, shown = written(prompts, decode.calls[0], CALL)
-    result = _result_of(decode, decode.calls, [output], Cost())
+    result = result_of(decode, decode.calls, [output], Cost())
     text, context = result.outputs
     assert "".join(shown) == text
     turn = read_turn(text)

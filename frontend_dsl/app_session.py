@@ -9,7 +9,7 @@ from frontend_dsl.app_function import AppFunction
 from frontend_dsl.approver import approved_by
 from frontend_dsl.bounded import BoundedCache
 from frontend_dsl.breaks import AsyncRun, Shape
-from frontend_dsl.engine_names import check_before_run
+from frontend_dsl.engine_names import check_before_run, engines_read_by
 from frontend_dsl.nested import Specs
 from frontend_dsl.program import CallInputs, Program, RunListened, Runner, RunOptions, Segments
 from frontend_dsl.symbols import Symbols, check_names
@@ -34,7 +34,8 @@ class AppSession:
             with approved_by(options.approve, segments.stored_as):
                 return await run.run(function.call, arguments)
 
-        result = await runner.run_segments(name, body, options, arguments)
+        engines = partial(engines_read_by, function)
+        result = await runner.run_segments(name, body, options, arguments, engines)
         check_names(options.engines, symbols.engines.keys(), f"app {name}()")
         return result
 

@@ -213,9 +213,10 @@ class Runner(Protocol):
         body: Callable[["Segments"], Awaitable[Any]],
         options: RunOptions,
         arguments: Mapping[str, Any],
+        engines: Callable[[], Mapping[str, EngineSpec]],
     ) -> Any:
         """Run an `async def` app, `body`, which is given what starts its segments. Spans hold the
-        arguments where they hold content."""
+        arguments where they hold content. `engines` are those that its code names."""
 
     def capabilities(self, spec: EngineSpec) -> frozenset[str] | None:
         """What an engine can do; None where that is not known before it runs."""

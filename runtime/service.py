@@ -1,7 +1,7 @@
 """Runs the queries of all apps of this process over one set of engines."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -204,6 +204,14 @@ class Runtime:
             )
             self._schedulers[spec.key] = scheduler
         return self._schedulers[spec.key]
+
+    def crowded(self, engines: Callable[[], Iterable[EngineSpec]]) -> Iterator[EngineScheduler]:
+        """Those of the engines at which too much waits for a new query. It asks which are meant
+        only where there is one. Any thread may ask."""
+        made = [*self._schedulers.items()]
+        full = {key: each for key, each in made if each.num_waiting >= each.max_waiting}
+        keys = {spec.key for spec in engines()} if full else set()
+        yield from (each for key, each in full.items() if key in keys)
 
     @property
     def memos(self) -> Memos:

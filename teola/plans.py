@@ -166,6 +166,12 @@ def engines_of(program: Program, options: RunOptions) -> Mapping[str, EngineSpec
     return with_stand_ins(override(program.engines, options.engines), options.fakes)
 
 
+def run_on(engines: Mapping[str, EngineSpec], options: RunOptions) -> Mapping[str, EngineSpec]:
+    """What an app that names these engines runs on with options that may name others too."""
+    mine = {name: url for name, url in options.engines.items() if name in engines}
+    return with_stand_ins(override(engines, mine), options.fakes)
+
+
 def override(engines: Mapping[str, EngineSpec], urls: Mapping[str, str]) -> dict[str, EngineSpec]:
     """The engines with some replaced by name; a replaced one's options are its URL's own."""
     for name in urls:

@@ -32,11 +32,11 @@ from runtime.service import Runtime
 from teola.background import Background, BackgroundLoop
 from teola.batches import progress_bar, run_bounded
 from teola.event_streams import Told, aevents_of, events_of, told_query, told_session
-from teola.fakes import with_fakes, with_stand_ins
+from teola.fakes import with_fakes
 from teola.known_engines import EngineBook
 from teola.listeners import listening
 from teola.plan import Plan
-from teola.plans import PlanCache, override
+from teola.plans import PlanCache, run_on
 from teola.query_runs import QueryRuns
 from teola.recorders import Recorders
 from teola.session_runs import SessionRuns
@@ -97,9 +97,10 @@ class AppRunner:
         body: Callable[[Segments], Awaitable[Any]],
         options: RunOptions,
         arguments: Mapping[str, Any],
+        engines: Callable[[], Mapping[str, EngineSpec]],
     ) -> Any:
         """Run an `async def` app on the caller's loop, and its segments on the engines'."""
-        return await self._sessions.run(name, body, options, arguments)
+        return await self._sessions.run(name, body, options, arguments, engines)
 
     def capabilities(self, spec: EngineSpec) -> frozenset[str] | None:
         """What an engine can do; None where that is not known before it runs."""
@@ -179,10 +180,7 @@ class AppRunner:
     ) -> Mapping[str, Exception]:
         """Load the engines of an app before it runs; what kept some from it, by their names. Raises
         ConfigError for one that cannot be made. Blocks."""
-        options = with_fakes(options)
-        mine = {name: url for name, url in options.engines.items() if name in engines}
-        chosen = with_stand_ins(override(engines, mine), options.fakes)
-        return self._background.wait(self._runtime.load(chosen))
+        return self._background.wait(self._runtime.load(run_on(engines, with_fakes(options))))
 
     @property
     def engines(self) -> list[tuple[str, Engine]]:

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from backends.base import Context
+from backends.registry import EngineSpec
 from frontend_dsl.program import Program, RunOptions, Segments
 from frontend_dsl.tracer import untraced
 from runtime.clock import virtual_numbers
@@ -19,6 +20,7 @@ from teola.callers import with_caller
 from teola.fakes import with_fakes
 from teola.listeners import listening
 from teola.nested import said_by_agents
+from teola.plans import run_on
 from teola.query_runs import QueryRuns
 from teola.stored_runs import RunStores
 from teola.telemetry.running import open_spans
@@ -44,14 +46,26 @@ class SessionRuns:
         self._queries = queries
 
     async def run(
-        self, name: str, body: Body, options: RunOptions, arguments: Mapping[str, Any]
+        self,
+        name: str,
+        body: Body,
+        options: RunOptions,
+        arguments: Mapping[str, Any],
+        engines: Callable[[], Mapping[str, EngineSpec]],
     ) -> Any:
-        """The app's result; the run is kept if its options say so."""
+        """The app's result; the run is kept if its options say so. A new run is refused while too
+        much waits at one of the `engines` that its code names."""
+        named = engines if options.resumes is None else dict  # what goes on is not new
         async with self._run_stores.kept(options, arguments) as kept:
-            return await self._run(name, body, kept, arguments)
+            return await self._run(name, body, kept, arguments, named)
 
     async def _run(
-        self, name: str, body: Body, options: RunOptions, arguments: Mapping[str, Any]
+        self,
+        name: str,
+        body: Body,
+        options: RunOptions,
+        arguments: Mapping[str, Any],
+        engines: Callable[[], Mapping[str, EngineSpec]],
     ) -> Any:
         run = f"run {next(virtual_numbers() or _runs)}"
         with (
@@ -74,7 +88,8 @@ class SessionRuns:
                 is_plain=not own.optimize,
                 stored_as=own.stored and own.stored.run.named,
             )
-            with said_by_agents(), self._runtime.door.entered():
+            queues = self._runtime.crowded(lambda: run_on(engines(), own).values())
+            with said_by_agents(), self._runtime.door.entered(queues):
                 try:
                     spans.result = await session.run(body, own.timeout_s)
                 finally:

@@ -1,6 +1,6 @@
 """How true the simulator is: the embedded engine on this machine beside its emulation.
 
-    python benchmarks/bench_fidelity.py [--only steps|replay] [--model local:smollm2-135m]
+    python benchmarks/bench_fidelity.py [--only steps|replay|asleep] [--model local:smollm2-135m]
 
 Steps. The embedded engine's steps are timed and a device is fitted to them, as `teola device
 measure` does. Then others run that the fit has not seen: other batches, contexts and prompts, and
@@ -14,6 +14,10 @@ within 10 %, P90 within 15 %; of two ways that really differ by more than 10 % t
 the winner. The first way runs twice: what lies between these two runs nobody can foretell. `own` is
 the replay on a device fitted to the run's own steps: what is off there is not the machine's.
 `stopped` is the share of the real steps' seconds in which the engine's thread had no core.
+
+Asleep. Some of them once more on a device that sleeps through its steps, so that it needs no core:
+runtime, loop and the engine's thread are real. What is off there is what they take, with the
+seconds between two steps and without.
 
 Run it on an idle machine. Where others work beside it, in a scheduling group of its own:
 
@@ -36,7 +40,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.fidelity.replay import compare, is_near, ranking
+from benchmarks.fidelity.replay import compare, compare_asleep, is_near, ranking
 from benchmarks.fidelity.steps import profile, rows_of
 
 MOST_MAPE, MOST_P95 = 0.08, 0.15
@@ -63,6 +67,14 @@ def replay(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return {"ways": rows, "near": near, "ranking": ranking(found)}
 
 
+def asleep(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, console.status("measuring") as status:
+        asked = args.model, args.load, args.queries, args.seed
+        found = compare_asleep(*asked, Path(folder), status.update)
+    show(console, "a device that sleeps, and emulated to it", found)
+    return found
+
+
 def show(console: Console, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -75,7 +87,7 @@ def show(console: Console, title: str, rows: Mapping[str, Mapping[str, float]]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("steps", "replay"))
+    parser.add_argument("--only", choices=("steps", "replay", "asleep"))
     parser.add_argument("--model", default="local:smollm2-135m")
     parser.add_argument("--dtypes", default="auto,bfloat16", help="of the steps")
     parser.add_argument("--load", type=float, default=0.7, help="share of the time with steps")
@@ -83,11 +95,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     console, found = Console(stderr=True), dict[str, Any]()
-    if args.only != "replay":
+    if args.only in (None, "steps"):
         dtypes = args.dtypes.split(",")
         found["steps"] = {dtype: steps(args.model, dtype, console) for dtype in dtypes}
-    if args.only != "steps":
+    if args.only in (None, "replay"):
         found["replay"] = replay(args, console)
+    if args.only in (None, "asleep"):
+        found["asleep"] = asleep(args, console)
     print(json.dumps(found))
 
 

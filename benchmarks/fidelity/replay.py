@@ -20,7 +20,15 @@ from backends.llm.loader import load_core
 from backends.llm.options import LLMOptions
 from backends.models.fetch import resolve
 from benchmarks.fidelity.load import Asked, queries
-from benchmarks.fidelity.runs import THREADS, WARM_UP, Run, Way, run_emulated, run_really
+from benchmarks.fidelity.runs import (
+    THREADS,
+    WARM_UP,
+    Run,
+    Way,
+    run_asleep,
+    run_emulated,
+    run_really,
+)
 from benchmarks.fidelity.steps import MEMORY_BYTES
 from benchmarks.fidelity.watched import Watched
 from teola.simulation.served import percentile
@@ -31,6 +39,7 @@ WAYS: Mapping[str, Way] = {
     "two at a time": Way(options={"max_running": 2}),
     "chunks of 32": Way(options={"token_budget": 32}),
 }
+ASLEEP = ("fcfs", "two at a time", "chunks of 32")
 AGAIN = "fcfs again"  # how far two real runs of the same are apart
 TIMES = ("jct_mean_s", "jct_p90_s", "ttft_mean_s", "ttft_p90_s")
 MOST_MEAN, MOST_P90 = 0.10, 0.15  # errors
@@ -106,6 +115,28 @@ def compare(
         said, own = folder / f"{name}.jsonl", machine.url(name, [real[name].watched])
         runs = [run_emulated(each, asked, way, said) for each in (url, own)]
         found[name] = Beside(real[name], *runs)
+    return found
+
+
+def compare_asleep(
+    model: str, load: float, count: int, seed: int, folder: Path, tell: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
+    """Some ways on a device that sleeps as long as the measured machine takes: ratios with and
+    without the seconds between two steps."""
+    machine = Machine(model, folder)
+    url = machine.url("asleep", [machine.measure()])
+    asked = _at_load(url, load, count, seed)
+    found: dict[str, dict[str, float]] = {}
+    for name in ASLEEP:
+        tell(f"asleep, {name}")
+        real, way = run_asleep(url, asked, WAYS[name]), WAYS[name]
+        steps = Watched(real.watched.steps)
+        runs = [run_emulated(machine.url(name, [w]), asked, way) for w in (real.watched, steps)]
+        ours, without, theirs = (figures(run) for run in (*runs, real))
+        found[name] = {"jct_mean_s": theirs["jct_mean_s"]}
+        found[name] |= {f"{t[:-2]}_ratio": round(ours[t] / theirs[t], 3) for t in TIMES}
+        found[name] |= {f"{t[:-2]}_without": round(without[t] / theirs[t], 3) for t in TIMES}
+        found[name]["between_ms"] = round(1e3 * typical_gap_s(real.watched.gaps), 3)
     return found
 
 

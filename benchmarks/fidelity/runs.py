@@ -4,12 +4,15 @@ What the real run answered is recorded and said again, so that both compute the 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import teola as tl
+from backends.emulated.timeline import WallTimer
 from benchmarks.fidelity.load import Asked, apps_on
 from benchmarks.fidelity.watched import Watched, watched_steps
 from runtime.clock import now
@@ -42,7 +45,21 @@ class Way:
 
 def run_really(model: str, asked: Sequence[Asked], way: Way, record: Path) -> Run:
     """On engines of its own; takes as long as the arrivals."""
-    llm = tl.LLM(model, threads=THREADS, **{**ENGINE, **way.options})
+    return _really(tl.LLM(model, threads=THREADS, **{**ENGINE, **way.options}), asked, way, record)
+
+
+def run_asleep(url: str, asked: Sequence[Asked], way: Way) -> Run:
+    """Likewise, on an emulated device that sleeps through each step: the Python of an engine comes
+    on top, as it does where steps are computed, and the machine's speed does not matter."""
+
+    def sleep(timer: WallTimer, step_s: float, *_: Any, **__: Any) -> None:  # noqa: ARG001
+        time.sleep(step_s)
+
+    with patch.object(WallTimer, "spend", sleep):
+        return _really(tl.LLM(url, **{**ENGINE, **way.options}), asked, way)
+
+
+def _really(llm: tl.LLM, asked: Sequence[Asked], way: Way, record: Path | None = None) -> Run:
     runner = AppRunner()
     try:
         with chosen_runner(runner), watched_steps() as watched:

@@ -27,7 +27,7 @@ class Process:
 
     def metric(self, line: str) -> float:
         """The value of a line of /metrics; 0 if there is none."""
-        for found in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for found in httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines():
             if found.startswith(f"{line} "):
                 return float(found.rpartition(" ")[2])
         return 0.0

@@ -42,13 +42,13 @@ def leave(url: str, path: str, streams: bool, text: str = "long") -> None:
     if not streams:
         leave_when(url, path, body, lambda: num_pieces(url) > 1)
         return
-    with httpx.stream("POST", url + path, json=body, timeout=30) as answer:
+    with httpx.stream("POST", url + path, json=body, timeout=60) as answer:
         assert any(TEXT.search(line) for line in answer.iter_lines())
 
 
 def num_pieces(url: str) -> int:
     """Of the texts that are being written."""
-    runs = httpx.get(f"{url}/v1/runs").json()["data"]
+    runs = httpx.get(f"{url}/v1/runs", timeout=60).json()["data"]
     return sum(run["progress"]["text_pieces"] for run in runs)
 
 

@@ -37,7 +37,7 @@ def attached(server: Process, path: str, seconds: float, streams: bool) -> Itera
 
     def ask() -> None:
         body = body_of(path, seconds, streams)
-        answers.append(httpx.post(server.url + path, json=body, timeout=30))
+        answers.append(httpx.post(server.url + path, json=body, timeout=90))
 
     others = num_under_way(server)
     client = threading.Thread(target=ask)
@@ -76,7 +76,7 @@ def test_a_background_run_has_the_time_of_the_drain(
     file = tmp_path / "end"
     body = {"arguments": {"name": str(file), "seconds": seconds}, "background": True}
     with apps_process(*APPS, "--drain", drain) as server:
-        assert httpx.post(server.url + RUN, json=body).status_code == 202
+        assert httpx.post(server.url + RUN, json=body, timeout=60).status_code == 202
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0  # and not 60 s
     assert file.read_text() == how
@@ -112,7 +112,7 @@ def begin_to_drain(server: Process) -> None:
     """A first signal; it was taken once the server listens no more."""
     server.process.send_signal(signal.SIGTERM)
     with suppress(httpx.TransportError):
-        while httpx.get(f"{server.url}/health").status_code:
+        while httpx.get(f"{server.url}/health", timeout=60).status_code:
             time.sleep(0.01)
     assert server.process.poll() is None
 
@@ -139,7 +139,7 @@ def _ask_in_vain(url: str) -> None:
 def test_a_second_signal_does_not_wait_for_a_background_run() -> None:
     with apps_process(*APPS, "--drain", "60") as server:
         body = {"arguments": {"name": "x", "seconds": 60.0}, "background": True}
-        assert httpx.post(server.url + RUN, json=body).status_code == 202
+        assert httpx.post(server.url + RUN, json=body, timeout=60).status_code == 202
         begin_to_drain(server)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0  # and not 60 s

@@ -20,7 +20,7 @@ APPS = [f"{HERE}/kept_apps.py:{name}" for name in ("twice", "slow", "asks")]
 
 def begin(server: Process, app: str, name: str) -> str:
     body = {"arguments": {"name": name}, "background": True}
-    answer = httpx.post(f"{server.url}/v1/apps/{app}/runs", json=body)
+    answer = httpx.post(f"{server.url}/v1/apps/{app}/runs", json=body, timeout=60)
     assert answer.status_code == 202, answer.text
     run_id: str = answer.json()["id"]
     return run_id
@@ -28,13 +28,13 @@ def begin(server: Process, app: str, name: str) -> str:
 
 def ended(server: Process, run_id: str) -> Any:
     return until(
-        lambda: httpx.get(f"{server.url}/v1/runs/{run_id}").json(),
+        lambda: httpx.get(f"{server.url}/v1/runs/{run_id}", timeout=60).json(),
         lambda run: run["status"] not in ("running", "interrupted"),
     )
 
 
 def until(look: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + 60
     while not is_so(found := look()):
         assert time.monotonic() < end_s, found
         time.sleep(0.02)

@@ -41,7 +41,7 @@ def server(log: Path) -> Iterator[Process]:
 
 
 def run(server: Process, **arguments: object) -> httpx.Response:
-    return httpx.post(server.url + RUN, json={"arguments": arguments}, timeout=20)
+    return httpx.post(server.url + RUN, json={"arguments": arguments}, timeout=60)
 
 
 def address_of(server: Process) -> tuple[str, int]:
@@ -102,7 +102,7 @@ def when_ended(server: Process, run_id: str) -> dict[str, Any]:
     """The run once it has ended, however busy the machine is."""
     deadline_s = time.monotonic() + 30
     while time.monotonic() < deadline_s:
-        found: dict[str, Any] = httpx.get(f"{server.url}/v1/runs/{run_id}").json()
+        found: dict[str, Any] = httpx.get(f"{server.url}/v1/runs/{run_id}", timeout=60).json()
         if found["status"] not in ("queued", "running"):
             return found
         time.sleep(0.05)
@@ -159,7 +159,7 @@ def test_the_key_and_the_port_are_those_given(given: str) -> None:
 def serve_in_vain(*words: str) -> tuple[int, list[str]]:
     """The exit code, and the lines that it said."""
     command = [str(TEOLA), "serve", *words]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr.splitlines()
 

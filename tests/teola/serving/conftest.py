@@ -139,7 +139,7 @@ class Process:
     url: str  # of its root
 
     def metric(self, name: str) -> float:
-        text = httpx.get(f"{self.url}/metrics").text
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
         (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
         return float(value)
 

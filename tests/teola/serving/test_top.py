@@ -13,7 +13,7 @@ def test_teola_top_reads_an_engines_server(serve: Callable[..., Any]) -> None:
         server = Server(process.url)
         first = server.look()
         body = {"prompt": "Once", "max_tokens": 20, "ignore_eos": True}
-        httpx.post(f"{process.url}/v1/completions", json=body, timeout=10).raise_for_status()
+        httpx.post(f"{process.url}/v1/completions", json=body, timeout=60).raise_for_status()
         second = server.look()
         server.close()
 

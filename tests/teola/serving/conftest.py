@@ -215,7 +215,7 @@ def with_pair(tiny_folder: Callable[..., Path]) -> Callable[..., None]:
         from token_pair import pair_of
 
         async def main() -> None:
-            async with asyncio.timeout(60), pair_of(tiny_folder(), **options) as pair:
+            async with asyncio.timeout(300), pair_of(tiny_folder(), **options) as pair:
                 await work(pair)
 
         asyncio.run(main())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 import teola as tl
 
 llm = tl.LLM("fake:", replies={"Capital of France": "Paris.", "slow": "one two three four"})
-slow = tl.LLM("fake:", token_s=0.05, replies={"": " ".join(["word"] * 200)})
+slow = tl.LLM("fake:", token_s=0.05, replies={"": " ".join(["word"] * 2000)})
 
 
 class City(BaseModel):

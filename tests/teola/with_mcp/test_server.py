@@ -124,7 +124,7 @@ def test_progress_tells_of_primitives_and_of_the_text(over: str, http_url: str) 
 
 @pytest.mark.parametrize("over", ["stdio", "http"])
 def test_a_client_that_cancels_stops_the_run(over: str, http_url: str, tmp_path: Path) -> None:
-    """The run, which takes 10 s, says that it was stopped; the server goes on."""
+    """The run, which takes 100 s, says that it was stopped; the server goes on."""
     path = tmp_path / "note"
     has_begun = asyncio.Event()
 
@@ -141,7 +141,7 @@ def test_a_client_that_cancels_stops_the_run(over: str, http_url: str, tmp_path:
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not path.exists():
                     await asyncio.sleep(0.02)
             assert text_of(await server.call_tool("ask", {"question": "slow"}))

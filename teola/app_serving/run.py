@@ -91,7 +91,7 @@ class Run:
         self.app = kept.app if kept else app
         self.shows_errors = shows_errors
         self.date_s = kept.began_s if kept else time()
-        due_s = due_at(time(), app.options.deadline_s)
+        due_s = due_at(time() if kept else self.date_s, app.options.deadline_s)
         self._due_s = due_s if kept is None or kept.due_s is None else kept.due_s
         self._loop = asyncio.get_running_loop()
         self.inbox = Inbox(self._loop) if is_heard else None

@@ -6,7 +6,7 @@ A query inside another, and a segment of an `async def` app, is part of what was
 import asyncio
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -100,7 +100,8 @@ class Door:
             return
         leaving, self._leaving = self._leaving, []
         for loop, left in leaving:
-            loop.call_soon_threadsafe(_done, left)
+            with suppress(RuntimeError):  # the loop is closed: whoever waited has given up
+                loop.call_soon_threadsafe(_done, left)
 
 
 def _done(left: "asyncio.Future[None]") -> None:

@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
@@ -44,7 +44,8 @@ from teola.stored_runs import RunStores
 from teola.telemetry.running import flush_spans
 from teola.trace_file import open_trace
 
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0  # of engines
+LOOP_WAIT_S = 0.3  # for a loop to end; one on which an app still runs ends with that
 
 
 class AppRunner:
@@ -59,7 +60,7 @@ class AppRunner:
     ) -> None:
         """`background` has the engines, `apps` the `async def` apps that are called or streamed.
         At most `max_queries` run at once; more are refused."""
-        self._background = background or BackgroundLoop()
+        self._background = background or BackgroundLoop("teola", lambda: bool(self.engines))
         self._apps = apps or BackgroundLoop("teola-apps")
         latencies = Latencies()
         self._book = EngineBook(latencies)
@@ -205,17 +206,32 @@ class AppRunner:
         return self._background.submit(self._runtime.drain(timeout_s)).result()
 
     def close(self) -> None:
-        """Stop all engines. Apps may run again after; engines are then made anew."""
+        """Stop all engines and end the loops. Apps may run again after; engines are then made anew.
+        Any thread may call but the engines' own: raises RuntimeError there."""
+        self._background.check_may_wait()
         flush_spans()
-        self._background.submit(self.aclose()).result(CLOSE_TIMEOUT_S)
+        try:
+            self._background.submit(self._stop()).result(CLOSE_TIMEOUT_S)
+        finally:
+            self._end_loops(LOOP_WAIT_S)
 
     async def aclose(self) -> None:
-        """The same, on the engines' loop."""
+        """The same, awaited on any loop; spans that are on their way are not waited for."""
+        try:
+            await asyncio.wrap_future(self._background.submit(self._stop()))
+        finally:
+            self._end_loops()
+
+    async def _stop(self) -> None:
         await self._runtime.close()
         self._runtime.door.open()
         await self._book.close()
         self._recorders.close()
         self.run_stores.close()
+
+    def _end_loops(self, wait_s: float = 0.0) -> None:
+        for loop in (self._background, self._apps):
+            loop.close(wait_s)
 
     def forget(self, specs: Iterable[EngineSpec]) -> None:
         """Free the engines of these specs, which nobody will ask for again."""
@@ -273,5 +289,7 @@ def _default_runner() -> AppRunner:
 
 
 def _close_at_exit(runner: AppRunner, pid: int) -> None:
-    if os.getpid() == pid:  # a fork has no threads to close, and its parent goes on
+    if os.getpid() != pid:  # a fork has no threads to close, and its parent goes on
+        return
+    with suppress(RuntimeError):  # it was closed before, and no thread can start any more
         runner.close()

@@ -88,6 +88,9 @@ class SameLoop:
         coroutine.close()
         self.check_may_wait()
 
+    def close(self, wait_s: float = 0.0) -> None:
+        """Nothing to do: the loop is the caller's."""
+
     def check_may_wait(self) -> None:
         """Nobody can block here: the clock would stand still."""
         raise RuntimeError(

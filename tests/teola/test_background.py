@@ -72,24 +72,82 @@ def test_a_coroutine_that_ends_the_program_ends_itself_alone(error: type[BaseExc
     assert background.is_alive
 
 
+async def thread() -> threading.Thread:
+    return threading.current_thread()
+
+
 def test_a_closed_loop_ends_with_what_runs_on_it_and_a_later_coroutine_starts_another() -> None:
     background = BackgroundLoop("ends")
-
-    async def thread() -> threading.Thread:
-        return threading.current_thread()
-
-    async def slow() -> str:
-        await asyncio.sleep(0.3)
-        return "done"
-
     first = background.wait(thread())
-    late = background.submit(slow())
+    late = background.submit(asyncio.sleep(0.1, "done"))
     background.close()
+    first.join(20)
+    assert (first.is_alive(), late.result()) == (False, "done")
     second = background.wait(thread())
-    assert late.result() == "done"
-    first.join(5)
-    assert not first.is_alive()
-    assert second.is_alive()
-    background.close()
-    second.join(5)
+    assert second is not first
+    background.close(20)
     assert not second.is_alive()
+
+
+def test_what_comes_before_a_closed_loop_has_ended_keeps_it() -> None:
+    background = BackgroundLoop("kept")
+    may_end = threading.Event()
+    first = background.wait(thread())
+    late = background.submit(asyncio.to_thread(may_end.wait, 20))
+    background.close()
+    assert background.wait(thread()) is first
+    may_end.set()
+    assert late.result(20)
+    assert background.wait(thread()) is first
+    background.close(20)
+    assert not first.is_alive()
+
+
+def test_no_coroutine_is_lost_when_loops_end_and_start_all_the_time() -> None:
+    background = BackgroundLoop("often")
+    done: list[int] = []
+
+    def ask() -> None:
+        done.extend(background.submit(asyncio.sleep(0, each)).result(20) for each in range(50))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for each in askers:
+        each.start()
+    while any(each.is_alive() for each in askers):
+        background.close()
+    assert sorted(done) == sorted([*range(50)] * 3)
+    last = background.wait(thread())
+    background.close(20)
+    assert not last.is_alive()
+
+
+def test_a_loop_of_which_something_is_needed_does_not_end() -> None:
+    needed, asked = [True], threading.Event()
+
+    def is_needed() -> bool:
+        asked.set()
+        return bool(needed)
+
+    background = BackgroundLoop("needed", is_needed)
+    first = background.wait(thread())
+    background.close()
+    assert asked.wait(20)
+    assert background.wait(thread()) is first
+    needed.clear()
+    background.close(20)
+    assert not first.is_alive()
+
+
+def test_a_loop_that_cannot_start_leaves_nothing_and_starts_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    background = BackgroundLoop("late")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            background.submit(thread())
+    assert background.wait(thread()).name == "late"
+    background.close(20)

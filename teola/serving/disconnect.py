@@ -40,6 +40,8 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
+            if not task.cancelled():
+                task.exception()  # seen: nobody is left to be told
 
 
 async def _gone(receive: Receive) -> None:

@@ -120,20 +120,18 @@ def begin_to_drain(server: Process) -> None:
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
     with apps_process(*APPS, "--drain", "60") as server:
-        client = threading.Thread(target=_ask_in_vain, args=(server.url,))
-        client.start()
-        while server.metric(WAITING) < 1:
-            time.sleep(0.01)
-        begin_to_drain(server)
-        server.process.send_signal(second)
+        with (
+            attached(server, *_case((RUN, False))) as run,
+            attached(server, *_case((CHAT, True))) as chat_events,
+        ):
+            begin_to_drain(server)
+            server.process.send_signal(second)
         assert server.process.wait(30) == 0  # and not 60 s
-        client.join()
-
-
-def _ask_in_vain(url: str) -> None:
-    with suppress(httpx.TransportError):
-        answer = httpx.post(url + RUN, json=body_of(RUN, 60.0, streams=False), timeout=60)
-        assert answer.status_code == 503
+        assert server.process.stderr is not None
+        said = server.process.stderr.read()
+    assert (run[0].status_code, run[0].json()["error"]["code"]) == (503, "run_interrupted")
+    assert events_of(chat_events[0].text)[-1]["error"]["code"] == "run_interrupted"
+    assert said == "WARNING:  ended what still ran: 2 answers\n"
 
 
 def test_a_second_signal_does_not_wait_for_a_background_run() -> None:

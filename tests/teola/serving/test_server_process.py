@@ -158,6 +158,35 @@ def test_a_drain_that_ends_answers_streams_with_an_error_event_and_others_with_5
     assert said == ""
 
 
+def test_a_second_signal_ends_answers_with_an_error_and_one_line_in_the_log(
+    serve: Callable[..., Any],
+) -> None:
+    with serve(*SLOW, "--option", "token_s=1") as server:
+        whole: list[httpx.Response] = []
+
+        def ask() -> None:
+            whole.append(httpx.post(server.url + CHAT, json={"messages": HELLO}, timeout=60))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        body = {"messages": HELLO, "stream": True}
+        with httpx.stream("POST", server.url + CHAT, json=body, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            wait_until(lambda: server.metric("teola_num_requests_running") == 2)
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: is_refused(server.url))
+            server.process.send_signal(signal.SIGTERM)
+            *_, error, _, done, _ = lines
+        assert server.process.wait(20) == 0  # 40 s of answer were left
+        thread.join()
+        said = server.process.stderr.read()
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == "engine_unavailable"
+    assert done == "data: [DONE]"
+    assert whole[0].status_code == 503
+    assert said == "WARNING:  ended what still ran: 2 answers\n"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +11,16 @@ from teola.background import BackgroundLoop
 from teola.event_streams import events_of
 
 
-def test_a_cancelled_coroutine_has_stopped_when_its_waiter_goes_on() -> None:
-    background = BackgroundLoop("test")
+@pytest.fixture
+def background() -> Iterator[BackgroundLoop]:
+    loop = BackgroundLoop("test")
+    yield loop
+    loop.close()
+
+
+def test_a_cancelled_coroutine_has_stopped_when_its_waiter_goes_on(
+    background: BackgroundLoop,
+) -> None:
     has_begun, stopped = threading.Event(), []
 
     async def work() -> None:
@@ -32,9 +41,7 @@ def test_a_cancelled_coroutine_has_stopped_when_its_waiter_goes_on() -> None:
     asyncio.run(main())
 
 
-def test_events_are_not_waited_for_on_the_loop_that_tells_them() -> None:
-    background = BackgroundLoop("test")
-
+def test_events_are_not_waited_for_on_the_loop_that_tells_them(background: BackgroundLoop) -> None:
     async def told(_: Any) -> None:
         """Nobody gets here."""
 
@@ -45,9 +52,9 @@ def test_events_are_not_waited_for_on_the_loop_that_tells_them() -> None:
         background.submit(main()).result(10)
 
 
-def test_a_coroutine_that_is_cancelled_before_it_begins_hangs_nobody() -> None:
-    background = BackgroundLoop("test")
-
+def test_a_coroutine_that_is_cancelled_before_it_begins_hangs_nobody(
+    background: BackgroundLoop,
+) -> None:
     async def main() -> None:
         task = asyncio.create_task(background.run_to_end(asyncio.sleep(60)))
         await asyncio.sleep(0)
@@ -59,9 +66,9 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_hangs_nobody() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_a_coroutine_that_ends_the_program_ends_itself_alone(error: type[BaseException]) -> None:
-    background = BackgroundLoop("test")
-
+def test_a_coroutine_that_ends_the_program_ends_itself_alone(
+    background: BackgroundLoop, error: type[BaseException]
+) -> None:
     async def end() -> None:
         raise error
 

@@ -23,6 +23,7 @@ from backends.tools.library_code import is_library
 
 MISSING = object()
 _MOST_ITEMS = 100  # of a list or dict that is searched for functions and components
+_MOST_WRAPPED = 8  # decorators around a function
 
 Space = Mapping[str, Any]
 
@@ -116,11 +117,11 @@ class CodeReads:
                 self._visit_methods(value, class_, code)
 
     def _visit_methods(self, value: Any, class_: type, code: CodeType) -> None:
-        """What the object's other methods and properties, where `code` names them, read of it."""
+        """What the object's other methods, prompts and properties, where `code` names them, read of
+        it."""
         for name in names_in(code) & vars(class_).keys():
             found = vars(class_)[name]
-            method = found.fget if isinstance(found, property) else found
-            if isinstance(method, FunctionType):
+            for method in _functions_of(found) if self.note(found) else ():
                 self._visit(method, code)
                 self._visit(value, method.__code__)
 
@@ -128,6 +129,17 @@ class CodeReads:
         value = space.get(name, MISSING)
         self._variables[id(space), name] = (space, name, value)
         self._visit(value, code)
+
+
+def _functions_of(member: Any) -> Iterator[FunctionType]:
+    """Those behind a method, a property, and what a decorator made of them: a prompt, an app."""
+    for _ in range(_MOST_WRAPPED):
+        if issubclass(type(member), (classmethod, staticmethod)):
+            member = member.__func__
+        member = member.fget if issubclass(type(member), property) else member
+        if type(member) is FunctionType:
+            yield member
+        member = own_variables(member).get("__wrapped__")
 
 
 def own_variables(value: Any) -> dict[str, Any]:

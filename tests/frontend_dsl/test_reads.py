@@ -5,6 +5,8 @@ import types
 from functools import wraps
 from typing import Any
 
+import pytest
+
 import teola as tl
 from frontend_dsl.reads import Reads
 from frontend_dsl.traced_programs import MAX_PROGRAMS
@@ -216,3 +218,67 @@ def test_a_proxy_is_not_asked_for_anything() -> None:
         return request, q
 
     assert Reads(app).are_current()
+
+
+echo = tl.LLM("fake:", replies={"v1": "ONE", "v2": "TWO"})
+
+
+class Writer:
+    word = "v1"
+    count = 0
+
+    def __init__(self) -> None:
+        self.tone = "v1"
+
+    @tl.prompt(echo)
+    def ask(self, q: str) -> str:
+        return f"{self.tone} {q}"
+
+    @tl.app
+    def part(self, q: str) -> str:
+        return self.ask(q)
+
+    @classmethod
+    def told(cls) -> str:
+        return cls.word
+
+    @tl.tool(pure=True)
+    def shout(self, text: str) -> str:
+        return f"{text}{self.count}"
+
+    @tl.app
+    def by_prompt(self, q: str) -> str:
+        return self.ask(q)
+
+    @tl.app
+    def by_part(self, q: str) -> str:
+        return self.part(q)
+
+    @tl.app
+    def by_class(self, q: str) -> str:
+        return tl.join([self.told(), q], "{text}", " ")
+
+    @tl.app
+    def by_tool(self, q: str) -> str:
+        return self.shout(q)
+
+
+def test_an_attribute_that_a_prompt_or_app_of_the_same_object_reads_is_seen() -> None:
+    writer = Writer()
+    assert (writer.by_prompt("x"), writer.by_part("x")) == ("ONE", "ONE")
+    writer.tone = "v2"
+    assert (writer.by_prompt("x"), writer.by_part("x")) == ("TWO", "TWO")
+
+
+def test_an_attribute_that_a_class_method_reads_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer()
+    assert writer.by_class("x") == "v1 x"
+    monkeypatch.setattr(Writer, "word", "v2")
+    assert writer.by_class("x") == "v2 x"
+
+
+def test_what_a_tool_of_the_object_reads_traces_nothing_anew() -> None:
+    writer = Writer()
+    program = writer.by_tool._prepare(("x",), {})[0]
+    writer.count = 1
+    assert writer.by_tool._prepare(("x",), {})[0] is program

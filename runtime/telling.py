@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from backends.base import Result
-from backends.url_secrets import without_url_secrets
+from backends.text_secrets import without_secrets
 from runtime.clock import now
 from runtime.errors import ListenerFailed, QueryError
 from runtime.events import Event, EventKind, Listener
@@ -37,7 +37,7 @@ class Teller:
         if self._listener is None:
             return
         if fields is not None and "error" in fields:
-            fields = {**fields, "error": without_url_secrets(str(fields["error"]))}
+            fields = {**fields, "error": without_secrets(str(fields["error"]))}
         try:
             self._listener(Event(now(), kind, self._query, node, op, fields or {}))
         except Exception as error:  # the outcome of this query: its listener is gone

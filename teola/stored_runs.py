@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from backends.errors import ConfigError
 from backends.loop_clock import is_virtual
+from backends.text_secrets import without_secrets
 from backends.url_secrets import without_url_secrets
 from frontend_dsl.agents.errors import ApprovalPending
 from frontend_dsl.program import Called, CallInputs, RunOptions
@@ -121,7 +122,7 @@ async def _ended(
 ) -> None:
     from runtime.run_store.object_state import said_by
 
-    said = "" if error is None else without_url_secrets(said_by(error))
+    said = "" if error is None else without_secrets(said_by(error))
     ending = store.end(run.id, state, date().timestamp(), said)
     try:
         await asyncio.shield(asyncio.wrap_future(ending))

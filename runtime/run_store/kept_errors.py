@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.url_secrets import without_url_secrets
+from backends.text_secrets import without_secrets
 from runtime.run_store.object_state import given_to, made_error, said_by, state_of
 from runtime.run_store.values import NotStorable, class_at, class_path, decode, encode
 
@@ -146,7 +146,7 @@ def _without_secrets(data: bytes) -> bytes:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        return without_url_secrets(value)
+        return without_secrets(value)
     if isinstance(value, list):
         return [*map(_masked, value)]
     return {key: _masked(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backends.url_secrets import without_url_secrets
+from backends.text_secrets import without_secrets
 
 FAILED, WRONG_USAGE, WAITING, IN_DOUBT, INTERRUPTED = 1, 2, 3, 4, 130
 PIPE_CLOSED = 141  # as of a command that SIGPIPE ends: the reader, `head`, had enough
@@ -68,4 +68,4 @@ def is_expected(error: Exception) -> bool:
 
 
 def _say(message: str) -> None:
-    print(without_url_secrets(message), file=sys.stderr, flush=True)
+    print(without_secrets(message), file=sys.stderr, flush=True)

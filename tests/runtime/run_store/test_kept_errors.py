@@ -156,3 +156,9 @@ def test_secrets_are_kept_in_no_field() -> None:
     errors[1].way = {"to": [url]}  # type: ignore[attr-defined]
     for error in errors:
         assert b"sesame" not in encode_error(error)
+
+
+def test_a_key_in_the_text_of_an_exception_is_not_kept() -> None:
+    data = encode_error(RuntimeError("Authorization: Bearer sk-live-1"))
+    assert b"sk-live" not in data
+    assert str(decode_error(data)) == "Authorization: Bearer ***"

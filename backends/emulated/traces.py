@@ -60,7 +60,7 @@ def _lines(path: Path, where: str) -> Sequence[str]:
     try:
         content = path.read_bytes()
         unpacked = gzip.decompress(content) if content.startswith(_GZIP) else content
-        return unpacked.decode().splitlines()
+        return unpacked.decode("utf-8-sig").splitlines()  # Excel writes a byte order mark
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror or error}") from error
     except (EOFError, UnicodeDecodeError) as error:

@@ -31,6 +31,11 @@ def test_azures_times_begin_with_its_first_request(tmp_path: Path, name: str) ->
     assert second.at_s == pytest.approx(4.25)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    marked = read_trace(written(tmp_path, "\ufeff" + AZURE.replace("\n", "\r\n")))
+    assert marked == read_trace(written(tmp_path, AZURE, "plain.csv"))
+
+
 def test_mooncakes_requests_name_what_their_prompts_share(tmp_path: Path) -> None:
     first, second = read_trace(written(tmp_path, MOONCAKE))
     assert first == TraceRow(0.0, 6758, 500, (0, 1))

@@ -85,7 +85,7 @@ class Series:
 
 def flush() -> None:
     """Empty the prefix caches of all LLM engines that are loaded."""
-    for scheduler in default_runner()._runtime._schedulers.values():
+    for scheduler in default_runner()._runtime._engines.schedulers.values():
         forget = getattr(scheduler.engine, "flush_cache", None)
         if forget is not None:
             forget()

@@ -7,7 +7,7 @@ A batch starts as soon as a slot is free; a request never waits for a batch to f
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from backends.base import Engine, Outcome, Result, Usage
 from backends.errors import PolicyFailed, RequestAborted
@@ -249,8 +249,3 @@ def _tell(job: Job, outcome: Outcome) -> None:
     except Exception as error:
         said = {"message": f"the outcome of {job.request.op} was not taken", "exception": error}
         asyncio.get_running_loop().call_exception_handler(said)
-
-
-def close_all(schedulers: Mapping[str, EngineScheduler]) -> "asyncio.Future[list[None]]":
-    """Close every engine, all at once."""
-    return asyncio.gather(*(scheduler.close() for scheduler in schedulers.values()))

@@ -8,10 +8,10 @@ while its tools run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from backends.base import Context, Expecting
+from backends.base import Context, Engine, Expecting
 from graph_opt.graph import Node, Ref
 from graph_opt.ops import OPS, reads_context
 from runtime.call_times import CallTimes, tool_of
@@ -139,3 +139,23 @@ class NextUses:
             is_behind = told.read_s >= end_s and due_s > now_s
             if is_behind and abs(due_s - told.due_s) > LEAST_S + CHANGE * (due_s - now_s):
                 self._tell(told.engine, context, told.read_s, due_s - now_s)
+
+
+def next_uses_of(
+    layout: Layout,
+    engines: Mapping[str, Engine],
+    symbols: Mapping[str, Any],
+    homes: Homes,
+    held: Sequence[Context],
+) -> NextUses | None:
+    """What tells the engines of a query when contexts are read, those too that its app has `held`
+    for later; None where no engine asks."""
+    asking = {
+        name: cast(Expecting, engine)
+        for name, engine in engines.items()
+        if "next_use" in engine.info.capabilities
+    }
+    waiting = [context for context in held if homes.of(context) is not None]
+    if not asking and not waiting:
+        return None
+    return NextUses(asking, layout, symbols, homes, waiting)

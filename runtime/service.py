@@ -4,31 +4,28 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
-from backends.base import Engine, Expecting, Usage
-from backends.errors import ConfigError
+from backends.base import Engine, Usage
 from backends.policy.application_aware import application_aware
 from backends.policy.base import Policy
-from backends.registry import EngineSpec, create, service_of
+from backends.registry import EngineSpec, create
 from runtime.ahead import Ahead
 from runtime.branch_history import BranchHistory
 from runtime.branches import Branches
 from runtime.caller import ANYBODY, Caller
 from runtime.cost.latency import EngineLatency
 from runtime.door import MAX_QUERIES, Door
-from runtime.engine_scheduler import EngineScheduler, close_all
+from runtime.engine_scheduler import EngineScheduler
 from runtime.errors import QueryCancelled, QueryTimeout
 from runtime.events import Listener
-from runtime.gates import Gates
 from runtime.graph_scheduler import Query
 from runtime.guess_budget import GuessBudget, Spendings
-from runtime.guesses import GuessHistory
 from runtime.job import Scheduler
 from runtime.layout import Layout
 from runtime.memo.memos import Memos
 from runtime.metered import MeteredScheduler
-from runtime.next_uses import Homes, NextUses
+from runtime.next_uses import Homes, next_uses_of
 from runtime.outputs import Outputs
 from runtime.pinned_heads import PinnedHeads
 from runtime.prefix_orders import Order, PrefixOrders
@@ -36,6 +33,7 @@ from runtime.recorded import Record, RecordedScheduler
 from runtime.run_ahead import RunAhead
 from runtime.run_store.gate import StoringScheduler
 from runtime.run_store.stored_run import RunPart
+from runtime.shared_engines import SharedEngines
 from runtime.step_history import StepHistory
 from runtime.telling import Teller
 from runtime.unread_options import UnreadOptions
@@ -57,17 +55,10 @@ class Runtime:
         """`on_aborted` is told what engines computed for requests that were cancelled. At most
         `max_queries` run at once; more are refused."""
         self.door = Door(max_queries)
-        self._policy = policy
         self._policies = PolicyChoices(policy)
-        self._make = make
-        self._latency_of = latency_of
-        self._on_aborted = on_aborted
-        self._schedulers: dict[str, EngineScheduler] = {}  # by EngineSpec.key
-        self._urls: dict[str, str] = {}  # by EngineSpec.key
+        self._engines = SharedEngines(policy, latency_of, make, on_aborted)
         self._names = count(1)
-        self._gates = Gates()
         self._heads = PinnedHeads()
-        self._guesses: dict[EngineScheduler, GuessHistory] = {}
         self._orders = PrefixOrders()
         self._homes = Homes()
         self._choices = BranchHistory()
@@ -123,7 +114,7 @@ class Runtime:
             for scheduler in schedulers.values():
                 scheduler.warm_up()
             gates: dict[str, Scheduler] = {
-                name: self._gates.gate(scheduler, engines[name], memo, salt)
+                name: self._engines.gates.gate(scheduler, engines[name], memo, salt)
                 for name, scheduler in schedulers.items()
             }
             if record is not None:
@@ -142,7 +133,7 @@ class Runtime:
             self._heads.ask(layout.heads, schedulers, salt)
             name = f"q{next(self._names)}"
             order = partial(self._orders.order, salt)
-            guesses = self._guesses_at(schedulers, engines)
+            guesses = self._engines.guesses(schedulers, engines)
             branches = None
             if speculate is not None and record is None and stored is None:
                 own = GuessBudget(speculate, self.spendings.of(layout.graph.name))
@@ -170,7 +161,13 @@ class Runtime:
                 guesses,
                 traceparent,
                 caller,
-                self._next_uses(layout, schedulers, symbols, outputs),
+                next_uses_of(
+                    layout,
+                    {each: scheduler.engine for each, scheduler in schedulers.items()},
+                    symbols,
+                    self._homes,
+                    outputs.waiting if outputs is not None else (),
+                ),
                 branches,
             )
             return await _result(query, about or {}, timeout_s)
@@ -183,32 +180,19 @@ class Runtime:
     def _gate_of_guesses(
         self, memo: bool | str, salt: str | None, _: str, spec: EngineSpec
     ) -> Scheduler | None:
-        scheduler = self._schedulers.get(spec.key)
+        scheduler = self._engines.schedulers.get(spec.key)
         if scheduler is None or (spec.kind == "llm" and "pin" not in _able_of(scheduler)):
             return None
-        return self._gates.gate(scheduler, spec, memo, salt)
+        return self._engines.gates.gate(scheduler, spec, memo, salt)
 
     def scheduler(self, name: str, spec: EngineSpec) -> EngineScheduler:
         """The scheduler of the engine that serves `spec`, made when first asked for."""
-        if spec.key not in self._schedulers:
-            try:
-                engine = self._make(spec)
-            except ConfigError as error:
-                raise ConfigError(f"engine {name!r}: {error}") from error
-            self._urls[spec.key] = spec.url
-            self._gates.made(spec)
-            latency = self._latency_of(spec) if self._latency_of is not None else None
-            service = service_of(spec)
-            scheduler = EngineScheduler(
-                name, engine, self._policy, latency, self._on_aborted, service
-            )
-            self._schedulers[spec.key] = scheduler
-        return self._schedulers[spec.key]
+        return self._engines.scheduler(name, spec)
 
     def crowded(self, engines: Callable[[], Iterable[EngineSpec]]) -> Iterator[EngineScheduler]:
         """Those of the engines at which too much waits for a new query. It asks which are meant
         only where there is one. Any thread may ask."""
-        made = [*self._schedulers.items()]
+        made = [*self._engines.schedulers.items()]
         full = {key: each for key, each in made if each.num_waiting >= each.max_waiting}
         keys = {spec.key for spec in engines()} if full else set()
         yield from (each for key, each in full.items() if key in keys)
@@ -216,32 +200,23 @@ class Runtime:
     @property
     def memos(self) -> Memos:
         """What queries remember for each other."""
-        return self._gates.memos
+        return self._engines.gates.memos
 
     @property
     def engines(self) -> list[tuple[str, Engine]]:
         """Those that were made, with their URLs. Any thread may ask."""
-        schedulers = [*self._schedulers.items()]
-        return [(self._urls.get(key, ""), scheduler.engine) for key, scheduler in schedulers]
+        return self._engines.listed()
 
     async def load(self, engines: Mapping[str, EngineSpec]) -> dict[str, Exception]:
         """Load engines before they are needed; what kept some of them from it, by their names.
 
         Raises ConfigError for one that cannot be made.
         """
-        schedulers = [self.scheduler(name, spec) for name, spec in engines.items()]
-        found = await asyncio.gather(*(s.load() for s in schedulers), return_exceptions=True)
-        outcomes = zip(engines, found, strict=True)
-        return {name: error for name, error in outcomes if isinstance(error, Exception)}
+        return await self._engines.load(engines)
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Close the engines of these spec keys, which nobody will ask for again."""
-        gone = {key: self._schedulers.pop(key) for key in keys if key in self._schedulers}
-        for key, scheduler in gone.items():
-            self._urls.pop(key, None)
-            self._gates.forget(key, scheduler)
-            self._guesses.pop(scheduler, None)
-        await close_all(gone)
+        await self._engines.forget(keys)
 
     def _branches(
         self,
@@ -270,34 +245,6 @@ class Runtime:
 
         return lambda app, teller: Branches(budget, self._choices, app, engines, teller, make)
 
-    def _next_uses(
-        self,
-        layout: Layout,
-        schedulers: Mapping[str, EngineScheduler],
-        symbols: Mapping[str, Any],
-        outputs: Outputs | None,
-    ) -> NextUses | None:
-        """What tells engines when contexts are read; None where none of them asks."""
-        engines = {
-            name: cast(Expecting, scheduler.engine)
-            for name, scheduler in schedulers.items()
-            if "next_use" in scheduler.engine.info.capabilities
-        }
-        held = outputs.waiting if outputs is not None else ()
-        waiting = [context for context in held if self._homes.of(context) is not None]
-        if not engines and not waiting:
-            return None
-        return NextUses(engines, layout, symbols, self._homes, waiting)
-
-    def _guesses_at(
-        self, schedulers: Mapping[str, EngineScheduler], engines: Mapping[str, EngineSpec]
-    ) -> Mapping[str, GuessHistory]:
-        return {
-            name: self._guesses.setdefault(scheduler, GuessHistory())
-            for name, scheduler in schedulers.items()
-            if engines[name].kind == "llm"
-        }
-
     async def drain(self, timeout_s: float | None = None) -> bool:
         """Take no new query, and wait for those that run; whether all have ended by then. What
         belongs to a running query goes on. `door.open()` takes queries again."""
@@ -310,11 +257,8 @@ class Runtime:
 
     async def close(self) -> None:
         """Stop every engine and free what it holds."""
-        self._gates.close()
         self._heads.close()
-        self._guesses.clear()
-        schedulers, self._schedulers = self._schedulers, {}
-        await close_all(schedulers)
+        await self._engines.close()
 
 
 def _able_of(scheduler: EngineScheduler) -> frozenset[str]:

@@ -68,7 +68,7 @@ class EngineMeter:
     def __init__(self, url: str) -> None:
         (scheduler,) = (
             scheduler
-            for key, scheduler in default_runner()._runtime._schedulers.items()
+            for key, scheduler in default_runner()._runtime._engines.schedulers.items()
             if url in key
         )
         self._engine: Any = scheduler.engine

@@ -240,8 +240,8 @@ def test_a_cancelled_query_stops_the_warm_up_that_nobody_else_waits_for(
 
     assert run_virtual(main()) == 1 - num_waiting
     assert w.num_live_contexts == 0
-    assert len(w.runtime._gates.warm_ups) == 1
-    (warm_ups,) = w.runtime._gates.warm_ups.values()
+    assert len(w.runtime._engines.gates.warm_ups) == 1
+    (warm_ups,) = w.runtime._engines.gates.warm_ups.values()
     assert not warm_ups._running
     assert len(warm_ups._heads) == num_waiting
 

@@ -231,10 +231,10 @@ def test_the_engines_of_a_block_are_freed_with_it() -> None:
     runner = default_runner()
     with tl.fake(llm, "x"):
         one("x")
-        during = [key for key in runner._runtime._schedulers if "Script" in key]
+        during = [key for key in runner._runtime._engines.schedulers if "Script" in key]
     assert len(during) == 1
     for _ in range(3000):  # they are freed on the loop, a moment later
-        after = [key for key in runner._runtime._schedulers if "Script" in key]
+        after = [key for key in runner._runtime._engines.schedulers if "Script" in key]
         if not after:
             break
         runner._background.wait(asyncio.sleep(0.01))

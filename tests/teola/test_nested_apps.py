@@ -186,7 +186,7 @@ def _is_running(name: str) -> bool:
     from teola.runner import default_runner
 
     runner: Any = default_runner()
-    found = [s for s in runner._runtime._schedulers.values() if s.name == name]
+    found = [s for s in runner._runtime._engines.schedulers.values() if s.name == name]
     return any(scheduler._running for scheduler in found)
 
 

@@ -35,10 +35,10 @@ def test_what_an_engine_loaded_is_what_its_answers_are_kept_under(tmp_path: Path
 
     async def main() -> None:
         runtime.scheduler("embedder", spec)
-        before = runtime._gates._models[spec.key]
+        before = runtime._engines.gates._models[spec.key]
         model.write_bytes(b"newer")
         runtime.scheduler("embedder", spec)
-        assert runtime._gates._models[spec.key] == before != fingerprint_of(spec)
+        assert runtime._engines.gates._models[spec.key] == before != fingerprint_of(spec)
         await runtime.close()
 
     run_virtual(main())

@@ -20,8 +20,6 @@ from opentelemetry.context import Context
 from opentelemetry.trace import (
     Span,
     SpanKind,
-    Status,
-    StatusCode,
     Tracer,
     format_span_id,
     format_trace_id,
@@ -32,9 +30,9 @@ from backends.base import Request, Result
 from runtime.events import Event
 from teola.engine_facts import EngineFacts
 from teola.telemetry.content import Contents
-from teola.telemetry.counts import end_attributes
 from teola.telemetry.measures import Measures
-from teola.telemetry.shape import Attributes, Shape, graph_of, shape_of
+from teola.telemetry.primitive_span import CANCELLED, PrimitiveSpan, nanoseconds, set_error
+from teola.telemetry.shape import Attributes, graph_of, shape_of
 from teola.viewer.dependencies import dependencies
 from teola.viewer.model import without_indices
 
@@ -43,7 +41,6 @@ _LOG = logging.getLogger("teola.telemetry")
 Epoch = Callable[[Event], float]  # the clock of the events at 0, in seconds since 1970
 
 _EDGE = {"teola.edge": "dataflow"}
-_CANCELLED = "cancelled"
 
 
 @dataclass(slots=True)
@@ -60,18 +57,6 @@ class _Root:
 
 
 @dataclass(slots=True)
-class _Primitive:
-    span: Span
-    shape: Shape
-    kind: str  # of its engine
-    ready_s: float
-    start_s: float | None = None
-    end_s: float | None = None
-    error: str | None = None
-    more: Attributes = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class _Query:
     root: _Root
     is_segment: bool
@@ -79,7 +64,7 @@ class _Query:
     graph: str
     origins: Mapping[str, Any]
     engines: Mapping[str, EngineFacts]
-    primitives: dict[str, _Primitive] = field(default_factory=dict)  # by path
+    primitives: dict[str, PrimitiveSpan] = field(default_factory=dict)  # by path
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -204,7 +189,7 @@ class Spans:
             parent, epoch_s = set_span_in_context(around[0]), around[1].root.epoch_s
         name, attributes = _about_run(event)
         span = self._tracer.start_span(
-            name, parent, attributes=attributes, start_time=_ns(event.t + epoch_s)
+            name, parent, attributes=attributes, start_time=nanoseconds(event.t + epoch_s)
         )
         root = _Root(span, set_span_in_context(span), epoch_s, around is not None)
         self._roots.append(root)
@@ -219,7 +204,7 @@ class Spans:
         elif event.kind == "ready":
             self._ready(query, event)
         elif (primitive := query.primitives.get(event.node)) is not None:
-            _advance(primitive, event, query.root.epoch_s)
+            primitive.take(event)
 
     def _ready(self, query: _Query, event: Event) -> None:
         engine = str(event.fields.get("engine", ""))
@@ -231,10 +216,10 @@ class Spans:
             query.root.context,
             SpanKind.CLIENT if shape.is_remote else SpanKind.INTERNAL,
             {**shape.attributes, **_code(query.origins.get(path)), "teola.node": event.node},
-            start_time=_ns(event.t + query.root.epoch_s),
+            start_time=nanoseconds(event.t + query.root.epoch_s),
         )
         kind = facts.get("kind", "")
-        query.primitives[event.node] = _Primitive(span, shape, kind, event.t)
+        query.primitives[event.node] = PrimitiveSpan(span, shape, kind, query.root.epoch_s, event.t)
         self._places[f"{event.query}.{event.node}"] = span, query
 
     # Ends
@@ -248,7 +233,10 @@ class Spans:
             self._finish(each)
         self._link(query)
         for primitive in query.primitives.values():
-            self._end_primitive(query, primitive)
+            root, is_said = query.root, self.has_content
+            took_s = primitive.end(root.last_s, root.status, is_said=is_said)
+            if self._measures is not None:
+                self._measures.note(primitive.kind, primitive.attributes, took_s)
         if query.root.is_inner and not query.is_segment:
             self._end(query.root)
 
@@ -262,35 +250,13 @@ class Spans:
                 context = primitives[other].span.get_span_context()
                 primitives[path].span.add_link(context, _EDGE)
 
-    def _end_primitive(self, query: _Query, primitive: _Primitive) -> None:
-        root, span, more = query.root, primitive.span, primitive.more
-        end_s = root.last_s if primitive.end_s is None else primitive.end_s
-        error = primitive.error
-        if primitive.end_s is None:
-            more["teola.stopped"] = True
-            error = None if root.status == "ok" else _CANCELLED
-        if error is not None:
-            more["error.type"] = error.partition(":")[0]
-            self._set_error(span, error)
-        if primitive.start_s is not None:
-            more["teola.queue_s"] = primitive.start_s - primitive.ready_s
-        span.set_attributes(more)
-        span.end(_ns(end_s + root.epoch_s))
-        if self._measures is not None:
-            about = {**primitive.shape.attributes, **more}
-            self._measures.note(primitive.kind, about, end_s - primitive.ready_s)
-
     def _end(self, root: _Root) -> None:
-        status = root.status or _CANCELLED
+        status = root.status or CANCELLED
         if status != "ok":
             root.span.set_attribute("error.type", status)
-            self._set_error(root.span, f"{status}: {root.error}" if root.error else status)
-        root.span.end(_ns(root.last_s + root.epoch_s))
-
-    def _set_error(self, span: Span, error: str) -> None:
-        """Messages quote what models wrote and users asked."""
-        said = error if self._contents is not None else error.partition(":")[0]
-        span.set_status(Status(StatusCode.ERROR, said))
+            error = f"{status}: {root.error}" if root.error else status
+            set_error(root.span, error, is_said=self.has_content)
+        root.span.end(nanoseconds(root.last_s + root.epoch_s))
 
 
 def _about_run(event: Event) -> tuple[str, Attributes]:
@@ -312,27 +278,3 @@ def _code(origin: Any) -> Attributes:
         return {}
     call, file, line = origin
     return {"teola.call": str(call), "code.file.path": str(file), "code.line.number": int(line)}
-
-
-def _advance(primitive: _Primitive, event: Event, epoch_s: float) -> None:
-    fields = event.fields
-    if event.kind == "start":
-        primitive.start_s = event.t
-        primitive.more["teola.batch"] = int(fields.get("batch", 0))
-        primitive.more["teola.batch_size"] = int(fields.get("batch_size", 1))
-        if "load_s" in fields:
-            primitive.more["teola.load_s"] = float(fields["load_s"])
-    elif event.kind == "first_token":
-        primitive.more["gen_ai.response.time_to_first_chunk"] = event.t - primitive.ready_s
-    elif event.kind == "end":
-        primitive.end_s = event.t
-        primitive.more |= end_attributes(primitive.kind, fields)
-    elif event.kind == "error":
-        primitive.end_s, primitive.error = event.t, str(fields.get("error", "?"))
-    elif event.kind == "retry":
-        kind = str(fields.get("error", "?")).partition(":")[0]
-        primitive.span.add_event("retry", {"error.type": kind}, _ns(event.t + epoch_s))
-
-
-def _ns(seconds: float) -> int:
-    return int(seconds * 1e9)

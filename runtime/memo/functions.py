@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import count, pairwise
 from operator import is_
 from threading import Lock
-from types import CodeType, FunctionType, MemberDescriptorType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from backends.tools.code_reads import CodeReads, is_users, names_in, own_variables
@@ -26,6 +26,7 @@ _WHOLE = {"COMPARE_OP", "CONTAINS_OP", "FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_
     *("asdict", "astuple", "deepcopy", "format", "getattr", "hash", "model_dump"),
     *("model_dump_json", "print", "repr", "str", "vars"),
 }
+_NAMESPACES = {("types", "SimpleNamespace"), ("argparse", "Namespace")}
 _LOADED_FROM_OUTSIDE = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_ATTR"}
 
 
@@ -63,6 +64,7 @@ class _Reads(CodeReads):
         self.num_items = 0
         self._objects: dict[int, Any] = {}  # of users' classes, by id
         self._slots: dict[int, Mapping[str, Any]] = {}
+        self._classes: dict[int, Mapping[str, Any]] = {}  # variables of users' classes, by id
         self._names: set[str] = set()  # that the code of any function may load
         self._added: set[str] = set()  # of journals
         self._uses: set[str] = set()  # what code does with objects as a whole
@@ -86,9 +88,19 @@ class _Reads(CodeReads):
             self._added |= added_to(code)
             self._uses |= uses_in(code)
 
+    def _visit_space(self, space: type | ModuleType, code: CodeType) -> None:
+        super()._visit_space(space, code)
+        for class_ in space.__mro__ if isinstance(space, type) else ():
+            if is_users(class_):
+                self._classes.setdefault(id(class_), vars(class_))
+                for name in names_in(code) & vars(class_).keys():
+                    found = vars(class_)[name]
+                    if isinstance(found, (staticmethod, classmethod)):
+                        self._visit(found.__func__, code)
+
     def _visit_object(self, value: Any, code: CodeType) -> None:
         super()._visit_object(value, code)
-        if id(value) in self._objects or not is_users(type(value)):
+        if id(value) in self._objects or not (is_users(type(value)) or _is_namespace(value)):
             return
         self._objects[id(value)] = value
         self._slots[id(value)] = Slots(value)
@@ -109,11 +121,16 @@ class _Reads(CodeReads):
         while before != (before := (len(self._variables), len(self._objects), len(self._names))):
             for value in [*self._objects.values()]:
                 is_whole = self._uses and _is_compared_whole(type(value))
-                for own in (own_variables(value), self._slots[id(value)]):
+                variables = vars(value) if _is_namespace(value) else own_variables(value)
+                for own in (variables, self._slots[id(value)]):
                     names = {*own} if is_whole else self._names.intersection(own)
                     for name in sorted(names - self._added):
                         if (id(own), name) not in self._variables:
                             self._read(own, name, NO_CODE)
+            for own in [*self._classes.values()]:
+                for name in sorted((self._names & own.keys()) - self._added):
+                    if (id(own), name) not in self._variables:
+                        self._read(own, name, NO_CODE)
         self._held = [*self._variables.values()]
         self._seen.clear()
 
@@ -160,6 +177,12 @@ def uses_in(code: CodeType) -> frozenset[str]:
 
 def _is_operator(name: str) -> bool:
     return name.startswith("__") and name.endswith("__") and name not in _MAKING
+
+
+def _is_namespace(value: Any) -> bool:
+    """Of the standard library, with nothing but variables."""
+    kind = type(value)
+    return (kind.__module__, kind.__name__) in _NAMESPACES
 
 
 def _is_compared_whole(kind: type) -> bool:

@@ -1,7 +1,9 @@
 """Which definition of a function is remembered."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,7 +210,27 @@ class Model(BaseModel):
     x: int = 1
 
 
+class Rates:
+    rate = 2
+
+    def of(self, x: int) -> int:
+        return x * self.rate
+
+    @classmethod
+    def all(cls) -> int:
+        return cls.rate
+
+
+class OwnRates(Rates):
+    pass
+
+
 slotted, table, own, point, model = Slotted(), Table(), Own(a=1), Point(), Model()
+namespace, arguments = SimpleNamespace(a=SimpleNamespace(b=1)), Namespace(n=1)
+
+
+def faster() -> None:
+    Rates.rate += 1
 
 
 def first_of(value: Any) -> Any:
@@ -226,6 +248,10 @@ READS: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
     "of an own dict": (lambda: own.first(), lambda: setattr(own, "start", own.start + 1)),
     "a dataclass": (lambda x: point == x, lambda: setattr(point, "x", point.x + 1)),
     "a model, as text": (lambda: f"{model}", lambda: setattr(model, "x", model.x + 1)),
+    "of a class": (lambda x: OwnRates().of(x), faster),
+    "of a class, by its method": (lambda: Rates.all(), faster),
+    "a namespace": (lambda: namespace.a.b, lambda: setattr(namespace.a, "b", namespace.a.b + 1)),
+    "arguments": (lambda: arguments.n, lambda: setattr(arguments, "n", arguments.n + 1)),
     "a model, by another": (lambda: first_of(model), lambda: setattr(model, "x", model.x + 1)),
 }
 

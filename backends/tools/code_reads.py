@@ -14,6 +14,7 @@ from types import (
     FunctionType,
     GetSetDescriptorType,
     MappingProxyType,
+    MemberDescriptorType,
     MethodType,
     ModuleType,
 )
@@ -24,12 +25,18 @@ from backends.tools.library_code import is_library
 MISSING = object()
 _MOST_ITEMS = 100  # of a list or dict that is searched for functions and components
 _MOST_WRAPPED = 8  # decorators around a function
+_MOST_DEEP = 80  # objects that hold one another: a linked list, a tree
+_OF_MODELS = ("__pydantic_private__", "__pydantic_extra__")  # slots with variables in dicts
 
 Space = Mapping[str, Any]
 
 
 class CodeReads:
-    """The variables that the code behind a function may load, with what they held when made."""
+    """The variables that the code behind a function may load, with what they held when made.
+
+    Where objects hold one another too deep to be searched, it `is_cut`: nothing is known to be
+    current.
+    """
 
     parts: tuple[type, ...] = ()  # objects of these classes are searched for what they hold
 
@@ -37,7 +44,10 @@ class CodeReads:
         self._variables: dict[tuple[int, str], tuple[Space, str, Any]] = {}
         self._cells: list[tuple[CellType, Any]] = []
         self._functions: list[tuple[FunctionType, Any]] = []
+        self._owners: dict[int, tuple[Any, Space]] = {}  # objects, with their `__dict__` then
         self._seen: dict[tuple[int, int], Any] = {}  # holds what it names: ids stay theirs
+        self._depth = 0
+        self.is_cut = False
         self._visit(function, _NO_CODE)
         if not isinstance(function, (FunctionType, MethodType, partial)):
             self._visit(function.__call__, _NO_CODE)
@@ -46,6 +56,11 @@ class CodeReads:
 
     def are_current(self) -> bool:
         """Whether every variable still holds the same object."""
+        if self.is_cut:
+            return False
+        for owner, space in self._owners.values():
+            if own_variables(owner) is not space:  # a model that checks what it is assigned
+                return False
         for space, name, value in self._held:
             if space.get(name, MISSING) is not value:
                 return False
@@ -68,6 +83,14 @@ class CodeReads:
         self._seen[id(value), id(code)] = value
         if not self.note(value):
             return
+        if self._depth == _MOST_DEEP:
+            self.is_cut = True
+            return
+        self._depth += 1
+        self._visit_inside(value, kind, code)
+        self._depth -= 1
+
+    def _visit_inside(self, value: Any, kind: type, code: CodeType) -> None:
         if kind is FunctionType:
             self._visit_function(value)
         elif kind is MethodType:
@@ -110,8 +133,13 @@ class CodeReads:
                 if issubclass(type(inner), (FunctionType, MethodType, partial, *self.parts)):
                     self._visit(inner, code)
         elif is_users(type(value)):
-            for name in names_in(code):
-                self._read(own, name, code)  # also that it is not there: the class may have it
+            if own_variables(value) is own:  # it has a `__dict__`
+                self._owners[id(value)] = value, own
+            for space in (own, *model_variables(value)):
+                for name in names_in(code):
+                    self._read(
+                        space, name, code
+                    )  # also that it is not there: the class may have it
             for class_ in type(value).__mro__:
                 self._visit_space(class_, code)
                 self._visit_methods(value, class_, code)
@@ -149,6 +177,13 @@ def own_variables(value: Any) -> dict[str, Any]:
         if found is not None:
             return found.__get__(value) if type(found) is GetSetDescriptorType else {}
     return {}
+
+
+def model_variables(value: Any) -> list[dict[str, Any]]:
+    """Those of a pydantic model that are not fields: private attributes, and extra ones."""
+    slots = (vars(class_).get(name) for class_ in type(value).__mro__ for name in _OF_MODELS)
+    found = (slot.__get__(value) for slot in slots if type(slot) is MemberDescriptorType)
+    return [each for each in found if isinstance(each, dict)]
 
 
 def names_in(code: CodeType) -> set[str]:

@@ -10,7 +10,13 @@ from threading import Lock
 from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
-from backends.tools.code_reads import CodeReads, is_users, names_in, own_variables
+from backends.tools.code_reads import (
+    CodeReads,
+    is_users,
+    model_variables,
+    names_in,
+    own_variables,
+)
 from backends.tools.library_code import is_library
 from runtime.memo.content import NoContent
 
@@ -50,7 +56,7 @@ class FunctionVersions:
                     del self._known[next(iter(self._known))]
                 found = (function, next(self._numbers), _Reads(function))
                 self._known[id(function)] = found
-        if found[2].num_items > MOST_ITEMS:
+        if found[2].is_cut or found[2].num_items > MOST_ITEMS:
             raise NoContent("it is not known what the function reads")
         return found[1]
 
@@ -122,7 +128,7 @@ class _Reads(CodeReads):
             for value in [*self._objects.values()]:
                 is_whole = self._uses and _is_compared_whole(type(value))
                 variables = vars(value) if _is_namespace(value) else own_variables(value)
-                for own in (variables, self._slots[id(value)]):
+                for own in (variables, self._slots[id(value)], *model_variables(value)):
                     names = {*own} if is_whole else self._names.intersection(own)
                     for name in sorted(names - self._added):
                         if (id(own), name) not in self._variables:

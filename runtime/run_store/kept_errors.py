@@ -15,6 +15,7 @@ from runtime.run_store.object_state import given_to, made_error, said_by, state_
 from runtime.run_store.values import NotStorable, class_at, class_path, decode, encode
 
 _PARTLY = "kept in part"
+_OF_CLASSES = ("error", "model", "dataclass", "enum", "flag", "named")  # followed by which one
 
 
 def encode_error(error: BaseException) -> bytes:
@@ -141,12 +142,32 @@ def _text_of(error: BaseException) -> str:
 
 
 def _without_secrets(data: bytes) -> bytes:
-    return json.dumps(_masked(json.loads(data))).encode()
+    kept = json.loads(data)
+    if isinstance(kept, dict) and isinstance(parts := kept.get(_PARTLY), dict):
+        names = {name: parts[name] for name in ("name", "classes") if name in parts}
+        return json.dumps({_PARTLY: {**_masked(parts), **names}}).encode()
+    return json.dumps(_masked(kept)).encode()
 
 
 def _masked(value: Any) -> Any:
+    """Of what `encode` gives: all but the tags of lists, and the classes behind them."""
     if isinstance(value, str):
         return without_secrets(value)
-    if isinstance(value, list):
-        return [*map(_masked, value)]
-    return {key: _masked(item) for key, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {key: _masked_item(key, item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    tag, *rest = value
+    if tag == "dict":
+        return [tag, *([_masked(key), _masked_item(key, item)] for key, item in rest)]
+    named, rest = (rest[:1], rest[1:]) if tag in _OF_CLASSES else ([], rest)
+    return [tag, *named, *map(_masked, rest)]
+
+
+def _masked_item(name: Any, value: Any) -> Any:
+    """`{"api_key": "sk-1"}` says as much as `api_key=sk-1`."""
+    if isinstance(name, str) and isinstance(value, str):
+        before = f"{name}="
+        whole = without_secrets(before + value)
+        return whole.removeprefix(before) if whole.startswith(before) else without_secrets(value)
+    return _masked(value)

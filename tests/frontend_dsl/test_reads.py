@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 import teola as tl
 from frontend_dsl.reads import Reads
@@ -282,3 +283,45 @@ def test_what_a_tool_of_the_object_reads_traces_nothing_anew() -> None:
     program = writer.by_tool._prepare(("x",), {})[0]
     writer.count = 1
     assert writer.by_tool._prepare(("x",), {})[0] is program
+
+
+class Checked(BaseModel):
+    model_config = ConfigDict(validate_assignment=True)
+    tone: str = "v1"
+
+
+def test_a_model_that_checks_what_it_is_assigned_is_read_anew() -> None:
+    model = Checked()
+
+    @tl.app
+    def toned(q: str) -> str:
+        return tl.join([model.tone, q], "{text}", " ")
+
+    assert toned("x") == "v1 x"
+    model.tone = "v2"
+    assert toned("x") == "v2 x"
+
+
+class Link:
+    def __init__(self, tone: str, behind: Any) -> None:
+        self.tone, self.behind = tone, behind
+
+
+def test_an_app_may_read_objects_that_hold_one_another_deep() -> None:
+    last = first = Link("v1", None)
+    for _ in range(3000):
+        first = Link("", first)
+
+    def tone() -> str:
+        link = first
+        while link.behind is not None:
+            link = link.behind
+        return link.tone
+
+    @tl.app
+    def toned(q: str) -> str:
+        return tl.join([tone(), q], "{text}", " ")
+
+    assert toned("x") == "v1 x"
+    last.tone = "v2"
+    assert toned("x") == "v2 x"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 import teola as tl
 from runtime.memo.content import NoContent
@@ -210,6 +210,18 @@ class Model(BaseModel):
     x: int = 1
 
 
+class Checked(BaseModel):
+    model_config = ConfigDict(validate_assignment=True, extra="allow")
+    _hidden: int = PrivateAttr(1)
+    x: int = 1
+
+    def hidden(self) -> int:
+        return self._hidden
+
+    def hide(self, number: int) -> None:
+        self._hidden = number
+
+
 class Rates:
     rate = 2
 
@@ -226,6 +238,7 @@ class OwnRates(Rates):
 
 
 slotted, table, own, point, model = Slotted(), Table(), Own(a=1), Point(), Model()
+checked = Checked(more=1)  # type: ignore[call-arg]
 namespace, arguments = SimpleNamespace(a=SimpleNamespace(b=1)), Namespace(n=1)
 
 
@@ -235,6 +248,10 @@ def faster() -> None:
 
 def first_of(value: Any) -> Any:
     return value.x
+
+
+def getattr_more(value: Any) -> Any:
+    return value.more
 
 
 READS: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
@@ -248,6 +265,9 @@ READS: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
     "of an own dict": (lambda: own.first(), lambda: setattr(own, "start", own.start + 1)),
     "a dataclass": (lambda x: point == x, lambda: setattr(point, "x", point.x + 1)),
     "a model, as text": (lambda: f"{model}", lambda: setattr(model, "x", model.x + 1)),
+    "a model that checks": (lambda: checked.x, lambda: setattr(checked, "x", checked.x + 1)),
+    "a private attribute": (lambda: checked.hidden(), lambda: checked.hide(checked.hidden() + 1)),
+    "an extra field": (lambda: getattr_more(checked), lambda: setattr(checked, "more", 2)),
     "of a class": (lambda x: OwnRates().of(x), faster),
     "of a class, by its method": (lambda: Rates.all(), faster),
     "a namespace": (lambda: namespace.a.b, lambda: setattr(namespace.a, "b", namespace.a.b + 1)),
@@ -264,6 +284,34 @@ def test_an_object_that_is_changed_in_place_is_seen(what: str) -> None:
     assert versions.of(read) == first
     change()
     assert versions.of(read) != first
+
+
+def test_a_slotted_object_that_is_not_changed_keeps_its_number() -> None:
+    def read() -> int:
+        return slotted.n
+
+    versions = FunctionVersions()
+    assert versions.of(read) == versions.of(read)
+
+
+class Link:
+    def __init__(self, number: int, behind: Any) -> None:
+        self.number, self.behind = number, behind
+
+
+def test_objects_that_hold_one_another_too_deep_are_not_remembered() -> None:
+    first: Any = None
+    for number in range(3000):
+        first = Link(number, first)
+
+    def count() -> int:
+        link, found = first, 0
+        while link is not None:
+            link, found = link.behind, found + 1
+        return found
+
+    with pytest.raises(NoContent):
+        FunctionVersions().of(count)
 
 
 def test_a_slot_that_is_assigned_later_is_seen() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from types import ModuleType
 from typing import Any
 from urllib.error import HTTPError
 
@@ -162,3 +164,28 @@ def test_a_key_in_the_text_of_an_exception_is_not_kept() -> None:
     data = encode_error(RuntimeError("Authorization: Bearer sk-live-1"))
     assert b"sk-live" not in data
     assert str(decode_error(data)) == "Authorization: Bearer ***"
+
+
+def test_a_key_in_a_dict_of_an_error_is_not_kept() -> None:
+    data = encode_error(ValueError({"api_key": "s3cret-1", "why": "refused"}))
+    assert b"s3cret" not in data
+    assert decode_error(data).args == ({"api_key": "***", "why": "refused"},)
+
+
+def test_what_an_app_is_told_of_a_wrong_password_is_kept_as_it_is() -> None:
+    said = "password: must have 8 characters"
+    assert str(decode_error(encode_error(ValueError(said)))) == said
+
+
+def test_a_class_in_a_module_that_is_named_like_a_key_is_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class TooShort12(ValueError):
+        """Of a module named password."""
+
+    module = ModuleType("password")
+    module.TooShort12 = TooShort12  # type: ignore[attr-defined]
+    TooShort12.__module__, TooShort12.__qualname__ = "password", "TooShort12"
+    monkeypatch.setitem(sys.modules, "password", module)
+
+    assert type(decode_error(encode_error(TooShort12("x")))) is TooShort12

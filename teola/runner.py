@@ -45,6 +45,7 @@ from teola.telemetry.running import flush_spans
 from teola.trace_file import open_trace
 
 CLOSE_TIMEOUT_S = 5.0  # of engines
+ENDING_S = 2.0  # of runs that are kept and were cancelled
 LOOP_WAIT_S = 0.3  # for a loop to end; one on which an app still runs ends with that
 
 
@@ -227,6 +228,7 @@ class AppRunner:
         self._runtime.door.open()
         await self._book.close()
         self._recorders.close()
+        await self.run_stores.until_ended(ENDING_S)
         self.run_stores.close()
 
     def _end_loops(self, wait_s: float = 0.0) -> None:

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LOOK_S = 0.01  # between looks whether runs have ended
+
 
 class EndNotKept(UserWarning):
     """A run ended, and its folder could not be written: resumed, it comes to its end again. Effects
@@ -58,6 +60,14 @@ class RunStores:
             if folder not in self._open:
                 self._open[folder] = RunStore(folder)
             return self._open[folder]
+
+    async def until_ended(self, timeout_s: float) -> None:
+        """Until no run of this process is left, or the time is over: one that was cancelled is
+        still being written down."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(store.has_running for store in [*self._open.values()]):
+                    await asyncio.sleep(_LOOK_S)
 
     def close(self) -> None:
         with self._lock:

@@ -199,7 +199,7 @@ def _items(value: Any) -> Iterator[Any]:
     if isinstance(value, partial):
         return iter((value.func, *value.args, *value.keywords.values()))
     items = value.values() if isinstance(value, dict) else value
-    return iter(items if len(items) <= _MOST_ITEMS else ())
+    return iter([*items] if len(items) <= _MOST_ITEMS else ())  # another thread may write to it
 
 
 def contents_of(cell: CellType) -> Any:

@@ -48,6 +48,15 @@ class FunctionVersions:
     def of(self, function: Any) -> int:
         """Equal as long as the function means the same. Raises NoContent for one that reads more
         than can be looked through."""
+        try:
+            found = self._current(function)
+        except RuntimeError:  # another thread writes to what it reads
+            raise NoContent("what the function reads changes") from None
+        if found[2].is_cut or found[2].num_items > MOST_ITEMS:
+            raise NoContent("it is not known what the function reads")
+        return found[1]
+
+    def _current(self, function: Any) -> "tuple[Any, int, _Reads]":
         with self._lock:
             found = self._known.get(id(function))
             if found is None or not found[2].are_current():
@@ -56,9 +65,7 @@ class FunctionVersions:
                     del self._known[next(iter(self._known))]
                 found = (function, next(self._numbers), _Reads(function))
                 self._known[id(function)] = found
-        if found[2].is_cut or found[2].num_items > MOST_ITEMS:
-            raise NoContent("it is not known what the function reads")
-        return found[1]
+            return found
 
 
 class _Reads(CodeReads):
@@ -224,7 +231,8 @@ def added_to(code: CodeType) -> frozenset[str]:
 
 def _items(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [item for pair in dict.items(value) for item in pair]
+        pairs = list(dict.items(value))  # at once: another thread may write to it
+        return [item for pair in pairs for item in pair]
     return [*_base(value).__iter__(value)]
 
 

@@ -13,7 +13,7 @@ import sys
 import typing
 from abc import ABC
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from logging import Logger
@@ -188,7 +188,10 @@ class _Told:
         }
         read = {name: self._member(vars(space)[name], code) for name in sorted(names)}
         bases = self._all((type(space), *space.__bases__), code)
-        fields = [self.of(field.default_factory, code) for field in _model_fields(space)]
+        fields = [
+            [self.of(field.default_factory, code), self._all(_classes_in(field.annotation), code)]
+            for field in _model_fields(space).values()
+        ]
         return ["class", space.__qualname__, read, _declared(space), fields, bases]
 
     def _member(self, value: Any, code: CodeType) -> Any:
@@ -266,20 +269,26 @@ def _declared(class_: type) -> Any:
     if issubclass(class_, Enum):
         return {member.name: repr(member.value) for member in class_}
     kinds = {name: repr(kind) for name, kind in vars(class_).get("__annotations__", {}).items()}
-    begins = {
-        name: repr(field)
-        for name, field in getattr(class_, "model_fields", {}).items()
-        if name in kinds
-    }
+    begins = {name: repr(field) for name, field in _model_fields(class_).items() if name in kinds}
     if any(" at 0x" in text for text in (*kinds.values(), *begins.values())):
         raise NotStorable(f"the fields of {class_.__qualname__} have no name")
     return [kinds, begins]
 
 
-def _model_fields(class_: type) -> typing.Iterable[Any]:
-    """Of a model of pydantic."""
-    fields: Mapping[str, Any] = getattr(class_, "model_fields", {})
-    return fields.values()
+def _model_fields(class_: type) -> Mapping[str, Any]:
+    """Of a model or a dataclass of pydantic."""
+    fields: Mapping[str, Any] | None = getattr(class_, "__pydantic_fields__", None)
+    return fields or {}
+
+
+def _classes_in(annotation: Any) -> Iterator[type]:
+    """Those of users that a field is made of, as `Item` in `dict[str, list[Item]] | None`."""
+    if isinstance(annotation, type):
+        if is_users(annotation):
+            yield annotation
+        return
+    for part in typing.get_args(annotation):
+        yield from _classes_in(part)
 
 
 def _shows_all(class_: type) -> bool:

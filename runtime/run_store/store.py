@@ -127,6 +127,11 @@ class RunStore:
         state: RunState = "interrupted" if before.state == "running" else before.state
         return self.end(before.id, state, before.ended_s, before.error)
 
+    @property
+    def has_running(self) -> bool:
+        """Whether a run of this process has not ended."""
+        return bool(self._running)
+
     def drop(self, run_id: str) -> Future[None]:
         """Forget a run of this process which never began."""
         self._running.discard(run_id)

@@ -15,6 +15,7 @@ import pytest
 
 import teola as tl
 from runtime.errors import NodeFailed
+from teola.background import BackgroundLoop
 from teola.runner import AppRunner, chosen_runner
 
 llm = tl.LLM("fake:", replies={"": "hi"})
@@ -195,3 +196,35 @@ def test_a_process_ends_quietly_whether_its_runner_was_closed_or_not(closing: st
     code = [sys.executable, "-W", "error", "-c", ENDS.format(closing=closing)]
     ended = subprocess.run(code, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "hi\n", "")
+
+
+def test_runs_that_are_cancelled_as_the_runner_closes_are_written_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, has_begun, go_on = str(tmp_path / "runs"), threading.Semaphore(0), threading.Event()
+
+    @tl.tool
+    def hold(name: str) -> str:
+        has_begun.release()
+        go_on.wait(60)
+        return name
+
+    @tl.app
+    async def held(name: str) -> str:
+        return await tl.value(hold(name))
+
+    runner, apps = AppRunner(), BackgroundLoop("apps")
+    with chosen_runner(runner):
+        try:
+            runs = [apps.submit(held.using(runs=folder).arun(each)) for each in "abcde"]
+            for _ in runs:
+                has_begun.acquire(timeout=60)
+            for run in runs:
+                run.cancel()  # which does not wait for the app
+            runner.close()
+            assert [run.state for run in tl.runs(folder)] == ["interrupted"] * 5
+        finally:
+            go_on.set()
+            runner.close()
+            apps.close(5.0)
+    assert not caplog.records

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 import teola as tl
+from runtime.memo import functions
 from runtime.memo.content import NoContent
 from runtime.memo.functions import MAX_KNOWN, MOST_ITEMS, FunctionVersions
 
@@ -331,4 +332,24 @@ def test_a_journal_that_an_operator_writes_is_nothing_that_it_reads() -> None:
     versions = FunctionVersions()
     first = versions.of(read)
     read("a")
+    assert versions.of(read) == first
+
+
+def test_a_function_is_not_remembered_while_another_thread_writes_to_what_it_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = {"a": 1}
+
+    def read(key: str) -> int:
+        return cache[key]
+
+    def changing(*_: object) -> bool:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    versions = FunctionVersions()
+    first = versions.of(read)
+    with monkeypatch.context() as patch:
+        patch.setattr(functions, "_is_same", changing)
+        with pytest.raises(NoContent):
+            versions.of(read)
     assert versions.of(read) == first

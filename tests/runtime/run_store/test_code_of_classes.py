@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partialmethod
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field, computed_field, field_validator, model_validator
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 import teola as tl
 from runtime.run_store.code_content import code_content
@@ -142,6 +143,33 @@ def validated_as_a_whole(n: int) -> Function:
     return lambda x: Order(size=x).model_dump()
 
 
+def validated_inside(n: int) -> Function:
+    class Item(BaseModel):
+        rate: int = n
+
+    class Order(BaseModel):
+        items: dict[str, list[Item] | None]
+
+    return lambda x: Order.model_validate(x).items
+
+
+def validated_by_itself(n: int) -> Function:
+    class Node(BaseModel):
+        rate: int = n
+        behind: Annotated[list["Node"], Field(max_length=3)] = []
+
+    Node.model_rebuild(_types_namespace={"Node": Node})
+    return lambda x: Node.model_validate(x)
+
+
+def of_a_dataclass_of_pydantic(n: int) -> Function:
+    @pydantic_dataclass
+    class Order:
+        size: int = Field(default=n)
+
+    return lambda _: Order()
+
+
 def limited(n: int) -> Function:
     class Order(BaseModel):
         size: int = Field(ge=n)
@@ -177,6 +205,9 @@ def dataclass_default(n: int) -> Function:
         of_a_metaclass,
         validated,
         validated_as_a_whole,
+        validated_inside,
+        validated_by_itself,
+        of_a_dataclass_of_pydantic,
         limited,
         made_by_default,
         dataclass_default,

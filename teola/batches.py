@@ -4,11 +4,20 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from frontend_dsl.program import Batch
 
 Done = Callable[[Any], None]  # called with each outcome
+
+_is_in_batch: ContextVar[bool] = ContextVar("teola_is_in_batch", default=False)
+
+
+def is_in_batch() -> bool:
+    """Whether what runs is one of many runs of a batch or an evaluation, which wait for their turn:
+    what waits at engines is theirs, and no reason to refuse the next."""
+    return _is_in_batch.get()
 
 
 async def run_bounded(
@@ -22,6 +31,7 @@ async def run_bounded(
     numbered = iter(runs)
 
     async def work() -> None:
+        _is_in_batch.set(True)  # in the context of this task
         for run in numbered:
             place = len(results)
             results.append(None)

@@ -16,6 +16,7 @@ from runtime.run_ahead import RunAhead
 from runtime.service import Runtime
 from runtime.session import Session
 from teola.background import Background
+from teola.batches import is_in_batch
 from teola.callers import with_caller
 from teola.fakes import with_fakes
 from teola.listeners import listening
@@ -53,9 +54,11 @@ class SessionRuns:
         arguments: Mapping[str, Any],
         engines: Callable[[], Mapping[str, EngineSpec]],
     ) -> Any:
-        """The app's result; the run is kept if its options say so. A new run is refused while too
-        much waits at one of the `engines` that its code names."""
-        named = engines if options.resumes is None else dict  # what goes on is not new
+        """The app's result; the run is kept if its options say so. A new run, which
+        is none of a batch, is refused while too much waits at one of the `engines` that its code
+        names."""
+        is_new = options.resumes is None and not is_in_batch()
+        named = engines if is_new else dict
         async with self._run_stores.kept(options, arguments) as kept:
             return await self._run(name, body, kept, arguments, named)
 

@@ -36,6 +36,7 @@ SINGLE = frozenset(
 ALLOWED = {
     ("backends/emulated/timeline.py", "time.perf_counter"): "WallTimer: the clock of a wall run",
     ("backends/emulated/measure.py", "time.perf_counter"): "measures this machine's real steps",
+    ("backends/emulated/between_steps.py", "time.perf_counter"): "measures a real engine's thread",
     ("backends/llm/kv/tiers/disk.py", "time.time"): "ages of files on disk, which processes share",
     ("backends/llm/kv/tiers/disk.py", "time.time_ns"): "dates of files, the same",
     ("backends/llm/kv/tiers/kv_folder.py", "secrets.token_bytes"): "a key that none may guess",

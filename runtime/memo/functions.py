@@ -22,6 +22,7 @@ from runtime.memo.content import NoContent
 
 MAX_KNOWN = 256
 MOST_ITEMS = 1000  # of lists, dicts and sets that are looked through at each call
+MOST_VARIABLES = 5000  # that are compared at each call
 _HOLDERS = (list, dict, set, bytearray, deque, defaultdict, OrderedDict, Counter)
 JOURNALS = (list, set, bytearray, deque)
 _ADDING = {"append", "add", "extend"}
@@ -85,6 +86,9 @@ class _Reads(CodeReads):
         self._read_objects()
 
     def _visit(self, value: Any, code: CodeType) -> None:
+        self.is_cut = self.is_cut or len(self._variables) > MOST_VARIABLES
+        if self.is_cut:
+            return
         if issubclass(type(value), _HOLDERS) and not adds_to(value, code):
             self.num_items += _base(value).__len__(value)
             items = _items(value) if self.num_items <= MOST_ITEMS else []
@@ -148,6 +152,8 @@ class _Reads(CodeReads):
         self._seen.clear()
 
     def are_current(self) -> bool:
+        if self.is_cut:
+            return True  # nothing is remembered of it
         if not super().are_current():
             return False
         if self.num_items > MOST_ITEMS:

@@ -88,3 +88,15 @@ def test_an_app_with_another_engine_is_let_in() -> None:
     assert isinstance(crowded(lambda: outcome(aside, "x")), str)
     elsewhere = twice.using(engines={"llm": "fake:"})
     assert isinstance(crowded(lambda: outcome(elsewhere, "x")), str)
+
+
+@tl.app
+async def pair(text: str) -> list[str]:
+    return await asyncio.gather(tl.value(say(f"{text} a")), tl.value(say(f"{text} b")))
+
+
+def test_a_batch_refuses_none_of_its_own_runs() -> None:
+    async def main() -> list[Any]:
+        return await pair.using(memo=False).abatch([f"{i}" for i in range(9)], concurrency=3)
+
+    assert [type(each) for each in on_virtual_clock(main)] == [list] * 9
